@@ -1,0 +1,109 @@
+"""The segkit command line: the Typer app, the list of commands, and the one error boundary."""
+
+import errno
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.main import get_command
+
+from segkit import __version__
+from segkit.commands.convert import convert
+from segkit.commands.options import BARE_OPTIONS
+from segkit.errors import DONE, FAILED, INTERRUPTED, USAGE, SegkitError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (convert,):
+    app.command()(command)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"segkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def segkit(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Instance segmentation from LabelMe annotations to a trained, measured, exported model.
+
+    convert  ->  train  ->  eval, predict, export;  memprofile says where the memory goes.
+    """
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code; a user's error ends in one line instead of a traceback."""
+    arguments = _with_bare_values(sys.argv[1:] if arguments is None else arguments)
+    try:
+        result = get_command(app).main(arguments, prog_name="segkit", standalone_mode=False)
+        return result if isinstance(result, int) else DONE
+    except SegkitError as error:
+        if "SEGKIT_DEBUG" in os.environ:
+            raise
+        return _tell(error.message, error.hint, error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        return _tell("interrupted", None, INTERRUPTED)
+    except BrokenPipeError:  # `segkit ... | head` has seen enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 -- the interpreter flushes stdout at exit
+        return DONE
+    except OSError as error:
+        if "SEGKIT_DEBUG" in os.environ or error.errno not in _REMEDIES:
+            raise
+        return _tell(f"{error.filename or 'writing'}: {error.strerror}", _REMEDIES[error.errno], FAILED)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # Typer's usage errors have it; anything else is our bug
+            raise
+        _show_usage(error)
+        return USAGE
+
+
+_REMEDIES: dict[int | None, str] = {
+    errno.ENOSPC: "the disk is full: free some space and run the same command again",
+    errno.EDQUOT: "your quota is used up: free some space and run the same command again",
+    errno.EACCES: "you may not read or write there: choose another folder or ask for the right",
+    errno.EPERM: "you may not read or write there: choose another folder or ask for the right",
+    errno.EROFS: "that file system cannot be written to: choose another folder",
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "a folder is needed where there is a file",
+    errno.EMFILE: "too many open files: raise the limit with ulimit -n, or use fewer --workers",
+}
+
+
+def _with_bare_values(arguments: list[str]) -> list[str]:
+    """Give options that stand alone (``--resume``) the value that this means."""
+    out = []
+    for here, following in zip(arguments, [*arguments[1:], "-"], strict=True):
+        out.append(here)
+        if here in BARE_OPTIONS and following.startswith("-"):
+            out.append(BARE_OPTIONS[here])
+    return out
+
+
+def _tell(message: str, hint: str | None, code: int) -> int:
+    sys.stdout.flush()
+    typer.secho(f"error: {message}", fg="red", err=True)
+    if hint:
+        typer.echo(f"hint: {hint}", err=True)
+    return code
+
+
+def _show_usage(error: Any) -> None:
+    context = getattr(error, "ctx", None)
+    typer.secho(f"error: {error.format_message()}", fg="red", err=True)
+    where = context.command_path if context is not None else "segkit"
+    typer.echo(f"hint: see {where} --help", err=True)
+
+
+def run() -> None:
+    """The console script."""
+    sys.exit(main())

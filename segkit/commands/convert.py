@@ -1,0 +1,22 @@
+"""``segkit convert``."""
+
+import sys
+
+from segkit.commands.options import configured_by
+from segkit.commands.output import Output
+from segkit.config.convert import ConvertConfig
+from segkit.errors import DONE, FINDINGS
+
+
+@configured_by(ConvertConfig)
+def convert(config: ConvertConfig, output: Output) -> int:
+    """Convert annotations to a COCO dataset, and report everything that did not go over as it was.
+
+    [bold]Example:[/bold]  segkit convert labelme-dir --val 0.2
+    """
+    from segkit.commands.render import render_conversion
+    from segkit.convert import convert
+
+    summary = convert(config, output.progress(), sys.stdin)
+    render_conversion(summary, output)
+    return FINDINGS if config.strict and summary.findings else DONE

@@ -1,0 +1,110 @@
+"""Where a command's words go: results to stdout, all else to stderr, and bars only where somebody looks."""
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+from segkit.progress import SILENT, Progress
+
+
+@dataclass(frozen=True)
+class Output:
+    """How the user wants to be told."""
+
+    as_json: bool = False
+    quiet: bool = False
+
+    @property
+    def stderr(self) -> Console:
+        """For tables, notes and warnings."""
+        return Console(stderr=True, quiet=self.quiet, highlight=False, soft_wrap=True)
+
+    def progress(self) -> Progress:
+        """A listener for the core: bars on a terminal, lines elsewhere, nothing when quiet."""
+        if self.quiet:
+            return SILENT
+        return _Bars() if sys.stderr.isatty() else _Lines()
+
+    def json(self, document: Any) -> None:
+        """Write one JSON document to stdout if it was asked for."""
+        if self.as_json:
+            json.dump(document, sys.stdout, ensure_ascii=False)
+            sys.stdout.write("\n")
+
+    def say(self, text: str = "") -> None:
+        """Write a line for people to stderr."""
+        self.stderr.print(text)
+
+
+class _Bars:
+    """Rich's progress bars."""
+
+    def __init__(self) -> None:
+        self._bars: RichProgress | None = None
+
+    def start(self, description: str, total: int | None) -> None:
+        self.done()
+        self._bars = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._bars.start()
+        self._bars.add_task(description, total=total, figures="")
+
+    def advance(self, count: int = 1, **figures: str) -> None:
+        if self._bars is not None:
+            task = self._bars.task_ids[-1]
+            self._bars.advance(task, count)
+            if figures:
+                shown = "  ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.items())
+                self._bars.update(task, figures=shown)
+
+    def done(self) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+
+    def note(self, message: str) -> None:
+        console = self._bars.console if self._bars is not None else Console(stderr=True)
+        console.print(message, highlight=False, soft_wrap=True)
+
+
+class _Lines:
+    """A line now and then, for logs."""
+
+    seconds = 10.0
+
+    def __init__(self) -> None:
+        self._what, self._total, self._count, self._last, self._began = "", None, 0, 0.0, 0.0
+
+    def start(self, description: str, total: int | None) -> None:
+        self._what, self._total, self._count = description, total, 0  # type: ignore[assignment]
+        self._began = self._last = time.monotonic()
+
+    def advance(self, count: int = 1, **figures: str) -> None:
+        self._count += count
+        now = time.monotonic()
+        if now - self._last >= self.seconds:
+            self._last = now
+            of = f"/{self._total}" if self._total is not None else ""
+            shown = "".join(f"  {name.replace('_', ' ')} {value}" for name, value in figures.items())
+            print(f"{self._what} {self._count}{of}{shown}", file=sys.stderr, flush=True)  # noqa: T201
+
+    def done(self) -> None:
+        pass
+
+    def note(self, message: str) -> None:
+        print(message, file=sys.stderr, flush=True)  # noqa: T201

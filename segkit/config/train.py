@@ -1,0 +1,118 @@
+"""What determines a training run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from segkit.config.fields import argument, option
+from segkit.config.units import parse_duration, parse_indices
+from segkit.errors import ConfigError
+
+ModelName = Literal["maskrcnn", "fasterrcnn", "unet"]
+BackboneName = Literal[
+    "resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2", "mobilenet_v3_large", "efficientnet_lite0"
+]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+OptimizerName = Literal["sgd", "adamw", "adam", "rmsprop", "adagrad"]
+ScheduleName = Literal["step", "cosine", "poly", "onecycle", "constant"]
+NormName = Literal["batch", "sync", "group", "frozen"]
+AugmentLevel = Literal["none", "light", "medium", "heavy"]
+UnetLoss = Literal["ce", "dice", "ce+dice", "focal"]
+
+_MODEL, _BUDGET, _DEVICES, _RATES, _DATA, _RUN = (
+    "Model", "How long", "Devices and memory", "Optimisation", "Data", "The run"
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """Everything that determines a training run; None is decided from data and device (``segkit.recipe``)."""
+
+    dataset: Path = argument(Path("dataset"), help="Dataset folder, or a COCO file.", metavar="[DATASET]")
+
+    model: ModelName = option("maskrcnn", help="Architecture.", panel=_MODEL)
+    backbone: BackboneName | None = option(
+        None, help="Feature extractor.  [default: resnet50 with weights for it, else resnet18]", panel=_MODEL
+    )
+    weights: str | None = option(
+        None, help="coco, imagenet, none, or a file.  [default: the best there is for the model]",
+        metavar="coco|imagenet|none|FILE", panel=_MODEL,
+    )  # fmt: skip
+    norm: NormName | None = option(
+        None, help="Normalisation.  [default: frozen over pretrained weights, else batch]", panel=_MODEL
+    )
+    freeze: Literal["none", "stem", "backbone"] | None = option(
+        None, help="What stays as it is.  [default: stem over pretrained weights, else none]", panel=_MODEL
+    )
+    loss: UnetLoss = option("ce+dice", help="Loss of a U-Net.", panel=_MODEL)
+
+    epochs: int | None = option(None, help="Passes over the training images.", min=1, panel=_BUDGET)
+    steps: int | None = option(None, help="Optimiser steps.", min=1, panel=_BUDGET)
+    time: float | None = option(
+        None, help="Time: 30s, 90m, 2h.  The first limit reached ends the run, with a checkpoint.",
+        parse=parse_duration, metavar="DURATION", panel=_BUDGET,
+    )  # fmt: skip
+    patience: int | None = option(
+        None, help="End after this many evaluations without a better score.", min=1, panel=_BUDGET
+    )
+    eval_every: int = option(1, help="Epochs between evaluations.", min=1, panel=_BUDGET)
+
+    gpus: tuple[int, ...] | None = option(
+        None, help="These GPUs, one rank each.", parse=parse_indices, metavar="0,1,...", panel=_DEVICES
+    )
+    device: str = option("auto", help="auto, cpu, cuda, cuda:1.", panel=_DEVICES)
+    ranks: int = option(1, help="Processes that share a batch, with --device cpu.", min=1, panel=_DEVICES)
+    batch: int | None = option(None, help="Images per optimiser step, over all ranks.", min=1, panel=_DEVICES)
+    micro_batch: int | None = option(
+        None, help="Images that go through the model at once, per rank.  [default: all of its share]", min=1,
+        panel=_DEVICES,
+    )  # fmt: skip
+    precision: Precision = option(
+        "auto", help="auto: bf16 where the device computes in it, else fp32.", panel=_DEVICES
+    )
+    channels_last: bool = option(True, help="Keep tensors in channels-last order.", panel=_DEVICES)
+    deterministic: bool = option(False, help="Refuse algorithms that differ between runs.", panel=_DEVICES)
+
+    optimizer: OptimizerName | None = option(None, help="Optimiser.", panel=_RATES)
+    lr: float | None = option(None, help="Peak learning rate.", min=0.0, panel=_RATES)
+    weight_decay: float | None = option(None, help="Weight decay.", min=0.0, panel=_RATES)
+    momentum: float = option(0.9, help="Momentum of sgd and rmsprop.", min=0.0, max=1.0, panel=_RATES)
+    schedule: ScheduleName = option("cosine", help="How the learning rate goes down.", panel=_RATES)
+    warmup: int | None = option(
+        None, help="Steps of linear warm-up.  [default: a twentieth, at most 1000]", min=0, panel=_RATES
+    )
+    clip_grad: float | None = option(
+        None, help="Largest gradient norm; 0 turns clipping off.", min=0.0, panel=_RATES
+    )
+    ema: float | None = option(
+        None, help="Decay of the averaged weights that are evaluated and saved; 0 turns it off.", min=0.0, max=1.0,
+        panel=_RATES,
+    )  # fmt: skip
+
+    size: int | None = option(
+        None, help="Shorter side in pixels; U-Net: side of the crop.  [default: the pictures' own, at most 800]",
+        min=32, panel=_DATA,
+    )  # fmt: skip
+    max_size: int | None = option(None, help="Longer side at most.  [default: 5/3 of --size]", min=32, panel=_DATA)
+    augment: AugmentLevel = option("light", help="How much pictures are varied.", panel=_DATA)
+    workers: int | None = option(None, help="Processes that load images, per rank.", min=0, panel=_DATA)
+    seed: int = option(0, help="Seed of everything random.", panel=_DATA)
+
+    name: str | None = option(
+        None, help="Name of the run.  [default: the model and a number]", panel=_RUN
+    )
+    out: Path = option(Path("runs"), help="Folder of the runs.", panel=_RUN)
+    resume: str | None = option(
+        None, help="Go on with this run, with its own config.  [alone: runs/latest]", metavar="[RUN]",
+        bare="latest", panel=_RUN,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if self.gpus is not None and self.device not in ("auto", "cuda"):
+            raise ConfigError(f"--gpus and --device {self.device} contradict each other")
+        if self.ranks > 1 and self.device != "cpu":
+            raise ConfigError("--ranks goes with --device cpu", "on GPUs, name them: --gpus 0,1")
+        if self.size and self.max_size and self.max_size < self.size:
+            raise ConfigError(f"--max-size {self.max_size} is less than --size {self.size}")
+        if self.name is not None and (not self.name or "/" in self.name or self.name in (".", "..", "latest")):
+            raise ConfigError(f"--name {self.name!r}: a plain folder name other than 'latest' is needed")

@@ -1,0 +1,77 @@
+"""Sizes, durations, lists and pairs as people type them, and back.
+
+Parsers raise ``ValueError`` with the expected form; the shell turns that into a usage error.
+"""
+
+import re
+
+_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_BYTES |= {"k": 2**10, "m": 2**20, "g": 2**30}
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_bytes(text: str) -> int:
+    """Read ``6GiB``, ``800MB``, ``6g`` or plain bytes."""
+    match = re.fullmatch(r"\s*([\d.]+)\s*([a-zA-Z]*)\s*", text)
+    if match and match[2].lower() in _BYTES and match[1].count(".") <= 1 and match[1] != ".":
+        return round(float(match[1]) * _BYTES[match[2].lower()])
+    raise ValueError(f"{text!r} is not a size such as 6GiB or 800MB")
+
+
+def parse_duration(text: str) -> float:
+    """Read ``30s``, ``90m``, ``2h``, ``1h30m`` or plain seconds; returns seconds."""
+    parts = re.findall(r"([\d.]+)\s*([a-zA-Z]*)", text)
+    whole = re.fullmatch(r"\s*(?:\d+\.?\d*\s*[a-zA-Z]*\s*)+", text)
+    if whole and parts and all(unit.lower() in _SECONDS for _, unit in parts):
+        seconds = sum(float(number) * _SECONDS[unit.lower()] for number, unit in parts)
+        if seconds > 0:
+            return seconds
+    raise ValueError(f"{text!r} is not a duration such as 30s, 90m or 2h")
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """Read a comma-separated list of names; empty entries are dropped."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def parse_indices(text: str) -> tuple[int, ...]:
+    """Read ``0,1``: distinct indices from 0."""
+    names = parse_names(text)
+    if not names or not all(name.isdigit() for name in names) or len(set(names)) != len(names):
+        raise ValueError(f"{text!r} is not a list of distinct numbers such as 0,1")
+    return tuple(int(name) for name in names)
+
+
+def parse_renames(text: str) -> tuple[tuple[str, str], ...]:
+    """Read ``old=new,other=``: pairs of an old and a new name; an empty new name drops the old one."""
+    pairs = []
+    for part in parse_names(text):
+        old, equals, new = part.partition("=")
+        if not equals or not old.strip():
+            raise ValueError(f"{part!r} is not of the form old=new (or old= to drop)")
+        pairs.append((old.strip(), new.strip()))
+    return tuple(pairs)
+
+
+def write_units(value: object) -> object:
+    """Turn a parsed value back into what TOML holds and its parser reads."""
+    if isinstance(value, tuple) and value and isinstance(value[0], tuple):
+        return ",".join(f"{old}={new}" for old, new in value)
+    if isinstance(value, tuple):
+        return ",".join(str(item) for item in value)
+    return value
+
+
+def format_bytes(count: float | None) -> str:
+    """Print bytes in GiB, or MiB below a tenth of one; a dash where there is no figure."""
+    if count is None:
+        return "-"
+    return f"{count / 2**30:.2f} GiB" if abs(count) >= 2**30 / 10 else f"{count / 2**20:.1f} MiB"
+
+
+def format_duration(seconds: float) -> str:
+    """Print seconds as ``1h02m``, ``3m20s`` or ``12s``."""
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 60}m{whole % 60:02d}s" if whole >= 60 else f"{whole}s"

@@ -1,0 +1,59 @@
+"""What can go wrong for a user, and how it is told.
+
+SegkitError
+ ├── InputError     a file or folder is missing, unreadable, or not what it claims to be
+ ├── ConfigError    the options contradict each other or the data
+ └── DeviceError    the device is missing, full, or failed
+
+The core raises; ``segkit.cli.main`` prints ``error:`` and ``hint:`` and ends with the exit code. Anything
+else that reaches the shell is a bug in segkit and keeps its traceback.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+DONE, FAILED, USAGE, FINDINGS, NO_FIT, INCONCLUSIVE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+"""Exit codes of every command (``docs/cli.md``)."""
+
+
+class SegkitError(Exception):
+    """A failure with its remedy.
+
+    Attributes:
+        message: ``where: what is wrong``, lower case, no full stop.
+        hint: what the user can do about it, or None.
+    """
+
+    exit_code = FAILED
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str | None]]:
+        # Errors cross process borders (loader workers, ranks); the default would lose the hint.
+        return type(self), (self.message, self.hint)
+
+
+class InputError(SegkitError):
+    """A file or folder is missing, unreadable, or not what it claims to be."""
+
+
+class ConfigError(SegkitError):
+    """The options contradict each other or the data."""
+
+
+class DeviceError(SegkitError):
+    """The device is missing, full, or failed."""
+
+
+@contextmanager
+def in_file(path: Path | str) -> Iterator[None]:
+    """Put ``path`` in front of the message of every ``SegkitError`` raised inside."""
+    try:
+        yield
+    except SegkitError as error:
+        raise type(error)(f"{path}: {error.message}", error.hint) from error

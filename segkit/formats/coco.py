@@ -1,0 +1,178 @@
+"""COCO JSON: datasets in and out, results in and out.
+
+Format: https://cocodataset.org/#format-data and #format-results. segkit adds one key to ``info``: ``uncovered``
+(see ``segkit.dataset.Dataset``).
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from segkit.dataset import Annotation, Category, Dataset, Image, Result, Rle, Segmentation
+from segkit.errors import InputError
+
+_encoder = msgspec.json.Encoder()
+
+
+def read_json(path: Path) -> Any:
+    """Read any JSON file.
+
+    Raises:
+        InputError: It is missing or no JSON.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder, not a JSON file") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid JSON: {error}", "was it cut off while it was copied?") from error
+
+
+def read_coco(path: Path) -> Dataset:
+    """Read a COCO annotation file; absent ``area``, ``iscrowd`` and ``bbox`` are made up from the rest.
+
+    Raises:
+        InputError: It is no COCO annotation file, or contradicts itself.
+    """
+    top = read_json(path)
+    if not (isinstance(top, dict) and all(isinstance(top.get(k), list) for k in ("images", "annotations", "categories"))):
+        raise InputError(
+            f"{path}: not a COCO annotation file: it needs the lists images, annotations and categories",
+            "make one with: segkit convert LABELME-DIR",
+        )
+    try:
+        images = tuple(Image(i["id"], i["file_name"], i["height"], i["width"]) for i in top["images"])
+        categories = tuple(Category(c["id"], c["name"]) for c in top["categories"])
+        annotations = tuple(_annotation(a) for a in top["annotations"])
+    except (KeyError, TypeError) as error:
+        what = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{path}: not a COCO annotation file: {what}") from error
+    _check_references(path, images, annotations, categories)
+    info = top.get("info")
+    ignores = isinstance(info, dict) and info.get("uncovered") == "ignore"
+    return Dataset(
+        images, annotations, categories, _images_dir(path, images), "ignore" if ignores else "background"
+    )
+
+
+def _annotation(raw: dict[str, Any]) -> Annotation:
+    segmentation: Segmentation | None = raw.get("segmentation") or None
+    bbox = raw.get("bbox")
+    if bbox is None:
+        bbox = _bbox_of(segmentation)
+    known = {"id", "image_id", "category_id", "segmentation", "bbox", "area", "iscrowd", "attributes"}
+    attributes = dict(raw.get("attributes") or {}) | {k: v for k, v in raw.items() if k not in known}
+    return Annotation(
+        id=raw["id"],
+        image_id=raw["image_id"],
+        category_id=raw["category_id"],
+        segmentation=segmentation,
+        bbox=(bbox[0], bbox[1], bbox[2], bbox[3]),
+        area=raw["area"] if raw.get("area") is not None else bbox[2] * bbox[3],
+        iscrowd=int(raw.get("iscrowd") or 0),
+        attributes=attributes,
+    )
+
+
+def _bbox_of(segmentation: Segmentation | None) -> list[float]:
+    if not isinstance(segmentation, list):
+        raise KeyError("bbox")
+    xs, ys = ([v for part in segmentation for v in part[axis::2]] for axis in (0, 1))
+    return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
+
+
+def _check_references(
+    path: Path, images: tuple[Image, ...], annotations: tuple[Annotation, ...], categories: tuple[Category, ...]
+) -> None:
+    image_ids, category_ids = {image.id for image in images}, {category.id for category in categories}
+    for what, found, distinct in (
+        ("image", len(images), image_ids),
+        ("category", len(categories), category_ids),
+        ("annotation", len(annotations), {annotation.id for annotation in annotations}),
+    ):
+        if len(distinct) != found:
+            raise InputError(f"{path}: {found - len(distinct)} {what} ids are used twice", "give every one its own id")
+    for annotation in annotations:
+        if annotation.image_id not in image_ids:
+            raise InputError(f"{path}: annotation {annotation.id} is of image {annotation.image_id}, which is not there")
+        if annotation.category_id not in category_ids:
+            raise InputError(
+                f"{path}: annotation {annotation.id} is of category {annotation.category_id}, which is not there"
+            )
+
+
+def _images_dir(path: Path, images: tuple[Image, ...]) -> Path:
+    """The folder that ``file_name`` is relative to: the first of the usual places that holds the first image."""
+    folder = path.absolute().parent
+    places = [folder / "images", folder, folder / path.stem, folder.parent / "images", folder.parent / path.stem]
+    for place in [*places, folder.parent]:
+        if images and (place / images[0].file_name).is_file():
+            return place
+    return places[0] if places[0].is_dir() else folder
+
+
+def write_coco(dataset: Dataset, path: Path) -> None:
+    """Write an annotation file; the same dataset gives the same bytes."""
+    top: dict[str, Any] = {
+        "info": {"uncovered": "ignore"} if dataset.uncovered == "ignore" else {},
+        "images": dataset.images,
+        "annotations": [_annotation_record(annotation) for annotation in dataset.annotations],
+        "categories": dataset.categories,
+    }
+    path.write_bytes(_encoder.encode(top))
+
+
+def _annotation_record(annotation: Annotation) -> dict[str, Any]:
+    record = {
+        "id": annotation.id,
+        "image_id": annotation.image_id,
+        "category_id": annotation.category_id,
+        "segmentation": annotation.segmentation if annotation.segmentation is not None else [],
+        "area": annotation.area,
+        "bbox": annotation.bbox,
+        "iscrowd": annotation.iscrowd,
+    }
+    return record | ({"attributes": annotation.attributes} if annotation.attributes else {})
+
+
+def read_results(path: Path) -> list[Result]:
+    """Read a COCO results file: a list of records with image, category, score, and a box or a segmentation.
+
+    Raises:
+        InputError: It is something else.
+    """
+    top = read_json(path)
+    if not isinstance(top, list):
+        raise InputError(f"{path}: not a COCO results file: it must be a list of results")
+    results = []
+    for number, raw in enumerate(top):
+        try:
+            box = raw.get("bbox") or (0.0, 0.0, 0.0, 0.0)
+            segmentation: Rle | None = raw.get("segmentation") or None
+            results.append(
+                Result(raw["image_id"], raw["category_id"], float(raw["score"]), tuple(box), segmentation)
+            )
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            what = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
+            raise InputError(f"{path}: result {number}: {what}") from error
+    return results
+
+
+def result_record(result: Result) -> dict[str, Any]:
+    """A result as COCO writes it."""
+    record: dict[str, Any] = {
+        "image_id": result.image_id,
+        "category_id": result.category_id,
+        "score": result.score,
+        "bbox": result.bbox,
+    }
+    return record | ({"segmentation": result.segmentation} if result.segmentation is not None else {})
+
+
+def write_results(results: Iterable[Result], path: Path) -> None:
+    """Write a COCO results file."""
+    path.write_bytes(_encoder.encode([result_record(result) for result in results]))

@@ -1,0 +1,122 @@
+"""Polygon, RLE, bitmap: exact conversions by COCO's rules (sole user of ``pycocotools.mask``).
+
+One rule says which pixels a polygon covers: COCO's rasteriser (``rleFrPoly`` in cocoapi), because it is what
+scores are computed with. ``area`` and ``bbox`` always come from the very segmentation that is written.
+"""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as coco_mask
+
+from segkit.dataset import Polygons, Rle, Segmentation
+
+Mask = npt.NDArray[np.uint8]  # [H, W], 0 or 1
+Box = tuple[float, float, float, float]
+
+_CHUNK = 255  # pycocotools.mask.area overflows on longer lists under NumPy 2
+
+
+def polygons_to_rle(polygons: Polygons, height: int, width: int) -> Rle:
+    """The union of polygons, clipped to the image; parts of fewer than three points cover nothing."""
+    parts = [part for part in polygons if len(part) >= 6]
+    if not parts:
+        return mask_to_rle(np.zeros((height, width), np.uint8))
+    return _to_text(coco_mask.merge(coco_mask.frPyObjects(parts, height, width)))
+
+
+def to_rle(segmentation: Segmentation, height: int, width: int) -> Rle:
+    """Any COCO segmentation as compressed RLE."""
+    if isinstance(segmentation, list):
+        return polygons_to_rle(segmentation, height, width)
+    if isinstance(segmentation["counts"], list):
+        return _to_text(coco_mask.frPyObjects(segmentation, *segmentation["size"]))
+    return segmentation
+
+
+def mask_to_rle(mask: npt.NDArray[Any]) -> Rle:
+    """Encode a bitmap [H, W]; whatever is not zero is inside."""
+    return _to_text(coco_mask.encode(np.asfortranarray(mask != 0, dtype=np.uint8)))
+
+
+def rle_to_mask(rle: Rle) -> Mask:
+    """Decode to a bitmap [H, W] of 0 and 1."""
+    return cast(Mask, coco_mask.decode(rle))
+
+
+def rle_area(rle: Rle) -> int:
+    """Number of pixels inside."""
+    return int(coco_mask.area(rle))
+
+
+def rle_bbox(rle: Rle) -> Box:
+    """The tight box of the pixels inside, xywh; all zero where there are none."""
+    x, y, w, h = (float(value) for value in coco_mask.toBbox(rle))
+    return (x, y, w, h)
+
+
+def areas_and_bboxes(rles: Sequence[Rle]) -> list[tuple[int, Box]]:
+    """``rle_area`` and ``rle_bbox`` of many at once."""
+    out: list[tuple[int, Box]] = []
+    for start in range(0, len(rles), _CHUNK):
+        chunk = list(rles[start : start + _CHUNK])
+        boxes = coco_mask.toBbox(chunk).tolist()
+        out += [(int(area), tuple(box)) for area, box in zip(coco_mask.area(chunk), boxes, strict=True)]
+    return out
+
+
+def union(rles: Sequence[Rle]) -> Rle:
+    """Pixels inside any of them."""
+    return _to_text(coco_mask.merge(list(rles)))
+
+
+def intersect(a: Rle, b: Rle) -> Rle:
+    """Pixels inside both."""
+    return _to_text(coco_mask.merge([a, b], intersect=True))
+
+
+def subtract(a: Rle, b: Rle) -> Rle:
+    """Pixels inside ``a`` and not inside ``b``."""
+    return mask_to_rle(rle_to_mask(a) & (1 - rle_to_mask(b)))
+
+
+def overlap(a: Rle, b: Rle) -> bool:
+    """Whether they share a pixel."""
+    return rle_area(intersect(a, b)) > 0
+
+
+def crop_to_rle(crop: npt.NDArray[Any], top: int, left: int, height: int, width: int) -> Rle:
+    """Encode an image-sized mask of which only a crop [h, w] is not empty, without making the rest.
+
+    Equal to ``mask_to_rle`` of the crop pasted into zeros at (``top``, ``left``); parts outside are cut off.
+    Memory and time follow the crop and not the image.
+    """
+    y0, x0 = max(top, 0), max(left, 0)
+    inside = np.asarray(crop)[y0 - top : max(height - top, 0), x0 - left : max(width - left, 0)] != 0
+    columns = np.ascontiguousarray(inside.T)  # [w, h]: COCO counts down the columns
+    edges = np.zeros((columns.shape[0], columns.shape[1] + 2), np.int8)
+    edges[:, 1:-1] = columns
+    steps = np.diff(edges, axis=1)  # [w, h + 1]: 1 where a run begins, -1 where it has ended
+    begin_x, begin_y = np.nonzero(steps == 1)
+    end_x, end_y = np.nonzero(steps == -1)
+    begins = (begin_x + x0) * height + begin_y + y0
+    ends = (end_x + x0) * height + end_y + y0
+    if len(begins) > 1:  # runs that touch over a column border are one run
+        apart = begins[1:] != ends[:-1]
+        begins = np.concatenate([begins[:1], begins[1:][apart]])
+        ends = np.concatenate([ends[:-1][apart], ends[-1:]])
+    borders = np.empty(2 * len(begins) + 2, np.int64)
+    borders[0], borders[-1] = 0, height * width
+    borders[1:-1:2], borders[2:-1:2] = begins, ends
+    counts = np.diff(borders)
+    if len(counts) > 1 and counts[-1] == 0:
+        counts = counts[:-1]
+    return _to_text(coco_mask.frPyObjects({"size": [height, width], "counts": counts.tolist()}, height, width))
+
+
+def _to_text(rle: Any) -> Rle:
+    counts = rle["counts"]
+    text = counts.decode("ascii") if isinstance(counts, bytes) else counts
+    return {"size": [int(side) for side in rle["size"]], "counts": text}

@@ -1,0 +1,158 @@
+"""Picture files: which one an annotation means, how large it is, which way up, and its pixels.
+
+Sizes are (height, width) throughout. Headers are read, pixels are not, until ``load_rgb`` or ``write_upright``.
+"""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PureWindowsPath
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from segkit.errors import InputError
+
+PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".jp2", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
+_ORIENTATION = 274  # the EXIF tag
+_TURNED = frozenset({5, 6, 7, 8})  # tags that swap height and width
+
+Image.MAX_IMAGE_PIXELS = None  # microscope slides are larger than Pillow's guard against hostile files
+
+
+class Header(NamedTuple):
+    """What a picture says of itself: its stored size, EXIF orientation (1: upright) and format name."""
+
+    height: int
+    width: int
+    orientation: int
+    format: str
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """(height, width) after the orientation is applied."""
+        return (self.width, self.height) if self.orientation in _TURNED else (self.height, self.width)
+
+
+@contextmanager
+def opened(source: Path | bytes, name: str) -> Iterator[Any]:
+    """Open with Pillow; what it cannot read becomes an ``InputError``."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # harmless oddities of metadata
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
+                yield picture
+    except FileNotFoundError:
+        raise InputError(f"{name}: no such picture") from None
+    except InputError:
+        raise
+    except PermissionError:
+        raise InputError(f"{name}: no permission to read it") from None
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError) as error:
+        reason = "not a picture that can be decoded" if "identify" in str(error) else f"cannot be decoded: {error}"
+        raise InputError(f"{name}: {reason}", "open it in a viewer; replace or remove it") from error
+
+
+def read_header(source: Path | bytes, name: str | None = None) -> Header:
+    """Read size, orientation and format without decoding pixels.
+
+    Raises:
+        InputError: It is no picture that Pillow knows.
+    """
+    with opened(source, name or str(source)) as picture:
+        width, height = picture.size
+        orientation = picture.getexif().get(_ORIENTATION, 1) if hasattr(picture, "getexif") else 1
+        tag = orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+        return Header(height, width, tag, picture.format or "")
+
+
+def load_rgb(path: Path) -> npt.NDArray[np.uint8]:
+    """Decode a picture to RGB [H, W, 3] as it is stored, its orientation tag not applied.
+
+    Pictures of a dataset are upright as stored: ``convert`` saw to that. Deep grey (16 bit, float) is stretched
+    from its least to its greatest value, as LabelMe shows it.
+
+    Raises:
+        InputError: It cannot be decoded.
+    """
+    with opened(path, str(path)) as picture:
+        return _to_rgb(picture)
+
+
+def load_upright_rgb(path: Path) -> npt.NDArray[np.uint8]:
+    """Decode a picture to RGB [H, W, 3], turned as its orientation tag says."""
+    with opened(path, str(path)) as picture:
+        return _to_rgb(ImageOps.exif_transpose(picture))
+
+
+def _to_rgb(picture: Any) -> npt.NDArray[np.uint8]:
+    if picture.mode in ("I", "F", "I;16", "I;16B", "I;16L"):
+        values = np.asarray(picture, dtype=np.float64)
+        low, high = float(values.min()), float(values.max())
+        grey = ((values - low) * (255.0 / (high - low) if high > low else 0.0)).round().astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    return np.array(picture.convert("RGB"))
+
+
+def write_upright(source: Path | bytes, target: Path, *, turn: bool, size: tuple[int, int] | None = None) -> None:
+    """Write a picture whose stored pixels are the frame that points were drawn in.
+
+    Args:
+        source: The picture, as a file or as its bytes.
+        target: File to write; its suffix says the format.
+        turn: Apply the orientation tag; otherwise only leave it out.
+        size: (height, width) to scale to, where the file has another.
+    """
+    with opened(source, str(target.name)) as opened:
+        picture = ImageOps.exif_transpose(opened) if turn else opened
+        if size is not None and picture.size != (size[1], size[0]):
+            picture = picture.resize((size[1], size[0]), Image.Resampling.LANCZOS)
+        if target.suffix.lower() in (".jpg", ".jpeg"):
+            picture.convert("RGB").save(target, quality=98, subsampling=0)
+        else:
+            clean = picture.copy()
+            clean.info = {}
+            clean.getexif().clear()
+            clean.save(target)
+
+
+class Found(NamedTuple):
+    """A picture file, with what had to be guessed to find it (None: nothing)."""
+
+    path: Path
+    guess: str | None
+
+
+def find_picture(json_path: Path, image_path: str | None, images_dir: Path | None) -> Found | None:
+    """Find the file that a LabelMe JSON means, when it embeds none.
+
+    The order holds on real data: the path it names, with either slash; the picture with the JSON's own stem,
+    beside it or in ``images_dir``; the base name of the path, likewise.
+    """
+    folder = json_path.parent
+    named = PureWindowsPath(image_path).as_posix() if image_path else None
+    if named and Path(named).suffix.lower() != ".json":
+        direct = folder / named
+        if direct.is_file():
+            return Found(direct, None)
+    places = [folder] + ([images_dir] if images_dir else [])
+    for place in places:
+        for candidate in _with_stem(place, json_path.stem):
+            same = named is not None and Path(named).name == candidate.name
+            named_note = f"imagePath {image_path!r} does not exist" if named else "no imagePath"
+            return Found(candidate, None if same else f"{named_note}; took {candidate.name}, which has its name")
+    if named:
+        for place in places:
+            candidate = place / Path(named).name
+            if candidate.is_file() and candidate.suffix.lower() in PICTURE_SUFFIXES:
+                return Found(candidate, f"imagePath {image_path!r} does not exist; took {candidate.name}")
+    return None
+
+
+def _with_stem(folder: Path, stem: str) -> list[Path]:
+    # Listing a folder of 100,000 files for each of them would be quadratic: ask for the likely names instead.
+    names = [stem + suffix for low in sorted(PICTURE_SUFFIXES) for suffix in (low, low.upper())]
+    return [folder / name for name in names if (folder / name).is_file()]

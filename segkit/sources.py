@@ -1,0 +1,43 @@
+"""Which files a command's SRC means: a folder, a file, or paths on standard input."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from segkit.errors import InputError
+
+
+def list_files(src: str, suffixes: frozenset[str], stdin: Iterable[str], skip: Path | None = None) -> list[tuple[Path, str]]:
+    """The files that ``src`` means, sorted, each with its name relative to where it was found.
+
+    Args:
+        src: A folder (searched recursively, hidden folders left out), a file, or ``-``.
+        suffixes: Lower-case suffixes that count inside folders.
+        stdin: Where ``-`` reads paths, one a line.
+        skip: A folder to pass over: what is written must not be read back.
+
+    Raises:
+        InputError: There is no such file or folder.
+    """
+    if src == "-":
+        paths = [Path(line.rstrip("\r\n")) for line in stdin if line.strip()]
+        found = [pair for path in paths for pair in _below(path, suffixes, skip)]
+        return list(dict.fromkeys(found))
+    return _below(Path(src), suffixes, skip)
+
+
+def _below(path: Path, suffixes: frozenset[str], skip: Path | None) -> list[tuple[Path, str]]:
+    if path.is_file():
+        return [(path, path.name)]
+    if not path.is_dir():
+        raise InputError(f"{path}: no such file or folder")
+    skipped = skip.absolute() if skip is not None else None
+    found = []
+    for parent, folders, names in os.walk(path):  # Path.walk needs Python 3.12
+        folder = Path(parent)
+        folders[:] = sorted(n for n in folders if not n.startswith(".") and (folder / n).absolute() != skipped)
+        for name in sorted(names):
+            if Path(name).suffix.lower() in suffixes and not name.startswith("."):
+                found.append((folder / name, (folder / name).relative_to(path).as_posix()))
+    return sorted(found, key=lambda pair: pair[1])
+
