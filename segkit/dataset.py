@@ -61,8 +61,8 @@ class Result:
     image_id: int
     category_id: int
     score: float
-    bbox: tuple[float, float, float, float]
-    segmentation: Rle | None = None
+    bbox: tuple[float, float, float, float] | None = None
+    segmentation: Segmentation | None = None
 
 
 Uncovered = Literal["background", "ignore"]

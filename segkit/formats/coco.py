@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from segkit.dataset import Annotation, Category, Dataset, Image, Result, Rle, Segmentation
+from segkit.dataset import Annotation, Category, Dataset, Image, Result, Segmentation
 from segkit.errors import InputError
 
 _encoder = msgspec.json.Encoder()
@@ -151,10 +151,12 @@ def read_results(path: Path) -> list[Result]:
     results = []
     for number, raw in enumerate(top):
         try:
-            box = raw.get("bbox") or (0.0, 0.0, 0.0, 0.0)
-            segmentation: Rle | None = raw.get("segmentation") or None
+            box = raw.get("bbox") or None
+            segmentation: Segmentation | None = raw.get("segmentation") or None
+            if box is not None and len(box) != 4:
+                raise ValueError(f"bbox has {len(box)} numbers, not 4")
             results.append(
-                Result(raw["image_id"], raw["category_id"], float(raw["score"]), tuple(box), segmentation)
+                Result(raw["image_id"], raw["category_id"], float(raw["score"]), box and tuple(box), segmentation)
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             what = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
@@ -168,9 +170,11 @@ def result_record(result: Result) -> dict[str, Any]:
         "image_id": result.image_id,
         "category_id": result.category_id,
         "score": result.score,
-        "bbox": result.bbox,
     }
-    return record | ({"segmentation": result.segmentation} if result.segmentation is not None else {})
+    for name in ("bbox", "segmentation"):
+        if (value := getattr(result, name)) is not None:
+            record[name] = value
+    return record
 
 
 def write_results(results: Iterable[Result], path: Path) -> None:

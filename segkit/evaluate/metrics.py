@@ -1,0 +1,64 @@
+"""The record of an evaluation, as ``metrics.json`` holds it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceMetrics:
+    """COCO's twelve numbers (-1: nothing to average over), by category, and at a raised cap on detections."""
+
+    AP: float
+    AP50: float
+    AP75: float
+    APs: float
+    APm: float
+    APl: float
+    AR1: float
+    AR10: float
+    AR100: float
+    ARs: float
+    ARm: float
+    ARl: float
+    per_category: dict[str, dict[str, float]]
+    at_max_dets: dict[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SemanticMetrics:
+    """Pixel scores: means over the categories that occur in truth or prediction."""
+
+    mIoU: float  # noqa: N815 -- the field's spelling
+    pixel_accuracy: float
+    F1: float
+    per_category: dict[str, dict[str, float | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics:
+    """What an evaluation found."""
+
+    images: int
+    max_dets: int
+    segm: InstanceMetrics | None = None
+    bbox: InstanceMetrics | None = None
+    semantic: SemanticMetrics | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, without the parts that were not asked for."""
+        document: dict[str, Any] = msgspec.to_builtins(self)
+        for part in ("segm", "bbox"):
+            if document[part] is not None and document[part]["at_max_dets"] is None:
+                del document[part]["at_max_dets"]
+        return {name: value for name, value in document.items() if value is not None}
+
+    def primary(self) -> tuple[str, float]:
+        """The figure that says which of two models is better, with its name."""
+        if self.semantic is not None:
+            return "mIoU", self.semantic.mIoU
+        if self.segm is not None:
+            return "mask AP", self.segm.AP
+        return "box AP", self.bbox.AP if self.bbox is not None else -1.0
