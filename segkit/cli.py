@@ -11,6 +11,7 @@ from typer.main import get_command
 from segkit import __version__
 from segkit.commands.convert import convert
 from segkit.commands.options import BARE_OPTIONS
+from segkit.commands.train import train
 from segkit.errors import DONE, FAILED, INTERRUPTED, USAGE, SegkitError
 
 app = typer.Typer(
@@ -19,7 +20,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (convert,):
+for command in (convert, train):
     app.command()(command)
 
 

@@ -33,7 +33,7 @@ def to_rle(segmentation: Segmentation, height: int, width: int) -> Rle:
         return polygons_to_rle(segmentation, height, width)
     if isinstance(segmentation["counts"], list):
         return _to_text(coco_mask.frPyObjects(segmentation, *segmentation["size"]))
-    return segmentation
+    return _to_text(segmentation)
 
 
 def mask_to_rle(mask: npt.NDArray[Any]) -> Rle:

@@ -1,0 +1,78 @@
+"""A file to go on from, and the model in it.
+
+Files load with ``torch.load(..., weights_only=True)``; ``["model"]`` is the state dict. They are written beside their
+place, flushed to the disk, and renamed: a crash leaves the old one or the new one, never half of one.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from segkit.errors import InputError
+from segkit.models.card import ModelCard
+
+_VERSION = 1
+
+
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint so that a crash at any moment leaves a whole file."""
+    beside = path.with_name(f".{path.name}.writing")
+    try:
+        with beside.open("wb") as file:
+            torch.save({"version": _VERSION, **content}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as RuntimeError
+        beside.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise
+        kept = f"; the checkpoint before it is intact: {path}" if path.exists() else ""
+        raise InputError(f"{path}: cannot be written{kept}", "is the disk full? free some space and go on: --resume") from error
+
+
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint.
+
+    Raises:
+        InputError: It is missing, damaged, or not segkit's.
+    """
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such checkpoint") from None
+    except Exception as error:  # torch raises a dozen kinds for a file that is not its own
+        raise InputError(f"{path}: not a checkpoint, or a damaged one", "use the run's other one") from error
+    if not (isinstance(content, dict) and "model" in content and "card" in content):
+        raise InputError(f"{path}: not a segkit checkpoint", "to start from plain weights: segkit train --weights FILE")
+    return content
+
+
+def find_checkpoint(model: Path | None, runs: Path = Path("runs")) -> Path:
+    """The checkpoint that MODEL means: a run's best one (else its last), a file, or by default the latest run's.
+
+    Raises:
+        InputError: There is none.
+    """
+    path = model if model is not None else runs / "latest"
+    if path.is_dir():
+        for name in ("best.pt", "last.pt"):
+            if (path / name).is_file():
+                return path / name
+        raise InputError(f"{path}: holds no checkpoint", "was it interrupted before the first one? see segkit train --resume")
+    if not path.exists():
+        hint = "train one: segkit train" if model is None else None
+        raise InputError(f"{path}: no such {'run' if model is None else 'model'}", hint)
+    return path
+
+
+def load_model(path: Path, device: torch.device) -> tuple[nn.Module, ModelCard]:
+    """The model in a checkpoint, ready to predict."""
+    content = load_checkpoint(path, device)
+    card = ModelCard.from_plain(content["card"])
+    module = card.build()
+    module.load_state_dict(content["model"])
+    return module.to(device).eval(), card

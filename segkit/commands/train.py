@@ -1,0 +1,20 @@
+"""``segkit train``."""
+
+from segkit.commands.options import configured_by
+from segkit.commands.output import Output
+from segkit.config.train import TrainConfig
+from segkit.errors import DONE, INTERRUPTED
+
+
+@configured_by(TrainConfig)
+def train(config: TrainConfig, output: Output) -> int:
+    """Train an instance segmentation model on a COCO dataset.
+
+    [bold]Example:[/bold]  segkit train dataset --gpus 0,1 --time 2h
+    """
+    from segkit.commands.render_models import render_training
+    from segkit.train import train
+
+    summary = train(config, output.progress())
+    render_training(summary, output)
+    return INTERRUPTED if summary.ended == "interrupted" else DONE

@@ -1,0 +1,86 @@
+"""Starting one process per rank on this machine, with PyTorch's own engine (torch.distributed.launcher)."""
+
+import json
+import logging
+import os
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from segkit import errors
+from segkit.errors import DeviceError, SegkitError
+
+Outcome = TypeVar("Outcome")
+
+
+def launch_ranks(function: Callable[..., Outcome], arguments: tuple[Any, ...], num_ranks: int) -> Outcome:
+    """Call ``function(*arguments)`` in ``num_ranks`` processes; returns what rank 0 returned.
+
+    A rank that fails ends all of them: none is left behind holding memory.
+
+    Raises:
+        SegkitError: What a rank raised, or that it died.
+    """
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    logging.getLogger("torch.distributed.launcher").setLevel(logging.CRITICAL)
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=num_ranks,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        run_id=f"segkit-{os.getpid()}",
+        max_restarts=0,
+        monitor_interval=0.2,
+        start_method="spawn",
+    )
+    with tempfile.TemporaryDirectory(prefix="segkit-") as folder:
+        try:
+            outcomes = elastic_launch(config, _in_rank)(function, arguments, folder, num_ranks)
+        except ChildFailedError as failed:
+            raise _cause(Path(folder), failed) from None
+        except SignalException:
+            raise KeyboardInterrupt from None
+    outcome: Outcome = outcomes[0]
+    return outcome
+
+
+def _in_rank(function: Callable[..., Any], arguments: tuple[Any, ...], folder: str, num_ranks: int) -> Any:
+    """What every process runs: the function, with a failure written down for the parent."""
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_ranks))
+    try:
+        return function(*arguments)
+    except SegkitError as error:
+        note = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
+    except BaseException as error:
+        note = {"kind": None, "message": f"{type(error).__name__}: {error}", "hint": traceback.format_exc()}
+    path = Path(folder) / f"{os.environ['RANK']}.json"
+    path.write_text(json.dumps(note), encoding="utf-8")
+    raise SystemExit(1)
+
+
+def _cause(folder: Path, failed: ChildFailedError) -> SegkitError:
+    """The error to show: what a rank said of the user's input first, then what it said of itself, then its death."""
+    notes = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    for note in notes.values():
+        if note["kind"] is not None:
+            kind: type[SegkitError] = getattr(errors, note["kind"])
+            return kind(note["message"], note["hint"])
+    rank, failure = failed.get_first_failure()
+    killed = [number for number, each in failed.failures.items() if each.exitcode < 0 and str(number) not in notes]
+    if killed or str(rank) not in notes:
+        number = killed[0] if killed else rank
+        code = failed.failures[number].exitcode if number in failed.failures else failure.exitcode
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+        return DeviceError(f"rank {number} {how}", "was the machine out of memory? go on with: segkit train --resume")
+    note = notes[str(rank)]
+    if "SEGKIT_DEBUG" in os.environ:
+        raise RuntimeError(note["hint"])
+    return DeviceError(f"rank {rank} failed: {note['message'].splitlines()[0]}", "SEGKIT_DEBUG=1 shows where")

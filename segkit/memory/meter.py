@@ -1,0 +1,120 @@
+"""Memory per step and per phase, always on: a few counters read at the borders of phases.
+
+On CUDA the figures are the caching allocator's (``torch.cuda.memory_stats``); on a CPU, which has no such counters,
+they are None, and the resident set of the process says how much the host holds. All figures are bytes.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import psutil
+import torch
+
+PHASES = ("load", "transfer", "forward", "backward", "step", "eval", "save")
+
+
+@dataclass(slots=True)
+class PhaseRecord:
+    """One phase of one step: seconds spent, and the highest figures seen in it."""
+
+    seconds: float = 0.0
+    allocated: int | None = None
+    reserved: int | None = None
+    rss: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One step: what is held at its end, its peak, and its phases."""
+
+    seconds: float
+    allocated: int | None
+    reserved: int | None
+    peak: int | None
+    rss: int
+    phases: dict[str, PhaseRecord]
+
+    def line(self) -> dict[str, Any]:
+        """What ``metrics.jsonl`` holds of it."""
+        return {"allocated": self.allocated, "reserved": self.reserved, "peak": self.peak, "rss": self.rss}
+
+
+class Meter(Protocol):
+    """Whoever measures a training loop."""
+
+    def phase(self, name: str) -> Any:
+        """A context around one phase; phases of a name add up within a step."""
+
+    def step(self) -> StepRecord:
+        """End a step."""
+
+
+class CounterMeter:
+    """Reads the allocator's counters at the end of every phase."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._on_cuda = device.type == "cuda"
+        self._process = psutil.Process()
+        self._phases: dict[str, PhaseRecord] = {}
+        self._began = time.perf_counter()
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """See ``Meter``."""
+        if self._on_cuda:
+            torch.cuda.reset_peak_memory_stats(self._device)
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            record = self._phases.setdefault(name, PhaseRecord())
+            record.seconds += time.perf_counter() - began
+            record.rss = max(record.rss, self._process.memory_info().rss)
+            allocated, reserved = self._peaks()
+            if allocated is not None and reserved is not None:
+                record.allocated = max(record.allocated or 0, allocated)
+                record.reserved = max(record.reserved or 0, reserved)
+
+    def step(self) -> StepRecord:
+        """See ``Meter``."""
+        now = time.perf_counter()
+        allocated, reserved = self._now()
+        peaks = [record.allocated for record in self._phases.values() if record.allocated is not None]
+        record = StepRecord(
+            seconds=now - self._began,
+            allocated=allocated,
+            reserved=reserved,
+            peak=max(peaks, default=None),
+            rss=self._process.memory_info().rss,
+            phases=self._phases,
+        )
+        self._phases, self._began = {}, now
+        return record
+
+    def _peaks(self) -> tuple[int | None, int | None]:
+        if not self._on_cuda:
+            return None, None
+        return torch.cuda.max_memory_allocated(self._device), torch.cuda.max_memory_reserved(self._device)
+
+    def _now(self) -> tuple[int | None, int | None]:
+        if not self._on_cuda:
+            return None, None
+        return torch.cuda.memory_allocated(self._device), torch.cuda.memory_reserved(self._device)
+
+
+class _NoMeter:
+    """Measures nothing."""
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        yield
+
+    def step(self) -> StepRecord:
+        return StepRecord(0.0, None, None, None, 0, {})
+
+
+NO_METER: Meter = _NoMeter()

@@ -1,0 +1,93 @@
+"""Mask R-CNN and Faster R-CNN: torchvision's models behind segkit's contract.
+
+Architecture, losses and inference are torchvision's (He et al. 2017, https://arxiv.org/abs/1703.06870), and so are
+the parameter names. Two things are taken out of the model: resizing (the loader does it, on bytes) and pasting masks
+into full pictures (``segkit.tensors`` encodes them in their boxes instead).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection import FasterRCNN, MaskRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+
+from segkit.config.train import BackboneName, NormName
+from segkit.models.backbones import make_body
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, which all of torchvision's weights expect
+_FPN_STRIDES = ("4", "8", "16", "32")
+_RATIOS = (0.5, 1.0, 2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorSettings:
+    """Plain numbers of a detector; the defaults are torchvision's.
+
+    Attributes:
+        proposals: Regions per image that the RPN hands on.
+        rois: Regions per image that the heads learn from.
+        detections: Instances per image at most.
+        anchor_sizes: Side of the anchors at strides 4, 8, 16, 32 and 64, in pixels.
+    """
+
+    proposals: int = 2000
+    rois: int = 512
+    detections: int = 100
+    anchor_sizes: tuple[int, int, int, int, int] = (32, 64, 128, 256, 512)
+
+
+class _Normalise(GeneralizedRCNNTransform):
+    """Bytes to normalised floats, padded to a batch; no resizing on the way in, no pasting on the way out."""
+
+    def __init__(self) -> None:
+        super().__init__(min_size=1, max_size=1, image_mean=list(MEAN), image_std=list(STD))
+
+    def normalize(self, image: Tensor) -> Tensor:
+        mean = torch.tensor(self.image_mean, device=image.device)[:, None, None]
+        std = torch.tensor(self.image_std, device=image.device)[:, None, None]
+        return (image.float() / 255 - mean) / std
+
+    def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
+        return image, target
+
+    def postprocess(self, result: list[Any], image_shapes: Any, original_image_sizes: Any) -> list[Any]:
+        return [{**r, "masks": r["masks"][:, 0]} if "masks" in r else r for r in result]
+
+
+def build_detector(
+    *, masks: bool, num_classes: int, backbone: BackboneName, norm: NormName, settings: DetectorSettings
+) -> nn.Module:
+    """A Mask R-CNN (or, without masks, a Faster R-CNN) with random weights.
+
+    The module maps images (uint8 [3, H, W] each) and targets to {loss name: scalar} in training, and images to a list
+    of ``Prediction`` in evaluation, in the frame of the images.
+
+    Args:
+        masks: Whether it predicts masks.
+        num_classes: Categories plus one for background, as torchvision counts.
+        backbone: Feature extractor under the feature pyramid.
+        norm: Its normalisation.
+        settings: Plain numbers.
+    """
+    body, channels = make_body(backbone, norm)
+    children = {name: stride for name, stride in body.return_layers.items() if stride in _FPN_STRIDES}
+    # torchvision's own class, so that the parameter names are those of its weights
+    pyramid = BackboneWithFPN(body, {name: str(level) for level, name in enumerate(children)}, channels[1:], 256)
+    kind = MaskRCNN if masks else FasterRCNN
+    model: nn.Module = kind(
+        pyramid,
+        num_classes,
+        rpn_anchor_generator=AnchorGenerator(tuple((s,) for s in settings.anchor_sizes), (_RATIOS,) * 5),
+        rpn_pre_nms_top_n_train=max(2 * settings.proposals, 200),
+        rpn_pre_nms_top_n_test=max(2 * settings.proposals // 2, 200),
+        rpn_post_nms_top_n_train=settings.proposals,
+        rpn_post_nms_top_n_test=max(settings.proposals // 2, settings.detections),
+        box_batch_size_per_image=settings.rois,
+        box_detections_per_img=settings.detections,
+    )
+    model.transform = _Normalise()
+    return model

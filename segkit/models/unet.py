@@ -1,0 +1,127 @@
+"""U-Net: a label for every pixel, and from those the instances.
+
+After Ronneberger et al. 2015 (https://arxiv.org/abs/1505.04597), with a torchvision backbone as the contracting
+path. It honours the same contract as the detectors: losses in training, predictions in evaluation.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segkit.config.train import BackboneName, NormName, UnetLoss
+from segkit.losses import semantic_losses
+from segkit.models.backbones import STRIDES, make_body, make_norm
+from segkit.models.detector import MEAN, STD
+from segkit.tensors import Prediction, Target
+
+_WIDTHS = (256, 128, 64, 48, 32)  # channels of the decoder at strides 16, 8, 4, 2, 1
+_MIN_PIXELS = 16  # smaller components are specks
+
+
+class UNet(nn.Module):
+    """Encoder, decoder with skips, one logit map per label."""
+
+    def __init__(self, num_classes: int, backbone: BackboneName, norm: NormName, loss: UnetLoss) -> None:
+        """Build with random weights.
+
+        Args:
+            num_classes: Labels including background.
+            backbone: The contracting path.
+            norm: Normalisation, of both paths.
+            loss: What is minimised.
+        """
+        super().__init__()
+        self.body, channels = make_body(backbone, norm)
+        skips = [*reversed(channels[:-1]), 0]
+        inputs = [channels[-1], *_WIDTHS[:-1]]
+        # A decoder made of frozen statistics could never learn them.
+        layer = make_norm("batch" if norm == "frozen" else norm)
+        self.decoder = nn.ModuleList(
+            nn.Sequential(*_conv(below + skip, out, layer), *_conv(out, out, layer))
+            for below, skip, out in zip(inputs, skips, _WIDTHS, strict=True)
+        )
+        self.head = nn.Conv2d(_WIDTHS[-1], num_classes, 1)
+        self.loss: UnetLoss = loss
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Logits [B, K + 1, H, W] of normalised images [B, 3, H, W] with sides divisible by 32."""
+        maps = list(self.body(images).values())  # strides 2 to 32
+        features = maps.pop()
+        for block in self.decoder:
+            features = F.interpolate(features, scale_factor=2.0, mode="nearest")
+            if maps:
+                features = torch.cat([features, maps.pop()], dim=1)
+            features = block(features)
+        out: Tensor = self.head(features)
+        return out
+
+    def forward(self, images: Sequence[Tensor], targets: Sequence[Target] | None = None) -> Any:
+        """Losses of images and targets in training; a list of ``Prediction`` of images in evaluation.
+
+        Images are uint8 [3, H, W] each, of any size in evaluation.
+        """
+        batch = _batch(images)  # [B, 3, H, W]
+        logits = self.logits(batch).float()
+        if self.training:
+            assert targets is not None
+            padded = [_pad(target["semantic"], batch.shape[-2:], 255) for target in targets]
+            return semantic_losses(self.loss, logits, torch.stack(padded).long())
+        return [
+            split_instances(one[:, : image.shape[-2], : image.shape[-1]].softmax(0))
+            for one, image in zip(logits, images, strict=True)
+        ]
+
+
+def _conv(inputs: int, outputs: int, norm: Any) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), norm(outputs), nn.ReLU(inplace=True)]
+
+
+def _pad(values: Tensor, side: Sequence[int], fill: float) -> Tensor:
+    return F.pad(values, (0, side[1] - values.shape[-1], 0, side[0] - values.shape[-2]), value=fill)
+
+
+def _batch(images: Sequence[Tensor]) -> Tensor:
+    """Bytes of any sizes -> normalised floats, padded to one size that the deepest stride divides."""
+    side = [-(-max(image.shape[axis] for image in images) // STRIDES[-1]) * STRIDES[-1] for axis in (-2, -1)]
+    mean = torch.tensor(MEAN, device=images[0].device)[:, None, None]
+    std = torch.tensor(STD, device=images[0].device)[:, None, None]
+    return torch.stack([_pad((image.float() / 255 - mean) / std, side, 0.0) for image in images])
+
+
+def split_instances(probabilities: Tensor) -> Prediction:
+    """A label for every pixel, and its connected components as instances.
+
+    Args:
+        probabilities: Float [K + 1, H, W], summing to 1 over labels.
+
+    Returns:
+        Instances of at least 16 pixels by falling score, which is the mean probability of their label over their
+        pixels, and the label map.
+    """
+    best, labels = probabilities.max(dim=0)
+    label_map = labels.to(torch.uint8).cpu().numpy()
+    sureness = best.cpu().numpy()
+    found: list[tuple[float, int, tuple[int, int, int, int], npt.NDArray[np.bool_]]] = []
+    for label in np.unique(label_map[label_map > 0]).tolist():
+        count, components, stats, _ = cv2.connectedComponentsWithStats((label_map == label).astype(np.uint8))
+        for component in range(1, count):
+            left, top, width, height, pixels = stats[component].tolist()
+            if pixels >= _MIN_PIXELS:
+                window = np.s_[top : top + height, left : left + width]
+                inside = components[window] == component
+                score = float(sureness[window][inside].mean())
+                found.append((score, label, (left, top, left + width, top + height), inside))
+    found.sort(key=lambda instance: -instance[0])
+    return {
+        "boxes": torch.tensor([box for _, _, box, _ in found], dtype=torch.float32).reshape(-1, 4),
+        "labels": torch.tensor([label for _, label, _, _ in found], dtype=torch.int64),
+        "scores": torch.tensor([score for score, _, _, _ in found], dtype=torch.float32),
+        "crops": [crop for _, _, _, crop in found],
+        "semantic": label_map,
+    }

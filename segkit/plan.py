@@ -1,0 +1,130 @@
+"""What is fixed before the first step of a run: config, data, model card, limits, folder."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from segkit.config.fields import load_config, write_toml
+from segkit.config.train import TrainConfig
+from segkit.config.units import format_duration
+from segkit.dataset import Dataset
+from segkit.datasets import open_split, split_file
+from segkit.device import Ranks, device_name, resolve_precision
+from segkit.errors import ConfigError
+from segkit.models.card import ModelCard
+from segkit.recipe import DataFacts, card_for, fill_in, settings_for
+from segkit.runs import CONFIG, LABELS, find_run, new_run, point_latest, write_origin
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run before its first step; nothing of ``config`` is open any more but what has no value."""
+
+    config: TrainConfig
+    card: ModelCard
+    train: Dataset
+    val: Dataset | None
+    dtype: torch.dtype
+    total_steps: int | None
+    warmup: int
+    batch: int
+    micro_batch: int
+    lr: float
+    run: Path
+
+    def done(self, step: int, seconds: float) -> float:
+        """The share of the run that is over, by steps or by time, whichever is more."""
+        by_steps = step / self.total_steps if self.total_steps else 0.0
+        by_time = seconds / self.config.time if self.config.time else 0.0
+        return min(1.0, max(by_steps, by_time))
+
+    def epoch(self, step: int) -> int:
+        """Whole epochs after a number of steps."""
+        return step * self.batch // len(self.train.images)
+
+    def evaluates_after(self, step: int) -> bool:
+        """Whether a step ends an epoch after which the model is evaluated."""
+        before, after = self.epoch(step - 1), self.epoch(step)
+        return after // self.config.eval_every > before // self.config.eval_every
+
+    def describe(self, ranks: Ranks) -> str:
+        """A sentence on what is going to happen."""
+        limits = [f"{self.total_steps} steps"] if self.total_steps else []
+        limits += [format_duration(self.config.time)] if self.config.time else []
+        return (
+            f"{self.card.model} with {self.card.backbone}, {len(self.train.images)} images of "
+            f"{len(self.card.categories)} categories, size {self.card.framing.size}, batch {self.batch}, "
+            f"{ranks.world_size} x {device_name(ranks.device)} in {str(self.dtype).removeprefix('torch.')}, "
+            f"{' or '.join(limits)} -> {self.run}"
+        )
+
+
+def config_of_run(config: TrainConfig) -> TrainConfig:
+    """The config of the run that ``config.resume`` names; only its limits may be set anew."""
+    assert config.resume is not None
+    run = find_run(config.out / "latest" if config.resume == "latest" else Path(config.resume))
+    limits = {name: getattr(config, name) for name in ("epochs", "steps", "time")}
+    return replace(load_config(TrainConfig, run / CONFIG), resume=str(run), **(limits if any(limits.values()) else {}))
+
+
+def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
+    """Read the data, decide what is open, and make the folder of a new run.
+
+    Raises:
+        SegkitError: Data, options and device do not go together.
+    """
+    training = open_split(config.dataset, "train")
+    val = _validation(config.dataset, training)
+    facts = DataFacts.of(training)
+    filled = fill_in(config, facts, ranks.device, ranks.world_size)
+    assert filled.batch is not None and filled.micro_batch is not None and filled.lr is not None  # noqa: PT018
+    dtype = resolve_precision(filled.precision, ranks.device)
+    limits = [filled.steps] if filled.steps else []
+    if filled.epochs:
+        limits.append(-(-filled.epochs * len(training.images) // filled.batch))
+    total = min(limits) if limits else None
+    card = card_for(filled, training, settings_for(facts, ranks.device.type == "cpu"))
+    run = Path(config.resume) if config.resume is not None else _make_run(config, filled, card, ranks)
+    return Plan(
+        config=filled,
+        card=card,
+        train=training,
+        val=val,
+        dtype=dtype,
+        total_steps=total,
+        warmup=filled.warmup if filled.warmup is not None else min(1000, (total or 1000) // 20),
+        batch=filled.batch,
+        micro_batch=filled.micro_batch,
+        lr=filled.lr,
+        run=run,
+    )
+
+
+def _validation(dataset: Path, training: Dataset) -> Dataset | None:
+    """The split that goes with the training split, if there is one with images.
+
+    Raises:
+        ConfigError: It has other categories.
+    """
+    file = split_file(dataset, "val")
+    val = open_split(file, "train") if file is not None else None
+    if val is None or not val.images:
+        return None
+    if sorted((c.id, c.name) for c in val.categories) != sorted((c.id, c.name) for c in training.categories):
+        raise ConfigError(f"{file}: its categories are not those of the training split", "convert both in one go")
+    return val
+
+
+def _make_run(asked: TrainConfig, filled: TrainConfig, card: ModelCard, ranks: Ranks) -> Path:
+    """The folder of a new run with what is known before it starts; rank 0 makes it, all learn its name."""
+    run: Path | None = None
+    if ranks.is_main:
+        run = new_run(asked.out, asked.name, asked.model)
+        write_toml(replace(filled, dataset=filled.dataset.absolute(), name=None), run / CONFIG)
+        (run / LABELS).write_text("".join(f"{category.name}\n" for category in card.categories), encoding="utf-8")
+        write_origin(run, device_name(ranks.device), ranks.world_size)
+        point_latest(run)
+    made = ranks.gather(run)[0]
+    assert made is not None
+    return Path(made)

@@ -1,0 +1,143 @@
+"""What the user left open, decided from the data and the device; every decision ends up in ``config.toml``.
+
+The defaults for training from random weights on small sets were measured: ``docs/decisions/0003-recipe.md``.
+"""
+
+from dataclasses import dataclass, replace
+from os import cpu_count
+from statistics import median
+
+import torch
+
+from segkit.config.train import BackboneName, TrainConfig
+from segkit.dataset import Dataset
+from segkit.errors import ConfigError
+from segkit.geometry import Framing
+from segkit.models.card import ModelCard
+from segkit.models.detector import DetectorSettings
+from segkit.models.weights import best_weights
+
+_LARGEST, _LARGEST_ON_CPU, _LARGEST_CROP, _LARGEST_CROP_ON_CPU = 800, 320, 512, 256
+_STEPS, _STEPS_ON_CPU = 4000, 800  # what a run aims at where no limit is given
+_EPOCHS = (12, 300)
+
+
+@dataclass(frozen=True, slots=True)
+class DataFacts:
+    """What the recipe looks at."""
+
+    num_images: int
+    short_side: int  # median, pixels
+    most_instances: int  # in one image
+
+    @staticmethod
+    def of(dataset: Dataset) -> "DataFacts":
+        """The facts of a training split.
+
+        Raises:
+            ConfigError: There is nothing to learn from.
+        """
+        if not dataset.images:
+            raise ConfigError("the training split has no images", "convert with a smaller --val")
+        if not dataset.annotations:
+            raise ConfigError("the training split has no annotations: there is nothing to learn")
+        counts = [len(each) for each in dataset.annotations_of().values()]
+        sides = [min(image.height, image.width) for image in dataset.images]
+        return DataFacts(len(dataset.images), round(median(sides)), max(counts))
+
+
+def fill_in(config: TrainConfig, facts: DataFacts, device: torch.device, world_size: int) -> TrainConfig:
+    """The config with every None that has a value decided.
+
+    Raises:
+        ConfigError: The options contradict each other.
+    """
+    on_cpu = device.type == "cpu"
+    detects = config.model != "unet"
+    backbone: BackboneName = config.backbone or (
+        "resnet50" if config.weights not in ("none",) and not on_cpu and detects else "resnet18"
+    )
+    if config.backbone is None and config.weights == "coco":
+        backbone = "resnet50"
+    weights = config.weights or best_weights(config.model, backbone)
+    pretrained = weights != "none"
+    if detects:
+        largest = _LARGEST_ON_CPU if on_cpu else _LARGEST
+        size = config.size or max(32, min(facts.short_side, largest))
+    else:
+        largest = _LARGEST_CROP_ON_CPU if on_cpu else _LARGEST_CROP
+        size = config.size or max(32, min(facts.short_side // 32 * 32, largest))
+        if size % 32:
+            raise ConfigError(f"--size {size}: a U-Net's crop must be divisible by 32", f"use {size // 32 * 32 or 32}")
+    batch = config.batch or (4 if detects else 8)
+    if batch % world_size:
+        raise ConfigError(f"--batch {batch} cannot be shared by {world_size} ranks", "make it a multiple of the ranks")
+    share = batch // world_size
+    optimizer = config.optimizer or "adamw"
+    adaptive = optimizer != "sgd"
+    epochs = config.epochs
+    if epochs is None and config.steps is None and config.time is None:
+        aim = _STEPS_ON_CPU if on_cpu else _STEPS
+        epochs = min(max(round(aim * batch / facts.num_images), _EPOCHS[0]), _EPOCHS[1])
+    return replace(
+        config,
+        backbone=backbone,
+        weights=weights,
+        norm=config.norm or ("frozen" if pretrained and detects else "batch"),
+        freeze=config.freeze or ("stem" if pretrained and detects else "none"),
+        epochs=epochs,
+        batch=batch,
+        micro_batch=min(config.micro_batch or share, share),
+        optimizer=optimizer,
+        lr=config.lr if config.lr is not None else _rate(adaptive, pretrained, batch),
+        weight_decay=config.weight_decay if config.weight_decay is not None else (0.05 if adaptive else 1e-4),
+        clip_grad=config.clip_grad if config.clip_grad is not None else 1.0,
+        ema=config.ema if config.ema is not None else 0.998,
+        size=size,
+        max_size=config.max_size or max(size, round(size * 5 / 3)),
+        workers=config.workers if config.workers is not None else (0 if on_cpu else _workers(world_size)),
+    )
+
+
+def _rate(adaptive: bool, pretrained: bool, batch: int) -> float:
+    """A peak rate for a batch: linear in it for SGD (Goyal et al. 2017), by its root for adaptive methods."""
+    if not adaptive:
+        return round(0.02 * batch / 16, 6)
+    return round((2e-4 if pretrained else 1e-3) * (batch / 4) ** 0.5, 6)
+
+
+def _workers(world_size: int) -> int:
+    return min(8, max(1, (cpu_count() or 1) // world_size))
+
+
+def settings_for(facts: DataFacts, on_cpu: bool) -> DetectorSettings:
+    """A detector's numbers: enough for the most crowded picture, and no more than that on a CPU.
+
+    Half as many detections again as the most crowded training picture has instances, and never fewer than 100, so
+    that the score is not capped by the model.
+    """
+    detections = max(100, round(1.5 * facts.most_instances))
+    if not on_cpu:
+        return DetectorSettings(proposals=max(2000, 10 * facts.most_instances), rois=512, detections=detections)
+    return DetectorSettings(
+        proposals=min(2000, max(100, 20 * facts.most_instances, detections)),
+        rois=min(512, max(32, 4 * facts.most_instances)),
+        detections=detections,
+    )
+
+
+def card_for(config: TrainConfig, dataset: Dataset, settings: DetectorSettings) -> ModelCard:
+    """What is going to be trained; ``config`` is filled in."""
+    assert config.backbone is not None and config.norm is not None  # noqa: PT018 -- one precondition
+    assert config.size is not None and config.max_size is not None  # noqa: PT018
+    kind = "semantic" if config.model == "unet" else "instances"
+    return ModelCard(
+        model=config.model,
+        backbone=config.backbone,
+        norm=config.norm,
+        loss=config.loss,
+        settings=settings,
+        framing=Framing(kind, config.size, config.max_size),  # type: ignore[arg-type]
+        categories=tuple(sorted(dataset.categories, key=lambda category: category.id)),
+        uncovered=dataset.uncovered,
+    )

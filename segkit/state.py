@@ -1,0 +1,128 @@
+"""Everything that changes while a run goes on, and its way into a checkpoint and back."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from segkit.checkpoint import load_checkpoint
+from segkit.device import Ranks
+from segkit.models.backbones import freeze_stem
+from segkit.models.card import ModelCard
+from segkit.models.weights import load_weights
+from segkit.optim import Average, make_optimizer
+from segkit.plan import Plan
+from segkit.progress import Progress
+
+
+@dataclass(slots=True)
+class TrainingState:
+    """The model, what trains it, and how far it is.
+
+    Attributes:
+        module: The model, not wrapped for ranks.
+        optimizer: Its optimiser.
+        scaler: Loss scaling for fp16; does nothing otherwise.
+        average: The averaged weights.
+        step: Steps done.
+        seconds: Time spent, over all sessions.
+        best: The best score so far.
+        stale: Evaluations since then.
+        skipped: Steps left out because their loss or gradients were not finite.
+    """
+
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    average: Average
+    step: int = 0
+    seconds: float = 0.0
+    best: float | None = None
+    stale: int = 0
+    skipped: int = 0
+    best_step: int = 0
+    skipped_in_a_row: int = 0
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """What is evaluated, saved and exported."""
+        return self.average.state_of(self.module)
+
+    def to_checkpoint(self, card: ModelCard, ranks: Ranks) -> dict[str, Any]:
+        """All of it in plain values and tensors; every rank must call this, and rank 0 saves what it returns."""
+        return {
+            "card": card.to_plain(),
+            "model": self.weights(),
+            "raw": self.module.state_dict() if self.average.decay else None,
+            "average_updates": self.average.updates,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "random": ranks.gather(_random_state(ranks.device)),
+            "step": self.step,
+            "seconds": self.seconds,
+            "best": self.best,
+            "best_step": self.best_step,
+            "stale": self.stale,
+            "skipped": self.skipped,
+        }
+
+    def restore(self, content: dict[str, Any], ranks: Ranks) -> None:
+        """Go on from where ``to_checkpoint`` was called."""
+        self.module.load_state_dict(content["raw"] or content["model"])
+        if self.average.decay:
+            self.average.state = {name: value.to(ranks.device) for name, value in content["model"].items()}
+            self.average.updates = content["average_updates"]
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.scaler.load_state_dict(content["scaler"])
+        for name in ("step", "seconds", "best", "best_step", "stale", "skipped"):
+            setattr(self, name, content[name])
+        if ranks.rank < len(content["random"]):
+            _set_random_state(content["random"][ranks.rank], ranks.device)
+
+
+def _random_state(device: torch.device) -> list[torch.Tensor]:
+    states = [torch.get_rng_state()]
+    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
+
+
+def _set_random_state(states: list[torch.Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states[0].cpu())
+    if device.type == "cuda" and len(states) > 1:
+        torch.cuda.set_rng_state(states[1].cpu(), device)
+
+
+def start_state(plan: Plan, ranks: Ranks, progress: Progress) -> TrainingState:
+    """The state at the first step: fresh, or as the run's last checkpoint left it."""
+    config, module, last = plan.config, plan.card.build(), plan.run / "last.pt"
+    resumes = config.resume is not None and last.is_file()
+    if not resumes:
+        assert config.weights is not None
+        loaded = load_weights(module, config.weights, config.model, plan.card.backbone)  # type: ignore[arg-type]
+        progress.note(f"starting from {loaded}")
+    _freeze(module, config.freeze or "none")
+    module = module.to(ranks.device)
+    if config.channels_last:
+        module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    assert config.optimizer is not None
+    optimizer = make_optimizer(
+        config.optimizer,
+        module,
+        lr=plan.lr,
+        weight_decay=config.weight_decay or 0.0,
+        momentum=config.momentum,
+        fused=True,
+    )
+    scaler = torch.amp.GradScaler(ranks.device.type, enabled=plan.dtype is torch.float16)
+    state = TrainingState(module, optimizer, scaler, Average(module, config.ema or 0.0))
+    if resumes:
+        state.restore(load_checkpoint(last, ranks.device), ranks)
+        progress.note(f"going on after step {state.step}")
+    return state
+
+
+def _freeze(module: nn.Module, what: str) -> None:
+    body: Any = module.body if hasattr(module, "body") else module.backbone.body  # type: ignore[union-attr]
+    if what == "stem":
+        freeze_stem(body)
+    elif what == "backbone":
+        body.requires_grad_(False)

@@ -1,0 +1,343 @@
+"""Training: the loop, in the order in which things happen."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from segkit.checkpoint import save_checkpoint
+from segkit.config.train import TrainConfig
+from segkit.config.units import format_bytes
+from segkit.device import (
+    Ranks,
+    adopt_slurm,
+    autocast,
+    check_gpus,
+    joined_ranks,
+    launched_from_outside,
+    out_of_memory_told,
+    seed_everything,
+)
+from segkit.errors import SegkitError
+from segkit.evaluate.metrics import Metrics
+from segkit.interrupts import StopRequest, stop_requests
+from segkit.launch import launch_ranks
+from segkit.loading import Pictures, Sample, TrainingOrder, batches_of, make_loader
+from segkit.memory.meter import CounterMeter, Meter, StepRecord
+from segkit.optim import clip_gradients, learning_rate, set_learning_rate
+from segkit.plan import Plan, config_of_run, make_plan
+from segkit.progress import SILENT, Progress
+from segkit.runs import METRICS, MetricsFile
+from segkit.scoring import score
+from segkit.state import TrainingState, start_state
+
+_SAVE_SECONDS = 600.0  # between checkpoints inside a long epoch
+_TOO_MANY_SKIPS = 10  # steps in a row without a finite loss
+_HINT_MEMORY = "try a smaller --micro-batch (the batch stays what it is), a smaller --size, or --precision bf16"
+
+MakeMeter = Callable[[torch.device], Meter]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSummary:
+    """How a run ended.
+
+    Attributes:
+        run: Its folder.
+        ended: ``complete``, ``time``, ``patience`` or ``interrupted``.
+        steps: Steps done, over all sessions.
+        epochs: Passes over the training images.
+        seconds: Time spent, over all sessions.
+        metrics: The last evaluation.
+        score: What tells models apart, and its best value.
+        best_step: The step that had it.
+        skipped: Steps left out because their loss was not finite.
+    """
+
+    run: Path
+    ended: str
+    steps: int
+    epochs: float
+    seconds: float
+    metrics: Metrics | None
+    score: tuple[str, float] | None
+    best_step: int
+    skipped: int
+
+
+def train(config: TrainConfig, progress: Progress = SILENT, make_meter: MakeMeter = CounterMeter) -> TrainingSummary:
+    """Train a model, or go on with a run.
+
+    Alone, this process trains. With several ``gpus`` or ``ranks`` it starts one process for each; started by torchrun
+    or srun, it joins the others.
+
+    Args:
+        config: What to do.
+        progress: Who is told how far it is.
+        make_meter: Makes the meter of a device.
+
+    Raises:
+        SegkitError: Input, options or device do not allow it; what was reached is in the run's ``last.pt``.
+    """
+    adopt_slurm()
+    if config.resume is not None:
+        config = config_of_run(config)
+    num_ranks = len(config.gpus) if config.gpus else config.ranks
+    if num_ranks == 1 or launched_from_outside():
+        return _train_in_rank(config, progress, make_meter)
+    check_gpus(config.gpus or ())
+    return launch_ranks(_train_in_rank, (config, progress, make_meter), num_ranks)
+
+
+def _train_in_rank(config: TrainConfig, progress: Progress, make_meter: MakeMeter) -> TrainingSummary:
+    with joined_ranks(config.device, config.gpus) as ranks, stop_requests() as stop:
+        progress = progress if ranks.is_main else SILENT
+        seed_everything(config.seed, config.deterministic)
+        plan = make_plan(config, ranks)
+        progress.note(plan.describe(ranks))
+        with out_of_memory_told(_HINT_MEMORY):
+            state = start_state(plan, ranks, progress)
+            return _loop(plan, state, ranks, stop, make_meter(ranks.device), progress)
+
+
+def _loop(
+    plan: Plan, state: TrainingState, ranks: Ranks, stop: StopRequest, meter: Meter, progress: Progress
+) -> TrainingSummary:
+    config = plan.config
+    model = _wrap(state.module, ranks).train()
+    batches = _batches(plan, state.step, ranks)
+    lines = MetricsFile(plan.run / METRICS, state.step) if ranks.is_main else None
+    metrics: Metrics | None = None
+    began, saved = time.monotonic() - state.seconds, time.monotonic()
+    ended = "complete" if plan.done(state.step, state.seconds) >= 1 else None
+    progress.start("training", plan.total_steps)
+    progress.advance(state.step)
+
+    while ended is None:
+        rate = learning_rate(
+            config.schedule, plan.lr, plan.done(state.step, state.seconds), state.step, plan.warmup
+        )
+        set_learning_rate(state.optimizer, rate)
+        with meter.phase("load"):
+            batch = next(batches)
+        timed_out = config.time is not None and time.monotonic() - began >= config.time
+        learnt = _learn(plan, state, model, batch, ranks, meter, (stop.asked, timed_out and ranks.is_main))
+        state.step += 1
+        state.seconds = time.monotonic() - began
+        _report(plan, state, learnt, rate, meter.step(), lines, progress)
+
+        last = learnt.stop or learnt.timed_out or plan.total_steps == state.step
+        due = plan.evaluates_after(state.step)
+        if (due or last) and not learnt.stop:
+            metrics = _evaluate(plan, state, ranks, meter, lines, progress)
+            model.train()
+        if due or last or time.monotonic() - saved >= _SAVE_SECONDS:
+            with meter.phase("save"):
+                _save(plan, state, ranks, "last.pt")
+            saved = time.monotonic()
+        if last:
+            ended = "interrupted" if learnt.stop else "time" if learnt.timed_out else "complete"
+        elif config.patience is not None and due and state.stale >= config.patience:
+            ended = "patience"
+
+    progress.done()
+    if lines is not None:
+        lines.close()
+    name = metrics.primary()[0] if metrics is not None else "score"
+    return TrainingSummary(
+        run=plan.run,
+        ended=ended,
+        steps=state.step,
+        epochs=state.step * plan.batch / len(plan.train.images),
+        seconds=state.seconds,
+        metrics=metrics,
+        score=(name, state.best) if state.best is not None else None,
+        best_step=state.best_step,
+        skipped=state.skipped,
+    )
+
+
+def _wrap(module: nn.Module, ranks: Ranks) -> nn.Module:
+    if ranks.world_size == 1:
+        return module
+    devices = [ranks.device] if ranks.device.type == "cuda" else None
+    return DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True)
+
+
+def _batches(plan: Plan, first_step: int, ranks: Ranks) -> Iterator[list[Sample]]:
+    """This rank's share of every step from ``first_step`` on."""
+    config = plan.config
+    pictures = Pictures(
+        plan.train,
+        plan.card.framing,
+        seed=config.seed,
+        augment=config.augment,
+        boxes_will_do=config.model == "fasterrcnn",
+    )
+    order = TrainingOrder(len(pictures), plan.batch, config.seed, first_step, ranks.rank, ranks.world_size)
+    return batches_of(
+        make_loader(pictures, order, workers=config.workers or 0, pin_memory=ranks.device.type == "cuda")
+    )
+
+
+class Learnt(NamedTuple):
+    """What one step came to, alike on all ranks."""
+
+    losses: dict[str, float]
+    grad_norm: float
+    stop: bool
+    timed_out: bool
+
+
+def _learn(
+    plan: Plan,
+    state: TrainingState,
+    model: nn.Module,
+    batch: Sequence[Sample],
+    ranks: Ranks,
+    meter: Meter,
+    wishes: tuple[bool, bool],
+) -> Learnt:
+    """One optimiser step over a batch, a micro-batch at a time.
+
+    A micro-batch weighs as much as it has pictures, so that the last, smaller one counts rightly, and ranks exchange
+    gradients only once. ``wishes`` (to stop; out of time) of any rank are made known to all.
+    """
+    device, totals = ranks.device, dict[str, torch.Tensor]()
+    for start in range(0, len(batch), plan.micro_batch):
+        micro = batch[start : start + plan.micro_batch]
+        share, last = len(micro) / len(batch), start + plan.micro_batch >= len(batch)
+        with meter.phase("transfer"):
+            images = [sample.image.to(device, non_blocking=True) for sample in micro]
+            targets = [_to_device(sample.target, device) for sample in micro]
+        apart = nullcontext() if last or not isinstance(model, DistributedDataParallel) else model.no_sync()
+        with apart:
+            with meter.phase("forward"), autocast(device, plan.dtype):
+                losses: dict[str, torch.Tensor] = model(images, targets)
+                loss = torch.stack(list(losses.values())).sum() * share
+            with meter.phase("backward"):
+                state.scaler.scale(loss).backward()
+        for name, value in losses.items():
+            totals[name] = totals.get(name, torch.zeros((), device=device)) + value.detach().float() * share
+        del images, targets, losses, loss
+    with meter.phase("step"):
+        wished = torch.tensor([float(wish) for wish in wishes], device=device)
+        numbers = ranks.mean(torch.cat([torch.stack(list(totals.values())), wished])).tolist()
+        values = dict(zip(totals, numbers, strict=False))
+        state.scaler.unscale_(state.optimizer)
+        norm = clip_gradients(state.module.parameters(), plan.config.clip_grad or 0.0)
+        _update(state, math.isfinite(sum(values.values())) and (math.isfinite(norm) or state.scaler.is_enabled()), batch)
+    return Learnt(values, norm, numbers[-2] > 0, numbers[-1] > 0)
+
+
+def _update(state: TrainingState, finite: bool, batch: Sequence[Sample]) -> None:
+    """Take the step, or leave it out where its loss or gradients are not finite.
+
+    Raises:
+        SegkitError: That happened too often in a row.
+    """
+    if finite:
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+        state.skipped_in_a_row = 0
+    else:
+        state.skipped += 1
+        state.skipped_in_a_row += 1
+    state.optimizer.zero_grad(set_to_none=True)
+    if state.skipped_in_a_row >= _TOO_MANY_SKIPS:
+        names = ", ".join(sample.record.file_name for sample in batch)
+        raise SegkitError(
+            f"the loss was not finite {_TOO_MANY_SKIPS} steps in a row, last on {names}",
+            "a smaller --lr or --precision fp32 often helps; last.pt is from before",
+        )
+    if finite:
+        state.average.update(state.module)
+
+
+def _to_device(target: Any, device: torch.device) -> dict[str, torch.Tensor]:
+    return {name: value.to(device, non_blocking=True) for name, value in target.items()}
+
+
+def _report(
+    plan: Plan,
+    state: TrainingState,
+    learnt: Learnt,
+    rate: float,
+    record: StepRecord,
+    lines: MetricsFile | None,
+    progress: Progress,
+) -> None:
+    """A line for ``metrics.jsonl``, and what the user sees."""
+    if lines is None:
+        return
+    loss = sum(learnt.losses.values())
+    speed = plan.batch / record.seconds if record.seconds else None
+    lines.write(
+        {
+            "kind": "step",
+            "step": state.step,
+            "epoch": plan.epoch(state.step - 1),
+            "loss": loss,
+            "losses": learnt.losses,
+            "lr": rate,
+            "grad_norm": learnt.grad_norm,
+            "images_per_s": speed,
+            **record.line(),
+        }
+    )
+    memory = format_bytes(record.peak if record.peak is not None else record.rss)
+    shown = {"epoch": str(plan.epoch(state.step - 1)), "loss": f"{loss:.3f}", "memory": memory}
+    if speed is not None:
+        shown["images/s"] = f"{speed:.1f}"
+    if plan.total_steps is None and plan.config.time:
+        shown["time"] = f"{100 * plan.done(state.step, state.seconds):.0f}%"
+    progress.advance(1, **shown)
+
+
+def _evaluate(
+    plan: Plan, state: TrainingState, ranks: Ranks, meter: Meter, lines: MetricsFile | None, progress: Progress
+) -> Metrics | None:
+    """Score the averaged weights on the validation split, and keep them if they are the best so far."""
+    if plan.val is None:
+        _save(plan, state, ranks, "best.pt")
+        return None
+    with meter.phase("eval"):
+        module = state.module
+        if state.average.decay:
+            module = plan.card.build().to(ranks.device)
+            module.load_state_dict(state.weights())
+        module.eval()
+        metrics = score(
+            module, plan.card, plan.val, ranks, dtype=plan.dtype, batch=plan.micro_batch, workers=0
+        ).metrics
+    name, value = metrics.primary()
+    better = state.best is None or value > state.best
+    if better:
+        state.best, state.best_step, state.stale = value, state.step, 0
+        _save(plan, state, ranks, "best.pt")
+    else:
+        state.stale += 1
+    if lines is not None:
+        where = {"kind": "eval", "step": state.step, "epoch": plan.epoch(state.step)}
+        lines.write(where | metrics.to_json())
+    mark = "best so far" if better else f"best {state.best:.3f} at step {state.best_step}"
+    progress.note(f"step {state.step}, epoch {plan.epoch(state.step)}: {name} {value:.3f} ({mark})")
+    return metrics
+
+
+def _save(plan: Plan, state: TrainingState, ranks: Ranks, name: str) -> None:
+    """Write a checkpoint: ``last.pt`` to go on from, ``best.pt`` with the weights alone."""
+    if name == "best.pt":
+        content: dict[str, Any] = {"card": plan.card.to_plain(), "model": state.weights(), "step": state.step}
+    else:
+        content = state.to_checkpoint(plan.card, ranks)
+    if ranks.is_main:
+        save_checkpoint(plan.run / name, content)
+    ranks.barrier()
