@@ -10,7 +10,11 @@ from typer.main import get_command
 
 from segkit import __version__
 from segkit.commands.convert import convert
+from segkit.commands.evaluate import evaluate
+from segkit.commands.export import export
+from segkit.commands.label import label
 from segkit.commands.options import BARE_OPTIONS
+from segkit.commands.predict import predict
 from segkit.commands.train import train
 from segkit.errors import DONE, FAILED, INTERRUPTED, USAGE, SegkitError
 
@@ -20,8 +24,16 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (convert, train):
-    app.command()(command)
+COMMANDS = {
+    "convert": convert,
+    "train": train,
+    "eval": evaluate,
+    "predict": predict,
+    "export": export,
+    "label": label,
+}
+for name, command in COMMANDS.items():
+    app.command(name)(command)
 
 
 def _print_version(asked: bool) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
@@ -36,6 +37,10 @@ class Output:
         if self.as_json:
             json.dump(document, sys.stdout, ensure_ascii=False)
             sys.stdout.write("\n")
+
+    def error(self, message: str) -> None:
+        """Write an error to stderr, quiet or not."""
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/red] {escape(message)}")
 
     def say(self, text: str = "") -> None:
         """Write a line for people to stderr."""

@@ -1,15 +1,19 @@
 """Records of training, evaluation, prediction and export -> tables on stderr, or JSON on stdout."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
 from segkit.commands.output import Output
 from segkit.commands.render import table_of
-from segkit.config.units import format_duration
+from segkit.config.units import format_bytes, format_duration
 from segkit.evaluate.metrics import InstanceMetrics, Metrics
 
 if TYPE_CHECKING:
+    from segkit.export.checked import ExportSummary
+    from segkit.outputs import PictureResults
+    from segkit.predict import PredictionSummary
     from segkit.train import TrainingSummary
 
 _ENDINGS = {
@@ -79,3 +83,64 @@ def _instances(title: str, part: InstanceMetrics, output: Output) -> None:
 def _figure(value: float | None) -> str:
     """Three decimals; a dash where COCO says -1: there was nothing to average over."""
     return "-" if value is None or value == -1 else f"{value:.3f}"
+
+
+def render_evaluation(metrics: Metrics, path: Path | None, output: Output) -> None:
+    """Scores, and where they were written."""
+    output.json(metrics.to_json())
+    render_metrics_table(metrics, output)
+    caps = f", at most {metrics.max_dets} detections in an image" if metrics.max_dets > 100 else ""
+    for title, part in (("masks", metrics.segm), ("boxes", metrics.bbox)):
+        if part is not None and part.at_max_dets is not None:
+            numbers = "  ".join(f"{name} {_figure(value)}" for name, value in part.at_max_dets.items())
+            output.say(f"{title}{caps}: {numbers}")
+    where = f": {escape(str(path))}" if path is not None else ""
+    output.say(f"{metrics.images} images{where}")
+
+
+def render_picture(picture: "PictureResults", output: Output) -> None:
+    """A line of JSON, as soon as a picture is done."""
+    if output.as_json:
+        output.json(picture.record())
+
+
+def render_prediction(summary: "PredictionSummary", output: Output) -> None:
+    """What was found, and where it was written."""
+    found = ", ".join(f"{name} {count}" for name, count in summary.instances.items())
+    skipped = f" ({summary.skipped} were done before)" if summary.skipped else ""
+    output.say(f"{summary.pictures} pictures{skipped} with {escape(str(summary.model))}: {escape(found)}")
+    for path in summary.files.values():
+        output.say(f"  {escape(str(path))}")
+    for message in summary.failed:
+        output.error(message)
+
+
+def render_export(summary: "ExportSummary", output: Output) -> None:
+    """How near the file is to its source."""
+    output.json(
+        {
+            "source": str(summary.source),
+            "out": str(summary.out),
+            "bytes": summary.size,
+            "real_pictures": summary.real_pictures,
+            "differences": [
+                {
+                    "picture": d.picture,
+                    "instances": d.instances,
+                    "boxes": d.boxes,
+                    "scores": d.scores,
+                    "masks": d.masks,
+                    "unmatched": d.unmatched,
+                }
+                for d in summary.differences
+            ],
+        }
+    )
+    table = table_of("compared with its source in ONNX Runtime", "picture", "instances", "boxes", "scores", "masks")
+    for d in summary.differences:
+        cells = (f"{value:.1e}" if value else "0" for value in (d.boxes, d.scores, d.masks))
+        table.add_row(escape(d.picture), str(d.instances), *cells)
+    output.stderr.print(table)
+    if not summary.real_pictures:
+        output.say("warning: the run's dataset is gone; it was compared on made-up pictures (name one with --data)")
+    output.say(f"wrote {escape(str(summary.out))} ({format_bytes(summary.size)}) from {escape(str(summary.source))}")

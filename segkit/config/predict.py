@@ -23,7 +23,8 @@ class PredictConfig:
     score: float = option(0.5, help="Leave out instances that score less.", min=0.0, max=1.0)
     batch: int = option(4, help="Images at once.", min=1)
     device: str = option("auto", help="auto, cpu, cuda, cuda:1.")
-    resume: bool = option(False, help="Skip pictures that were done before.")
+    resume: bool = option(False, help="Go on in --out: skip pictures that were done before.")
+    force: bool = option(False, help="Replace the predictions in --out.")
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.format) - set(OUTPUTS)):

@@ -14,6 +14,7 @@ from torchvision.models.detection import FasterRCNN, MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
+from torchvision.ops.poolers import _setup_scales
 
 from segkit.config.train import BackboneName, NormName
 from segkit.models.backbones import make_body
@@ -90,4 +91,19 @@ def build_detector(
         box_detections_per_img=settings.detections,
     )
     model.transform = _Normalise()
+    for pool in (model.roi_heads.box_roi_pool, model.roi_heads.mask_roi_pool):
+        if pool is not None:
+            _fix_scales(pool)
     return model
+
+
+def _fix_scales(pool: Any, side: int = 512) -> None:
+    """Tell the pooler the strides of the pyramid.
+
+    torchvision's guesses them from the first picture that it sees, by its size before padding, and keeps them: a small
+    or odd first picture would shift every region of the run.
+    """
+    levels = [torch.zeros(1, 1, side // int(stride), side // int(stride)) for stride in _FPN_STRIDES]
+    pool.scales, pool.map_levels = _setup_scales(
+        levels, [(side, side)], pool.canonical_scale, pool.canonical_level
+    )

@@ -1,0 +1,22 @@
+"""``segkit predict``."""
+
+import sys
+
+from segkit.commands.options import configured_by
+from segkit.commands.output import Output
+from segkit.config.predict import PredictConfig
+from segkit.errors import DONE, FAILED
+
+
+@configured_by(PredictConfig)
+def predict(config: PredictConfig, output: Output) -> int:
+    """Predict pictures: overlays, COCO results, LabelMe files, masks, measurements.
+
+    [bold]Example:[/bold]  segkit predict new-images/ --format overlay,labelme
+    """
+    from segkit.commands.render_models import render_picture, render_prediction
+    from segkit.predict import predict
+
+    summary = predict(config, output.progress(), lambda picture: render_picture(picture, output), sys.stdin)
+    render_prediction(summary, output)
+    return FAILED if summary.failed else DONE

@@ -1,0 +1,77 @@
+"""``eval`` of a model: its predictions on a split, and their score."""
+
+from pathlib import Path
+
+from segkit.config.evaluate import EvalConfig
+from segkit.config.fields import read_toml
+from segkit.dataset import Dataset
+from segkit.datasets import open_split
+from segkit.device import Ranks, out_of_memory_told, resolve_device, resolve_precision
+from segkit.errors import ConfigError, InputError
+from segkit.evaluate.metrics import Metrics
+from segkit.loaded import LoadedModel, load
+from segkit.progress import SILENT, Progress
+from segkit.scoring import default_iou_types, score
+
+
+def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> tuple[Metrics, Path]:
+    """Score a model on a split.
+
+    Returns:
+        The metrics, and the folder that they belong into.
+
+    Raises:
+        InputError: There is no such model or data, or the data has other categories.
+    """
+    model = load(config.subject, resolve_device(config.device))
+    dataset = _matching(model, _data_of(model, config), config)
+    kinds = config.iou
+    if config.task == "semantic":
+        kinds = config.iou or ()
+        if model.card.framing.kind != "semantic":
+            raise ConfigError(f"--task semantic: {model.path} predicts instances, not a label for every pixel")
+    elif config.task == "instance":
+        kinds = config.iou or default_iou_types(model.card) or ("segm",)
+    if kinds and "segm" in kinds and model.card.model == "fasterrcnn":
+        raise ConfigError(f"--iou segm: {model.path} predicts boxes only", "use --iou bbox")
+    dtype = resolve_precision("auto" if model.device.type == "cuda" else "fp32", model.device)
+    with out_of_memory_told("try a smaller --batch, or --device cpu"):
+        scored = score(
+            model.predict,
+            model.card,
+            dataset,
+            Ranks(0, 1, model.device),
+            dtype=dtype,
+            batch=config.batch,
+            workers=config.workers or 0,
+            iou_types=kinds,
+            semantic=False if config.task == "instance" else None,
+            max_dets=config.max_dets,
+            progress=progress,
+        )
+    return scored.metrics, config.out or model.path.parent
+
+
+def _data_of(model: LoadedModel, config: EvalConfig) -> Dataset:
+    """The data named, else that of the model's run, else ./dataset."""
+    if config.data is not None:
+        return open_split(config.data, config.split) if config.data.is_dir() else open_split(config.data, "train")
+    run_config = model.path.parent / "config.toml"
+    path = Path(str(read_toml(run_config).get("dataset", "dataset"))) if run_config.is_file() else Path("dataset")
+    return open_split(path if path.is_dir() else path.parent, config.split)
+
+
+def _matching(model: LoadedModel, dataset: Dataset, config: EvalConfig) -> Dataset:
+    """The dataset, if its categories are the model's.
+
+    Raises:
+        InputError: They are not.
+    """
+    own, theirs = {(c.id, c.name) for c in model.card.categories}, {(c.id, c.name) for c in dataset.categories}
+    if own != theirs:
+        odd = ", ".join(f"{name!r} (id {number})" for number, name in sorted(own ^ theirs, key=str)[:4])
+        raise InputError(
+            f"{model.path}: its categories are not those of the data: {odd} in only one of them",
+            "convert the data with --labels of the run's labels.txt",
+        )
+    return dataset

@@ -1,0 +1,109 @@
+"""Model -> ONNX: one picture of any size in, boxes, labels, scores and small masks (or label probabilities) out.
+
+Pasting masks into the picture is not part of the graph: ``segkit.tensors`` does that faster on the host. The exporter
+is PyTorch's TorchScript one: the newer (dynamo) cannot trace torchvision's data-dependent NMS (vision#9306).
+"""
+
+import contextlib
+import io
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segkit.export.onnx_model import CARD_KEY
+from segkit.models.card import ModelCard
+from segkit.models.detector import MEAN, STD
+
+_OPSET = 17  # RoIAlign with half-pixel coordinates needs 16
+_EXAMPLE = (200, 264)  # height and width to trace with; both stay open in the graph
+
+
+class _Detector(nn.Module):
+    """A detector for one picture, its outputs in a fixed order."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        found = self.model([image])[0]
+        names = ("boxes", "labels", "scores", "masks") if "masks" in found else ("boxes", "labels", "scores")
+        return tuple(found[name] for name in names)
+
+
+class _LabelMap(nn.Module):
+    """A U-Net for one picture of any size: padding and cutting are part of the graph."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None])
+        self.register_buffer("std", torch.tensor(STD)[:, None, None])
+
+    def forward(self, image: Tensor) -> Tensor:
+        height, width = torch._shape_as_tensor(image)[1], torch._shape_as_tensor(image)[2]
+        normalised = ((image.float() / 255 - self.mean) / self.std)[None]
+        padded = F.pad(normalised, (0, (-width) % 32, 0, (-height) % 32))  # type: ignore[arg-type, list-item]
+        probabilities: Tensor = self.model.logits(padded)[0].softmax(0)  # type: ignore[operator]
+        return probabilities[:, :height, :width]
+
+
+def write_onnx(model: nn.Module, card: ModelCard, path: Path) -> None:
+    """Trace a model and write it, with its card inside.
+
+    Args:
+        model: In evaluation mode, on the CPU, in fp32.
+        card: What it is.
+        path: File to write; it appears only when it is whole.
+    """
+    detects = card.framing.kind == "instances"
+    graph: nn.Module = _Detector(model) if detects else _LabelMap(model)
+    masks = ["masks"] if card.model == "maskrcnn" else []
+    outputs = ["boxes", "labels", "scores", *masks] if detects else ["probabilities"]
+    axes: dict[str, Any] = {"image": {1: "height", 2: "width"}}
+    axes |= {name: {0: "instances"} for name in outputs} if detects else {outputs[0]: {1: "height", 2: "width"}}
+    example = torch.randint(0, 256, (3, *_EXAMPLE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    beside = path.with_name(f".{path.name}.writing")
+    try:
+        with _quiet(), torch.no_grad():
+            torch.onnx.export(
+                graph.eval(),
+                (example,),
+                str(beside),
+                dynamo=False,
+                opset_version=_OPSET,
+                input_names=["image"],
+                output_names=outputs,
+                dynamic_axes=axes,
+            )
+        proto = onnx.load(str(beside))
+        onnx.helper.set_model_props(proto, {CARD_KEY: json.dumps(card.to_plain())})
+        onnx.save(proto, str(beside))
+        os.replace(beside, path)  # noqa: PTH105
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter warns of its age and of every constant that it traces; what it wrote is run and compared instead."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

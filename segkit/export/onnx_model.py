@@ -1,0 +1,51 @@
+"""An exported file as a model: the same predictions from ONNX Runtime as from the checkpoint it came from."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from torch import Tensor
+
+from segkit.errors import InputError
+from segkit.models.card import ModelCard
+from segkit.models.unet import split_instances
+from segkit.tensors import Prediction
+
+CARD_KEY = "segkit"
+
+
+class OnnxModel:
+    """Honours the evaluation half of the models' contract, on the CPU."""
+
+    def __init__(self, path: Path) -> None:
+        """Open a file.
+
+        Raises:
+            InputError: It is no ONNX file, or not one that segkit exported.
+        """
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's own exceptions derive from nothing useful
+            raise InputError(f"{path}: not an ONNX file that can be run") from error
+        card = self._session.get_modelmeta().custom_metadata_map.get(CARD_KEY)
+        if card is None:
+            raise InputError(f"{path}: was not exported by segkit", "it lacks its categories and preprocessing")
+        self.card = ModelCard.from_plain(json.loads(card))
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def __call__(self, images: Sequence[Tensor]) -> list[Prediction]:
+        """Predictions of images (uint8 [3, H, W] each), one at a time."""
+        return [self._predict(image) for image in images]
+
+    def _predict(self, image: Tensor) -> Prediction:
+        values: list[Any] = self._session.run(None, {"image": np.ascontiguousarray(image.cpu().numpy())})
+        named = {name: torch.from_numpy(value) for name, value in zip(self._outputs, values, strict=True)}
+        if "probabilities" in named:
+            return split_instances(named["probabilities"])
+        return named  # type: ignore[return-value]  -- boxes, labels, scores and masks, by their names
