@@ -13,6 +13,7 @@ from segkit.commands.convert import convert
 from segkit.commands.evaluate import evaluate
 from segkit.commands.export import export
 from segkit.commands.label import label
+from segkit.commands.memprofile import memprofile
 from segkit.commands.options import BARE_OPTIONS
 from segkit.commands.predict import predict
 from segkit.commands.train import train
@@ -29,6 +30,7 @@ COMMANDS = {
     "train": train,
     "eval": evaluate,
     "predict": predict,
+    "memprofile": memprofile,
     "export": export,
     "label": label,
 }

@@ -79,6 +79,10 @@ class CounterMeter:
                 record.allocated = max(record.allocated or 0, allocated)
                 record.reserved = max(record.reserved or 0, reserved)
 
+    def current(self, name: str) -> PhaseRecord:
+        """The record of a phase of the step that goes on."""
+        return self._phases[name]
+
     def step(self) -> StepRecord:
         """See ``Meter``."""
         now = time.perf_counter()

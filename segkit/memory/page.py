@@ -1,0 +1,105 @@
+"""A memory report as one self-contained HTML page: no network, no scripts."""
+
+import io
+from html import escape
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from segkit.config.units import format_bytes
+
+_VERDICTS = {
+    "clean": ("Clean", "No line keeps tensors from step to step.", "#1b7f4d"),
+    "watch": ("Watch", "Some tensors stay from several steps: measure more steps to be sure.", "#a66b00"),
+    "leak": ("Leak", "Tensors are kept from every step and never given back.", "#b3261e"),
+    "inconclusive": ("Inconclusive", "Too few steps to say: measure at least 24.", "#5f6368"),
+}
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1f2328; max-width: 62rem; margin: 2rem auto; padding: 0 1.5rem }
+h1 { font-size: 1.5rem; margin-bottom: .2rem } h2 { font-size: 1.1rem; margin-top: 2rem }
+.verdict { border-left: .4rem solid var(--tone); background: #f6f8fa; padding: .8rem 1.2rem; margin: 1rem 0 }
+.verdict b { color: var(--tone); font-size: 1.2rem }
+table { border-collapse: collapse; width: 100% } th, td { text-align: right; padding: .3rem .6rem }
+th { color: #59636e; font-weight: 500; border-bottom: 1px solid #d1d9e0 } td { border-bottom: 1px solid #eaeef2 }
+th:first-child, td:first-child { text-align: left } code { font-size: .9em; overflow-wrap: anywhere }
+svg { width: 100%; height: auto } .bar { background: #4c78c8; height: .7rem; display: inline-block; vertical-align: middle }
+.note { color: #59636e }
+"""
+
+
+def render_page(report: dict[str, Any]) -> str:
+    """The page of a ``memory.json`` document."""
+    title, sentence, tone = _VERDICTS[report["verdict"]]
+    peak = report["peak"]
+    parts = [
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>segkit memory report</title>",
+        f"<meta name='viewport' content='width=device-width, initial-scale=1'><style>{_STYLE}</style></head><body>",
+        f"<h1>Memory report</h1><p class='note'>{escape(report['model'])}</p>",
+        f"<div class='verdict' style='--tone:{tone}'><b>{title}.</b> {sentence} {report['steps']} steps measured; "
+        f"the peak was {format_bytes(peak['allocated'])} in step {peak['step']}.</div>",
+        _leaks(report["leaks"]),
+        "<h2>Step by step</h2>",
+        _curves(report),
+        "<h2>By phase</h2>",
+        _phases(report["phases"]),
+        f"<p class='note'>Allocated: {escape(report['counted'])}. Resident: what the whole process holds in host "
+        "memory, libraries included.</p></body></html>",
+    ]
+    return "\n".join(parts)
+
+
+def _leaks(leaks: list[dict[str, Any]]) -> str:
+    if not leaks:
+        return ""
+    rows = "".join(
+        f"<tr><td><code>{escape(leak['allocated_at'])}</code></td><td>{escape(leak['operation'])}</td>"
+        f"<td>{format_bytes(leak['bytes_per_step'])}</td><td>{leak['steps_seen']}</td></tr>"
+        for leak in leaks
+    )
+    head = "<tr><th>made at</th><th>operation</th><th>kept per step</th><th>steps seen</th></tr>"
+    return f"<h2>What stays</h2><table>{head}{rows}</table>"
+
+
+def _phases(phases: dict[str, Any]) -> str:
+    most = max((phase["allocated"] or 0 for phase in phases.values()), default=0) or 1
+    rows = []
+    for name, phase in phases.items():
+        seconds = "-" if phase["seconds"] is None else f"{phase['seconds'] * 1000:.1f} ms"
+        share = 100 * (phase["allocated"] or 0) / most
+        rows.append(
+            f"<tr><td>{escape(name)}</td><td>{seconds}</td><td>{format_bytes(phase['allocated'])}</td>"
+            f"<td style='text-align:left;width:40%'><span class='bar' style='width:{share:.1f}%'></span></td>"
+            f"<td>{format_bytes(phase['rss'])}</td></tr>"
+        )
+    head = "<tr><th>phase</th><th>median time</th><th>peak allocated</th><th></th><th>peak resident</th></tr>"
+    return f"<table>{head}{''.join(rows)}</table>"
+
+
+def _curves(report: dict[str, Any]) -> str:
+    """Allocated and resident bytes over steps, as inline SVG."""
+    series, steps = report["series"], range(1, report["steps"] + 1)
+    figure = Figure(figsize=(10, 5.2), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    for axes, lines in (
+        (upper, (("peak in the step", "peak"), ("held at its end", "allocated"), ("reserved", "reserved"))),
+        (lower, (("resident", "rss"), ("in use by malloc", "malloc"))),
+    ):
+        for label, key in lines:
+            if series[key] and series[key][0] is not None:
+                axes.plot(steps, series[key], label=label, linewidth=1.6, marker="." if len(steps) < 60 else "")
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_bytes(value)))
+        axes.grid(alpha=0.3)
+        axes.legend(loc="lower right", frameon=False, fontsize=9)
+    upper.set_title("Allocated", loc="left", fontsize=11)
+    lower.set_title("Host process", loc="left", fontsize=11)
+    lower.set_xlabel("step")
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": "segkit", "svg.fonttype": "none", "font.family": "sans-serif"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    svg = buffer.getvalue()
+    return svg[svg.index("<svg") :]
+
+
