@@ -17,7 +17,7 @@ from segkit.commands.memprofile import memprofile
 from segkit.commands.options import BARE_OPTIONS
 from segkit.commands.predict import predict
 from segkit.commands.train import train
-from segkit.errors import DONE, FAILED, INTERRUPTED, USAGE, SegkitError
+from segkit.errors import DONE, FAILED, USAGE, SegkitError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -66,8 +66,6 @@ def main(arguments: list[str] | None = None) -> int:
         if "SEGKIT_DEBUG" in os.environ:
             raise
         return _tell(error.message, error.hint, error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        return _tell("interrupted", None, INTERRUPTED)
     except BrokenPipeError:  # `segkit ... | head` has seen enough
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 -- the interpreter flushes stdout at exit
         return DONE

@@ -3,15 +3,13 @@
 SegkitError
  ├── InputError     a file or folder is missing, unreadable, or not what it claims to be
  ├── ConfigError    the options contradict each other or the data
- └── DeviceError    the device is missing, full, or failed
+ ├── DeviceError    the device is missing, full, or failed
+ └── Interrupted    the user pressed Ctrl-C
 
 The core raises; ``segkit.cli.main`` prints ``error:`` and ``hint:`` and ends with the exit code. Anything
 else that reaches the shell is a bug in segkit and keeps its traceback.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Self
 
 DONE, FAILED, USAGE, FINDINGS, NO_FIT, INCONCLUSIVE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
@@ -50,10 +48,7 @@ class DeviceError(SegkitError):
     """The device is missing, full, or failed."""
 
 
-@contextmanager
-def in_file(path: Path | str) -> Iterator[None]:
-    """Put ``path`` in front of the message of every ``SegkitError`` raised inside."""
-    try:
-        yield
-    except SegkitError as error:
-        raise type(error)(f"{path}: {error.message}", error.hint) from error
+class Interrupted(SegkitError):
+    """The user pressed Ctrl-C."""
+
+    exit_code = INTERRUPTED

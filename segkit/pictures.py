@@ -106,8 +106,8 @@ def write_upright(source: Path | bytes, target: Path, *, turn: bool, size: tuple
         turn: Apply the orientation tag; otherwise only leave it out.
         size: (height, width) to scale to, where the file has another.
     """
-    with opened(source, str(target.name)) as opened:
-        picture = ImageOps.exif_transpose(opened) if turn else opened
+    with opened(source, target.name) as original:
+        picture = ImageOps.exif_transpose(original) if turn else original
         if size is not None and picture.size != (size[1], size[0]):
             picture = picture.resize((size[1], size[0]), Image.Resampling.LANCZOS)
         if target.suffix.lower() in (".jpg", ".jpeg"):

@@ -84,7 +84,7 @@ def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
     if filled.epochs:
         limits.append(-(-filled.epochs * len(training.images) // filled.batch))
     total = min(limits) if limits else None
-    card = card_for(filled, training, settings_for(facts, ranks.device.type == "cpu"))
+    card = card_for(filled, training, settings_for(filled, facts, ranks.device.type == "cpu"))
     run = Path(config.resume) if config.resume is not None else _make_run(config, filled, card, ranks)
     return Plan(
         config=filled,

@@ -17,7 +17,9 @@ from segkit.models.card import ModelCard
 from segkit.models.detector import DetectorSettings
 from segkit.models.weights import best_weights
 
-_LARGEST, _LARGEST_ON_CPU, _LARGEST_CROP, _LARGEST_CROP_ON_CPU = 800, 320, 512, 256
+_LARGEST, _LARGEST_ON_CPU, _LEAST_ON_CPU, _LARGEST_CROP, _LARGEST_CROP_ON_CPU = 800, 320, 160, 512, 256
+_SIDE_ON_CPU = 40  # pixels that a typical instance should span: enough for its outline, and no more work than that
+_SMALL_SIDE = 64  # below, torchvision's smallest anchor (32) is too coarse
 _STEPS, _STEPS_ON_CPU = 4000, 800  # what a run aims at where no limit is given
 _EPOCHS = (12, 300)
 
@@ -29,6 +31,7 @@ class DataFacts:
     num_images: int
     short_side: int  # median, pixels
     most_instances: int  # in one image
+    instance_side: float  # median of the root of the box's area, pixels
 
     @staticmethod
     def of(dataset: Dataset) -> "DataFacts":
@@ -43,7 +46,8 @@ class DataFacts:
             raise ConfigError("the training split has no annotations: there is nothing to learn")
         counts = [len(each) for each in dataset.annotations_of().values()]
         sides = [min(image.height, image.width) for image in dataset.images]
-        return DataFacts(len(dataset.images), round(median(sides)), max(counts))
+        spans = [(a.bbox[2] * a.bbox[3]) ** 0.5 for a in dataset.annotations]
+        return DataFacts(len(dataset.images), round(median(sides)), max(counts), median(spans))
 
 
 def fill_in(config: TrainConfig, facts: DataFacts, device: torch.device, world_size: int) -> TrainConfig:
@@ -62,8 +66,7 @@ def fill_in(config: TrainConfig, facts: DataFacts, device: torch.device, world_s
     weights = config.weights or best_weights(config.model, backbone)
     pretrained = weights != "none"
     if detects:
-        largest = _LARGEST_ON_CPU if on_cpu else _LARGEST
-        size = config.size or max(32, min(facts.short_side, largest))
+        size = config.size or _size(facts, on_cpu)
     else:
         largest = _LARGEST_CROP_ON_CPU if on_cpu else _LARGEST_CROP
         size = config.size or max(32, min(facts.short_side // 32 * 32, largest))
@@ -90,9 +93,9 @@ def fill_in(config: TrainConfig, facts: DataFacts, device: torch.device, world_s
         micro_batch=min(config.micro_batch or share, share),
         optimizer=optimizer,
         lr=config.lr if config.lr is not None else _rate(adaptive, pretrained, batch),
-        weight_decay=config.weight_decay if config.weight_decay is not None else (0.05 if adaptive else 1e-4),
-        clip_grad=config.clip_grad if config.clip_grad is not None else 1.0,
-        ema=config.ema if config.ema is not None else 0.998,
+        weight_decay=config.weight_decay if config.weight_decay is not None else (0.01 if adaptive else 1e-4),
+        clip_grad=config.clip_grad if config.clip_grad is not None else 10.0,
+        ema=config.ema if config.ema is not None else 0.0,
         size=size,
         max_size=config.max_size or max(size, round(size * 5 / 3)),
         workers=config.workers if config.workers is not None else (0 if on_cpu else _workers(world_size)),
@@ -103,27 +106,38 @@ def _rate(adaptive: bool, pretrained: bool, batch: int) -> float:
     """A peak rate for a batch: linear in it for SGD (Goyal et al. 2017), by its root for adaptive methods."""
     if not adaptive:
         return round(0.02 * batch / 16, 6)
-    return round((2e-4 if pretrained else 1e-3) * (batch / 4) ** 0.5, 6)
+    return round((2e-4 if pretrained else 5e-4) * (batch / 4) ** 0.5, 6)
 
 
 def _workers(world_size: int) -> int:
     return min(8, max(1, (cpu_count() or 1) // world_size))
 
 
-def settings_for(facts: DataFacts, on_cpu: bool) -> DetectorSettings:
+def _size(facts: DataFacts, on_cpu: bool) -> int:
+    """The shorter side: the pictures' own, at most 800; on a CPU, what shows a typical instance well enough."""
+    if not on_cpu:
+        return max(32, min(facts.short_side, _LARGEST))
+    wanted = facts.short_side * _SIDE_ON_CPU / max(facts.instance_side, 1.0)
+    return max(32, min(facts.short_side, round(min(max(wanted, _LEAST_ON_CPU), _LARGEST_ON_CPU) / 32) * 32))
+
+
+def settings_for(config: TrainConfig, facts: DataFacts, on_cpu: bool) -> DetectorSettings:
     """A detector's numbers: enough for the most crowded picture, and no more than that on a CPU.
 
     Half as many detections again as the most crowded training picture has instances, and never fewer than 100, so
-    that the score is not capped by the model.
+    that the score is not capped by the model. Anchors are torchvision's, or half as large where instances are small
+    and no COCO weights expect the larger.
     """
+    assert config.size is not None
     detections = max(100, round(1.5 * facts.most_instances))
-    if not on_cpu:
-        return DetectorSettings(proposals=max(2000, 10 * facts.most_instances), rois=512, detections=detections)
-    return DetectorSettings(
-        proposals=min(2000, max(100, 20 * facts.most_instances, detections)),
-        rois=min(512, max(32, 4 * facts.most_instances)),
-        detections=detections,
-    )
+    small = facts.instance_side * config.size / facts.short_side < _SMALL_SIDE and config.weights != "coco"
+    anchors = (16, 32, 64, 128, 256) if small else (32, 64, 128, 256, 512)
+    if on_cpu:
+        proposals = min(2000, max(detections, 20 * facts.most_instances))
+        rois = min(512, max(32, 4 * facts.most_instances))
+    else:
+        proposals, rois = max(2000, 10 * facts.most_instances), 512
+    return DetectorSettings(proposals, rois, detections, anchors)
 
 
 def card_for(config: TrainConfig, dataset: Dataset, settings: DetectorSettings) -> ModelCard:

@@ -10,6 +10,7 @@ import typer
 
 from segkit.commands.output import Output
 from segkit.config.fields import Declaration, declaration_of, read_toml
+from segkit.errors import Interrupted
 
 Config = TypeVar("Config")
 BARE_OPTIONS: dict[str, str] = {}  # options that may stand without a value, and the value they then have
@@ -81,7 +82,10 @@ def configured_by(
     def decorate(command: Callable[[Config, Output], int]) -> Callable[..., None]:
         def from_options(*, config: Path | None, as_json: bool, quiet: bool, **values: Any) -> None:
             given = {name: value for name, value in values.items() if value is not None}
-            code = command(config_type(**given), Output(as_json=as_json, quiet=quiet))
+            try:
+                code = command(config_type(**given), Output(as_json=as_json, quiet=quiet))
+            except KeyboardInterrupt:
+                raise Interrupted("interrupted") from None
             if code:
                 raise typer.Exit(code)
 

@@ -6,6 +6,7 @@ The format by version is described in ``docs/labelme-format.md``.
 
 import binascii
 import json
+import re
 from base64 import b64decode
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import msgspec
 from segkit.errors import InputError
 
 # Before 4.5.2 LabelMe wrote in the code page of the operating system.
-_CODE_PAGES = ["cp1252", "gb18030", "cp932", "cp949", "big5", "cp1251", "cp1250"]
+_CODE_PAGES = ["cp1252", "cp932", "cp949", "big5", "cp1251", "cp1250"]
 
 
 class _TopLevel(msgspec.Struct):
@@ -100,7 +101,7 @@ def _parse(data: bytes) -> tuple[_TopLevel, str | None]:
     try:
         top = json.loads(text, strict=False)
     except json.JSONDecodeError as error:
-        where = "ends in the middle" if error.pos >= len(text.rstrip()) - 1 else f"line {error.lineno}"
+        where = f"line {error.lineno}" if text.rstrip().endswith(("}", "]")) else "ends in the middle"
         raise InputError(f"not valid JSON: {where}", "restore it from a backup or annotate it again") from error
     except RecursionError as error:
         raise InputError("not valid JSON: nested too deeply") from error
@@ -118,11 +119,23 @@ def _decode(data: bytes) -> tuple[str, str | None]:
         pass
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", errors="replace"), "utf-16"
-    # Pictures are ASCII and would only dilute the statistics of the text.
-    text = b"".join(word for word in data.split(b'"') if len(word) < 2000)
-    best = charset_normalizer.from_bytes(text, cp_isolation=_CODE_PAGES).best()
-    code_page = best.encoding if best else "cp1252"
+    code_page = _guess_code_page(data)
     return data.decode(code_page, errors="replace"), code_page
+
+
+def _guess_code_page(data: bytes) -> str:
+    """Chinese where all bytes beyond ASCII come in pairs, which Western letters do not; else by statistics."""
+    runs = re.findall(rb"[\x80-\xff]+", data)
+    if all(len(run) % 2 == 0 for run in runs):
+        try:
+            data.decode("gb18030")
+            return "gb18030"
+        except UnicodeDecodeError:
+            pass
+    # Pictures are ASCII and would only dilute the statistics of the text.
+    text = b" ".join(word for word in data.split(b'"') if len(word) < 2000)
+    best = charset_normalizer.from_bytes(text, cp_isolation=_CODE_PAGES).best()
+    return best.encoding if best else "cp1252"
 
 
 def _version(value: Any) -> tuple[int, ...]:

@@ -1,0 +1,88 @@
+"""What the tests share: the command line in this process, pictures that they draw, and real data where it is."""
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SHARED = Path(os.environ.get("SEGKIT_SHARED_DATA", ROOT.parent / "shared" / "data"))
+
+# Deep inside libraries; none of them is ours to mend.
+KNOWN_WARNINGS = (
+    "ignore:.*lr_scheduler.*:UserWarning",
+    "ignore:.*is_compiled_with_cxx11_abi.*:DeprecationWarning",
+)
+
+
+class Outcome(NamedTuple):
+    """What a command came to."""
+
+    code: int
+    out: str
+    err: str
+
+
+Segkit = Callable[..., Outcome]
+
+
+@pytest.fixture
+def segkit(capfd: pytest.CaptureFixture[str]) -> Segkit:
+    """Run a command in this process."""
+    from segkit.cli import main
+
+    def run(*arguments: object) -> Outcome:
+        capfd.readouterr()
+        code = main([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        return Outcome(code, out, err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real pictures and annotations made by others; they are not part of the repository."""
+    if not SHARED.is_dir():
+        pytest.skip("the shared data is not here")
+    return SHARED
+
+
+def _make_pictures() -> Any:
+    spec = importlib.util.spec_from_file_location("make_pictures", ROOT / "examples" / "make_pictures.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["make_pictures"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of twelve small pictures with LabelMe files of every kind of area. Not to be written to."""
+    folder = tmp_path_factory.mktemp("data") / "parts"
+    _make_pictures().make_pictures(folder, count=12, size=96)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dataset(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The parts, converted. Not to be written to."""
+    from segkit.config.convert import ConvertConfig
+    from segkit.convert import convert
+
+    out = tmp_path_factory.mktemp("data") / "dataset"
+    convert(ConvertConfig(src=str(parts), out=out, val=0.25))
+    return out
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

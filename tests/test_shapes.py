@@ -1,0 +1,99 @@
+"""Every shape type: the pixels that it stands for, or the reason why it stands for none."""
+
+import math
+
+import numpy as np
+import pytest
+from labelme_files import png
+
+from segkit.formats.shapes import Drawing, NoRegion, Shape, to_region
+from segkit.masks import rle_area, rle_to_mask, to_rle
+
+H, W = 120, 200
+
+
+def make(kind, points, **more):
+    return Shape(number=0, label="a", shape_type=kind, points=[tuple(p) for p in points], **more)
+
+
+def area(shape, drawing=Drawing()):
+    return rle_area(to_rle(to_region(shape, H, W, drawing), H, W))
+
+
+SQUARE = [(20, 20), (80, 20), (80, 70), (20, 70)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "points", "expected"),
+    [
+        ("polygon", SQUARE, 3000),
+        ("rectangle", [(20, 20), (80, 70)], 3000),
+        ("rectangle", [(80, 70), (20, 20)], 3000),
+        ("rectangle", [(20, 70), (80, 20)], 3000),
+        ("rectangle", SQUARE, 3000),  # X-AnyLabeling's
+        ("oriented_rectangle", [(50, 10), (90, 50), (70, 70), (30, 30)], 1600),
+        ("rotation", SQUARE, 3000),
+    ],
+)
+def test_outlines(kind, points, expected):
+    assert area(make(kind, points)) == pytest.approx(expected, abs=4)
+
+
+@pytest.mark.parametrize("radius", [3, 10, 30, 55])
+def test_a_circle_has_the_area_of_its_disc(radius):
+    measured = area(make("circle", [(100, 60), (100 + radius, 60)]))
+    assert measured == pytest.approx(math.pi * radius**2, rel=0.02, abs=4)
+
+
+def test_polygons_keep_their_coordinates():
+    points = [(1.123456789, 2.2), (30.000001, 4.4), (17.77, 50.5)]
+    assert to_region(make("polygon", points), H, W, Drawing()) == [[c for p in points for c in p]]
+
+
+def test_a_mask_has_its_hole():
+    ring = np.ones((51, 61), np.uint8)
+    ring[10:20, 10:30] = 0
+    rle = to_region(make("mask", [(20, 20), (80, 70)], mask=png(ring)), H, W, Drawing())
+    inside = rle_to_mask(rle)
+    assert np.array_equal(inside[20:71, 20:81], ring)
+    assert inside.sum() == ring.sum()
+
+
+def test_a_mask_with_whole_corners_is_cut_to_its_box_and_a_fractional_one_is_not():
+    full = png(np.ones((10, 10), np.uint8) * 255)
+    assert area(make("mask", [(5, 5), (9, 9)], mask=full)) == 25
+    assert area(make("mask", [(5.4, 5.6), (9.2, 9.1)], mask=full)) == 100
+
+
+def test_a_mask_is_clipped_to_the_image():
+    full = png(np.ones((10, 10), np.uint8))
+    assert area(make("mask", [(W - 4, H - 3), (W + 5, H + 6)], mask=full)) == 12
+    assert area(make("mask", [(-4, -3), (5, 6)], mask=full)) == 6 * 7
+
+
+def test_what_has_no_area_gets_one_on_request():
+    line, strip = make("line", [(20, 60), (120, 60)]), make("linestrip", [(20, 20), (120, 20), (120, 100)])
+    assert area(line, Drawing(line_width=10)) == 1000
+    assert area(strip, Drawing(line_width=10)) == pytest.approx(1000 + 800 + 25 * math.pi * 0.75 - 25, abs=60)
+    assert area(make("point", [(50, 50)]), Drawing(point_radius=5)) == pytest.approx(79, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "why"),
+    [
+        (make("line", [(1, 1), (9, 9)]), "a line has no area; --line-width gives it one"),
+        (make("linestrip", [(1, 1), (9, 9)]), "a linestrip has no area; --line-width gives it one"),
+        (make("point", [(1, 1)]), "a point has no area; --point-radius gives it one"),
+        (make("points", [(1, 1)]), "points are a prompt for LabelMe's AI tools, not an annotation"),
+        (make("polygon", [(1, 1), (9, 9)]), "a polygon of 2 distinct points has no area"),
+        (make("polygon", [(1, 1), (9, 9), (1, 1), (1, 1)]), "a polygon of 2 distinct points has no area"),
+        (make("rectangle", [(1, 1)]), "a rectangle of 1 points"),
+        (make("circle", [(5, 5), (5, 5)]), "a circle of radius 0"),
+        (make("mask", [(1, 1), (9, 9)]), "a mask without a bitmap"),
+        (make("mask", [(1, 1), (9, 9)], mask=png(np.zeros((9, 9)))), "an empty mask"),
+        (make("cuboid", SQUARE), "unknown shape type 'cuboid'"),
+    ],
+)
+def test_what_stands_for_nothing_says_why(shape, why):
+    with pytest.raises(NoRegion, match=f"^{why}"):
+        to_region(shape, H, W, Drawing())
