@@ -27,8 +27,8 @@ class Strength:
 
 STRENGTHS: dict[AugmentLevel, Strength] = {
     "none": Strength(),
-    "light": Strength(scale=(0.8, 1.25), flip_x=0.5, light=0.2),
-    "medium": Strength(scale=(0.6, 1.6), flip_x=0.5, angle=15.0, light=0.3, colour=0.1),
+    "light": Strength(flip_x=0.5, light=0.1),
+    "medium": Strength(scale=(0.7, 1.4), flip_x=0.5, angle=10.0, light=0.25, colour=0.1),
     "heavy": Strength(scale=(0.5, 2.0), flip_x=0.5, flip_y=0.5, angle=30.0, light=0.4, colour=0.2, erase=0.3),
 }
 

@@ -86,8 +86,9 @@ def score(
     cap = max_dets_needed(dataset, max_dets)
     numbers = {kind: evaluate_instances(dataset, results, kind, cap) for kind in kinds}  # type: ignore[arg-type]
     warnings = [] if dataset.annotations else ["the split has no annotations: there is nothing to score"]
-    if "bbox" in default_iou_types(card) and cap > card.settings.detections:
-        warnings.append(f"up to {cap} instances are in an image, but the model predicts at most {card.settings.detections}")
+    most = max((len(each) for each in by_image.values()), default=0)
+    if "bbox" in default_iou_types(card) and most > card.settings.detections:
+        warnings.append(f"an image has {most} instances, but the model predicts at most {card.settings.detections}")
     return Scored(
         results,
         Metrics(

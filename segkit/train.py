@@ -150,6 +150,7 @@ def _loop(
     progress.done()
     if lines is not None:
         lines.close()
+    state.seconds = time.monotonic() - began
     name = metrics.primary()[0] if metrics is not None else "score"
     return TrainingSummary(
         run=plan.run,

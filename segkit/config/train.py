@@ -9,9 +9,7 @@ from segkit.config.units import parse_duration, parse_indices
 from segkit.errors import ConfigError
 
 ModelName = Literal["maskrcnn", "fasterrcnn", "unet"]
-BackboneName = Literal[
-    "resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2", "mobilenet_v3_large", "efficientnet_lite0"
-]
+BackboneName = Literal["resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2", "mobilenet_v3_large"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 OptimizerName = Literal["sgd", "adamw", "adam", "rmsprop", "adagrad"]
 ScheduleName = Literal["step", "cosine", "poly", "onecycle", "constant"]

@@ -26,11 +26,11 @@ _NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "AR
 
 
 def max_dets_needed(dataset: Dataset, asked: str) -> int:
-    """The cap on detections per image: what was asked for, or (auto) at least the most instances in one image."""
+    """The cap on detections of a category in an image: what was asked for, or (auto) at least the most instances."""
     if asked != "auto":
         return int(asked)
-    most = max(Counter(a.image_id for a in dataset.annotations if not a.iscrowd).values(), default=0)
-    return max(_MAX_DETS[-1], most)
+    pairs = Counter((a.image_id, a.category_id) for a in dataset.annotations if not a.iscrowd)
+    return max(_MAX_DETS[-1], max(pairs.values(), default=0))
 
 
 def evaluate_instances(
@@ -42,8 +42,8 @@ def evaluate_instances(
         dataset: The ground truth.
         results: Predictions for its images, in any order.
         iou_type: Compare masks or boxes.
-        max_dets: Detections counted per image besides COCO's own caps; where it is more than 100 the metrics at
-            that cap stand beside COCO's.
+        max_dets: Detections of a category counted in an image, besides COCO's own caps; where it is more than 100 the
+            metrics at that cap stand beside COCO's.
 
     Raises:
         InputError: A result is of an unknown image, or lacks what is compared.

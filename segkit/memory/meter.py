@@ -28,7 +28,10 @@ class PhaseRecord:
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """One step: what is held at its end, its peak, and its phases."""
+    """One step: what is held at its end, its peak, and its phases.
+
+    An evaluation or a checkpoint after a step is in the phases of the next, but not in its ``seconds``.
+    """
 
     seconds: float
     allocated: int | None
@@ -85,11 +88,12 @@ class CounterMeter:
 
     def step(self) -> StepRecord:
         """See ``Meter``."""
-        now = time.perf_counter()
         allocated, reserved = self._now()
+        between = sum(record.seconds for name, record in self._phases.items() if name in ("eval", "save"))
+        now = time.perf_counter()
         peaks = [record.allocated for record in self._phases.values() if record.allocated is not None]
         record = StepRecord(
-            seconds=now - self._began,
+            seconds=now - self._began - between,
             allocated=allocated,
             reserved=reserved,
             peak=max(peaks, default=None),

@@ -18,6 +18,7 @@ from torchvision.ops.poolers import _setup_scales
 
 from segkit.config.train import BackboneName, NormName
 from segkit.models.backbones import make_body
+from segkit.models.roi_align import use_matrix_products
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, which all of torchvision's weights expect
 _FPN_STRIDES = ("4", "8", "16", "32")
@@ -94,6 +95,7 @@ def build_detector(
     for pool in (model.roi_heads.box_roi_pool, model.roi_heads.mask_roi_pool):
         if pool is not None:
             _fix_scales(pool)
+            use_matrix_products(pool)
     return model
 
 

@@ -1,0 +1,186 @@
+"""Scores: laws, edges, and the messages for what cannot be scored."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from segkit.dataset import Annotation, Category, Dataset, Image, Result
+from segkit.evaluate.instances import evaluate_instances, max_dets_needed
+from segkit.evaluate.semantic import Confusion, paint
+from segkit.formats.coco import read_coco, write_coco, write_results
+from segkit.masks import mask_to_rle, rle_area, rle_bbox
+
+H, W = 60, 80
+
+
+def dataset(num_images=3, per_image=4, seed=0, categories=2):
+    rng = np.random.default_rng(seed)
+    images = tuple(Image(n + 1, f"{n}.png", H, W) for n in range(num_images))
+    annotations = []
+    for image in images:
+        for _ in range(per_image):
+            mask = np.zeros((H, W), np.uint8)
+            y, x, h, w = rng.integers(0, 30), rng.integers(0, 40), rng.integers(5, 30), rng.integers(5, 40)
+            mask[y : y + h, x : x + w] = 1
+            rle = mask_to_rle(mask)
+            category = int(rng.integers(1, categories + 1))
+            annotations.append(
+                Annotation(len(annotations) + 1, image.id, category, rle, rle_bbox(rle), rle_area(rle))
+            )
+    return Dataset(images, tuple(annotations), (Category(1, "a"), Category(2, "b")), Path())
+
+
+def perfect(data):
+    return [Result(a.image_id, a.category_id, 0.9, a.bbox, a.segmentation) for a in data.annotations]
+
+
+@pytest.mark.parametrize("kind", ["segm", "bbox"])
+def test_perfect_results_score_one_and_none_score_nothing(kind):
+    data = dataset()
+    assert evaluate_instances(data, perfect(data), kind).AP == 1.0
+    assert evaluate_instances(data, [], kind).AP == 0.0
+
+
+def test_order_of_results_does_not_matter():
+    data = dataset()
+    rng = np.random.default_rng(1)
+    results = [
+        Result(a.image_id, a.category_id, float(s), (a.bbox[0] + 2, *a.bbox[1:]), a.segmentation)
+        for a, s in zip(data.annotations, rng.permutation(len(data.annotations)) / 100, strict=True)
+    ]
+    assert evaluate_instances(data, results, "bbox") == evaluate_instances(data, results[::-1], "bbox")
+
+
+def test_many_instances_in_one_image_raise_the_cap():
+    """With COCO's cap of 100, 150 perfect detections of one image do not score 1."""
+    data = dataset(num_images=1, per_image=150, categories=1)
+    assert max_dets_needed(data, "auto") == 150
+    scores = evaluate_instances(data, perfect(data), "segm", 150)
+    assert scores.AP < 0.8
+    assert scores.at_max_dets["AP"] == 1.0
+
+
+def test_the_numbers_equal_pycocotools_own_road(tmp_path):
+    """Through files and loadRes, as its users go."""
+    data = dataset(num_images=6, per_image=5)
+    rng = np.random.default_rng(0)
+    results = []
+    for a in data.annotations:
+        mask = np.zeros((H, W), np.uint8)
+        x, y, w, h = (int(v) for v in a.bbox)
+        dx, dy = rng.integers(-4, 5, 2)
+        mask[max(0, y + dy) : y + dy + h, max(0, x + dx) : x + dx + w] = 1
+        rle = mask_to_rle(mask)
+        results.append(Result(a.image_id, a.category_id, float(rng.random()), rle_bbox(rle), rle))
+    write_results(results, tmp_path / "r.json")
+    truth = COCO()
+    truth.dataset = {
+        "info": {},
+        "images": [{"id": i.id, "height": H, "width": W} for i in data.images],
+        "annotations": [
+            {"id": a.id, "image_id": a.image_id, "category_id": a.category_id, "segmentation": a.segmentation,
+             "bbox": list(a.bbox), "area": a.area, "iscrowd": 0}
+            for a in data.annotations
+        ],
+        "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}],
+    }  # fmt: skip
+    truth.createIndex()
+    for kind in ("segm", "bbox"):
+        oracle = COCOeval(truth, truth.loadRes(str(tmp_path / "r.json")), kind)
+        oracle.evaluate()
+        oracle.accumulate()
+        oracle.summarize()
+        ours = evaluate_instances(data, results, kind)
+        names = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+        assert [getattr(ours, name) for name in names] == oracle.stats.tolist()
+
+
+def test_pixels():
+    data = dataset(num_images=1, per_image=2)
+    labels = {1: 1, 2: 2}
+    truth = paint(data.images[0], data.annotations, labels, "background")
+    right, half = Confusion(3), Confusion(3)
+    right.add(truth, truth)
+    assert right.metrics(data).mIoU == 1.0
+    wrong = truth.copy()
+    wrong[:, : W // 2] = 0
+    half.add(truth, wrong)
+    scores = half.metrics(data)
+    for label, name in ((0, "background"), (1, "a"), (2, "b")):
+        both, either = ((truth == label) & (wrong == label)).sum(), ((truth == label) | (wrong == label)).sum()
+        expected = both / either if either else None
+        assert scores.per_category[name]["IoU"] == (pytest.approx(expected) if expected is not None else None)
+    assert scores.pixel_accuracy == pytest.approx((truth == wrong).mean())
+
+
+def test_ignored_pixels_count_for_nothing():
+    data = dataset(num_images=1, per_image=1)
+    truth = paint(data.images[0], data.annotations, {1: 1, 2: 2}, "ignore")
+    confusion = Confusion(3)
+    confusion.add(truth, np.where(truth == 255, 2, truth))
+    assert confusion.counts.sum() == (truth != 255).sum()
+
+
+TRUTH = {"images": [{"id": 1, "file_name": "a.png", "height": 9, "width": 9}], "categories": [{"id": 1, "name": "a"}]}
+BOX = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5], "area": 25, "iscrowd": 0}
+FOUND = {"image_id": 1, "category_id": 1, "score": 0.5, "bbox": [1, 1, 5, 5]}
+
+ERRORS = [
+    (TRUTH | {"annotations": [BOX]}, [FOUND | {"image_id": 7}], "error: 1 images of the results are not in the annotations: 7"),
+    (TRUTH | {"annotations": [BOX, BOX]}, [FOUND], "error: t.json: 1 annotation ids are used twice"),
+    (TRUTH | {"annotations": [BOX | {"image_id": 5}]}, [FOUND], "error: t.json: annotation 1 is of image 5, which is not there"),
+    (TRUTH | {"annotations": [BOX | {"category_id": 5}]}, [FOUND], "error: t.json: annotation 1 is of category 5"),
+    (TRUTH, [FOUND], "error: t.json: not a COCO annotation file: it needs the lists"),
+    (TRUTH | {"annotations": [BOX]}, {"a": 1}, "error: r.json: not a COCO results file: it must be a list of results"),
+    (TRUTH | {"annotations": [BOX]}, [{"image_id": 1}], "error: r.json: result 0: key 'category_id' is missing"),
+    (TRUTH | {"annotations": [BOX]}, "broken", "error: r.json: not valid JSON"),
+]
+
+
+@pytest.mark.parametrize(("truth", "results", "message"), ERRORS)
+def test_errors(segkit, here, truth, results, message):
+    (here / "t.json").write_text(json.dumps(truth))
+    (here / "r.json").write_text('[{"image_id"' if results == "broken" else json.dumps(results))
+    outcome = segkit("eval", "r.json", "--data", "t.json", "--iou", "bbox")
+    assert outcome.code == 1
+    assert outcome.err.startswith(message)
+    assert "Traceback" not in outcome.err
+
+
+def test_masks_cannot_be_scored_where_there_are_none(segkit, here):
+    (here / "t.json").write_text(json.dumps(TRUTH | {"annotations": [BOX]}))
+    (here / "r.json").write_text(json.dumps([FOUND]))
+    assert segkit("eval", "r.json", "--data", "t.json").code == 0
+    outcome = segkit("eval", "r.json", "--data", "t.json", "--iou", "segm")
+    assert outcome.err.startswith("error: annotation 1 has no segmentation to compare masks with\nhint: score its boxes")
+
+
+def test_no_results_at_all(segkit, here):
+    (here / "t.json").write_text(json.dumps(TRUTH | {"annotations": [BOX]}))
+    (here / "r.json").write_text("[]")
+    outcome = segkit("eval", "r.json", "--data", "t.json", "--iou", "bbox", "--json")
+    assert json.loads(outcome.out)["bbox"]["AP"] == 0.0
+
+
+def test_results_are_scored_without_torch(here):
+    (here / "t.json").write_text(json.dumps(TRUTH | {"annotations": [BOX]}))
+    (here / "r.json").write_text(json.dumps([FOUND]))
+    code = (
+        "import sys; from segkit.cli import main; code = main(['eval', 'r.json', '--data', 't.json', '-q']);"
+        "sys.exit(code or 10 * ('torch' in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_dataset_reads_back_as_it_was_written(tmp_path):
+    data = dataset()
+    write_coco(data, tmp_path / "d.json")
+    again = read_coco(tmp_path / "d.json")
+    assert again.annotations == data.annotations
+    assert again.images == data.images

@@ -1,0 +1,228 @@
+"""One contract for all models, and parity with torchvision's."""
+
+from typing import get_args
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+
+from segkit.config.train import BackboneName, ModelName, NormName
+from segkit.errors import InputError
+from segkit.models.build import build_model
+from segkit.models.detector import DetectorSettings
+from segkit.models.unet import split_instances
+from segkit.models.weights import load_weights
+from segkit.optim import Average, learning_rate
+
+MODELS = get_args(ModelName)
+SMALL = DetectorSettings(proposals=50, rois=16, detections=20, anchor_sizes=(8, 16, 32, 64, 128))
+
+
+def build(name="maskrcnn", backbone="resnet18", norm="batch", num_classes=3):
+    torch.manual_seed(0)
+    return build_model(
+        name, num_classes=num_classes, backbone=backbone, norm=norm, loss="ce+dice", settings=SMALL
+    )
+
+
+def batch(with_instances=True):
+    g = torch.Generator().manual_seed(0)
+    images = [torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8, generator=g) for _ in range(2)]
+    masks = torch.zeros(1, 64, 96, dtype=torch.uint8)
+    masks[0, 10:40, 10:50] = 1
+    semantic = masks[0].clone()
+    semantic[:5] = 255
+    full = {"boxes": torch.tensor([[10.0, 10, 50, 40]]), "labels": torch.tensor([2]), "masks": masks, "semantic": semantic}
+    empty = {
+        "boxes": torch.zeros(0, 4),
+        "labels": torch.zeros(0, dtype=torch.int64),
+        "masks": torch.zeros(0, 64, 96, dtype=torch.uint8),
+        "semantic": torch.full((64, 96), 255, dtype=torch.uint8),
+    }
+    return images, [full if with_instances else empty, empty]
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("with_instances", [True, False])
+def test_losses_are_finite_and_reach_the_weights(name, with_instances):
+    model = build(name).train()
+    losses = model(*batch(with_instances))
+    assert losses
+    total = sum(losses.values())
+    assert torch.isfinite(total)
+    total.backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters()) == with_instances or name != "unet"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_predictions_have_the_promised_form(name):
+    model = build(name).eval()
+    images = [torch.randint(0, 256, (3, 70, 45), dtype=torch.uint8), torch.zeros(3, 64, 96, dtype=torch.uint8)]
+    with torch.inference_mode():
+        found = model(images)
+    assert len(found) == 2
+    for each, image in zip(found, images, strict=True):
+        count = len(each["boxes"])
+        assert each["boxes"].shape == (count, 4)
+        assert each["labels"].dtype == torch.int64
+        assert each["labels"].shape == each["scores"].shape == (count,)
+        assert each["scores"].tolist() == sorted(each["scores"].tolist(), reverse=True)
+        if name == "maskrcnn":
+            assert each["masks"].shape == (count, 28, 28)
+        if name == "unet":
+            assert each["semantic"].shape == image.shape[-2:]
+            assert [c.shape for c in each["crops"]] == [
+                (int(y2 - y1), int(x2 - x1)) for x1, y1, x2, y2 in each["boxes"].tolist()
+            ]
+
+
+@pytest.mark.parametrize("backbone", [b for b in get_args(BackboneName) if b not in ("resnet34", "resnet101")])
+@pytest.mark.parametrize("name", ["maskrcnn", "unet"])
+def test_every_backbone_fits(name, backbone):
+    model = build(name, backbone).eval()
+    with torch.inference_mode():
+        model([torch.zeros(3, 64, 64, dtype=torch.uint8)])
+
+
+@pytest.mark.parametrize("norm", get_args(NormName))
+def test_every_norm_builds(norm):
+    kinds = {type(m) for m in build(norm=norm).backbone.body.modules()}
+    expected = {
+        "batch": nn.BatchNorm2d, "sync": nn.SyncBatchNorm, "group": nn.GroupNorm,
+        "frozen": torchvision.ops.FrozenBatchNorm2d,
+    }[norm]  # fmt: skip
+    assert expected in kinds
+
+
+def test_predictions_equal_torchvisions():
+    """Same weights, same picture at the same size: torchvision's own model finds the same to the bit."""
+    ours = build(norm="frozen").eval()
+    theirs = MaskRCNN(
+        resnet_fpn_backbone(backbone_name="resnet18", weights=None, trainable_layers=5),
+        num_classes=3,
+        min_size=64,
+        max_size=96,
+        rpn_anchor_generator=ours.rpn.anchor_generator,
+        rpn_pre_nms_top_n_test=200,
+        rpn_post_nms_top_n_test=25,
+        box_detections_per_img=20,
+    ).eval()
+    theirs.load_state_dict(ours.state_dict())
+    for scale in (5.0,):
+        with torch.no_grad():
+            for model in (ours, theirs):
+                model.roi_heads.box_predictor.cls_score.weight.mul_(scale)
+    picture = torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        here, there = ours([picture])[0], theirs([picture.float() / 255])[0]
+    assert len(here["boxes"]) > 3
+    assert torch.equal(here["labels"], there["labels"])
+    assert torch.equal(here["scores"], there["scores"])
+    assert torch.equal(here["boxes"], there["boxes"])
+
+
+def test_the_first_picture_does_not_decide_the_strides():
+    """torchvision guesses the strides of the pyramid from the first picture; ours knows them."""
+    model = build().eval()
+    with torch.inference_mode():
+        model([torch.zeros(3, 40, 40, dtype=torch.uint8)])
+    assert model.roi_heads.box_roi_pool.scales == [1 / 4, 1 / 8, 1 / 16, 1 / 32]
+
+
+def test_the_short_cut_of_roi_align_is_torchvisions():
+    """The same regions and gradients, within what bf16 can tell."""
+    torch.manual_seed(0)
+    pool = build().roi_heads.box_roi_pool
+    names = [name for name in pool.featmap_names if name != "pool"]
+    maps = {name: torch.rand(2, 8, 64 // 2**k, 96 // 2**k) for k, name in enumerate(names)}
+    boxes = [torch.rand(20, 2, 2) * torch.tensor([384.0, 256.0]) - 10 for _ in range(2)]
+    boxes = [torch.cat([b.amin(1), b.amax(1) + 0.5], dim=1) for b in boxes]
+    outcomes = []
+    for dtype in (torch.float32, torch.bfloat16):
+        some = {name: value.to(torch.bfloat16).to(dtype).requires_grad_() for name, value in maps.items()}
+        regions = pool.train()(some, boxes, [(256, 384)] * 2)
+        (regions.float() ** 2).sum().backward()
+        outcomes.append([regions.float(), *(v.grad.float() if v.grad is not None else torch.zeros(1) for v in some.values())])
+    for exact, short in zip(*outcomes, strict=True):
+        assert (exact - short).abs().max() <= 0.02 * exact.abs().max()
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache of downloads."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    folder = tmp_path / "hub/checkpoints"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_weights_that_cannot_be_downloaded_say_what_to_fetch(cache, monkeypatch):
+    def offline(*args, **kwargs):
+        from urllib.error import URLError
+
+        raise URLError("no network")
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", offline)
+    with pytest.raises(InputError) as caught:
+        load_weights(build(backbone="resnet50"), "coco", "maskrcnn", "resnet50")
+    assert caught.value.message == "the weights cannot be downloaded: no network"
+    assert "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth" in caught.value.hint
+    assert str(cache) in caught.value.hint
+    assert "--weights none" in caught.value.hint
+
+
+def test_coco_weights_in_the_cache_fit_tensor_by_tensor(cache):
+    """torchvision's own model, saved as its weights file, loads into all of ours but the heads for other categories."""
+    torch.manual_seed(1)
+    theirs = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None)
+    torch.save(theirs.state_dict(), cache / "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth")
+    ours = build(backbone="resnet50", norm="frozen")
+    text = load_weights(ours, "coco", "maskrcnn", "resnet50")
+    own, given = ours.state_dict(), theirs.state_dict()
+    other = [name for name in own if not torch.equal(own[name], given[name]) if own[name].shape == given[name].shape]
+    assert other == []
+    heads = [name for name in own if own[name].shape != given[name].shape]
+    assert all("predictor" in name for name in heads)
+    assert text.startswith("COCO weights (")
+
+
+def test_a_checkpoint_is_weights_too(tmp_path):
+    torch.save({"model": build().state_dict()}, tmp_path / "w.pt")
+    assert "start at random" in load_weights(build(num_classes=5), str(tmp_path / "w.pt"), "maskrcnn", "resnet18")
+
+
+def test_two_squares_are_two_instances():
+    logits = torch.zeros(3, 40, 60)
+    logits[0] = 1
+    logits[2, 5:15, 5:15] = 8
+    logits[1, 5:25, 30:50] = 5
+    found = split_instances(logits.softmax(0))
+    assert found["boxes"].tolist() == [[5, 5, 15, 15], [30, 5, 50, 25]]
+    assert found["labels"].tolist() == [2, 1]
+    assert [crop.sum() for crop in found["crops"]] == [100, 400]
+
+
+@pytest.mark.parametrize("schedule", ["step", "cosine", "poly", "onecycle", "constant"])
+def test_rates_rise_in_the_warm_up_and_never_beyond_the_peak(schedule):
+    rates = [learning_rate(schedule, 0.1, step / 100, step, 10) for step in range(100)]
+    assert rates[0] < rates[9]
+    assert max(rates) <= 0.1
+    assert schedule == "constant" or rates[-1] < 0.02
+    assert min(rates) > 0
+
+
+def test_the_average_follows_and_lags():
+    layer = nn.Linear(2, 2)
+    average = Average(layer, 0.9)
+    start = layer.weight.detach().clone()
+    for _ in range(5):
+        with torch.no_grad():
+            layer.weight.add_(1.0)
+        average.update(layer)
+    moved = (average.state["weight"] - start).mean()
+    assert 1.0 < moved < 5.0
+    assert Average(layer, 0.0).state_of(layer)["weight"].data_ptr() == layer.weight.data_ptr()

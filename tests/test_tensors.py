@@ -1,0 +1,100 @@
+"""The border between files and tensors, and the frames on either side of it."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchvision.models.detection.roi_heads import paste_masks_in_image
+
+from segkit.dataset import Category, Image
+from segkit.geometry import Warp, fit
+from segkit.masks import mask_to_rle, polygons_to_rle, rle_area, rle_to_mask
+from segkit.tensors import Shapes, instances_to_target, prediction_to_results
+
+CATEGORIES = (Category(3, "a"), Category(7, "b"))
+
+
+def prediction(count, height, width, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    corners = torch.rand(count, 2, 2, generator=g) * torch.tensor([width, height]) * 1.2 - 5
+    boxes = torch.cat([corners.amin(1), corners.amax(1) + 1], dim=1)
+    boxes[:, 0::2] = boxes[:, 0::2].clamp(0, width)
+    boxes[:, 1::2] = boxes[:, 1::2].clamp(0, height)
+    return {
+        "boxes": boxes,
+        "labels": torch.randint(1, 3, (count,), generator=g),
+        "scores": torch.rand(count, generator=g),
+        "masks": torch.rand(count, 28, 28, generator=g),
+    }
+
+
+@pytest.mark.parametrize(("height", "width"), [(48, 64), (150, 200), (7, 300)])
+def test_masks_are_torchvisions_to_the_last_run(height, width):
+    found = prediction(40, height, width)
+    results = prediction_to_results(found, Image(1, "p", height, width), height, width, CATEGORIES)
+    pasted = paste_masks_in_image(found["masks"][:, None], found["boxes"], (height, width)) > 0.5
+    assert [r.segmentation for r in results] == [mask_to_rle(mask[0].numpy()) for mask in pasted]
+    assert {r.category_id for r in results} == {3, 7}
+
+
+def test_boxes_come_back_in_the_pictures_pixels():
+    found = prediction(5, 50, 100)
+    results = prediction_to_results(found, Image(1, "p", 100, 300), 50, 100, CATEGORIES)
+    x1, y1, x2, y2 = (found["boxes"][0] * torch.tensor([3.0, 2.0, 3.0, 2.0])).tolist()
+    assert results[0].bbox == pytest.approx((x1, y1, x2 - x1, y2 - y1))
+
+
+def test_nothing_found_is_no_results():
+    assert prediction_to_results(prediction(0, 9, 9), Image(1, "p", 9, 9), 9, 9, CATEGORIES) == []
+
+
+def test_targets_have_positive_boxes_and_drop_what_is_empty():
+    mask = np.zeros((20, 30), np.uint8)
+    mask[3:5, 7:8] = 1
+    target = instances_to_target(Shapes([1, 2], [mask, np.zeros_like(mask)]), 20, 30)
+    assert target["boxes"].tolist() == [[7, 3, 8, 5]]
+    assert target["labels"].tolist() == [1]
+    empty = instances_to_target(Shapes([], []), 20, 30)
+    assert empty["boxes"].shape == (0, 4)
+    assert empty["masks"].shape == (0, 20, 30)
+
+
+warps = st.builds(
+    Warp,
+    height=st.integers(20, 90),
+    width=st.integers(20, 90),
+    flip_x=st.booleans(),
+    flip_y=st.booleans(),
+    angle=st.sampled_from([0.0, 12.5, -30.0]),
+    window=st.sampled_from([None, (-5, 3, 64, 64), (4, 4, 32, 32)]),
+)
+
+
+@given(warps)
+@settings(max_examples=60, deadline=None)
+def test_picture_polygon_and_bitmap_move_together(warp):
+    """A bright ellipse in the picture, its polygon and its bitmap end up in the same place."""
+    angles = np.linspace(0, 2 * np.pi, 90, endpoint=False)
+    outline = np.stack([30 + 14 * np.cos(angles), 22 + 9 * np.sin(angles)], 1)
+    rle = polygons_to_rle([outline.ravel().tolist()], 48, 64)
+    picture = np.repeat(rle_to_mask(rle)[:, :, None] * 255, 3, axis=2).astype(np.uint8)
+    bright = warp.image(picture)[:, :, 0] > 127
+    polygon = warp.mask([outline.ravel().tolist()], 48, 64) > 0
+    bitmap = warp.mask(rle, 48, 64) > 0
+    assert bright.shape == polygon.shape == bitmap.shape == warp.out
+    for other in (polygon, bitmap):
+        either = (bright | other).sum()
+        assert either < 60 or (bright & other).sum() / either > 0.8
+
+
+def test_fit_keeps_the_ratio_and_the_limits():
+    assert fit(600, 800, 300, 1000) == (300, 400)
+    assert fit(100, 1000, 300, 500) == (50, 500)
+
+
+def test_polygons_scale_exactly():
+    square = [[10.0, 10.0, 20.0, 10.0, 20.0, 20.0, 10.0, 20.0]]
+    warp = Warp(100, 200, flip_x=True)
+    assert warp.polygons(square, 50, 100) == [[180, 20, 160, 20, 160, 40, 180, 40]]
+    assert rle_area(mask_to_rle(warp.mask(square, 50, 100))) == 400
