@@ -119,7 +119,12 @@ def _plate(rng: Any, pixels: Pixels, x: float, y: float, r: float, number: int) 
         return painted, [_shape("plate", "oriented_rectangle", points)]
     c, s, gap = math.cos(angle), math.sin(angle), half[0] * 0.18  # a rod lies across: two parts of one plate
     parts = [
-        _turned(x + side * c * (half[0] + gap) / 2, y + side * s * (half[0] + gap) / 2, ((half[0] - gap) / 2, half[1]), angle)
+        _turned(
+            x + side * c * (half[0] + gap) / 2,
+            y + side * s * (half[0] + gap) / 2,
+            ((half[0] - gap) / 2, half[1]),
+            angle,
+        )
         for side in (-1, 1)
     ]
     rod = _turned(x, y, (gap, r * 0.95), angle)
@@ -167,6 +172,10 @@ if __name__ == "__main__":
     parser.add_argument("--no-annotations", action="store_true")
     arguments = parser.parse_args()
     make_pictures(
-        arguments.folder, arguments.count, arguments.size, arguments.seed, annotate=not arguments.no_annotations
+        arguments.folder,
+        arguments.count,
+        arguments.size,
+        arguments.seed,
+        annotate=not arguments.no_annotations,
     )
     print(f"{arguments.count} pictures in {arguments.folder}")

@@ -33,9 +33,7 @@ STRENGTHS: dict[AugmentLevel, Strength] = {
 }
 
 
-def draw_warp(
-    rng: np.random.Generator, strength: Strength, height: int, width: int, size: int, max_size: int
-) -> Warp:
+def draw_warp(rng: np.random.Generator, strength: Strength, height: int, width: int, size: int, max_size: int) -> Warp:
     """A change of frame for a detector: scaled to about ``size``, flipped, turned."""
     scale = _log_uniform(rng, strength.scale)
     h, w = fit(height, width, size, max_size)

@@ -31,7 +31,9 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
         if isinstance(error, OSError):
             raise
         kept = f"; the checkpoint before it is intact: {path}" if path.exists() else ""
-        raise InputError(f"{path}: cannot be written{kept}", "is the disk full? free some space and go on: --resume") from error
+        raise InputError(
+            f"{path}: cannot be written{kept}", "is the disk full? free some space and go on: --resume"
+        ) from error
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -62,7 +64,10 @@ def find_checkpoint(model: Path | None, runs: Path = Path("runs")) -> Path:
         for name in ("best.pt", "last.pt"):
             if (path / name).is_file():
                 return path / name
-        raise InputError(f"{path}: holds no checkpoint", "was it interrupted before the first one? see segkit train --resume")
+        raise InputError(
+            f"{path}: holds no checkpoint",
+            "was it interrupted before the first one? see segkit train --resume",
+        )
     if not path.exists():
         hint = "train one: segkit train" if model is None else None
         raise InputError(f"{path}: no such {'run' if model is None else 'model'}", hint)

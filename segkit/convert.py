@@ -57,13 +57,11 @@ class ConversionSummary:
             "splits": {name: msgspec.to_builtins(count) for name, count in self.splits.items()},
             "categories": self.categories,
             "dropped": self.dropped,
-            **{action: n for action, n in sorted(Counter(f.action for f in self.findings).items())},
+            **dict(sorted(Counter(f.action for f in self.findings).items())),
         }
 
 
-def convert(
-    config: ConvertConfig, progress: Progress = SILENT, stdin: Iterable[str] = ()
-) -> ConversionSummary:
+def convert(config: ConvertConfig, progress: Progress = SILENT, stdin: Iterable[str] = ()) -> ConversionSummary:
     """Convert annotations to a COCO dataset folder.
 
     Args:
@@ -213,7 +211,8 @@ def _number(
 ) -> Dataset:
     """Give images and annotations their ids: from 1, in the order of the source."""
     ids = {category.name: category.id for category in categories}
-    images, annotations = [], []
+    images: list[Image] = []
+    annotations: list[Annotation] = []
     for image, file_name in members:
         images.append(Image(len(images) + 1, file_name, image.height, image.width))
         for instance in image.instances:

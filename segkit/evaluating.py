@@ -67,7 +67,10 @@ def _matching(model: LoadedModel, dataset: Dataset, config: EvalConfig) -> Datas
     Raises:
         InputError: They are not.
     """
-    own, theirs = {(c.id, c.name) for c in model.card.categories}, {(c.id, c.name) for c in dataset.categories}
+    own, theirs = (
+        {(c.id, c.name) for c in model.card.categories},
+        {(c.id, c.name) for c in dataset.categories},
+    )
     if own != theirs:
         odd = ", ".join(f"{name!r} (id {number})" for number, name in sorted(own ^ theirs, key=str)[:4])
         raise InputError(

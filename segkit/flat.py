@@ -38,7 +38,10 @@ class FlatAnnotations:
             InputError: An annotation has no segmentation, and boxes will not do.
         """
         names = [image.file_name.encode() for image in dataset.images]
-        self._names, self._name_ends = np.frombuffer(b"".join(names), np.uint8), np.cumsum([len(n) for n in names])
+        self._names, self._name_ends = (
+            np.frombuffer(b"".join(names), np.uint8),
+            np.cumsum([len(n) for n in names]),
+        )
         self.sizes = np.array([(i.height, i.width) for i in dataset.images], np.int32).reshape(-1, 2)
         self.ids = np.array([image.id for image in dataset.images])
         by_image = dataset.annotations_of()
@@ -91,7 +94,8 @@ def _pack(annotation: Annotation, boxes_will_do: bool) -> Sequence[bytes | list[
     if segmentation is None:
         if not boxes_will_do:
             raise InputError(
-                f"annotation {annotation.id} has a box but no segmentation", "boxes are enough for --model fasterrcnn"
+                f"annotation {annotation.id} has a box but no segmentation",
+                "boxes are enough for --model fasterrcnn",
             )
         x, y, w, h = annotation.bbox
         return [[x, y, x + w, y, x + w, y + h, x, y + h]]

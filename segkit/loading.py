@@ -31,7 +31,7 @@ class Key(NamedTuple):
     """A picture in an epoch: what its variation is drawn from."""
 
     epoch: int
-    index: int
+    image: int
 
 
 class Sample(NamedTuple):
@@ -49,7 +49,13 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
     """
 
     def __init__(
-        self, dataset: Dataset, framing: Framing, *, seed: int, augment: AugmentLevel | None, boxes_will_do: bool
+        self,
+        dataset: Dataset,
+        framing: Framing,
+        *,
+        seed: int,
+        augment: AugmentLevel | None,
+        boxes_will_do: bool,
     ) -> None:
         """Pack a dataset for loading.
 
@@ -75,7 +81,7 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
             return error
 
     def _load(self, key: Key) -> Sample:
-        record = self._annotations.image(key.index)
+        record = self._annotations.image(key.image)
         pixels = load_rgb(Path(self._folder) / record.file_name)
         if pixels.shape[:2] != (record.height, record.width):
             raise InputError(
@@ -83,12 +89,12 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
                 f"the dataset says {record.height}x{record.width}",
                 "was the picture replaced? convert again",
             )
-        rng = np.random.default_rng([self._seed, key.epoch, key.index])
+        rng = np.random.default_rng([self._seed, key.epoch, key.image])
         warp = self._warp(rng, record)
         image = warp.image(pixels)
         if self._strength is not None:
             image = vary_pixels(rng, self._strength, image)
-        return Sample(_to_tensor(image), self._target(key.index, record, warp), record)
+        return Sample(_to_tensor(image), self._target(key.image, record, warp), record)
 
     def _warp(self, rng: np.random.Generator, record: Image) -> Warp:
         framing = self._framing
@@ -140,7 +146,9 @@ class TrainingOrder(Sampler[list[Key]]):
     def keys_of(self, step: int) -> list[Key]:
         """The pictures of a step, over all ranks."""
         places = range(step * self._batch, (step + 1) * self._batch)
-        return [Key(p // self._num_images, int(self._order(p // self._num_images)[p % self._num_images])) for p in places]
+        return [
+            Key(p // self._num_images, int(self._order(p // self._num_images)[p % self._num_images])) for p in places
+        ]
 
     def _order(self, epoch: int) -> "np.ndarray[Any, np.dtype[np.int64]]":
         return np.random.default_rng([self._seed, 1, epoch]).permutation(self._num_images)

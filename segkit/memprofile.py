@@ -74,7 +74,8 @@ def _training_config(config: MemprofileConfig) -> TrainConfig:
     if config.run is None and not Path("runs/latest").exists():
         if not Path("dataset").is_dir():
             raise InputError(
-                "neither runs/latest nor ./dataset is here", "name a run or a config.toml: segkit memprofile runs/NAME"
+                "neither runs/latest nor ./dataset is here",
+                "name a run or a config.toml: segkit memprofile runs/NAME",
             )
         found = TrainConfig()
     else:

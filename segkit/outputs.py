@@ -98,9 +98,7 @@ class Writer:
         if "labelme" in self._formats:
             path = self._out / "labelme" / f"{stem}.json"
             write_labelme(
-                labelme_document(
-                    picture.results, self._names, picture.path, path, picture.height, picture.width
-                ),
+                labelme_document(picture.results, self._names, picture.path, path, picture.height, picture.width),
                 path,
             )
         if "idmask" in self._formats:
@@ -110,7 +108,7 @@ class Writer:
 
     def _save(self, pixels: npt.NDArray[Any], path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        PilImage.fromarray(pixels).save(path, **({"quality": 92} if path.suffix == ".jpg" else {}))
+        PilImage.fromarray(pixels).save(path, quality=92)  # PNG has no use for it
 
     def finish(self) -> tuple[dict[str, Path], dict[str, int]]:
         """Write the files over all pictures; returns what there is by format, and the instances by category."""
@@ -118,9 +116,7 @@ class Writer:
         images, results = [], []
         for number, picture in enumerate(read_journal(self._out), 1):
             images.append(Image(number, picture.name, picture.height, picture.width))
-            results += [
-                Result(number, r.category_id, r.score, r.bbox, r.segmentation) for r in picture.results
-            ]
+            results += [Result(number, r.category_id, r.score, r.bbox, r.segmentation) for r in picture.results]
         if "coco" in self._formats:
             files["coco"] = self._out / "results.json"
             write_results(results, files["coco"])

@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from segkit.config.convert import ImagePlacement
 from segkit.dataset import AnnotatedImage
@@ -68,8 +68,8 @@ def file_names(images: Sequence[AnnotatedImage]) -> list[str]:
     names = []
     for image in images:
         folder = image.key.rpartition("/")[0]
-        stem, suffix = os.path.splitext(image.picture.name)  # noqa: PTH122 -- a name, not a path
-        own = os.path.splitext(image.key.rpartition("/")[2])[0]  # noqa: PTH122
+        stem, suffix = PurePath(image.picture.name).stem, PurePath(image.picture.name).suffix
+        own = PurePath(image.key).stem
         name, number = image.picture.name, 1
         while "/".join(filter(None, (folder, name))).casefold() in taken:  # some file systems fold case
             name = f"{own}{suffix}" if number == 1 else f"{stem}_{number}{suffix}"

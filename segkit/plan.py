@@ -78,7 +78,9 @@ def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
     val = _validation(config.dataset, training)
     facts = DataFacts.of(training)
     filled = fill_in(config, facts, ranks.device, ranks.world_size)
-    assert filled.batch is not None and filled.micro_batch is not None and filled.lr is not None  # noqa: PT018
+    assert filled.batch is not None
+    assert filled.micro_batch is not None
+    assert filled.lr is not None
     dtype = resolve_precision(filled.precision, ranks.device)
     limits = [filled.steps] if filled.steps else []
     if filled.epochs:

@@ -126,7 +126,8 @@ def _check_target(config: PredictConfig) -> None:
         return
     if not config.force:
         raise InputError(
-            f"{config.out}: holds predictions", "go on with --resume, replace them with --force, or choose another --out"
+            f"{config.out}: holds predictions",
+            "go on with --resume, replace them with --force, or choose another --out",
         )
     if not (config.out / JOURNAL).is_file():
         raise InputError(f"{config.out}: has {', '.join(there)} that segkit did not make", "choose another --out")

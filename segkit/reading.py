@@ -23,7 +23,14 @@ from segkit.sources import list_files
 
 _JSON = frozenset({".json"})
 _FILES_FOR_PROCESSES = 300  # below, starting processes takes longer than reading
-_SPLIT_FOLDERS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_SPLIT_FOLDERS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +89,9 @@ def _read_labelme(config: ConvertConfig, files: Sequence[tuple[Path, str]], prog
         drop_flag=config.drop_flag,
     )
     read_one = partial(_read_pair, options=options)
-    images, findings, shapes = [], [], 0
+    images: list[AnnotatedImage] = []
+    findings: list[Finding] = []
+    shapes = 0
     progress.start("reading", len(files))
     for outcome in _map(read_one, files, config.workers):
         progress.advance()
@@ -164,18 +173,16 @@ def _read_coco(files: Sequence[tuple[Path, str]]) -> Source:
             instances = []
             for a in by_image.get(image.id, []):
                 if a.segmentation is None:
-                    findings.append(Finding(key, "left out", "a box without a segmentation", a.id, names[a.category_id]))
+                    findings.append(
+                        Finding(key, "left out", "a box without a segmentation", a.id, names[a.category_id])
+                    )
                     continue
                 rle = to_rle(a.segmentation, image.height, image.width)
                 if (area := rle_area(rle)) == 0:
                     findings.append(Finding(key, "left out", "covers no pixel", a.id, names[a.category_id]))
                     continue
                 kept = a.segmentation if isinstance(a.segmentation, list) else rle
-                instances.append(
-                    Instance(names[a.category_id], kept, rle_bbox(rle), area, a.iscrowd, a.attributes)
-                )
+                instances.append(Instance(names[a.category_id], kept, rle_bbox(rle), area, a.iscrowd, a.attributes))
             picture = Picture(Path(image.file_name).name, dataset.images_dir / image.file_name)
-            images.append(
-                AnnotatedImage(image.file_name, picture, image.height, image.width, tuple(instances), split)
-            )
+            images.append(AnnotatedImage(image.file_name, picture, image.height, image.width, tuple(instances), split))
     return Source("coco", tuple(images), tuple(findings), read, shapes, tuple(labels), uncovered)  # type: ignore[arg-type]

@@ -106,7 +106,7 @@ def _rate(adaptive: bool, pretrained: bool, batch: int) -> float:
     """A peak rate for a batch: linear in it for SGD (Goyal et al. 2017), by its root for adaptive methods."""
     if not adaptive:
         return round(0.02 * batch / 16, 6)
-    return round((2e-4 if pretrained else 5e-4) * (batch / 4) ** 0.5, 6)
+    return round((2e-4 if pretrained else 5e-4) * float((batch / 4) ** 0.5), 6)
 
 
 def _workers(world_size: int) -> int:
@@ -142,8 +142,10 @@ def settings_for(config: TrainConfig, facts: DataFacts, on_cpu: bool) -> Detecto
 
 def card_for(config: TrainConfig, dataset: Dataset, settings: DetectorSettings) -> ModelCard:
     """What is going to be trained; ``config`` is filled in."""
-    assert config.backbone is not None and config.norm is not None  # noqa: PT018 -- one precondition
-    assert config.size is not None and config.max_size is not None  # noqa: PT018
+    assert config.backbone is not None
+    assert config.norm is not None
+    assert config.size is not None
+    assert config.max_size is not None
     kind = "semantic" if config.model == "unet" else "instances"
     return ModelCard(
         model=config.model,

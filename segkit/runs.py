@@ -29,7 +29,8 @@ def new_run(out: Path, name: str | None, model: str) -> Path:
             (out / name).mkdir()
         except FileExistsError:
             raise InputError(
-                f"{out / name}: holds a run", f"go on with it: --resume {out / name}, or choose another --name"
+                f"{out / name}: holds a run",
+                f"go on with it: --resume {out / name}, or choose another --name",
             ) from None
         return out / name
     taken = [int(m[1]) for p in out.iterdir() if (m := re.fullmatch(rf"{re.escape(model)}-(\d+)", p.name))]

@@ -7,7 +7,9 @@ from pathlib import Path
 from segkit.errors import InputError
 
 
-def list_files(src: str, suffixes: frozenset[str], stdin: Iterable[str], skip: Path | None = None) -> list[tuple[Path, str]]:
+def list_files(
+    src: str, suffixes: frozenset[str], stdin: Iterable[str], skip: Path | None = None
+) -> list[tuple[Path, str]]:
     """The files that ``src`` means, sorted, each with its name relative to where it was found.
 
     Args:
@@ -36,8 +38,6 @@ def _below(path: Path, suffixes: frozenset[str], skip: Path | None) -> list[tupl
     for parent, folders, names in os.walk(path):  # Path.walk needs Python 3.12
         folder = Path(parent)
         folders[:] = sorted(n for n in folders if not n.startswith(".") and (folder / n).absolute() != skipped)
-        for name in sorted(names):
-            if Path(name).suffix.lower() in suffixes and not name.startswith("."):
-                found.append((folder / name, (folder / name).relative_to(path).as_posix()))
+        chosen = [name for name in names if Path(name).suffix.lower() in suffixes and not name.startswith(".")]
+        found += [(folder / name, (folder / name).relative_to(path).as_posix()) for name in chosen]
     return sorted(found, key=lambda pair: pair[1])
-

@@ -102,7 +102,7 @@ def start_state(plan: Plan, ranks: Ranks, progress: Progress) -> TrainingState:
     _freeze(module, config.freeze or "none")
     module = module.to(ranks.device)
     if config.channels_last:
-        module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module = module.to(memory_format=torch.channels_last)
     assert config.optimizer is not None
     optimizer = make_optimizer(
         config.optimizer,

@@ -121,9 +121,7 @@ def _loop(
     progress.advance(state.step)
 
     while ended is None:
-        rate = learning_rate(
-            config.schedule, plan.lr, plan.done(state.step, state.seconds), state.step, plan.warmup
-        )
+        rate = learning_rate(config.schedule, plan.lr, plan.done(state.step, state.seconds), state.step, plan.warmup)
         set_learning_rate(state.optimizer, rate)
         with meter.phase("load"):
             batch = next(batches)
@@ -183,9 +181,7 @@ def _batches(plan: Plan, first_step: int, ranks: Ranks) -> Iterator[list[Sample]
         boxes_will_do=config.model == "fasterrcnn",
     )
     order = TrainingOrder(len(pictures), plan.batch, config.seed, first_step, ranks.rank, ranks.world_size)
-    return batches_of(
-        make_loader(pictures, order, workers=config.workers or 0, pin_memory=ranks.device.type == "cuda")
-    )
+    return batches_of(make_loader(pictures, order, workers=config.workers or 0, pin_memory=ranks.device.type == "cuda"))
 
 
 class Learnt(NamedTuple):
@@ -224,7 +220,7 @@ def _learn(
                 losses: dict[str, torch.Tensor] = model(images, targets)
                 loss = torch.stack(list(losses.values())).sum() * share
             with meter.phase("backward"):
-                state.scaler.scale(loss).backward()
+                state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         for name, value in losses.items():
             totals[name] = totals.get(name, torch.zeros((), device=device)) + value.detach().float() * share
         del images, targets, losses, loss
@@ -234,7 +230,11 @@ def _learn(
         values = dict(zip(totals, numbers, strict=False))
         state.scaler.unscale_(state.optimizer)
         norm = clip_gradients(state.module.parameters(), plan.config.clip_grad or 0.0)
-        _update(state, math.isfinite(sum(values.values())) and (math.isfinite(norm) or state.scaler.is_enabled()), batch)
+        _update(
+            state,
+            math.isfinite(sum(values.values())) and (math.isfinite(norm) or state.scaler.is_enabled()),
+            batch,
+        )
     return Learnt(values, norm, numbers[-2] > 0, numbers[-1] > 0)
 
 
@@ -303,7 +303,12 @@ def _report(
 
 
 def _evaluate(
-    plan: Plan, state: TrainingState, ranks: Ranks, meter: Meter, lines: MetricsFile | None, progress: Progress
+    plan: Plan,
+    state: TrainingState,
+    ranks: Ranks,
+    meter: Meter,
+    lines: MetricsFile | None,
+    progress: Progress,
 ) -> Metrics | None:
     """Score the averaged weights on the validation split, and keep them if they are the best so far."""
     if plan.val is None:
@@ -315,9 +320,7 @@ def _evaluate(
             module = plan.card.build().to(ranks.device)
             module.load_state_dict(state.weights())
         module.eval()
-        metrics = score(
-            module, plan.card, plan.val, ranks, dtype=plan.dtype, batch=plan.micro_batch, workers=0
-        ).metrics
+        metrics = score(module, plan.card, plan.val, ranks, dtype=plan.dtype, batch=plan.micro_batch, workers=0).metrics
     name, value = metrics.primary()
     better = state.best is None or value > state.best
     if better:

@@ -24,7 +24,7 @@ def load(path):
 
 def tree(folder):
     return {
-        str(p.relative_to(folder)): os.readlink(p) if p.is_symlink() else p.read_bytes()
+        str(p.relative_to(folder)): p.readlink() if p.is_symlink() else p.read_bytes()
         for p in sorted(folder.rglob("*"))
         if p.is_symlink() or p.is_file()
     }
@@ -124,7 +124,10 @@ def test_labels_file_gives_the_order(segkit, here):
 
 
 def test_map_renames_and_drops(segkit, here):
-    write(here / "in/a.json", [square(10, 10, 20, "cracks"), square(50, 10, 20, "crack"), square(80, 10, 20, "dirt")])
+    write(
+        here / "in/a.json",
+        [square(10, 10, 20, "cracks"), square(50, 10, 20, "crack"), square(80, 10, 20, "dirt")],
+    )
     outcome = segkit("convert", "in", "--val", 0, "--map", "cracks=crack,dirt=", "--json")
     report = json.loads(outcome.out)
     assert report["categories"] == {"crack": 2}
@@ -132,12 +135,18 @@ def test_map_renames_and_drops(segkit, here):
 
 
 def test_the_report_has_a_row_for_every_loss(segkit, here):
-    write(here / "in/a.json", [square(10, 10, 20), {"label": "l", "points": [[1, 1], [9, 9]], "shape_type": "line"}])
+    write(
+        here / "in/a.json",
+        [square(10, 10, 20), {"label": "l", "points": [[1, 1], [9, 9]], "shape_type": "line"}],
+    )
     (here / "in/b.json").write_text('{"shapes": [')
     outcome = segkit("convert", "in", "--val", 0)
     assert outcome.code == 0
     rows = load(here / "dataset/report.json")["findings"]
-    assert [(r["file"], r["shape"], r["action"]) for r in rows] == [("a.json", 1, "left out"), ("b.json", None, "left out")]
+    assert [(r["file"], r["shape"], r["action"]) for r in rows] == [
+        ("a.json", 1, "left out"),
+        ("b.json", None, "left out"),
+    ]
     assert "not valid JSON: ends in the middle" in " ".join(outcome.err.split())
     assert segkit("convert", "in", "--val", 0, "--force", "--strict").code == 3
 
@@ -192,9 +201,15 @@ ERRORS = [
     (["nowhere"], "error: nowhere: no such file or folder"),
     (["empty"], "error: empty: nothing to convert\nhint: name the folder that holds the LabelMe JSON files"),
     (["bad"], "error: bad: nothing could be converted: b.json: not valid JSON: ends in the middle"),
-    (["in", "--labels", "l.txt"], "error: l.txt: does not list 1 of the labels used: 'box' (1)\nhint: add them, rename"),
+    (
+        ["in", "--labels", "l.txt"],
+        "error: l.txt: does not list 1 of the labels used: 'box' (1)\nhint: add them, rename",
+    ),
     (["in", "--images-dir", "nowhere"], "error: nowhere: no such folder (--images-dir)"),
-    (["in", "--out", "taken"], "error: taken: has images that segkit did not make\nhint: choose another --out"),
+    (
+        ["in", "--out", "taken"],
+        "error: taken: has images that segkit did not make\nhint: choose another --out",
+    ),
     (["in", "--out", "l.txt"], "error: l.txt: is a file\nhint: choose another folder with --out"),
     (["in", "--group-by", "("], "error: --group-by '(': not a regular expression"),
     (["in", "--val", "0.7", "--test", "0.7"], "error: --val 0.7 and --test 0.7 are more than all images"),
@@ -244,7 +259,13 @@ def test_an_interrupted_conversion_leaves_nothing_behind(here):
     write(here / "in/a000.json", [square(10, 10, 20)], size=(1500, 1500))
     Image.fromarray(pixels).save(here / "in/a000.png")
     for number in range(1, 60):
-        write(here / f"in/a{number:03d}.json", [square(10, 10, 20)], size=(1400, 1400), picture=False, imagePath="a000.png")
+        write(
+            here / f"in/a{number:03d}.json",
+            [square(10, 10, 20)],
+            size=(1400, 1400),
+            picture=False,
+            imagePath="a000.png",
+        )
     process = subprocess.Popen([sys.executable, "-m", "segkit", "convert", "in"], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 30
     while not list(here.glob(".dataset.writing-*")) and time.monotonic() < deadline:
@@ -258,7 +279,13 @@ def test_an_interrupted_conversion_leaves_nothing_behind(here):
 
 def images(count, labels=("a",)):
     return [
-        AnnotatedImage(f"{n // 10}/{n:03d}.json", Picture("p"), 9, 9, (Instance(labels[n % len(labels)], [], (0, 0, 1, 1), 1),))
+        AnnotatedImage(
+            f"{n // 10}/{n:03d}.json",
+            Picture("p"),
+            9,
+            9,
+            (Instance(labels[n % len(labels)], [], (0, 0, 1, 1), 1),),
+        )
         for n in range(count)
     ]
 
@@ -268,14 +295,26 @@ def test_splits_have_their_shares_and_every_category():
     splits = assign_splits(some, val=0.2, test=0.1, group_by=None, seed=0)
     assert Counter(splits) == {"train": 70, "val": 20, "test": 10}
     for split in ("train", "val"):
-        assert {i.instances[0].label for i, s in zip(some, splits, strict=True) if s == split} == {"a", "b", "c", "d", "rare"}
+        assert {i.instances[0].label for i, s in zip(some, splits, strict=True) if s == split} == {
+            "a",
+            "b",
+            "c",
+            "d",
+            "rare",
+        }
 
 
 def test_splits_do_not_depend_on_the_order_and_hardly_on_new_pictures():
     some = images(100)
     before = dict(zip((i.key for i in some), assign_splits(some, val=0.2, test=0, group_by=None, seed=0), strict=True))
     turned = some[::-1]
-    assert before == dict(zip((i.key for i in turned), assign_splits(turned, val=0.2, test=0, group_by=None, seed=0), strict=True))
+    assert before == dict(
+        zip(
+            (i.key for i in turned),
+            assign_splits(turned, val=0.2, test=0, group_by=None, seed=0),
+            strict=True,
+        )
+    )
     more = images(110)
     after = dict(zip((i.key for i in more), assign_splits(more, val=0.2, test=0, group_by=None, seed=0), strict=True))
     assert sum(before[key] != after[key] for key in before) <= 2

@@ -30,9 +30,7 @@ def dataset(num_images=3, per_image=4, seed=0, categories=2):
             mask[y : y + h, x : x + w] = 1
             rle = mask_to_rle(mask)
             category = int(rng.integers(1, categories + 1))
-            annotations.append(
-                Annotation(len(annotations) + 1, image.id, category, rle, rle_bbox(rle), rle_area(rle))
-            )
+            annotations.append(Annotation(len(annotations) + 1, image.id, category, rle, rle_bbox(rle), rle_area(rle)))
     return Dataset(images, tuple(annotations), (Category(1, "a"), Category(2, "b")), Path())
 
 
@@ -113,7 +111,10 @@ def test_pixels():
     half.add(truth, wrong)
     scores = half.metrics(data)
     for label, name in ((0, "background"), (1, "a"), (2, "b")):
-        both, either = ((truth == label) & (wrong == label)).sum(), ((truth == label) | (wrong == label)).sum()
+        both, either = (
+            ((truth == label) & (wrong == label)).sum(),
+            ((truth == label) | (wrong == label)).sum(),
+        )
         expected = both / either if either else None
         assert scores.per_category[name]["IoU"] == (pytest.approx(expected) if expected is not None else None)
     assert scores.pixel_accuracy == pytest.approx((truth == wrong).mean())
@@ -127,18 +128,41 @@ def test_ignored_pixels_count_for_nothing():
     assert confusion.counts.sum() == (truth != 255).sum()
 
 
-TRUTH = {"images": [{"id": 1, "file_name": "a.png", "height": 9, "width": 9}], "categories": [{"id": 1, "name": "a"}]}
+TRUTH = {
+    "images": [{"id": 1, "file_name": "a.png", "height": 9, "width": 9}],
+    "categories": [{"id": 1, "name": "a"}],
+}
 BOX = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5], "area": 25, "iscrowd": 0}
 FOUND = {"image_id": 1, "category_id": 1, "score": 0.5, "bbox": [1, 1, 5, 5]}
 
 ERRORS = [
-    (TRUTH | {"annotations": [BOX]}, [FOUND | {"image_id": 7}], "error: 1 images of the results are not in the annotations: 7"),
+    (
+        TRUTH | {"annotations": [BOX]},
+        [FOUND | {"image_id": 7}],
+        "error: 1 images of the results are not in the annotations: 7",
+    ),
     (TRUTH | {"annotations": [BOX, BOX]}, [FOUND], "error: t.json: 1 annotation ids are used twice"),
-    (TRUTH | {"annotations": [BOX | {"image_id": 5}]}, [FOUND], "error: t.json: annotation 1 is of image 5, which is not there"),
-    (TRUTH | {"annotations": [BOX | {"category_id": 5}]}, [FOUND], "error: t.json: annotation 1 is of category 5"),
+    (
+        TRUTH | {"annotations": [BOX | {"image_id": 5}]},
+        [FOUND],
+        "error: t.json: annotation 1 is of image 5, which is not there",
+    ),
+    (
+        TRUTH | {"annotations": [BOX | {"category_id": 5}]},
+        [FOUND],
+        "error: t.json: annotation 1 is of category 5",
+    ),
     (TRUTH, [FOUND], "error: t.json: not a COCO annotation file: it needs the lists"),
-    (TRUTH | {"annotations": [BOX]}, {"a": 1}, "error: r.json: not a COCO results file: it must be a list of results"),
-    (TRUTH | {"annotations": [BOX]}, [{"image_id": 1}], "error: r.json: result 0: key 'category_id' is missing"),
+    (
+        TRUTH | {"annotations": [BOX]},
+        {"a": 1},
+        "error: r.json: not a COCO results file: it must be a list of results",
+    ),
+    (
+        TRUTH | {"annotations": [BOX]},
+        [{"image_id": 1}],
+        "error: r.json: result 0: key 'category_id' is missing",
+    ),
     (TRUTH | {"annotations": [BOX]}, "broken", "error: r.json: not valid JSON"),
 ]
 
@@ -158,7 +182,9 @@ def test_masks_cannot_be_scored_where_there_are_none(segkit, here):
     (here / "r.json").write_text(json.dumps([FOUND]))
     assert segkit("eval", "r.json", "--data", "t.json").code == 0
     outcome = segkit("eval", "r.json", "--data", "t.json", "--iou", "segm")
-    assert outcome.err.startswith("error: annotation 1 has no segmentation to compare masks with\nhint: score its boxes")
+    assert outcome.err.startswith(
+        "error: annotation 1 has no segmentation to compare masks with\nhint: score its boxes"
+    )
 
 
 def test_no_results_at_all(segkit, here):

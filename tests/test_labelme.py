@@ -9,9 +9,9 @@ import pytest
 from labelme_files import png, shape, square, write
 from PIL import Image
 
+from segkit.dataset import Result
 from segkit.formats.labelme import LabelmeOptions, read
 from segkit.formats.labelme_write import labelme_document, write_labelme
-from segkit.dataset import Result
 from segkit.masks import mask_to_rle, rle_to_mask, to_rle
 
 
@@ -22,7 +22,12 @@ def whys(outcome):
 def test_a_group_is_one_instance(tmp_path):
     path = write(
         tmp_path / "a.json",
-        [square(10, 10, 20, group_id=1), square(50, 10, 20, group_id=1), square(90, 10, 20, group_id=2), square(5, 60, 9)],
+        [
+            square(10, 10, 20, group_id=1),
+            square(50, 10, 20, group_id=1),
+            square(90, 10, 20, group_id=2),
+            square(5, 60, 9),
+        ],
     )
     instances = read(path, "a.json").image.instances
     assert [i.area for i in instances] == [800, 400, 81]
@@ -96,7 +101,9 @@ def test_a_file_of_2016(tmp_path):
     assert [(i.label, i.area, i.attributes) for i in image.instances] == [("cat", 400, {})]
 
 
-@pytest.mark.parametrize(("encoding", "label"), [("gbk", "猫狗动物园的照片"), ("cp1252", "Größe für Bäume"), ("utf-8-sig", "猫")])
+@pytest.mark.parametrize(
+    ("encoding", "label"), [("gbk", "猫狗动物园的照片"), ("cp1252", "Größe für Bäume"), ("utf-8-sig", "猫")]
+)
 def test_files_in_the_code_page_of_an_old_windows(tmp_path, encoding, label):
     path = write(tmp_path / "a.json", [square(10, 10, 20, label)])
     path.write_bytes(path.read_text(encoding="utf-8").encode(encoding))
@@ -153,7 +160,12 @@ def exif(orientation):
 @pytest.mark.parametrize(
     ("version", "declared", "expected", "turn"),
     [
-        ("5.5.0", (200, 120), (200, 120), "apply"),  # drawn on the upright picture, as LabelMe shows it since 3.11
+        (
+            "5.5.0",
+            (200, 120),
+            (200, 120),
+            "apply",
+        ),  # drawn on the upright picture, as LabelMe shows it since 3.11
         ("3.10.0", (120, 200), (120, 200), "drop"),  # drawn on the unturned pixels
         ("5.5.0", None, (200, 120), "apply"),
         ("3.4.0", None, (120, 200), "drop"),

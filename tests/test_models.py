@@ -23,9 +23,7 @@ SMALL = DetectorSettings(proposals=50, rois=16, detections=20, anchor_sizes=(8, 
 
 def build(name="maskrcnn", backbone="resnet18", norm="batch", num_classes=3):
     torch.manual_seed(0)
-    return build_model(
-        name, num_classes=num_classes, backbone=backbone, norm=norm, loss="ce+dice", settings=SMALL
-    )
+    return build_model(name, num_classes=num_classes, backbone=backbone, norm=norm, loss="ce+dice", settings=SMALL)
 
 
 def batch(with_instances=True):
@@ -35,7 +33,12 @@ def batch(with_instances=True):
     masks[0, 10:40, 10:50] = 1
     semantic = masks[0].clone()
     semantic[:5] = 255
-    full = {"boxes": torch.tensor([[10.0, 10, 50, 40]]), "labels": torch.tensor([2]), "masks": masks, "semantic": semantic}
+    full = {
+        "boxes": torch.tensor([[10.0, 10, 50, 40]]),
+        "labels": torch.tensor([2]),
+        "masks": masks,
+        "semantic": semantic,
+    }
     empty = {
         "boxes": torch.zeros(0, 4),
         "labels": torch.zeros(0, dtype=torch.int64),
@@ -55,13 +58,19 @@ def test_losses_are_finite_and_reach_the_weights(name, with_instances):
     assert torch.isfinite(total)
     total.backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
-    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters()) == with_instances or name != "unet"
+    assert (
+        any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters()) == with_instances
+        or name != "unet"
+    )
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_predictions_have_the_promised_form(name):
     model = build(name).eval()
-    images = [torch.randint(0, 256, (3, 70, 45), dtype=torch.uint8), torch.zeros(3, 64, 96, dtype=torch.uint8)]
+    images = [
+        torch.randint(0, 256, (3, 70, 45), dtype=torch.uint8),
+        torch.zeros(3, 64, 96, dtype=torch.uint8),
+    ]
     with torch.inference_mode():
         found = model(images)
     assert len(found) == 2
@@ -146,7 +155,12 @@ def test_the_short_cut_of_roi_align_is_torchvisions():
         some = {name: value.to(torch.bfloat16).to(dtype).requires_grad_() for name, value in maps.items()}
         regions = pool.train()(some, boxes, [(256, 384)] * 2)
         (regions.float() ** 2).sum().backward()
-        outcomes.append([regions.float(), *(v.grad.float() if v.grad is not None else torch.zeros(1) for v in some.values())])
+        outcomes.append(
+            [
+                regions.float(),
+                *(v.grad.float() if v.grad is not None else torch.zeros(1) for v in some.values()),
+            ]
+        )
     for exact, short in zip(*outcomes, strict=True):
         assert (exact - short).abs().max() <= 0.02 * exact.abs().max()
 

@@ -58,7 +58,11 @@ def test_the_twelve_numbers(shared, segkit, case):
 
 def test_camvid(shared, tmp_path):
     summary = convert(ConvertConfig(src=str(shared / "camvid_subset"), out=tmp_path / "d"))
-    assert {name: count.images for name, count in summary.splits.items()} == {"train": 160, "val": 48, "test": 64}
+    assert {name: count.images for name, count in summary.splits.items()} == {
+        "train": 160,
+        "val": 48,
+        "test": 64,
+    }
     assert list(summary.categories)[:3] == ["Sky", "Building", "Pole"]
     assert len(summary.categories) == 11
     assert summary.findings == ()

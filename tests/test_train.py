@@ -21,7 +21,14 @@ from segkit.errors import InputError
 from segkit.runs import read_metrics
 from segkit.train import train
 
-TINY = {"weights": "none", "backbone": "resnet18", "size": 64, "device": "cpu", "precision": "fp32", "augment": "light"}
+TINY = {
+    "weights": "none",
+    "backbone": "resnet18",
+    "size": 64,
+    "device": "cpu",
+    "precision": "fp32",
+    "augment": "light",
+}
 
 
 def config(dataset, out, **more):
@@ -52,7 +59,18 @@ def test_a_run_leaves_what_it_promises(dataset, tmp_path, model):
         "config.toml", "origin.json", "metrics.jsonl", "last.pt", "best.pt", "labels.txt"
     }  # fmt: skip
     step = lines(run)[-1]
-    assert {"step", "epoch", "loss", "losses", "lr", "images_per_s", "allocated", "reserved", "peak", "rss"} <= step.keys()
+    assert {
+        "step",
+        "epoch",
+        "loss",
+        "losses",
+        "lr",
+        "images_per_s",
+        "allocated",
+        "reserved",
+        "peak",
+        "rss",
+    } <= step.keys()
     assert step["allocated"] is None
     assert step["rss"] > 0
     (evaluation,) = lines(run, "eval")
@@ -93,9 +111,7 @@ def test_micro_batches_of_a_unet_sum_to_the_batch(dataset, tmp_path):
 
 def test_two_ranks_share_a_batch(dataset, tmp_path):
     """With group norm, two ranks see the same pictures in the same steps and come to the same losses as one."""
-    some = config(
-        dataset, tmp_path, model="unet", batch=4, norm="group", loss="ce", augment="none", lr=1e-3, steps=3
-    )
+    some = config(dataset, tmp_path, model="unet", batch=4, norm="group", loss="ce", augment="none", lr=1e-3, steps=3)
     one, two = train(some), train(replace(some, ranks=2))
     assert two.steps == 3
     for a, b in zip(lines(one.run), lines(two.run), strict=True):
@@ -212,11 +228,23 @@ ERRORS = [
     (["{d}", "--gpus", "0", "--device", "cpu"], "error: --gpus and --device cpu contradict each other"),
     (["{d}", "--ranks", "2"], "error: --ranks goes with --device cpu"),
     (["{d}", "--device", "quantum"], "error: --device quantum: not a device"),
-    (["{d}", "--device", "cpu", "--ranks", "2", "--batch", "3"], "error: --batch 3 cannot be shared by 2 ranks"),
-    (["{d}", "--weights", "nofile.pt"], "error: nofile.pt: no such file\nhint: known names are coco, imagenet and none"),
-    (["{d}", "--weights", "coco", "--backbone", "resnet18"], "error: --weights coco: there are none for maskrcnn"),
+    (
+        ["{d}", "--device", "cpu", "--ranks", "2", "--batch", "3"],
+        "error: --batch 3 cannot be shared by 2 ranks",
+    ),
+    (
+        ["{d}", "--weights", "nofile.pt"],
+        "error: nofile.pt: no such file\nhint: known names are coco, imagenet and none",
+    ),
+    (
+        ["{d}", "--weights", "coco", "--backbone", "resnet18"],
+        "error: --weights coco: there are none for maskrcnn",
+    ),
     (["{d}", "--precision", "fp16", "--device", "cpu"], "error: --precision fp16 needs a GPU"),
-    (["{d}", "--model", "unet", "--size", "100"], "error: --size 100: a U-Net's crop must be divisible by 32"),
+    (
+        ["{d}", "--model", "unet", "--size", "100"],
+        "error: --size 100: a U-Net's crop must be divisible by 32",
+    ),
     (["{d}", "--resume", "nowhere"], "error: nowhere: not a run"),
     (["{d}", "--name", "a/b"], "error: --name 'a/b': a plain folder name"),
 ]

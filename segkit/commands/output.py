@@ -106,10 +106,10 @@ class _Lines:
             self._last = now
             of = f"/{self._total}" if self._total is not None else ""
             shown = "".join(f"  {name.replace('_', ' ')} {value}" for name, value in figures.items())
-            print(f"{self._what} {self._count}{of}{shown}", file=sys.stderr, flush=True)  # noqa: T201
+            print(f"{self._what} {self._count}{of}{shown}", file=sys.stderr, flush=True)
 
     def done(self) -> None:
         pass
 
     def note(self, message: str) -> None:
-        print(message, file=sys.stderr, flush=True)  # noqa: T201
+        print(message, file=sys.stderr, flush=True)

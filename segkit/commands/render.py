@@ -10,6 +10,7 @@ from segkit.commands.output import Output
 from segkit.convert import ConversionSummary
 from segkit.dataset import Finding
 
+
 def table_of(title: str, *columns: str) -> Table:
     """A table in the house's look: the first column left, the others right."""
     table = Table(title=title, title_justify="left", box=None, header_style="dim", pad_edge=False)

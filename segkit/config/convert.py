@@ -40,13 +40,9 @@ class ConvertConfig:
         "link", help="How pictures get into the dataset; embedded and EXIF-turned ones are always written."
     )
     images_dir: Path | None = option(None, help="Where else to look for pictures.")
-    line_width: float | None = option(
-        None, help="Turn lines and linestrips into strokes of this many pixels.", min=0.0
-    )
+    line_width: float | None = option(None, help="Turn lines and linestrips into strokes of this many pixels.", min=0.0)
     point_radius: float | None = option(None, help="Turn points into discs of this many pixels.", min=0.0)
-    hole_label: str | None = option(
-        None, help="Shapes of this label are cut out of the other shapes of their group."
-    )
+    hole_label: str | None = option(None, help="Shapes of this label are cut out of the other shapes of their group.")
     drop_flag: str | None = option(None, help="Leave out images that carry this LabelMe flag.")
     strict: bool = option(False, help="Exit with 3 if anything was lost or repaired.")
     dry_run: bool = option(False, help="Only report; write nothing.")

@@ -15,6 +15,8 @@ class ExportConfig:
     format: Literal["onnx"] = option("onnx", help="Format of the file.")
     out: Path | None = option(None, help="File to write.  [default: model.onnx in the run]")
     tolerance: float = option(
-        1e-3, help="Largest difference from the source that is accepted, in scores and mask probabilities.", min=0.0
+        1e-3,
+        help="Largest difference from the source that is accepted, in scores and mask probabilities.",
+        min=0.0,
     )
     data: Path | None = option(None, help="Dataset whose pictures are compared.  [default: the run's own]")

@@ -65,9 +65,7 @@ class TrainConfig:
         None, help="Images that go through the model at once, per rank.  [default: all of its share]", min=1,
         panel=_DEVICES,
     )  # fmt: skip
-    precision: Precision = option(
-        "auto", help="auto: bf16 where the device computes in it, else fp32.", panel=_DEVICES
-    )
+    precision: Precision = option("auto", help="auto: bf16 where the device computes in it, else fp32.", panel=_DEVICES)
     channels_last: bool = option(True, help="Keep tensors in channels-last order.", panel=_DEVICES)
     deterministic: bool = option(False, help="Refuse algorithms that differ between runs.", panel=_DEVICES)
 
@@ -79,9 +77,7 @@ class TrainConfig:
     warmup: int | None = option(
         None, help="Steps of linear warm-up.  [default: a twentieth, at most 1000]", min=0, panel=_RATES
     )
-    clip_grad: float | None = option(
-        None, help="Largest gradient norm; 0 turns clipping off.", min=0.0, panel=_RATES
-    )
+    clip_grad: float | None = option(None, help="Largest gradient norm; 0 turns clipping off.", min=0.0, panel=_RATES)
     ema: float | None = option(
         None, help="Decay of the averaged weights that are evaluated and saved; 0 turns it off.", min=0.0, max=1.0,
         panel=_RATES,
@@ -96,9 +92,7 @@ class TrainConfig:
     workers: int | None = option(None, help="Processes that load images, per rank.", min=0, panel=_DATA)
     seed: int = option(0, help="Seed of everything random.", panel=_DATA)
 
-    name: str | None = option(
-        None, help="Name of the run.  [default: the model and a number]", panel=_RUN
-    )
+    name: str | None = option(None, help="Name of the run.  [default: the model and a number]", panel=_RUN)
     out: Path = option(Path("runs"), help="Folder of the runs.", panel=_RUN)
     resume: str | None = option(
         None, help="Go on with this run, with its own config.  [alone: runs/latest]", metavar="[RUN]",

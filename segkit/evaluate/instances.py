@@ -135,9 +135,7 @@ def _found(truth: Any, dataset: Dataset, results: Sequence[Result], iou_type: Io
     return coco
 
 
-def _numbers(
-    precision: npt.NDArray[np.float64], recall: npt.NDArray[np.float64], cap: int
-) -> dict[str, float]:
+def _numbers(precision: npt.NDArray[np.float64], recall: npt.NDArray[np.float64], cap: int) -> dict[str, float]:
     """The main figures from COCOeval's arrays, by its own rule: the mean over what is there, -1 for nothing."""
 
     def mean(values: npt.NDArray[np.float64]) -> float:

@@ -30,7 +30,7 @@ class InstanceMetrics:
 class SemanticMetrics:
     """Pixel scores: means over the categories that occur in truth or prediction."""
 
-    mIoU: float  # noqa: N815 -- the field's spelling
+    mIoU: float
     pixel_accuracy: float
     F1: float
     per_category: dict[str, dict[str, float | None]]

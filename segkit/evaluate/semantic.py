@@ -61,8 +61,8 @@ class Confusion:
             }
         scored = [scores for scores in per_category.values() if scores["IoU"] is not None]
         return SemanticMetrics(
-            mIoU=float(np.mean([s["IoU"] for s in scored])) if scored else -1.0,  # type: ignore[arg-type]
+            mIoU=float(np.mean([s["IoU"] for s in scored])) if scored else -1.0,
             pixel_accuracy=float(hits.sum() / self.counts.sum()) if self.counts.sum() else -1.0,
-            F1=float(np.mean([s["F1"] for s in scored])) if scored else -1.0,  # type: ignore[arg-type]
+            F1=float(np.mean([s["F1"] for s in scored])) if scored else -1.0,
             per_category=per_category,
         )

@@ -81,9 +81,7 @@ def _compare(
     model: torch.nn.Module, file: Path, card: ModelCard, pictures: list[tuple[str, Tensor]], tolerance: float
 ) -> list[Difference]:
     exported = OnnxModel(file)
-    return [
-        compare(what, image, model([image])[0], exported([image])[0], tolerance) for what, image in pictures
-    ]
+    return [compare(what, image, model([image])[0], exported([image])[0], tolerance) for what, image in pictures]
 
 
 def _pictures(source: Path, card: ModelCard, data: Path | None) -> tuple[list[tuple[str, Tensor]], bool]:
@@ -95,10 +93,15 @@ def _pictures(source: Path, card: ModelCard, data: Path | None) -> tuple[list[tu
             image_id: len(each) for image_id, each in dataset.annotations_of().items()
         }
         by_count = sorted(dataset.images, key=lambda image: counts[image.id])
-        wanted = {"many instances": by_count[-1:], "one instance": [i for i in by_count if counts[i.id] == 1][:1]}
+        wanted = {
+            "many instances": by_count[-1:],
+            "one instance": [i for i in by_count if counts[i.id] == 1][:1],
+        }
         wanted["no instance"] = [i for i in by_count if counts[i.id] == 0][:1]
-        for what, images in wanted.items():
-            chosen += [(f"{image.file_name} ({what})", load_rgb(dataset.images_dir / image.file_name)) for image in images]
+        for what, some in wanted.items():
+            chosen += [
+                (f"{image.file_name} ({what})", load_rgb(dataset.images_dir / image.file_name)) for image in some
+            ]
     real = bool(chosen)
     if not real:
         noise = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
@@ -107,7 +110,10 @@ def _pictures(source: Path, card: ModelCard, data: Path | None) -> tuple[list[tu
     what, first = chosen[0]
     images = [(name, load_for_model(pixels, card.framing)) for name, pixels in chosen]
     smaller = cv2.resize(first, None, fx=0.7, fy=0.55, interpolation=cv2.INTER_AREA)
-    return [*images, (f"{what} at another size", torch.from_numpy(smaller).permute(2, 0, 1).contiguous())], real
+    return [
+        *images,
+        (f"{what} at another size", torch.from_numpy(smaller).permute(2, 0, 1).contiguous()),
+    ], real
 
 
 def _dataset(source: Path, data: Path | None) -> Dataset | None:

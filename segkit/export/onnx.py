@@ -8,7 +8,6 @@ import contextlib
 import io
 import json
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,13 +45,13 @@ class _LabelMap(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
-        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None])
-        self.register_buffer("std", torch.tensor(STD)[:, None, None])
+        self.mean = nn.Buffer(torch.tensor(MEAN)[:, None, None])
+        self.std = nn.Buffer(torch.tensor(STD)[:, None, None])
 
     def forward(self, image: Tensor) -> Tensor:
         height, width = torch._shape_as_tensor(image)[1], torch._shape_as_tensor(image)[2]
         normalised = ((image.float() / 255 - self.mean) / self.std)[None]
-        padded = F.pad(normalised, (0, (-width) % 32, 0, (-height) % 32))  # type: ignore[arg-type, list-item]
+        padded = F.pad(normalised, (0, (-width) % 32, 0, (-height) % 32))  # type: ignore[arg-type]
         probabilities: Tensor = self.model.logits(padded)[0].softmax(0)  # type: ignore[operator]
         return probabilities[:, :height, :width]
 
@@ -88,7 +87,7 @@ def write_onnx(model: nn.Module, card: ModelCard, path: Path) -> None:
         proto = onnx.load(str(beside))
         onnx.helper.set_model_props(proto, {CARD_KEY: json.dumps(card.to_plain())})
         onnx.save(proto, str(beside))
-        os.replace(beside, path)  # noqa: PTH105
+        beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnxruntime as ort
@@ -48,4 +48,4 @@ class OnnxModel:
         named = {name: torch.from_numpy(value) for name, value in zip(self._outputs, values, strict=True)}
         if "probabilities" in named:
             return split_instances(named["probabilities"])
-        return named  # type: ignore[return-value]  -- boxes, labels, scores and masks, by their names
+        return cast(Prediction, named)  # boxes, labels, scores and masks, by their names

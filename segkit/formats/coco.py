@@ -39,7 +39,9 @@ def read_coco(path: Path) -> Dataset:
         InputError: It is no COCO annotation file, or contradicts itself.
     """
     top = read_json(path)
-    if not (isinstance(top, dict) and all(isinstance(top.get(k), list) for k in ("images", "annotations", "categories"))):
+    if not (
+        isinstance(top, dict) and all(isinstance(top.get(k), list) for k in ("images", "annotations", "categories"))
+    ):
         raise InputError(
             f"{path}: not a COCO annotation file: it needs the lists images, annotations and categories",
             "make one with: segkit convert LABELME-DIR",
@@ -54,9 +56,7 @@ def read_coco(path: Path) -> Dataset:
     _check_references(path, images, annotations, categories)
     info = top.get("info")
     ignores = isinstance(info, dict) and info.get("uncovered") == "ignore"
-    return Dataset(
-        images, annotations, categories, _images_dir(path, images), "ignore" if ignores else "background"
-    )
+    return Dataset(images, annotations, categories, _images_dir(path, images), "ignore" if ignores else "background")
 
 
 def _annotation(raw: dict[str, Any]) -> Annotation:
@@ -86,7 +86,10 @@ def _bbox_of(segmentation: Segmentation | None) -> list[float]:
 
 
 def _check_references(
-    path: Path, images: tuple[Image, ...], annotations: tuple[Annotation, ...], categories: tuple[Category, ...]
+    path: Path,
+    images: tuple[Image, ...],
+    annotations: tuple[Annotation, ...],
+    categories: tuple[Category, ...],
 ) -> None:
     image_ids, category_ids = {image.id for image in images}, {category.id for category in categories}
     for what, found, distinct in (
@@ -98,7 +101,9 @@ def _check_references(
             raise InputError(f"{path}: {found - len(distinct)} {what} ids are used twice", "give every one its own id")
     for annotation in annotations:
         if annotation.image_id not in image_ids:
-            raise InputError(f"{path}: annotation {annotation.id} is of image {annotation.image_id}, which is not there")
+            raise InputError(
+                f"{path}: annotation {annotation.id} is of image {annotation.image_id}, which is not there"
+            )
         if annotation.category_id not in category_ids:
             raise InputError(
                 f"{path}: annotation {annotation.id} is of category {annotation.category_id}, which is not there"
@@ -108,7 +113,13 @@ def _check_references(
 def _images_dir(path: Path, images: tuple[Image, ...]) -> Path:
     """The folder that ``file_name`` is relative to: the first of the usual places that holds the first image."""
     folder = path.absolute().parent
-    places = [folder / "images", folder, folder / path.stem, folder.parent / "images", folder.parent / path.stem]
+    places = [
+        folder / "images",
+        folder,
+        folder / path.stem,
+        folder.parent / "images",
+        folder.parent / path.stem,
+    ]
     for place in [*places, folder.parent]:
         if images and (place / images[0].file_name).is_file():
             return place

@@ -16,7 +16,14 @@ from segkit.pictures import Header, find_picture, read_header
 IGNORE, BACKGROUND = "__ignore__", "_background_"  # LabelMe's convention in labels.txt
 _EXIF_APPLIED_SINCE = (3, 11)  # before, LabelMe showed and annotated the unturned pixels
 _CROWD_FLAGS = frozenset({"crowd", "iscrowd"})
-_EMBEDDED_SUFFIX = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "TIFF": ".tif", "WEBP": ".webp", "GIF": ".png"}
+_EMBEDDED_SUFFIX = {
+    "JPEG": ".jpg",
+    "PNG": ".png",
+    "BMP": ".bmp",
+    "TIFF": ".tif",
+    "WEBP": ".webp",
+    "GIF": ".png",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +45,7 @@ class ReadFile:
     num_shapes: int = 0
 
 
-def read(path: Path, key: str, options: LabelmeOptions = LabelmeOptions()) -> ReadFile:  # noqa: B008 -- frozen
+def read(path: Path, key: str, options: LabelmeOptions = LabelmeOptions()) -> ReadFile:
     """Read one LabelMe file, of whatever release. Never raises for bad input: that becomes a finding.
 
     Args:
@@ -60,9 +67,7 @@ def read(path: Path, key: str, options: LabelmeOptions = LabelmeOptions()) -> Re
         hint = f" ({error.hint})" if error.hint else ""
         return ReadFile(None, (*findings, Finding(key, "left out", error.message + hint)))
     shapes = [
-        shape
-        for number, raw in enumerate(source.shapes)
-        if (shape := _shape(raw, number, key, findings)) is not None
+        shape for number, raw in enumerate(source.shapes) if (shape := _shape(raw, number, key, findings)) is not None
     ]
     instances = _instances(shapes, key, height, width, options, findings)
     return ReadFile(AnnotatedImage(key, picture, height, width, instances), tuple(findings), len(source.shapes))
@@ -212,8 +217,8 @@ def _instances(
         rle = to_rle(segmentation, height, width)
         if (area := rle_area(rle)) == 0:
             for shape, _ in parts:
-                why = "covers no pixel of the image"
-                findings.append(Finding(key, "left out", why, shape.number, label, shape.shape_type))
+                nothing = "covers no pixel of the image"
+                findings.append(Finding(key, "left out", nothing, shape.number, label, shape.shape_type))
             continue
         attributes: dict[str, Any] = {}
         for shape, _ in parts:
@@ -231,10 +236,10 @@ def _join(parts: list[Segmentation], holes: list[Segmentation], height: int, wid
         return parts[0]
     rles = [to_rle(part, height, width) for part in parts]
     whole = union(rles)
-    if not holes and all(isinstance(part, list) for part in parts):
-        if sum(rle_area(rle) for rle in rles) == rle_area(whole):  # no pixel is in two parts
-            polygons: Polygons = [polygon for part in parts if isinstance(part, list) for polygon in part]
-            return polygons
+    polygons: Polygons = [polygon for part in parts if isinstance(part, list) for polygon in part]
+    apart = sum(rle_area(rle) for rle in rles) == rle_area(whole)  # no pixel is in two parts
+    if apart and not holes and all(isinstance(part, list) for part in parts):
+        return polygons
     for hole in holes:
         whole = subtract(whole, to_rle(hole, height, width))
     return whole

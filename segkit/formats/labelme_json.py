@@ -27,10 +27,10 @@ class _TopLevel(msgspec.Struct):
     shapes: Any = None
     version: Any = None
     flags: Any = None
-    imagePath: Any = None  # noqa: N815 -- LabelMe's own names
-    imageData: msgspec.Raw = msgspec.Raw(b"null")  # noqa: N815
-    imageHeight: Any = None  # noqa: N815
-    imageWidth: Any = None  # noqa: N815
+    imagePath: Any = None
+    imageData: msgspec.Raw = msgspec.Raw(b"null")
+    imageHeight: Any = None
+    imageWidth: Any = None
 
 
 _decoder = msgspec.json.Decoder(_TopLevel)

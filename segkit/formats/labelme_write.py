@@ -72,7 +72,10 @@ def _shape(result: Result, names: dict[int, str], height: int, width: int) -> di
     if w == 0 or h == 0:
         return None
     crop = rle_to_mask(rle)[y : y + h, x : x + w]
-    corners = [[float(x), float(y)], [float(x + w - 1), float(y + h - 1)]]  # both are inside, as LabelMe has it
+    corners = [
+        [float(x), float(y)],
+        [float(x + w - 1), float(y + h - 1)],
+    ]  # both are inside, as LabelMe has it
     return shape | {"shape_type": "mask", "points": corners, "mask": _png(crop)}
 
 

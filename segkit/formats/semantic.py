@@ -17,7 +17,12 @@ from segkit.masks import mask_to_rle, rle_area, rle_bbox
 from segkit.pictures import PICTURE_SUFFIXES, opened, read_header
 
 _MASK_FOLDERS = ("{}annot", "{}_annot", "{}_labels", "{}_masks", "{}labels", "{}masks")
-_PAIRS = (("images", "labels"), ("images", "masks"), ("images", "annotations"), ("JPEGImages", "SegmentationClass"))
+_PAIRS = (
+    ("images", "labels"),
+    ("images", "masks"),
+    ("images", "annotations"),
+    ("JPEGImages", "SegmentationClass"),
+)
 _IGNORED_NAME = re.compile(r"\b(ignore|void|unlabell?ed)\b", re.IGNORECASE)
 IGNORED_ID = 255
 

@@ -9,6 +9,7 @@ import io
 import math
 from base64 import b64decode
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,10 @@ from segkit.masks import crop_to_rle, polygons_to_rle
 
 Point = tuple[float, float]
 
-_CHORDS, _SAGITTA = 360, 0.25  # a chord for each degree, more where they would stray further (px) from the circle
+_CHORDS, _SAGITTA = (
+    360,
+    0.25,
+)  # a chord for each degree, more where they would stray further (px) from the circle
 _OUTLINED = ("polygon", "oriented_rectangle", "rotation", "quadrilateral")  # the last two are X-AnyLabeling's
 
 
@@ -36,7 +40,7 @@ class Shape:
     attributes: dict[str, Any] | None = None
 
 
-class NoRegion(Exception):  # noqa: N818 -- not a failure: the reason why a shape is left out
+class NoRegion(Exception):
     """The shape covers no area; the message says why."""
 
 
@@ -96,16 +100,14 @@ def _circle(centre: Point, radius: float) -> Polygons:
     _need(radius > 0, "a circle of radius 0")
     chords = max(_CHORDS, math.ceil(math.pi / math.acos(1 - _SAGITTA / radius)) if radius > 1 else 0)
     angles = [2 * math.pi * k / chords for k in range(chords)]
-    return [
-        [value for a in angles for value in (centre[0] + radius * math.cos(a), centre[1] + radius * math.sin(a))]
-    ]
+    return [[value for a in angles for value in (centre[0] + radius * math.cos(a), centre[1] + radius * math.sin(a))]]
 
 
 def _strokes(points: list[Point], width: float, height: int, image_width: int) -> Rle:
     """Rectangles along the segments with round joints, as one region."""
     _need(width > 0, "a stroke of width 0")
     parts: Polygons = []
-    for (x1, y1), (x2, y2) in zip(points, points[1:], strict=False):
+    for (x1, y1), (x2, y2) in pairwise(points):
         length = math.dist((x1, y1), (x2, y2))
         if length > 0:
             dx, dy = (y1 - y2) / length * width / 2, (x2 - x1) / length * width / 2

@@ -15,7 +15,7 @@ class _Mallinfo2(ctypes.Structure):
 
 @lru_cache(maxsize=1)
 def _mallinfo2() -> Any:
-    """glibc's own account (2.33 and later); None with other C libraries."""
+    """Glibc's own account (2.33 and later); None with other C libraries."""
     try:
         function = ctypes.CDLL(None).mallinfo2
     except (AttributeError, OSError, TypeError):

@@ -24,7 +24,8 @@ h1 { font-size: 1.5rem; margin-bottom: .2rem } h2 { font-size: 1.1rem; margin-to
 table { border-collapse: collapse; width: 100% } th, td { text-align: right; padding: .3rem .6rem }
 th { color: #59636e; font-weight: 500; border-bottom: 1px solid #d1d9e0 } td { border-bottom: 1px solid #eaeef2 }
 th:first-child, td:first-child { text-align: left } code { font-size: .9em; overflow-wrap: anywhere }
-svg { width: 100%; height: auto } .bar { background: #4c78c8; height: .7rem; display: inline-block; vertical-align: middle }
+svg { width: 100%; height: auto }
+.bar { background: #4c78c8; height: .7rem; display: inline-block; vertical-align: middle }
 .note { color: #59636e }
 """
 
@@ -101,5 +102,3 @@ def _curves(report: dict[str, Any]) -> str:
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     svg = buffer.getvalue()
     return svg[svg.index("<svg") :]
-
-

@@ -52,7 +52,11 @@ class MemoryReport:
             "leaks": [self._leak(suspect) for suspect in self.suspects],
             "growth": [],
             "phases": phases,
-            "peak": {"allocated": highest.peak, "step": records.index(highest) + 1, "rss": max(r.rss for r in records)},
+            "peak": {
+                "allocated": highest.peak,
+                "step": records.index(highest) + 1,
+                "rss": max(r.rss for r in records),
+            },
             "counted": self.counted,
             "device": self.device,
             "model": self.model,

@@ -31,11 +31,11 @@ class _Storage(NamedTuple):
     step: int
 
 
-class LiveTensors(TorchDispatchMode):
+class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types here
     """Counts the bytes of live storages, their peak, and the storages that survive the step they were born in."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.step, self.allocated, self.peak = 0, 0, 0
         self._live: dict[int, _Storage] = {}
         self._watchers: dict[int, weakref.ref[Any]] = {}
@@ -64,7 +64,10 @@ class LiveTensors(TorchDispatchMode):
         try:
             storage = tensor.untyped_storage()
             key, size = storage._cdata, storage.nbytes()
-        except (NotImplementedError, RuntimeError):  # tensors without storage: sparse, meta, functorch wrappers
+        except (
+            NotImplementedError,
+            RuntimeError,
+        ):  # tensors without storage: sparse, meta, functorch wrappers
             return
         if key in self._live or size == 0:
             return
@@ -93,13 +96,11 @@ class LiveTensors(TorchDispatchMode):
         return f"{code.co_filename}:{frame.f_lineno}"
 
     def __enter__(self) -> Self:
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        super().__exit__(kind, error, trace)
-        for watcher in list(self._watchers.values()):
-            del watcher
+        super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
         self._watchers.clear()

@@ -25,7 +25,8 @@ def make_norm(name: NormName) -> Norm:
         case "group":
             return _group_norm
         case "frozen":
-            return FrozenBatchNorm2d
+            frozen: Norm = FrozenBatchNorm2d
+            return frozen
         case _:
             assert_never(name)
 

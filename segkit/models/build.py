@@ -34,7 +34,11 @@ def build_model(
     match name:
         case "maskrcnn" | "fasterrcnn":
             return build_detector(
-                masks=name == "maskrcnn", num_classes=num_classes, backbone=backbone, norm=norm, settings=settings
+                masks=name == "maskrcnn",
+                num_classes=num_classes,
+                backbone=backbone,
+                norm=norm,
+                settings=settings,
             )
         case "unet":
             return UNet(num_classes, backbone, norm, loss)

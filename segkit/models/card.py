@@ -37,7 +37,11 @@ class ModelCard:
                 "detections": self.settings.detections,
                 "anchor_sizes": list(self.settings.anchor_sizes),
             },
-            "framing": {"kind": self.framing.kind, "size": self.framing.size, "max_size": self.framing.max_size},
+            "framing": {
+                "kind": self.framing.kind,
+                "size": self.framing.size,
+                "max_size": self.framing.max_size,
+            },
             "categories": [{"id": category.id, "name": category.name} for category in self.categories],
             "uncovered": self.uncovered,
         }

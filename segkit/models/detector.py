@@ -20,7 +20,10 @@ from segkit.config.train import BackboneName, NormName
 from segkit.models.backbones import make_body
 from segkit.models.roi_align import use_matrix_products
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, which all of torchvision's weights expect
+MEAN, STD = (
+    (0.485, 0.456, 0.406),
+    (0.229, 0.224, 0.225),
+)  # ImageNet's, which all of torchvision's weights expect
 _FPN_STRIDES = ("4", "8", "16", "32")
 _RATIOS = (0.5, 1.0, 2.0)
 
@@ -42,7 +45,7 @@ class DetectorSettings:
     anchor_sizes: tuple[int, int, int, int, int] = (32, 64, 128, 256, 512)
 
 
-class _Normalise(GeneralizedRCNNTransform):
+class _Normalise(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvision has no types
     """Bytes to normalised floats, padded to a batch; no resizing on the way in, no pasting on the way out."""
 
     def __init__(self) -> None:
@@ -80,7 +83,7 @@ def build_detector(
     # torchvision's own class, so that the parameter names are those of its weights
     pyramid = BackboneWithFPN(body, {name: str(level) for level, name in enumerate(children)}, channels[1:], 256)
     kind = MaskRCNN if masks else FasterRCNN
-    model: nn.Module = kind(
+    model = kind(
         pyramid,
         num_classes,
         rpn_anchor_generator=AnchorGenerator(tuple((s,) for s in settings.anchor_sizes), (_RATIOS,) * 5),
@@ -96,7 +99,8 @@ def build_detector(
         if pool is not None:
             _fix_scales(pool)
             use_matrix_products(pool)
-    return model
+    built: nn.Module = model
+    return built
 
 
 def _fix_scales(pool: Any, side: int = 512) -> None:
@@ -106,6 +110,4 @@ def _fix_scales(pool: Any, side: int = 512) -> None:
     or odd first picture would shift every region of the run.
     """
     levels = [torch.zeros(1, 1, side // int(stride), side // int(stride)) for stride in _FPN_STRIDES]
-    pool.scales, pool.map_levels = _setup_scales(
-        levels, [(side, side)], pool.canonical_scale, pool.canonical_level
-    )
+    pool.scales, pool.map_levels = _setup_scales(levels, [(side, side)], pool.canonical_scale, pool.canonical_level)

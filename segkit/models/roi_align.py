@@ -1,8 +1,8 @@
 """RoIAlign as two matrix products, for training on CPUs that compute in bfloat16.
 
-Bilinear sampling on a regular grid is separable: the value of an output cell is a weighted sum of rows of a weighted sum
-of columns. torchvision's CPU kernel works point by point in fp32 and takes a quarter of a training step; the same sums as
-products of small matrices run on the hardware's bf16 units. Everywhere else torchvision's own kernel is used.
+Bilinear sampling on a regular grid is separable: an output cell is a weighted sum of rows of a weighted sum of
+columns. torchvision's CPU kernel works point by point in fp32 and takes a quarter of a training step; the same sums
+as products of small matrices run on the hardware's bf16 units. Everywhere else torchvision's own kernel is used.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.ops import MultiScaleRoIAlign
 
 
-class MatrixRoIAlign(MultiScaleRoIAlign):
+class MatrixRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision has no types
     """``MultiScaleRoIAlign`` that takes the short cut where it is one; same parameters, same results."""
 
     def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
@@ -45,7 +45,7 @@ class MatrixRoIAlign(MultiScaleRoIAlign):
         return torch.matmul(columns[:, None], strips).permute(0, 3, 1, 2)
 
     def _weights(self, low: Tensor, high: Tensor, cells: int, length: int) -> Tensor:
-        """How much each of ``length`` positions counts in each of ``cells`` cells between two borders: [R, cells, length].
+        """How much each of ``length`` positions counts in each cell between two borders: [R, cells, length].
 
         A cell is the mean of ``sampling_ratio`` points; a point is interpolated between its two neighbours, and one
         more than a position outside counts as zero, as in torchvision's kernel.

@@ -12,7 +12,10 @@ from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights, MaskRC
 from segkit.config.train import BackboneName, ModelName
 from segkit.errors import ConfigError, InputError
 
-_COCO = {"maskrcnn": MaskRCNN_ResNet50_FPN_Weights.COCO_V1, "fasterrcnn": FasterRCNN_ResNet50_FPN_Weights.COCO_V1}
+_COCO = {
+    "maskrcnn": MaskRCNN_ResNet50_FPN_Weights.COCO_V1,
+    "fasterrcnn": FasterRCNN_ResNet50_FPN_Weights.COCO_V1,
+}
 _BODY = {"maskrcnn": "backbone.body", "fasterrcnn": "backbone.body", "unet": "body"}
 
 
@@ -49,7 +52,7 @@ def load_weights(module: nn.Module, weights: str, model: ModelName, backbone: Ba
             return _load(module, _download(_COCO[model]), "COCO weights")
         case "imagenet":
             enum = torchvision.models.get_model_weights(backbone)
-            state = _download(enum.IMAGENET1K_V1)  # type: ignore[attr-defined]
+            state = _download(enum.IMAGENET1K_V1)
             renamed = {f"{_BODY[model]}.{name.removeprefix('features.')}": value for name, value in state.items()}
             return _load(module, renamed, f"ImageNet weights of {backbone}")
         case _:

@@ -1,0 +1,140 @@
+"""The shell: help, start-up, documentation, and what it does with errors."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from segkit import __version__
+
+HEAVY = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "PIL",
+    "cv2",
+    "pycocotools",
+    "onnx",
+    "onnxruntime",
+    "matplotlib",
+    "labelme",
+)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["convert", "--help"], ["train", "--help"], ["memprofile", "-h"]])
+def test_help_loads_nothing_heavy(arguments):
+    code = (
+        "import sys; from segkit.cli import main; code = main(sys.argv[1:]);"
+        f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stderr == "[]\n"
+    assert "Usage: segkit" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["convert", "train", "eval", "predict", "memprofile", "export", "label"])
+def test_every_command_has_help_with_an_example(segkit, command):
+    outcome = segkit(command, "--help")
+    assert outcome.code == 0
+    assert f"Example:  segkit {command}" in outcome.out
+    for flag in ("--json", "--quiet", "--config"):
+        assert flag in outcome.out
+    assert segkit("--help").out.count(f"│ {command} ") == 1
+
+
+def test_the_reference_is_up_to_date():
+    page = ROOT / "docs/cli.md"
+    code = "import runpy; print(runpy.run_path('docs/make_cli.py')['render'](), end='')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == page.read_text(encoding="utf-8"), "run: python docs/make_cli.py"
+
+
+def test_the_architecture_names_every_room():
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    tops = [p for p in (ROOT / "segkit").iterdir() if not p.name.startswith("__")]
+    assert [p.name for p in tops if p.stem not in page] == []
+
+
+def test_version(segkit):
+    assert segkit("--version").out == f"segkit {__version__}\n"
+
+
+def test_completion_can_be_had(segkit):
+    assert "--install-completion" in segkit("--help").out
+
+
+def test_no_command_shows_help(segkit):
+    outcome = segkit()
+    assert outcome.code == 2
+    assert "Usage: segkit" in outcome.out + outcome.err
+
+
+def test_an_unknown_command(segkit):
+    outcome = segkit("trian")
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: No such command 'trian'")
+    assert "hint: see segkit --help" in outcome.err
+
+
+def test_quiet_is_quiet(segkit, here, parts):
+    outcome = segkit("convert", parts, "--quiet")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
+
+
+def test_no_colours_and_bars_in_a_log(segkit, here, parts):
+    outcome = segkit("convert", parts)
+    assert "\x1b" not in outcome.err
+
+
+def test_a_reader_that_has_seen_enough(here, parts):
+    done = subprocess.run(
+        f"{sys.executable} -m segkit convert {parts} --json | head -c 1", shell=True, capture_output=True, text=True,
+        check=False, env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    assert done.stdout == "{"
+    assert "Traceback" not in done.stderr
+
+
+def _can_mount() -> bool:
+    probe = ["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"]
+    try:
+        return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not _can_mount(), reason="needs the right to mount a small disk")
+@pytest.mark.parametrize(
+    "command",
+    ["convert {parts} --images copy --out {disk}/d", "train {dataset} --model unet --weights none --size 64 --steps 2 "
+     "--batch 2 --device cpu --out {disk}/runs"],
+)  # fmt: skip
+def test_a_full_disk(tmp_path, parts, dataset, command):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    line = command.format(parts=parts, dataset=dataset, disk=disk)
+    script = (
+        f"mount -t tmpfs -o size=32k none {disk} && {sys.executable} -m segkit {line}; code=$?; "
+        f"ls -A {disk} {disk}/runs/unet-1 2>/dev/null >&2; exit $code"
+    )
+    done = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "error: " in done.stderr
+    assert "free some space" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert ".writing" not in done.stderr
+
+
+def test_public_modules_are_documented():
+    for path in sorted((ROOT / "segkit").rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        assert not text or text.startswith('"""'), path
+
+
+def test_modules_stay_small():
+    sizes = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in Path(ROOT / "segkit").rglob("*.py")}
+    assert {str(p): n for p, n in sizes.items() if n > 350} == {}

@@ -1,0 +1,208 @@
+"""The whole road, as its users go it: one command after the other, no options but the small ones."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segkit.formats.coco import read_results
+from segkit.masks import to_rle
+
+SMALL = (
+    "--weights",
+    "none",
+    "--size",
+    64,
+    "--batch",
+    2,
+    "--steps",
+    3,
+    "--device",
+    "cpu",
+    "--eval-every",
+    1000,
+)
+
+
+@pytest.fixture(scope="module", params=["maskrcnn", "fasterrcnn", "unet"])
+def road(request, tmp_path_factory, parts):
+    """A working folder in which convert and train were run."""
+    from segkit.cli import main
+
+    folder = tmp_path_factory.mktemp(request.param)
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        assert main(["convert", str(parts)]) == 0
+        assert main(["train", "--model", request.param, *map(str, SMALL)]) == 0
+        yield folder, request.param
+    finally:
+        os.chdir(before)
+
+
+def test_eval(road, segkit):
+    folder, model = road
+    outcome = segkit("eval", "--json")
+    assert outcome.code == 0, outcome.err
+    metrics = json.loads(outcome.out)
+    expected = {"maskrcnn": {"segm", "bbox"}, "fasterrcnn": {"bbox"}, "unet": {"segm", "semantic"}}[model]
+    assert expected == {"segm", "bbox", "semantic"} & metrics.keys()
+    assert metrics["images"] == len(json.loads((folder / "dataset/val.json").read_text())["images"])
+    assert json.loads((folder / "runs/latest/metrics.json").read_text()) == metrics
+
+
+def test_predict_writes_everything(road, segkit, parts):
+    folder, _model = road
+    outcome = segkit(
+        "predict",
+        parts,
+        "--score",
+        0,
+        "--out",
+        "all",
+        "--format",
+        "overlay,coco,labelme,csv,idmask",
+        "--json",
+    )
+    assert outcome.code == 0, outcome.err
+    lines = [json.loads(line) for line in outcome.out.splitlines()]
+    assert len(lines) == 12
+    results = read_results(folder / "all/results.json")
+    assert sum(len(line["instances"]) for line in lines) == len(results) > 0
+    with (folder / "all/instances.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == len(results)
+    for kind, suffix in (("overlay", "jpg"), ("idmask", "png")):
+        with Image.open(folder / f"all/{kind}/part_000.{suffix}") as picture:
+            assert picture.size == (96, 96)
+
+
+def test_labelme_files_convert_back_to_what_was_predicted(road, segkit, parts):
+    folder, model = road
+    assert segkit("predict", parts, "--score", 0, "--out", "p", "--format", "labelme,coco").code == 0
+    assert segkit("convert", "p/labelme", "--out", "back", "--val", 0, "--labels", "dataset/labels.txt").code == 0
+    images = json.loads((folder / "p/images.json").read_text())["images"]
+    predicted, back = {}, {}
+    for result in read_results(folder / "p/results.json"):
+        name = images[result.image_id - 1]["file_name"]
+        if result.segmentation is not None and to_rle(result.segmentation, 96, 96)["counts"] != "PP":
+            predicted.setdefault(name, []).append((result.category_id, to_rle(result.segmentation, 96, 96)["counts"]))
+    top = json.loads((folder / "back/train.json").read_text())
+    names = {image["id"]: image["file_name"] for image in top["images"]}
+    for annotation in top["annotations"]:
+        rle = annotation["segmentation"]
+        if model != "fasterrcnn":
+            back.setdefault(names[annotation["image_id"]], []).append((annotation["category_id"], rle["counts"]))
+    empty = {key: [pair for pair in pairs if pair[1]] for key, pairs in predicted.items()}
+    whole = to_rle({"size": [96, 96], "counts": [96 * 96]}, 96, 96)["counts"]
+    empty = {key: [pair for pair in pairs if pair[1] != whole] for key, pairs in empty.items()}
+    assert {k: v for k, v in empty.items() if v} == back
+
+
+def test_resume_skips_what_is_done(road, segkit, parts, tmp_path):
+    some = tmp_path / "some"
+    shutil.copytree(parts, some)
+    moved = some / "part_003.jpg"
+    moved.rename(tmp_path / "part_003.jpg")
+    assert segkit("predict", some, "--out", tmp_path / "o").code == 0
+    refused = segkit("predict", some, "--out", tmp_path / "o")
+    assert refused.code == 1
+    assert "holds predictions\nhint: go on with --resume" in refused.err
+    (tmp_path / "part_003.jpg").rename(moved)
+    outcome = segkit("predict", some, "--out", tmp_path / "o", "--resume")
+    assert "1 pictures (11 were done before)" in outcome.err
+    assert len(json.loads((tmp_path / "o/images.json").read_text())["images"]) == 12
+    assert segkit("predict", some, "--out", tmp_path / "o", "--force").code == 0
+
+
+def test_a_bad_picture_is_told_and_the_others_are_done(road, segkit, parts, tmp_path):
+    some = tmp_path / "some"
+    some.mkdir()
+    shutil.copy(parts / "part_000.jpg", some)
+    (some / "bad.jpg").write_bytes((parts / "part_001.jpg").read_bytes()[:900])
+    outcome = segkit("predict", some, "--out", tmp_path / "o")
+    assert outcome.code == 1
+    assert f"error: {some / 'bad.jpg'}: cannot be decoded" in outcome.err
+    assert (tmp_path / "o/overlay/part_000.jpg").is_file()
+
+
+def test_export_is_checked_and_is_a_model_itself(road, segkit, parts, tmp_path):
+    _folder, model = road
+    outcome = segkit("export", "--json", "--out", tmp_path / "m.onnx")
+    assert outcome.code == 0, outcome.err
+    summary = json.loads(outcome.out)
+    assert summary["real_pictures"]
+    assert len(summary["differences"]) >= 3
+    assert max(d["scores"] for d in summary["differences"]) < 1e-3
+    assert sum(d["unmatched"] for d in summary["differences"]) == 0
+    here = json.loads(segkit("eval", "--json").out)
+    there = json.loads(segkit("eval", tmp_path / "m.onnx", "--data", "dataset", "--json").out)
+    part = {"maskrcnn": "segm", "fasterrcnn": "bbox", "unet": "semantic"}[model]
+    key = "mIoU" if model == "unet" else "AP50"
+    assert there[part][key] == pytest.approx(here[part][key], abs=0.01)
+    assert segkit("predict", parts, "--model", tmp_path / "m.onnx", "--out", tmp_path / "o").code == 0
+
+
+def test_an_export_that_differs_is_not_kept(road, segkit, tmp_path):
+    outcome = segkit("export", "--tolerance", 0, "--out", tmp_path / "m.onnx")
+    if outcome.code == 0:
+        pytest.skip("this model is equal to the last bit")
+    assert outcome.code == 1
+    assert "hint: nothing was written; accept more with --tolerance (now 0)" in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_labelme_itself_opens_what_we_write(road, segkit, parts, tmp_path):
+    """LabelMe's own reader, in a process of its own: segkit never imports it."""
+    _folder, _model = road
+    segkit("predict", parts / "part_001.jpg", "--score", 0, "--out", tmp_path / "o", "--format", "labelme")
+    code = (
+        "import sys\n"
+        "from labelme._label_file import LabelFile\n"
+        "f = LabelFile(sys.argv[1])\n"
+        "print(len(f.shapes), sum(s['mask'] is not None for s in f.shapes), f.image_path or f.imagePath)\n"
+    )
+    path = tmp_path / "o/labelme/part_001.json"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False,
+        env=os.environ | {"QT_QPA_PLATFORM": "offscreen"},
+    )  # fmt: skip
+    if "No module named" in done.stderr:
+        pytest.skip("this LabelMe has another inside")
+    assert done.returncode == 0, done.stderr
+    shapes = json.loads(path.read_text())["shapes"]
+    assert done.stdout.split()[0] == str(len(shapes))
+
+
+def test_models_that_are_none(segkit, here, parts):
+    for arguments, message in (
+        (["predict", parts], "error: runs/latest: no such run\nhint: train one: segkit train"),
+        (["predict", parts, "--model", "nothing.pt"], "error: nothing.pt: no such model"),
+        (["predict", "nowhere"], "error: nowhere: no such file or folder"),
+        (["eval"], "error: runs/latest: no such run"),
+        (["export"], "error: runs/latest: no such run"),
+        (["memprofile"], "error: neither runs/latest nor ./dataset is here"),
+        (["label", "nowhere"], "error: nowhere: no such folder"),
+    ):
+        outcome = segkit(*arguments)
+        assert outcome.code == 1
+        assert outcome.err.startswith(message)
+    (here / "bad.pt").write_bytes(b"nothing")
+    (here / "bad.onnx").write_bytes(b"nothing")
+    assert "error: bad.pt: not a checkpoint, or a damaged one" in segkit("predict", parts, "--model", "bad.pt").err
+    assert "error: bad.onnx: not an ONNX file that can be run" in segkit("predict", parts, "--model", "bad.onnx").err
+
+
+def test_a_picture_on_its_side_is_predicted_upright(road, segkit, tmp_path):
+    from test_labelme import exif
+
+    Image.fromarray(np.zeros((60, 90, 3), np.uint8)).save(tmp_path / "a.jpg", exif=exif(6))
+    assert segkit("predict", tmp_path / "a.jpg", "--out", tmp_path / "o").code == 0
+    with Image.open(tmp_path / "o/overlay/a.jpg") as picture:
+        assert picture.size == (60, 90)
