@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from itertools import zip_longest
 from typing import Annotated, Any
 
 import typer
@@ -95,10 +96,11 @@ _REMEDIES: dict[int | None, str] = {
 def _with_bare_values(arguments: list[str]) -> list[str]:
     """Give options that stand alone (``--resume``) the value that this means."""
     out = []
-    for here, following in zip(arguments, [*arguments[1:], "-"], strict=True):
+    for here, following in zip_longest(arguments, arguments[1:], fillvalue="-"):
         out.append(here)
-        if here in BARE_OPTIONS and following.startswith("-"):
-            out.append(BARE_OPTIONS[here])
+        bare = BARE_OPTIONS.get((arguments[0], here))
+        if bare is not None and following.startswith("-"):
+            out.append(bare)
     return out
 
 

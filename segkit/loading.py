@@ -182,6 +182,7 @@ def make_loader(
         persistent_workers=workers > 0,
         prefetch_factor=2 if workers > 0 else None,
         worker_init_fn=_quiet_worker,
+        generator=torch.Generator(),  # else it would draw from the state that training draws from
     )
 
 

@@ -1,6 +1,7 @@
 """The folder of a run: its files, the way to find it, and what it was made with."""
 
 import json
+import math
 import os
 import platform
 import re
@@ -9,7 +10,8 @@ import subprocess
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from segkit.errors import InputError
 
@@ -103,13 +105,23 @@ class MetricsFile:
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, line: dict[str, Any]) -> None:
-        """Append a line."""
-        self._file.write(json.dumps(line) + "\n")
+        """Append a line; what is not finite becomes null, which JSON has and NaN is not."""
+        self._file.write(json.dumps(_finite(line)) + "\n")
         self._file.flush()
 
-    def close(self) -> None:
-        """End the file."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._file.close()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_metrics(path: Path) -> Iterator[dict[str, Any]]:

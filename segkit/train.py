@@ -113,41 +113,41 @@ def _loop(
     config = plan.config
     model = _wrap(state.module, ranks).train()
     batches = _batches(plan, state.step, ranks)
-    lines = MetricsFile(plan.run / METRICS, state.step) if ranks.is_main else None
     metrics: Metrics | None = None
     began, saved = time.monotonic() - state.seconds, time.monotonic()
     ended = "complete" if plan.done(state.step, state.seconds) >= 1 else None
     progress.start("training", plan.total_steps)
     progress.advance(state.step)
 
-    while ended is None:
-        rate = learning_rate(config.schedule, plan.lr, plan.done(state.step, state.seconds), state.step, plan.warmup)
-        set_learning_rate(state.optimizer, rate)
-        with meter.phase("load"):
-            batch = next(batches)
-        timed_out = config.time is not None and time.monotonic() - began >= config.time
-        learnt = _learn(plan, state, model, batch, ranks, meter, (stop.asked, timed_out and ranks.is_main))
-        state.step += 1
-        state.seconds = time.monotonic() - began
-        _report(plan, state, learnt, rate, meter.step(), lines, progress)
+    with MetricsFile(plan.run / METRICS, state.step) if ranks.is_main else nullcontext() as lines:
+        while ended is None:
+            done = plan.done(state.step, state.seconds)
+            rate = learning_rate(config.schedule, plan.lr, done, state.step, plan.warmup)
+            set_learning_rate(state.optimizer, rate)
+            with meter.phase("load"):
+                batch = next(batches)
+            timed_out = config.time is not None and time.monotonic() - began >= config.time
+            learnt = _learn(plan, state, model, batch, ranks, meter, (stop.asked, timed_out and ranks.is_main))
+            state.step += 1
+            state.seconds = time.monotonic() - began
+            _report(plan, state, learnt, rate, meter.step(), lines, progress)
+            _give_up_on_nonsense(state, batch)
 
-        last = learnt.stop or learnt.timed_out or plan.total_steps == state.step
-        due = plan.evaluates_after(state.step)
-        if (due or last) and not learnt.stop:
-            metrics = _evaluate(plan, state, ranks, meter, lines, progress)
-            model.train()
-        if due or last or time.monotonic() - saved >= _SAVE_SECONDS:
-            with meter.phase("save"):
-                _save(plan, state, ranks, "last.pt")
-            saved = time.monotonic()
-        if last:
-            ended = "interrupted" if learnt.stop else "time" if learnt.timed_out else "complete"
-        elif config.patience is not None and due and state.stale >= config.patience:
-            ended = "patience"
+            last = learnt.stop or learnt.timed_out or plan.total_steps == state.step
+            due = plan.evaluates_after(state.step)
+            if (due or last) and not learnt.stop:
+                metrics = _evaluate(plan, state, ranks, meter, lines, progress)
+                model.train()
+            if due or last or time.monotonic() - saved >= _SAVE_SECONDS:
+                with meter.phase("save"):
+                    _save(plan, state, ranks, "last.pt")
+                saved = time.monotonic()
+            if last:
+                ended = "interrupted" if learnt.stop else "time" if learnt.timed_out else "complete"
+            elif config.patience is not None and due and state.stale >= config.patience:
+                ended = "patience"
 
     progress.done()
-    if lines is not None:
-        lines.close()
     state.seconds = time.monotonic() - began
     name = metrics.primary()[0] if metrics is not None else "score"
     return TrainingSummary(
@@ -230,36 +230,36 @@ def _learn(
         values = dict(zip(totals, numbers, strict=False))
         state.scaler.unscale_(state.optimizer)
         norm = clip_gradients(state.module.parameters(), plan.config.clip_grad or 0.0)
-        _update(
-            state,
-            math.isfinite(sum(values.values())) and (math.isfinite(norm) or state.scaler.is_enabled()),
-            batch,
-        )
+        finite = math.isfinite(sum(values.values())) and (math.isfinite(norm) or state.scaler.is_enabled())
+        _update(state, finite)
     return Learnt(values, norm, numbers[-2] > 0, numbers[-1] > 0)
 
 
-def _update(state: TrainingState, finite: bool, batch: Sequence[Sample]) -> None:
-    """Take the step, or leave it out where its loss or gradients are not finite.
-
-    Raises:
-        SegkitError: That happened too often in a row.
-    """
+def _update(state: TrainingState, finite: bool) -> None:
+    """Take the step, or leave it out where its loss or gradients are not finite."""
     if finite:
         state.scaler.step(state.optimizer)
         state.scaler.update()
+        state.average.update(state.module)
         state.skipped_in_a_row = 0
     else:
         state.skipped += 1
         state.skipped_in_a_row += 1
     state.optimizer.zero_grad(set_to_none=True)
+
+
+def _give_up_on_nonsense(state: TrainingState, batch: Sequence[Sample]) -> None:
+    """End a run that left out too many steps in a row.
+
+    Raises:
+        SegkitError: It did; the message names the pictures of the last one.
+    """
     if state.skipped_in_a_row >= _TOO_MANY_SKIPS:
         names = ", ".join(sample.record.file_name for sample in batch)
         raise SegkitError(
-            f"the loss was not finite {_TOO_MANY_SKIPS} steps in a row, last on {names}",
-            "a smaller --lr or --precision fp32 often helps; last.pt is from before",
+            f"loss or gradients were not finite {_TOO_MANY_SKIPS} steps in a row, last on {names}",
+            "a smaller --lr or --precision fp32 often helps; last.pt is from the evaluation before",
         )
-    if finite:
-        state.average.update(state.module)
 
 
 def _to_device(target: Any, device: torch.device) -> dict[str, torch.Tensor]:
@@ -314,7 +314,9 @@ def _evaluate(
     if plan.val is None:
         _save(plan, state, ranks, "best.pt")
         return None
-    with meter.phase("eval"):
+    # What an evaluation draws at random must not change what is trained after it.
+    devices = [ranks.device] if ranks.device.type == "cuda" else []
+    with meter.phase("eval"), torch.random.fork_rng(devices):
         module = state.module
         if state.average.decay:
             module = plan.card.build().to(ranks.device)

@@ -59,7 +59,7 @@ def test_eval(road, segkit):
 
 
 def test_predict_writes_everything(road, segkit, parts):
-    folder, _model = road
+    folder, model = road
     outcome = segkit(
         "predict",
         parts,
@@ -75,7 +75,8 @@ def test_predict_writes_everything(road, segkit, parts):
     lines = [json.loads(line) for line in outcome.out.splitlines()]
     assert len(lines) == 12
     results = read_results(folder / "all/results.json")
-    assert sum(len(line["instances"]) for line in lines) == len(results) > 0
+    assert sum(len(line["instances"]) for line in lines) == len(results)
+    assert results or model == "unet"
     with (folder / "all/instances.csv").open() as file:
         assert len(list(csv.DictReader(file))) == len(results)
     for kind, suffix in (("overlay", "jpg"), ("idmask", "png")):

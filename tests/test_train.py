@@ -1,7 +1,6 @@
 """Training as its users know it: it learns, it ends well, it goes on where it was."""
 
 import json
-import math
 import os
 import shutil
 import signal
@@ -76,7 +75,7 @@ def test_a_run_leaves_what_it_promises(dataset, tmp_path, model):
     (evaluation,) = lines(run, "eval")
     assert evaluation["step"] == 4
     assert {"maskrcnn": "segm", "fasterrcnn": "bbox", "unet": "semantic"}[model] in evaluation
-    assert json.loads((run / "origin.json").read_text())["versions"]["torch"] == torch.__version__
+    assert json.loads((run / "origin.json").read_text())["versions"]["torch"] == torch.__version__.partition("+")[0]
     for name in ("last.pt", "best.pt"):
         assert "model" in torch.load(run / name, weights_only=True)
 
@@ -206,8 +205,8 @@ def test_steps_without_a_finite_loss_are_left_out_and_end_the_run_when_they_pers
         "--lr", "1e30", "--clip-grad", 0, "--warmup", 0, "--steps", 60, "--out", tmp_path, "--optimizer", "sgd",
     )  # fmt: skip
     assert outcome.code == 1
-    assert "error: the loss was not finite 10 steps in a row, last on" in outcome.err
-    assert not any(math.isfinite(line["loss"]) for line in lines(tmp_path / "unet-1")[-10:])
+    assert "error: loss or gradients were not finite 10 steps in a row, last on" in outcome.err
+    assert all(None in (line["loss"], line["grad_norm"]) for line in lines(tmp_path / "unet-1")[-10:])
 
 
 def test_categories_must_agree(dataset, tmp_path, segkit):
@@ -264,7 +263,7 @@ def test_usage_errors(segkit, here):
         (["--model", "yolo"], "'yolo' is not one of"),
         (["--time", "soon"], "'soon' is not a duration such as 30s, 90m or 2h"),
         (["--gpus", "a"], "'a' is not a list of distinct numbers"),
-        (["--epochs", "0"], "0 is not in the range"),
+        (["--epochs", "0"], "Invalid value for '--epochs'"),
         (["--epcohs", "5"], "No such option"),
     ):
         outcome = segkit("train", *arguments)

@@ -13,7 +13,7 @@ from segkit.config.fields import Declaration, declaration_of, read_toml
 from segkit.errors import Interrupted
 
 Config = TypeVar("Config")
-BARE_OPTIONS: dict[str, str] = {}  # options that may stand without a value, and the value they then have
+BARE_OPTIONS: dict[tuple[str, str], str] = {}  # (command, option) that may stand without a value: what it then means
 
 
 def _read_config_file(ctx: typer.Context, path: Path | None) -> Path | None:
@@ -89,6 +89,9 @@ def configured_by(
             if code:
                 raise typer.Exit(code)
 
+        for each in fields(config_type):  # type: ignore[arg-type]
+            if (bare := declaration_of(each).bare) is not None:
+                BARE_OPTIONS[command.__name__, "--" + each.name.replace("_", "-")] = bare
         from_options.__name__ = command.__name__
         from_options.__doc__ = command.__doc__
         from_options.__signature__ = inspect.Signature([*parameters, *_COMMON])  # type: ignore[attr-defined]
@@ -122,8 +125,6 @@ def _annotation(name: str, hint: Any, default: Any, declared: Declaration) -> An
     flags = [declared.flag] if declared.flag else ["--" + name.replace("_", "-")] if hint is bool else []
     if hint is bool and default is True:
         flags = [f"{flags[0]}/--no-{flags[0][2:]}"]
-    if declared.bare is not None:
-        BARE_OPTIONS["--" + name.replace("_", "-")] = declared.bare
     return Annotated[hint, typer.Option(*flags, **settings)]
 
 

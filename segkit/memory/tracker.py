@@ -40,9 +40,12 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         self._live: dict[int, _Storage] = {}
         self._watchers: dict[int, weakref.ref[Any]] = {}
         self._is_library: dict[CodeType, bool] = {}
+        self._views: dict[Any, bool] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
+        if self._makes_views(func):  # of storages that are known, or were there before
+            return out
         for each in out if isinstance(out, tuple | list) else (out,):
             if isinstance(each, torch.Tensor):
                 self._note(each, func)
@@ -59,6 +62,12 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
             if born_after <= storage.step < born_before:
                 out[storage.site][storage.step] += storage.size
         return out
+
+    def _makes_views(self, func: Any) -> bool:
+        known = self._views.get(func)
+        if known is None:
+            known = self._views[func] = any(each.alias_info is not None for each in func._schema.returns)
+        return known
 
     def _note(self, tensor: torch.Tensor, func: Any) -> None:
         try:
