@@ -3,19 +3,24 @@
 import json
 import logging
 import os
+import signal
 import tempfile
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
+import psutil
 import torch
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from segkit import errors
-from segkit.errors import DeviceError, SegkitError
+from segkit.errors import DeviceError, Interrupted, SegkitError
 
 Outcome = TypeVar("Outcome")
 
@@ -40,8 +45,9 @@ def launch_ranks(function: Callable[..., Outcome], arguments: tuple[Any, ...], n
         max_restarts=0,
         monitor_interval=0.2,
         start_method="spawn",
+        signals_to_handle="SIGHUP,SIGQUIT",
     )
-    with tempfile.TemporaryDirectory(prefix="segkit-") as folder:
+    with tempfile.TemporaryDirectory(prefix="segkit-") as folder, _ranks_hear_signals():
         try:
             outcomes = elastic_launch(config, _in_rank)(function, arguments, folder, num_ranks)
         except ChildFailedError as failed:
@@ -52,6 +58,29 @@ def launch_ranks(function: Callable[..., Outcome], arguments: tuple[Any, ...], n
     return outcome
 
 
+@contextmanager
+def _ranks_hear_signals() -> Iterator[None]:
+    """Let the ranks answer Ctrl-C and SIGTERM: they save and end together, and this process waits for them.
+
+    A terminal sends Ctrl-C to all of them; a scheduler's SIGTERM reaches this process alone and is passed on.
+    """
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        for child in psutil.Process().children():
+            child.send_signal(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN)}
+    before[signal.SIGTERM] = signal.signal(signal.SIGTERM, pass_on)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _in_rank(function: Callable[..., Any], arguments: tuple[Any, ...], folder: str, num_ranks: int) -> Any:
     """What every process runs: the function, with a failure written down for the parent."""
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_ranks))
@@ -59,6 +88,8 @@ def _in_rank(function: Callable[..., Any], arguments: tuple[Any, ...], folder: s
         return function(*arguments)
     except SegkitError as error:
         note = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
+    except KeyboardInterrupt:
+        note = {"kind": "Interrupted", "message": "interrupted", "hint": None}
     except BaseException as error:
         note = {"kind": None, "message": f"{type(error).__name__}: {error}", "hint": traceback.format_exc()}
     path = Path(folder) / f"{os.environ['RANK']}.json"
@@ -68,6 +99,8 @@ def _in_rank(function: Callable[..., Any], arguments: tuple[Any, ...], folder: s
 
 def _cause(folder: Path, failed: ChildFailedError) -> SegkitError:
     """The error to show: what a rank said of the user's input first, then what it said of itself, then its death."""
+    if any(json.loads(path.read_text(encoding="utf-8"))["kind"] == "Interrupted" for path in folder.glob("*.json")):
+        return Interrupted("interrupted")
     notes = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
     for note in notes.values():
         if note["kind"] is not None:

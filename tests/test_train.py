@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -142,11 +143,11 @@ def test_torchrun_joins_its_ranks(dataset, tmp_path):
     assert json.loads((tmp_path / "joined/origin.json").read_text())["ranks"] == 2
 
 
-def start(dataset, out, *more):
+def start(dataset, out, *more, session=False):
     return subprocess.Popen(
         [sys.executable, "-m", "segkit", "train", str(dataset), "--weights", "none", "--size", "64", "--batch", "2",
          "--device", "cpu", "--out", str(out), "--name", "r", "--eval-every", "1000", *more],
-        stderr=subprocess.PIPE, text=True,
+        stderr=subprocess.PIPE, text=True, start_new_session=session,
     )  # fmt: skip
 
 
@@ -171,6 +172,44 @@ def test_a_signal_saves_and_ends_with_130(dataset, tmp_path, number):
     done = torch.load(tmp_path / "r/last.pt", weights_only=True)["step"]
     assert done == len(lines(tmp_path / "r"))
     assert train(TrainConfig(resume=str(tmp_path / "r"), steps=done + 1)).steps == done + 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_all_ranks_together(dataset, tmp_path, number):
+    """Ctrl-C goes to every process of the terminal, a scheduler's SIGTERM to the first alone."""
+    process = start(dataset, tmp_path, "--steps", "500", "--model", "unet", "--ranks", "2", session=True)
+    wait_for_steps(tmp_path / "r", 2, process)
+    ranks = psutil.Process(process.pid).children(recursive=True)
+    assert len(ranks) >= 2
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    _, err = process.communicate(timeout=90)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "go on with: segkit train --resume" in err
+    assert torch.load(tmp_path / "r/last.pt", weights_only=True)["step"] == len(lines(tmp_path / "r"))
+    assert not any(rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE for rank in ranks)
+
+
+def test_a_killed_rank_ends_the_run_with_its_name_and_leaves_none_behind(dataset, tmp_path):
+    process = start(
+        dataset, tmp_path, "--steps", "500", "--model", "unet", "--ranks", "2", "--eval-every", "1", session=True
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "r/last.pt").is_file() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    ranks = [p for p in psutil.Process(process.pid).children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
+    assert len(ranks) == 2
+    ranks[1].kill()
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "was killed by signal 9" in err
+    assert "hint: was the machine out of memory? go on with: segkit train --resume" in err
+    assert "Traceback" not in err
+    assert not any(rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE for rank in ranks)
+    assert "model" in torch.load(tmp_path / "r/last.pt", weights_only=True)
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(dataset, tmp_path):
