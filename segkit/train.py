@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -104,7 +104,23 @@ def _train_in_rank(config: TrainConfig, progress: Progress, make_meter: MakeMete
         progress.note(plan.describe(ranks))
         with out_of_memory_told(_HINT_MEMORY):
             state = start_state(plan, ranks, progress)
-            return _loop(plan, state, ranks, stop, make_meter(ranks.device), progress)
+            with _saved_on_failure(plan, state, ranks, progress):
+                return _loop(plan, state, ranks, stop, make_meter(ranks.device), progress)
+
+
+@contextmanager
+def _saved_on_failure(plan: Plan, state: TrainingState, ranks: Ranks, progress: Progress) -> Iterator[None]:
+    """Keep what was learnt when a picture, the loss or the memory ends the run.
+
+    Several ranks cannot save together when one has failed: they have the checkpoint of the last epoch.
+    """
+    try:
+        yield
+    except (SegkitError, torch.OutOfMemoryError):
+        if state.step > 0 and ranks.world_size == 1:
+            _save(plan, state, ranks, "last.pt")
+            progress.note(f"saved after step {state.step}; go on with: segkit train --resume {plan.run}")
+        raise
 
 
 def _loop(
@@ -258,7 +274,7 @@ def _give_up_on_nonsense(state: TrainingState, batch: Sequence[Sample]) -> None:
         names = ", ".join(sample.record.file_name for sample in batch)
         raise SegkitError(
             f"loss or gradients were not finite {_TOO_MANY_SKIPS} steps in a row, last on {names}",
-            "a smaller --lr or --precision fp32 often helps; last.pt is from the evaluation before",
+            "start again with a smaller --lr, or --precision fp32",
         )
 
 

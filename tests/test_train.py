@@ -248,6 +248,21 @@ def test_steps_without_a_finite_loss_are_left_out_and_end_the_run_when_they_pers
     assert all(None in (line["loss"], line["grad_norm"]) for line in lines(tmp_path / "unet-1")[-10:])
 
 
+def test_a_picture_that_breaks_later_is_named_and_what_was_learnt_is_kept(dataset, tmp_path, segkit):
+    broken = tmp_path / "d"
+    shutil.copytree(dataset, broken)
+    first = train(config(broken, tmp_path, model="unet", steps=2, batch=1, name="r")).run
+    seen = 2
+    for picture in (broken / "images").glob("*.jpg"):
+        picture.write_bytes(picture.read_bytes()[:700])
+    outcome = segkit("train", "--resume", first, "--steps", 9)
+    assert outcome.code == 1
+    assert "cannot be decoded" in outcome.err or "not a picture" in outcome.err
+    assert "hint: open it in a viewer; replace or remove it" in outcome.err
+    assert torch.load(first / "last.pt", weights_only=True)["step"] == seen
+    assert f"go on with: segkit train --resume {first}" in outcome.err
+
+
 def test_categories_must_agree(dataset, tmp_path, segkit):
     other = tmp_path / "d"
     shutil.copytree(dataset, other)

@@ -1,0 +1,52 @@
+"""What differs on a CUDA device: run with ``pytest -m gpu`` where one is."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from test_train import config, lines
+
+from segkit.config.memprofile import MemprofileConfig
+from segkit.memprofile import memprofile
+from segkit.train import train
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("model", ["maskrcnn", "unet"])
+def test_a_run_on_the_gpu(dataset, tmp_path, model, precision):
+    summary = train(config(dataset, tmp_path, model=model, device="cuda", precision=precision))
+    step = lines(summary.run)[-1]
+    assert step["allocated"] > 0
+    assert step["reserved"] >= step["peak"] >= step["allocated"]
+
+
+def test_two_ranks_on_one_gpu(dataset, tmp_path):
+    """NCCL refuses that; segkit takes gloo."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "segkit", "train"]
+    more = [str(dataset), "--model", "unet", "--weights", "none", "--size", "64", "--batch", "2", "--steps", "2"]
+    done = subprocess.run(
+        [*command, *more, "--out", str(tmp_path), "--name", "r", "--gpus", "0"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "r/origin.json").read_text())["ranks"] == 2
+
+
+def test_a_profile_on_the_gpu(dataset, tmp_path):
+    (tmp_path / "c.toml").write_text(f'dataset = "{dataset}"\nweights = "none"\nsize = 64\nbatch = 2\n')
+    summary = memprofile(MemprofileConfig(run=tmp_path / "c.toml", steps=26, out=tmp_path / "m"))
+    document = json.loads(summary.json_path.read_text())
+    assert document["counted"] == "bytes of PyTorch's CUDA allocator"
+    assert document["series"]["reserved"][-1] > 0
+    assert document["verdict"] == "clean"
