@@ -55,6 +55,7 @@ def memprofile(config: MemprofileConfig, progress: Progress = SILENT) -> Profile
         verdict=verdict,
         suspects=tuple(suspects),
         samples=tuple(recorder.samples),
+        after=recorder.after_the_last_step(),
         peaks=recorder.peaks,
         counted="bytes of PyTorch's CUDA allocator" if on_cuda else "bytes of live tensors, counted one by one",
         device=torch.cuda.get_device_name(recorder.device) if on_cuda else "cpu",

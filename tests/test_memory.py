@@ -138,7 +138,9 @@ def test_a_profile_of_a_training(dataset, tmp_path):
     document = json.loads(summary.json_path.read_text())
     assert document["steps"] == 26
     assert {"load", "transfer", "forward", "backward", "step", "eval", "save"} == document["phases"].keys()
-    assert document["peak"]["allocated"] == max(document["series"]["peak"])
+    assert document["peak"]["allocated"] == max(p["allocated"] for p in document["phases"].values())
+    assert document["peak"]["allocated"] >= max(document["series"]["peak"])
+    assert document["phases"]["eval"]["seconds"] > 0
     assert document["phases"]["backward"]["allocated"] >= document["series"]["allocated"][-1]
     page = summary.page_path.read_text()
     assert page.count("<svg") == 1
@@ -170,7 +172,7 @@ def test_the_page_escapes_what_it_is_given():
     }
     page = render_page(
         {"verdict": "leak", "steps": 2, "leaks": [leak], "phases": {}, "model": "<x>", "counted": "bytes",
-         "peak": {"allocated": 1, "step": 1, "rss": 1},
+         "peak": {"allocated": 1, "step": 1, "rss": 1, "phase": "eval"},
          "series": {"allocated": [1, 2], "peak": [1, 2], "reserved": [None] * 2, "rss": [1, 2], "malloc": [1, 2]}}
     )  # fmt: skip
     assert "<b>evil" not in page

@@ -161,7 +161,7 @@ def render_profile(summary: "ProfileSummary", output: Output) -> None:
         output.say(f"{escape(leak['allocated_at'])}: keeps {per_step} a step, seen in {leak['steps_seen']} steps")
     peak = document["peak"]
     output.say(
-        f"{document['verdict']}: {document['steps']} steps, peak {format_bytes(peak['allocated'])} "
+        f"{document['verdict']}: {document['steps']} steps, peak {format_bytes(peak['allocated'])} in {peak['phase']} "
         f"({escape(document['counted'])}), {format_bytes(peak['rss'])} resident"
     )
     output.say(f"{escape(str(summary.page_path))}\n{escape(str(summary.json_path))}")

@@ -86,6 +86,10 @@ class CounterMeter:
         """The record of a phase of the step that goes on."""
         return self._phases[name]
 
+    def pending(self) -> dict[str, PhaseRecord]:
+        """The phases since the last step."""
+        return self._phases
+
     def step(self) -> StepRecord:
         """See ``Meter``."""
         allocated, reserved = self._now()

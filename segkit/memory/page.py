@@ -6,7 +6,6 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from segkit.config.units import format_bytes
 
@@ -39,7 +38,7 @@ def render_page(report: dict[str, Any]) -> str:
         f"<meta name='viewport' content='width=device-width, initial-scale=1'><style>{_STYLE}</style></head><body>",
         f"<h1>Memory report</h1><p class='note'>{escape(report['model'])}</p>",
         f"<div class='verdict' style='--tone:{tone}'><b>{title}.</b> {sentence} {report['steps']} steps measured; "
-        f"the peak was {format_bytes(peak['allocated'])} in step {peak['step']}.</div>",
+        f"the peak was {format_bytes(peak['allocated'])}, in phase {escape(peak['phase'])}.</div>",
         _leaks(report["leaks"]),
         "<h2>Step by step</h2>",
         _curves(report),
@@ -87,11 +86,14 @@ def _curves(report: dict[str, Any]) -> str:
         (upper, (("peak in the step", "peak"), ("held at its end", "allocated"), ("reserved", "reserved"))),
         (lower, (("resident", "rss"), ("in use by malloc", "malloc"))),
     ):
-        for label, key in lines:
-            if series[key] and series[key][0] is not None:
-                axes.plot(steps, series[key], label=label, linewidth=1.6, marker="." if len(steps) < 60 else "")
-        axes.set_ylim(bottom=0)
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_bytes(value)))
+        shown = [(label, series[key]) for label, key in lines if series[key] and series[key][0] is not None]
+        most = max((max(values) for _, values in shown), default=1)
+        unit, name = (2**30, "GiB") if most >= 2**29 else (2**20, "MiB")
+        for label, values in shown:
+            marker = "." if len(steps) < 60 else ""
+            axes.plot(steps, [value / unit for value in values], label=label, linewidth=1.6, marker=marker)
+        axes.set_ylim(0, 1.15 * most / unit)
+        axes.set_ylabel(name)
         axes.grid(alpha=0.3)
         axes.legend(loc="lower right", frameon=False, fontsize=9)
     upper.set_title("Allocated", loc="left", fontsize=11)

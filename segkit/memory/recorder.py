@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from segkit.memory.host import malloc_in_use
-from segkit.memory.meter import CounterMeter, StepRecord
+from segkit.memory.meter import CounterMeter, PhaseRecord, StepRecord
 from segkit.memory.tracker import LiveTensors, Site
 
 WARM_UP, GRACE = 3, 3  # steps: until optimiser state is there; until what a step made should be gone
@@ -54,6 +54,10 @@ class Recorder:
         self.samples.append(Sample(record, malloc_in_use()))
         self.tensors.step += 1
         return record
+
+    def after_the_last_step(self) -> dict[str, PhaseRecord]:
+        """Phases that no step has ended: the last evaluation and checkpoint."""
+        return self._counters.pending()
 
     def survivors(self) -> dict[Site, dict[int, int]]:
         """Bytes that were born after the warm-up and have outlived the grace, by site and step of birth."""

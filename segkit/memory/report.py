@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from segkit.memory.meter import PHASES
+from segkit.memory.meter import PHASES, PhaseRecord
 from segkit.memory.recorder import Sample
 from segkit.memory.verdict import Suspect, Verdict
 
@@ -17,6 +17,7 @@ class MemoryReport:
         verdict: Whether anything leaks.
         suspects: What stays, the largest first.
         samples: Every step.
+        after: The phases after the last step: evaluation and checkpoint.
         peaks: Highest allocated bytes by phase, over all steps.
         counted: What "allocated" counts: the CUDA allocator's bytes, or those of live tensors.
         device: The device's name.
@@ -27,6 +28,7 @@ class MemoryReport:
     verdict: Verdict
     suspects: tuple[Suspect, ...]
     samples: tuple[Sample, ...]
+    after: dict[str, PhaseRecord]
     peaks: dict[str, int]
     counted: str
     device: str
@@ -36,11 +38,11 @@ class MemoryReport:
     def to_json(self) -> dict[str, Any]:
         """As ``memory.json`` holds it."""
         records = [sample.record for sample in self.samples]
-        phases = {}
+        table = {}
         for name in PHASES:
-            present = [record.phases[name] for record in records if name in record.phases]
+            present = [phases[name] for phases in (*(r.phases for r in records), self.after) if name in phases]
             if present or name in self.peaks:
-                phases[name] = {
+                table[name] = {
                     "seconds": median(p.seconds for p in present) if present else None,
                     "allocated": self.peaks.get(name),
                     "rss": max((p.rss for p in present), default=None),
@@ -51,10 +53,11 @@ class MemoryReport:
             "steps": len(records),
             "leaks": [self._leak(suspect) for suspect in self.suspects],
             "growth": [],
-            "phases": phases,
+            "phases": table,
             "peak": {
-                "allocated": highest.peak,
-                "step": records.index(highest) + 1,
+                "allocated": max(self.peaks.values()),
+                "phase": max(self.peaks, key=lambda name: self.peaks[name]),
+                "step": records.index(highest) + 1,  # of the training step with the highest peak
                 "rss": max(r.rss for r in records),
             },
             "counted": self.counted,
