@@ -9,6 +9,8 @@ from torch import nn
 
 from segkit.config.train import OptimizerName, ScheduleName
 
+_WARMUP_SHARE, _LONGEST_WARMUP = 0.05, 1000
+
 
 def make_optimizer(
     name: OptimizerName, module: nn.Module, *, lr: float, weight_decay: float, momentum: float, fused: bool
@@ -34,7 +36,7 @@ def make_optimizer(
             assert_never(name)
 
 
-def learning_rate(schedule: ScheduleName, peak: float, done: float, step: int, warmup: int) -> float:
+def learning_rate(schedule: ScheduleName, peak: float, done: float, step: int, warmup: int | None) -> float:
     """The rate of a step.
 
     Args:
@@ -42,9 +44,10 @@ def learning_rate(schedule: ScheduleName, peak: float, done: float, step: int, w
         peak: The highest rate.
         done: The share of the run that is over, 0 to 1, by steps or by time.
         step: The step, from 0.
-        warmup: Steps over which it rises linearly.
+        warmup: Steps over which it rises linearly; None: a twentieth of the run, at most 1000 steps.
     """
-    rising = min(1.0, (step + 1) / (warmup + 1))
+    share = (step + 1) / ((_LONGEST_WARMUP if warmup is None else warmup) + 1)
+    rising = min(1.0, share if warmup is not None else max(share, done / _WARMUP_SHARE))
     match schedule:
         case "constant":
             falling = 1.0

@@ -27,7 +27,6 @@ class Plan:
     val: Dataset | None
     dtype: torch.dtype
     total_steps: int | None
-    warmup: int
     batch: int
     micro_batch: int
     lr: float
@@ -95,7 +94,6 @@ def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
         val=val,
         dtype=dtype,
         total_steps=total,
-        warmup=filled.warmup if filled.warmup is not None else min(1000, (total or 1000) // 20),
         batch=filled.batch,
         micro_batch=filled.micro_batch,
         lr=filled.lr,

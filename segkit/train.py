@@ -1,24 +1,21 @@
 """Training: the loop, in the order in which things happen."""
 
-import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from segkit.checkpoint import save_checkpoint
 from segkit.config.train import TrainConfig
 from segkit.config.units import format_bytes
+from segkit.curves import draw_curves
 from segkit.device import (
     Ranks,
     adopt_slurm,
-    autocast,
     check_gpus,
     joined_ranks,
     launched_from_outside,
@@ -29,9 +26,10 @@ from segkit.errors import SegkitError
 from segkit.evaluate.metrics import Metrics
 from segkit.interrupts import StopRequest, stop_requests
 from segkit.launch import launch_ranks
+from segkit.learn import Learnt, give_up_on_nonsense, learn, share_gradients
 from segkit.loading import Pictures, Sample, TrainingOrder, batches_of, make_loader
 from segkit.memory.meter import CounterMeter, Meter, StepRecord
-from segkit.optim import clip_gradients, learning_rate, set_learning_rate
+from segkit.optim import learning_rate, set_learning_rate
 from segkit.plan import Plan, config_of_run, make_plan
 from segkit.progress import SILENT, Progress
 from segkit.runs import METRICS, MetricsFile
@@ -39,7 +37,6 @@ from segkit.scoring import score
 from segkit.state import TrainingState, start_state
 
 _SAVE_SECONDS = 600.0  # between checkpoints inside a long epoch
-_TOO_MANY_SKIPS = 10  # steps in a row without a finite loss
 _HINT_MEMORY = "try a smaller --micro-batch (the batch stays what it is), a smaller --size, or --precision bf16"
 
 MakeMeter = Callable[[torch.device], Meter]
@@ -127,7 +124,7 @@ def _loop(
     plan: Plan, state: TrainingState, ranks: Ranks, stop: StopRequest, meter: Meter, progress: Progress
 ) -> TrainingSummary:
     config = plan.config
-    model = _wrap(state.module, ranks).train()
+    model = share_gradients(state.module, ranks).train()
     batches = _batches(plan, state.step, ranks)
     metrics: Metrics | None = None
     began, saved = time.monotonic() - state.seconds, time.monotonic()
@@ -138,16 +135,16 @@ def _loop(
     with MetricsFile(plan.run / METRICS, state.step) if ranks.is_main else nullcontext() as lines:
         while ended is None:
             done = plan.done(state.step, state.seconds)
-            rate = learning_rate(config.schedule, plan.lr, done, state.step, plan.warmup)
+            rate = learning_rate(config.schedule, plan.lr, done, state.step, config.warmup)
             set_learning_rate(state.optimizer, rate)
             with meter.phase("load"):
                 batch = next(batches)
             timed_out = config.time is not None and time.monotonic() - began >= config.time
-            learnt = _learn(plan, state, model, batch, ranks, meter, (stop.asked, timed_out and ranks.is_main))
+            learnt = learn(plan, state, model, batch, ranks, meter, (stop.asked, timed_out and ranks.is_main))
             state.step += 1
             state.seconds = time.monotonic() - began
             _report(plan, state, learnt, rate, meter.step(), lines, progress)
-            _give_up_on_nonsense(state, batch)
+            give_up_on_nonsense(state, batch)
 
             last = learnt.stop or learnt.timed_out or plan.total_steps == state.step
             due = plan.evaluates_after(state.step)
@@ -165,6 +162,8 @@ def _loop(
 
     progress.done()
     state.seconds = time.monotonic() - began
+    if ranks.is_main:
+        draw_curves(plan.run)
     name = metrics.primary()[0] if metrics is not None else "score"
     return TrainingSummary(
         run=plan.run,
@@ -179,13 +178,6 @@ def _loop(
     )
 
 
-def _wrap(module: nn.Module, ranks: Ranks) -> nn.Module:
-    if ranks.world_size == 1:
-        return module
-    devices = [ranks.device] if ranks.device.type == "cuda" else None
-    return DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True)
-
-
 def _batches(plan: Plan, first_step: int, ranks: Ranks) -> Iterator[list[Sample]]:
     """This rank's share of every step from ``first_step`` on."""
     config = plan.config
@@ -198,88 +190,6 @@ def _batches(plan: Plan, first_step: int, ranks: Ranks) -> Iterator[list[Sample]
     )
     order = TrainingOrder(len(pictures), plan.batch, config.seed, first_step, ranks.rank, ranks.world_size)
     return batches_of(make_loader(pictures, order, workers=config.workers or 0, pin_memory=ranks.device.type == "cuda"))
-
-
-class Learnt(NamedTuple):
-    """What one step came to, alike on all ranks."""
-
-    losses: dict[str, float]
-    grad_norm: float
-    stop: bool
-    timed_out: bool
-
-
-def _learn(
-    plan: Plan,
-    state: TrainingState,
-    model: nn.Module,
-    batch: Sequence[Sample],
-    ranks: Ranks,
-    meter: Meter,
-    wishes: tuple[bool, bool],
-) -> Learnt:
-    """One optimiser step over a batch, a micro-batch at a time.
-
-    A micro-batch weighs as much as it has pictures, so that the last, smaller one counts rightly, and ranks exchange
-    gradients only once. ``wishes`` (to stop; out of time) of any rank are made known to all.
-    """
-    device, totals = ranks.device, dict[str, torch.Tensor]()
-    for start in range(0, len(batch), plan.micro_batch):
-        micro = batch[start : start + plan.micro_batch]
-        share, last = len(micro) / len(batch), start + plan.micro_batch >= len(batch)
-        with meter.phase("transfer"):
-            images = [sample.image.to(device, non_blocking=True) for sample in micro]
-            targets = [_to_device(sample.target, device) for sample in micro]
-        apart = nullcontext() if last or not isinstance(model, DistributedDataParallel) else model.no_sync()
-        with apart:
-            with meter.phase("forward"), autocast(device, plan.dtype):
-                losses: dict[str, torch.Tensor] = model(images, targets)
-                loss = torch.stack(list(losses.values())).sum() * share
-            with meter.phase("backward"):
-                state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        for name, value in losses.items():
-            totals[name] = totals.get(name, torch.zeros((), device=device)) + value.detach().float() * share
-        del images, targets, losses, loss
-    with meter.phase("step"):
-        wished = torch.tensor([float(wish) for wish in wishes], device=device)
-        numbers = ranks.mean(torch.cat([torch.stack(list(totals.values())), wished])).tolist()
-        values = dict(zip(totals, numbers, strict=False))
-        state.scaler.unscale_(state.optimizer)
-        norm = clip_gradients(state.module.parameters(), plan.config.clip_grad or 0.0)
-        finite = math.isfinite(sum(values.values())) and (math.isfinite(norm) or state.scaler.is_enabled())
-        _update(state, finite)
-    return Learnt(values, norm, numbers[-2] > 0, numbers[-1] > 0)
-
-
-def _update(state: TrainingState, finite: bool) -> None:
-    """Take the step, or leave it out where its loss or gradients are not finite."""
-    if finite:
-        state.scaler.step(state.optimizer)
-        state.scaler.update()
-        state.average.update(state.module)
-        state.skipped_in_a_row = 0
-    else:
-        state.skipped += 1
-        state.skipped_in_a_row += 1
-    state.optimizer.zero_grad(set_to_none=True)
-
-
-def _give_up_on_nonsense(state: TrainingState, batch: Sequence[Sample]) -> None:
-    """End a run that left out too many steps in a row.
-
-    Raises:
-        SegkitError: It did; the message names the pictures of the last one.
-    """
-    if state.skipped_in_a_row >= _TOO_MANY_SKIPS:
-        names = ", ".join(sample.record.file_name for sample in batch)
-        raise SegkitError(
-            f"loss or gradients were not finite {_TOO_MANY_SKIPS} steps in a row, last on {names}",
-            "start again with a smaller --lr, or --precision fp32",
-        )
-
-
-def _to_device(target: Any, device: torch.device) -> dict[str, torch.Tensor]:
-    return {name: value.to(device, non_blocking=True) for name, value in target.items()}
 
 
 def _report(

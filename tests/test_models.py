@@ -229,6 +229,15 @@ def test_rates_rise_in_the_warm_up_and_never_beyond_the_peak(schedule):
     assert min(rates) > 0
 
 
+def test_the_warm_up_is_a_twentieth_of_the_run_whatever_limits_it():
+    by_time = [learning_rate("constant", 1.0, step / 400, step, None) for step in range(400)]
+    assert by_time[10] == pytest.approx(0.5)
+    assert by_time[0] > 0
+    assert min(by_time[20:]) == 1.0
+    long = [learning_rate("constant", 1.0, step / 10**6, step, None) for step in range(1200)]
+    assert long[999] < 1.0 == long[1000]
+
+
 def test_the_average_follows_and_lags():
     layer = nn.Linear(2, 2)
     average = Average(layer, 0.9)

@@ -56,7 +56,7 @@ def test_a_run_leaves_what_it_promises(dataset, tmp_path, model):
     assert run == tmp_path / f"{model}-1"
     assert (tmp_path / "latest").resolve() == run
     assert {p.name for p in run.iterdir()} == {
-        "config.toml", "origin.json", "metrics.jsonl", "last.pt", "best.pt", "labels.txt"
+        "config.toml", "origin.json", "metrics.jsonl", "last.pt", "best.pt", "labels.txt", "curves.png",
     }  # fmt: skip
     step = lines(run)[-1]
     assert {

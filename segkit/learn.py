@@ -1,0 +1,110 @@
+"""One optimiser step over a batch: micro-batches, precision, clipping, and what is done with a loss that is none."""
+
+import math
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from segkit.device import Ranks, autocast
+from segkit.errors import SegkitError
+from segkit.loading import Sample
+from segkit.memory.meter import Meter
+from segkit.optim import clip_gradients
+from segkit.plan import Plan
+from segkit.state import TrainingState
+
+_TOO_MANY_SKIPS = 10  # steps in a row without a finite loss
+
+
+def share_gradients(module: nn.Module, ranks: Ranks) -> nn.Module:
+    """The model with its gradients averaged over ranks; alone, the model itself."""
+    if ranks.world_size == 1:
+        return module
+    devices = [ranks.device] if ranks.device.type == "cuda" else None
+    return DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True)
+
+
+class Learnt(NamedTuple):
+    """What one step came to, alike on all ranks."""
+
+    losses: dict[str, float]
+    grad_norm: float
+    stop: bool
+    timed_out: bool
+
+
+def learn(
+    plan: Plan,
+    state: TrainingState,
+    model: nn.Module,
+    batch: Sequence[Sample],
+    ranks: Ranks,
+    meter: Meter,
+    wishes: tuple[bool, bool],
+) -> Learnt:
+    """One optimiser step over a batch, a micro-batch at a time.
+
+    A micro-batch weighs as much as it has pictures, so that the last, smaller one counts rightly, and ranks exchange
+    gradients only once. ``wishes`` (to stop; out of time) of any rank are made known to all.
+    """
+    device, totals = ranks.device, dict[str, torch.Tensor]()
+    for start in range(0, len(batch), plan.micro_batch):
+        micro = batch[start : start + plan.micro_batch]
+        share, last = len(micro) / len(batch), start + plan.micro_batch >= len(batch)
+        with meter.phase("transfer"):
+            images = [sample.image.to(device, non_blocking=True) for sample in micro]
+            targets = [_to_device(sample.target, device) for sample in micro]
+        apart = nullcontext() if last or not isinstance(model, DistributedDataParallel) else model.no_sync()
+        with apart:
+            with meter.phase("forward"), autocast(device, plan.dtype):
+                losses: dict[str, torch.Tensor] = model(images, targets)
+                loss = torch.stack(list(losses.values())).sum() * share
+            with meter.phase("backward"):
+                state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        for name, value in losses.items():
+            totals[name] = totals.get(name, torch.zeros((), device=device)) + value.detach().float() * share
+        del images, targets, losses, loss
+    with meter.phase("step"):
+        wished = torch.tensor([float(wish) for wish in wishes], device=device)
+        numbers = ranks.mean(torch.cat([torch.stack(list(totals.values())), wished])).tolist()
+        values = dict(zip(totals, numbers, strict=False))
+        state.scaler.unscale_(state.optimizer)
+        norm = clip_gradients(state.module.parameters(), plan.config.clip_grad or 0.0)
+        finite = math.isfinite(sum(values.values())) and (math.isfinite(norm) or state.scaler.is_enabled())
+        _update(state, finite)
+    return Learnt(values, norm, numbers[-2] > 0, numbers[-1] > 0)
+
+
+def _update(state: TrainingState, finite: bool) -> None:
+    """Take the step, or leave it out where its loss or gradients are not finite."""
+    if finite:
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+        state.average.update(state.module)
+        state.skipped_in_a_row = 0
+    else:
+        state.skipped += 1
+        state.skipped_in_a_row += 1
+    state.optimizer.zero_grad(set_to_none=True)
+
+
+def give_up_on_nonsense(state: TrainingState, batch: Sequence[Sample]) -> None:
+    """End a run that left out too many steps in a row.
+
+    Raises:
+        SegkitError: It did; the message names the pictures of the last one.
+    """
+    if state.skipped_in_a_row >= _TOO_MANY_SKIPS:
+        names = ", ".join(sample.record.file_name for sample in batch)
+        raise SegkitError(
+            f"loss or gradients were not finite {_TOO_MANY_SKIPS} steps in a row, last on {names}",
+            "start again with a smaller --lr, or --precision fp32",
+        )
+
+
+def _to_device(target: Any, device: torch.device) -> dict[str, torch.Tensor]:
+    return {name: value.to(device, non_blocking=True) for name, value in target.items()}
