@@ -50,7 +50,8 @@ def render() -> str:
 
 def _row(each: Any, hint: Any) -> str:
     declared = declaration_of(each)
-    flag = declared.metavar or each.name if declared.argument else declared.flag or "--" + each.name.replace("_", "-")
+    name = (declared.metavar or each.name).replace("|", "\\|")
+    flag = name if declared.argument else declared.flag or "--" + each.name.replace("_", "-")
     text, _, default = declared.help.partition("[default:")
     if default:
         default = default.strip(" ]")

@@ -13,6 +13,7 @@ from torch import nn
 
 from segkit.errors import InputError
 from segkit.models.card import ModelCard
+from segkit.runs import LATEST, find_run
 
 _VERSION = 1
 
@@ -59,7 +60,9 @@ def find_checkpoint(model: Path | None, runs: Path = Path("runs")) -> Path:
     Raises:
         InputError: There is none.
     """
-    path = model if model is not None else runs / "latest"
+    path = model if model is not None else runs / LATEST
+    if path.name == LATEST and path.is_file():
+        path = find_run(path)
     if path.is_dir():
         for name in ("best.pt", "last.pt"):
             if (path / name).is_file():
@@ -72,6 +75,17 @@ def find_checkpoint(model: Path | None, runs: Path = Path("runs")) -> Path:
         hint = "train one: segkit train" if model is None else None
         raise InputError(f"{path}: no such {'run' if model is None else 'model'}", hint)
     return path
+
+
+def card_of_weights(weights: str | None) -> ModelCard | None:
+    """The card in a file that ``--weights`` names; None where it is no checkpoint of segkit's."""
+    if weights is None or not Path(weights).is_file():
+        return None
+    try:
+        content = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:  # told in full where the weights are loaded
+        return None
+    return ModelCard.from_plain(content["card"]) if isinstance(content, dict) and "card" in content else None
 
 
 def load_model(path: Path, device: torch.device) -> tuple[nn.Module, ModelCard]:

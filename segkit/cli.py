@@ -71,9 +71,9 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 -- the interpreter flushes stdout at exit
         return DONE
     except OSError as error:
-        if "SEGKIT_DEBUG" in os.environ or error.errno not in _REMEDIES:
+        if "SEGKIT_DEBUG" in os.environ or (error.errno not in _REMEDIES and error.filename is None):
             raise
-        return _tell(f"{error.filename or 'writing'}: {error.strerror}", _REMEDIES[error.errno], FAILED)
+        return _tell(f"{error.filename or 'writing'}: {error.strerror}", _REMEDIES.get(error.errno), FAILED)
     except Exception as error:
         if not hasattr(error, "format_message"):  # Typer's usage errors have it; anything else is our bug
             raise
@@ -88,6 +88,8 @@ _REMEDIES: dict[int | None, str] = {
     errno.EPERM: "you may not read or write there: choose another folder or ask for the right",
     errno.EROFS: "that file system cannot be written to: choose another folder",
     errno.ENOENT: "check the path",
+    errno.EEXIST: "a file is where a folder should be made: choose another name",
+    errno.EISDIR: "a folder is where a file should be written: choose another name",
     errno.ENOTDIR: "a folder is needed where there is a file",
     errno.EMFILE: "too many open files: raise the limit with ulimit -n, or use fewer --workers",
 }

@@ -1,6 +1,7 @@
 """Device, precision and ranks: the only module that reads RANK or calls ``torch.cuda.set_*``."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -42,13 +43,9 @@ class Ranks:
         dist.all_gather_object(values, value)
         return values
 
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is set on any rank."""
-        if self.world_size == 1:
-            return flag
-        tensor = torch.tensor([float(flag)], device=self.device)
-        dist.all_reduce(tensor, dist.ReduceOp.MAX)
-        return bool(tensor.item() > 0)
+    def from_main(self, *values: float) -> tuple[float, ...]:
+        """Figures whose mean over ranks is what they are on rank 0."""
+        return tuple(value * self.world_size if self.is_main else 0.0 for value in values)
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """The mean over ranks."""
@@ -65,7 +62,7 @@ def resolve_device(name: str) -> torch.device:
         DeviceError: It is not there.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -74,6 +71,7 @@ def resolve_device(name: str) -> torch.device:
         raise ConfigError(f"--device {name}: segkit runs on cpu and cuda")
     if device.type == "cuda":
         _check_gpu(device.index or 0)
+        return torch.device("cuda", device.index or 0)  # set_device refuses a device without a number
     return device
 
 
@@ -97,13 +95,19 @@ def launched_from_outside() -> bool:
 
 def adopt_slurm() -> None:
     """Translate srun's variables into torchrun's, where only srun's are there."""
-    tasks = int(os.environ.get("SLURM_NTASKS", "1"))
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))  # of srun's step; an sbatch script itself has none
     if launched_from_outside() or tasks < 2 or "SLURM_PROCID" not in os.environ:
         return
     os.environ["RANK"], os.environ["WORLD_SIZE"] = os.environ["SLURM_PROCID"], str(tasks)
     os.environ["LOCAL_RANK"] = os.environ.get("SLURM_LOCALID", "0")
-    os.environ.setdefault("MASTER_ADDR", os.environ.get("SLURM_LAUNCH_NODE_IPADDR", "127.0.0.1"))
+    os.environ.setdefault("MASTER_ADDR", _first_host(os.environ.get("SLURM_STEP_NODELIST", "127.0.0.1")))
     os.environ.setdefault("MASTER_PORT", "29500")
+
+
+def _first_host(nodes: str) -> str:
+    """The first of Slurm's list of nodes, such as ``gpu[03-05,9],login``: the one that has rank 0."""
+    match = re.match(r"([^\[,]+)(?:\[(\d+)[^\]]*\]([^,]*))?", nodes)
+    return "".join(part or "" for part in match.groups()) if match else nodes
 
 
 @contextmanager
@@ -121,7 +125,8 @@ def joined_ranks(device: str, gpus: tuple[int, ...] | None) -> Iterator[Ranks]:
         return
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     local = int(os.environ.get("LOCAL_RANK", "0"))
-    on_gpu = device != "cpu" and (gpus is not None or torch.cuda.is_available())
+    check_gpus(gpus or ())
+    on_gpu = gpus is not None or resolve_device(device).type == "cuda"
     if on_gpu:
         index = gpus[local % len(gpus)] if gpus else local % torch.cuda.device_count()
         chosen = torch.device("cuda", index)

@@ -28,13 +28,21 @@ def share_gradients(module: nn.Module, ranks: Ranks) -> nn.Module:
     return DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True)
 
 
+def train_mode(model: nn.Module) -> nn.Module:
+    """Training mode, in which frozen layers stay as they are: their batch norms do not follow the data."""
+    model.train()
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d) and layer.weight is not None and not layer.weight.requires_grad:
+            layer.eval()
+    return model
+
+
 class Learnt(NamedTuple):
     """What one step came to, alike on all ranks."""
 
     losses: dict[str, float]
     grad_norm: float
-    stop: bool
-    timed_out: bool
+    agreed: tuple[float, ...]
 
 
 def learn(
@@ -44,12 +52,13 @@ def learn(
     batch: Sequence[Sample],
     ranks: Ranks,
     meter: Meter,
-    wishes: tuple[bool, bool],
+    mine: tuple[float, ...],
 ) -> Learnt:
     """One optimiser step over a batch, a micro-batch at a time.
 
     A micro-batch weighs as much as it has pictures, so that the last, smaller one counts rightly, and ranks exchange
-    gradients only once. ``wishes`` (to stop; out of time) of any rank are made known to all.
+    gradients only once. ``mine`` are figures of this rank; their means over ranks come back as ``agreed``, so that all
+    ranks decide alike on whether to stop, how late it is, and when to save.
     """
     device, totals = ranks.device, dict[str, torch.Tensor]()
     for start in range(0, len(batch), plan.micro_batch):
@@ -69,21 +78,26 @@ def learn(
             totals[name] = totals.get(name, torch.zeros((), device=device)) + value.detach().float() * share
         del images, targets, losses, loss
     with meter.phase("step"):
-        wished = torch.tensor([float(wish) for wish in wishes], device=device)
-        numbers = ranks.mean(torch.cat([torch.stack(list(totals.values())), wished])).tolist()
+        figures = torch.tensor(mine, device=device)
+        numbers = ranks.mean(torch.cat([torch.stack(list(totals.values())), figures])).tolist()
         values = dict(zip(totals, numbers, strict=False))
         state.scaler.unscale_(state.optimizer)
         norm = clip_gradients(state.module.parameters(), plan.config.clip_grad or 0.0)
         finite = math.isfinite(sum(values.values())) and (math.isfinite(norm) or state.scaler.is_enabled())
         _update(state, finite)
-    return Learnt(values, norm, numbers[-2] > 0, numbers[-1] > 0)
+    return Learnt(values, norm, tuple(numbers[len(totals) :]))
 
 
 def _update(state: TrainingState, finite: bool) -> None:
     """Take the step, or leave it out where its loss or gradients are not finite."""
-    if finite:
+    if state.scaler.is_enabled():  # it looks for itself whether gradients are finite, and shrinks its scale if not
+        scale = state.scaler.get_scale()
         state.scaler.step(state.optimizer)
         state.scaler.update()
+        finite = state.scaler.get_scale() >= scale
+    elif finite:
+        state.optimizer.step()
+    if finite:
         state.average.update(state.module)
         state.skipped_in_a_row = 0
     else:

@@ -145,10 +145,9 @@ class TrainingOrder(Sampler[list[Key]]):
 
     def keys_of(self, step: int) -> list[Key]:
         """The pictures of a step, over all ranks."""
-        places = range(step * self._batch, (step + 1) * self._batch)
-        return [
-            Key(p // self._num_images, int(self._order(p // self._num_images)[p % self._num_images])) for p in places
-        ]
+        places = [divmod(place, self._num_images) for place in range(step * self._batch, (step + 1) * self._batch)]
+        orders = {epoch: self._order(epoch) for epoch in {epoch for epoch, _ in places}}
+        return [Key(epoch, int(orders[epoch][place])) for epoch, place in places]
 
     def _order(self, epoch: int) -> "np.ndarray[Any, np.dtype[np.int64]]":
         return np.random.default_rng([self._seed, 1, epoch]).permutation(self._num_images)

@@ -10,7 +10,7 @@ import torch
 from segkit.config.fields import load_config
 from segkit.config.memprofile import MemprofileConfig
 from segkit.config.train import TrainConfig
-from segkit.errors import ConfigError, InputError
+from segkit.errors import ConfigError, InputError, Interrupted
 from segkit.memory.meter import Meter
 from segkit.memory.page import render_page
 from segkit.memory.recorder import Recorder
@@ -47,7 +47,9 @@ def memprofile(config: MemprofileConfig, progress: Progress = SILENT) -> Profile
             recorders.append(Recorder(device, tensors))
             return recorders[0]
 
-        train(replace(training, out=Path(folder), steps=config.steps), progress, record)
+        ended = train(replace(training, out=Path(folder), steps=config.steps), progress, record).ended
+        if ended == "interrupted":
+            raise Interrupted("interrupted before enough was measured")
         recorder = recorders[0]
         verdict, suspects = judge(recorder.survivors(), len(recorder.samples))
     on_cuda = recorder.device.type == "cuda"

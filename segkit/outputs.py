@@ -34,6 +34,7 @@ class PictureResults:
     width: int
     results: tuple[Result, ...]
     names: dict[int, str]
+    model: Path
     pixels: npt.NDArray[np.uint8] | None = None
 
     def record(self) -> dict[str, Any]:
@@ -43,7 +44,8 @@ class PictureResults:
             del instance["image_id"]
         return {
             "file": self.name,
-            "path": str(self.path),
+            "path": str(self.path.absolute()),
+            "model": str(self.model),
             "height": self.height,
             "width": self.width,
             "instances": instances,
@@ -66,7 +68,8 @@ def read_journal(out: Path) -> Iterator[PictureResults]:
                 for i in raw["instances"]
             )
             names = {i["category_id"]: i["category"] for i in raw["instances"]}
-            yield PictureResults(raw["file"], Path(raw["path"]), raw["height"], raw["width"], results, names)
+            path, model = Path(raw["path"]), Path(raw["model"])
+            yield PictureResults(raw["file"], path, raw["height"], raw["width"], results, names, model)
 
 
 class Writer:

@@ -69,6 +69,16 @@ def read_header(source: Path | bytes, name: str | None = None) -> Header:
         return Header(height, width, tag, picture.format or "")
 
 
+def check_decodes(path: Path) -> None:
+    """Decode a picture to see whether it can be.
+
+    Raises:
+        InputError: It cannot.
+    """
+    with opened(path, path.name) as picture:
+        picture.load()
+
+
 def load_rgb(path: Path) -> npt.NDArray[np.uint8]:
     """Decode a picture to RGB [H, W, 3] as it is stored, its orientation tag not applied.
 

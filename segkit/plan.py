@@ -1,10 +1,11 @@
 """What is fixed before the first step of a run: config, data, model card, limits, folder."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
 
+from segkit.checkpoint import card_of_weights
 from segkit.config.fields import load_config, write_toml
 from segkit.config.train import TrainConfig
 from segkit.config.units import format_duration
@@ -59,12 +60,34 @@ class Plan:
         )
 
 
+_LIMITS, _PLACES = frozenset({"epochs", "steps", "time"}), frozenset({"gpus", "device", "ranks"})
+_MAY_CHANGE = _LIMITS | _PLACES | {"workers", "micro_batch", "patience"}
+
+
 def config_of_run(config: TrainConfig) -> TrainConfig:
-    """The config of the run that ``config.resume`` names; only its limits may be set anew."""
+    """The config of the run that ``config.resume`` names; its limits and where it runs may be set anew.
+
+    Raises:
+        ConfigError: Something else was given too.
+    """
     assert config.resume is not None
     run = find_run(config.out / "latest" if config.resume == "latest" else Path(config.resume))
-    limits = {name: getattr(config, name) for name in ("epochs", "steps", "time")}
-    return replace(load_config(TrainConfig, run / CONFIG), resume=str(run), **(limits if any(limits.values()) else {}))
+    given = {
+        each.name: getattr(config, each.name)
+        for each in fields(TrainConfig)
+        if each.name not in ("resume", "dataset", "out") and getattr(config, each.name) != each.default
+    }
+    if fixed := sorted(given.keys() - _MAY_CHANGE):
+        flags = ", ".join("--" + name.replace("_", "-") for name in fixed)
+        raise ConfigError(
+            f"--resume goes on with the config of {run}: {flags} cannot be changed",
+            f"for a new run with other options: segkit train --config {run / CONFIG} {flags.split(',')[0]} ...",
+        )
+    if given.keys() & _LIMITS:
+        given = dict.fromkeys(_LIMITS) | given
+    if given.keys() & _PLACES:
+        given = {"gpus": None, "device": "auto", "ranks": 1} | given
+    return replace(load_config(TrainConfig, run / CONFIG), resume=str(run), **given)
 
 
 def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
@@ -76,7 +99,7 @@ def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
     training = open_split(config.dataset, "train")
     val = _validation(config.dataset, training)
     facts = DataFacts.of(training)
-    filled = fill_in(config, facts, ranks.device, ranks.world_size)
+    filled = fill_in(config, facts, ranks.device, ranks.world_size, card_of_weights(config.weights))
     assert filled.batch is not None
     assert filled.micro_batch is not None
     assert filled.lr is not None

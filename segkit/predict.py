@@ -63,10 +63,11 @@ def predict(
     Raises:
         InputError: There are no pictures, no model, or the folder is taken.
     """
-    pictures = _list_pictures(config.source, stdin)
+    found = _find_pictures(config, stdin)
     _check_target(config)
     model = load(config.model, resolve_device(config.device))
-    before = {entry.name for entry in read_journal(config.out)} if config.resume else set()
+    before = _done_before(config, model.path)
+    pictures = _name_pictures(found, {path: name for name, path in before.items()})
     todo = [(path, name) for path, name in pictures if name not in before]
     dtype = resolve_precision("auto" if model.device.type == "cuda" else "fp32", model.device)
     failed: list[str] = []
@@ -93,22 +94,50 @@ def predict(
     )
 
 
-def _list_pictures(sources: Sequence[str], stdin: Iterable[str]) -> list[tuple[Path, str]]:
-    """Picture files with distinct names, in a stable order."""
+def _done_before(config: PredictConfig, model: Path) -> dict[str, Path]:
+    """The pictures that ``--resume`` finds done, by name.
+
+    Raises:
+        InputError: Another model did them.
+    """
+    done = {}
+    for entry in read_journal(config.out) if config.resume else ():
+        if entry.model != model.resolve():
+            raise InputError(
+                f"{config.out}: its predictions are by {entry.model}, not by {model}",
+                "choose another --out, or replace them with --force",
+            )
+        done[entry.name] = entry.path.resolve()
+    return done
+
+
+def _find_pictures(config: PredictConfig, stdin: Iterable[str]) -> dict[Path, str]:
+    """The picture files that were named, in a stable order, with their names below what was named."""
     found: dict[Path, str] = {}
-    for source in sources:
+    for source in config.source:
         matches = sorted(glob.glob(source, recursive=True)) if glob.has_magic(source) else []  # noqa: PTH207
         for each in matches or [source]:
-            found |= dict(list_files(each, PICTURE_SUFFIXES, stdin))
+            found |= dict(list_files(each, PICTURE_SUFFIXES, stdin, skip=config.out))
     if not found:
-        raise InputError(f"{' '.join(sources)}: no pictures there", f"known are {' '.join(sorted(PICTURE_SUFFIXES))}")
-    taken: set[str] = set()
+        names = " ".join(config.source)
+        raise InputError(f"{names}: no pictures there", f"known are {' '.join(sorted(PICTURE_SUFFIXES))}")
+    return found
+
+
+def _name_pictures(found: dict[Path, str], known: dict[Path, str]) -> list[tuple[Path, str]]:
+    """Pictures with names that differ in more than their suffix; known ones keep theirs."""
+    taken = {_stem(name) for name in known.values()}
     pictures = []
     for path, name in found.items():
-        unique = next(n for n in _names(name) if n not in taken)
-        taken.add(unique)
+        unique = known.get(path.resolve()) or next(n for n in _names(name) if _stem(n) not in taken)
+        taken.add(_stem(unique))
         pictures.append((path, unique))
     return pictures
+
+
+def _stem(name: str) -> str:
+    """What a picture's outputs are named after; some file systems fold case."""
+    return name.rpartition(".")[0].casefold()
 
 
 def _names(name: str) -> Iterator[str]:
@@ -170,4 +199,6 @@ def _predict_batch(
         )
         kept = tuple(result for result in results if result.score >= least)
         names = {category.id: category.name for category in model.card.categories}
-        yield PictureResults(each.name, each.path, height, width, kept, names, each.pixels.numpy())
+        yield PictureResults(
+            each.name, each.path, height, width, kept, names, model.path.resolve(), each.pixels.numpy()
+        )

@@ -1,5 +1,6 @@
 """SRC -> annotated images, whatever its format: told apart, read in parallel, in a stable order."""
 
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -116,7 +117,9 @@ def _map(
     if workers <= 1:
         yield from map(function, items)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    # Ctrl-C is for the parent: it stops to hand out work and takes the processes down with it.
+    ignore = (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, ignore) as pool:
         yield from pool.map(function, items, chunksize=16)
 
 

@@ -9,7 +9,7 @@ from statistics import median
 
 import torch
 
-from segkit.config.train import BackboneName, TrainConfig
+from segkit.config.train import BackboneName, NormName, TrainConfig
 from segkit.dataset import Dataset
 from segkit.errors import ConfigError
 from segkit.geometry import Framing
@@ -50,8 +50,17 @@ class DataFacts:
         return DataFacts(len(dataset.images), round(median(sides)), max(counts), median(spans))
 
 
-def fill_in(config: TrainConfig, facts: DataFacts, device: torch.device, world_size: int) -> TrainConfig:
+def fill_in(
+    config: TrainConfig, facts: DataFacts, device: torch.device, world_size: int, source: ModelCard | None = None
+) -> TrainConfig:
     """The config with every None that has a value decided.
+
+    Args:
+        config: What was asked for.
+        facts: Of the training split.
+        device: Where it runs.
+        world_size: How many ranks share a batch.
+        source: What the checkpoint is that ``--weights`` names, if it is one.
 
     Raises:
         ConfigError: The options contradict each other.
@@ -63,6 +72,13 @@ def fill_in(config: TrainConfig, facts: DataFacts, device: torch.device, world_s
     )
     if config.backbone is None and config.weights == "coco":
         backbone = "resnet50"
+    if source is not None:
+        backbone = config.backbone or source.backbone  # type: ignore[assignment]
+        if (config.model, backbone) != (source.model, source.backbone):
+            raise ConfigError(
+                f"{config.weights}: is a {source.model} with {source.backbone}, not a {config.model} with {backbone}",
+                f"use --model {source.model} --backbone {source.backbone}",
+            )
     weights = config.weights or best_weights(config.model, backbone)
     pretrained = weights != "none"
     if detects:
@@ -75,6 +91,8 @@ def fill_in(config: TrainConfig, facts: DataFacts, device: torch.device, world_s
     batch = config.batch or (4 if detects else 8)
     if batch % world_size:
         raise ConfigError(f"--batch {batch} cannot be shared by {world_size} ranks", "make it a multiple of the ranks")
+    if on_cpu and config.norm == "sync":
+        raise ConfigError("--norm sync works on GPUs only", "use --norm group, which does not depend on the batch")
     share = batch // world_size
     optimizer = config.optimizer or "adamw"
     adaptive = optimizer != "sgd"
@@ -86,7 +104,7 @@ def fill_in(config: TrainConfig, facts: DataFacts, device: torch.device, world_s
         config,
         backbone=backbone,
         weights=weights,
-        norm=config.norm or ("frozen" if pretrained and detects else "batch"),
+        norm=config.norm or _norm(pretrained and detects, source),
         freeze=config.freeze or ("stem" if pretrained and detects else "none"),
         epochs=epochs,
         batch=batch,
@@ -100,6 +118,13 @@ def fill_in(config: TrainConfig, facts: DataFacts, device: torch.device, world_s
         max_size=config.max_size or max(size, round(size * 5 / 3)),
         workers=config.workers if config.workers is not None else (0 if on_cpu else _workers(world_size)),
     )
+
+
+def _norm(pretrained: bool, source: ModelCard | None) -> NormName:
+    """What the weights were made with; torchvision's are meant to be frozen in detectors."""
+    if source is not None:
+        return source.norm  # type: ignore[return-value]
+    return "frozen" if pretrained else "batch"
 
 
 def _rate(adaptive: bool, pretrained: bool, batch: int) -> float:

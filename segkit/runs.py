@@ -35,10 +35,14 @@ def new_run(out: Path, name: str | None, model: str) -> Path:
                 f"go on with it: --resume {out / name}, or choose another --name",
             ) from None
         return out / name
-    taken = [int(m[1]) for p in out.iterdir() if (m := re.fullmatch(rf"{re.escape(model)}-(\d+)", p.name))]
-    run = out / f"{model}-{max(taken, default=0) + 1}"
-    run.mkdir()
-    return run
+    while True:
+        taken = [int(m[1]) for p in out.iterdir() if (m := re.fullmatch(rf"{re.escape(model)}-(\d+)", p.name))]
+        run = out / f"{model}-{max(taken, default=0) + 1}"
+        try:
+            run.mkdir()
+        except FileExistsError:  # another run that starts at this moment took the number
+            continue
+        return run
 
 
 def point_latest(run: Path) -> None:

@@ -26,7 +26,7 @@ from segkit.errors import SegkitError
 from segkit.evaluate.metrics import Metrics
 from segkit.interrupts import StopRequest, stop_requests
 from segkit.launch import launch_ranks
-from segkit.learn import Learnt, give_up_on_nonsense, learn, share_gradients
+from segkit.learn import Learnt, give_up_on_nonsense, learn, share_gradients, train_mode
 from segkit.loading import Pictures, Sample, TrainingOrder, batches_of, make_loader
 from segkit.memory.meter import CounterMeter, Meter, StepRecord
 from segkit.optim import learning_rate, set_learning_rate
@@ -36,7 +36,7 @@ from segkit.runs import METRICS, MetricsFile
 from segkit.scoring import score
 from segkit.state import TrainingState, start_state
 
-_SAVE_SECONDS = 600.0  # between checkpoints inside a long epoch
+_SAVE_SECONDS, _SAVE_SECONDS_BEFORE_EVALUATION = 600.0, 60.0  # between checkpoints
 _HINT_MEMORY = "try a smaller --micro-batch (the batch stays what it is), a smaller --size, or --precision bf16"
 
 MakeMeter = Callable[[torch.device], Meter]
@@ -56,6 +56,7 @@ class TrainingSummary:
         score: What tells models apart, and its best value.
         best_step: The step that had it.
         skipped: Steps left out because their loss was not finite.
+        is_main: Whether this process speaks for all ranks.
     """
 
     run: Path
@@ -67,6 +68,7 @@ class TrainingSummary:
     score: tuple[str, float] | None
     best_step: int
     skipped: int
+    is_main: bool
 
 
 def train(config: TrainConfig, progress: Progress = SILENT, make_meter: MakeMeter = CounterMeter) -> TrainingSummary:
@@ -109,7 +111,7 @@ def _train_in_rank(config: TrainConfig, progress: Progress, make_meter: MakeMete
 def _saved_on_failure(plan: Plan, state: TrainingState, ranks: Ranks, progress: Progress) -> Iterator[None]:
     """Keep what was learnt when a picture, the loss or the memory ends the run.
 
-    Several ranks cannot save together when one has failed: they have the checkpoint of the last epoch.
+    Several ranks cannot save together when one has failed: they go on from the checkpoint before.
     """
     try:
         yield
@@ -124,7 +126,7 @@ def _loop(
     plan: Plan, state: TrainingState, ranks: Ranks, stop: StopRequest, meter: Meter, progress: Progress
 ) -> TrainingSummary:
     config = plan.config
-    model = share_gradients(state.module, ranks).train()
+    model = train_mode(share_gradients(state.module, ranks))
     batches = _batches(plan, state.step, ranks)
     metrics: Metrics | None = None
     began, saved = time.monotonic() - state.seconds, time.monotonic()
@@ -139,24 +141,28 @@ def _loop(
             set_learning_rate(state.optimizer, rate)
             with meter.phase("load"):
                 batch = next(batches)
-            timed_out = config.time is not None and time.monotonic() - began >= config.time
-            learnt = learn(plan, state, model, batch, ranks, meter, (stop.asked, timed_out and ranks.is_main))
+            now = time.monotonic()
+            mine = (float(stop.asked), *ranks.from_main(now - began, now - saved))
+            learnt = learn(plan, state, model, batch, ranks, meter, mine)
+            stopping, state.seconds, since_saved = learnt.agreed
             state.step += 1
-            state.seconds = time.monotonic() - began
             _report(plan, state, learnt, rate, meter.step(), lines, progress)
             give_up_on_nonsense(state, batch)
 
-            last = learnt.stop or learnt.timed_out or plan.total_steps == state.step
+            timed_out = config.time is not None and state.seconds >= config.time
+            last = stopping > 0 or timed_out or plan.total_steps == state.step
             due = plan.evaluates_after(state.step)
-            if (due or last) and not learnt.stop:
+            evaluates = (due or last) and not stopping
+            # An evaluation may take long, or fail: what would be lost is saved before it, and its outcome after it.
+            if since_saved >= (_SAVE_SECONDS_BEFORE_EVALUATION if evaluates else _SAVE_SECONDS):
+                saved = _save_last(plan, state, ranks, meter)
+            if evaluates:
                 metrics = _evaluate(plan, state, ranks, meter, lines, progress)
-                model.train()
-            if due or last or time.monotonic() - saved >= _SAVE_SECONDS:
-                with meter.phase("save"):
-                    _save(plan, state, ranks, "last.pt")
-                saved = time.monotonic()
+                train_mode(model)
+            if due or last:
+                saved = _save_last(plan, state, ranks, meter)
             if last:
-                ended = "interrupted" if learnt.stop else "time" if learnt.timed_out else "complete"
+                ended = "interrupted" if stopping else "time" if timed_out else "complete"
             elif config.patience is not None and due and state.stale >= config.patience:
                 ended = "patience"
 
@@ -175,6 +181,7 @@ def _loop(
         score=(name, state.best) if state.best is not None else None,
         best_step=state.best_step,
         skipped=state.skipped,
+        is_main=ranks.is_main,
     )
 
 
@@ -250,18 +257,28 @@ def _evaluate(
         module.eval()
         metrics = score(module, plan.card, plan.val, ranks, dtype=plan.dtype, batch=plan.micro_batch, workers=0).metrics
     name, value = metrics.primary()
-    better = state.best is None or value > state.best
-    if better:
-        state.best, state.best_step, state.stale = value, state.step, 0
+    if value < 0:  # nothing in the split to find: no model is better than another
+        progress.note(f"step {state.step}: the validation split has nothing to score; best.pt is the last model")
         _save(plan, state, ranks, "best.pt")
-    else:
-        state.stale += 1
+        return metrics
+    better = state.best is None or value >= state.best
+    state.stale = 0 if state.best is None or value > state.best else state.stale + 1
+    if better:
+        state.best, state.best_step = value, state.step
+        _save(plan, state, ranks, "best.pt")
     if lines is not None:
         where = {"kind": "eval", "step": state.step, "epoch": plan.epoch(state.step)}
         lines.write(where | metrics.to_json())
     mark = "best so far" if better else f"best {state.best:.3f} at step {state.best_step}"
     progress.note(f"step {state.step}, epoch {plan.epoch(state.step)}: {name} {value:.3f} ({mark})")
     return metrics
+
+
+def _save_last(plan: Plan, state: TrainingState, ranks: Ranks, meter: Meter) -> float:
+    """Write ``last.pt``; returns the time."""
+    with meter.phase("save"):
+        _save(plan, state, ranks, "last.pt")
+    return time.monotonic()
 
 
 def _save(plan: Plan, state: TrainingState, ranks: Ranks, name: str) -> None:

@@ -116,6 +116,21 @@ def test_turned_photos_are_written_upright(segkit, here):
         assert np.asarray(picture)[10, 110].min() > 200  # the bright corner has turned to the upper right
 
 
+def test_a_turned_photo_that_is_cut_off_does_not_cost_the_others(segkit, here):
+    from test_labelme import exif
+
+    write(here / "in/b.json", [square(10, 10, 20)])
+    path = write(here / "in/a.json", [square(10, 10, 20)], size=(200, 120), picture=False, imagePath="a.jpg")
+    noise = np.random.default_rng(0).integers(0, 255, (120, 200, 3), np.uint8)
+    Image.fromarray(noise).save(path.with_suffix(".jpg"), exif=exif(6))
+    path.with_suffix(".jpg").write_bytes(path.with_suffix(".jpg").read_bytes()[:5000])
+    outcome = segkit("convert", "in", "--val", 0, "--json")
+    assert outcome.code == 0, outcome.err
+    report = json.loads(outcome.out)
+    assert report["images"] == 1
+    assert report["findings"][0]["why"].startswith("a.jpg: cannot be decoded")
+
+
 def test_labels_file_gives_the_order(segkit, here):
     write(here / "in/a.json", [square(10, 10, 20, "b"), square(50, 10, 20, "a")])
     (here / "labels.txt").write_text("__ignore__\n_background_\nb\na\nc\n")

@@ -10,12 +10,16 @@ from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 from segkit.config.train import BackboneName, ModelName, NormName
+from segkit.dataset import Category, Image
 from segkit.errors import InputError
+from segkit.learn import train_mode
+from segkit.masks import mask_to_rle
 from segkit.models.build import build_model
 from segkit.models.detector import DetectorSettings
 from segkit.models.unet import split_instances
 from segkit.models.weights import load_weights
 from segkit.optim import Average, learning_rate
+from segkit.tensors import prediction_to_results
 
 MODELS = get_args(ModelName)
 SMALL = DetectorSettings(proposals=50, rois=16, detections=20, anchor_sizes=(8, 16, 32, 64, 128))
@@ -58,10 +62,8 @@ def test_losses_are_finite_and_reach_the_weights(name, with_instances):
     assert torch.isfinite(total)
     total.backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
-    assert (
-        any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters()) == with_instances
-        or name != "unet"
-    )
+    learns = any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+    assert learns == (with_instances or name != "unet")  # a detector learns from empty pictures too
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -132,6 +134,33 @@ def test_predictions_equal_torchvisions():
     assert torch.equal(here["labels"], there["labels"])
     assert torch.equal(here["scores"], there["scores"])
     assert torch.equal(here["boxes"], there["boxes"])
+    record = Image(1, "p", 64, 96)
+    results = prediction_to_results(here, record, 64, 96, (Category(1, "a"), Category(2, "b")))
+    pasted = there["masks"][:, 0] > 0.5
+    assert [r.segmentation for r in results] == [mask_to_rle(mask.numpy()) for mask in pasted]
+
+
+@pytest.mark.parametrize("name", ["maskrcnn", "fasterrcnn"])
+def test_boxes_are_fp32_under_autocast(name):
+    """bf16 knows pixels beyond 512 to the nearest 4, and overlaps even worse."""
+    model = build(name).eval()
+    picture = torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        found = model([picture])[0]
+    assert found["boxes"].dtype == found["scores"].dtype == torch.float32
+    assert all(anchors.dtype == torch.float32 for anchors in model.rpn.anchor_generator.cell_anchors)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = model.train()(*batch())
+    assert all(loss.dtype == torch.float32 for loss in losses.values())
+
+
+def test_frozen_layers_do_not_follow_the_data():
+    model = build("unet")
+    model.body.requires_grad_(False)
+    before = {name: value.clone() for name, value in model.body.state_dict().items()}
+    train_mode(model)(*batch())
+    assert all(torch.equal(value, before[name]) for name, value in model.body.state_dict().items())
+    assert any(layer.training for layer in model.decoder)
 
 
 def test_the_first_picture_does_not_decide_the_strides():

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,44 @@ def test_resume_skips_what_is_done(road, segkit, parts, tmp_path):
     assert segkit("predict", some, "--out", tmp_path / "o", "--force").code == 0
 
 
+def test_pictures_that_differ_in_their_suffix_only(road, segkit, parts, tmp_path):
+    some = tmp_path / "some"
+    some.mkdir()
+    shutil.copy(parts / "part_000.jpg", some / "a.jpg")
+    with Image.open(parts / "part_001.jpg") as picture:
+        picture.save(some / "a.png")
+    assert segkit("predict", some, "--out", tmp_path / "o", "--format", "overlay,labelme").code == 0
+    assert len(list((tmp_path / "o/overlay").iterdir())) == 2
+    named = {json.loads(p.read_text())["imagePath"].rpartition("/")[2] for p in (tmp_path / "o/labelme").iterdir()}
+    assert named == {"a.jpg", "a.png"}
+
+
+def test_predictions_are_no_pictures_to_predict(road, segkit, parts, tmp_path, monkeypatch):
+    shutil.copy(parts / "part_000.jpg", tmp_path)
+    model = road[0] / "runs/latest"
+    monkeypatch.chdir(tmp_path)
+    assert segkit("predict", ".", "--model", model).code == 0
+    assert "0 pictures (1 were done before)" in segkit("predict", ".", "--model", model, "--resume").err
+    assert segkit("predict", ".", "--model", model, "--force").code == 0
+    shutil.copy(model / "last.pt", tmp_path / "other.pt")
+    refused = segkit("predict", ".", "--model", "other.pt", "--resume")
+    assert refused.code == 1
+    assert "its predictions are by" in refused.err
+
+
+def test_predictions_of_the_dataset_score_as_the_model_does(road, segkit, tmp_path):
+    """Their ids are their own; pictures are matched by name, and those of training do not count."""
+    _, model = road
+    out = tmp_path / "o"
+    assert segkit("predict", "dataset/images", "--score", 0, "--out", out).code == 0
+    outcome = segkit("eval", out / "results.json", "--json")
+    assert outcome.code == 0, outcome.err
+    from_file, from_model = json.loads(outcome.out), json.loads(segkit("eval", "--json").out)
+    assert "10 predicted pictures are not in the split and do not count" in from_file["warnings"]
+    part = "bbox" if model == "fasterrcnn" else "segm"
+    assert from_file[part]["AP50"] == pytest.approx(from_model[part]["AP50"], abs=1e-6)
+
+
 def test_a_bad_picture_is_told_and_the_others_are_done(road, segkit, parts, tmp_path):
     some = tmp_path / "some"
     some.mkdir()
@@ -150,13 +189,35 @@ def test_export_is_checked_and_is_a_model_itself(road, segkit, parts, tmp_path):
     assert segkit("predict", parts, "--model", tmp_path / "m.onnx", "--out", tmp_path / "o").code == 0
 
 
-def test_an_export_that_differs_is_not_kept(road, segkit, tmp_path):
-    outcome = segkit("export", "--tolerance", 0, "--out", tmp_path / "m.onnx")
-    if outcome.code == 0:
-        pytest.skip("this model is equal to the last bit")
+def test_an_export_that_differs_is_not_kept(road, segkit, tmp_path, monkeypatch):
+    from segkit.export import checked
+
+    def spoiled(*arguments, **options):
+        return replace(compare(*arguments, **options), scores=0.5)
+
+    compare = checked.compare
+    monkeypatch.setattr(checked, "compare", spoiled)
+    outcome = segkit("export", "--out", tmp_path / "m.onnx")
     assert outcome.code == 1
-    assert "hint: nothing was written; accept more with --tolerance (now 0)" in outcome.err
+    assert "hint: nothing was written; accept more with --tolerance (now 0.001)" in outcome.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shifted_instance_is_seen():
+    """One instance on either side, in different places: nothing there may be called equal."""
+    import torch
+
+    from segkit.export.compare import compare
+
+    def found(box):
+        return {"boxes": torch.tensor([box]), "labels": torch.tensor([1]), "scores": torch.tensor([0.9])}
+
+    image = torch.zeros(3, 100, 100)
+    here, there = found([0.0, 0, 10, 10]), found([50.0, 50, 90, 90])
+    difference = compare("p", image, here, there, tolerance=1e-3, cap=100)
+    assert difference.unmatched == 2
+    assert not difference.within(1e-3)
+    assert compare("p", image, here, here, tolerance=1e-3, cap=100).within(0.0)
 
 
 def test_labelme_itself_opens_what_we_write(road, segkit, parts, tmp_path):

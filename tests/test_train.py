@@ -1,6 +1,7 @@
 """Training as its users know it: it learns, it ends well, it goes on where it was."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -123,24 +124,86 @@ def test_two_ranks_share_a_batch(dataset, tmp_path):
 def test_a_bad_picture_in_a_rank_ends_all_of_them_with_its_name(dataset, tmp_path):
     broken = tmp_path / "d"
     shutil.copytree(dataset, broken)
-    victim = sorted((broken / "images").glob("*.jpg"))[0]
     for picture in (broken / "images").glob("*.jpg"):
         picture.write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"not a picture that can be decoded"):
         train(config(broken, tmp_path, ranks=2))
-    assert victim.exists()
+
+
+def test_loader_processes_change_nothing(dataset, tmp_path):
+    some = config(dataset, tmp_path, model="unet")
+    assert losses(train(some).run) == losses(train(replace(some, workers=2)).run)
+
+
+def test_bf16_learns_too(dataset, tmp_path):
+    summary = train(config(dataset, tmp_path, precision="bf16", steps=2))
+    assert all(math.isfinite(line["loss"]) for line in lines(summary.run))
+
+
+def test_fp16_recovers_from_a_loss_that_is_not_finite():
+    """The scaler leaves the step out, shrinks, and goes on; so does the count of steps left out."""
+    from segkit.learn import _update
+    from segkit.optim import Average, make_optimizer
+    from segkit.state import TrainingState
+
+    layer = torch.nn.Linear(2, 2)
+    optimizer = make_optimizer("sgd", layer, lr=0.1, weight_decay=0.0, momentum=0.0, fused=False)
+    state = TrainingState(layer, optimizer, torch.amp.GradScaler("cpu"), Average(layer, 0.0))
+    for factor in (1.0, float("inf"), 1.0):
+        state.scaler.scale(layer(torch.ones(1, 2)).sum() * factor).backward()
+        state.scaler.unscale_(optimizer)
+        _update(state, finite=True)
+    assert state.skipped == 1
+    assert state.skipped_in_a_row == 0
+    assert all(torch.isfinite(p).all() for p in layer.parameters())
+
+
+def test_a_split_with_nothing_to_find_keeps_the_last_model(dataset, tmp_path):
+    bare = tmp_path / "d"
+    shutil.copytree(dataset, bare)
+    val = json.loads((bare / "val.json").read_text())
+    (bare / "val.json").write_text(json.dumps(val | {"annotations": []}))
+    summary = train(config(bare, tmp_path, model="fasterrcnn", steps=2, batch=9, eval_every=1, patience=1))
+    assert summary.steps == 2
+    assert torch.load(summary.run / "best.pt", weights_only=True)["step"] == 2
+
+
+def test_resume_refuses_what_would_make_it_another_run(dataset, tmp_path, segkit):
+    run = train(config(dataset, tmp_path, model="unet", steps=1)).run
+    outcome = segkit("train", "--resume", run, "--lr", 0.1)
+    assert outcome.code == 1
+    assert "--lr cannot be changed" in outcome.err
+    assert segkit("train", "--resume", run, "--steps", 2, "--workers", 1, "--device", "cpu").code == 0
+
+
+def test_a_checkpoint_as_weights_brings_its_backbone(dataset, tmp_path, segkit):
+    run = train(config(dataset, tmp_path, model="unet", backbone="mobilenet_v2", steps=1)).run
+    weights = run / "best.pt"
+    again = train(config(dataset, tmp_path, model="unet", backbone=None, weights=str(weights), steps=1)).run
+    assert load_config(TrainConfig, again / "config.toml").backbone == "mobilenet_v2"
+    outcome = segkit("train", dataset, "--weights", weights, "--backbone", "resnet18", "--out", tmp_path)
+    assert "is a unet with mobilenet_v2, not a maskrcnn with resnet18" in outcome.err
+
+
+def test_the_first_host_of_a_slurm_step():
+    from segkit.device import _first_host
+
+    assert _first_host("gpu[03-05,9],login") == "gpu03"
+    assert _first_host("node7,node8") == "node7"
+    assert _first_host("a[1-2]-ib") == "a1-ib"
 
 
 def test_torchrun_joins_its_ranks(dataset, tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "segkit", "train", str(dataset),
          "--model", "unet", "--device", "cpu", "--weights", "none", "--size", "64", "--batch", "2", "--steps", "2",
-         "--out", str(tmp_path), "--name", "joined"],
+         "--out", str(tmp_path), "--name", "joined", "--json"],
         capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert [line["step"] for line in lines(tmp_path / "joined")] == [1, 2]
     assert json.loads((tmp_path / "joined/origin.json").read_text())["ranks"] == 2
+    assert json.loads(done.stdout)["steps"] == 2  # one document, from rank 0
 
 
 def start(dataset, out, *more, session=False):
@@ -300,6 +363,8 @@ ERRORS = [
     ),
     (["{d}", "--resume", "nowhere"], "error: nowhere: not a run"),
     (["{d}", "--name", "a/b"], "error: --name 'a/b': a plain folder name"),
+    (["{d}", "--device", "cpu", "--norm", "sync"], "error: --norm sync works on GPUs only"),
+    (["{d}", "--device", "cpu", "--weights", "none", "--out", "{d}/train.json"], "File exists"),
 ]
 
 

@@ -82,10 +82,13 @@ def configured_by(
     def decorate(command: Callable[[Config, Output], int]) -> Callable[..., None]:
         def from_options(*, config: Path | None, as_json: bool, quiet: bool, **values: Any) -> None:
             given = {name: value for name, value in values.items() if value is not None}
+            output = Output(as_json=as_json, quiet=quiet)
             try:
-                code = command(config_type(**given), Output(as_json=as_json, quiet=quiet))
+                code = command(config_type(**given), output)
             except KeyboardInterrupt:
                 raise Interrupted("interrupted") from None
+            finally:
+                output.close()
             if code:
                 raise typer.Exit(code)
 

@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
@@ -20,6 +20,7 @@ class Output:
 
     as_json: bool = False
     quiet: bool = False
+    started: list[Progress] = field(default_factory=list)
 
     @property
     def stderr(self) -> Console:
@@ -30,13 +31,20 @@ class Output:
         """A listener for the core: bars on a terminal, lines elsewhere, nothing when quiet."""
         if self.quiet:
             return SILENT
-        return _Bars() if sys.stderr.isatty() else _Lines()
+        self.started.append(_Bars() if sys.stderr.isatty() else _Lines())
+        return self.started[-1]
+
+    def close(self) -> None:
+        """Give the terminal back as it was, however the command ended."""
+        for progress in self.started:
+            progress.done()
 
     def json(self, document: Any) -> None:
         """Write one JSON document to stdout if it was asked for."""
         if self.as_json:
             json.dump(document, sys.stdout, ensure_ascii=False)
             sys.stdout.write("\n")
+            sys.stdout.flush()  # whoever reads the pipe wants it now
 
     def error(self, message: str) -> None:
         """Write an error to stderr, quiet or not."""
@@ -84,7 +92,7 @@ class _Bars:
 
     def note(self, message: str) -> None:
         console = self._bars.console if self._bars is not None else Console(stderr=True)
-        console.print(message, highlight=False, soft_wrap=True)
+        console.print(message, highlight=False, soft_wrap=True, markup=False)
 
 
 class _Lines:

@@ -16,5 +16,6 @@ def train(config: TrainConfig, output: Output) -> int:
     from segkit.train import train
 
     summary = train(config, output.progress())
-    render_training(summary, output)
+    if summary.is_main:
+        render_training(summary, output)
     return INTERRUPTED if summary.ended == "interrupted" else DONE

@@ -36,5 +36,5 @@ class EvalConfig:
     def __post_init__(self) -> None:
         if unknown := set(self.iou or ()) - {"segm", "bbox"}:
             raise ConfigError(f"--iou: {', '.join(sorted(unknown))}: only segm and bbox are known")
-        if self.max_dets != "auto" and not (self.max_dets.isdigit() and int(self.max_dets) > 0):
-            raise ConfigError(f"--max-dets {self.max_dets}: auto or a number from 1")
+        if self.max_dets != "auto" and not (self.max_dets.isdigit() and int(self.max_dets) >= 100):
+            raise ConfigError(f"--max-dets {self.max_dets}: auto, or a number from 100, COCO's own cap")

@@ -47,7 +47,7 @@ class TrainConfig:
     epochs: int | None = option(None, help="Passes over the training images.", min=1, panel=_BUDGET)
     steps: int | None = option(None, help="Optimiser steps.", min=1, panel=_BUDGET)
     time: float | None = option(
-        None, help="Time: 30s, 90m, 2h.  The first limit reached ends the run, with a checkpoint.",
+        None, help="Time, over all sessions: 30s, 90m, 2h.  The first limit reached ends the run, with a checkpoint.",
         parse=parse_duration, metavar="DURATION", panel=_BUDGET,
     )  # fmt: skip
     patience: int | None = option(
@@ -90,7 +90,7 @@ class TrainConfig:
     max_size: int | None = option(None, help="Longer side at most.  [default: 5/3 of --size]", min=32, panel=_DATA)
     augment: AugmentLevel = option("light", help="How much pictures are varied.", panel=_DATA)
     workers: int | None = option(None, help="Processes that load images, per rank.", min=0, panel=_DATA)
-    seed: int = option(0, help="Seed of everything random.", panel=_DATA)
+    seed: int = option(0, help="Seed of everything random.", min=0, panel=_DATA)
 
     name: str | None = option(None, help="Name of the run.  [default: the model and a number]", panel=_RUN)
     out: Path = option(Path("runs"), help="Folder of the runs.", panel=_RUN)

@@ -81,7 +81,10 @@ def _compare(
     model: torch.nn.Module, file: Path, card: ModelCard, pictures: list[tuple[str, Tensor]], tolerance: float
 ) -> list[Difference]:
     exported = OnnxModel(file)
-    return [compare(what, image, model([image])[0], exported([image])[0], tolerance) for what, image in pictures]
+    return [
+        compare(what, image, model([image])[0], exported([image])[0], tolerance=tolerance, cap=card.settings.detections)
+        for what, image in pictures
+    ]
 
 
 def _pictures(source: Path, card: ModelCard, data: Path | None) -> tuple[list[tuple[str, Tensor]], bool]:

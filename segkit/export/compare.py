@@ -36,7 +36,9 @@ class Difference:
         return self.unmatched == 0 and max(self.boxes, self.scores, self.masks) <= tolerance
 
 
-def compare(picture: str, image: Tensor, source: Prediction, exported: Prediction, tolerance: float) -> Difference:
+def compare(
+    picture: str, image: Tensor, source: Prediction, exported: Prediction, *, tolerance: float, cap: int
+) -> Difference:
     """Match instances by label and box, and measure.
 
     Order is not compared: two instances may score alike to the last bit that rounding leaves.
@@ -47,8 +49,9 @@ def compare(picture: str, image: Tensor, source: Prediction, exported: Predictio
         source: From the model.
         exported: From the file.
         tolerance: Instances this near to a cut-off may be on either side of it.
+        cap: How many instances the model predicts at most.
     """
-    pairs, unmatched = _match(source, exported, tolerance)
+    pairs, unmatched = _match(source, exported, tolerance, cap)
     here, there = (torch.tensor([pair[side] for pair in pairs], dtype=torch.int64) for side in (0, 1))
     boxes = _largest(source["boxes"][here].cpu(), exported["boxes"][there]) / max(image.shape[-2:])
     scores = _largest(source["scores"][here].cpu(), exported["scores"][there])
@@ -64,7 +67,7 @@ def _largest(a: Tensor, b: Tensor) -> float:
     return float((a - b).abs().max()) if a.numel() else 0.0
 
 
-def _match(source: Prediction, exported: Prediction, tolerance: float) -> tuple[list[tuple[int, int]], int]:
+def _match(source: Prediction, exported: Prediction, tolerance: float, cap: int) -> tuple[list[tuple[int, int]], int]:
     """Pairs of indices that are the same instance, and how many instances of note have no partner."""
     scores_a, scores_b = source["scores"].cpu(), exported["scores"]
     alike = source["labels"].cpu()[:, None] == exported["labels"][None]
@@ -81,6 +84,6 @@ def _match(source: Prediction, exported: Prediction, tolerance: float) -> tuple[
                 break
     lonely = [scores_a[a] for a in range(len(scores_a)) if a not in {pair[0] for pair in pairs}]
     lonely += [scores_b[b] for b in range(len(scores_b)) if b not in used]
-    full = len(scores_a) == len(scores_b) and len(scores_a) > 0  # both lists may be cut at the model's cap
+    full = len(scores_a) == len(scores_b) == cap  # where both lists are cut, the last of them may differ
     verge = max(_LEAST_SCORE, float(scores_a.min()) if full else 0.0) + tolerance
     return pairs, sum(float(score) > verge for score in lonely)

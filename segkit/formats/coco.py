@@ -50,7 +50,7 @@ def read_coco(path: Path) -> Dataset:
         images = tuple(Image(i["id"], i["file_name"], i["height"], i["width"]) for i in top["images"])
         categories = tuple(Category(c["id"], c["name"]) for c in top["categories"])
         annotations = tuple(_annotation(a) for a in top["annotations"])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
         what = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
         raise InputError(f"{path}: not a COCO annotation file: {what}") from error
     _check_references(path, images, annotations, categories)

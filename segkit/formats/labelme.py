@@ -11,7 +11,7 @@ from segkit.errors import InputError
 from segkit.formats.labelme_json import LabelmeFile, read_image_data, read_labelme
 from segkit.formats.shapes import Drawing, NoRegion, Point, Shape, to_region
 from segkit.masks import rle_area, rle_bbox, subtract, to_rle, union
-from segkit.pictures import Header, find_picture, read_header
+from segkit.pictures import Header, check_decodes, find_picture, read_header
 
 IGNORE, BACKGROUND = "__ignore__", "_background_"  # LabelMe's convention in labels.txt
 _EXIF_APPLIED_SINCE = (3, 11)  # before, LabelMe showed and annotated the unturned pixels
@@ -104,6 +104,8 @@ def _frame(
             frame, resize = source.size, True
         else:
             findings.append(Finding(key, "repaired", f"{says}, but {where} and the points have {frame[0]}x{frame[1]}"))
+    if file is not None and (exif != "none" or resize):
+        check_decodes(file)  # it is going to be written anew
     return Picture(name, file, embedded, exif, resize), frame  # type: ignore[arg-type]
 
 

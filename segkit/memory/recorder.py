@@ -38,6 +38,8 @@ class Recorder:
         self.tensors.reset_peak()
         with self._counters.phase(name):
             yield
+            if not self._counts_tensors:
+                torch.cuda.synchronize(self.device)  # or the time would be that of launching kernels
         record = self._counters.current(name)
         if self._counts_tensors:
             record.allocated = max(record.allocated or 0, self.tensors.peak)

@@ -45,6 +45,24 @@ class DetectorSettings:
     anchor_sizes: tuple[int, int, int, int, int] = (32, 64, 128, 256, 512)
 
 
+class _Anchors(AnchorGenerator):  # type: ignore[misc]  # torchvision has no types
+    """Anchors in fp32 whatever the features are: bf16 knows pixels beyond 512 to the nearest 4 only."""
+
+    def set_cell_anchors(self, dtype: torch.dtype, device: torch.device) -> None:
+        super().set_cell_anchors(torch.float32, device)
+
+
+def _in_fp32(head: nn.Module) -> None:
+    """Let what a head gives be fp32: under autocast, boxes, scores and losses follow its type."""
+    head.register_forward_hook(lambda module, inputs, output: _to_fp32(output))
+
+
+def _to_fp32(output: Any) -> Any:
+    if isinstance(output, Tensor):
+        return output.float()
+    return type(output)(_to_fp32(each) for each in output)
+
+
 class _Normalise(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvision has no types
     """Bytes to normalised floats, padded to a batch; no resizing on the way in, no pasting on the way out."""
 
@@ -86,7 +104,7 @@ def build_detector(
     model = kind(
         pyramid,
         num_classes,
-        rpn_anchor_generator=AnchorGenerator(tuple((s,) for s in settings.anchor_sizes), (_RATIOS,) * 5),
+        rpn_anchor_generator=_Anchors(tuple((s,) for s in settings.anchor_sizes), (_RATIOS,) * 5),
         rpn_pre_nms_top_n_train=max(2 * settings.proposals, 200),
         rpn_pre_nms_top_n_test=max(2 * settings.proposals // 2, 200),
         rpn_post_nms_top_n_train=settings.proposals,
@@ -95,6 +113,9 @@ def build_detector(
         box_detections_per_img=settings.detections,
     )
     model.transform = _Normalise()
+    for head in (model.rpn.head, model.roi_heads.box_predictor, model.roi_heads.mask_predictor):
+        if head is not None:
+            _in_fp32(head)
     for pool in (model.roi_heads.box_roi_pool, model.roi_heads.mask_roi_pool):
         if pool is not None:
             _fix_scales(pool)
