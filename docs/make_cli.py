@@ -27,8 +27,8 @@ COMMANDS = {
 _INTRODUCTION = """# The command line
 
 Made from the code by `python docs/make_cli.py`. Every command also has `--config FILE.toml` (option values; flags win
-over it), `--json` (one JSON document on stdout; `predict`: a line a picture), `--quiet`, and `--help`. Sizes take units
-(`6GiB`, `800MB`), durations too (`30s`, `2h`).
+over it), `--json` (one JSON document on stdout; `predict`: a line a picture), `--quiet`, and `--help`. Durations take
+units (`30s`, `2h`).
 
 Exit codes: 0 done, 1 something is wrong with the input, 2 wrong usage, 3 done but with findings that were asked to
 count (`--strict`, a leak), 4 does not fit, 5 too few steps to say, 130 interrupted.

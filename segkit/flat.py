@@ -84,10 +84,6 @@ class FlatAnnotations:
             out.append(Item(int(self._labels[a]), segmentation, bool(self._crowd[a])))
         return out
 
-    def instances_per_image(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """How many annotations every image has."""
-        return np.diff(self._first)
-
 
 def _pack(annotation: Annotation, boxes_will_do: bool) -> Sequence[bytes | list[float]]:
     segmentation = annotation.segmentation

@@ -16,8 +16,6 @@ from segkit.dataset import Polygons, Rle, Segmentation
 Mask = npt.NDArray[np.uint8]  # [H, W], 0 or 1
 Box = tuple[float, float, float, float]
 
-_CHUNK = 255  # pycocotools.mask.area overflows on longer lists under NumPy 2
-
 
 def polygons_to_rle(polygons: Polygons, height: int, width: int) -> Rle:
     """The union of polygons, clipped to the image; parts of fewer than three points cover nothing."""
@@ -57,34 +55,14 @@ def rle_bbox(rle: Rle) -> Box:
     return (x, y, w, h)
 
 
-def areas_and_bboxes(rles: Sequence[Rle]) -> list[tuple[int, Box]]:
-    """``rle_area`` and ``rle_bbox`` of many at once."""
-    out: list[tuple[int, Box]] = []
-    for start in range(0, len(rles), _CHUNK):
-        chunk = list(rles[start : start + _CHUNK])
-        boxes = coco_mask.toBbox(chunk).tolist()
-        out += [(int(area), tuple(box)) for area, box in zip(coco_mask.area(chunk), boxes, strict=True)]
-    return out
-
-
 def union(rles: Sequence[Rle]) -> Rle:
     """Pixels inside any of them."""
     return _to_text(coco_mask.merge(list(rles)))
 
 
-def intersect(a: Rle, b: Rle) -> Rle:
-    """Pixels inside both."""
-    return _to_text(coco_mask.merge([a, b], intersect=True))
-
-
 def subtract(a: Rle, b: Rle) -> Rle:
     """Pixels inside ``a`` and not inside ``b``."""
     return mask_to_rle(rle_to_mask(a) & (1 - rle_to_mask(b)))
-
-
-def overlap(a: Rle, b: Rle) -> bool:
-    """Whether they share a pixel."""
-    return rle_area(intersect(a, b)) > 0
 
 
 def crop_to_rle(crop: npt.NDArray[Any], top: int, left: int, height: int, width: int) -> Rle:

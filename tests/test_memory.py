@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from segkit.config.memprofile import MemprofileConfig
-from segkit.memory.host import malloc_in_use, resident
-from segkit.memory.meter import NO_METER, CounterMeter
+from segkit.memory.host import malloc_in_use
+from segkit.memory.meter import CounterMeter
 from segkit.memory.page import render_page
 from segkit.memory.recorder import Recorder
 from segkit.memory.tracker import LiveTensors, Site
@@ -114,13 +114,9 @@ def test_the_meter_reads_what_there_is():
     assert record.rss > 10**7
     assert list(record.phases) == ["forward"]
     assert meter.step().phases == {}
-    with NO_METER.phase("forward"):
-        pass
-    assert NO_METER.step().phases == {}
 
 
 def test_the_host_is_asked():
-    assert resident() > 10**7
     before = malloc_in_use()
     if before is None:
         pytest.skip("no mallinfo2 in this C library")

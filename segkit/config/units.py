@@ -5,17 +5,7 @@ Parsers raise ``ValueError`` with the expected form; the shell turns that into a
 
 import re
 
-_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-_BYTES |= {"k": 2**10, "m": 2**20, "g": 2**30}
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def parse_bytes(text: str) -> int:
-    """Read ``6GiB``, ``800MB``, ``6g`` or plain bytes."""
-    match = re.fullmatch(r"\s*([\d.]+)\s*([a-zA-Z]*)\s*", text)
-    if match and match[2].lower() in _BYTES and match[1].count(".") <= 1 and match[1] != ".":
-        return round(float(match[1]) * _BYTES[match[2].lower()])
-    raise ValueError(f"{text!r} is not a size such as 6GiB or 800MB")
 
 
 def parse_duration(text: str) -> float:

@@ -4,8 +4,6 @@ import ctypes
 from functools import lru_cache
 from typing import Any
 
-import psutil
-
 
 class _Mallinfo2(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in (
@@ -31,8 +29,3 @@ def malloc_in_use() -> int | None:
         return None
     info = function()
     return int(info.uordblks + info.hblkhd)
-
-
-def resident() -> int:
-    """The resident set of this process."""
-    return int(psutil.Process().memory_info().rss)

@@ -116,17 +116,3 @@ class CounterMeter:
         if not self._on_cuda:
             return None, None
         return torch.cuda.memory_allocated(self._device), torch.cuda.memory_reserved(self._device)
-
-
-class _NoMeter:
-    """Measures nothing."""
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        yield
-
-    def step(self) -> StepRecord:
-        return StepRecord(0.0, None, None, None, 0, {})
-
-
-NO_METER: Meter = _NoMeter()
