@@ -11,7 +11,7 @@ import torch
 
 from segkit.checkpoint import save_checkpoint
 from segkit.config.train import TrainConfig
-from segkit.config.units import format_bytes
+from segkit.config.units import format_bytes, format_duration
 from segkit.curves import draw_curves
 from segkit.device import (
     Ranks,
@@ -230,8 +230,8 @@ def _report(
     shown = {"epoch": str(plan.epoch(state.step - 1)), "loss": f"{loss:.3f}", "memory": memory}
     if speed is not None:
         shown["images/s"] = f"{speed:.1f}"
-    if plan.total_steps is None and plan.config.time:
-        shown["time"] = f"{100 * plan.done(state.step, state.seconds):.0f}%"
+    if plan.config.time:
+        shown["time left"] = format_duration(max(0.0, plan.config.time - state.seconds))
     progress.advance(1, **shown)
 
 

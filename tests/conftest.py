@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("SEGKIT_SHARED_DATA", ROOT.parent / "shared" / "data"))
 
-# Deep inside libraries; none of them is ours to mend.
-KNOWN_WARNINGS = (
-    "ignore:.*lr_scheduler.*:UserWarning",
-    "ignore:.*is_compiled_with_cxx11_abi.*:DeprecationWarning",
-)
+settings.register_profile("segkit", deadline=None)  # timings are no tests
+settings.load_profile("segkit")
 
 
 class Outcome(NamedTuple):
