@@ -41,11 +41,16 @@ def render() -> str:
     for name, (record, what) in COMMANDS.items():
         hints = get_type_hints(record)
         arguments = [f for f in fields(record) if declaration_of(f).argument]
-        usage = " ".join(declaration_of(f).metavar or f.name for f in arguments)
+        usage = " ".join(_usage(f) for f in arguments)
         parts.append(f"## segkit {name} {usage}\n\n{what}\n\n| option | meaning | default |\n|---|---|---|")
         parts += [_row(f, hints[f.name]) for f in fields(record)]
         parts.append("")
     return "\n".join(parts)
+
+
+def _usage(each: Any) -> str:
+    name = declaration_of(each).metavar or each.name
+    return name if each.default is MISSING else f"[{name}]"
 
 
 def _row(each: Any, hint: Any) -> str:

@@ -18,7 +18,7 @@ class EvalConfig:
 
     subject: Path | None = argument(
         None, help="A run, a checkpoint, an exported file, or a COCO results file.  [default: runs/latest]",
-        metavar="[MODEL|RESULTS.json]",
+        metavar="MODEL|RESULTS.json",
     )  # fmt: skip
     data: Path | None = option(None, help="Dataset folder or COCO file.  [default: the run's own, else dataset]")
     split: str = option("val", help="Split of a dataset folder.")
@@ -31,7 +31,7 @@ class EvalConfig:
     out: Path | None = option(None, help="Folder that receives metrics.json.  [default: the run]")
     batch: int = option(4, help="Images at once.", min=1)
     device: str = option("auto", help="auto, cpu, cuda, cuda:1.")
-    workers: int | None = option(None, help="Processes that load images.", min=0)
+    workers: int | None = option(None, help="Processes that load images.  [default: 0]", min=0)
 
     def __post_init__(self) -> None:
         if unknown := set(self.iou or ()) - {"segm", "bbox"}:

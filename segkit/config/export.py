@@ -11,7 +11,7 @@ from segkit.config.fields import argument, option
 class ExportConfig:
     """Everything that determines an export."""
 
-    model: Path | None = argument(None, help="A run or a checkpoint.  [default: runs/latest]", metavar="[MODEL]")
+    model: Path | None = argument(None, help="A run or a checkpoint.  [default: runs/latest]", metavar="MODEL")
     format: Literal["onnx"] = option("onnx", help="Format of the file.")
     out: Path | None = option(None, help="File to write.  [default: model.onnx in the run]")
     tolerance: float = option(

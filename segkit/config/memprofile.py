@@ -12,7 +12,7 @@ class MemprofileConfig:
 
     run: Path | None = argument(
         None, help="A run, or a config.toml of one.  [default: runs/latest, else ./dataset with defaults]",
-        metavar="[RUN|CONFIG]",
+        metavar="RUN|CONFIG",
     )  # fmt: skip
     steps: int = option(30, help="Training steps to measure.", min=1)
     out: Path = option(Path("memprofile"), help="Folder that receives memory.json and memory.html.")

@@ -26,7 +26,7 @@ _MODEL, _BUDGET, _DEVICES, _RATES, _DATA, _RUN = (
 class TrainConfig:
     """Everything that determines a training run; None is decided from data and device (``segkit.recipe``)."""
 
-    dataset: Path = argument(Path("dataset"), help="Dataset folder, or a COCO file.", metavar="[DATASET]")
+    dataset: Path = argument(Path("dataset"), help="Dataset folder, or a COCO file.", metavar="DATASET")
 
     model: ModelName = option("maskrcnn", help="Architecture.", panel=_MODEL)
     backbone: BackboneName | None = option(
@@ -44,7 +44,12 @@ class TrainConfig:
     )
     loss: UnetLoss = option("ce+dice", help="Loss of a U-Net.", panel=_MODEL)
 
-    epochs: int | None = option(None, help="Passes over the training images.", min=1, panel=_BUDGET)
+    epochs: int | None = option(
+        None,
+        help="Passes over the training images.  [default: without any limit, about 4000 steps, 800 on a CPU]",
+        min=1,
+        panel=_BUDGET,
+    )
     steps: int | None = option(None, help="Optimiser steps.", min=1, panel=_BUDGET)
     time: float | None = option(
         None, help="Time, over all sessions: 30s, 90m, 2h.  The first limit reached ends the run, with a checkpoint.",
@@ -60,7 +65,9 @@ class TrainConfig:
     )
     device: str = option("auto", help="auto, cpu, cuda, cuda:1.", panel=_DEVICES)
     ranks: int = option(1, help="Processes that share a batch, with --device cpu.", min=1, panel=_DEVICES)
-    batch: int | None = option(None, help="Images per optimiser step, over all ranks.", min=1, panel=_DEVICES)
+    batch: int | None = option(
+        None, help="Images per optimiser step, over all ranks.  [default: 4, U-Net 8]", min=1, panel=_DEVICES
+    )
     micro_batch: int | None = option(
         None, help="Images that go through the model at once, per rank.  [default: all of its share]", min=1,
         panel=_DEVICES,
@@ -69,18 +76,22 @@ class TrainConfig:
     channels_last: bool = option(True, help="Keep tensors in channels-last order.", panel=_DEVICES)
     deterministic: bool = option(False, help="Refuse algorithms that differ between runs.", panel=_DEVICES)
 
-    optimizer: OptimizerName | None = option(None, help="Optimiser.", panel=_RATES)
-    lr: float | None = option(None, help="Peak learning rate.", min=0.0, panel=_RATES)
-    weight_decay: float | None = option(None, help="Weight decay.", min=0.0, panel=_RATES)
+    optimizer: OptimizerName | None = option(None, help="Optimiser.  [default: adamw]", panel=_RATES)
+    lr: float | None = option(
+        None, help="Peak learning rate.  [default: by optimiser, weights and batch]", min=0.0, panel=_RATES
+    )
+    weight_decay: float | None = option(None, help="Weight decay.  [default: 0.01, sgd 0.0001]", min=0.0, panel=_RATES)
     momentum: float = option(0.9, help="Momentum of sgd and rmsprop.", min=0.0, max=1.0, panel=_RATES)
     schedule: ScheduleName = option("cosine", help="How the learning rate goes down.", panel=_RATES)
     warmup: int | None = option(
         None, help="Steps of linear warm-up.  [default: a twentieth, at most 1000]", min=0, panel=_RATES
     )
-    clip_grad: float | None = option(None, help="Largest gradient norm; 0 turns clipping off.", min=0.0, panel=_RATES)
+    clip_grad: float | None = option(
+        None, help="Largest gradient norm; 0 turns clipping off.  [default: 10]", min=0.0, panel=_RATES
+    )
     ema: float | None = option(
-        None, help="Decay of the averaged weights that are evaluated and saved; 0 turns it off.", min=0.0, max=1.0,
-        panel=_RATES,
+        None, help="Decay of the averaged weights that are evaluated and saved; 0 turns it off.  [default: 0]",
+        min=0.0, max=1.0, panel=_RATES,
     )  # fmt: skip
 
     size: int | None = option(
@@ -89,7 +100,9 @@ class TrainConfig:
     )  # fmt: skip
     max_size: int | None = option(None, help="Longer side at most.  [default: 5/3 of --size]", min=32, panel=_DATA)
     augment: AugmentLevel = option("light", help="How much pictures are varied.", panel=_DATA)
-    workers: int | None = option(None, help="Processes that load images, per rank.", min=0, panel=_DATA)
+    workers: int | None = option(
+        None, help="Processes that load images, per rank.  [default: 0 on a CPU, else up to 8]", min=0, panel=_DATA
+    )
     seed: int = option(0, help="Seed of everything random.", min=0, panel=_DATA)
 
     name: str | None = option(None, help="Name of the run.  [default: the model and a number]", panel=_RUN)
