@@ -281,7 +281,13 @@ def test_an_interrupted_conversion_leaves_nothing_behind(here):
             picture=False,
             imagePath="a000.png",
         )
-    process = subprocess.Popen([sys.executable, "-m", "segkit", "convert", "in"], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "segkit", "convert", "in"],
+        stderr=subprocess.PIPE,
+        text=True,
+        # Shells start background jobs, such as a CI's, deaf to Ctrl-C; this one must hear it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 30
     while not list(here.glob(".dataset.writing-*")) and time.monotonic() < deadline:
         time.sleep(0.01)
