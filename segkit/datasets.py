@@ -17,10 +17,19 @@ def open_split(path: Path, split: str) -> Dataset:
     Raises:
         InputError: It is not there, or no COCO file.
     """
+    return read_coco(find_split(path, split))
+
+
+def find_split(path: Path, split: str) -> Path:
+    """The file of a split.
+
+    Raises:
+        InputError: It is not there.
+    """
     file = split_file(path, split)
     if file is None:
         raise InputError(*_missing(path, split))
-    return read_coco(file)
+    return file
 
 
 def split_file(path: Path, split: str) -> Path | None:

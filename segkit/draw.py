@@ -2,6 +2,7 @@
 
 import colorsys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from segkit.dataset import Result
+from segkit.dataset import Result, Segmentation
 from segkit.masks import rle_bbox, rle_to_mask, to_rle
 
 Pixels = npt.NDArray[np.uint8]
@@ -25,6 +26,16 @@ def colour(number: int) -> tuple[int, int, int]:
     return round(r * 255), round(g * 255), round(b * 255)
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One region to draw: its outline (or its box), its RGB, and words for a tag."""
+
+    segmentation: Segmentation | None
+    bbox: tuple[float, float, float, float] | None
+    shade: tuple[int, int, int]
+    tag: str
+
+
 def draw_results(pixels: Pixels, results: Sequence[Result], names: dict[int, str], caption: str = "") -> Pixels:
     """A picture with its instances: filled, outlined, named and scored.
 
@@ -32,19 +43,39 @@ def draw_results(pixels: Pixels, results: Sequence[Result], names: dict[int, str
 
     Args:
         pixels: RGB [H, W, 3].
-        results: Of this picture.
+        results: Of this picture, by falling score.
         names: Category names by id.
+        caption: Words for the lower left corner.
+    """
+    order = {category_id: number for number, category_id in enumerate(sorted(names))}
+    regions = [
+        Drawn(
+            result.segmentation,
+            result.bbox,
+            colour(number if len(names) == 1 else order[result.category_id]),
+            f"{names[result.category_id]} {result.score:.2f}",
+        )
+        for number, result in enumerate(results)
+    ]
+    return draw_regions(pixels, regions, caption)
+
+
+def draw_regions(pixels: Pixels, regions: Sequence[Drawn], caption: str = "") -> Pixels:
+    """A picture with regions filled, outlined and tagged; the first lie on top.
+
+    Args:
+        pixels: RGB [H, W, 3].
+        regions: What to draw; what is empty is passed over.
         caption: Words for the lower left corner.
     """
     out = pixels.copy()
     height, width = pixels.shape[:2]
     thickness = max(1, round(max(height, width) / 600))
-    order = {category_id: number for number, category_id in enumerate(sorted(names))}
     tags = []
-    for number, result in reversed(list(enumerate(results))):  # the surest on top
-        shade = colour(number if len(names) == 1 else order[result.category_id])
-        if result.segmentation is not None:
-            rle = to_rle(result.segmentation, height, width)
+    for region in reversed(regions):
+        shade = region.shade
+        if region.segmentation:
+            rle = to_rle(region.segmentation, height, width)
             x, y, w, h = (int(value) for value in rle_bbox(rle))
             if w == 0 or h == 0:
                 continue
@@ -54,12 +85,12 @@ def draw_results(pixels: Pixels, results: Sequence[Result], names: dict[int, str
             window[inside > 0] = mixed[inside > 0].astype(np.uint8)
             outlines, _ = cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(x, y))
             cv2.drawContours(out, outlines, -1, shade, thickness, cv2.LINE_AA)
-        elif result.bbox is not None:
-            x, y, w, h = (round(value) for value in result.bbox)
+        elif region.bbox is not None:
+            x, y, w, h = (round(value) for value in region.bbox)
             cv2.rectangle(out, (x, y), (x + w, y + h), shade, thickness, cv2.LINE_AA)
         else:
             continue
-        tags.append((x, y, f"{names[result.category_id]} {result.score:.2f}", shade))
+        tags.append((x, y, region.tag, shade))
     return _write(out, tags, caption)
 
 
@@ -67,7 +98,7 @@ def _write(pixels: Pixels, tags: Sequence[tuple[int, int, str, tuple[int, int, i
     picture = Image.fromarray(pixels)
     draw = ImageDraw.Draw(picture)
     font = _font(max(10, round(max(pixels.shape[:2]) / 60)))
-    for x, y, text, shade in tags:
+    for x, y, text, shade in (tag for tag in tags if tag[2]):
         _, _, right, bottom = draw.textbbox((0, 0), text, font=font)
         top = y - bottom - 2 if y >= bottom + 2 else y
         left = max(0, min(x, pixels.shape[1] - int(right) - 4))

@@ -1,30 +1,32 @@
 """``eval`` of a model: its predictions on a split, and their score."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from segkit.config.evaluate import EvalConfig
 from segkit.config.fields import read_toml
 from segkit.dataset import Dataset
-from segkit.datasets import open_split
+from segkit.datasets import find_split
 from segkit.device import Ranks, out_of_memory_told, resolve_device, resolve_precision
 from segkit.errors import ConfigError, InputError
-from segkit.evaluate.metrics import Metrics
+from segkit.evaluate.evaluated import Evaluated
+from segkit.formats.coco import read_coco
 from segkit.loaded import LoadedModel, load
 from segkit.progress import SILENT, Progress
-from segkit.scoring import default_iou_types, score
+from segkit.scoring import Wanted, default_iou_types, score
 
 
-def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> tuple[Metrics, Path]:
+def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluated:
     """Score a model on a split.
-
-    Returns:
-        The metrics, and the folder that they belong into.
 
     Raises:
         InputError: There is no such model or data, or the data has other categories.
     """
     model = load(config.subject, resolve_device(config.device))
-    dataset = _matching(model, _data_of(model, config), config)
+    file = _file_of(model, config)
+    dataset = _matching(model, read_coco(file), config)
+    if config.images_dir is not None:
+        dataset = replace(dataset, images_dir=config.images_dir)
     kinds = config.iou
     if config.task == "semantic":
         kinds = config.iou or ()
@@ -32,9 +34,18 @@ def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> tuple[Met
             raise ConfigError(f"--task semantic: {model.path} predicts instances, not a label for every pixel")
     elif config.task == "instance":
         kinds = config.iou or default_iou_types(model.card) or ("segm",)
-    if kinds and "segm" in kinds and model.card.model == "fasterrcnn":
-        raise ConfigError(f"--iou segm: {model.path} predicts boxes only", "use --iou bbox")
+    if kinds and {"segm", "boundary"} & set(kinds) and model.card.model == "fasterrcnn":
+        raise ConfigError(f"--iou {','.join(kinds)}: {model.path} predicts boxes only", "use --iou bbox")
     dtype = resolve_precision("auto" if model.device.type == "cuda" else "fp32", model.device)
+    wanted = Wanted(
+        kinds=kinds,
+        pixels=False if config.task == "instance" else None,
+        max_dets=config.max_dets,
+        engine=config.engine,
+        explains=config.explains,
+        draws=config.bootstrap if config.explains else 0,
+        lvis=file if config.lvis else None,
+    )
     with out_of_memory_told("try a smaller --batch, or --device cpu"):
         scored = score(
             model.predict,
@@ -44,21 +55,20 @@ def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> tuple[Met
             dtype=dtype,
             batch=config.batch,
             workers=config.workers or 0,
-            iou_types=kinds,
-            semantic=False if config.task == "instance" else None,
-            max_dets=config.max_dets,
+            wanted=wanted,
             progress=progress,
         )
-    return scored.metrics, config.out or model.path.parent
+    folder = config.out or model.path.parent
+    return Evaluated(scored.metrics, folder, str(model.path), dataset, tuple(scored.results), scored.pixels)
 
 
-def _data_of(model: LoadedModel, config: EvalConfig) -> Dataset:
+def _file_of(model: LoadedModel, config: EvalConfig) -> Path:
     """The data named, else that of the model's run, else ./dataset."""
     if config.data is not None:
-        return open_split(config.data, config.split) if config.data.is_dir() else open_split(config.data, "train")
+        return find_split(config.data, config.split if config.data.is_dir() else "train")
     run_config = model.path.parent / "config.toml"
     path = Path(str(read_toml(run_config).get("dataset", "dataset"))) if run_config.is_file() else Path("dataset")
-    return open_split(path if path.is_dir() else path.parent, config.split)
+    return find_split(path if path.is_dir() else path.parent, config.split)
 
 
 def _matching(model: LoadedModel, dataset: Dataset, config: EvalConfig) -> Dataset:

@@ -7,6 +7,7 @@ scores are computed with. ``area`` and ``bbox`` always come from the very segmen
 from collections.abc import Sequence
 from typing import Any, cast
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
@@ -63,6 +64,38 @@ def union(rles: Sequence[Rle]) -> Rle:
 def subtract(a: Rle, b: Rle) -> Rle:
     """Pixels inside ``a`` and not inside ``b``."""
     return mask_to_rle(rle_to_mask(a) & (1 - rle_to_mask(b)))
+
+
+def mask_ious(found: Sequence[Rle], truth: Sequence[Rle], crowd: Sequence[bool]) -> npt.NDArray[np.float64]:
+    """Intersection over union of every pair, [D, G]; over the area of the found mask where the truth is a crowd."""
+    return _ious(list(found), list(truth), crowd)
+
+
+def box_ious(found: Sequence[Box], truth: Sequence[Box], crowd: Sequence[bool]) -> npt.NDArray[np.float64]:
+    """The same for xywh boxes."""
+    return _ious(np.array(found, np.float64).reshape(-1, 4), np.array(truth, np.float64).reshape(-1, 4), crowd)
+
+
+def _ious(found: Any, truth: Any, crowd: Sequence[bool]) -> npt.NDArray[np.float64]:
+    if not len(found) or not len(truth):
+        return np.zeros((len(found), len(truth)))
+    return np.asarray(coco_mask.iou(found, truth, [int(each) for each in crowd]), np.float64)
+
+
+def boundary(rle: Rle, distance: int) -> Rle:
+    """The pixels of a mask that are within a distance (in pixels, along rows and columns) of what is outside it.
+
+    The image's border is outside. Source: Cheng et al., Boundary IoU (CVPR 2021), whose code erodes with a 3 x 3
+    square ``distance`` times.
+    """
+    height, width = rle["size"]
+    x, y, w, h = (int(value) for value in rle_bbox(rle))
+    if not w or not h:
+        return rle
+    inside = np.pad(rle_to_mask(rle)[y : y + h, x : x + w], 1)
+    side = 2 * distance + 1
+    eroded = cv2.erode(inside, np.ones((side, side), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return crop_to_rle((inside - eroded)[1:-1, 1:-1], y, x, height, width)
 
 
 def crop_to_rle(crop: npt.NDArray[Any], top: int, left: int, height: int, width: int) -> Rle:

@@ -1,17 +1,21 @@
 """A model's predictions for a dataset, and their score: the same code inside training and after it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from segkit.dataset import Dataset, Result
+from segkit.dataset import Annotation, Dataset, Result
 from segkit.device import Ranks, autocast
-from segkit.evaluate.instances import evaluate_instances, max_dets_needed
+from segkit.evaluate.engine import EngineName
 from segkit.evaluate.metrics import Metrics
-from segkit.evaluate.semantic import Confusion, paint
+from segkit.evaluate.pixels import PixelScores
+from segkit.evaluate.scores import score_results
+from segkit.evaluate.semantic import paint
+from segkit.evaluate.stream import Stream
 from segkit.loading import Pictures, batches_of, evaluation_batches, make_loader
 from segkit.models.card import ModelCard
 from segkit.progress import SILENT, Progress
@@ -22,10 +26,34 @@ Predict = Callable[[Sequence[Tensor]], list[Prediction]]
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Predictions and their score."""
+    """A model's score; where the reason was wanted, its predictions too."""
 
-    results: list[Result]
     metrics: Metrics
+    results: list[Result]
+    pixels: PixelScores | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be scored.
+
+    Attributes:
+        kinds: Which of segm, bbox and boundary; None: what the model predicts.
+        pixels: Score pixels; None: if the model labels pixels.
+        max_dets: ``auto`` or a number.
+        engine: Who computes AP.
+        explains: Keep what reasons are found in.
+        draws: Bootstrap draws of the pictures for pixel scores.
+        lvis: The annotation file, where LVIS's federated AP is wanted.
+    """
+
+    kinds: tuple[str, ...] | None = None
+    pixels: bool | None = None
+    max_dets: str = "auto"
+    engine: EngineName = "fast"
+    explains: bool = False
+    draws: int = 0
+    lvis: Path | None = None
 
 
 @torch.inference_mode()
@@ -38,13 +66,11 @@ def score(
     dtype: torch.dtype,
     batch: int,
     workers: int = 0,
-    iou_types: Sequence[str] | None = None,
-    semantic: bool | None = None,
-    max_dets: str = "auto",
+    wanted: Wanted = Wanted(),
     progress: Progress = SILENT,
     description: str = "evaluating",
 ) -> Scored:
-    """Predict every picture of a dataset once over all ranks, and score the predictions.
+    """Predict every picture of a dataset once over all ranks, and score the predictions as they come.
 
     Args:
         predict: The model, in evaluation mode.
@@ -54,52 +80,57 @@ def score(
         dtype: What autocast computes in.
         batch: Pictures at once.
         workers: Loader processes.
-        iou_types: Which of segm and bbox; None: what the model predicts.
-        semantic: Score pixels too; None: if the model labels pixels.
-        max_dets: ``auto`` or a number.
+        wanted: What is to be scored.
         progress: Who is told how far it is.
         description: What to call it.
     """
-    pixels = card.model == "unet" if semantic is None else semantic
-    kinds = default_iou_types(card) if iou_types is None else tuple(iou_types)
-    confusion = Confusion(len(card.categories) + 1)
+    kinds = default_iou_types(card) if wanted.kinds is None else wanted.kinds
+    at_once = tuple(kind for kind in ("segm", "bbox") if kind in kinds)
+    stream = Stream(dataset, at_once, wanted.max_dets, wanted.engine)
+    in_the_end = "boundary" in kinds or wanted.lvis is not None
+    pixels = None
+    if card.model == "unet" if wanted.pixels is None else wanted.pixels:
+        pixels = PixelScores(dataset, draws=wanted.draws, explains=wanted.explains, edges="boundary" in kinds)
     by_image, labels = dataset.annotations_of(), labels_of(dataset.categories)
     pictures = Pictures(dataset, card.framing, seed=0, augment=None, boxes_will_do=True)
     keys = evaluation_batches(len(pictures), batch, ranks.rank, ranks.world_size)
     loader = make_loader(pictures, keys, workers=workers, pin_memory=False)
-    results: list[Result] = []
+    kept: list[Result] = []
     progress.start(description, len(pictures))
     for samples in batches_of(loader):
         with autocast(ranks.device, dtype):
             predictions = predict([sample.image.to(ranks.device) for sample in samples])
+        results = []
         for sample, prediction in zip(samples, predictions, strict=True):
             height, width = sample.image.shape[-2:]
             results += prediction_to_results(prediction, sample.record, height, width, dataset.categories)
-            if pixels:
+            if pixels is not None:
                 truth = paint(sample.record, by_image.get(sample.record.id, []), labels, dataset.uncovered)
-                confusion.add(truth, prediction["semantic"])
+                pixels.add(sample.record, truth, prediction["semantic"])
+        stream.add([sample.record for sample in samples], results)
+        if wanted.explains or in_the_end:
+            kept += results
         progress.advance(len(samples) * ranks.world_size)
     progress.done()
-    gathered = ranks.gather((results, confusion.counts))
-    results = sorted((r for part, _ in gathered for r in part), key=lambda r: str(r.image_id))
-    confusion.counts = np.sum([counts for _, counts in gathered], axis=0)
-    cap = max_dets_needed(dataset, max_dets)
-    numbers = {kind: evaluate_instances(dataset, results, kind, cap) for kind in kinds}  # type: ignore[arg-type]
-    warnings = [] if dataset.annotations else ["the split has no annotations: there is nothing to score"]
+    gathered = ranks.gather((stream.parts, kept, pixels.confusion.counts if pixels is not None else 0))
+    metrics = stream.finish([parts for parts, _, _ in gathered])
+    kept = sorted((r for _, part, _ in gathered for r in part), key=lambda r: str(r.image_id))
+    if in_the_end:
+        whole = score_results(dataset, kept, kinds, wanted.max_dets, wanted.engine, lvis=wanted.lvis)
+        metrics = replace(metrics, boundary=whole.boundary, lvis=whole.lvis, warnings=whole.warnings)
+    if pixels is not None:
+        pixels.confusion.counts = np.sum([counts for _, _, counts in gathered], axis=0)
+        metrics = replace(metrics, semantic=pixels.confusion.metrics(dataset))
+    warnings = [*metrics.warnings, *_warnings(dataset, card, by_image)]
+    return Scored(replace(metrics, warnings=list(dict.fromkeys(warnings))), kept, pixels)
+
+
+def _warnings(dataset: Dataset, card: ModelCard, by_image: dict[int, list[Annotation]]) -> list[str]:
+    warnings = [] if dataset.annotations else ["the data has no annotations: there is nothing to score"]
     most = max((len(each) for each in by_image.values()), default=0)
     if "bbox" in default_iou_types(card) and most > card.settings.detections:
         warnings.append(f"an image has {most} instances, but the model predicts at most {card.settings.detections}")
-    return Scored(
-        results,
-        Metrics(
-            images=len(dataset.images),
-            max_dets=cap,
-            segm=numbers.get("segm"),
-            bbox=numbers.get("bbox"),
-            semantic=confusion.metrics(dataset) if pixels else None,
-            warnings=warnings,
-        ),
-    )
+    return warnings
 
 
 def default_iou_types(card: ModelCard) -> tuple[str, ...]:

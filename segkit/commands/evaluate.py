@@ -1,25 +1,38 @@
 """``segkit eval``."""
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 from segkit.commands.options import configured_by
 from segkit.commands.output import Output
 from segkit.config.evaluate import EvalConfig
 from segkit.errors import DONE
+
+if TYPE_CHECKING:
+    from segkit.evaluate.evaluated import Evaluated
 
 
 @configured_by(EvalConfig)
 def evaluate(config: EvalConfig, output: Output) -> int:
     """Score a model, or any tool's COCO results, with the numbers that everyone can check.
 
-    [bold]Example:[/bold]  segkit eval runs/latest --data dataset
+    [bold]Example:[/bold]  segkit eval runs/latest --data dataset --report
     """
-    from segkit.commands.render_models import render_evaluation
-    from segkit.evaluate.files import evaluate_results, is_results, write_metrics
+    from segkit.commands.render_scores import render_evaluation
+    from segkit.evaluate.explain import explain
+
+    first = _evaluated(config, output)
+    second = None if config.compare is None else _evaluated(replace(config, subject=config.compare), output)
+    render_evaluation(explain(config, first, second, output.progress()), output)
+    return DONE
+
+
+def _evaluated(config: EvalConfig, output: Output) -> "Evaluated":
+    """A results file without torch, or a model."""
+    from segkit.evaluate.files import evaluate_results, is_results
 
     if is_results(config.subject):
-        metrics, folder = evaluate_results(config)
-    else:
-        from segkit.evaluating import evaluate_model
+        return evaluate_results(config)
+    from segkit.evaluating import evaluate_model
 
-        metrics, folder = evaluate_model(config, output.progress())
-    render_evaluation(metrics, write_metrics(metrics, folder), output)
-    return DONE
+    return evaluate_model(config, output.progress())

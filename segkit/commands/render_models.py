@@ -1,14 +1,13 @@
 """Records of training, evaluation, prediction and export -> tables on stderr, or JSON on stdout."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
 from segkit.commands.output import Output
 from segkit.commands.render import table_of
+from segkit.commands.render_scores import render_metrics_table
 from segkit.config.units import format_bytes, format_duration
-from segkit.evaluate.metrics import InstanceMetrics, Metrics
 
 if TYPE_CHECKING:
     from segkit.export.checked import ExportSummary
@@ -52,51 +51,6 @@ def render_training(summary: "TrainingSummary", output: Output) -> None:
     )
     if summary.ended == "interrupted":
         output.say(f"go on with: segkit train --resume {escape(str(summary.run))}")
-
-
-def render_metrics_table(metrics: Metrics, output: Output) -> None:
-    """Scores in all, and by category."""
-    for title, part in (("masks", metrics.segm), ("boxes", metrics.bbox)):
-        if part is not None:
-            _instances(title, part, output)
-    if metrics.semantic is not None:
-        table = table_of("pixels", "category", "IoU", "F1")
-        for name, scores in metrics.semantic.per_category.items():
-            table.add_row(escape(name), _figure(scores["IoU"]), _figure(scores["F1"]))
-        table.add_row("mean", _figure(metrics.semantic.mIoU), _figure(metrics.semantic.F1), style="bold")
-        output.stderr.print(table)
-        output.say(f"pixel accuracy {_figure(metrics.semantic.pixel_accuracy)}")
-    for warning in metrics.warnings:
-        output.say(f"warning: {escape(warning)}")
-
-
-def _instances(title: str, part: InstanceMetrics, output: Output) -> None:
-    names = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-    table = table_of(title, "category", *names)
-    for category, numbers in part.per_category.items():
-        table.add_row(escape(category), *(_figure(numbers[name]) for name in names))
-    table.add_row("all", *(_figure(getattr(part, name)) for name in names), style="bold")
-    output.stderr.print(table)
-    recalls = ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-    output.say("  ".join(f"{name} {_figure(getattr(part, name))}" for name in recalls))
-
-
-def _figure(value: float | None) -> str:
-    """Three decimals; a dash where COCO says -1: there was nothing to average over."""
-    return "-" if value is None or value == -1 else f"{value:.3f}"
-
-
-def render_evaluation(metrics: Metrics, path: Path | None, output: Output) -> None:
-    """Scores, and where they were written."""
-    output.json(metrics.to_json())
-    render_metrics_table(metrics, output)
-    caps = f", at most {metrics.max_dets} detections in an image" if metrics.max_dets > 100 else ""
-    for title, part in (("masks", metrics.segm), ("boxes", metrics.bbox)):
-        if part is not None and part.at_max_dets is not None:
-            numbers = "  ".join(f"{name} {_figure(value)}" for name, value in part.at_max_dets.items())
-            output.say(f"{title}{caps}: {numbers}")
-    where = f": {escape(str(path))}" if path is not None else ""
-    output.say(f"{metrics.images} images{where}")
 
 
 def render_picture(picture: "PictureResults", output: Output) -> None:

@@ -1,15 +1,19 @@
-"""``eval`` of a results file, whichever tool it is from, without torch; and the file that metrics go to."""
+"""``eval`` of a results file, whichever tool it is from, without torch."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 from segkit.config.evaluate import EvalConfig
 from segkit.dataset import Dataset, Result
-from segkit.datasets import open_split
+from segkit.datasets import find_split, open_split, split_file
 from segkit.errors import ConfigError, InputError
-from segkit.evaluate.instances import evaluate_instances, max_dets_needed
+from segkit.evaluate.engine import engine_name, has_fast
+from segkit.evaluate.evaluated import Evaluated
+from segkit.evaluate.instances import evaluate_plain
 from segkit.evaluate.metrics import Metrics
+from segkit.evaluate.pair import kinds_there
+from segkit.evaluate.plain import look
+from segkit.evaluate.scores import score_results
 from segkit.formats.coco import read_coco, read_results
 
 
@@ -18,11 +22,8 @@ def is_results(subject: Path | None) -> bool:
     return subject is not None and subject.suffix.lower() == ".json"
 
 
-def evaluate_results(config: EvalConfig) -> tuple[Metrics, Path | None]:
+def evaluate_results(config: EvalConfig) -> Evaluated:
     """Score a COCO results file.
-
-    Returns:
-        The metrics, and the folder that was asked for, if any.
 
     Raises:
         InputError: Results or annotations are missing, unreadable, or do not go together.
@@ -30,33 +31,48 @@ def evaluate_results(config: EvalConfig) -> tuple[Metrics, Path | None]:
     assert config.subject is not None
     if config.task == "semantic":
         raise ConfigError("--task semantic scores models; a results file holds instances")
-    results = read_results(config.subject)
     data = config.data or Path("dataset")
-    dataset = open_split(data, config.split if data.is_dir() else "train")
-    kinds = config.iou
-    if kinds is None:
-        first = results[0] if results else None
-        kinds = tuple(
-            kind
-            for kind, there in (("segm", first and first.segmentation), ("bbox", first and first.bbox))
-            if there is not None
-        ) or ("segm",)
-    warnings = [] if results else ["the results file is empty"]
     own = config.subject.with_name("images.json")
-    if own.is_file() and own != data:
+    named = own.is_file() and own != data
+    truth = split_file(data, config.split if data.is_dir() else "train")
+    if truth is not None and not named and (metrics := _plain(config, truth)) is not None:
+        return Evaluated(metrics, config.out, str(config.subject))
+    results = read_results(config.subject)
+    dataset = open_split(data, config.split if data.is_dir() else "train")
+    warnings = [] if results else ["the results file is empty"]
+    if named:
         results, left_out = _by_name(results, read_coco(own), dataset, config.subject)
         if left_out:
             warnings.append(f"{left_out} predicted pictures are not in the split and do not count")
-    cap = max_dets_needed(dataset, config.max_dets)
-    numbers = {kind: evaluate_instances(dataset, results, kind, cap) for kind in kinds}  # type: ignore[arg-type]
-    metrics = Metrics(
-        images=len(dataset.images),
+    kinds = config.iou or kinds_there(dataset, results)
+    lvis = find_split(data, config.split if data.is_dir() else "train") if config.lvis else None
+    metrics = score_results(dataset, results, kinds, config.max_dets, config.engine, lvis=lvis)
+    metrics = replace(metrics, warnings=[*warnings, *metrics.warnings])
+    if config.images_dir is not None:
+        dataset = replace(dataset, images_dir=config.images_dir)
+    return Evaluated(metrics, config.out, str(config.subject), dataset, tuple(results))
+
+
+def _plain(config: EvalConfig, truth: Path) -> Metrics | None:
+    """The numbers of two files by the short road; None: they need care, or more than the numbers is asked for."""
+    assert config.subject is not None
+    if not has_fast or config.engine != "fast" or config.explains or config.lvis or "boundary" in (config.iou or ()):
+        return None
+    plain = look(truth, config.subject)
+    if plain is None or not set(kinds := config.iou or plain.kinds) <= set(plain.kinds):
+        return None
+    cap = max(100, plain.most) if config.max_dets == "auto" else int(config.max_dets)
+    numbers = {
+        kind: evaluate_plain(truth, config.subject, kind, plain.names, cap)  # type: ignore[arg-type]
+        for kind in kinds
+    }
+    return Metrics(
+        images=plain.images,
         max_dets=cap,
+        engine=engine_name("fast"),
         segm=numbers.get("segm"),
         bbox=numbers.get("bbox"),
-        warnings=warnings,
     )
-    return metrics, config.out
 
 
 def _by_name(results: list[Result], predicted: Dataset, dataset: Dataset, subject: Path) -> tuple[list[Result], int]:
@@ -78,13 +94,3 @@ def _by_name(results: list[Result], predicted: Dataset, dataset: Dataset, subjec
         )
     kept = [replace(r, image_id=ids[names[r.image_id]]) for r in results if names.get(r.image_id) in ids]
     return kept, len(unknown)
-
-
-def write_metrics(metrics: Metrics, folder: Path | None) -> Path | None:
-    """Write ``metrics.json`` into a folder; None writes nothing."""
-    if folder is None:
-        return None
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "metrics.json"
-    path.write_text(json.dumps(metrics.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return path

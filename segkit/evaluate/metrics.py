@@ -8,7 +8,11 @@ import msgspec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceMetrics:
-    """COCO's twelve numbers (-1: nothing to average over), by category, and at a raised cap on detections."""
+    """COCO's twelve numbers (-1: nothing to average over), by category, and at a raised cap on detections.
+
+    ``renumbered`` is there where an annotation has the id 0: the twelve numbers are pycocotools' own, which counts a
+    match with that annotation as a miss; these are the same with ids from 1.
+    """
 
     AP: float
     AP50: float
@@ -24,16 +28,26 @@ class InstanceMetrics:
     ARl: float
     per_category: dict[str, dict[str, float]]
     at_max_dets: dict[str, float] | None = None
+    renumbered: dict[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SemanticMetrics:
-    """Pixel scores: means over the categories that occur in truth or prediction."""
+    """Pixel scores: means over the categories that occur in truth or prediction.
+
+    ``F1`` is Dice's coefficient; ``fwIoU`` weighs each category by its true pixels; ``confusion`` is [truth,
+    prediction] with background first. What was not asked for is None.
+    """
 
     mIoU: float
     pixel_accuracy: float
+    mean_accuracy: float
     F1: float
+    fwIoU: float
     per_category: dict[str, dict[str, float | None]]
+    boundary_IoU: float | None = None
+    mIoU_interval: list[float] | None = None
+    confusion: list[list[int]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,17 +56,22 @@ class Metrics:
 
     images: int
     max_dets: int
+    engine: str | None = None
     segm: InstanceMetrics | None = None
     bbox: InstanceMetrics | None = None
+    boundary: InstanceMetrics | None = None
     semantic: SemanticMetrics | None = None
+    lvis: dict[str, dict[str, float]] | None = None
+    details: dict[str, Any] | None = None
+    compare: dict[str, Any] | None = None
     warnings: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, without the parts that were not asked for."""
         document: dict[str, Any] = msgspec.to_builtins(self)
-        for part in ("segm", "bbox"):
-            if document[part] is not None and document[part]["at_max_dets"] is None:
-                del document[part]["at_max_dets"]
+        for part in ("segm", "bbox", "boundary", "semantic"):
+            if document[part] is not None:
+                document[part] = {name: value for name, value in document[part].items() if value is not None}
         return {name: value for name, value in document.items() if value is not None}
 
     def primary(self) -> tuple[str, float]:

@@ -4,14 +4,17 @@ Format: https://cocodataset.org/#format-data and #format-results. segkit adds on
 (see ``segkit.dataset.Dataset``).
 """
 
+import contextlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from segkit.dataset import Annotation, Category, Dataset, Image, Result, Segmentation
+from segkit.dataset import Annotation, Category, Dataset, Image, Polygons, Result, Segmentation
 from segkit.errors import InputError
+from segkit.masks import rle_area, rle_bbox, to_rle
 
 _encoder = msgspec.json.Encoder()
 
@@ -23,7 +26,13 @@ def read_json(path: Path) -> Any:
         InputError: It is missing or no JSON.
     """
     try:
-        return msgspec.json.decode(path.read_bytes())
+        data = path.read_bytes()
+        try:
+            return msgspec.json.decode(data)
+        except msgspec.DecodeError:
+            with contextlib.suppress(ValueError):
+                return json.loads(data)  # takes NaN and Infinity, which Python writes and JSON does not have
+            raise
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:
@@ -47,9 +56,12 @@ def read_coco(path: Path) -> Dataset:
             "make one with: segkit convert LABELME-DIR",
         )
     try:
-        images = tuple(Image(i["id"], i["file_name"], i["height"], i["width"]) for i in top["images"])
+        images = tuple(
+            Image(i["id"], i.get("file_name", str(i["id"])), i["height"], i["width"]) for i in top["images"]
+        )
+        sizes = {image.id: (image.height, image.width) for image in images}
         categories = tuple(Category(c["id"], c["name"]) for c in top["categories"])
-        annotations = tuple(_annotation(a) for a in top["annotations"])
+        annotations = tuple(_annotation(a, sizes) for a in top["annotations"])
     except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
         what = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
         raise InputError(f"{path}: not a COCO annotation file: {what}") from error
@@ -59,11 +71,15 @@ def read_coco(path: Path) -> Dataset:
     return Dataset(images, annotations, categories, _images_dir(path, images), "ignore" if ignores else "background")
 
 
-def _annotation(raw: dict[str, Any]) -> Annotation:
+def _annotation(raw: dict[str, Any], sizes: dict[Any, tuple[int, int]]) -> Annotation:
     segmentation: Segmentation | None = raw.get("segmentation") or None
-    bbox = raw.get("bbox")
+    bbox, area = raw.get("bbox") or None, raw.get("area")
+    if (bbox is None or area is None) and segmentation is not None and raw["image_id"] in sizes:
+        rle = to_rle(segmentation, *sizes[raw["image_id"]])
+        area = rle_area(rle) if area is None else area
+        bbox = bbox or (_bbox_of(segmentation) if isinstance(segmentation, list) else rle_bbox(rle))
     if bbox is None:
-        bbox = _bbox_of(segmentation)
+        raise KeyError("bbox")
     known = {"id", "image_id", "category_id", "segmentation", "bbox", "area", "iscrowd", "attributes"}
     attributes = dict(raw.get("attributes") or {}) | {k: v for k, v in raw.items() if k not in known}
     return Annotation(
@@ -72,15 +88,13 @@ def _annotation(raw: dict[str, Any]) -> Annotation:
         category_id=raw["category_id"],
         segmentation=segmentation,
         bbox=(bbox[0], bbox[1], bbox[2], bbox[3]),
-        area=raw["area"] if raw.get("area") is not None else bbox[2] * bbox[3],
+        area=area if area is not None else bbox[2] * bbox[3],
         iscrowd=int(raw.get("iscrowd") or 0),
         attributes=attributes,
     )
 
 
-def _bbox_of(segmentation: Segmentation | None) -> list[float]:
-    if not isinstance(segmentation, list):
-        raise KeyError("bbox")
+def _bbox_of(segmentation: Polygons) -> list[float]:
     xs, ys = ([v for part in segmentation for v in part[axis::2]] for axis in (0, 1))
     return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
 

@@ -1,0 +1,187 @@
+"""What pycocotools crashes on or miscounts: each gives the right number, or one clear message."""
+
+import contextlib
+import io
+import json
+
+import numpy as np
+import pytest
+from coco_pairs import random_pair
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from segkit.evaluate.plain import look
+
+ONE = pytest.approx(1, abs=1e-12)  # COCOeval adds the smallest number to what it divides by
+SQUARE = [[2, 2, 12, 2, 12, 12, 2, 12]]
+IMAGE = {"id": 1, "file_name": "a.png", "height": 40, "width": 60}
+TRUTH = {
+    "id": 1, "image_id": 1, "category_id": 1, "segmentation": SQUARE, "bbox": [2, 2, 10, 10], "area": 100, "iscrowd": 0,
+}  # fmt: skip
+FOUND = {"image_id": 1, "category_id": 1, "score": 0.9, "segmentation": SQUARE, "bbox": [2, 2, 10, 10]}
+
+
+def document(*annotations, images=(IMAGE,), categories=({"id": 1, "name": "nut"},)):
+    return {"images": list(images), "annotations": list(annotations), "categories": list(categories)}
+
+
+def without(record, *keys):
+    return {name: value for name, value in record.items() if name not in keys}
+
+
+@pytest.fixture
+def evaluated(segkit, here):
+    """What ``eval --json`` says of a document and results."""
+
+    def run(truth, results, *options):
+        (here / "t.json").write_text(json.dumps(truth))
+        (here / "r.json").write_text(json.dumps(results))
+        outcome = segkit("eval", "r.json", "--data", "t.json", "--json", *options)
+        assert "Traceback" not in outcome.err
+        assert outcome.code == 0, outcome.err
+        return json.loads(outcome.out)
+
+    return run
+
+
+@pytest.fixture
+def refused(segkit, here):
+    """The message with which ``eval`` declines."""
+
+    def run(truth, results, *options):
+        (here / "t.json").write_text(json.dumps(truth))
+        (here / "r.json").write_text(json.dumps(results))
+        outcome = segkit("eval", "r.json", "--data", "t.json", "--json", *options)
+        assert outcome.code == 1
+        assert outcome.out == ""
+        return outcome.err
+
+    return run
+
+
+@pytest.mark.parametrize("missing", ["area", "iscrowd", "bbox"])
+def test_a_missing_key_is_made_up_from_the_rest(evaluated, missing):
+    scores = evaluated(document(without(TRUTH, missing)), [FOUND])
+    assert scores["segm"]["AP"] == scores["bbox"]["AP"] == ONE
+    assert scores["segm"]["APs"] == ONE, "an area of 100 is small"
+
+
+def test_the_area_made_up_is_the_masks_and_not_the_boxes(evaluated):
+    """A thin diagonal across 100 x 100 pixels is a small instance in a large box."""
+    image = IMAGE | {"height": 100, "width": 100}
+    thin = {"segmentation": [[0, 0, 3, 0, 99, 96, 99, 99, 96, 99, 0, 3]], "bbox": [0, 0, 99, 99]}
+    scores = evaluated(document(without(TRUTH | thin, "area"), images=[image]), [FOUND | thin])
+    assert scores["segm"]["APs"] == ONE
+    assert scores["segm"]["APl"] == -1.0
+
+
+def test_annotation_id_0(evaluated):
+    """pycocotools' own number, the right one beside it, and words about it."""
+    scores = evaluated(document(TRUTH | {"id": 0}), [FOUND])
+    assert scores["segm"]["AP"] == 0.0
+    assert scores["segm"]["renumbered"]["AP"] == ONE
+    assert "id 0" in scores["warnings"][0]
+    assert "0.0000" in scores["warnings"][0]
+    assert "1.0000" in scores["warnings"][0]
+
+
+def test_string_ids(evaluated):
+    image, category = IMAGE | {"id": "img-a"}, {"id": "nut", "name": "nut"}
+    of = {"image_id": "img-a", "category_id": "nut"}
+    truth = document(TRUTH | of | {"id": "x"}, images=[image, IMAGE | {"id": "img-b"}], categories=[category])
+    scores = evaluated(truth, [FOUND | of])
+    assert scores["segm"]["AP"] == ONE
+    assert scores["segm"]["per_category"]["nut"]["AP"] == ONE
+
+
+def test_string_ids_give_the_numbers_of_whole_ones(evaluated):
+    truth, results = random_pair(np.random.default_rng(5), images=6, categories=3)
+    expected = evaluated(truth, results)
+    for record in (*truth["images"], *truth["categories"], *truth["annotations"]):
+        record["id"] = f"{record['id']:04}"
+    for record in (*truth["annotations"], *results):
+        record["image_id"], record["category_id"] = f"{record['image_id']:04}", f"{record['category_id']:04}"
+    assert evaluated(truth, results) == expected
+
+
+def test_an_empty_segmentation_among_others_can_only_be_missed(evaluated):
+    scores = evaluated(document(TRUTH, TRUTH | {"id": 2, "segmentation": []}), [FOUND], "--iou", "segm")
+    assert scores["segm"]["AR100"] == 0.5
+    assert scores["warnings"] == ["1 annotations have an empty segmentation: as masks they can only be missed"]
+
+
+def test_boxes_only(evaluated, refused):
+    truth, results = document(without(TRUTH, "segmentation")), [without(FOUND, "segmentation")]
+    assert "segm" not in evaluated(truth, results)
+    assert evaluated(truth, results)["bbox"]["AP"] == ONE
+    assert refused(truth, results, "--iou", "segm").endswith("hint: score its boxes: --iou bbox\n")
+    assert refused(document(TRUTH), results, "--iou", "segm").startswith("error: result 0 has no segmentation\n")
+
+
+def test_masks_only(evaluated):
+    """Boxes come from masks, as loadRes makes them."""
+    scores = evaluated(document(TRUTH), [without(FOUND, "bbox")], "--iou", "segm,bbox")
+    assert scores["segm"]["AP"] == scores["bbox"]["AP"] == ONE
+
+
+def test_no_results_and_no_annotations(evaluated):
+    assert evaluated(document(TRUTH), [])["segm"]["AP"] == 0.0
+    scores = evaluated(document(), [FOUND])
+    assert scores["segm"]["AP"] == -1.0
+    assert scores["warnings"] == ["the data has no annotations: there is nothing to score"]
+
+
+def test_results_of_unknown_categories_do_not_count_but_are_said(evaluated):
+    scores = evaluated(document(TRUTH), [FOUND, FOUND | {"category_id": 9}])
+    assert scores["segm"]["AP"] == ONE
+    assert scores["warnings"] == ["1 result is of a category that the data does not have, and does not count: 9"]
+
+
+def test_two_categories_of_one_name_stay_apart(evaluated):
+    names = [{"id": 1, "name": "nut"}, {"id": 2, "name": "nut"}]
+    scores = evaluated(document(TRUTH, TRUTH | {"id": 2, "category_id": 2}, categories=names), [FOUND])
+    assert {name: n["AP"] for name, n in scores["segm"]["per_category"].items()} == {"nut (1)": ONE, "nut (2)": 0.0}
+
+
+ODD = [
+    (document(TRUTH, TRUTH), [FOUND], "error: t.json: 1 annotation ids are used twice"),
+    (document(TRUTH, images=[IMAGE, IMAGE]), [FOUND], "error: t.json: 1 image ids are used twice"),
+    (document(TRUTH), [FOUND | {"image_id": "1"}], "error: 1 images of the results are not in the annotations: 1"),
+    (
+        document(TRUTH),
+        [FOUND | {"segmentation": {"size": [60, 40], "counts": [2400]}}],
+        "error: result 0: its mask is 40 x 60 pixels, its image 60 x 40\nhint: were images resized in between?",
+    ),
+    (document(TRUTH), [FOUND | {"score": float("nan")}], "error: result 0: its score is nan"),
+    (document(TRUTH), [FOUND | {"score": None}], "error: r.json: result 0: "),
+    (document(TRUTH), [FOUND | {"bbox": [1, 2, 3]}], "error: r.json: result 0: bbox has 3 numbers, not 4"),
+    (document(TRUTH), [without(FOUND, "bbox", "segmentation")], "error: result 0 has no segmentation"),
+    (document(TRUTH | {"segmentation": {"size": [9, 9], "counts": [81]}}), [FOUND], "error: annotation 1: its mask is"),
+]
+
+
+@pytest.mark.parametrize(("truth", "results", "message"), ODD)
+def test_what_cannot_be_scored_is_said(refused, truth, results, message):
+    assert refused(truth, results).startswith(message)
+
+
+def test_the_first_result_says_what_all_areas_are_of(tmp_path, evaluated, here):
+    """loadRes looks at the first result only: boxes beside masks give the area, or do not, for all of them."""
+    truth, results = random_pair(np.random.default_rng(8), images=4)
+    results[0].pop("bbox")
+    scores = evaluated(truth, results, "--iou", "segm")
+    assert look(here / "t.json", here / "r.json") is None
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(str(here / "t.json"))
+        run = COCOeval(coco, coco.loadRes(str(here / "r.json")), "segm")
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    assert [scores["segm"][name] for name in ("AP", "APs", "APm", "APl")] == [run.stats[i] for i in (0, 3, 4, 5)]
+
+
+def test_the_engine_is_named_and_can_be_chosen(evaluated):
+    fast, slow = (evaluated(document(TRUTH), [FOUND], "--engine", name) for name in ("fast", "pycocotools"))
+    assert fast.pop("engine").startswith("ultrafast-pycocotools ")
+    assert slow.pop("engine").startswith("pycocotools ")
+    assert fast == slow

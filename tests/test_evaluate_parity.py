@@ -1,0 +1,95 @@
+"""COCO's numbers to the last bit: every road of segkit beside pycocotools on the same files."""
+
+import contextlib
+import io
+import json
+
+import numpy as np
+import pytest
+from coco_pairs import random_pair
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from segkit.config.evaluate import EvalConfig
+from segkit.evaluate import engine
+from segkit.evaluate.files import evaluate_results
+from segkit.evaluate.instances import NUMBERS
+from segkit.evaluate.pair import pair_of
+from segkit.evaluate.plain import look
+from segkit.evaluate.stream import Stream
+from segkit.formats.coco import read_coco, read_results
+
+ARRAYS = ("precision", "recall", "scores")
+
+
+def reference(folder, kind):
+    """As pycocotools' users go: two files, loadRes, evaluate, accumulate, summarize."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(folder / "t.json"))
+        run = COCOeval(truth, truth.loadRes(str(folder / "r.json")), kind)
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    return run
+
+
+def written(folder, truth, results):
+    (folder / "t.json").write_text(json.dumps(truth))
+    (folder / "r.json").write_text(json.dumps(results))
+    return folder
+
+
+def streamed(dataset, results, kind, batch=2):
+    """One picture after the other, in two ranks."""
+    ranks = [Stream(dataset, (kind,)), Stream(dataset, (kind,))]
+    for begin in range(0, len(dataset.images), batch):
+        images = dataset.images[begin : begin + batch]
+        ids = {image.id for image in images}
+        ranks[(begin // batch) % 2].add(images, [r for r in results if r.image_id in ids])
+    return ranks[0].finish([rank.parts for rank in ranks])
+
+
+def check(folder, kind):
+    """Numbers and arrays of every road."""
+    oracle = reference(folder, kind)
+    expected = [float(value) for value in oracle.stats]
+    config = EvalConfig(subject=folder / "r.json", data=folder / "t.json", iou=(kind,))
+    roads = {
+        "files": evaluate_results(config).metrics,
+        "reference": evaluate_results(EvalConfig(**{**as_dict(config), "engine": "pycocotools"})).metrics,
+    }
+    dataset, results = read_coco(folder / "t.json"), read_results(folder / "r.json")
+    roads["stream"] = streamed(dataset, results, kind)
+    for name, metrics in roads.items():
+        part = getattr(metrics, kind)
+        assert [getattr(part, number) for number in NUMBERS] == expected, name
+        for k, category_id in enumerate(oracle.params.catIds):
+            values = oracle.eval["precision"][:, :, k, 0, 2]
+            known = values[values > -1]
+            assert part.per_category[f"c{category_id}"]["AP"] == (np.mean(known) if known.size else -1), name
+    pair = pair_of(dataset, results, (kind,))
+    caps = [1, 10, 100]
+    for found in (
+        engine.evaluate(pair.truth, pair.results, kind, caps),
+        engine.evaluate_files(str(folder / "t.json"), str(folder / "r.json"), kind, caps),
+    ):
+        for array in ARRAYS:
+            np.testing.assert_array_equal(getattr(found, array), oracle.eval[array])
+
+
+def as_dict(config):
+    return {name: getattr(config, name) for name in config.__slots__}
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_random_pairs(tmp_path, block):
+    for seed in range(30 * block, 30 * (block + 1)):
+        rng = np.random.default_rng(seed)
+        truth, results = random_pair(rng, sparse_ids=bool(seed % 2))
+        if not results:
+            continue
+        folder = written(tmp_path, truth, results)
+        if truth["annotations"]:
+            assert look(folder / "t.json", folder / "r.json") is not None, "such pairs need no care"
+        for kind in ("segm", "bbox"):
+            check(folder, kind)
