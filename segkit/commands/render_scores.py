@@ -72,19 +72,15 @@ def render_evaluation(explained: "Explained", output: Output) -> None:
 
 def _details(details: dict[str, Any], output: Output) -> None:
     title = f"from score {details['score']:g} on, at IoU 0.5"
-    table = table_of(
-        title, "category", "instances", "found", "wrong", "precision", "recall", "F1", "best F1", "at score", "PQ"
-    )
+    table = table_of(title, "category", "instances", "found", "wrong", "precision", "recall", "F1", "PQ")
     rows = [*details["per_category"].items(), ("all", details["overall"])]
     for n, (name, counts) in enumerate(rows):
-        best = counts["best"] or {"F1": None, "score": None}
-        figures = (counts["precision"], counts["recall"], counts["F1"], best["F1"], best["score"], counts["PQ"])
-        wrong = counts["wrong"]
-        table.add_row(
-            escape(name), str(counts["instances"]), str(counts["found"]), str(wrong), *map(_figure, figures),
-            style="bold" if n == len(rows) - 1 else None,
-        )  # fmt: skip
+        cells = (str(counts[key]) for key in ("instances", "found", "wrong"))
+        figures = (_figure(counts[key]) for key in ("precision", "recall", "F1", "PQ"))
+        table.add_row(escape(name), *cells, *figures, style="bold" if n == len(rows) - 1 else None)
     output.stderr.print(table)
+    if best := details["overall"]["best"]:
+        output.say(f"best F1 {_figure(best['F1'])}, from score {best['score']:.3f} on")
     mistakes = details["mistakes"]
     table = table_of("what costs AP50", "mistake", "times", "AP50 to gain")
     for kind, count in mistakes["counts"].items():

@@ -45,7 +45,7 @@ def precision_recall(explanation: Explanation) -> str:
         recall, precision, _ = curve(*flat(explanation.pictures))
         axes.plot(*_stairs(recall, precision), label="all together", linewidth=2.2, color="black")
         axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.03))
-        axes.legend(frameon=False, fontsize=8, loc="lower left")
+        axes.legend(frameon=False, fontsize=8, loc="best")
 
     return _svg(draw, (6.4, 4.4))
 

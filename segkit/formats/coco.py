@@ -56,9 +56,7 @@ def read_coco(path: Path) -> Dataset:
             "make one with: segkit convert LABELME-DIR",
         )
     try:
-        images = tuple(
-            Image(i["id"], i.get("file_name", str(i["id"])), i["height"], i["width"]) for i in top["images"]
-        )
+        images = tuple(Image(i["id"], i.get("file_name", str(i["id"])), i["height"], i["width"]) for i in top["images"])
         sizes = {image.id: (image.height, image.width) for image in images}
         categories = tuple(Category(c["id"], c["name"]) for c in top["categories"])
         annotations = tuple(_annotation(a, sizes) for a in top["annotations"])

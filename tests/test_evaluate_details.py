@@ -1,0 +1,334 @@
+"""The reasons behind AP: each checked against its definition, written down a second time and slowly."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from browser import render
+from coco_pairs import random_pair
+from PIL import Image as Picture
+
+from segkit.dataset import Annotation, Category, Dataset, Image, Result
+from segkit.evaluate.details import explain_pair
+from segkit.evaluate.engine import HIT, evaluate, fast, outcomes
+from segkit.evaluate.overlap import matched_in_category, overlaps_of
+from segkit.evaluate.pair import pair_of
+from segkit.evaluate.resample import average_precisions, compared, draws, mean_ap
+from segkit.evaluate.scores import score_results
+from segkit.evaluate.semantic import Confusion, paint
+from segkit.formats.coco import read_coco, read_results
+from segkit.masks import boundary, mask_to_rle, rle_area, rle_bbox, rle_to_mask
+
+H, W = 60, 80
+
+
+def from_files(folder, truth, results):
+    (folder / "t.json").write_text(json.dumps(truth))
+    (folder / "r.json").write_text(json.dumps(results))
+    return read_coco(folder / "t.json"), read_results(folder / "r.json")
+
+
+def explained(dataset, results, kind="segm", score=0.5, resamples=0):
+    return explain_pair(pair_of(dataset, results, (kind,)), kind, score=score, cap=100, resamples=resamples)
+
+
+def box(x, y, w, h, shape=(H, W)):
+    mask = np.zeros(shape, np.uint8)
+    mask[y : y + h, x : x + w] = 1
+    return mask_to_rle(mask)
+
+
+def one_picture(truth, found, categories=2):
+    """Rectangles [(category, (x, y, w, h))], and found ones with a score."""
+    annotations = [
+        Annotation(n, 1, category, box(*where), tuple(map(float, where)), where[2] * where[3])
+        for n, (category, where) in enumerate(truth, 1)
+    ]
+    results = [Result(1, category, score, tuple(map(float, where)), box(*where)) for category, where, score in found]
+    names = tuple(Category(n, f"c{n}") for n in range(1, categories + 1))
+    return Dataset((Image(1, "a.png", H, W),), tuple(annotations), names, None), results
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_matches_are_coco_s_own(tmp_path, seed):
+    dataset, results = from_files(tmp_path, *random_pair(np.random.default_rng(seed), images=4))
+    pair = pair_of(dataset, results, ("segm",))
+    for kind in ("segm", "bbox"):
+        own = sum(
+            int((chosen[chosen >= 0] >= 0).sum() - picture.crowd[chosen[chosen >= 0]].sum())
+            for picture in overlaps_of(pair, kind, 100)
+            for chosen in [matched_in_category(picture, 0.5)]
+        )
+        assert own == (outcomes(pair.truth, pair.results, kind, 100).outcome[0, :, 0] == HIT).sum()
+
+
+@pytest.mark.parametrize(
+    ("found", "kind"),
+    [
+        ((2, (10, 10, 20, 20), 0.9), "class"),
+        ((1, (10, 10, 20, 8), 0.9), "localisation"),
+        ((2, (10, 10, 20, 8), 0.9), "both"),
+        ((1, (50, 40, 10, 10), 0.9), "background"),
+    ],
+)
+def test_each_kind_of_mistake(found, kind):
+    dataset, results = one_picture([(1, (10, 10, 20, 20))], [found])
+    mistakes = explained(dataset, results).document["mistakes"]
+    expected = {kind: 1} | ({"missed": 1} if kind in ("both", "background") else {})
+    assert {name: count for name, count in mistakes["counts"].items() if count} == expected
+    gained = mistakes["AP50_cost"][kind]
+    assert gained == (pytest.approx(1) if kind in ("class", "localisation") else 0)
+
+
+def test_a_second_time_is_a_duplicate_and_costs_what_stands_after_it():
+    dataset, results = one_picture(
+        [(1, (10, 10, 20, 20)), (1, (50, 30, 20, 20))],
+        [(1, (10, 10, 20, 20), 0.9), (1, (11, 10, 20, 20), 0.8), (1, (50, 30, 20, 20), 0.7)],
+    )
+    mistakes = explained(dataset, results).document["mistakes"]
+    assert {name: count for name, count in mistakes["counts"].items() if count} == {"duplicate": 1}
+    # Recalls up to 1/2 (51 of 101) at precision 1, the others at 2/3.
+    assert mistakes["AP50_cost"]["duplicate"] == pytest.approx(1 - (51 + 50 * 2 / 3) / 101)
+
+
+def test_confusion_counts_each_once():
+    dataset, results = one_picture(
+        [(1, (10, 10, 20, 20)), (2, (40, 10, 20, 20)), (2, (10, 40, 10, 10))],
+        [(1, (10, 10, 20, 20), 0.9), (1, (40, 10, 20, 20), 0.8), (2, (60, 40, 10, 10), 0.7), (1, (0, 0, 5, 5), 0.1)],
+    )
+    confusion = explained(dataset, results).document["confusion"]
+    assert confusion["categories"] == ["c1", "c2", "background"]
+    assert confusion["counts"] == [[1, 0, 0], [1, 0, 1], [0, 1, 0]]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_confusion_adds_up(tmp_path, seed):
+    truth, results = random_pair(np.random.default_rng(seed), images=4, categories=3)
+    for annotation in truth["annotations"]:
+        annotation["iscrowd"] = 0
+    found = explained(*from_files(tmp_path, truth, results))
+    counts = found.confusion
+    document = found.document["per_category"].values()
+    assert counts[:-1].sum(axis=1).tolist() == [figures["instances"] for figures in document]
+    assert counts[:, :-1].sum(axis=0).tolist() == [figures["predictions"] for figures in document]
+    assert np.diag(counts)[:-1].tolist() == [figures["found"] for figures in document]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_panoptic_quality_by_its_definition(seed):
+    """Two label maps without overlaps, as the definition has them."""
+    rng = np.random.default_rng(seed)
+    truth_map, found_map = np.zeros((H, W), int), np.zeros((H, W), int)
+    truth, found = [], []
+    for n in range(1, 9):
+        y, x, h, w = rng.integers(0, 40), rng.integers(0, 60), rng.integers(8, 20), rng.integers(8, 20)
+        truth_map[y : y + h, x : x + w] = n
+        found_map[y + rng.integers(0, 5) : y + h, x : x + w + rng.integers(0, 4)] = n
+    for n in range(1, 9):
+        for labels, records in ((truth_map, truth), (found_map, found)):
+            if (labels == n).any():
+                records.append((int(rng.integers(1, 3)), labels == n))
+    pairs = [
+        (t, f, (mask & other).sum() / (mask | other).sum())
+        for t, (category, mask) in enumerate(truth)
+        for f, (second, other) in enumerate(found)
+        if category == second and (mask & other).sum() / (mask | other).sum() > 0.5
+    ]
+    rles = [(c, mask_to_rle(m)) for c, m in truth], [(c, mask_to_rle(m)) for c, m in found]
+    annotations = tuple(Annotation(n, 1, c, r, rle_bbox(r), rle_area(r)) for n, (c, r) in enumerate(rles[0], 1))
+    results = [Result(1, c, 0.9 - n / 100, rle_bbox(r), r) for n, (c, r) in enumerate(rles[1])]
+    categories = (Category(1, "a"), Category(2, "b"))
+    document = explained(Dataset((Image(1, "a", H, W),), annotations, categories, None), results).document
+    for number, name in ((1, "a"), (2, "b")):
+        own = [iou for t, _, iou in pairs if truth[t][0] == number]
+        total = sum(c == number for c, _ in truth) + sum(c == number for c, _ in found)
+        expected = 2 * sum(own) / total if total else -1
+        assert document["per_category"][name]["PQ"] == pytest.approx(expected)
+
+
+def test_precision_recall_and_the_best_cut():
+    dataset, results = one_picture(
+        [(1, (10, 10, 20, 20)), (1, (50, 30, 20, 20)), (1, (0, 50, 8, 8))],
+        [(1, (10, 10, 20, 20), 0.9), (1, (30, 0, 5, 5), 0.6), (1, (50, 30, 20, 20), 0.4), (1, (70, 0, 5, 5), 0.2)],
+    )
+    figures = explained(dataset, results).document["per_category"]["c1"]
+    assert (figures["precision"], figures["recall"], figures["F1"]) == (1 / 2, 1 / 3, 2 / 5)
+    assert figures["best"] == {"score": 0.4, "precision": 2 / 3, "recall": 2 / 3, "F1": 2 / 3}
+
+
+def test_the_first_draw_is_ap_itself_and_intervals_hold_it(tmp_path):
+    dataset, results = from_files(tmp_path, *random_pair(np.random.default_rng(3), images=12, categories=3))
+    found = explained(dataset, results, resamples=200)
+    scores = average_precisions(found.pools, draws(len(dataset.images), 5))
+    own = score_results(dataset, results, ("segm",)).segm
+    assert mean_ap(scores)[0] == pytest.approx(own.AP, abs=1e-12)
+    assert mean_ap(scores, 0)[0] == pytest.approx(own.AP50, abs=1e-12)
+    low, high = found.document["confidence"]["AP"]
+    assert low < own.AP < high
+
+
+def test_a_draw_scores_as_its_pictures_do(tmp_path):
+    """A picture drawn three times counts as three pictures: the same AP as of a file that has it three times."""
+    truth, results = random_pair(np.random.default_rng(4), images=5, categories=2)
+    dataset, found = from_files(tmp_path, truth, results)
+    weights = np.array([[1, 0, 3, 1, 0]], np.float32)
+    drawn = mean_ap(average_precisions(explained(dataset, found).pools, weights))[0]
+    images, annotations, repeated = [], [], []
+    for image, times in zip(truth["images"], weights[0].astype(int), strict=True):
+        for _ in range(times):
+            number = len(images) + 1
+            images.append(image | {"id": number})
+            for a in truth["annotations"]:
+                if a["image_id"] == image["id"]:
+                    annotations.append(a | {"image_id": number, "id": len(annotations) + 1})
+            repeated += [r | {"image_id": number} for r in results if r["image_id"] == image["id"]]
+    again = score_results(
+        *from_files(tmp_path, truth | {"images": images, "annotations": annotations}, repeated), ("segm",)
+    )
+    # Equal scores of copies are not ranked apart where they are weights.
+    assert drawn == pytest.approx(again.segm.AP, abs=0.02)
+
+
+def test_a_result_compared_with_itself_and_with_a_worse_one(tmp_path):
+    truth, results = random_pair(np.random.default_rng(6), images=25, categories=2)
+    dataset, found = from_files(tmp_path, truth, results)
+    perfect = [Result(a.image_id, a.category_id, 0.9, a.bbox, a.segmentation) for a in dataset.annotations]
+    pools, others = explained(dataset, perfect).pools, explained(dataset, found).pools
+    same = compared(pools, pools, 25, 200)
+    assert (same.value, same.p) == (0, 1)
+    less = compared(pools, others, 25, 200)
+    expected = score_results(dataset, perfect, ("segm",)).segm.AP - score_results(dataset, found, ("segm",)).segm.AP
+    assert less.value == pytest.approx(expected, abs=1e-12)
+    assert less.p < 0.05
+    assert less.interval[0] > 0
+
+
+@pytest.mark.parametrize("distance", [1, 3])
+def test_a_boundary_is_what_erosion_takes_away(distance):
+    rng = np.random.default_rng(distance)
+    mask = np.kron(rng.integers(0, 2, (6, 8)), np.ones((10, 10))).astype(np.uint8)
+    padded = np.pad(mask, distance)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * distance + 1, 2 * distance + 1))
+    expected = mask & ~windows.all(axis=(2, 3))
+    assert np.array_equal(rle_to_mask(boundary(mask_to_rle(mask), distance)), expected)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_boundary_ap_is_that_of_another_implementation(tmp_path, seed):
+    truth, results = random_pair(np.random.default_rng(seed), images=4)
+    dataset, found = from_files(tmp_path, truth, results)
+    gt = fast.COCO(truth, verbose=False)
+    run = fast.COCOeval(gt, gt.loadRes([dict(r) for r in results]), "boundary", print_function=lambda _: None)
+    run.run()
+    assert run.stats[0] == score_results(dataset, found, ("boundary",)).boundary.AP
+
+
+def test_federated_ap_counts_only_what_was_looked_for(tmp_path):
+    """By hand: detections of categories that an image says nothing of are taken away, the rest is COCO's AP."""
+    rng = np.random.default_rng(2)
+    truth, results = random_pair(rng, images=20, categories=4)
+    truth["annotations"] = [a | {"iscrowd": 0} for a in truth["annotations"] if a["area"] > 0]
+    results = [r for r in results if r["bbox"][2] * r["bbox"][3] > 0]
+    looked = {}
+    for image in truth["images"]:
+        there = {a["category_id"] for a in truth["annotations"] if a["image_id"] == image["id"]}
+        absent = [c for c in (1, 2, 3, 4) if c not in there]
+        image["neg_category_ids"], image["not_exhaustive_category_ids"] = absent[:1], []
+        looked[image["id"]] = there | set(absent[:1])
+    dataset, found = from_files(tmp_path, truth, results)
+    metrics = score_results(dataset, found, ("segm",), lvis=tmp_path / "t.json")
+    kept = [r for r in found if r.category_id in looked[r.image_id]]
+    assert len(kept) < len(found)
+    pair = pair_of(dataset, kept, ("segm",))
+    by_hand = evaluate(pair.truth, pair.results, "segm", [1, 10, 300]).precision[..., 0, 2]
+    assert metrics.lvis["segm"]["AP"] == pytest.approx(by_hand[by_hand > -1].mean(), abs=1e-12)
+    assert "APr" not in metrics.lvis["segm"]
+    assert "frequency" in metrics.warnings[-1]
+
+
+def test_pixels_beyond_miou():
+    data, _ = one_picture([(1, (10, 10, 30, 30)), (2, (45, 10, 20, 20))], [])
+    truth = paint(data.images[0], data.annotations, {1: 1, 2: 2}, "background")
+    wrong = np.roll(truth, 4, axis=1)
+    confusion = Confusion(3, draws=50, edges=True)
+    confusion.add(truth, wrong, 1)
+    scores = confusion.metrics(data)
+    ious = [((truth == c) & (wrong == c)).sum() / ((truth == c) | (wrong == c)).sum() for c in range(3)]
+    share = [(truth == c).mean() for c in range(3)]
+    assert scores.fwIoU == pytest.approx(np.dot(ious, share))
+    assert scores.mean_accuracy == pytest.approx(np.mean([(wrong == c)[truth == c].mean() for c in range(3)]))
+    assert scores.boundary_IoU < scores.mIoU, "a shift hurts contours more than areas"
+    assert np.array(scores.confusion).sum() == truth.size
+    again = Confusion(3, draws=50)
+    again.add(truth, wrong, 1)
+    assert np.array_equal(again.drawn, confusion.drawn), "a picture is drawn alike for every model"
+    assert again.drawn.sum() == pytest.approx(50 * truth.size, rel=0.5)
+
+
+def hostile_pair(folder):
+    """Names that would break a page: markup, mathematics, other alphabets; and pictures to show."""
+    truth, results = random_pair(np.random.default_rng(11), images=8, categories=4)
+    names = ["<script>alert(1)</script>", '$x^2$ & "quotes"', "核 кле́тка", "a" * 60]
+    for category, name in zip(truth["categories"], names, strict=True):
+        category["name"] = name
+    for image in truth["images"]:
+        image["file_name"] = f"<b>{image['id']}</b>.png"
+        Picture.new("RGB", (image["width"], image["height"]), (90, 120, 150)).save(
+            folder / image["file_name"].replace("/", "_")
+        )
+    (folder / "t.json").write_text(json.dumps(truth))
+    (folder / "r.json").write_text(json.dumps(results))
+
+
+def test_the_report(segkit, here):
+    hostile_pair(here)
+    outcome = segkit("eval", "r.json", "--data", "t.json", "--report", "--bootstrap", "50", "--compare", "r.json")
+    assert outcome.code == 0, outcome.err
+    page = (here / "evaluation" / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "<b>1" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert not re.findall(r"""(?:src|href)=['"](?!data:|#)""", page), "nothing is fetched from anywhere"
+    assert not re.findall(r"url\((?!#)", page)
+    assert page.count("<svg") == 6
+    pixels, console = render(here / "evaluation" / "report.html", here / "page.png")
+    assert console == ""
+    assert pixels.shape == (2400, 1200, 3)
+    assert 0.005 < (pixels.std(axis=2) > 20).mean() < 0.7, "coloured plots on a light page"
+    assert pixels.max() == 255
+
+
+def test_the_report_repeats_to_the_byte(segkit, here):
+    hostile_pair(here)
+    pages = []
+    for out in ("one", "two"):
+        assert segkit("eval", "r.json", "--data", "t.json", "--report", "--bootstrap", "20", "--out", out).code == 0
+        pages.append((here / out / "report.html").read_bytes())
+    assert pages[0] == pages[1]
+
+
+def test_pictures_csv_is_worst_first(segkit, here):
+    hostile_pair(here)
+    segkit("eval", "r.json", "--data", "t.json", "--details", "--out", "out")
+    lines = (here / "out" / "pictures.csv").read_text(encoding="utf-8").splitlines()
+    column = lines[0].split(",").index("quality")
+    assert len(lines) == 9
+    quality = [float(line.split(",")[column]) for line in lines[1:] if line.split(",")[column]]
+    assert quality == sorted(quality)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--compare", "other.json"), "error: other.json: no such file"),
+        (("--compare", "r.json", "--bootstrap", "0"), "error: --compare draws pictures again and again"),
+        (("--lvis",), "error: t.json: 8 images do not list neg_category_ids and not_exhaustive_category_ids"),
+        (("--iou", "contour"), "error: --iou: contour: only segm, bbox and boundary are known"),
+    ],
+)
+def test_messages(segkit, here, options, message):
+    hostile_pair(here)
+    outcome = segkit("eval", "r.json", "--data", "t.json", *options)
+    assert outcome.code in (1, 2)
+    assert outcome.err.startswith(message)
