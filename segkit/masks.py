@@ -7,7 +7,6 @@ scores are computed with. ``area`` and ``bbox`` always come from the very segmen
 from collections.abc import Sequence
 from typing import Any, cast
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
@@ -92,10 +91,21 @@ def boundary(rle: Rle, distance: int) -> Rle:
     x, y, w, h = (int(value) for value in rle_bbox(rle))
     if not w or not h:
         return rle
-    inside = np.pad(rle_to_mask(rle)[y : y + h, x : x + w], 1)
+    inside = rle_to_mask(rle)[y : y + h, x : x + w] > 0
+    return crop_to_rle(inside & ~erode(inside, distance), y, x, height, width)
+
+
+def erode(inside: npt.NDArray[np.bool_], distance: int) -> npt.NDArray[np.bool_]:
+    """The pixels [H, W] that are inside together with the whole square of ``2 * distance + 1`` around them."""
     side = 2 * distance + 1
-    eroded = cv2.erode(inside, np.ones((side, side), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    return crop_to_rle((inside - eroded)[1:-1, 1:-1], y, x, height, width)
+    for axis in (0, 1):
+        pad = [(0, 0), (0, 0)]
+        pad[axis] = (distance + 1, distance)
+        sums = np.cumsum(np.pad(inside, pad), axis=axis, dtype=np.int32)
+        length = inside.shape[axis]
+        low, high = (np.take(sums, range(begin, begin + length), axis=axis) for begin in (0, side))
+        inside = high - low == side
+    return inside
 
 
 def crop_to_rle(crop: npt.NDArray[Any], top: int, left: int, height: int, width: int) -> Rle:

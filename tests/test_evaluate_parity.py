@@ -11,7 +11,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from segkit.config.evaluate import EvalConfig
-from segkit.evaluate import engine
+from segkit.evaluate import engine, files
+from segkit.evaluate.accumulate import accumulate
 from segkit.evaluate.files import evaluate_results
 from segkit.evaluate.instances import NUMBERS
 from segkit.evaluate.pair import pair_of
@@ -72,6 +73,9 @@ def check(folder, kind):
     for found in (
         engine.evaluate(pair.truth, pair.results, kind, caps),
         engine.evaluate_files(str(folder / "t.json"), str(folder / "r.json"), kind, caps),
+        accumulate(
+            engine.outcomes(pair.truth, pair.results, kind, 100), sorted(c.id for c in dataset.categories), caps
+        ),
     ):
         for array in ARRAYS:
             np.testing.assert_array_equal(getattr(found, array), oracle.eval[array])
@@ -93,3 +97,35 @@ def test_random_pairs(tmp_path, block):
             assert look(folder / "t.json", folder / "r.json") is not None, "such pairs need no care"
         for kind in ("segm", "bbox"):
             check(folder, kind)
+
+
+def test_the_fast_engine_numbers_outcomes_as_we_do():
+    own = engine.fast._ufcoco
+    assert (own.OUTCOME_IGNORED, own.OUTCOME_TRUE_POSITIVE, own.OUTCOME_FALSE_POSITIVE) == (
+        engine.IGNORED,
+        engine.HIT,
+        engine.MISS,
+    )
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_both_engines_say_the_same_of_every_detection(tmp_path, seed):
+    folder = written(tmp_path, *random_pair(np.random.default_rng(seed)))
+    dataset, results = read_coco(folder / "t.json"), read_results(folder / "r.json")
+    for kind in ("segm", "bbox"):
+        pair = pair_of(dataset, results, (kind,))
+        one, two = (engine.outcomes(pair.truth, pair.results, kind, 100, name) for name in ("fast", "pycocotools"))
+        for name in ("slot", "image", "rank", "score", "outcome", "positives"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+
+
+def test_without_the_fast_engine_pycocotools_answers(tmp_path, monkeypatch):
+    folder = written(tmp_path, *random_pair(np.random.default_rng(1)))
+    config = EvalConfig(subject=folder / "r.json", data=folder / "t.json")
+    expected = evaluate_results(config).metrics
+    monkeypatch.setattr(engine, "fast", None)
+    monkeypatch.setattr(files, "has_fast", False)
+    metrics = evaluate_results(config).metrics
+    assert metrics.engine.startswith("pycocotools ")
+    assert metrics.warnings[0].startswith("ultrafast-pycocotools is not installed")
+    assert (metrics.segm, metrics.bbox) == (expected.segm, expected.bbox)

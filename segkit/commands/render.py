@@ -1,14 +1,17 @@
 """Result records -> tables on stderr, or JSON on stdout."""
 
 from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
 
 import msgspec
 from rich.markup import escape
 from rich.table import Table
 
 from segkit.commands.output import Output
-from segkit.convert import ConversionSummary
 from segkit.dataset import Finding
+
+if TYPE_CHECKING:
+    from segkit.convert import ConversionSummary
 
 
 def table_of(title: str, *columns: str) -> Table:
@@ -19,7 +22,7 @@ def table_of(title: str, *columns: str) -> Table:
     return table
 
 
-def render_conversion(summary: ConversionSummary, output: Output) -> None:
+def render_conversion(summary: "ConversionSummary", output: Output) -> None:
     """What was made, and what was lost."""
     output.json(summary.totals() | {"findings": [msgspec.to_builtins(row) for row in summary.findings]})
     err = output.stderr
@@ -38,7 +41,7 @@ def render_conversion(summary: ConversionSummary, output: Output) -> None:
     err.print(f"{verb} {escape(str(summary.out))} from {summary.files} files; {losses or 'nothing was lost'}")
 
 
-def _findings_table(summary: ConversionSummary) -> Table:
+def _findings_table(summary: "ConversionSummary") -> Table:
     """Findings of a kind in one row, with the first as the example."""
     kinds: dict[tuple[str, str, str], list[Finding]] = defaultdict(list)
     for finding in summary.findings:

@@ -11,20 +11,21 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from segkit.evaluate.engine import HIT, MISS, Evaluation, Outcomes
+from segkit.evaluate.engine import HIT, IGNORED, Evaluation, Outcomes
 
 THRESHOLDS = np.linspace(0.5, 0.95, int(np.round((0.95 - 0.5) / 0.05)) + 1, endpoint=True)
 RECALLS = np.linspace(0.0, 1.0, int(np.round((1.0 - 0.0) / 0.01)) + 1, endpoint=True)
 _ALL, _SMALL, _MEDIUM, _LARGE = range(4)
 
 
-def accumulate(found: Outcomes, category_ids: Sequence[int], caps: Sequence[int]) -> Evaluation:
+def accumulate(found: Outcomes, category_ids: Sequence[int], caps: Sequence[int], curves_from: int = 0) -> Evaluation:
     """COCO's arrays and numbers.
 
     Args:
         found: The detections of all pictures, by category, image, falling score.
         category_ids: The sorted categories.
         caps: Detections counted in an image and category, rising.
+        curves_from: The first cap for which precision is wanted; of the ones before it only recall is.
     """
     num_areas, num_categories = found.positives.shape
     shape = (len(RECALLS), num_categories, num_areas, len(caps))
@@ -34,26 +35,47 @@ def accumulate(found: Outcomes, category_ids: Sequence[int], caps: Sequence[int]
     borders = np.searchsorted(found.slot, np.arange(num_categories + 1))
     for k, (begin, end) in enumerate(pairwise(borders)):
         order = begin + np.argsort(-found.score[begin:end], kind="mergesort")
-        for m, cap in enumerate(caps):
-            kept = order[found.rank[order] < cap]
-            score = found.score[kept]
-            for a in range(num_areas):
-                if not found.positives[a, k]:
-                    continue
-                fate = found.outcome[a, kept].T  # [thresholds, D]
-                hits = np.cumsum(fate == HIT, axis=1).astype(float)
-                misses = np.cumsum(fate == MISS, axis=1).astype(float)
-                rising = hits / found.positives[a, k]
-                recall[:, k, a, m] = rising[:, -1] if rising.shape[1] else 0
-                envelope = falling(hits / (misses + hits + np.spacing(1)))
-                for t in range(len(THRESHOLDS)):
-                    at = np.searchsorted(rising[t], RECALLS, side="left")
-                    reached = int(np.searchsorted(at, len(score)))  # beyond the last detection all is 0
-                    precision[t, :, k, a, m] = 0
-                    precision[t, :reached, k, a, m] = envelope[t, at[:reached]]
-                    scores[t, :, k, a, m] = 0
-                    scores[t, :reached, k, a, m] = score[at[:reached]]
+        ranks, sorted_scores = found.rank[order], found.score[order]
+        for a in np.flatnonzero(found.positives[:, k]):
+            fate = found.outcome[a, order].T  # [thresholds, D]
+            positives = found.positives[a, k]
+            for m, cap in enumerate(caps):
+                counted = ranks < cap
+                recall[:, k, a, m] = ((fate == HIT) & counted).sum(axis=1) / positives
+                if m >= curves_from:
+                    at_cap, score = fate[:, counted], sorted_scores[counted]
+                    precision[:, :, k, a, m], scores[:, :, k, a, m] = _curves(at_cap, score, positives)
     return Evaluation(precision, recall, scores, summarize(precision, recall, list(caps)), list(category_ids))
+
+
+def _curves(
+    fate: npt.NDArray[np.uint8], score: npt.NDArray[np.float64], positives: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Precision and score at the recalls of one category, area and cap, [thresholds, recalls].
+
+    Recall rises at hits only, so that precision needs to be known at those alone: the n-th hit is followed by the
+    precision n over the detections that count so far. What no hit reaches is 0.
+
+    Args:
+        fate: [thresholds, D], by falling score.
+        score: [D].
+        positives: Annotations that can be found.
+    """
+    precision = np.zeros((len(THRESHOLDS), len(RECALLS)))
+    scores = np.zeros_like(precision)
+    if not len(score):
+        return precision, scores
+    so_far = np.cumsum(fate != IGNORED, axis=1)
+    for t, line in enumerate(fate):
+        hits = np.flatnonzero(line == HIT)
+        number = np.arange(1.0, len(hits) + 1)
+        envelope = falling(number / (so_far[t, hits] + np.spacing(1)))
+        at = np.searchsorted(number / positives, RECALLS, side="left")
+        reached = int(np.searchsorted(at, len(hits)))
+        precision[t, :reached] = envelope[at[:reached]]
+        scores[t, :reached] = score[hits[at[:reached]]]
+    scores[:, 0] = score[0]  # recall 0 is reached before any hit
+    return precision, scores
 
 
 def falling(precision: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """Who computes COCO's numbers: ultrafast-pycocotools, or pycocotools, the reference that it equals to the last bit.
 
-``COCO, COCOeval = ...`` in ``_parts`` is the line that chooses. Both are fed the same plain dicts; nothing outside
+The first line of ``_parts`` chooses. Both are fed the same plain dicts; nothing outside
 this module knows which of the two answered.
 """
 
@@ -13,8 +13,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pycocotools import coco as reference_coco
-from pycocotools import cocoeval as reference_eval
 
 from segkit.errors import ConfigError
 
@@ -65,6 +63,13 @@ def engine_name(asked: EngineName) -> str:
     """The library that will answer, with its version."""
     package = "ultrafast-pycocotools" if asked == "fast" and fast is not None else "pycocotools"
     return f"{package} {version(package)}"
+
+
+def engine_warnings(asked: EngineName) -> list[str]:
+    """What must be said where the engine that was asked for is not there."""
+    if asked == "pycocotools" or fast is not None:
+        return []
+    return ["ultrafast-pycocotools is not installed: pycocotools computes AP, the same numbers in ten times the time"]
 
 
 def evaluate(
@@ -137,14 +142,16 @@ def evaluate_lvis(truth: dict[str, Any], results: Records, kind: IouType) -> dic
 def outcomes(truth: dict[str, Any], results: Records, kind: IouType, cap: int, asked: EngineName = "fast") -> Outcomes:
     """What becomes of every detection, for sums that COCOeval does not form: streams, resampling, other measures."""
     run = _run(truth, results, kind, [cap], asked)
-    return _reference_outcomes(run) if isinstance(run, reference_eval.COCOeval) else _fast_outcomes(run, cap)
+    return _fast_outcomes(run, cap) if asked == "fast" and fast is not None else _reference_outcomes(run)
 
 
 def _parts(asked: EngineName) -> tuple[Any, Any]:
-    COCO, COCOeval = (fast.COCO, fast.COCOeval) if asked == "fast" and fast is not None else (  # noqa: N806
-        reference_coco.COCO, reference_eval.COCOeval,
-    )  # fmt: skip
-    return COCO, COCOeval
+    """The classes of the engine that answers."""
+    if asked == "fast" and fast is not None:
+        return fast.COCO, fast.COCOeval
+    from pycocotools import coco, cocoeval  # noqa: PLC0415  ten megabytes, and most runs do without
+
+    return coco.COCO, cocoeval.COCOeval
 
 
 def _run(
@@ -183,23 +190,12 @@ def _evaluation(run: Any) -> Evaluation:
 
 
 def _fast_outcomes(run: Any, cap: int) -> Outcomes:
-    slots = {category_id: slot for slot, category_id in enumerate(run.params.catIds)}
-    areas = run.params.areaRngLbl
-    first: dict[str, Any] = {}
-    fates, positives = [], np.zeros((len(areas), len(slots)), np.int64)
-    for area_index, area in enumerate(areas):
-        by_threshold = []
-        for threshold in run.params.iouThrs:
-            first, annotations = run.per_instance(float(threshold), area, cap)
-            # COCOeval keeps the id of the match and takes 0 for none.
-            hit = np.where(first["gt_id"] > 0, HIT, MISS)
-            by_threshold.append(np.where(first["ignore"], IGNORED, hit).astype(np.uint8))
-        fates.append(np.stack(by_threshold, axis=1))
-        found = annotations["category_id"][~annotations["ignore"]]
-        np.add.at(positives[area_index], [slots[int(category_id)] for category_id in found], 1)
-    slot = np.array([slots[int(category_id)] for category_id in first["category_id"]], np.int64)
-    image = first["image_id"].astype(np.int64)
-    return Outcomes(slot, image, _ranks(slot, image), first["score"], np.stack(fates), positives)
+    # What its own precision and recall are counted from; it numbers outcomes as this module does.
+    areas = [run._engine.outcomes(area, cap) for area in range(len(run.params.areaRng))]
+    slot, image = areas[0]["cat_slot"].astype(np.int64), areas[0]["image_id"].astype(np.int64)
+    outcome = np.stack([area["outcome"] for area in areas])
+    positives = np.stack([area["npig"] for area in areas]).astype(np.int64)
+    return Outcomes(slot, image, _ranks(slot, image), areas[0]["score"], outcome, positives)
 
 
 def _reference_outcomes(run: Any) -> Outcomes:

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import cv2
@@ -16,11 +16,13 @@ from segkit.evaluate.details import Explanation, Picture
 from segkit.evaluate.pixels import LabelMaps
 from segkit.evaluate.semantic import IGNORED
 from segkit.evaluate.table import worst_first
+from segkit.masks import mask_to_rle, rle_to_mask, to_rle
 from segkit.pictures import load_rgb
 
 Pixels = npt.NDArray[np.uint8]
 FOUND, WRONG, MISSED = (46, 160, 67), (218, 54, 51), (240, 150, 0)
 _WIDTH = 720  # of a panel, pixels
+_LEAST = 400  # what is narrower is enlarged, so that its words can be read
 _OPACITY = 0.55
 NUM_WORST, NUM_BEST = 12, 4
 
@@ -45,7 +47,7 @@ def instance_exhibits(
 
 
 def _exhibit(explanation: Explanation, picture: Picture, image: Image, folder: Path) -> Exhibit:
-    pixels = _picture(folder, image)
+    pixels, times = _picture(folder, image), max(1, round(_LEAST / image.width))
     overlaps, fates = picture.fates.picture, picture.fates
     names, truth = explanation.pair.names, explanation.pair.truth["annotations"]
     shown = overlaps.score >= explanation.score
@@ -69,20 +71,39 @@ def _exhibit(explanation: Explanation, picture: Picture, image: Image, folder: P
         detections.append(
             Drawn(segmentation, result["bbox"], WRONG if kind else FOUND, f"{tag}: {kind}" if kind else tag)
         )
+    panels = (("truth", annotations), ("prediction", detections))
     q = picture.quality
     words = f"{q.hits} of {picture.instances} found, {q.misses} wrong, quality {max(q.figures()['PQ'], 0):.2f}"
     return Exhibit(
         image.file_name,
         words,
-        (("truth", _jpeg(draw_regions(pixels, annotations))), ("prediction", _jpeg(draw_regions(pixels, detections)))),
+        tuple((title, _jpeg(draw_regions(*_enlarged(pixels, regions, times)))) for title, regions in panels),
     )
+
+
+def _enlarged(pixels: Pixels, regions: Sequence[Drawn], times: int) -> tuple[Pixels, list[Drawn]]:
+    """A picture and what is to be drawn on it, so many times as large."""
+    if times == 1:
+        return pixels, list(regions)
+    height, width = pixels.shape[:2]
+    enlarged = []
+    for region in regions:
+        segmentation, box = region.segmentation, region.bbox
+        if segmentation:
+            mask = rle_to_mask(to_rle(segmentation, height, width))
+            segmentation = mask_to_rle(mask.repeat(times, axis=0).repeat(times, axis=1))
+        if box is not None:
+            box = (box[0] * times, box[1] * times, box[2] * times, box[3] * times)
+        enlarged.append(replace(region, segmentation=segmentation, bbox=box))
+    size = (width * times, height * times)
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC), np.uint8), enlarged
 
 
 def pixel_exhibits(shown: Sequence[LabelMaps], dataset: Dataset) -> list[Exhibit]:
     """Pictures with their true and predicted labels, and where the two differ."""
     exhibits = []
     for maps in shown:
-        image, (truth, prediction) = maps.row.image, maps.decoded()
+        image, (truth, prediction) = maps.row.image, maps.unpacked()
         pixels = _picture(dataset.images_dir, image)
         wrong = (truth != prediction) & (truth != IGNORED)
         differ = pixels.copy()

@@ -1,9 +1,9 @@
 """Pixel scores picture by picture: sums for all, a row for each, and label maps of the few that are shown."""
 
 import heapq
+import zlib
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -24,15 +24,19 @@ class PixelRow:
 
 @dataclass(frozen=True, slots=True)
 class LabelMaps:
-    """A picture's true and predicted labels as PNG files, small enough to keep until the report is written."""
+    """A picture's true and predicted labels, packed until the report is written."""
 
     row: PixelRow
     truth: bytes
     prediction: bytes
 
-    def decoded(self) -> tuple[LabelMap, LabelMap]:
+    def unpacked(self) -> tuple[LabelMap, LabelMap]:
         """Both maps [H, W]."""
-        return _decoded(self.truth), _decoded(self.prediction)
+        size = (self.row.image.height, self.row.image.width)
+        truth, prediction = (
+            np.frombuffer(zlib.decompress(data), np.uint8).reshape(size) for data in (self.truth, self.prediction)
+        )
+        return truth, prediction
 
 
 class PixelScores:
@@ -62,7 +66,7 @@ class PixelScores:
         row = PixelRow(image, mean_iou(counts, self._first), float(np.trace(counts) / total) if total else float("nan"))
         self.rows.append(row)
         if not np.isnan(row.mIoU):
-            maps = LabelMaps(row, _encoded(truth), _encoded(prediction.astype(np.uint8)))
+            maps = LabelMaps(row, _packed(truth), _packed(prediction))
             for heap, key in ((self._worst, -row.mIoU), (self._best, row.mIoU)):
                 heapq.heappush(heap, (key, len(self.rows), maps))
                 if len(heap) > SHOWN:
@@ -78,9 +82,5 @@ class PixelScores:
         return [m for _, _, m in sorted(self._best, key=lambda item: -item[0]) if m.row.image.id not in shown]
 
 
-def _encoded(labels: LabelMap) -> bytes:
-    return bytes(cv2.imencode(".png", labels)[1])
-
-
-def _decoded(data: bytes) -> LabelMap:
-    return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE), np.uint8)
+def _packed(labels: npt.NDArray[np.integer]) -> bytes:
+    return zlib.compress(labels.astype(np.uint8).tobytes(), level=1)

@@ -25,7 +25,8 @@ th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid #eae
 th { color: var(--soft); font-weight: 500; border-color: var(--line) } tr.all td { font-weight: 600 }
 th:first-child, td:first-child { text-align: left; white-space: normal; overflow-wrap: anywhere }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1.2rem }
-figure { margin: 0 } svg { width: 100%; height: auto } img { max-width: 100%; max-height: 36rem; border-radius: .3rem; display: block }
+figure { margin: 0 } svg { width: 100%; height: auto }
+img { max-width: 100%; max-height: 36rem; border-radius: .3rem; display: block }
 .exhibit { margin: 1.2rem 0; break-inside: avoid } .exhibit > p { overflow-wrap: anywhere }
 .key { display: inline-block; width: .8rem; height: .8rem; border-radius: .15rem; margin: 0 .3rem 0 .9rem }
 dt { font-weight: 600 } dd { margin: 0 0 .5rem 0; color: var(--soft) }

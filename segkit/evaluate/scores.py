@@ -5,7 +5,7 @@ from pathlib import Path
 
 from segkit.dataset import Dataset, Result
 from segkit.evaluate.boundary import evaluate_boundary
-from segkit.evaluate.engine import EngineName, engine_name
+from segkit.evaluate.engine import EngineName, engine_name, engine_warnings
 from segkit.evaluate.instances import caps_of, evaluate_pair, metrics_of, zero_id_warning
 from segkit.evaluate.lvis import lvis_scores
 from segkit.evaluate.metrics import Metrics
@@ -53,5 +53,5 @@ def score_results(
         bbox=numbers.get("bbox"),
         boundary=numbers.get("boundary"),
         lvis=federated,
-        warnings=[*warnings, *said],
+        warnings=[*warnings, *said, *engine_warnings(engine)],
     )

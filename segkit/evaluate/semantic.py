@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from zlib import crc32
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -11,7 +10,7 @@ from segkit.dataset import Annotation, Dataset, Image
 from segkit.evaluate.metrics import SemanticMetrics
 from segkit.evaluate.overlap import BOUNDARY_RATIO
 from segkit.evaluate.resample import interval
-from segkit.masks import rle_to_mask, to_rle
+from segkit.masks import erode, rle_to_mask, to_rle
 
 IGNORED = 255
 LabelMap = npt.NDArray[np.uint8]  # [H, W]: 0 background, 1..K the categories in their order, 255 ignored
@@ -129,10 +128,7 @@ def mean_iou(counts: npt.NDArray[np.int64], first: int) -> float:
 
 def band(inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """The pixels of a region [H, W] near its contour: within 2 % of the diagonal; the image's border is outside."""
-    side = 2 * max(1, round(BOUNDARY_RATIO * float(np.hypot(*inside.shape)))) + 1
-    kernel = np.ones((side, side), np.uint8)
-    eroded = cv2.erode(inside.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    return np.asarray(inside & (eroded == 0), bool)
+    return inside & ~erode(inside, max(1, round(BOUNDARY_RATIO * float(np.hypot(*inside.shape)))))
 
 
 def _mean(values: Sequence[float | None]) -> float:

@@ -10,8 +10,8 @@ import numpy as np
 
 from segkit.dataset import Dataset, Image, Result
 from segkit.evaluate.accumulate import accumulate
-from segkit.evaluate.engine import EngineName, Evaluation, IouType, Outcomes, engine_name, outcomes
-from segkit.evaluate.instances import caps_of, metrics_of, zero_id_warning
+from segkit.evaluate.engine import EngineName, Evaluation, IouType, Outcomes, engine_name, engine_warnings, outcomes
+from segkit.evaluate.instances import COCO_CAPS, caps_of, metrics_of, zero_id_warning
 from segkit.evaluate.metrics import InstanceMetrics, Metrics
 from segkit.evaluate.pair import (
     Numbers,
@@ -79,15 +79,15 @@ class Stream:
         return Metrics(
             images=len(self.dataset.images),
             max_dets=self.cap,
-            engine=engine_name(self.engine),
+            engine=engine_name(self.engine) if self.kinds else None,
             segm=found.get("segm"),
             bbox=found.get("bbox"),
-            warnings=zero_id_warning(list(found.items())),
+            warnings=[*zero_id_warning(list(found.items())), *engine_warnings(self.engine)],
         )
 
     def _evaluation(self, parts: list[Outcomes]) -> Evaluation:
         ids = sorted(self.numbers.categories.values())
-        return accumulate(merge(parts, len(ids)), ids, caps_of(self.cap))
+        return accumulate(merge(parts, len(ids)), ids, caps_of(self.cap), curves_from=len(COCO_CAPS) - 1)
 
 
 def merge(parts: Sequence[Outcomes], num_categories: int) -> Outcomes:

@@ -1,0 +1,237 @@
+"""``segkit eval`` beside pycocotools: time and memory from two files to the twelve numbers, and after the last batch.
+
+    python benchmarks/eval_speed.py [--repeats 5] [--out eval_speed.json]
+
+Every measurement is a process of its own, without its start; the roads take turns. First of all the numbers must be
+equal. ``file``: 500 pictures of 640 x 480 with 20 instances and 40 results each, of 3 and of 80 categories (100
+results), and 40 pictures of 3000 x 2000 with 150 instances and 200 results. ``loop``: 200 of the first pictures
+arrive in batches of 4; what is left to do after the last batch, for masks and boxes: here, and by the recipe of
+torchvision's references (``COCOeval.evaluate`` a batch at a time, then ``accumulate`` and ``summarize``; what it does
+between ranks is left out, in its favour).
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+WORKLOADS = {
+    "500 x 20, 3 categories": (500, 640, 480, 20, 40, 3),
+    "500 x 20, 80 categories": (500, 640, 480, 20, 100, 80),
+    "40 x 150, 3000 x 2000": (40, 3000, 2000, 150, 200, 2),
+}
+NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+
+
+def make(folder, images, width, height, instances, results, categories, seed=0):
+    """A random pair of files: star-shaped polygons, results beside them as RLE, one in a hundred a crowd."""
+    from pycocotools import mask as coco_mask
+
+    rng = np.random.default_rng(seed)
+
+    def star(points):
+        radius = rng.uniform(8, min(width, height) / 8)
+        angle = np.sort(rng.random(points)) * 2 * np.pi
+        length = radius * rng.uniform(0.6, 1, points)
+        center = rng.uniform(radius, [width - radius, height - radius])
+        return (center + np.stack([np.cos(angle), np.sin(angle)], 1) * length[:, None]).round(2)
+
+    truth = {
+        "images": [{"id": i, "file_name": f"{i}.jpg", "width": width, "height": height} for i in range(1, images + 1)],
+        "annotations": [],
+        "categories": [{"id": k, "name": f"category {k}"} for k in range(1, categories + 1)],
+    }
+    found = []
+    for image in truth["images"]:
+        here = [(star(int(rng.integers(20, 60))), int(rng.integers(1, categories + 1))) for _ in range(instances)]
+        for outline, category in here:
+            rle = coco_mask.frPyObjects([outline.reshape(-1).tolist()], height, width)[0]
+            crowd = bool(rng.random() < 0.01)
+            flat = coco_mask.decode(rle).reshape(-1, order="F") if crowd else None
+            truth["annotations"].append(
+                {
+                    "id": len(truth["annotations"]) + 1,
+                    "image_id": image["id"],
+                    "category_id": category,
+                    "segmentation": {"size": [height, width], "counts": runs(flat)}
+                    if crowd
+                    else [outline.reshape(-1).tolist()],
+                    "bbox": coco_mask.toBbox(rle).tolist(),
+                    "area": float(coco_mask.area(rle)),
+                    "iscrowd": int(crowd),
+                }
+            )
+        for n in range(results):
+            near = n < 0.9 * instances
+            outline, category = here[n] if near else (star(40), int(rng.integers(1, categories + 1)))
+            moved = outline + (rng.normal(0, 2, 2) if near else 0)
+            rle = coco_mask.frPyObjects([moved.reshape(-1).tolist()], height, width)[0]
+            found.append(
+                {
+                    "image_id": image["id"],
+                    "category_id": category,
+                    "score": round(float(rng.random()), 4),
+                    "bbox": coco_mask.toBbox(rle).tolist(),
+                    "segmentation": {"size": [height, width], "counts": rle["counts"].decode()},
+                }
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "truth.json").write_text(json.dumps(truth))
+    (folder / "results.json").write_text(json.dumps(found))
+
+
+def runs(flat):
+    """COCO's uncompressed run lengths."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flat, [0]]).astype(np.int8)))
+    return np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
+
+
+def file_reference(folder):
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    began = time.perf_counter()
+    truth = COCO(str(folder / "truth.json"))
+    run = COCOeval(truth, truth.loadRes(str(folder / "results.json")), "segm")
+    run.evaluate()
+    run.accumulate()
+    run.summarize()
+    return time.perf_counter() - began, [float(value) for value in run.stats]
+
+
+def file_segkit(folder):
+    from segkit.config.evaluate import EvalConfig
+    from segkit.evaluate.files import evaluate_results
+
+    config = EvalConfig(subject=folder / "results.json", data=folder / "truth.json", iou=("segm",))
+    began = time.perf_counter()
+    scores = evaluate_results(config).metrics.segm
+    return time.perf_counter() - began, [getattr(scores, name) for name in NUMBERS]
+
+
+def batches(folder):
+    """The first 200 pictures, four at a time, with their results."""
+    from segkit.formats.coco import read_coco, read_results
+
+    dataset, results = read_coco(folder / "truth.json"), read_results(folder / "results.json")
+    images = dataset.images[:200]
+    ids = {image.id for image in images}
+    from dataclasses import replace
+
+    part = replace(dataset, images=images, annotations=tuple(a for a in dataset.annotations if a.image_id in ids))
+    of_image = {image.id: [r for r in results if r.image_id == image.id] for image in images}
+    return part, [images[n : n + 4] for n in range(0, len(images), 4)], of_image
+
+
+def loop_reference(folder):
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    part, groups, _ = batches(folder)
+    truth = COCO(str(folder / "truth.json"))
+    records = json.loads((folder / "results.json").read_text())
+    ids = [image.id for image in part.images]
+    found = truth.loadRes([record for record in records if record["image_id"] in set(ids)])
+    evaluations = {}
+    for kind in ("segm", "bbox"):
+        run = evaluations[kind] = COCOeval(truth, found, kind)
+        pieces = []
+        for group in groups:
+            run.params.imgIds = [image.id for image in group]
+            run.evaluate()
+            shape = (len(run.params.catIds), len(run.params.areaRng), len(run.params.imgIds))
+            pieces.append(np.asarray(run.evalImgs, dtype=object).reshape(shape))
+        run.params.imgIds = ids
+        run.evalImgs = list(np.concatenate(pieces, axis=2).reshape(-1))
+        run._paramsEval = run.params
+    began = time.perf_counter()
+    for run in evaluations.values():
+        run.accumulate()
+        run.summarize()
+    return time.perf_counter() - began, [float(v) for run in evaluations.values() for v in run.stats]
+
+
+def loop_segkit(folder):
+    from segkit.evaluate.stream import Stream
+
+    part, groups, of_image = batches(folder)
+    stream = Stream(part, ("segm", "bbox"))
+    for group in groups:
+        stream.add(group, [result for image in group for result in of_image[image.id]])
+    began = time.perf_counter()
+    metrics = stream.finish()
+    seconds = time.perf_counter() - began
+    return seconds, [getattr(part, name) for part in (metrics.segm, metrics.bbox) for name in NUMBERS]
+
+
+ROADS = {f.__name__: f for f in (file_reference, file_segkit, loop_reference, loop_segkit)}
+
+
+def child(road, folder):
+    with contextlib.redirect_stdout(io.StringIO()):
+        seconds, numbers = ROADS[road](Path(folder))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"seconds": seconds, "numbers": numbers, "peak": peak}))
+
+
+def measure(road, folder):
+    command = [sys.executable, __file__, "--child", road, str(folder)]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--child", nargs=2)
+    options = parser.parse_args()
+    if options.child:
+        return child(*options.child)
+    report = {
+        "machine": f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}",
+        "versions": {name: version(name) for name in ("pycocotools", "ultrafast-pycocotools", "numpy")},
+        "load": os.getloadavg(),
+        "rows": [],
+    }
+    with tempfile.TemporaryDirectory() as temporary:
+        for name, sizes in WORKLOADS.items():
+            folder = Path(temporary) / name.replace(" ", "_")
+            make(folder, *sizes)
+            kinds = ("file", "loop") if sizes[0] >= 200 else ("file",)
+            for kind in kinds:
+                taken = {"reference": [], "segkit": []}
+                for _ in range(options.repeats):
+                    for who, times in taken.items():
+                        times.append(measure(f"{kind}_{who}", folder))
+                assert len({json.dumps(t["numbers"]) for times in taken.values() for t in times}) == 1, "not equal"
+                row = {"workload": f"{kind}: {name}"}
+                for who, times in taken.items():
+                    seconds = [t["seconds"] for t in times]
+                    row[who] = {
+                        "median": statistics.median(seconds), "least": min(seconds), "most": max(seconds),
+                        "peak_MiB": round(max(t["peak"] for t in times) / 2**20),
+                    }  # fmt: skip
+                row["times as fast"] = round(row["reference"]["median"] / row["segkit"]["median"], 1)
+                report["rows"].append(row)
+                print(json.dumps(row), file=sys.stderr, flush=True)
+    text = json.dumps(report, indent=1)
+    if options.out is not None:
+        options.out.write_text(text + "\n", encoding="utf-8")
+    print(text)
+    return None
+
+
+if __name__ == "__main__":
+    main()
