@@ -162,14 +162,16 @@ def test_no_results_at_all(segkit, here):
     assert json.loads(outcome.out)["bbox"]["AP"] == 0.0
 
 
-def test_results_are_scored_without_torch(here):
+@pytest.mark.parametrize("options", [[], ["--report"]])
+def test_results_are_scored_without_torch(here, options):
     (here / "t.json").write_text(json.dumps(TRUTH | {"annotations": [BOX]}))
     (here / "r.json").write_text(json.dumps([FOUND]))
     code = (
-        "import sys; from segkit.cli import main; code = main(['eval', 'r.json', '--data', 't.json', '-q']);"
+        "import sys; from segkit.cli import main;"
+        "code = main(['eval', 'r.json', '--data', 't.json', '-q', *sys.argv[1:]]);"
         "sys.exit(code or 10 * ('torch' in sys.modules))"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code, *options], check=False).returncode == 0
 
 
 def test_a_dataset_reads_back_as_it_was_written(tmp_path):

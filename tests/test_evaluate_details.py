@@ -154,6 +154,7 @@ def test_precision_recall_and_the_best_cut():
     )
     figures = explained(dataset, results).document["per_category"]["c1"]
     assert (figures["precision"], figures["recall"], figures["F1"]) == (1 / 2, 1 / 3, 2 / 5)
+    assert (figures["count_bias"], figures["count_error"]) == (-1, 1)
     assert figures["best"] == {"score": 0.4, "precision": 2 / 3, "recall": 2 / 3, "F1": 2 / 3}
 
 

@@ -79,7 +79,12 @@ def _details(details: dict[str, Any], output: Output) -> None:
         figures = (_figure(counts[key]) for key in ("precision", "recall", "F1", "PQ"))
         table.add_row(escape(name), *cells, *figures, style="bold" if n == len(rows) - 1 else None)
     output.stderr.print(table)
-    if best := details["overall"]["best"]:
+    overall = details["overall"]
+    output.say(
+        f"counts per picture: off by {overall['count_error']:.2f} on average, {abs(overall['count_bias']):.2f} too "
+        + ("many" if overall["count_bias"] > 0 else "few")
+    )
+    if best := overall["best"]:
         output.say(f"best F1 {_figure(best['F1'])}, from score {best['score']:.3f} on")
     mistakes = details["mistakes"]
     table = table_of("what costs AP50", "mistake", "times", "AP50 to gain")

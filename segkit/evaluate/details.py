@@ -131,11 +131,12 @@ def _counted(
     """Counts and what follows from them, by category and over all; means are over categories with annotations."""
     per_category = {}
     for category, name in sorted(names.items()):
-        per_category[name] = _figures(*flat(pictures, category), score) | qualities[category].figures()
-    scored = [figures for figures in per_category.values() if figures["PQ"] >= 0]
-    overall = _figures(*flat(pictures), score)
+        figures = _figures(*flat(pictures, category), score) | qualities[category].figures()
+        per_category[name] = figures | _count_errors(pictures, score, category)
+    scored = [each for each in per_category.values() if each["PQ"] >= 0]
+    overall = _figures(*flat(pictures), score) | _count_errors(pictures, score)
     for name in ("PQ", "SQ", "RQ"):
-        overall[name] = float(np.mean([figures[name] for figures in scored])) if scored else -1.0
+        overall[name] = float(np.mean([each[name] for each in scored])) if scored else -1.0
     return {"overall": overall, "per_category": per_category}
 
 
@@ -151,6 +152,20 @@ def _figures(scores: Floats, hit: Any, miss: Any, positives: int, least: float) 
         "F1": cut.F1,
         "best": None if best is None else _cut(best),
     }
+
+
+def _count_errors(pictures: list[Picture], score: float, category: int | None = None) -> dict[str, float]:
+    """How far the number of predictions is from that of instances, per picture: the mean, and the mean of its size."""
+    off = []
+    for picture in pictures:
+        overlaps = picture.fates.picture
+        predicted, there = overlaps.score >= score, ~overlaps.crowd
+        if category is not None:
+            predicted, there = predicted & (overlaps.found == category), there & (overlaps.truth == category)
+        off.append(int(predicted.sum()) - int(there.sum()))
+    if not off:
+        return {"count_bias": 0.0, "count_error": 0.0}
+    return {"count_bias": float(np.mean(off)), "count_error": float(np.mean(np.abs(off)))}
 
 
 def _cut(cut: Cut) -> dict[str, float]:

@@ -39,6 +39,7 @@ _WORDS = (
     ("found, wrong, missed", "a prediction has found an instance of its category when the two overlap by half."),
     ("precision, recall, F1", "the share of predictions that are right; of instances that were found; and their "
      "harmonic mean. Best: at the score from which F1 is highest."),
+    ("count error", "by how many the number of predictions in a picture is off, on average."),
     ("PQ", "panoptic quality: the overlap of what was found, less for everything wrong or missed (SQ times RQ)."),
     ("interval", "where the score would lie, 95 times in 100, for other pictures of this kind (bootstrap)."),
 )  # fmt: skip
@@ -170,8 +171,8 @@ def _instances(evaluated: Evaluated, explanation: Explanation) -> list[str]:
 def _categories(metrics: Metrics, explanation: Explanation) -> str:
     part = getattr(metrics, explanation.kind) or metrics.segm or metrics.boundary
     sure = (explanation.document["confidence"] or {}).get("per_category", {})
-    head = ["category", "instances", "found", "predictions", "AP", "95 % interval", "AP50", "precision", "recall", "F1",
-            "best F1", "from score", "PQ"]  # fmt: skip
+    head = ["category", "instances", "found", "predictions", "count error", "AP", "95 % interval", "AP50", "precision",
+            "recall", "F1", "best F1", "from score", "PQ"]  # fmt: skip
     rows = []
     for name, figures_of in explanation.document["per_category"].items():
         ap = part.per_category.get(name, {}) if part is not None else {}
@@ -185,7 +186,8 @@ def _categories(metrics: Metrics, explanation: Explanation) -> str:
 def _counted(name: str, counts: dict[str, Any], ap: float | None, sure: Any, ap50: float | None) -> list[str]:
     best = counts["best"] or {"F1": None, "score": None}
     return [
-        name, str(counts["instances"]), str(counts["found"]), str(counts["predictions"]), _figure(ap), _between(sure),
+        name, str(counts["instances"]), str(counts["found"]), str(counts["predictions"]),
+        f"{counts['count_error']:.2f}", _figure(ap), _between(sure),
         _figure(ap50), _figure(counts["precision"]), _figure(counts["recall"]), _figure(counts["F1"]),
         _figure(best["F1"]), "-" if best["score"] is None else f"{best['score']:.2f}", _figure(counts["PQ"]),
     ]  # fmt: skip
