@@ -16,7 +16,10 @@ from segkit.config.units import write_units
 
 PAGE = Path(__file__).with_name("cli.md")
 COMMANDS = {
-    "convert": (ConvertConfig, "Annotations to a COCO dataset, with a report of everything that was lost."),
+    "convert": (
+        ConvertConfig,
+        "Annotations in any format to a dataset in any other, with a report of everything that was lost.",
+    ),
     "train": (TrainConfig, "A dataset to a run: Mask R-CNN, Faster R-CNN or U-Net."),
     "eval": (EvalConfig, "The score of a model, or of any tool's COCO results."),
     "predict": (PredictConfig, "Pictures to overlays, COCO results, LabelMe files, masks, measurements."),

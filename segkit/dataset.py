@@ -32,12 +32,16 @@ class Category:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One picture: ``file_name`` is relative to the dataset's images folder, with forward slashes."""
+    """One picture: ``file_name`` is relative to the dataset's images folder, with forward slashes.
+
+    ``flags`` are what an annotator ticked for the picture as a whole.
+    """
 
     id: int
     file_name: str
     height: int
     width: int
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,7 @@ class Instance:
     area: float
     iscrowd: int = 0
     attributes: dict[str, Any] = field(default_factory=dict)
+    num_shapes: int = 1
 
 
 Exif = Literal["none", "apply", "drop"]
@@ -109,29 +114,33 @@ Exif = Literal["none", "apply", "drop"]
 class Picture:
     """Where an image's pixels are, and what must happen to them before a trainer may read them.
 
-    Exactly one of ``path`` (a picture file) and ``embedded_in`` (a LabelMe file that holds the picture) is set.
-    ``exif`` says what to do with an orientation tag: there is none, turn the pixels by it, or (points drawn on the
-    unturned pixels) only take it away. ``resize`` is True where the file has another size than the image.
+    At most one of ``path`` (a picture file) and ``data`` (the bytes of one) is set; neither where only annotations
+    are converted. ``exif`` says what to do with an orientation tag: there is none, turn the pixels by it, or (points
+    drawn on the unturned pixels) only take it away. ``resize`` is True where the file has another size than the image.
     """
 
     name: str
     path: Path | None = None
-    embedded_in: Path | None = None
+    data: bytes | None = None
     exif: Exif = "none"
     resize: bool = False
 
     @property
     def is_ready(self) -> bool:
-        """Whether the file can be used as it is."""
-        return self.path is not None and self.exif == "none" and not self.resize
+        """Whether the pixels can be used as they are."""
+        return self.exif == "none" and not self.resize
 
 
-Action = Literal["repaired", "changed", "left out"]
+Action = Literal["repaired", "changed", "left out", "noted"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A shape or a file that did not go over as it was: one row of ``report.json``."""
+    """A shape or a file that did not go over as it was: one row of ``report.json``.
+
+    ``noted`` is what went over as it was and yet is worth a look: nothing was lost. ``shapes`` is how many shapes the
+    row accounts for.
+    """
 
     file: str
     action: Action
@@ -139,11 +148,16 @@ class Finding:
     shape: int | None = None
     label: str | None = None
     shape_type: str | None = None
+    shapes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedImage:
-    """What one annotation file holds; ``key`` is its path relative to the source and names it in reports."""
+    """What one annotation file says of one picture.
+
+    ``key`` is the annotation's path relative to the source and names it in reports; ``folder`` is where the picture
+    goes below ``images/`` (None: the folder of the key).
+    """
 
     key: str
     picture: Picture
@@ -151,3 +165,14 @@ class AnnotatedImage:
     width: int
     instances: tuple[Instance, ...]
     split: str | None = None
+    flags: tuple[str, ...] = ()
+    folder: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFile:
+    """What came of one unit of a source: an image (None: nothing could be made of it), and what was not plain."""
+
+    image: AnnotatedImage | None
+    findings: tuple[Finding, ...]
+    num_shapes: int = 0

@@ -69,14 +69,32 @@ def read_header(source: Path | bytes, name: str | None = None) -> Header:
         return Header(height, width, tag, picture.format or "")
 
 
-def check_decodes(path: Path) -> None:
+def check_decodes(source: Path | bytes, name: str) -> None:
     """Decode a picture to see whether it can be.
 
     Raises:
         InputError: It cannot.
     """
-    with opened(path, path.name) as picture:
+    with opened(source, name) as picture:
         picture.load()
+
+
+def thumbnail(source: Path | bytes | None) -> bytes | None:
+    """A picture in 16 x 16 greys, upright and stretched to full contrast; None where there is no picture.
+
+    Raises:
+        InputError: It cannot be decoded.
+    """
+    if source is None:
+        return None
+    with opened(source, source.name if isinstance(source, Path) else "imageData") as picture:
+        picture.draft("L", (64, 64))  # JPEGs are decoded at an eighth of their size
+        upright = ImageOps.exif_transpose(picture)
+        deep = upright.mode in ("I", "F", "I;16", "I;16B", "I;16L")
+        grey = Image.fromarray(_to_rgb(upright)[:, :, 0]) if deep else upright.convert("L")
+        small = np.asarray(grey.resize((16, 16), Image.Resampling.BOX), np.float32)
+    low, high = float(small.min()), float(small.max())
+    return bytes(((small - low) * (255 / max(high - low, 16.0))).round().astype(np.uint8))
 
 
 def load_rgb(path: Path) -> npt.NDArray[np.uint8]:
@@ -107,16 +125,19 @@ def _to_rgb(picture: Any) -> npt.NDArray[np.uint8]:
     return np.array(picture.convert("RGB"))
 
 
-def write_upright(source: Path | bytes, target: Path, *, turn: bool, size: tuple[int, int] | None = None) -> None:
+def write_upright(
+    source: Path | bytes, target: Path, name: str, *, turn: bool, size: tuple[int, int] | None = None
+) -> None:
     """Write a picture whose stored pixels are the frame that points were drawn in.
 
     Args:
         source: The picture, as a file or as its bytes.
         target: File to write; its suffix says the format.
+        name: Of the source, in messages.
         turn: Apply the orientation tag; otherwise only leave it out.
         size: (height, width) to scale to, where the file has another.
     """
-    with opened(source, target.name) as original:
+    with opened(source, name) as original:
         picture = ImageOps.exif_transpose(original) if turn else original
         if size is not None and picture.size != (size[1], size[0]):
             picture = picture.resize((size[1], size[0]), Image.Resampling.LANCZOS)

@@ -1,29 +1,24 @@
-"""SRC -> annotated images, whatever its format: told apart, read in parallel, in a stable order."""
+"""SRC -> units of work, whatever its format: told apart, listed in a stable order, and how each is read."""
 
-import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import get_context
-from os import cpu_count
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from segkit.config.convert import ConvertConfig
-from segkit.dataset import AnnotatedImage, Finding, Instance, Picture, Uncovered
+from segkit.dataset import Finding, ReadFile, Uncovered
 from segkit.errors import InputError
-from segkit.formats import labelme, semantic
-from segkit.formats.coco import read_coco, read_json
-from segkit.formats.labelme import LabelmeOptions, ReadFile
+from segkit.formats import coco_read, idmask, labelme, semantic, via, voc, yolo
+from segkit.formats.coco import is_coco, read_json
+from segkit.formats.instances import Joining
+from segkit.formats.labelme import LabelmeOptions
 from segkit.formats.labelme_json import read_labelme
 from segkit.formats.shapes import Drawing
-from segkit.masks import rle_area, rle_bbox, to_rle
-from segkit.progress import Progress
 from segkit.sources import list_files
 
 _JSON = frozenset({".json"})
-_FILES_FOR_PROCESSES = 300  # below, starting processes takes longer than reading
 _SPLIT_FOLDERS = {
     "train": "train",
     "training": "train",
@@ -36,156 +31,182 @@ _SPLIT_FOLDERS = {
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What was read: images sorted by key, and the category order where the source has one."""
+    """What there is to read: units in a stable order, and the category order where the source has one.
+
+    ``read`` makes something of a unit; it never raises for bad input. ``parallel`` says that it can do so in another
+    process. ``files`` counts annotation files where they are not the units.
+    """
 
     format: str
-    images: tuple[AnnotatedImage, ...]
-    findings: tuple[Finding, ...]
-    files: int
-    shapes: int
+    units: Iterable[Any]
+    read: Callable[[Any], ReadFile]
+    total: int | None = None
+    files: int = 0
+    parallel: bool = True
     labels: tuple[str, ...] = ()
     uncovered: Uncovered = "background"
 
 
-def read_source(config: ConvertConfig, progress: Progress, stdin: Iterable[str]) -> Source:
-    """Read everything that ``config.src`` means.
+def open_source(config: ConvertConfig, stdin: Iterable[str]) -> Source:
+    """Find out what ``config.src`` holds.
 
     Raises:
-        InputError: It does not exist, or its format cannot be told.
+        InputError: It does not exist, or is not of the format that it is said to be.
     """
-    if config.source_format == "semantic":
-        return _read_semantic(Path(config.src), progress)
+    if config.images_dir is not None and not config.images_dir.is_dir():
+        raise InputError(f"{config.images_dir}: no such folder (--images-dir)")
+    root = Path(config.src)
+    kind: str = config.source_format
+    if kind in _FOLDERS:
+        if not root.is_dir():
+            raise InputError(f"{config.src}: no such folder; --from {kind} needs one")
+        return _named_by_folder(_FOLDERS[kind](root, config.images_dir))
     files = list_files(config.src, _JSON, stdin, skip=config.out)
-    kind = config.source_format if config.source_format != "auto" else _tell_format(config.src, files)
-    if kind == "semantic":
-        return _read_semantic(Path(config.src), progress)
-    return _read_coco(files) if kind == "coco" else _read_labelme(config, files, progress)
+    if kind == "auto":
+        kind = _tell_format(root if config.src != "-" else None, files)
+        if kind in _FOLDERS:
+            return _named_by_folder(_FOLDERS[kind](root, config.images_dir))
+    if kind == "coco":
+        return _coco(files, config.images_dir)
+    return _via(files, config.images_dir) if kind == "via" else _labelme(config, files)
 
 
-def _tell_format(src: str, files: Sequence[tuple[Path, str]]) -> str:
-    """LabelMe if any of the first files is; else COCO if one is; else class-id PNGs if there are pairs."""
-    coco = False
-    for path, _ in files[:50]:
-        try:
-            if read_labelme(path) is not None:
-                return "labelme"
-            top = read_json(path)
-            coco = coco or (isinstance(top, dict) and "annotations" in top and "images" in top)
-        except InputError:
-            continue  # the reader itself reports it
-    if coco:
-        return "coco"
-    if src != "-" and not files and Path(src).is_dir() and semantic.find_pairs(Path(src)):
-        return "semantic"
+def _tell_format(root: Path | None, files: Sequence[tuple[Path, str]]) -> str:
+    """By the first files that say what they are; a folder without JSON by what its pictures have beside them."""
+    seen = {kind for path, _ in files[:50] if (kind := _tell_json(path)) is not None}
+    for kind in ("labelme", "coco", "via"):
+        if kind in seen:
+            return kind
+    if root is not None and root.is_dir():
+        for name, finds in (
+            ("yolo", yolo.is_yolo),
+            ("voc", voc.is_voc),
+            ("idmask", idmask.is_idmask),
+            ("semantic", semantic.is_semantic),
+        ):
+            if finds(root):
+                return name
     return "labelme"
 
 
-def _read_labelme(config: ConvertConfig, files: Sequence[tuple[Path, str]], progress: Progress) -> Source:
-    if config.images_dir is not None and not config.images_dir.is_dir():
-        raise InputError(f"{config.images_dir}: no such folder (--images-dir)")
+def _tell_json(path: Path) -> str | None:
+    try:
+        if read_labelme(path, picture=False) is not None:
+            return "labelme"
+        top = read_json(path)
+    except InputError:
+        return None  # the reader itself reports it
+    return "coco" if is_coco(top) else "via" if via.is_via(top) else None
+
+
+def _labelme(config: ConvertConfig, files: Sequence[tuple[Path, str]]) -> Source:
     options = LabelmeOptions(
         images_dir=config.images_dir,
-        drawing=Drawing(config.line_width, config.point_radius),
-        hole_label=config.hole_label,
+        joining=Joining(Drawing(config.line_width, config.point_radius), config.hole_label, config.raster == "labelme"),
         drop_flag=config.drop_flag,
+        pictures=config.images != "none",
     )
-    read_one = partial(_read_pair, options=options)
-    images: list[AnnotatedImage] = []
-    findings: list[Finding] = []
-    shapes = 0
-    progress.start("reading", len(files))
-    for outcome in _map(read_one, files, config.workers):
-        progress.advance()
-        shapes += outcome.num_shapes
-        findings += outcome.findings
-        if outcome.image is not None:
-            images.append(replace(outcome.image, split=_split_of(outcome.image.key)))
-    progress.done()
-    return Source("labelme", tuple(images), tuple(findings), len(files), shapes)
+    names = Path(config.src) / "labels.txt"
+    labels = tuple(read_labels(names)) if config.labels is None and config.src != "-" and names.is_file() else ()
+    return Source("labelme", files, partial(_read_labelme, options=options), len(files), labels=labels)
 
 
-def _read_pair(pair: tuple[Path, str], options: LabelmeOptions) -> ReadFile:
-    return labelme.read(pair[0], pair[1], options)
+def read_labels(path: Path) -> list[str]:
+    """Category names from LabelMe's ``labels.txt``, a line each, without its two special ones.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    special = ("__ignore__", "_background_")
+    return list(dict.fromkeys(name for line in lines if (name := line.strip()) and name not in special))
 
 
-def _map(
-    function: Callable[[Any], ReadFile], items: Sequence[tuple[Path, str]], workers: int | None
-) -> Iterator[ReadFile]:
-    """Apply in processes where that pays, in order."""
-    if workers is None:
-        workers = (cpu_count() or 1) if len(items) >= _FILES_FOR_PROCESSES else 0
-    if workers <= 1:
-        yield from map(function, items)
-        return
-    # Ctrl-C is for the parent: it stops to hand out work and takes the processes down with it.
-    ignore = (signal.SIGINT, signal.SIG_IGN)
-    with ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, ignore) as pool:
-        yield from pool.map(function, items, chunksize=16)
+def _read_labelme(pair: tuple[Path, str], options: LabelmeOptions) -> ReadFile:
+    return _in_split(labelme.read(pair[0], pair[1], options))
 
 
-def _split_of(key: str) -> str | None:
-    """The split that the first folder of a key is named after."""
-    folder, slash, _ = key.partition("/")
-    return _SPLIT_FOLDERS.get(folder.lower()) if slash else None
+def _in_split(outcome: ReadFile) -> ReadFile:
+    """The split that a file names, or else that the first folder of its key is named after."""
+    image = outcome.image
+    if image is None:
+        return outcome
+    folder, slash, _ = image.key.partition("/")
+    split = _SPLIT_FOLDERS.get((image.split or "").lower()) or (_SPLIT_FOLDERS.get(folder.lower()) if slash else None)
+    return replace(outcome, image=replace(image, split=split))
 
 
-def _read_semantic(root: Path, progress: Progress) -> Source:
-    pairs = semantic.find_pairs(root) if root.is_dir() else []
-    if not pairs:
-        raise InputError(
-            f"{root}: no pictures with class-id PNGs beside them",
-            "expected folders such as train and trainannot, or images and masks, with equal file names",
-        )
-    classes = semantic.read_classes(root)
-    images, findings = [], []
-    progress.start("reading", len(pairs))
-    for pair in pairs:
-        key = pair.picture.relative_to(root).as_posix()
-        try:
-            images.append(semantic.read(pair, key, classes))
-        except InputError as error:
-            findings.append(Finding(key, "left out", error.message))
-        progress.advance()
-    progress.done()
-    labels = tuple(name for _, name in sorted(classes.items()) if name is not None)
-    shapes = sum(len(image.instances) for image in images)
-    return Source("semantic", tuple(images), tuple(findings), len(pairs), shapes, labels, "ignore")
+def split_of_name(stem: str) -> str | None:
+    """The split that a file such as ``instances_val2017`` is named after."""
+    return _SPLIT_FOLDERS.get(stem.rpartition("_")[2].rstrip("0123456789").lower())
 
 
-def _read_coco(files: Sequence[tuple[Path, str]]) -> Source:
+def _itself(outcome: ReadFile) -> ReadFile:
+    return outcome
+
+
+def _coco(files: Sequence[tuple[Path, str]], images_dir: Path | None) -> Source:
     """COCO files, one a split where they are named after one."""
-    images: list[AnnotatedImage] = []
     findings: list[Finding] = []
+    parts: list[Iterable[ReadFile]] = []
     labels: dict[str, None] = {}
-    read, shapes, uncovered = 0, 0, "background"
+    total, uncovered = 0, "background"
     for path, key in files:
         try:
-            dataset = read_coco(path)
+            dataset = coco_read.open_coco(path, key, split_of_name(path.stem), images_dir)
         except InputError as error:
-            findings.append(Finding(key, "left out", error.message))
+            findings.append(Finding(key, "left out", error.message, shapes=0))
             continue
-        read, shapes, uncovered = read + 1, shapes + len(dataset.annotations), dataset.uncovered
-        labels |= {category.name: None for category in sorted(dataset.categories, key=lambda c: c.id)}
-        names = {category.id: category.name for category in dataset.categories}
-        split = _SPLIT_FOLDERS.get(path.stem.rpartition("_")[2].rstrip("0123456789").lower())
-        by_image = dataset.annotations_of()
-        for image in dataset.images:
-            if not (dataset.images_dir / image.file_name).is_file():
-                findings.append(Finding(key, "left out", f"picture {image.file_name} not found"))
-                continue
-            instances = []
-            for a in by_image.get(image.id, []):
-                if a.segmentation is None:
-                    findings.append(
-                        Finding(key, "left out", "a box without a segmentation", a.id, names[a.category_id])
-                    )
-                    continue
-                rle = to_rle(a.segmentation, image.height, image.width)
-                if (area := rle_area(rle)) == 0:
-                    findings.append(Finding(key, "left out", "covers no pixel", a.id, names[a.category_id]))
-                    continue
-                kept = a.segmentation if isinstance(a.segmentation, list) else rle
-                instances.append(Instance(names[a.category_id], kept, rle_bbox(rle), area, a.iscrowd, a.attributes))
-            picture = Picture(Path(image.file_name).name, dataset.images_dir / image.file_name)
-            images.append(AnnotatedImage(image.file_name, picture, image.height, image.width, tuple(instances), split))
-    return Source("coco", tuple(images), tuple(findings), read, shapes, tuple(labels), uncovered)  # type: ignore[arg-type]
+        labels |= dict.fromkeys(dataset.labels)
+        uncovered, total = dataset.uncovered, total + dataset.num_images
+        parts.append(dataset.images)
+    units = chain([ReadFile(None, tuple(findings))] if findings else [], *parts)
+    return Source("coco", units, _itself, total, len(files), False, tuple(labels), uncovered)  # type: ignore[arg-type]
+
+
+def _via(files: Sequence[tuple[Path, str]], images_dir: Path | None) -> Source:
+    parts = [via.read(path, key, images_dir) for path, key in files]
+    return Source("via", map(_in_split, chain.from_iterable(parts)), _itself, None, len(files), parallel=False)
+
+
+def _named_by_folder(source: Source) -> Source:
+    return replace(source, read=partial(_read_in_split, read=source.read))
+
+
+def _read_in_split(unit: Any, read: Callable[[Any], ReadFile]) -> ReadFile:
+    return _in_split(read(unit))
+
+
+def _semantic(root: Path, images_dir: Path | None) -> Source:
+    pairs, classes = semantic.open_semantic(root)
+    labels = tuple(name for _, name in sorted(classes.items()) if name is not None)
+    uncovered: Uncovered = "background" if semantic.covers_background(root) else "ignore"
+    read = partial(semantic.read, classes=classes)
+    return Source("semantic", pairs, read, len(pairs), labels=labels, uncovered=uncovered)
+
+
+def _idmask(root: Path, images_dir: Path | None) -> Source:
+    pairs, names = idmask.open_idmask(root)
+    return Source("idmask", pairs, partial(idmask.read, names=names), len(pairs))
+
+
+def _yolo(root: Path, images_dir: Path | None) -> Source:
+    pairs, names = yolo.open_yolo(root, images_dir)
+    labels = tuple(name for _, name in sorted(names.items()))
+    return Source("yolo", pairs, partial(yolo.read, names=names), len(pairs), labels=labels)
+
+
+def _voc(root: Path, images_dir: Path | None) -> Source:
+    units, labels = voc.open_voc(root, images_dir)
+    return Source("voc", units, partial(voc.read, labels=labels), len(units), labels=labels)
+
+
+_FOLDERS: dict[str, Callable[[Path, Path | None], Source]] = {
+    "semantic": _semantic,
+    "idmask": _idmask,
+    "yolo": _yolo,
+    "voc": _voc,
+}

@@ -14,8 +14,7 @@ from labelme_files import square, write
 from PIL import Image
 from pycocotools.coco import COCO
 
-from segkit.dataset import AnnotatedImage, Instance, Picture
-from segkit.split import assign_splits
+from segkit.split import Member, assign_splits
 
 
 def load(path):
@@ -299,16 +298,7 @@ def test_an_interrupted_conversion_leaves_nothing_behind(here):
 
 
 def images(count, labels=("a",)):
-    return [
-        AnnotatedImage(
-            f"{n // 10}/{n:03d}.json",
-            Picture("p"),
-            9,
-            9,
-            (Instance(labels[n % len(labels)], [], (0, 0, 1, 1), 1),),
-        )
-        for n in range(count)
-    ]
+    return [Member(f"{n // 10}/{n:03d}.json", (labels[n % len(labels)],)) for n in range(count)]
 
 
 def test_splits_have_their_shares_and_every_category():
@@ -316,7 +306,7 @@ def test_splits_have_their_shares_and_every_category():
     splits = assign_splits(some, val=0.2, test=0.1, group_by=None, seed=0)
     assert Counter(splits) == {"train": 70, "val": 20, "test": 10}
     for split in ("train", "val"):
-        assert {i.instances[0].label for i, s in zip(some, splits, strict=True) if s == split} == {
+        assert {i.labels[0] for i, s in zip(some, splits, strict=True) if s == split} == {
             "a",
             "b",
             "c",

@@ -13,7 +13,7 @@ H, W = 120, 200
 
 
 def make(kind, points, **more):
-    return Shape(number=0, label="a", shape_type=kind, points=[tuple(p) for p in points], **more)
+    return Shape(number=0, label="a", shape_type=kind, flat=[float(v) for p in points for v in p], **more)
 
 
 def area(shape, drawing=Drawing()):
@@ -91,7 +91,7 @@ def test_what_has_no_area_gets_one_on_request():
         (make("circle", [(5, 5), (5, 5)]), "a circle of radius 0"),
         (make("mask", [(1, 1), (9, 9)]), "a mask without a bitmap"),
         (make("mask", [(1, 1), (9, 9)], mask=png(np.zeros((9, 9)))), "an empty mask"),
-        (make("cuboid", SQUARE), "unknown shape type 'cuboid'"),
+        (make("spline", SQUARE), "unknown shape type 'spline'"),
     ],
 )
 def test_what_stands_for_nothing_says_why(shape, why):

@@ -10,7 +10,7 @@ from segkit.errors import DONE, FINDINGS
 
 @configured_by(ConvertConfig)
 def convert(config: ConvertConfig, output: Output) -> int:
-    """Convert annotations to a COCO dataset, and report everything that did not go over as it was.
+    """Convert annotations to a dataset, and report everything that did not go over as it was.
 
     [bold]Example:[/bold]  segkit convert labelme-dir --val 0.2
     """
@@ -19,4 +19,4 @@ def convert(config: ConvertConfig, output: Output) -> int:
 
     summary = convert(config, output.progress(), sys.stdin)
     render_conversion(summary, output)
-    return FINDINGS if config.strict and summary.findings else DONE
+    return DONE if summary.lossless or not config.strict else FINDINGS

@@ -26,6 +26,13 @@ def render_conversion(summary: "ConversionSummary", output: Output) -> None:
     """What was made, and what was lost."""
     output.json(summary.totals() | {"findings": [msgspec.to_builtins(row) for row in summary.findings]})
     err = output.stderr
+    if summary.hygiene:
+        advice = Table(title="Worth a look", title_justify="left", box=None, show_header=False)
+        advice.add_column(overflow="fold")
+        for each in summary.hygiene:
+            remedy = f"  [dim]{escape(each.remedy)}[/dim]" if each.remedy else ""
+            advice.add_row(escape(each.why) + remedy)
+        err.print(advice)
     if summary.findings:
         err.print(_findings_table(summary))
         where = "--json lists them all" if summary.dry_run else f"each of them: {summary.out / 'report.json'}"
@@ -36,7 +43,7 @@ def render_conversion(summary: "ConversionSummary", output: Output) -> None:
     err.print(counts)
     err.print("categories: " + escape(", ".join(f"{name} {n}" for name, n in summary.categories.items())))
     by_action = Counter(finding.action for finding in summary.findings)
-    losses = ", ".join(f"{count} {action}" for action, count in sorted(by_action.items()))
+    losses = ", ".join(f"{count} {action}" for action, count in sorted(by_action.items()) if action != "noted")
     verb = "would write" if summary.dry_run else "wrote"
     err.print(f"{verb} {escape(str(summary.out))} from {summary.files} files; {losses or 'nothing was lost'}")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from segkit.dataset import Annotation, Category, Dataset, Image, Polygons, Result, Segmentation
+from segkit.dataset import Annotation, Category, Dataset, Image, Polygons, Result, Segmentation, Uncovered
 from segkit.errors import InputError
 from segkit.masks import rle_area, rle_bbox, to_rle
 
@@ -41,6 +41,42 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: not valid JSON: {error}", "was it cut off while it was copied?") from error
 
 
+def is_coco(top: Any) -> bool:
+    """Whether a JSON document has the lists that make a COCO annotation file."""
+    lists = ("images", "annotations", "categories")
+    return isinstance(top, dict) and all(isinstance(top.get(name), list) for name in lists)
+
+
+def images_and_categories(path: Path, top: dict[str, Any]) -> tuple[tuple[Image, ...], tuple[Category, ...]]:
+    """The records of a COCO document that everything else refers to.
+
+    Raises:
+        InputError: They are not as COCO has them, or ids are used twice.
+    """
+    try:
+        images = tuple(_image(raw) for raw in top["images"])
+        categories = tuple(Category(c["id"], str(c["name"])) for c in top["categories"])
+        image_ids, category_ids = {image.id for image in images}, {category.id for category in categories}
+    except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
+        what = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{path}: not a COCO annotation file: {what}") from error
+    for what, found, distinct in (
+        ("image", len(images), image_ids),
+        ("category", len(categories), category_ids),
+    ):
+        if len(distinct) != found:
+            raise InputError(f"{path}: {found - len(distinct)} {what} ids are used twice", "give every one its own id")
+    return images, categories
+
+
+def _image(raw: dict[str, Any]) -> Image:
+    height, width, name = raw["height"], raw["width"], raw.get("file_name", str(raw["id"]))
+    if not (isinstance(name, str) and all(type(side) is int and 0 < side < 1 << 31 for side in (height, width))):
+        raise ValueError(f"image {raw['id']!r} has no file name or no size")
+    flags = raw.get("flags")
+    return Image(raw["id"], name, height, width, tuple(flags) if isinstance(flags, list) else ())
+
+
 def read_coco(path: Path) -> Dataset:
     """Read a COCO annotation file; absent ``area``, ``iscrowd`` and ``bbox`` are made up from the rest.
 
@@ -48,17 +84,14 @@ def read_coco(path: Path) -> Dataset:
         InputError: It is no COCO annotation file, or contradicts itself.
     """
     top = read_json(path)
-    if not (
-        isinstance(top, dict) and all(isinstance(top.get(k), list) for k in ("images", "annotations", "categories"))
-    ):
+    if not is_coco(top):
         raise InputError(
             f"{path}: not a COCO annotation file: it needs the lists images, annotations and categories",
             "make one with: segkit convert LABELME-DIR",
         )
+    images, categories = images_and_categories(path, top)
     try:
-        images = tuple(Image(i["id"], i.get("file_name", str(i["id"])), i["height"], i["width"]) for i in top["images"])
         sizes = {image.id: (image.height, image.width) for image in images}
-        categories = tuple(Category(c["id"], c["name"]) for c in top["categories"])
         annotations = tuple(_annotation(a, sizes) for a in top["annotations"])
     except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
         what = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
@@ -66,7 +99,9 @@ def read_coco(path: Path) -> Dataset:
     _check_references(path, images, annotations, categories)
     info = top.get("info")
     ignores = isinstance(info, dict) and info.get("uncovered") == "ignore"
-    return Dataset(images, annotations, categories, _images_dir(path, images), "ignore" if ignores else "background")
+    return Dataset(
+        images, annotations, categories, find_images_dir(path, images), "ignore" if ignores else "background"
+    )
 
 
 def _annotation(raw: dict[str, Any], sizes: dict[Any, tuple[int, int]]) -> Annotation:
@@ -104,13 +139,9 @@ def _check_references(
     categories: tuple[Category, ...],
 ) -> None:
     image_ids, category_ids = {image.id for image in images}, {category.id for category in categories}
-    for what, found, distinct in (
-        ("image", len(images), image_ids),
-        ("category", len(categories), category_ids),
-        ("annotation", len(annotations), {annotation.id for annotation in annotations}),
-    ):
-        if len(distinct) != found:
-            raise InputError(f"{path}: {found - len(distinct)} {what} ids are used twice", "give every one its own id")
+    twice = len(annotations) - len({annotation.id for annotation in annotations})
+    if twice:
+        raise InputError(f"{path}: {twice} annotation ids are used twice", "give every one its own id")
     for annotation in annotations:
         if annotation.image_id not in image_ids:
             raise InputError(
@@ -122,7 +153,7 @@ def _check_references(
             )
 
 
-def _images_dir(path: Path, images: tuple[Image, ...]) -> Path:
+def find_images_dir(path: Path, images: tuple[Image, ...]) -> Path:
     """The folder that ``file_name`` is relative to: the first of the usual places that holds the first image."""
     folder = path.absolute().parent
     places = [
@@ -141,12 +172,24 @@ def _images_dir(path: Path, images: tuple[Image, ...]) -> Path:
 def write_coco(dataset: Dataset, path: Path) -> None:
     """Write an annotation file; the same dataset gives the same bytes."""
     top: dict[str, Any] = {
-        "info": {"uncovered": "ignore"} if dataset.uncovered == "ignore" else {},
-        "images": dataset.images,
+        "info": info_record(dataset.uncovered),
+        "images": [image_record(image) for image in dataset.images],
         "annotations": [_annotation_record(annotation) for annotation in dataset.annotations],
         "categories": dataset.categories,
     }
     path.write_bytes(_encoder.encode(top))
+
+
+def info_record(uncovered: Uncovered) -> dict[str, str]:
+    """What stands under ``info``."""
+    return {"uncovered": "ignore"} if uncovered == "ignore" else {}
+
+
+def image_record(image: Image) -> dict[str, Any]:
+    """An image as COCO writes it; ``flags``, segkit's own key, only where there are some."""
+    record: dict[str, Any] = {"id": image.id, "file_name": image.file_name, "height": image.height}
+    record["width"] = image.width
+    return record | ({"flags": image.flags} if image.flags else {})
 
 
 def _annotation_record(annotation: Annotation) -> dict[str, Any]:

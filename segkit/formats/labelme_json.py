@@ -2,23 +2,28 @@
 
 segkit reads the JSON itself and never imports labelme, which is GPL-3.0 and has had no public API since 7.0.
 The format by version is described in ``docs/labelme-format.md``.
+
+Embedded pictures are most of a file. They are cut out of the bytes before the JSON is parsed, and only decoded on
+request; whatever does not look exactly as LabelMe writes it takes the slow road, which parses everything.
 """
 
 import binascii
 import json
 import re
-from base64 import b64decode
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import charset_normalizer
 import msgspec
+import pybase64
 
 from segkit.errors import InputError
 
 # Before 4.5.2 LabelMe wrote in the code page of the operating system.
 _CODE_PAGES = ["cp1252", "cp932", "cp949", "big5", "cp1251", "cp1250"]
+_HEAD, _TAIL = 1 << 18, 1 << 12  # bytes read of a file whose picture is not wanted
+_PICTURE_KEY = re.compile(rb'"imageData"\s*:\s*"')
+_CUT = b"0"  # stands for the picture in what is parsed: LabelMe never writes a number there
 
 
 class _TopLevel(msgspec.Struct):
@@ -31,9 +36,30 @@ class _TopLevel(msgspec.Struct):
     imageData: msgspec.Raw = msgspec.Raw(b"null")
     imageHeight: Any = None
     imageWidth: Any = None
+    split: Any = None
 
 
 _decoder = msgspec.json.Decoder(_TopLevel)
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """The base64 text of an embedded picture: ``whole``, or only its beginning."""
+
+    text: bytes | memoryview
+    whole: bool = True
+
+    def head(self) -> bytes:
+        """The first bytes of the picture, nearly always enough for its header."""
+        return _decode_base64(self.text[: min(_HEAD, len(self.text) // 4 * 4)])
+
+    def decode(self) -> bytes:
+        """The picture.
+
+        Raises:
+            InputError: It is no base64.
+        """
+        return _decode_base64(self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,61 +68,113 @@ class LabelmeFile:
 
     shapes: list[Any]
     version: tuple[int, ...]  # empty where the file names none
-    flags: frozenset[str]
+    flags: tuple[str, ...]  # those that are on, sorted
     image_path: str | None
-    has_image_data: bool
+    embedded: Embedded | None
     size: tuple[int, int] | None  # (height, width) as the file says
-    code_page: str | None  # what it was decoded with, when that is not UTF-8
+    code_page: str | None = None  # what it was decoded with, when that is not UTF-8
+    split: str | None = None  # which split the picture was in, where segkit wrote the file
 
 
-def read_labelme(path: Path) -> LabelmeFile | None:
+def read_labelme(path: Path, *, picture: bool = True) -> LabelmeFile | None:
     """Read a LabelMe file without decoding its embedded picture; None if it is some other JSON.
+
+    Args:
+        path: The file.
+        picture: Whether the whole of the embedded picture is wanted, or its header is enough.
 
     Raises:
         InputError: It cannot be read or is no JSON.
     """
-    top, code_page = _parse(_read(path))
+    parts = None if picture else _read_parts(path)
+    top, embedded, code_page = _parse(_read(path)) if parts is None else parts
     if not isinstance(top.shapes, list):
         return None
+    on = sorted(name for name, value in top.flags.items() if value) if isinstance(top.flags, dict) else ()
     return LabelmeFile(
         shapes=top.shapes,
         version=_version(top.version),
-        flags=frozenset(name for name, on in top.flags.items() if on) if isinstance(top.flags, dict) else frozenset(),
+        flags=tuple(on),
         image_path=top.imagePath if isinstance(top.imagePath, str) and top.imagePath else None,
-        has_image_data=len(bytes(top.imageData)) > len(b"null"),
+        embedded=embedded,
         size=_size(top.imageHeight, top.imageWidth),
         code_page=code_page,
+        split=top.split if isinstance(top.split, str) else None,
     )
-
-
-def read_image_data(path: Path) -> bytes:
-    """Decode the picture that a LabelMe file embeds.
-
-    Raises:
-        InputError: There is none, or it is no base64.
-    """
-    top, _ = _parse(_read(path))
-    try:
-        return b64decode(json.loads(bytes(top.imageData)))
-    except (binascii.Error, ValueError, TypeError) as error:
-        raise InputError(f"imageData is no base64: {error}", "open the file in LabelMe and save it again") from error
 
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb", buffering=0) as file:
+            return file.read()
     except FileNotFoundError:
         raise InputError("no such file") from None
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}") from error
 
 
-def _parse(data: bytes) -> tuple[_TopLevel, str | None]:
-    data = data.removeprefix(b"\xef\xbb\xbf")
+def _read_parts(path: Path) -> tuple[_TopLevel, Embedded, None] | None:
+    """The keys before and after a long embedded picture, without what is between; None: read it whole."""
     try:
-        return _decoder.decode(data), None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        with path.open("rb", buffering=0) as file:
+            head = b""
+            found = None
+            while found is None:
+                more = file.read(_HEAD)
+                if len(more) < _HEAD:
+                    return None  # a small file, or one without a picture
+                start = max(len(head) - 64, 0)
+                head += more
+                found = _find_picture(head, start)
+            end = file.seek(0, 2)
+            if end - len(head) < 2 * _TAIL:
+                return None
+            file.seek(end - _TAIL)
+            tail = file.read(_TAIL)
+    except OSError:
+        return None
+    quote = tail.find(b'"')
+    if quote < 0 or b"\\" in tail[:quote] or b'"' in head[found:]:
+        return None
+    # The tail must hold the end of the string and nothing of another: its first quote is the closing one.
+    parsed = _parse_cut(head[: found - 1] + _CUT + tail[quote + 1 :])
+    return None if parsed is None else (parsed, Embedded(head[found:], whole=False), None)
+
+
+def _find_picture(data: bytes, start: int = 0) -> int | None:
+    """Where the text of the top-level embedded picture begins, behind its quote; None if there seems to be none."""
+    at = data.find(b'"imageData"', start)
+    match = _PICTURE_KEY.match(data, at) if at >= 0 else None
+    return match.end() if match else None
+
+
+def _parse_cut(data: bytes) -> _TopLevel | None:
+    """Parse a document whose picture was replaced; None if that cannot have been the picture of the file itself."""
+    try:
+        top = _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return top if bytes(top.imageData) == _CUT else None
+
+
+def _parse(data: bytes) -> tuple[_TopLevel, Embedded | None, str | None]:
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    begin = _find_picture(data)
+    if begin is not None and (end := data.find(b'"', begin)) > 0 and data[end - 1 : end] != b"\\":
+        top = _parse_cut(data[: begin - 1] + _CUT + data[end + 1 :])
+        if top is not None:
+            plain = data.find(b"\\", begin, end) < 0
+            text = memoryview(data)[begin:end] if plain else _unescaped(data[begin:end])  # no copy of a megabyte
+            return top, Embedded(text) if end > begin else None, None
+    try:
+        top = _decoder.decode(data)
+        return top, _embedded(bytes(top.imageData)), None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass  # not an object, not UTF-8, NaN in the numbers, or broken: the slow way finds out which
+    return _parse_slowly(data)
+
+
+def _parse_slowly(data: bytes) -> tuple[_TopLevel, Embedded | None, str | None]:
     text, code_page = _decode(data)
     try:
         top = json.loads(text, strict=False)
@@ -105,11 +183,37 @@ def _parse(data: bytes) -> tuple[_TopLevel, str | None]:
         raise InputError(f"not valid JSON: {where}", "restore it from a backup or annotate it again") from error
     except RecursionError as error:
         raise InputError("not valid JSON: nested too deeply") from error
+    except ValueError as error:  # a number of more than 4300 digits
+        raise InputError(f"not valid JSON: {error}") from error
     if not isinstance(top, dict):
-        return _TopLevel(), code_page
-    image_data = msgspec.Raw(json.dumps(top.get("imageData")).encode())
-    known = {name: top.get(name) for name in _TopLevel.__struct_fields__ if name != "imageData"}
-    return _TopLevel(**known, imageData=image_data), code_page
+        return _TopLevel(), None, code_page
+    known: dict[str, Any] = {name: top.get(name) for name in _TopLevel.__struct_fields__ if name != "imageData"}
+    picture = top.get("imageData")
+    embedded = Embedded(picture.encode("ascii", "replace")) if isinstance(picture, str) and picture else None
+    return _TopLevel(**known), embedded, code_page
+
+
+def _embedded(raw: bytes) -> Embedded | None:
+    return Embedded(_unescaped(raw[1:-1])) if raw[:1] == b'"' and len(raw) > 2 else None
+
+
+def _unescaped(text: bytes) -> bytes:
+    """The content of a JSON string; base64 needs no escapes, but some writers put them."""
+    if b"\\" not in text:
+        return text
+    try:
+        return str(json.loads(b'"' + text + b'"', strict=False)).encode("ascii", "replace")
+    except ValueError:
+        return text
+
+
+def _decode_base64(text: bytes | memoryview) -> bytes:
+    if text[:5] == b"data:":  # as browsers have it: data:image/png;base64,...
+        text = bytes(text).partition(b",")[2]
+    try:
+        return pybase64.b64decode(text)
+    except (binascii.Error, ValueError) as error:
+        raise InputError(f"imageData is no base64: {error}", "open the file in LabelMe and save it again") from error
 
 
 def _decode(data: bytes) -> tuple[str, str | None]:
@@ -132,6 +236,8 @@ def _guess_code_page(data: bytes) -> str:
             return "gb18030"
         except UnicodeDecodeError:
             pass
+    import charset_normalizer  # noqa: PLC0415 -- few files need it, and every process would load it
+
     # Pictures are ASCII and would only dilute the statistics of the text.
     text = b" ".join(word for word in data.split(b'"') if len(word) < 2000)
     best = charset_normalizer.from_bytes(text, cp_isolation=_CODE_PAGES).best()
@@ -140,9 +246,11 @@ def _guess_code_page(data: bytes) -> str:
 
 def _version(value: Any) -> tuple[int, ...]:
     numbers = str(value).split(".") if isinstance(value, str) else []
-    return tuple(int(number) for number in numbers[:3]) if all(n.isdigit() for n in numbers[:3]) else ()
+    plain = all(n.isascii() and n.isdigit() and len(n) < 9 for n in numbers[:3])
+    return tuple(int(number) for number in numbers[:3]) if plain else ()
 
 
 def _size(height: Any, width: Any) -> tuple[int, int] | None:
-    sides = [int(side) for side in (height, width) if isinstance(side, int | float) and not isinstance(side, bool)]
-    return (sides[0], sides[1]) if len(sides) == 2 and min(sides) > 0 else None
+    sides = [side for side in (height, width) if isinstance(side, int | float) and not isinstance(side, bool)]
+    plain = len(sides) == 2 and all(1 <= side < 1 << 31 for side in sides)
+    return (int(sides[0]), int(sides[1])) if plain else None

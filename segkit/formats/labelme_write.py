@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from segkit.dataset import Result
-from segkit.masks import rle_bbox, rle_to_mask, to_rle
+from segkit.dataset import Result, Rle
+from segkit.masks import rle_area, rle_bbox, rle_to_mask, to_rle
 
-_VERSION = "5.11.0"  # of the format: masks as 8-bit PNGs of 0 and 1, imageData optional
+FORMAT_VERSION = "5.11.0"  # of the format: masks as 8-bit PNGs of 0 and 1, imageData optional
 
 
 def labelme_document(
@@ -36,7 +36,7 @@ def labelme_document(
     """
     shapes = [shape for result in results if (shape := _shape(result, names, height, width)) is not None]
     return {
-        "version": _VERSION,
+        "version": FORMAT_VERSION,
         "flags": {},
         "shapes": shapes,
         "imagePath": _relative(picture, json_path.parent),
@@ -68,15 +68,17 @@ def _shape(result: Result, names: dict[int, str], height: int, width: int) -> di
         x, y, w, h = result.bbox
         return shape | {"shape_type": "rectangle", "points": [[x, y], [x + w, y + h]], "mask": None}
     rle = to_rle(result.segmentation, height, width)
-    x, y, w, h = (round(value) for value in rle_bbox(rle))
-    if w == 0 or h == 0:
+    if rle_area(rle) == 0:
         return None
+    corners, bitmap = mask_shape(rle)
+    return shape | {"shape_type": "mask", "points": corners, "mask": bitmap}
+
+
+def mask_shape(rle: Rle) -> tuple[list[list[float]], str]:
+    """The corners of a ``mask`` shape, both inside as LabelMe has it, and its bitmap as base64 of a PNG."""
+    x, y, w, h = (round(value) for value in rle_bbox(rle))
     crop = rle_to_mask(rle)[y : y + h, x : x + w]
-    corners = [
-        [float(x), float(y)],
-        [float(x + w - 1), float(y + h - 1)],
-    ]  # both are inside, as LabelMe has it
-    return shape | {"shape_type": "mask", "points": corners, "mask": _png(crop)}
+    return [[float(x), float(y)], [float(x + w - 1), float(y + h - 1)]], _png(crop)
 
 
 def _png(crop: npt.NDArray[np.uint8]) -> str:

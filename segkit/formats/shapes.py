@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from segkit.dataset import Polygons, Rle, Segmentation
@@ -24,7 +25,8 @@ _CHORDS, _SAGITTA = (
     360,
     0.25,
 )  # a chord for each degree, more where they would stray further (px) from the circle
-_OUTLINED = ("polygon", "oriented_rectangle", "rotation", "quadrilateral")  # the last two are X-AnyLabeling's
+_MAX_TIMES, _MAX_PIXELS = 4, 1 << 20  # a bitmap larger than its image so many times, and more, is a mistake
+OUTLINED = ("polygon", "oriented_rectangle", "rotation", "quadrilateral")  # the last two are X-AnyLabeling's
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +36,15 @@ class Shape:
     number: int
     label: str
     shape_type: str
-    points: list[Point]
+    flat: list[float]  # x1, y1, x2, y2, ...
     group_id: int | str | None = None
     mask: str | None = None  # base64 of a PNG, for shape type "mask"
     attributes: dict[str, Any] | None = None
+
+    @property
+    def points(self) -> list[Point]:
+        """The same as pairs."""
+        return list(zip(self.flat[0::2], self.flat[1::2], strict=True))
 
 
 class NoRegion(Exception):
@@ -58,15 +65,19 @@ def to_region(shape: Shape, height: int, width: int, drawing: Drawing) -> Segmen
     Raises:
         NoRegion: It stands for none.
     """
+    if shape.shape_type in OUTLINED or (shape.shape_type == "rectangle" and len(shape.flat) == 8):
+        distinct = len(set(shape.points)) if len(shape.flat) <= 8 else 3  # long ones show by covering nothing
+        _need(distinct >= 3, f"a polygon of {distinct} distinct points has no area")
+        return [shape.flat]
     points = shape.points
     match shape.shape_type:
-        case kind if kind in _OUTLINED or (kind == "rectangle" and len(points) == 4):
-            return _outline(points)
         case "rectangle":
             _need(len(points) == 2, f"a rectangle of {len(points)} points")
             (x1, y1), (x2, y2) = points
             left, right, top, bottom = min(x1, x2), max(x1, x2), min(y1, y2), max(y1, y2)
-            return _outline([(left, top), (right, top), (right, bottom), (left, bottom)])
+            return [[left, top, right, top, right, bottom, left, bottom]]
+        case "cuboid":
+            return [_hull(points)]
         case "circle":
             _need(len(points) == 2, f"a circle of {len(points)} points")
             return _circle(points[0], math.dist(*points))
@@ -91,9 +102,23 @@ def _need(holds: bool, why_not: str) -> None:
         raise NoRegion(why_not)
 
 
-def _outline(points: list[Point]) -> Polygons:
-    _need(len(set(points)) >= 3, f"a polygon of {len(set(points))} distinct points has no area")
-    return [[coordinate for point in points for coordinate in point]]
+def _hull(points: list[Point]) -> list[float]:
+    """The outline of a box drawn in perspective: the convex hull of its corners (monotone chains), flat."""
+    corners = sorted(set(points))
+    _need(len(corners) >= 3, f"a cuboid of {len(corners)} distinct points has no area")
+    outline: list[Point] = []
+    for chain in (corners, corners[::-1]):
+        begin = len(outline)
+        for x, y in chain:
+            while len(outline) >= begin + 2:
+                (x0, y0), (x1, y1) = outline[-2:]
+                if (x1 - x0) * (y - y0) - (y1 - y0) * (x - x0) > 0:
+                    break
+                outline.pop()
+            outline.append((x, y))
+        outline.pop()
+    _need(len(outline) >= 3, "a cuboid whose corners are on one line has no area")
+    return [value for point in outline for value in point]
 
 
 def _circle(centre: Point, radius: float) -> Polygons:
@@ -126,16 +151,28 @@ def _bitmap(shape: Shape, height: int, width: int) -> Rle:
     _need(len(shape.points) == 2, f"a mask of {len(shape.points)} points")
     _need(bool(shape.mask), "a mask without a bitmap")
     try:
-        bitmap = np.asarray(Image.open(io.BytesIO(b64decode(shape.mask or ""))))
-    except (OSError, ValueError, binascii.Error, SyntaxError) as error:
+        with Image.open(io.BytesIO(b64decode(shape.mask or ""))) as picture:
+            _need(math.prod(picture.size) <= _MAX_TIMES * height * width + _MAX_PIXELS, "a bitmap of absurd size")
+            bitmap = np.asarray(picture)
+    except (OSError, ValueError, binascii.Error, SyntaxError, EOFError, IndexError, TypeError) as error:
         raise NoRegion(f"the mask's bitmap cannot be decoded: {error}") from error
-    inside = (bitmap if bitmap.ndim == 2 else bitmap.max(axis=2)) > 0
+    _need(bitmap.ndim in (2, 3), "the mask's bitmap is no picture")
+    inside = _inside(bitmap)
     (x1, y1), (x2, y2) = shape.points
     left, top = _round(min(x1, x2)), _round(min(y1, y2))
     if all(float(value).is_integer() for point in shape.points for value in point):
         inside = inside[: _round(abs(y2 - y1)) + 1, : _round(abs(x2 - x1)) + 1]
     _need(bool(inside.any()), "an empty mask")
     return crop_to_rle(inside, top, left, height, width)
+
+
+def _inside(bitmap: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Whatever is not zero, of any channel; what is transparent is outside."""
+    if bitmap.ndim == 2:
+        return np.asarray(bitmap > 0)
+    opaque = bitmap[..., -1] > 0 if bitmap.shape[2] in (2, 4) else True
+    colours = bitmap[..., :-1] if bitmap.shape[2] in (2, 4) else bitmap
+    return np.asarray((colours.max(axis=2) > 0) & opaque)
 
 
 def _round(value: float) -> int:

@@ -1,0 +1,139 @@
+"""VGG Image Annotator's JSON, of versions 1 and 2: polygons, rectangles, circles, ellipses.
+
+``regions`` is a dict (version 1) or a list (version 2); the category is the first of the attributes that name one.
+A file holds the pictures of its folder; their sizes are only in the pictures.
+"""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from segkit.dataset import AnnotatedImage, Finding, Picture, ReadFile
+from segkit.errors import InputError
+from segkit.formats.coco import read_json
+from segkit.formats.instances import Joining, join_instances
+from segkit.formats.labelme_shapes import read_shapes
+from segkit.pictures import read_header
+
+_NAMES = ("label", "class", "category", "name", "type", "object", "object_name")
+_NO_NAME = "object"  # VIA regions need no attribute: then the only thing known is that something is there
+
+
+def is_via(top: Any) -> bool:
+    """Whether a JSON document is an annotation file or a project of VIA's."""
+    return bool(_files(top))
+
+
+def _files(top: Any) -> dict[str, Any]:
+    files = top.get("_via_img_metadata", top) if isinstance(top, dict) else {}
+    if not isinstance(files, dict):
+        return {}
+    return {
+        name: each
+        for name, each in files.items()
+        if isinstance(each, dict)
+        and isinstance(each.get("filename"), str)
+        and isinstance(each.get("regions"), dict | list)
+    }
+
+
+def read(path: Path, key: str, images_dir: Path | None) -> Iterator[ReadFile]:
+    """Read every picture of a VIA file. Never raises for bad input: that becomes a finding.
+
+    Args:
+        path: The file.
+        key: Its name in reports.
+        images_dir: Where else to look for pictures.
+    """
+    try:
+        files = _files(read_json(path))
+    except InputError as error:
+        yield ReadFile(None, (Finding(key, "left out", error.message, shapes=0),))
+        return
+    if not files:
+        yield ReadFile(None, (Finding(key, "left out", "not a VIA file", shapes=0),))
+    folder = key.rpartition("/")[0]
+    for each in files.values():
+        yield _image(path, key, folder, each, images_dir)
+
+
+def _image(path: Path, key: str, folder: str, raw: dict[str, Any], images_dir: Path | None) -> ReadFile:
+    regions = list(raw["regions"].values()) if isinstance(raw["regions"], dict) else raw["regions"]
+    name = raw["filename"].replace("\\", "/")
+    base = name.rpartition("/")[2]
+    where = "/".join(filter(None, (folder, base)))
+    places = [path.parent / name, path.parent / base, path.parent / "images" / base]
+    places += [images_dir / base] if images_dir is not None else []
+    picture = next((place for place in places if place.is_file()), None)
+    findings: list[Finding] = []
+    try:
+        if picture is None:
+            raise InputError(f"picture {name!r} not found")
+        header = read_header(picture, picture.name)
+    except InputError as error:
+        return ReadFile(None, (Finding(where, "left out", error.message, shapes=len(regions)),), len(regions))
+    shapes = read_shapes([_shape(region) for region in regions], where, findings)
+    # Browsers turn photos by their orientation tag, and that is what was drawn on.
+    height, width = header.upright
+    instances = join_instances(shapes, where, height, width, Joining(), findings)
+    exif = "apply" if header.orientation != 1 else "none"
+    placed = Picture(picture.name, picture, exif=exif)  # type: ignore[arg-type]
+    return ReadFile(AnnotatedImage(where, placed, height, width, instances), tuple(findings), len(regions))
+
+
+def _shape(region: Any) -> Any:
+    """A region as LabelMe would have it, so that one rule says what becomes of it."""
+    if not isinstance(region, dict) or not isinstance(region.get("shape_attributes"), dict):
+        return None
+    outline, own = region["shape_attributes"], region.get("region_attributes")
+    own = own if isinstance(own, dict) else {}
+    label = _label(own)
+    kind, points = _points(outline)
+    rest = {name: value for name, value in own.items() if value not in ("", None, {}) and value != label}
+    return {"label": label, "shape_type": kind, "points": points, "attributes": rest}
+
+
+def _label(own: dict[str, Any]) -> str:
+    named = [own[name] for name in _NAMES if own.get(name)]
+    for value in [*named, *own.values()]:
+        if isinstance(value, str) and value:
+            return value
+        if isinstance(value, dict):  # a checkbox: {"crack": true}
+            on = sorted(str(name) for name, ticked in value.items() if ticked)
+            if on:
+                return on[0]
+    return _NO_NAME
+
+
+def _points(outline: dict[str, Any]) -> tuple[str, Any]:
+    kind = str(outline.get("name"))
+    try:
+        match kind:
+            case "polygon" | "polyline":
+                pairs = zip(outline["all_points_x"], outline["all_points_y"], strict=True)
+                return ("linestrip" if kind == "polyline" else kind), [list(pair) for pair in pairs]
+            case "rect":
+                x, y = outline["x"], outline["y"]
+                return "rectangle", [[x, y], [x + outline["width"], y + outline["height"]]]
+            case "circle":
+                return kind, [[outline["cx"], outline["cy"]], [outline["cx"] + outline["r"], outline["cy"]]]
+            case "ellipse":
+                return "polygon", _ellipse(**{name: float(outline.get(name, 0)) for name in _ELLIPSE})
+            case "point":
+                return kind, [[outline["cx"], outline["cy"]]]
+    except (KeyError, TypeError, ValueError):
+        return kind, None
+    return kind, []
+
+
+_ELLIPSE = ("cx", "cy", "rx", "ry", "theta")
+
+
+def _ellipse(cx: float, cy: float, rx: float, ry: float, theta: float) -> list[list[float]]:
+    turn = (math.cos(theta), math.sin(theta))
+    points = []
+    for degree in range(360):
+        x, y = rx * math.cos(math.radians(degree)), ry * math.sin(math.radians(degree))
+        points.append([cx + x * turn[0] - y * turn[1], cy + x * turn[1] + y * turn[0]])
+    return points
