@@ -12,9 +12,9 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from segkit.dataset import Polygons, Rle, Segmentation
+from segkit.polygons import Box, measure_polygons
 
 Mask = npt.NDArray[np.uint8]  # [H, W], 0 or 1
-Box = tuple[float, float, float, float]
 
 
 def polygons_to_rle(polygons: Polygons, height: int, width: int) -> Rle:
@@ -55,28 +55,10 @@ def rle_bbox(rle: Rle) -> Box:
     return (x, y, w, h)
 
 
-_AT_ONCE = 200  # pycocotools 2.0.11 overflows on the areas of more than 255 masks under NumPy 2
-
-
-def measure_polygons(polygons: Polygons, height: int, width: int) -> list[tuple[int, Box]]:
-    """Area and tight box of each polygon on its own, clipped to the image, by COCO's rule.
-
-    Args:
-        polygons: Each of three points or more.
-        height: Of the image.
-        width: Likewise.
-    """
-    measured: list[tuple[int, Box]] = []
-    for start in range(0, len(polygons), _AT_ONCE):
-        rles = coco_mask.frPyObjects(polygons[start : start + _AT_ONCE], height, width)
-        boxes = coco_mask.toBbox(rles).tolist()
-        areas = coco_mask.area(rles).tolist()
-        measured += [(area, (x, y, w, h)) for area, (x, y, w, h) in zip(areas, boxes, strict=True)]
-    return measured
-
-
 def measure(segmentation: Segmentation, height: int, width: int) -> tuple[int, Box]:
     """Area and tight box of a segmentation, clipped to the image."""
+    if isinstance(segmentation, list) and len(segmentation) == 1 and len(segmentation[0]) >= 6:
+        return measure_polygons(segmentation, height, width)[0]
     rle = to_rle(segmentation, height, width)
     return rle_area(rle), rle_bbox(rle)
 

@@ -12,7 +12,7 @@ from segkit.dataset import Finding, ReadFile, Uncovered
 from segkit.errors import InputError
 from segkit.formats import coco_read, idmask, labelme, semantic, via, voc, yolo
 from segkit.formats.coco import is_coco, read_json
-from segkit.formats.instances import Joining
+from segkit.formats.instances import BACKGROUND, IGNORE, Joining
 from segkit.formats.labelme import LabelmeOptions
 from segkit.formats.labelme_json import read_labelme
 from segkit.formats.shapes import Drawing
@@ -61,7 +61,7 @@ def open_source(config: ConvertConfig, stdin: Iterable[str]) -> Source:
         if not root.is_dir():
             raise InputError(f"{config.src}: no such folder; --from {kind} needs one")
         return _named_by_folder(_FOLDERS[kind](root, config.images_dir))
-    files = list_files(config.src, _JSON, stdin, skip=config.out)
+    files = [pair for pair in list_files(config.src, _JSON, stdin, skip=config.out) if not _is_report(pair[0])]
     if kind == "auto":
         kind = _tell_format(root if config.src != "-" else None, files)
         if kind in _FOLDERS:
@@ -71,9 +71,23 @@ def open_source(config: ConvertConfig, stdin: Iterable[str]) -> Source:
     return _via(files, config.images_dir) if kind == "via" else _labelme(config, files)
 
 
+def _is_report(path: Path) -> bool:
+    """Whether a file is what an earlier conversion said of itself."""
+    if path.name != "report.json":
+        return False
+    try:
+        top = read_json(path)
+    except InputError:
+        return False
+    return isinstance(top, dict) and "findings" in top
+
+
 def _tell_format(root: Path | None, files: Sequence[tuple[Path, str]]) -> str:
     """By the first files that say what they are; a folder without JSON by what its pictures have beside them."""
-    seen = {kind for path, _ in files[:50] if (kind := _tell_json(path)) is not None}
+    seen: set[str | None] = set()
+    for path, _ in files[:50]:
+        if "labelme" not in seen:
+            seen.add(_tell_json(path))
     for kind in ("labelme", "coco", "via"):
         if kind in seen:
             return kind
@@ -121,7 +135,7 @@ def read_labels(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
-    special = ("__ignore__", "_background_")
+    special = (IGNORE, BACKGROUND)
     return list(dict.fromkeys(name for line in lines if (name := line.strip()) and name not in special))
 
 
@@ -201,7 +215,8 @@ def _yolo(root: Path, images_dir: Path | None) -> Source:
 
 def _voc(root: Path, images_dir: Path | None) -> Source:
     units, labels = voc.open_voc(root, images_dir)
-    return Source("voc", units, partial(voc.read, labels=labels), len(units), labels=labels)
+    named = tuple(name for name in labels[1:] if name != IGNORE) if voc.names_classes(root) else ()
+    return Source("voc", units, partial(voc.read, labels=labels), len(units), labels=named)
 
 
 _FOLDERS: dict[str, Callable[[Path, Path | None], Source]] = {

@@ -8,7 +8,8 @@ from typing import Any
 from segkit.dataset import Finding, Instance, Polygons, Segmentation
 from segkit.formats.labelme_raster import draw_shape
 from segkit.formats.shapes import Drawing, NoRegion, Shape, to_region
-from segkit.masks import Box, measure_polygons, rle_area, rle_bbox, subtract, to_rle, union
+from segkit.masks import rle_area, rle_bbox, subtract, to_rle, union
+from segkit.polygons import Box, measure_polygons
 
 IGNORE, BACKGROUND = "__ignore__", "_background_"  # LabelMe's convention in labels.txt
 TINY = 16  # pixels: below, hardly anything can be learnt from an instance

@@ -1,15 +1,13 @@
 """The entries of LabelMe's ``shapes``: checked, and made sense of where that is possible."""
 
-from itertools import chain
 from math import isfinite
 from typing import Any
 
 from segkit.dataset import Finding
 from segkit.formats.shapes import NoRegion, Shape
+from segkit.polygons import flatten
 
 _GEOMETRY = frozenset({"label", "points", "shape_type", "mask", "group_id", "line_color", "fill_color", "fill"})
-_REACH = 1_000_000  # px; beyond, COCO's rasteriser would walk for minutes or overflow
-_NUMBERS = ({float}, {int}, {int, float})
 
 
 def read_shapes(raw: list[Any], key: str, findings: list[Finding]) -> list[Shape]:
@@ -41,21 +39,18 @@ def _flat(raw: Any) -> list[float]:
     Raises:
         NoRegion: They are not pairs of finite numbers.
     """
-    if not isinstance(raw, list):
-        raise NoRegion("points are not pairs of numbers")
-    if not raw:
-        return []
-    try:
-        flat = list(chain.from_iterable(raw))
-        pairs = set(map(len, raw)) == {2}
-    except TypeError:
-        raise NoRegion("points are not pairs of numbers") from None
-    if not pairs or set(map(type, flat)) not in _NUMBERS:
-        raise NoRegion("points are not pairs of numbers")
-    if not (max(flat) < _REACH and min(flat) > -_REACH and isfinite(sum(flat))):
-        finite = all(isinstance(value, int) or isfinite(value) for value in flat)
-        raise NoRegion("points lie a million pixels away" if finite else "points are not pairs of numbers")
+    flat = flatten(raw)
+    if flat is None:
+        raise NoRegion("points lie a million pixels away" if _far(raw) else "points are not pairs of numbers")
     return flat
+
+
+def _far(raw: Any) -> bool:
+    """Whether points are pairs of finite numbers all the same."""
+    if not isinstance(raw, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in raw):
+        return False
+    values = [value for pair in raw for value in pair]
+    return all(type(value) is int or (type(value) is float and isfinite(value)) for value in values)
 
 
 def _shape(raw: Any, number: int, key: str, findings: list[Finding]) -> Shape | None:

@@ -97,6 +97,11 @@ def _picture(place: Path, images_dir: Path | None, stem: str) -> Path | None:
     return next((p for f in folders for suffix in suffixes if (p := f / f"{stem}{suffix}").is_file()), None)
 
 
+def names_classes(root: Path) -> bool:
+    """Whether a folder says what its classes are called."""
+    return any((place / "class_names.txt").is_file() for place in _places(root))
+
+
 def _class_names(place: Path) -> tuple[str, ...]:
     path = place / "class_names.txt"
     if not path.is_file():

@@ -8,8 +8,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from segkit.dataset import AnnotatedImage, Finding, Instance, Picture, ReadFile
 from segkit.errors import InputError
 from segkit.masks import measure
@@ -39,6 +37,8 @@ def _looks_right(path: Path) -> bool:
 
 def read_names(root: Path) -> dict[int, str]:
     """Category names by number."""
+    import yaml  # noqa: PLC0415 -- few conversions need it
+
     for path in sorted([*root.glob("*.yaml"), *root.glob("*.yml")]):
         try:
             names = yaml.safe_load(path.read_text(encoding="utf-8")).get("names")
