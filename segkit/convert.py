@@ -4,6 +4,8 @@ read -> name -> split -> number -> write. One bad file never stops the rest: it 
 Instances wait on disk (``segkit.spool``); what stays in memory is a short entry for each image.
 """
 
+import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -119,7 +121,11 @@ def convert(config: ConvertConfig, progress: Progress = SILENT, stdin: Iterable[
     if not config.dry_run:
         check_target(config.out, config.force)
     source = open_source(config, stdin)
-    with _work_folder(config) as root, Spool(root / _WORK / "instances" if root else None) as spool:
+    with (
+        _ended_by_sigterm(),
+        _work_folder(config) as root,
+        Spool(root / _WORK / "instances" if root else None) as spool,
+    ):
         job = Job(source.read, config.images, root / _WORK / "pictures" if root else None, config.group_similar)
         gathered = gather(source, job, spool, config.workers, progress)
         if not gathered.entries:
@@ -147,6 +153,19 @@ def _write_report(summary: ConversionSummary, root: Path) -> None:
 
 
 @contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Schedulers end jobs by SIGTERM: then, too, nothing half-written stays behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def _work_folder(config: ConvertConfig) -> Iterator[Path | None]:
     """The folder that is written to; None where nothing is."""
     if config.dry_run:
@@ -167,6 +186,7 @@ def _arrange(
     placed = file_names(gathered.entries)
     splits = _splits(gathered.entries, placed, config, renamed)
     order = sorted(range(len(placed)), key=lambda index: placed[index])
+    twice = _annotated_twice(gathered.entries)
     going = Outgoing(
         root=root,
         out=config.out,
@@ -178,12 +198,24 @@ def _arrange(
         renamed=renamed,
         uncovered=source.uncovered,
         crowds=config.ignore == "crowd" and config.target_format == "coco",
+        references=config.images == "reference",
         spool=spool,
         progress=progress,
+        findings=twice,
     )
     if not (going.crowds or config.target_format in _KEEPS_IGNORED):
         _report_ignored(going)
     return going
+
+
+def _annotated_twice(entries: Sequence[Entry]) -> list[Finding]:
+    """Pictures that more than one file annotates: all of them count, and they stay in one split."""
+    first: dict[str, str] = {}
+    return [
+        Finding(entry.key, "noted", f"of the same picture as {before}", shapes=0)
+        for entry in entries
+        if entry.source is not None and (before := first.setdefault(entry.source, entry.key)) != entry.key
+    ]
 
 
 def _renames(entries: Sequence[Entry], config: ConvertConfig) -> dict[str, str | None]:
@@ -247,7 +279,11 @@ def _splits(
     val = standard if config.val is None else config.val
     alike = looks([entry.thumbnail for entry in entries]) if config.group_similar else [None] * len(entries)
     members = [
-        Member(entry.key, [name for label in entry.labels if (name := renamed[label]) and name != IGNORE], look)
+        Member(
+            entry.key,
+            [name for label in entry.labels if (name := renamed[label]) and name != IGNORE],
+            tuple(tie for tie in (("picture", entry.source), ("look", look)) if tie[1] is not None),
+        )
         for entry, look in zip(entries, alike, strict=True)
     ]
     before = _earlier_splits(config.keep_splits) if config.keep_splits is not None else {}

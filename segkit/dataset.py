@@ -22,6 +22,11 @@ Polygons: TypeAlias = list[list[float]]  # each flat [x1, y1, x2, y2, ...]
 Segmentation: TypeAlias = Polygons | Rle
 
 
+def sound(text: str) -> str:
+    """Text that UTF-8 can hold: JSON escapes and names of files may have halves of characters in them."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
 @dataclass(frozen=True, slots=True)
 class Category:
     """A kind of instance; ids start at 1."""

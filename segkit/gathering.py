@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from segkit.config.convert import ImagePlacement
-from segkit.dataset import AnnotatedImage, Finding, ReadFile
+from segkit.dataset import AnnotatedImage, Finding, ReadFile, sound
 from segkit.errors import InputError
 from segkit.parallel import MAX_WORKERS, map_in_order, usable_cores
 from segkit.pictures import thumbnail
@@ -101,8 +101,9 @@ def _digest(item: tuple[int, Any], job: Job) -> _Digest:
     number, unit = item
     outcome = job.read(unit)
     image = outcome.image
+    found = tuple(_printable(row) for row in outcome.findings)
     if image is None:
-        return _Digest(None, b"", outcome.findings, outcome.num_shapes)
+        return _Digest(None, b"", found, outcome.num_shapes)
     try:
         placed = _place(image, number, job)
         look = thumbnail(image.picture.path or image.picture.data) if job.thumbnails else None
@@ -110,24 +111,34 @@ def _digest(item: tuple[int, Any], job: Job) -> _Digest:
         hint = f" ({error.hint})" if error.hint else ""
         lost = sum(instance.num_shapes for instance in image.instances)
         row = Finding(image.key, "left out", error.message + hint, shapes=lost)
-        return _Digest(None, b"", (*outcome.findings, row), outcome.num_shapes)
+        return _Digest(None, b"", (*found, _printable(row)), outcome.num_shapes)
     ready = image.picture.is_ready and image.picture.path is not None
     shapes = tuple(instance.num_shapes for instance in image.instances)
     entry = Entry(
-        key=image.key,
-        name=image.picture.name,
+        key=sound(image.key),
+        name=sound(image.picture.name),
         folder=image.folder,
         height=image.height,
         width=image.width,
         labels=tuple(instance.label for instance in image.instances),
         shapes=shapes if any(number != 1 for number in shapes) else (),
         split=image.split,
-        flags=image.flags,
+        flags=tuple(sound(flag) for flag in image.flags),
         source=str(image.picture.path) if ready else None,
         placed=placed,
         thumbnail=look,
     )
-    return _Digest(entry, encode_instances(image.instances), outcome.findings, outcome.num_shapes)
+    return _Digest(entry, encode_instances(image.instances), found, outcome.num_shapes)
+
+
+def _printable(row: Finding) -> Finding:
+    """A row that UTF-8 can hold: file names and JSON escapes need not."""
+    texts = (row.file, row.why, row.label, row.shape_type)
+    if all(text is None or text.isascii() for text in texts):
+        return row
+    kind = None if row.shape_type is None else sound(row.shape_type)
+    label = None if row.label is None else sound(row.label)
+    return replace(row, file=sound(row.file), why=sound(row.why), label=label, shape_type=kind)
 
 
 def _place(image: AnnotatedImage, number: int, job: Job) -> str | None:

@@ -38,9 +38,7 @@ def map_in_order(
     if workers <= 1:
         yield from map(function, items)
         return
-    # Ctrl-C is for the parent: it stops to hand out work and takes the processes down with it.
-    ignore = (signal.SIGINT, signal.SIG_IGN)
-    pool = ProcessPoolExecutor(workers, _context(), signal.signal, ignore)
+    pool = ProcessPoolExecutor(workers, _context(), _hear_only_the_parent)
     try:
         waiting: deque[Future[list[Out]]] = deque()
         source = iter(items)
@@ -52,6 +50,12 @@ def map_in_order(
             yield from waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _hear_only_the_parent() -> None:
+    """Ctrl-C is for the parent: it stops to hand out work and takes the processes down with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _apply(function: Callable[[Any], Out], items: Sequence[Any]) -> list[Out]:

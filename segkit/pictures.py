@@ -167,7 +167,7 @@ def find_picture(json_path: Path, image_path: str | None, images_dir: Path | Non
     named = PureWindowsPath(image_path).as_posix() if image_path else None
     if named and Path(named).suffix.lower() != ".json":
         direct = folder / named
-        if direct.is_file():
+        if _is_file(direct):
             return Found(direct, None)
     places = [folder] + ([images_dir] if images_dir else [])
     for place in places:
@@ -178,12 +178,19 @@ def find_picture(json_path: Path, image_path: str | None, images_dir: Path | Non
     if named:
         for place in places:
             candidate = place / Path(named).name
-            if candidate.is_file() and candidate.suffix.lower() in PICTURE_SUFFIXES:
+            if _is_file(candidate) and candidate.suffix.lower() in PICTURE_SUFFIXES:
                 return Found(candidate, f"imagePath {image_path!r} does not exist; took {candidate.name}")
     return None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long, a folder that may not be looked into
+        return False
 
 
 def _with_stem(folder: Path, stem: str) -> list[Path]:
     # Listing a folder of 100,000 files for each of them would be quadratic: ask for the likely names instead.
     names = [stem + suffix for low in sorted(PICTURE_SUFFIXES) for suffix in (low, low.upper())]
-    return [folder / name for name in names if (folder / name).is_file()]
+    return [folder / name for name in names if _is_file(folder / name)]

@@ -1,5 +1,6 @@
 """Writing a dataset folder: beside its place first, then moved in, so that none is ever half written."""
 
+import glob
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -7,9 +8,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
 import msgspec
+import psutil
 
 from segkit.config.convert import ImagePlacement
-from segkit.dataset import AnnotatedImage
+from segkit.dataset import AnnotatedImage, sound
 from segkit.errors import InputError
 from segkit.pictures import check_decodes, read_header, write_upright
 from segkit.spool import Entry
@@ -60,6 +62,7 @@ def writing_beside(out: Path, work: str) -> Iterator[Path]:
     """
     shown, out = out, out.absolute()
     beside = out.parent / f".{out.name}.writing-{os.getpid()}"
+    _clear_remains(out)
     made = [parent for parent in (out.parent, *out.parent.parents) if not parent.exists()]
     try:
         beside.mkdir(parents=True)
@@ -78,6 +81,14 @@ def writing_beside(out: Path, work: str) -> Iterator[Path]:
         for parent in made:
             with suppress(OSError):  # only where nothing came of it are they empty
                 parent.rmdir()
+
+
+def _clear_remains(out: Path) -> None:
+    """Delete what conversions left behind that were killed and could not clean up."""
+    for remains in out.parent.glob(f".{glob.escape(out.name)}.writing-*"):
+        pid = remains.name.rpartition("-")[2]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(remains, ignore_errors=True)
 
 
 def _entries_of(out: Path) -> list[str]:
@@ -135,7 +146,11 @@ def place(image: AnnotatedImage, target: Path | None, how: ImagePlacement) -> st
     """
     picture = image.picture
     source = picture.data if picture.data is not None else picture.path
-    if how == "none" or source is None or (how == "reference" and picture.path is not None and picture.is_ready):
+    if how == "reference" and (
+        picture.path is None or not picture.is_ready or sound(str(picture.path)) != str(picture.path)
+    ):
+        how = "link"  # it has to be written, or JSON cannot hold its name
+    if how in ("none", "reference") or source is None:
         return None
     if target is None:
         if not picture.is_ready:

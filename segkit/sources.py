@@ -35,9 +35,16 @@ def _below(path: Path, suffixes: frozenset[str], skip: Path | None) -> list[tupl
         raise InputError(f"{path}: no such file or folder")
     skipped = skip.absolute() if skip is not None else None
     found = []
-    for parent, folders, names in os.walk(path):  # Path.walk needs Python 3.12
+    seen: set[tuple[int, int]] = set()
+    for parent, folders, names in os.walk(path, followlinks=True):  # Path.walk needs Python 3.12
         folder = Path(parent)
+        where = folder.stat()
+        if (where.st_dev, where.st_ino) in seen:  # links may lead in circles
+            folders.clear()
+            continue
+        seen.add((where.st_dev, where.st_ino))
         folders[:] = sorted(n for n in folders if not n.startswith(".") and (folder / n).absolute() != skipped)
         chosen = [name for name in names if Path(name).suffix.lower() in suffixes and not name.startswith(".")]
-        found += [(folder / name, (folder / name).relative_to(path).as_posix()) for name in chosen]
+        prefix = "" if folder == path else folder.relative_to(path).as_posix() + "/"
+        found += [(folder / name, prefix + name) for name in chosen]
     return sorted(found, key=lambda pair: pair[1])

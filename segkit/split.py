@@ -8,7 +8,7 @@ group or two of a stratum over each border, and none at all that an earlier data
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from hashlib import sha1
 from typing import NamedTuple
 
@@ -18,11 +18,11 @@ SPLITS = ("train", "val", "test")
 
 
 class Member(NamedTuple):
-    """What of an image matters here: its key, a label for each instance, and what looks the same (None: nothing)."""
+    """What of an image matters here: its key, a label for each instance, and what ties it to other images."""
 
     key: str
     labels: Sequence[str]
-    look: int | None = None
+    ties: tuple[Hashable, ...] = ()
 
 
 class _Group(NamedTuple):
@@ -88,7 +88,7 @@ def assign_splits(
 
 
 def _groups(images: Sequence[Member], group_by: str | None) -> list[_Group]:
-    """Images that share a name or a look, directly or through others."""
+    """Images that share a name or a tie, directly or through others."""
     leader = list(range(len(images)))
 
     def find(index: int) -> int:
@@ -97,12 +97,11 @@ def _groups(images: Sequence[Member], group_by: str | None) -> list[_Group]:
             index = leader[index]
         return index
 
-    first: dict[object, int] = {}
+    first: dict[Hashable, int] = {}
     names = [_group_name(image.key, group_by) for image in images]
     for index, image in enumerate(images):
-        for what in (names[index], image.look):
-            if what is not None:
-                leader[find(index)] = find(first.setdefault(what, index))
+        for what in (("name", names[index]), *image.ties):
+            leader[find(index)] = find(first.setdefault(what, index))
     members: dict[int, list[int]] = defaultdict(list)
     for index in range(len(images)):
         members[find(index)].append(index)

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import msgspec
 
-from segkit.dataset import Instance
+from segkit.dataset import Instance, sound
 
 _encoder = msgspec.json.Encoder()
 
@@ -43,7 +43,27 @@ class Entry:
 
 def encode_instances(instances: Sequence[Instance]) -> bytes:
     """Instances as lines; labels stay out."""
-    return b"\n".join(_encoder.encode(_record(instance))[1:] for instance in instances)
+    return b"\n".join(_encode(_record(instance))[1:] for instance in instances)
+
+
+def _encode(record: dict[str, Any]) -> bytes:
+    try:
+        return _encoder.encode(record)
+    except (OverflowError, UnicodeEncodeError, RecursionError, ValueError, TypeError):
+        return _encoder.encode(record | {"attributes": _plain(record["attributes"], 0)})
+
+
+def _plain(value: Any, depth: int) -> Any:
+    """An attribute as every JSON reader takes it: halves of characters, endless numbers and nests become text."""
+    if depth > 16:
+        return "..."
+    if isinstance(value, dict):
+        return {sound(str(name)): _plain(each, depth + 1) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each, depth + 1) for each in value]
+    if isinstance(value, int) and abs(value) >= 1 << 63:
+        return f"{value:e}" if abs(value) < 10**300 else "a very large number"
+    return sound(value) if isinstance(value, str) else value
 
 
 def _record(instance: Instance) -> dict[str, Any]:

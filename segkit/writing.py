@@ -29,6 +29,7 @@ class Outgoing:
     renamed: Mapping[str, str | None]  # None: dropped; __ignore__ stays as it is
     uncovered: Uncovered
     crowds: bool  # whether regions to ignore are crowds of every category
+    references: bool  # whether pictures stay where they are
     spool: Spool
     progress: Progress
     findings: list[Finding] = field(default_factory=list)
@@ -70,7 +71,7 @@ class Outgoing:
 
     def reference(self, entry: Entry, folder: str) -> str | None:
         """The path from a final folder to a picture that stays where it is; None if it does not."""
-        if entry.placed is not None or entry.source is None:
+        if not self.references or entry.placed is not None or entry.source is None:
             return None
         return relative_path(Path(entry.source), self.out / folder)
 

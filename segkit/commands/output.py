@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from segkit.config.units import format_duration
 from segkit.progress import SILENT, Progress
 
 
@@ -114,7 +115,10 @@ class _Lines:
             self._last = now
             of = f"/{self._total}" if self._total is not None else ""
             shown = "".join(f"  {name.replace('_', ' ')} {value}" for name, value in figures.items())
-            print(f"{self._what} {self._count}{of}{shown}", file=sys.stderr, flush=True)
+            left = ""
+            if self._total is not None and self._total > self._count > 0:
+                left = f"  {format_duration((now - self._began) / self._count * (self._total - self._count))} left"
+            print(f"{self._what} {self._count}{of}{shown}{left}", file=sys.stderr, flush=True)
 
     def done(self) -> None:
         pass

@@ -105,6 +105,8 @@ def read_labelme(path: Path, *, picture: bool = True) -> LabelmeFile | None:
 
 def _read(path: Path) -> bytes:
     try:
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            raise InputError("not a regular file")
         with path.open("rb", buffering=0) as file:
             return file.read()
     except FileNotFoundError:
@@ -116,6 +118,8 @@ def _read(path: Path) -> bytes:
 def _read_parts(path: Path) -> tuple[_TopLevel, Embedded, None] | None:
     """The keys before and after a long embedded picture, without what is between; None: read it whole."""
     try:
+        if not path.is_file():
+            return None
         with path.open("rb", buffering=0) as file:
             head = b""
             found = None

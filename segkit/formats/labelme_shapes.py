@@ -3,7 +3,7 @@
 from math import isfinite
 from typing import Any
 
-from segkit.dataset import Finding
+from segkit.dataset import Finding, sound
 from segkit.formats.shapes import NoRegion, Shape
 from segkit.polygons import flatten
 
@@ -67,9 +67,9 @@ def _shape(raw: Any, number: int, key: str, findings: list[Finding]) -> Shape | 
     if not isinstance(label, str) or not label:
         findings.append(Finding(key, "left out", "no label", number, None, kind))
         return None
-    if not label.isascii() and (sound := _sound(label)) != label:
-        findings.append(Finding(key, "repaired", "half a character in the label", number, sound, kind, shapes=0))
-        label = sound
+    if (whole := sound(label)) != label:
+        findings.append(Finding(key, "repaired", "half a character in the label", number, whole, kind, shapes=0))
+        label = whole
     try:
         points = _flat(raw.get("points"))
     except NoRegion as why_not:
@@ -92,11 +92,6 @@ def _text(number: int | float) -> str:
         return str(number)
     except ValueError:  # Python refuses to print integers of more than 4300 digits
         return "a very large number"
-
-
-def _sound(text: str) -> str:
-    """Text that UTF-8 can hold: JSON escapes may name halves of characters (surrogates)."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _group(value: Any) -> int | str | None:

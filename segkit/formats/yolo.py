@@ -77,10 +77,11 @@ def open_yolo(root: Path, images_dir: Path | None) -> tuple[list[LabelledPicture
 def _label_folders(picture: Path, place: Path, root: Path) -> list[Path]:
     """Where the labels of a picture may be, the picture's own folder last."""
     parts = list(picture.parent.relative_to(place).parts)
-    sisters = []
-    for index in range(len(parts) - 1, -1, -1):
-        if parts[index] == "images":
-            sisters.append(root.joinpath(*parts[:index], "labels", *parts[index + 1 :]))
+    sisters = [
+        root.joinpath(*parts[:index], "labels", *parts[index + 1 :])
+        for index in range(len(parts) - 1, -1, -1)
+        if parts[index] == "images"
+    ]
     if not parts or "images" not in parts:
         sisters.append(root.joinpath("labels", *parts))
     return [folder for folder in sisters if folder.is_dir()] + [picture.parent]

@@ -1,7 +1,7 @@
 """LabelMe files beside their pictures, such that reading them again gives the very same instances.
 
-Polygons stay polygons, run lengths become ``mask`` shapes, parts and groups share a ``group_id``. The split of a picture
-stands in the file under ``split``, a key that LabelMe keeps.
+Polygons stay polygons, run lengths become ``mask`` shapes, parts and groups share a ``group_id``. The split of a
+picture stands in the file under ``split``, a key that LabelMe keeps.
 """
 
 import json
