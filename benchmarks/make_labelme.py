@@ -18,12 +18,13 @@ LABELS = ("crack", "pore", "grain", "scratch", "particle")
 
 
 def polygon(rng: np.random.Generator, height: int, width: int, radius: tuple[float, float]) -> list[list[float]]:
-    """A blob of 20 to 119 points, as somebody would click it."""
+    """A smooth blob of 20 to 119 points, as somebody would click it."""
     count = int(rng.integers(20, 120))
     mean = float(rng.uniform(*radius))
     x, y = float(rng.uniform(mean, width - mean)), float(rng.uniform(mean, height - mean))
     angles = np.sort(rng.uniform(0, 2 * math.pi, count))
-    lengths = mean * rng.uniform(0.7, 1.0, count)
+    waves = sum(rng.uniform(0, 0.1) * np.sin(k * angles + rng.uniform(0, 2 * math.pi)) for k in (2, 3, 5))
+    lengths = mean * (0.85 + 0.5 * waves + rng.normal(0, 0.01, count)).clip(0.1, 1.0)
     return [[x + r * math.cos(a), y + r * math.sin(a)] for r, a in zip(lengths.tolist(), angles.tolist(), strict=True)]
 
 
@@ -54,7 +55,7 @@ def embedded(folder: Path, count: int, height: int = 1500, width: int = 2000, sh
     rng = np.random.default_rng(0)
     pictures = [base64.b64encode(jpeg(rng, height, width)).decode() for _ in range(8)]
     for number in range(count):
-        drawn = [shape(str(rng.choice(LABELS)), polygon(rng, height, width, (20, 200))) for _ in range(shapes)]
+        drawn = [shape(str(rng.choice(LABELS)), polygon(rng, height, width, (15, 150))) for _ in range(shapes)]
         text = document(drawn, f"p{number:05d}.jpg", pictures[number % len(pictures)], height, width)
         (folder / f"p{number:05d}.json").write_text(text, encoding="utf-8")
 

@@ -137,14 +137,16 @@ def convert(config: ConvertConfig, progress: Progress = SILENT, stdin: Iterable[
             progress.done()
         summary = _summarise(config, source, gathered, going)
         if root is not None:
-            _write_report(summary, root)
+            _write_report(summary, _split_settings(config), root)
     return summary
 
 
-def _write_report(summary: ConversionSummary, root: Path) -> None:
+def _write_report(summary: ConversionSummary, settings: dict[str, Any], root: Path) -> None:
     """Totals, the entries of the folder that are the dataset's, and a line for every finding."""
     entries = sorted(["report.json", *(entry.name for entry in root.iterdir() if entry.name != _WORK)])
-    top = msgspec.json.format(msgspec.json.encode(summary.totals() | {"entries": entries}), indent=1)
+    top = msgspec.json.format(
+        msgspec.json.encode(summary.totals() | {"entries": entries, "split_settings": settings}), indent=1
+    )
     with (root / "report.json").open("wb", buffering=1 << 20) as file:
         file.write(top.removesuffix(b"\n}") + b',\n "findings": [')
         for number, row in enumerate(summary.findings):
@@ -286,17 +288,32 @@ def _splits(
         )
         for entry, look in zip(entries, alike, strict=True)
     ]
-    before = _earlier_splits(config.keep_splits) if config.keep_splits is not None else {}
+    before = _earlier_splits(config)
     fixed = {entry.key: before[name] for entry, name in zip(entries, names, strict=True) if name in before}
     return assign_splits(members, val=val, test=config.test, group_by=config.group_by, seed=config.seed, fixed=fixed)
 
 
-def _earlier_splits(dataset: Path) -> dict[str, str]:
-    """The split of every picture of a COCO dataset folder, by file name.
+def _split_settings(config: ConvertConfig) -> dict[str, Any]:
+    """What decides on splits; ``report.json`` has it so that the next conversion knows."""
+    return {"val": config.val, "test": config.test, "group_by": config.group_by, "seed": config.seed}
+
+
+def _earlier_splits(config: ConvertConfig) -> dict[str, str]:
+    """The split of every picture of an earlier dataset, by file name.
+
+    It is the one that ``--keep-splits`` names, else the one that this conversion replaces, if that was split by the
+    same settings: pictures that were validated on must not be trained on because others were added.
 
     Raises:
-        InputError: It is none.
+        InputError: ``--keep-splits`` names no dataset.
     """
+    dataset = config.keep_splits
+    if dataset is None:
+        report = config.out / "report.json"
+        top = read_json(report) if report.is_file() else None
+        if not isinstance(top, dict) or top.get("split_settings") != _split_settings(config):
+            return {}
+        dataset = config.out
     splits: dict[str, str] = {}
     for split in SPLITS:
         path = dataset / f"{split}.json"
@@ -306,7 +323,7 @@ def _earlier_splits(dataset: Path) -> dict[str, str]:
             splits |= {
                 image["file_name"]: split for image in images if isinstance(image, dict) and "file_name" in image
             }
-    if not splits:
+    if not splits and config.keep_splits is not None:
         raise InputError(
             f"{dataset}: no dataset whose splits could be kept", "--keep-splits names a folder with train.json"
         )

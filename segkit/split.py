@@ -69,17 +69,18 @@ def assign_splits(
     strata: dict[str, list[_Group]] = defaultdict(list)
     for group in free:
         strata[min(group.labels, key=lambda label: _rarity(totals, label), default="")].append(group)
-    owed = {"val": 0.0, "test": 0.0}  # groups that rounding has kept from a split so far
+    owed = {"val": 0.0, "test": 0.0}  # groups that a split should have had of the strata so far, less those it got
     for label in sorted(strata, key=lambda label: _rarity(totals, label)):
         queue = sorted(strata[label], key=lambda group: sha1(f"{seed}:{group.name}".encode()).digest())
         everything = sum(_weight(group, label) for group in queue)
         size = len(queue)
         for split, share in (("test", test), ("val", val)):
-            wanted = share * (totals[label] if label else everything) - placed[split][label]
-            wanted = min(max(wanted / everything, 0.0), 1.0) * size + owed[split]
+            by_groups = share * size + owed[split]
+            lacking = share * (totals[label] if label else everything) - placed[split][label]
+            by_instances = min(max(lacking / everything, 0.0), 1.0) * size if label else by_groups
             spare = len(queue) if val + test >= 1 else len(queue) - 1  # training keeps one of every category
-            count, reached = _take(queue[: max(spare, 0)], label, wanted, size / everything)
-            owed[split] = wanted - reached
+            count = _take(queue[: max(spare, 0)], label, (by_groups + by_instances) / 2, size / everything)
+            owed[split] = by_groups - count
             for group in queue[:count]:
                 _put(group, split, out, placed)
             queue = queue[count:]
@@ -124,15 +125,15 @@ def _weight(group: _Group, label: str) -> int:
     return group.labels[label] if label else 1
 
 
-def _take(queue: Sequence[_Group], label: str, wanted: float, scale: float) -> tuple[int, float]:
-    """How many groups from the front come nearest to ``wanted``, and what they come to."""
+def _take(queue: Sequence[_Group], label: str, wanted: float, scale: float) -> int:
+    """How many groups from the front come nearest to ``wanted``."""
     best, reached, total = 0, 0.0, 0.0
     for count, group in enumerate(queue, 1):
         total += _weight(group, label) * scale
         if abs(total - wanted) > abs(reached - wanted) + 1e-9:
             break
         best, reached = count, total
-    return best, reached
+    return best
 
 
 def _put(group: _Group, split: str, out: list[str], placed: Mapping[str, Counter[str]]) -> None:

@@ -38,7 +38,7 @@ def find_pairs(root: Path) -> list[Pair]:
     """All pictures under ``root`` that have a mask in a sister folder, sorted."""
     pairs = []
     for folder in [root, *sorted(p for p in root.rglob("*") if p.is_dir())]:
-        for sister in _sisters(folder):
+        for sister in _sisters(folder, root):
             for picture in sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES):
                 names = (
                     sister / f"{form.format(picture.stem)}{suffix}" for form in _STEMS for suffix in _MASK_SUFFIXES
@@ -48,10 +48,15 @@ def find_pairs(root: Path) -> list[Pair]:
     return pairs
 
 
-def _sisters(folder: Path) -> Iterator[Path]:
-    names = [form.format(folder.name) for form in _FORMS]
-    names += [masks for images, masks in _SISTERS if images == folder.name]
-    yield from (folder.parent / name for name in names if (folder.parent / name).is_dir())
+def _sisters(folder: Path, root: Path) -> Iterator[Path]:
+    """Folders of masks: ``images/x`` has ``masks/x``, ``train`` has ``trainannot``."""
+    for ancestor in (folder, *folder.parents):
+        names = [form.format(ancestor.name) for form in _FORMS]
+        names += [masks for images, masks in _SISTERS if images == ancestor.name]
+        places = (ancestor.parent / name / folder.relative_to(ancestor) for name in names)
+        yield from (place for place in places if place.is_dir())
+        if ancestor == root:
+            return
 
 
 def read_ids(path: Path) -> npt.NDArray[Any]:

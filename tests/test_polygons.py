@@ -1,0 +1,78 @@
+"""Areas, boxes and flat points: the extension and pycocotools say the same, to the last pixel."""
+
+import importlib.util
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+from pycocotools import mask as coco_mask
+
+from segkit.polygons import flatten_in_python, measure_with_pycocotools
+
+
+@pytest.fixture(scope="module")
+def native(tmp_path_factory):
+    """The extension, compiled for this test."""
+    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
+    hatch_build = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hatch_build)
+    folder = tmp_path_factory.mktemp("built")
+    (folder / "_polygons.c").write_bytes((ROOT / "segkit/_polygons.c").read_bytes())
+    built = hatch_build.build(folder / "_polygons.c")
+    if built is None:
+        pytest.skip("no C compiler here")
+    spec = importlib.util.spec_from_file_location("_polygons", built)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+coordinate = st.floats(-30, 90) | st.integers(-10, 70).map(float) | st.integers(-50, 350).map(lambda n: n / 5)
+polygon = st.integers(3, 14).flatmap(lambda n: st.lists(coordinate, min_size=2 * n, max_size=2 * n))
+
+
+@given(st.lists(polygon, max_size=4), st.integers(1, 64), st.integers(1, 64))
+def test_the_extension_measures_as_pycocotools(native, polygons, height, width):
+    assert native.measure(polygons, height, width) == measure_with_pycocotools(polygons, height, width)
+
+
+def test_the_extension_measures_large_and_winding_polygons(native):
+    rng = np.random.default_rng(0)
+    for height, width, corners in ((3000, 4000, 400), (20, 65000, 90), (40000, 30, 90), (500, 500, 4000)):
+        for spread in (1.0, 1.5):
+            xy = (rng.random((corners, 2)) * (width * spread, height * spread)).ravel().tolist()
+            rle = coco_mask.merge(coco_mask.frPyObjects([xy], height, width))
+            expected = (int(coco_mask.area(rle)), tuple(coco_mask.toBbox(rle).tolist()))
+            assert native.measure([xy], height, width) == [expected]
+
+
+def test_the_extension_refuses_what_would_overflow(native):
+    for bad in ([0.0] * 4, [1e9] * 6, [float("nan")] * 6, ["a"] * 6, (0.0,) * 6):
+        with pytest.raises((ValueError, TypeError)):
+            native.measure([bad], 10, 10)
+
+
+points = st.recursive(
+    st.floats() | st.integers() | st.booleans() | st.none() | st.text(max_size=2), lambda s: st.lists(s, max_size=3)
+)
+
+
+@given(points | st.lists(st.lists(st.floats(-9, 9) | st.integers(-9, 9), min_size=2, max_size=2)))
+def test_the_extension_flattens_as_python(native, some):
+    flat = native.flatten(some)
+    assert flat == flatten_in_python(some)
+    assert flat is None or [type(value) for value in flat] == [type(value) for pair in some for value in pair]
+
+
+def test_without_the_extension_a_dataset_is_the_same_to_the_byte(here, parts):
+    for name, pure in (("one", ""), ("two", "1")):
+        done = subprocess.run(
+            [sys.executable, "-m", "segkit", "convert", parts, "--out", name], env={"SEGKIT_PURE": pure, "PATH": ""},
+            capture_output=True, text=True, check=False, cwd=here,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    assert (here / "one/train.json").read_bytes() == (here / "two/train.json").read_bytes()
