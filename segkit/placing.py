@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
 import msgspec
-import psutil
 
 from segkit.config.convert import ImagePlacement
 from segkit.dataset import AnnotatedImage, sound
@@ -85,10 +84,22 @@ def writing_beside(out: Path, work: str) -> Iterator[Path]:
 
 def _clear_remains(out: Path) -> None:
     """Delete what conversions left behind that were killed and could not clean up."""
+    if os.name != "posix":  # where signal 0 would end a process instead of asking after it
+        return
     for remains in out.parent.glob(f".{glob.escape(out.name)}.writing-*"):
         pid = remains.name.rpartition("-")[2]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+        if pid.isdigit() and not _runs(int(pid)):
             shutil.rmtree(remains, ignore_errors=True)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
 
 def _entries_of(out: Path) -> list[str]:

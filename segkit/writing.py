@@ -11,6 +11,8 @@ from segkit.placing import name_pictures
 from segkit.progress import Progress
 from segkit.spool import Entry, Spool
 
+_FOR_SHAPES = ("group_id", "crowd", "iscrowd")  # attributes that say what an instance is made of
+
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
@@ -30,6 +32,7 @@ class Outgoing:
     uncovered: Uncovered
     crowds: bool  # whether regions to ignore are crowds of every category
     references: bool  # whether pictures stay where they are
+    keeps_words: bool  # whether the format has a place for attributes and flags
     spool: Spool
     progress: Progress
     findings: list[Finding] = field(default_factory=list)
@@ -54,10 +57,14 @@ class Outgoing:
 
     def instances(self, entry: Entry) -> Iterator[Instance]:
         """The instances that are kept, regions to ignore among them, under their new labels."""
+        words = bool(entry.flags)
         for instance in self.spool.instances(entry):
             name = self.renamed.get(instance.label, instance.label)
             if name is not None:
                 yield instance if name == instance.label else replace(instance, label=name)
+                words = words or any(value for key, value in instance.attributes.items() if key not in _FOR_SHAPES)
+        if words and not self.keeps_words:
+            self.finding(entry, "changed", "flags and attributes have no place in this format")
 
     def finding(self, entry: Entry, action: str, why: str, instance: Instance | None = None) -> None:
         """Note what a format cannot hold. Shapes count as lost only where they are left out."""

@@ -102,8 +102,12 @@ def test_yolo_reports_what_it_cannot_hold(segkit, zoo):
         "YOLO knows no crowds: it is an instance now",
         "YOLO knows no holes: they are filled",
         "YOLO knows no parts: they are joined by a line there and back",
+        "flags and attributes have no place in this format",
         "run lengths became the outline of their pixels",
     ]
+    dry = segkit("convert", "in", "--out", "dry", "--to", "yolo", "--val", 0, "--json", "--dry-run")
+    assert json.loads(dry.out)["findings"] == json.loads(outcome.out)["findings"]
+    assert not (zoo / "dry").exists()
     assert segkit("convert", "two", "--out", "three", "--val", 0).code == 0
     areas = [a["area"] for a in load(zoo / "three/train.json")["annotations"]]
     before = [a["area"] for a in load_after(segkit, zoo)["annotations"]]

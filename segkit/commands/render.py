@@ -9,6 +9,7 @@ from rich.table import Table
 
 from segkit.commands.output import Output
 from segkit.dataset import Finding
+from segkit.reporting import ConversionSummary
 
 if TYPE_CHECKING:
     from segkit.convert import ConversionSummary

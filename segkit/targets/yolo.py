@@ -7,8 +7,6 @@ own converter does), run lengths become the outline of their pixels; each is rep
 import math
 from pathlib import PurePosixPath
 
-import yaml
-
 from segkit.dataset import Instance, Polygons
 from segkit.formats.instances import IGNORE
 from segkit.formats.yolo import document
@@ -38,6 +36,8 @@ def write_yolo_dataset(going: Outgoing) -> None:
                     shares = [v / (entry.height if i % 2 else entry.width) for i, v in enumerate(values)]
                     line = " ".join(repr(min(max(share, 0.0), 1.0)) for share in shares)
                     file.write(f"{numbers[instance.label]} {line}\n")
+    import yaml  # noqa: PLC0415 -- few conversions need it
+
     top = document([category.name for category in going.categories], list(going.splits))
     text = yaml.safe_dump(top, allow_unicode=True, sort_keys=False)
     (going.root / "data.yaml").write_text(text, encoding="utf-8")
