@@ -78,14 +78,16 @@ def summarise(config: ConvertConfig, source: Source, gathered: Gathered, going: 
     """Count what was read, what went over, and what did not."""
     by_split = {split: Counter[str]() for split in going.splits}
     totals = {split: [0, 0, 0] for split in going.splits}
-    dropped = 0
+    converted = dropped = 0
     for entry, split in zip(going.entries, going.split_of, strict=True):
         kept = 0
         for index, label in enumerate(entry.labels):
             name = going.renamed[label]
             if name is None:
                 dropped += entry.num_shapes(index)
-            elif name != IGNORE:
+            else:
+                converted += entry.num_shapes(index)
+            if name is not None and name != IGNORE:
                 by_split[split][name] += 1
                 kept += 1
         totals[split][0] += 1
@@ -93,7 +95,7 @@ def summarise(config: ConvertConfig, source: Source, gathered: Gathered, going: 
         totals[split][2] += not kept
     counts: Counter[str] = sum(by_split.values(), Counter())
     findings = (*gathered.findings, *going.findings)
-    lost = sum(finding.shapes for finding in findings if finding.action == "left out")
+    lost_in_writing = sum(finding.shapes for finding in going.findings if finding.action == "left out")
     categories = {category.name: counts[category.name] for category in going.categories}
     return ConversionSummary(
         out=config.out,
@@ -101,7 +103,7 @@ def summarise(config: ConvertConfig, source: Source, gathered: Gathered, going: 
         target_format=config.target_format,
         files=gathered.files,
         shapes=gathered.shapes,
-        converted=gathered.shapes - lost - dropped,
+        converted=converted - lost_in_writing,
         dropped=dropped,
         splits={split: SplitCount(*numbers) for split, numbers in totals.items()},
         categories=categories,
