@@ -18,7 +18,17 @@ from segkit.errors import InputError
 
 PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".jp2", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
 _ORIENTATION = 274  # the EXIF tag
+_WIDTH, _HEIGHT = 256, 257  # TIFF tags
 _TURNED = frozenset({5, 6, 7, 8})  # tags that swap height and width
+_BACK = {  # from turned pixels to stored ones
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
 
 Image.MAX_IMAGE_PIXELS = None  # microscope slides are larger than Pillow's guard against hostile files
 
@@ -64,9 +74,28 @@ def read_header(source: Path | bytes, name: str | None = None) -> Header:
     """
     with opened(source, name or str(source)) as picture:
         width, height = picture.size
-        orientation = picture.getexif().get(_ORIENTATION, 1) if hasattr(picture, "getexif") else 1
-        tag = orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+        tag = _orientation(picture)
+        if picture.format == "TIFF" and tag in _TURNED:  # Pillow may give the turned size: ask the file
+            width, height = picture.tag_v2.get(_WIDTH, width), picture.tag_v2.get(_HEIGHT, height)
         return Header(height, width, tag, picture.format or "")
+
+
+def _orientation(picture: Any) -> int:
+    tag = picture.getexif().get(_ORIENTATION, 1)
+    return tag if isinstance(tag, int) and 1 <= tag <= 8 else 1
+
+
+def _decoded(picture: Any, *, turn: bool) -> Any:
+    """The pixels as they are stored, or turned by the orientation tag.
+
+    Pillow 11 and later turn TIFFs when they decode them, and drop the tag; other formats never.
+    """
+    tag = _orientation(picture)
+    picture.load()
+    turned = tag != _orientation(picture)
+    if turn:
+        return picture if turned else ImageOps.exif_transpose(picture)
+    return picture.transpose(_BACK[tag]) if turned else picture
 
 
 def check_decodes(source: Path | bytes, name: str) -> None:
@@ -89,7 +118,7 @@ def thumbnail(source: Path | bytes | None) -> bytes | None:
         return None
     with opened(source, source.name if isinstance(source, Path) else "imageData") as picture:
         picture.draft("L", (64, 64))  # JPEGs are decoded at an eighth of their size
-        upright = ImageOps.exif_transpose(picture)
+        upright = _decoded(picture, turn=True)
         deep = upright.mode in ("I", "F", "I;16", "I;16B", "I;16L")
         grey = Image.fromarray(_to_rgb(upright)[:, :, 0]) if deep else upright.convert("L")
         small = np.asarray(grey.resize((16, 16), Image.Resampling.BOX), np.float32)
@@ -113,7 +142,7 @@ def load_rgb(path: Path) -> npt.NDArray[np.uint8]:
 def load_upright_rgb(path: Path) -> npt.NDArray[np.uint8]:
     """Decode a picture to RGB [H, W, 3], turned as its orientation tag says."""
     with opened(path, str(path)) as picture:
-        return _to_rgb(ImageOps.exif_transpose(picture))
+        return _to_rgb(_decoded(picture, turn=True))
 
 
 def _to_rgb(picture: Any) -> npt.NDArray[np.uint8]:
@@ -138,7 +167,7 @@ def write_upright(
         size: (height, width) to scale to, where the file has another.
     """
     with opened(source, name) as original:
-        picture = ImageOps.exif_transpose(original) if turn else original
+        picture = _decoded(original, turn=turn)
         if size is not None and picture.size != (size[1], size[0]):
             picture = picture.resize((size[1], size[0]), Image.Resampling.LANCZOS)
         if target.suffix.lower() in (".jpg", ".jpeg"):

@@ -33,7 +33,8 @@ def _below(path: Path, suffixes: frozenset[str], skip: Path | None) -> list[tupl
         return [(path, path.name)]
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder")
-    skipped = skip.absolute() if skip is not None else None
+    skipped = skip.resolve() if skip is not None else None
+    above = {path.resolve(), *path.resolve().parents}
     found = []
     seen: set[tuple[int, int]] = set()
     for parent, folders, names in os.walk(path, followlinks=True):  # Path.walk needs Python 3.12
@@ -43,7 +44,13 @@ def _below(path: Path, suffixes: frozenset[str], skip: Path | None) -> list[tupl
             folders.clear()
             continue
         seen.add((where.st_dev, where.st_ino))
-        folders[:] = sorted(n for n in folders if not n.startswith(".") and (folder / n).absolute() != skipped)
+        inside = [name for name in folders if not name.startswith(".")]
+        links = {name: (folder / name).resolve() for name in inside if (folder / name).is_symlink()}
+        folders[:] = sorted(
+            name
+            for name in inside
+            if links.get(name) not in above and links.get(name, folder.resolve() / name) != skipped
+        )
         chosen = [name for name in names if Path(name).suffix.lower() in suffixes and not name.startswith(".")]
         prefix = "" if folder == path else folder.relative_to(path).as_posix() + "/"
         found += [(folder / name, prefix + name) for name in chosen]

@@ -7,13 +7,14 @@ import json
 import numpy as np
 import pytest
 from labelme_files import png, shape, square, write
-from PIL import Image
+from PIL import Image, ImageOps
 
 from segkit.dataset import Result
 from segkit.formats.instances import Joining
 from segkit.formats.labelme import LabelmeOptions, read
 from segkit.formats.labelme_write import labelme_document, write_labelme
 from segkit.masks import mask_to_rle, rle_to_mask, to_rle
+from segkit.pictures import load_upright_rgb, read_header, write_upright
 
 
 def whys(outcome):
@@ -181,6 +182,29 @@ def test_a_turned_photo_keeps_the_frame_it_was_annotated_in(tmp_path, version, d
     image = read(path, "a.json").image
     assert (image.height, image.width) == expected
     assert image.picture.exif == turn
+
+
+@pytest.mark.parametrize("suffix", ["tif", "png", "jpg"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("turn", [True, False])
+def test_pictures_of_every_format_are_turned_once(tmp_path, suffix, orientation, turn):
+    pixels = np.zeros((24, 40, 3), np.uint8)
+    pixels[:8, :8] = 250
+    tags = Image.Exif()
+    tags[274] = orientation
+    Image.fromarray(pixels).save(tmp_path / f"a.{suffix}", exif=tags)
+    header = read_header(tmp_path / f"a.{suffix}")
+    assert (header.height, header.width, header.orientation) == (24, 40, orientation)
+    write_upright(tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}", "a", turn=turn)
+    expected = Image.fromarray(pixels)
+    if turn:
+        expected.getexif()[274] = orientation
+        expected = ImageOps.exif_transpose(expected)
+    with Image.open(tmp_path / f"b.{suffix}") as written:
+        assert written.getexif().get(274) is None
+        assert np.abs(np.asarray(written).astype(int) - np.asarray(expected)).max() < 30
+    if turn:
+        assert load_upright_rgb(tmp_path / f"a.{suffix}").shape == np.asarray(expected).shape
 
 
 def test_a_picture_that_was_scaled_since_is_scaled_back_to_the_points(tmp_path):
