@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 
 from segkit.errors import InputError
 
@@ -20,14 +20,14 @@ PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".jp2", ".png", ".ppm", "
 _ORIENTATION = 274  # the EXIF tag
 _WIDTH, _HEIGHT = 256, 257  # TIFF tags
 _TURNED = frozenset({5, 6, 7, 8})  # tags that swap height and width
-_BACK = {  # from turned pixels to stored ones
+_TRANSPOSE = {  # what an orientation tag asks for
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
+    6: Image.Transpose.ROTATE_270,
     7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
+    8: Image.Transpose.ROTATE_90,
 }
 
 Image.MAX_IMAGE_PIXELS = None  # microscope slides are larger than Pillow's guard against hostile files
@@ -86,16 +86,15 @@ def _orientation(picture: Any) -> int:
 
 
 def _decoded(picture: Any, *, turn: bool) -> Any:
-    """The pixels as they are stored, or turned by the orientation tag.
-
-    Pillow 11 and later turn TIFFs when they decode them, and drop the tag; other formats never.
-    """
+    """The pixels as they are stored, or turned by the orientation tag."""
     tag = _orientation(picture)
+    if picture.format == "TIFF" and tag != 1:
+        # Pillow turns TIFFs while it decodes them, since version 11, and scrambles grey ones that it maps into memory:
+        # it must not see the tag.
+        picture._size = (picture.tag_v2.get(_WIDTH, picture.width), picture.tag_v2.get(_HEIGHT, picture.height))
+        picture.tag_v2[_ORIENTATION] = picture.getexif()[_ORIENTATION] = 1
     picture.load()
-    turned = tag != _orientation(picture)
-    if turn:
-        return picture if turned else ImageOps.exif_transpose(picture)
-    return picture.transpose(_BACK[tag]) if turned else picture
+    return picture.transpose(_TRANSPOSE[tag]) if turn and tag != 1 else picture
 
 
 def check_decodes(source: Path | bytes, name: str) -> None:

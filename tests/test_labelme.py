@@ -184,11 +184,13 @@ def test_a_turned_photo_keeps_the_frame_it_was_annotated_in(tmp_path, version, d
     assert image.picture.exif == turn
 
 
-@pytest.mark.parametrize("suffix", ["tif", "png", "jpg"])
+@pytest.mark.parametrize(
+    ("suffix", "mode"), [("tif", "RGB"), ("tif", "L"), ("tif", "I;16"), ("png", "L"), ("jpg", "RGB")]
+)
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("turn", [True, False])
-def test_pictures_of_every_format_are_turned_once(tmp_path, suffix, orientation, turn):
-    pixels = np.zeros((24, 40, 3), np.uint8)
+def test_pictures_of_every_format_are_turned_once(tmp_path, suffix, mode, orientation, turn):
+    pixels = np.zeros((24, 40, 3) if mode == "RGB" else (24, 40), np.uint16 if mode == "I;16" else np.uint8)
     pixels[:8, :8] = 250
     tags = Image.Exif()
     tags[274] = orientation
@@ -204,7 +206,7 @@ def test_pictures_of_every_format_are_turned_once(tmp_path, suffix, orientation,
         assert written.getexif().get(274) is None
         assert np.abs(np.asarray(written).astype(int) - np.asarray(expected)).max() < 30
     if turn:
-        assert load_upright_rgb(tmp_path / f"a.{suffix}").shape == np.asarray(expected).shape
+        assert load_upright_rgb(tmp_path / f"a.{suffix}").shape == (*expected.size[::-1], 3)
 
 
 def test_a_picture_that_was_scaled_since_is_scaled_back_to_the_points(tmp_path):
