@@ -12,7 +12,8 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from segkit.dataset import Polygons, Rle, Segmentation
-from segkit.polygons import Box, measure_polygons
+from segkit.polygons import Box as Box
+from segkit.polygons import measure_polygons
 
 Mask = npt.NDArray[np.uint8]  # [H, W], 0 or 1
 
