@@ -97,6 +97,8 @@ def _category_names(seen: Counter[str], config: ConvertConfig, given: Sequence[s
     if config.labels is None:
         asked = dict(config.map)
         ordered = list(dict.fromkeys(name for label in given if (name := asked.get(label, label))))
+        if seen and not seen.keys() & set(ordered):
+            ordered = []  # a list of something else
         return ordered + sorted(seen.keys() - set(ordered))
     names = read_labels(config.labels)
     if unknown := sorted(seen.keys() - set(names)):

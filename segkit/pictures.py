@@ -195,7 +195,7 @@ def find_picture(json_path: Path, image_path: str | None, images_dir: Path | Non
     named = PureWindowsPath(image_path).as_posix() if image_path else None
     if named and Path(named).suffix.lower() != ".json":
         direct = folder / named
-        if _is_file(direct):
+        if is_file(direct):
             return Found(direct, None)
     places = [folder] + ([images_dir] if images_dir else [])
     for place in places:
@@ -206,19 +206,20 @@ def find_picture(json_path: Path, image_path: str | None, images_dir: Path | Non
     if named:
         for place in places:
             candidate = place / Path(named).name
-            if _is_file(candidate) and candidate.suffix.lower() in PICTURE_SUFFIXES:
+            if is_file(candidate) and candidate.suffix.lower() in PICTURE_SUFFIXES:
                 return Found(candidate, f"imagePath {image_path!r} does not exist; took {candidate.name}")
     return None
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; names that cannot be are none."""
     try:
         return path.is_file()
-    except OSError:  # a name too long, a folder that may not be looked into
+    except (OSError, ValueError):  # a name too long, a folder that may not be looked into
         return False
 
 
 def _with_stem(folder: Path, stem: str) -> list[Path]:
     # Listing a folder of 100,000 files for each of them would be quadratic: ask for the likely names instead.
     names = [stem + suffix for low in sorted(PICTURE_SUFFIXES) for suffix in (low, low.upper())]
-    return [folder / name for name in names if _is_file(folder / name)]
+    return [folder / name for name in names if is_file(folder / name)]

@@ -67,7 +67,7 @@ def open_source(config: ConvertConfig, stdin: Iterable[str]) -> Source:
         if kind in _FOLDERS:
             return _named_by_folder(_FOLDERS[kind](root, config.images_dir))
     if kind == "coco":
-        return _coco(files, config.images_dir)
+        return _coco(files, config.images_dir, pictures=config.images != "none")
     return _via(files, config.images_dir) if kind == "via" else _labelme(config, files)
 
 
@@ -162,7 +162,7 @@ def _itself(outcome: ReadFile) -> ReadFile:
     return outcome
 
 
-def _coco(files: Sequence[tuple[Path, str]], images_dir: Path | None) -> Source:
+def _coco(files: Sequence[tuple[Path, str]], images_dir: Path | None, *, pictures: bool) -> Source:
     """COCO files, one a split where they are named after one."""
     findings: list[Finding] = []
     parts: list[Iterable[ReadFile]] = []
@@ -170,7 +170,7 @@ def _coco(files: Sequence[tuple[Path, str]], images_dir: Path | None) -> Source:
     total, uncovered = 0, "background"
     for path, key in files:
         try:
-            dataset = coco_read.open_coco(path, key, split_of_name(path.stem), images_dir)
+            dataset = coco_read.open_coco(path, key, split_of_name(path.stem), images_dir, pictures=pictures)
         except InputError as error:
             findings.append(Finding(key, "left out", error.message, shapes=0))
             continue

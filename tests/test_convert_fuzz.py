@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from labelme_files import png
@@ -181,3 +182,53 @@ def test_any_damage(some, data):
         at = data.draw(st.integers(0, max(len(text) - 1, 0)))
         text[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
     check([bytes(text[: data.draw(st.integers(0, len(text)))]), bytes(text)], {})
+
+
+FOREIGN = {
+    "coco": {
+        "images": [{"id": 1, "file_name": "p.png", "height": 40, "width": 60}],
+        "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[5, 5, 15, 5, 15, 15, 5, 15]], "iscrowd": 0},
+            {"id": 2, "image_id": 1, "category_id": 2, "segmentation": {"size": [40, 60], "counts": "d0X10Xa0"}},
+            {"id": 3, "image_id": 1, "category_id": 2, "segmentation": {"size": [40, 60], "counts": [100, 50, 2250]}},
+        ],
+    },
+    "via": {
+        "p.png9": {
+            "filename": "p.png",
+            "regions": [
+                {
+                    "shape_attributes": {"name": "polygon", "all_points_x": [5, 15, 9], "all_points_y": [5, 5, 15]},
+                    "region_attributes": {"class": "a"},
+                },
+                {
+                    "shape_attributes": {"name": "ellipse", "cx": 20, "cy": 20, "rx": 5, "ry": 6},
+                    "region_attributes": {},
+                },
+            ],
+        }
+    },
+}
+
+
+def break_somewhere(top, data):
+    """Put anything in the place of one value, however deep."""
+    here = top
+    while True:
+        where = data.draw(st.sampled_from(sorted(here) if isinstance(here, dict) else range(len(here))))
+        if not isinstance(here[where], dict | list) or not here[where] or data.draw(st.integers(0, 3)) == 0:
+            here[where] = data.draw(anything)
+            return
+        here = here[where]
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+@settings(max_examples=EXAMPLES // 3, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(data=st.data())
+def test_any_foreign_document(kind, data):
+    top = json.loads(json.dumps(FOREIGN[kind]))
+    for _ in range(data.draw(st.integers(0, 2))):
+        break_somewhere(top, data)
+    images = data.draw(st.sampled_from(["link", "none"]))
+    check([json.dumps(top).encode()], {"source_format": kind, "images": images})

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from segkit.dataset import Annotation, Category, Dataset, Image, Polygons, Result, Segmentation, Uncovered
+from segkit.dataset import Annotation, Category, Dataset, Image, Polygons, Result, Segmentation, Uncovered, sound
 from segkit.errors import InputError
 from segkit.masks import rle_area, rle_bbox, to_rle
 
@@ -55,7 +55,7 @@ def images_and_categories(path: Path, top: dict[str, Any]) -> tuple[tuple[Image,
     """
     try:
         images = tuple(_image(raw) for raw in top["images"])
-        categories = tuple(Category(c["id"], str(c["name"])) for c in top["categories"])
+        categories = tuple(Category(_id(c), sound(str(c["name"])) or "unnamed") for c in top["categories"])
         image_ids, category_ids = {image.id for image in images}, {category.id for category in categories}
     except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
         what = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
@@ -74,7 +74,14 @@ def _image(raw: dict[str, Any]) -> Image:
     if not (isinstance(name, str) and all(type(side) is int and 0 < side < 1 << 31 for side in (height, width))):
         raise ValueError(f"image {raw['id']!r} has no file name or no size")
     flags = raw.get("flags")
-    return Image(raw["id"], name, height, width, tuple(flags) if isinstance(flags, list) else ())
+    flags = [flag for flag in flags if isinstance(flag, str)] if isinstance(flags, list) else []
+    return Image(_id(raw), name, height, width, tuple(flags))
+
+
+def _id(raw: dict[str, Any]) -> Any:
+    if not isinstance(raw["id"], int | str):
+        raise ValueError(f"an id is {raw['id']!r}, neither a number nor a text")
+    return raw["id"]
 
 
 def read_coco(path: Path) -> Dataset:

@@ -10,6 +10,7 @@ from segkit.dataset import AnnotatedImage, Finding, Image, Instance, Picture, Re
 from segkit.errors import InputError
 from segkit.formats.coco import find_images_dir, images_and_categories, is_coco, read_json
 from segkit.masks import measure, to_rle
+from segkit.pictures import is_file
 
 _KNOWN = {"id", "image_id", "category_id", "segmentation", "bbox", "area", "iscrowd", "attributes"}
 
@@ -24,7 +25,7 @@ class CocoSource:
     uncovered: Uncovered
 
 
-def open_coco(path: Path, key: str, split: str | None, images_dir: Path | None) -> CocoSource:
+def open_coco(path: Path, key: str, split: str | None, images_dir: Path | None, *, pictures: bool = True) -> CocoSource:
     """Read a COCO annotation file.
 
     Args:
@@ -32,6 +33,7 @@ def open_coco(path: Path, key: str, split: str | None, images_dir: Path | None) 
         key: Its name in reports.
         split: Which split its images belong to, if it says so.
         images_dir: Where else to look for pictures.
+        pictures: Whether images without a picture are of no use.
 
     Raises:
         InputError: It is no COCO annotation file.
@@ -56,7 +58,7 @@ def open_coco(path: Path, key: str, split: str | None, images_dir: Path | None) 
         if strays:
             yield ReadFile(None, tuple(strays), len(strays))
         for image in images:
-            yield _image(image, by_image.pop(image.id, []), names, key, split, places)
+            yield _image(image, by_image.pop(image.id, []), names, key, split, places, pictures)
 
     ordered = tuple(dict.fromkeys(name for _, name in sorted(names.items(), key=lambda item: _rank(item[0]))))
     info = top.get("info")
@@ -69,14 +71,18 @@ def _rank(category_id: Any) -> tuple[bool, Any]:
 
 
 def _image(
-    image: Image, raw: list[tuple[int, Any]], names: dict[Any, str], key: str, split: str | None, places: list[Path]
+    image: Image,
+    raw: list[tuple[int, Any]],
+    names: dict[Any, str],
+    key: str,
+    split: str | None,
+    places: list[Path],
+    pictures: bool,
 ) -> ReadFile:
     file_name = image.file_name.replace("\\", "/")
-    path = next((place / file_name for place in places if (place / file_name).is_file()), None)
-    if path is None:  # written elsewhere: detectron2 and others keep the folders of their own machine
-        base = PurePosixPath(file_name).name
-        path = next((place / base for place in places if (place / base).is_file()), None)
-    if path is None:
+    base = PurePosixPath(file_name).name  # others keep the folders of their own machine
+    path = next((place / name for name in (file_name, base) for place in places if is_file(place / name)), None)
+    if path is None and pictures:
         why = f"picture {file_name} not found"
         return ReadFile(None, (Finding(key, "left out", why, shapes=len(raw)),), len(raw))
     findings: list[Finding] = []
@@ -86,7 +92,7 @@ def _image(
         if instance is not None:
             instances.append(instance)
     safe = "/".join(part for part in PurePosixPath(file_name).parts if part not in ("..", "/", "."))
-    picture = Picture(path.name, path)
+    picture = Picture(base or "image" if path is None else path.name, path)
     annotated = AnnotatedImage(safe, picture, image.height, image.width, tuple(instances), split, image.flags)
     return ReadFile(annotated, tuple(findings), len(raw))
 
@@ -94,13 +100,14 @@ def _image(
 def _instance(
     raw: Any, number: int, names: dict[Any, str], key: str, image: Image, findings: list[Finding]
 ) -> Instance | None:
-    name = names.get(raw.get("category_id"))
+    category = raw.get("category_id")
+    name = names.get(category) if isinstance(category, int | str) else None
 
     def left_out(why: str) -> None:
         findings.append(Finding(key, "left out", why, number, name))
 
     if name is None:
-        left_out(f"category {raw.get('category_id')!r} is not there")
+        left_out(f"category {category!r} is not there")
         return None
     segmentation = _segmentation(raw.get("segmentation"), image)
     if segmentation is None:
