@@ -23,9 +23,21 @@ def list_files(
     """
     if src == "-":
         paths = [Path(line.rstrip("\r\n")) for line in stdin if line.strip()]
-        found = [pair for path in paths for pair in _below(path, suffixes, skip)]
-        return list(dict.fromkeys(found))
+        found = list(dict.fromkeys(pair for path in paths for pair in _below(path, suffixes, skip)))
+        return _told_apart(found)
     return _below(Path(src), suffixes, skip)
+
+
+def _told_apart(found: list[tuple[Path, str]]) -> list[tuple[Path, str]]:
+    """Files of equal names from several places, named from the folder that they have in common."""
+    if len({name for _, name in found}) == len(found):
+        return found
+    paths = list(dict.fromkeys(path.absolute() for path, _ in found))
+    try:
+        common = os.path.commonpath([path.parent for path in paths])
+    except ValueError:  # several drives on Windows
+        return found
+    return [(path, path.relative_to(common).as_posix()) for path in paths]
 
 
 def _below(path: Path, suffixes: frozenset[str], skip: Path | None) -> list[tuple[Path, str]]:

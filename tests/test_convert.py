@@ -182,6 +182,18 @@ def test_paths_on_standard_input(here, parts):
     assert json.loads(done.stdout)["images"] == 3
 
 
+def test_paths_of_equal_names_on_standard_input(here):
+    for folder in ("x", "y"):
+        write(here / f"in/{folder}/a.json", [square(10, 10, 20)])
+    done = subprocess.run(
+        [sys.executable, "-m", "segkit", "convert", "-", "--val", "0", "--json"],
+        input="in/x/a.json\nin/y/a.json\nin/x/a.json\n", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["images"] == 2
+    assert [i["file_name"] for i in load(here / "dataset/train.json")["images"]] == ["x/a.png", "y/a.png"]
+
+
 def test_folders_named_after_splits_are_the_splits(segkit, here):
     for name in ("train", "val"):
         for number in range(3):
