@@ -3,6 +3,9 @@
 import glob
 import os
 import shutil
+import signal
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
@@ -20,6 +23,7 @@ _OWN_ENTRIES = (
     "train", "val", "test", "trainannot", "valannot", "testannot", "classes.txt", "instances.csv",
     "JPEGImages", "Annotations", "SegmentationClass", "SegmentationObject", "ImageSets", "class_names.txt",
 )  # fmt: skip
+_DAY = 86400
 _MARK = "report.json"  # a folder that has one was made by convert
 
 
@@ -71,8 +75,9 @@ def writing_beside(out: Path, work: str) -> Iterator[Path]:
         if foreign := [entry for entry in new if entry not in before and (out / entry).exists()]:
             raise _not_ours(shown, foreign)
         out.mkdir(exist_ok=True)
-        for entry in sorted({*before, *new}, key=lambda name: (name == _MARK, name)):
-            _replace(beside / entry, out / entry, beside / work)
+        with _undisturbed():
+            for entry in sorted({*before, *new}, key=lambda name: (name == _MARK, name)):
+                _replace(beside / entry, out / entry, beside / work)
     except PermissionError as error:
         raise InputError(f"{shown}: no permission to write there", "choose another --out") from error
     finally:
@@ -82,13 +87,28 @@ def writing_beside(out: Path, work: str) -> Iterator[Path]:
                 parent.rmdir()
 
 
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let nobody interrupt between the first entry that is moved and the last: it is a matter of moments."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
 def _clear_remains(out: Path) -> None:
-    """Delete what conversions left behind that were killed and could not clean up."""
+    """Delete what conversions left behind days ago that were killed and could not clean up."""
     if os.name != "posix":  # where signal 0 would end a process instead of asking after it
         return
     for remains in out.parent.glob(f".{glob.escape(out.name)}.writing-*"):
         pid = remains.name.rpartition("-")[2]
-        if pid.isdigit() and not _runs(int(pid)):
+        old = time.time() - remains.stat().st_mtime > _DAY  # on a shared disk the process may be another machine's
+        if old and pid.isdigit() and not _runs(int(pid)):
             shutil.rmtree(remains, ignore_errors=True)
 
 

@@ -1,6 +1,7 @@
 """SRC -> units of work, whatever its format: told apart, listed in a stable order, and how each is read."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -120,8 +121,10 @@ def _labelme(config: ConvertConfig, files: Sequence[tuple[Path, str]]) -> Source
         drop_flag=config.drop_flag,
         pictures=config.images != "none",
     )
-    names = Path(config.src) / "labels.txt"
-    labels = tuple(read_labels(names)) if config.labels is None and config.src != "-" and names.is_file() else ()
+    labels: tuple[str, ...] = ()
+    if config.labels is None and config.src != "-":
+        with suppress(InputError):  # there is none, or it is something else
+            labels = tuple(read_labels(Path(config.src) / "labels.txt"))
     return Source("labelme", files, partial(_read_labelme, options=options), len(files), labels=labels)
 
 
