@@ -9,10 +9,9 @@ from rich.table import Table
 
 from segkit.commands.output import Output
 from segkit.dataset import Finding
-from segkit.reporting import ConversionSummary
 
 if TYPE_CHECKING:
-    from segkit.convert import ConversionSummary
+    from segkit.reporting import ConversionSummary
 
 
 def table_of(title: str, *columns: str) -> Table:
