@@ -1,5 +1,6 @@
 """How training pictures are varied, level by level; the same key draws the same variation on every machine."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -8,6 +9,7 @@ import numpy.typing as npt
 
 from segkit.config.train import AugmentLevel
 from segkit.geometry import Warp, fit
+from segkit.tensors import Crop
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -23,13 +25,16 @@ class Strength:
     light: float = 0.0  # brightness and contrast, as a share
     colour: float = 0.0  # gain of each channel, as a share
     erase: float = 0.0  # probability of a grey rectangle
+    paste: float = 0.0  # probability of instances from another picture
 
 
 STRENGTHS: dict[AugmentLevel, Strength] = {
     "none": Strength(),
     "light": Strength(flip_x=0.5, light=0.1),
     "medium": Strength(scale=(0.7, 1.4), flip_x=0.5, angle=10.0, light=0.25, colour=0.1),
-    "heavy": Strength(scale=(0.5, 2.0), flip_x=0.5, flip_y=0.5, angle=30.0, light=0.4, colour=0.2, erase=0.3),
+    "heavy": Strength(
+        scale=(0.5, 2.0), flip_x=0.5, flip_y=0.5, angle=30.0, light=0.4, colour=0.2, erase=0.3, paste=0.5
+    ),
 }
 
 
@@ -66,6 +71,47 @@ def vary_pixels(rng: np.random.Generator, strength: Strength, pixels: Pixels) ->
         pixels = pixels.copy()
         pixels[y : y + h, x : x + w] = 128
     return pixels
+
+
+def paste(
+    rng: np.random.Generator, image: Pixels, crops: Sequence[Crop], other: Pixels, others: Sequence[Crop]
+) -> tuple[Pixels, list[Crop]]:
+    """Some instances of another picture laid over this one, where they are there (Ghiasi et al. 2021).
+
+    What they cover of this picture's own instances is taken from those, and an instance that is covered whole goes
+    (https://arxiv.org/abs/2012.07177). Parts outside this picture are cut off.
+
+    Returns:
+        The picture [H, W, 3], and its instances, own ones first.
+    """
+    covered = np.zeros(image.shape[:2], np.bool_)
+    image, pasted = image.copy(), []
+    for crop in others:
+        if rng.random() < 0.5:
+            continue
+        bitmap = crop.bitmap[: max(0, image.shape[0] - crop.top), : max(0, image.shape[1] - crop.left)]
+        window = np.s_[crop.top : crop.top + bitmap.shape[0], crop.left : crop.left + bitmap.shape[1]]
+        if (cut := tight(crop._replace(bitmap=bitmap))) is None:
+            continue
+        image[window][bitmap > 0] = other[window][bitmap > 0]
+        covered[window] |= bitmap > 0
+        pasted.append(cut)
+    own = []
+    for crop in crops:
+        window = np.s_[crop.top : crop.top + crop.bitmap.shape[0], crop.left : crop.left + crop.bitmap.shape[1]]
+        if (left := tight(crop._replace(bitmap=crop.bitmap * ~covered[window]))) is not None:
+            own.append(left)
+    return image, own + pasted
+
+
+def tight(crop: Crop) -> Crop | None:
+    """A crop without empty borders; None where it is empty."""
+    rows, columns = np.flatnonzero(crop.bitmap.any(axis=1)), np.flatnonzero(crop.bitmap.any(axis=0))
+    if not rows.size:
+        return None
+    y, x = int(rows[0]), int(columns[0])
+    bitmap = np.ascontiguousarray(crop.bitmap[y : int(rows[-1]) + 1, x : int(columns[-1]) + 1])
+    return Crop(crop.label, crop.top + y, crop.left + x, bitmap)
 
 
 def _log_uniform(rng: np.random.Generator, between: tuple[float, float]) -> float:

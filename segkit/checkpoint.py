@@ -1,10 +1,13 @@
 """A file to go on from, and the model in it.
 
 Files load with ``torch.load(..., weights_only=True)``; ``["model"]`` is the state dict. They are written beside their
-place, flushed to the disk, and renamed: a crash leaves the old one or the new one, never half of one.
+place, flushed to the disk, and renamed: a crash leaves the old one or the new one, never half of one. The CRC32 that
+the format holds for every tensor is checked before a file is believed, which PyTorch's own reader does not do.
 """
 
 import os
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +18,31 @@ from segkit.errors import InputError
 from segkit.models.card import ModelCard
 from segkit.runs import LATEST, find_run
 
-_VERSION = 1
+LAST, PREVIOUS, BEST = "last.pt", "last.previous.pt", "best.pt"
+_VERSION = 2
 
 
-def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint so that a crash at any moment leaves a whole file."""
+def save_checkpoint(path: Path, content: dict[str, Any], keep_as: Path | None = None) -> None:
+    """Write a checkpoint so that a crash at any moment leaves a whole file.
+
+    Args:
+        path: Where.
+        content: Plain values and tensors.
+        keep_as: What the file that was there before is called from now on; None: it goes.
+
+    Raises:
+        InputError: The disk is full.
+    """
     beside = path.with_name(f".{path.name}.writing")
     try:
         with beside.open("wb") as file:
             torch.save({"version": _VERSION, **content}, file)
             file.flush()
             os.fsync(file.fileno())
+        if keep_as is not None and path.exists():
+            _name_also(path, keep_as)
         beside.replace(path)
+        _flush_names(path.parent)
     except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as RuntimeError
         beside.unlink(missing_ok=True)
         if isinstance(error, OSError):
@@ -37,6 +53,28 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
         ) from error
 
 
+def _name_also(path: Path, name: Path) -> None:
+    """Give a file a second name, so that at no moment there is none under the first."""
+    link = name.with_name(f".{name.name}.linking")
+    link.unlink(missing_ok=True)
+    try:
+        link.hardlink_to(path)
+    except OSError:  # a file system without hard links: for a moment there is only the second name, which is read too
+        path.replace(name)
+        return
+    link.replace(name)
+
+
+def _flush_names(folder: Path) -> None:
+    """Let a power cut find the new names; Windows, which opens no folders, sees to that itself."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Read a checkpoint.
 
@@ -44,14 +82,41 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         InputError: It is missing, damaged, or not segkit's.
     """
     try:
+        with zipfile.ZipFile(path) as archive:
+            if (damaged := archive.testzip()) is not None:
+                raise InputError(f"{path}: damaged: the checksum of {damaged} is wrong", "use the run's other one")
         content = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{path}: no such checkpoint") from None
+    except InputError:
+        raise
     except Exception as error:  # torch raises a dozen kinds for a file that is not its own
         raise InputError(f"{path}: not a checkpoint, or a damaged one", "use the run's other one") from error
     if not (isinstance(content, dict) and "model" in content and "card" in content):
         raise InputError(f"{path}: not a segkit checkpoint", "to start from plain weights: segkit train --weights FILE")
     return content
+
+
+def load_last(run: Path, device: torch.device | str, tell: Callable[[str], None]) -> dict[str, Any] | None:
+    """The newest checkpoint of a run that is whole; None where it has none yet.
+
+    Args:
+        run: The folder.
+        device: Where its tensors go.
+        tell: Who hears that the newest was damaged.
+
+    Raises:
+        InputError: All are damaged.
+    """
+    paths = [path for path in (run / LAST, run / PREVIOUS) if path.is_file()]
+    for path in paths:
+        try:
+            return load_checkpoint(path, device)
+        except InputError as error:
+            if path == paths[-1]:
+                raise
+            tell(f"{error.message}: going on from the one before it, {paths[-1].name}")
+    return None
 
 
 def find_checkpoint(model: Path | None, runs: Path = Path("runs")) -> Path:
@@ -64,7 +129,7 @@ def find_checkpoint(model: Path | None, runs: Path = Path("runs")) -> Path:
     if path.name == LATEST and path.is_file():
         path = find_run(path)
     if path.is_dir():
-        for name in ("best.pt", "last.pt"):
+        for name in (BEST, LAST, PREVIOUS):
             if (path / name).is_file():
                 return path / name
         raise InputError(

@@ -1,8 +1,9 @@
 """Device, precision and ranks: the only module that reads RANK or calls ``torch.cuda.set_*``."""
 
+import gc
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from segkit.config.train import Precision
-from segkit.errors import ConfigError, DeviceError
+from segkit.errors import ConfigError, DeviceError, SegkitError
 
 _TIMEOUT = timedelta(minutes=30)
 
@@ -44,15 +45,28 @@ class Ranks:
         return values
 
     def from_main(self, *values: float) -> tuple[float, ...]:
-        """Figures whose mean over ranks is what they are on rank 0."""
-        return tuple(value * self.world_size if self.is_main else 0.0 for value in values)
+        """Figures whose sum over ranks is what they are on rank 0."""
+        return values if self.is_main else (0.0,) * len(values)
 
-    def mean(self, values: torch.Tensor) -> torch.Tensor:
-        """The mean over ranks."""
-        if self.world_size > 1:
-            dist.all_reduce(values)
-            values = values / self.world_size
-        return values
+    def sum(self, figures: Sequence[float]) -> list[float]:
+        """The sums over ranks of some figures, as many on every rank."""
+        if self.world_size == 1:
+            return list(figures)
+        values = torch.tensor(figures, dtype=torch.float64, device=self.device)
+        dist.all_reduce(values)
+        total: list[float] = values.tolist()
+        return total
+
+    def raise_together(self, error: SegkitError | None) -> None:
+        """Raise on every rank what one of them has met; every rank must call this.
+
+        Raises:
+            SegkitError: The first rank's error, marked as raised everywhere.
+        """
+        for each in self.gather(error):
+            if each is not None:
+                each.everywhere = True
+                raise each
 
 
 def resolve_device(name: str) -> torch.device:
@@ -173,14 +187,40 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     return nullcontext() if dtype is torch.float32 else torch.autocast(device.type, dtype)
 
 
+_SIGNS = ("out of memory", "can't allocate memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there was no memory: torch has a class for that, and libraries below it words."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
+
+
+def free_memory(device: torch.device) -> None:
+    """Give back what nothing uses: cycles of Python's, and the blocks that CUDA's allocator keeps."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def limit_memory(device: torch.device, budget: int) -> None:
+    """Let a GPU's allocator refuse more than a number of bytes, as a smaller card would."""
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, budget / total), device)
+
+
 @contextmanager
 def out_of_memory_told(hint: str) -> Iterator[None]:
     """Turn the device's out-of-memory error into one that says what to do."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        first = str(error).partition(". GPU")[0]
-        raise DeviceError(f"the GPU is out of memory: {first}", hint) from error
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        first = str(error).partition(". GPU")[0].partition("\n")[0]
+        raise DeviceError(f"out of memory: {first}", hint) from error
 
 
 def device_name(device: torch.device) -> str:

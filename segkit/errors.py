@@ -22,9 +22,11 @@ class SegkitError(Exception):
     Attributes:
         message: ``where: what is wrong``, lower case, no full stop.
         hint: what the user can do about it, or None.
+        everywhere: whether every rank of a run raises it, so that they can still save together.
     """
 
     exit_code = FAILED
+    everywhere = False
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)

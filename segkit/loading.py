@@ -1,7 +1,7 @@
-"""Dataset -> batches: which pictures a step sees, and how they become tensors.
+"""Dataset -> batches: how pictures become tensors.
 
-The order is a pure function of seed and step, and a picture's variation one of seed, epoch and picture. A resumed
-run, another number of workers, and ranks that share a batch therefore see the very same pictures.
+How a picture is varied is a pure function of seed, epoch and picture: a resumed run, another number of workers, and
+ranks that share a batch see the very same pixels.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,23 +15,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
-from segkit.augment import STRENGTHS, Strength, draw_crop, draw_warp, vary_pixels
-from segkit.config.train import AugmentLevel
+from segkit.augment import STRENGTHS, Strength, draw_crop, draw_warp, paste, vary_pixels
+from segkit.config.train import AugmentLevel, TrainConfig
 from segkit.dataset import Dataset, Image
 from segkit.errors import InputError, SegkitError
 from segkit.flat import FlatAnnotations
 from segkit.geometry import Framing, Warp, fit
+from segkit.models.card import ModelCard
+from segkit.order import Key
 from segkit.pictures import load_rgb
-from segkit.tensors import Shapes, Target, instances_to_target, labels_of
+from segkit.tensors import Crop, Target, crops_to_target, labels_of
 
 IGNORED = 255
-
-
-class Key(NamedTuple):
-    """A picture in an epoch: what its variation is drawn from."""
-
-    epoch: int
-    image: int
+_SUBSTITUTES = 10  # pictures tried in the place of one that cannot be loaded, before the dataset counts as broken
 
 
 class Sample(NamedTuple):
@@ -40,6 +36,7 @@ class Sample(NamedTuple):
     image: Tensor  # uint8 [3, H, W]
     target: Target
     record: Image
+    instead_of: str | None = None  # why the picture whose turn it was is not here
 
 
 class Pictures(TorchDataset["Sample | SegkitError"]):
@@ -56,6 +53,8 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
         seed: int,
         augment: AugmentLevel | None,
         boxes_will_do: bool,
+        targets: bool = True,
+        replace_bad: bool = False,
     ) -> None:
         """Pack a dataset for loading.
 
@@ -65,7 +64,10 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
             seed: Seed of the variation.
             augment: How much training pictures vary; None for evaluation, where whole pictures come unvaried.
             boxes_will_do: Take the box where an annotation has no segmentation.
+            targets: Whether there is something to learn from, beside the picture.
+            replace_bad: Let the next picture stand in for one that cannot be loaded.
         """
+        self._with_targets, self._replace_bad = targets, replace_bad
         self._annotations = FlatAnnotations(dataset, labels_of(dataset.categories), boxes_will_do=boxes_will_do)
         self._folder, self._uncovered = str(dataset.images_dir), dataset.uncovered
         self._framing, self._seed = framing, seed
@@ -78,10 +80,70 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
         try:
             return self._load(key)
         except SegkitError as error:
-            return error
+            return self._substitute(key, error) if self._replace_bad else error
+
+    def _substitute(self, key: Key, error: SegkitError) -> Sample | SegkitError:
+        for further in range(1, min(_SUBSTITUTES, len(self))):
+            try:
+                return self._load(key._replace(image=(key.image + further) % len(self)))._replace(
+                    instead_of=error.message
+                )
+            except SegkitError:
+                continue
+        return error
+
+    def frame_of(self, key: Key) -> tuple[int, int]:
+        """Height and width of a picture as the model will get it, without loading it."""
+        return self._warp(self._rng(key), self._annotations.image(key.image)).out
+
+    def largest_frame(self) -> tuple[int, int]:
+        """A height and a width that no picture exceeds, however it is varied."""
+        framing, scale = self._framing, 1.0 if self._strength is None else self._strength.scale[1]
+        if framing.kind == "semantic" and self._strength is not None:
+            return framing.size, framing.size
+        sizes = self._annotations.sizes.tolist()
+        sides = sizes if framing.kind == "semantic" else [fit(h, w, framing.size, framing.max_size) for h, w in sizes]
+        return round(max(h for h, _ in sides) * scale), round(max(w for _, w in sides) * scale)
+
+    def most_crowded(self, count: int) -> list[int]:
+        """The pictures with the most instances, over again where there are fewer than asked for."""
+        return self._top(self._annotations.counts, count)
+
+    def largest(self, count: int) -> list[int]:
+        """The pictures with the most pixels, likewise."""
+        return self._top(self._annotations.sizes.prod(axis=1), count)
+
+    def _top(self, values: "np.ndarray[Any, Any]", count: int) -> list[int]:
+        order = np.argsort(-values, kind="stable")
+        return [int(order[place % len(order)]) for place in range(count)]
+
+    def _rng(self, key: Key) -> np.random.Generator:
+        return np.random.default_rng([self._seed, key.epoch, key.image, *([key.copy] if key.copy else [])])
 
     def _load(self, key: Key) -> Sample:
-        record = self._annotations.image(key.image)
+        record, rng = self._annotations.image(key.image), self._rng(key)
+        pixels = self._pixels(record)
+        warp = self._warp(rng, record)
+        image = warp.image(pixels)
+        if self._strength is not None:
+            image = vary_pixels(rng, self._strength, image)
+        if not self._with_targets:
+            return Sample(_to_tensor(image), {}, record)
+        if self._framing.kind == "semantic":
+            target: Target = {"semantic": torch.from_numpy(self._label_map(key.image, record, warp))}
+        else:
+            crops = self._crops(key.image, record, warp)
+            if self._strength is not None and rng.random() < self._strength.paste:
+                image, crops = self._pasted(rng, image, crops)
+            target = crops_to_target(crops)
+        # 62 bits of their own, so that what the model draws has nothing to do with what the picture drew
+        drawn = np.random.SeedSequence([self._seed, 2, key.epoch, key.image, key.copy]).generate_state(1, np.uint64)
+        target["seed"] = int(drawn[0] >> 2)
+        if key.frame is not None:
+            target["frame"] = key.frame
+        return Sample(_to_tensor(image), target, record)
+
+    def _pixels(self, record: Image) -> "np.ndarray[Any, np.dtype[np.uint8]]":
         pixels = load_rgb(Path(self._folder) / record.file_name)
         if pixels.shape[:2] != (record.height, record.width):
             raise InputError(
@@ -89,12 +151,7 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
                 f"the dataset says {record.height}x{record.width}",
                 "was the picture replaced? convert again",
             )
-        rng = np.random.default_rng([self._seed, key.epoch, key.image])
-        warp = self._warp(rng, record)
-        image = warp.image(pixels)
-        if self._strength is not None:
-            image = vary_pixels(rng, self._strength, image)
-        return Sample(_to_tensor(image), self._target(key.image, record, warp), record)
+        return pixels
 
     def _warp(self, rng: np.random.Generator, record: Image) -> Warp:
         framing = self._framing
@@ -106,20 +163,47 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
             return Warp(*fit(record.height, record.width, framing.size, framing.max_size))
         return draw_warp(rng, self._strength, record.height, record.width, framing.size, framing.max_size)
 
-    def _target(self, index: int, record: Image, warp: Warp) -> Target:
-        items = self._annotations.items(index)
-        if self._framing.kind == "instances":
-            kept = [item for item in items if not item.iscrowd]
-            masks = [warp.mask(item.segmentation, record.height, record.width) for item in kept]
-            return instances_to_target(Shapes([item.label for item in kept], masks), *warp.out)
+    def _crops(self, index: int, record: Image, warp: Warp) -> list[Crop]:
+        """The instances that have pixels left after a change of frame."""
+        items = [item for item in self._annotations.items(index) if not item.iscrowd]
+        crops = [(item.label, warp.crop(item.segmentation, record.height, record.width)) for item in items]
+        return [Crop(label, *crop) for label, crop in crops if crop is not None]
+
+    def _pasted(self, rng: np.random.Generator, image: Any, crops: list[Crop]) -> tuple[Any, list[Crop]]:
+        """Instances of another picture over this one."""
+        other = int(rng.integers(len(self)))
+        record = self._annotations.image(other)
+        warp = self._warp(rng, record)
+        return paste(rng, image, crops, warp.image(self._pixels(record)), self._crops(other, record, warp))
+
+    def _label_map(self, index: int, record: Image, warp: Warp) -> "np.ndarray[Any, np.dtype[np.uint8]]":
         frame = np.zeros((record.height, record.width), np.uint8)
         label_map = warp.image(frame, fill=IGNORED)  # what lies outside the picture may not be learnt
         if self._uncovered == "ignore":
             label_map[:] = IGNORED
-        for item in items:
-            inside = warp.mask(item.segmentation, record.height, record.width) > 0
-            label_map[inside] = IGNORED if item.iscrowd else item.label
-        return {"semantic": torch.from_numpy(label_map)}
+        for item in self._annotations.items(index):
+            if (crop := warp.crop(item.segmentation, record.height, record.width)) is not None:
+                top, left, bitmap = crop
+                window = label_map[top : top + bitmap.shape[0], left : left + bitmap.shape[1]]
+                window[bitmap > 0] = IGNORED if item.iscrowd else item.label
+        return label_map
+
+
+def pictures_for_training(dataset: Dataset, card: ModelCard, config: TrainConfig) -> Pictures:
+    """What a run learns from."""
+    return Pictures(
+        dataset,
+        card.framing,
+        seed=config.seed,
+        augment=config.augment,
+        boxes_will_do=config.model == "fasterrcnn",
+        replace_bad=config.bad_pictures == "skip",
+    )
+
+
+def pictures_for_evaluation(dataset: Dataset, card: ModelCard) -> Pictures:
+    """Whole pictures, unvaried and without targets."""
+    return Pictures(dataset, card.framing, seed=0, augment=None, boxes_will_do=True, targets=False)
 
 
 def load_for_model(pixels: "np.ndarray[Any, np.dtype[np.uint8]]", framing: Framing) -> Tensor:
@@ -131,32 +215,6 @@ def load_for_model(pixels: "np.ndarray[Any, np.dtype[np.uint8]]", framing: Frami
 
 def _to_tensor(pixels: "np.ndarray[Any, np.dtype[np.uint8]]") -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1).contiguous()
-
-
-class TrainingOrder(Sampler[list[Key]]):
-    """What every step sees: epochs of all pictures in random order, one after the other, cut into batches.
-
-    A batch may span two epochs, so every step has exactly ``batch`` pictures and every epoch every picture once.
-    """
-
-    def __init__(self, num_images: int, batch: int, seed: int, first_step: int = 0, rank: int = 0, ranks: int = 1):
-        self._num_images, self._batch, self._seed = num_images, batch, seed
-        self._first_step, self._rank, self._ranks = first_step, rank, ranks
-
-    def keys_of(self, step: int) -> list[Key]:
-        """The pictures of a step, over all ranks."""
-        places = [divmod(place, self._num_images) for place in range(step * self._batch, (step + 1) * self._batch)]
-        orders = {epoch: self._order(epoch) for epoch in {epoch for epoch, _ in places}}
-        return [Key(epoch, int(orders[epoch][place])) for epoch, place in places]
-
-    def _order(self, epoch: int) -> "np.ndarray[Any, np.dtype[np.int64]]":
-        return np.random.default_rng([self._seed, 1, epoch]).permutation(self._num_images)
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        step = self._first_step
-        while True:
-            yield self.keys_of(step)[self._rank :: self._ranks]
-            step += 1
 
 
 def _keep(samples: list[Sample | SegkitError]) -> list[Sample | SegkitError]:
@@ -185,20 +243,7 @@ def make_loader(
     )
 
 
-def batches_of(loader: "DataLoader[Any]") -> Iterator[list[Sample]]:
-    """The loader's batches.
-
-    Raises:
-        InputError: A picture cannot be loaded; the message names it.
-    """
+def batches_of(loader: "DataLoader[Any]") -> Iterator[list[Sample] | SegkitError]:
+    """The loader's batches; in the place of one with a picture that cannot be loaded, the error that names it."""
     for batch in loader:
-        for sample in batch:
-            if isinstance(sample, SegkitError):
-                raise sample
-        yield batch
-
-
-def evaluation_batches(num_images: int, batch: int, rank: int = 0, ranks: int = 1) -> list[list[Key]]:
-    """Every picture once over all ranks, in order."""
-    keys = [Key(0, index) for index in range(rank, num_images, ranks)]
-    return [keys[start : start + batch] for start in range(0, len(keys), batch)]
+        yield next((sample for sample in batch if isinstance(sample, SegkitError)), batch)

@@ -1,4 +1,4 @@
-"""Losses of label maps; pixels of label 255 count for nothing."""
+"""Losses of label maps: means over pictures; pixels of label 255 count for nothing."""
 
 from typing import assert_never
 
@@ -33,25 +33,37 @@ def semantic_losses(kind: UnetLoss, logits: Tensor, target: Tensor) -> dict[str,
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Mean over the counted pixels; 0 where there are none."""
-    total = F.cross_entropy(logits, target, ignore_index=IGNORED, reduction="sum")
-    return total / (target != IGNORED).sum().clamp(min=1)
+    """The mean over a picture's counted pixels (0 where there are none), averaged over pictures."""
+    return _mean(_of_pixels(logits, target), target)
 
 
 def focal(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
     """Cross entropy weighted by (1 - p)^gamma (Lin et al. 2017, https://arxiv.org/abs/1708.02002)."""
-    loss = F.cross_entropy(logits, target, ignore_index=IGNORED, reduction="none")
+    loss = _of_pixels(logits, target)
+    return _mean(loss * (1 - torch.exp(-loss)) ** gamma, target)
+
+
+def _of_pixels(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross entropy of every pixel [B, H, W], 0 where it does not count.
+
+    Gathered rather than left to ``F.cross_entropy``, whose kernel for pictures has no deterministic form on CUDA.
+    """
     counted = target != IGNORED
-    return (loss * (1 - torch.exp(-loss)) ** gamma)[counted].sum() / counted.sum().clamp(min=1)
+    chosen = logits.log_softmax(1).gather(1, target.where(counted, 0)[:, None])[:, 0]
+    return torch.where(counted, -chosen, 0.0)
+
+
+def _mean(losses: Tensor, target: Tensor) -> Tensor:
+    counted = (target != IGNORED).sum((1, 2)).clamp(min=1)
+    return (losses.sum((1, 2)) / counted).mean()
 
 
 def dice(logits: Tensor, target: Tensor) -> Tensor:
-    """One minus the soft Dice score, averaged over the labels that occur (Milletari et al. 2016)."""
+    """One minus the soft Dice score, averaged over a picture's labels, then over pictures (Milletari et al. 2016)."""
     counted = (target != IGNORED)[:, None]
     probabilities = logits.softmax(1) * counted
     truth = F.one_hot(target.where(target != IGNORED, 0), logits.shape[1]).movedim(-1, 1) * counted
-    axes = (0, 2, 3)
-    both, each = (probabilities * truth).sum(axes), probabilities.sum(axes) + truth.sum(axes)
-    occurs = truth.sum(axes) > 0
-    scores = (2 * both / each.clamp(min=1e-6))[occurs]
-    return 1 - scores.mean() if occurs.any() else logits.sum() * 0.0
+    both, each = (probabilities * truth).sum((2, 3)), (probabilities + truth).sum((2, 3))  # [B, K + 1]
+    occurs = truth.sum((2, 3)) > 0
+    missed = (1 - 2 * both / each.clamp(min=1e-6)) * occurs
+    return (missed.sum(1) / occurs.sum(1).clamp(min=1)).mean()

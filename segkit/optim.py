@@ -1,26 +1,52 @@
 """Optimisers by name, and the learning rate as a function of how far the run is."""
 
 import math
-from collections.abc import Iterable
-from typing import assert_never
+from collections.abc import Sequence
+from typing import Any, assert_never
 
 import torch
 from torch import nn
 
 from segkit.config.train import OptimizerName, ScheduleName
+from segkit.models.adapt import select
 
 _WARMUP_SHARE, _LONGEST_WARMUP = 0.05, 1000
 
 
+def groups_of(module: nn.Module, factors: dict[str, float]) -> list[dict[str, Any]]:
+    """The parameters that learn, by how fast they learn and whether they decay: biases and norms do not.
+
+    Args:
+        module: The model.
+        factors: Multiples of the learning rate by what ``segkit.models.adapt.select`` knows; where two mean the same
+            parameter, the narrower one counts.
+
+    Raises:
+        ConfigError: A name means nothing.
+    """
+    chosen: dict[str, tuple[int, float]] = {}
+    for name, factor in factors.items():
+        found = select(module, name, "--lr-factors")
+        chosen |= {each: (len(found), factor) for each in found if len(found) <= chosen.get(each, (len(found), 1.0))[0]}
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): [], (1.0, False): []}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            factor = chosen.get(name, (0, 1.0))[1]
+            groups.setdefault((factor, parameter.ndim > 1), []).append(parameter)
+    return [{"params": some, "factor": factor, "decays": decays} for (factor, decays), some in groups.items()]
+
+
 def make_optimizer(
-    name: OptimizerName, module: nn.Module, *, lr: float, weight_decay: float, momentum: float, fused: bool
+    name: OptimizerName,
+    groups: Sequence[dict[str, Any]],
+    *,
+    lr: float,
+    weight_decay: float,
+    momentum: float,
+    fused: bool,
 ) -> torch.optim.Optimizer:
-    """An optimiser over the parameters that learn; biases and norms are not decayed."""
-    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in learning if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    """An optimiser over groups of parameters (``groups_of``)."""
+    groups = [group | {"weight_decay": weight_decay if group["decays"] else 0.0} for group in groups]
     match name:
         case "sgd":
             return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, fused=fused)
@@ -67,14 +93,9 @@ def learning_rate(schedule: ScheduleName, peak: float, done: float, step: int, w
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the rate of all groups."""
+    """Set the rate of all groups, each by its factor."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
-def clip_gradients(parameters: Iterable[nn.Parameter], largest: float) -> float:
-    """Scale gradients down to a norm of ``largest`` (0: no limit); returns their norm before."""
-    return float(nn.utils.clip_grad_norm_(list(parameters), largest if largest > 0 else math.inf))
+        group["lr"] = rate * group["factor"]
 
 
 class Average:

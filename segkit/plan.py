@@ -3,6 +3,8 @@
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from segkit.checkpoint import card_of_weights
@@ -14,6 +16,7 @@ from segkit.datasets import open_split, split_file
 from segkit.device import Ranks, device_name, resolve_precision
 from segkit.errors import ConfigError
 from segkit.models.card import ModelCard
+from segkit.order import epoch_length, repeats_for_balance
 from segkit.recipe import DataFacts, card_for, fill_in, settings_for
 from segkit.runs import CONFIG, LABELS, find_run, new_run, point_latest, write_origin
 
@@ -29,9 +32,14 @@ class Plan:
     dtype: torch.dtype
     total_steps: int | None
     batch: int
-    micro_batch: int
     lr: float
     run: Path
+    repeats: npt.NDArray[np.float64] | None = None
+
+    @property
+    def epoch_length(self) -> int:
+        """Pictures in an epoch: all of them, some more than once where categories are balanced."""
+        return epoch_length(len(self.train.images), self.repeats)
 
     def done(self, step: int, seconds: float) -> float:
         """The share of the run that is over, by steps or by time, whichever is more."""
@@ -41,7 +49,7 @@ class Plan:
 
     def epoch(self, step: int) -> int:
         """Whole epochs after a number of steps."""
-        return step * self.batch // len(self.train.images)
+        return step * self.batch // self.epoch_length
 
     def evaluates_after(self, step: int) -> bool:
         """Whether a step ends an epoch after which the model is evaluated."""
@@ -61,7 +69,7 @@ class Plan:
 
 
 _LIMITS, _PLACES = frozenset({"epochs", "steps", "time"}), frozenset({"gpus", "device", "ranks"})
-_MAY_CHANGE = _LIMITS | _PLACES | {"workers", "micro_batch", "patience"}
+_MAY_CHANGE = _LIMITS | _PLACES | {"workers", "micro_batch", "vram", "patience", "bad_pictures", "tensorboard"}
 
 
 def config_of_run(config: TrainConfig) -> TrainConfig:
@@ -101,12 +109,12 @@ def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
     facts = DataFacts.of(training)
     filled = fill_in(config, facts, ranks.device, ranks.world_size, card_of_weights(config.weights))
     assert filled.batch is not None
-    assert filled.micro_batch is not None
     assert filled.lr is not None
     dtype = resolve_precision(filled.precision, ranks.device)
+    repeats = repeats_for_balance(training) if filled.balance else None
     limits = [filled.steps] if filled.steps else []
     if filled.epochs:
-        limits.append(-(-filled.epochs * len(training.images) // filled.batch))
+        limits.append(-(-filled.epochs * epoch_length(len(training.images), repeats) // filled.batch))
     total = min(limits) if limits else None
     card = card_for(filled, training, settings_for(filled, facts, ranks.device.type == "cpu"))
     run = Path(config.resume) if config.resume is not None else _make_run(config, filled, card, ranks)
@@ -118,9 +126,9 @@ def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
         dtype=dtype,
         total_steps=total,
         batch=filled.batch,
-        micro_batch=filled.micro_batch,
         lr=filled.lr,
         run=run,
+        repeats=repeats,
     )
 
 

@@ -40,3 +40,14 @@ class _Silent:
 
 
 SILENT: Progress = _Silent()
+
+
+class NotesOnly(_Silent):
+    """Passes on notes, where a stretch within another would take its bar away."""
+
+    def __init__(self, listener: Progress) -> None:
+        self._listener = listener
+
+    def note(self, message: str) -> None:
+        """See ``Progress``."""
+        self._listener.note(message)

@@ -105,10 +105,12 @@ def fill_in(
         backbone=backbone,
         weights=weights,
         norm=config.norm or _norm(pretrained and detects, source),
-        freeze=config.freeze or ("stem" if pretrained and detects else "none"),
+        freeze=config.freeze or (("stem",) if pretrained and detects else ("none",)),
         epochs=epochs,
         batch=batch,
-        micro_batch=min(config.micro_batch or share, share),
+        micro_batch=config.micro_batch
+        if isinstance(config.micro_batch, str)
+        else min(config.micro_batch or share, share),
         optimizer=optimizer,
         lr=config.lr if config.lr is not None else _rate(adaptive, pretrained, batch),
         weight_decay=config.weight_decay if config.weight_decay is not None else (0.01 if adaptive else 1e-4),

@@ -16,7 +16,7 @@ from typing import Any, Self
 from segkit.errors import InputError
 
 LATEST = "latest"
-METRICS, CONFIG, ORIGIN, LABELS = "metrics.jsonl", "config.toml", "origin.json", "labels.txt"
+METRICS, CONFIG, ORIGIN, LABELS, EVENTS = "metrics.jsonl", "config.toml", "origin.json", "labels.txt", "events"
 
 
 def new_run(out: Path, name: str | None, model: str) -> Path:

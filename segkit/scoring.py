@@ -1,27 +1,27 @@
 """A model's predictions for a dataset, and their score: the same code inside training and after it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from segkit.dataset import Annotation, Dataset, Result
-from segkit.device import Ranks, autocast
+from segkit.device import Ranks
+from segkit.errors import Interrupted, SegkitError
 from segkit.evaluate.engine import EngineName
 from segkit.evaluate.metrics import Metrics
 from segkit.evaluate.pixels import PixelScores
 from segkit.evaluate.scores import score_results
 from segkit.evaluate.semantic import paint
 from segkit.evaluate.stream import Stream
-from segkit.loading import Pictures, batches_of, evaluation_batches, make_loader
+from segkit.halving import InHalves, Predict, good
+from segkit.loading import make_loader, pictures_for_evaluation
 from segkit.models.card import ModelCard
+from segkit.order import evaluation_batches
 from segkit.progress import SILENT, Progress
-from segkit.tensors import Prediction, labels_of, prediction_to_results
-
-Predict = Callable[[Sequence[Tensor]], list[Prediction]]
+from segkit.tensors import labels_of, prediction_to_results
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ class Wanted:
         explains: Keep what reasons are found in.
         draws: Bootstrap draws of the pictures for pixel scores.
         lvis: The annotation file, where LVIS's federated AP is wanted.
+        shows: Ids of images whose predictions are kept to be shown.
     """
 
     kinds: tuple[str, ...] | None = None
@@ -54,6 +55,7 @@ class Wanted:
     explains: bool = False
     draws: int = 0
     lvis: Path | None = None
+    shows: frozenset[int] = frozenset()
 
 
 @torch.inference_mode()
@@ -69,8 +71,12 @@ def score(
     wanted: Wanted = Wanted(),
     progress: Progress = SILENT,
     description: str = "evaluating",
+    skip_bad: bool = False,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Scored:
     """Predict every picture of a dataset once over all ranks, and score the predictions as they come.
+
+    Where memory runs out, fewer pictures are predicted at once.
 
     Args:
         predict: The model, in evaluation mode.
@@ -83,6 +89,12 @@ def score(
         wanted: What is to be scored.
         progress: Who is told how far it is.
         description: What to call it.
+        skip_bad: Count nothing found in a picture that cannot be loaded, and warn, instead of ending.
+        stop: Whether somebody asked to stop; it is heard between batches.
+
+    Raises:
+        SegkitError: On all ranks: a picture cannot be loaded, or is too large for the memory there is.
+        Interrupted: On all ranks: one was asked to stop.
     """
     kinds = default_iou_types(card) if wanted.kinds is None else wanted.kinds
     at_once = tuple(kind for kind in ("segm", "bbox") if kind in kinds)
@@ -92,36 +104,47 @@ def score(
     if card.model == "unet" if wanted.pixels is None else wanted.pixels:
         pixels = PixelScores(dataset, draws=wanted.draws, explains=wanted.explains, edges="boundary" in kinds)
     by_image, labels = dataset.annotations_of(), labels_of(dataset.categories)
-    pictures = Pictures(dataset, card.framing, seed=0, augment=None, boxes_will_do=True)
+    pictures = pictures_for_evaluation(dataset, card)
     keys = evaluation_batches(len(pictures), batch, ranks.rank, ranks.world_size)
     loader = make_loader(pictures, keys, workers=workers, pin_memory=False)
+    in_halves = InHalves(predict, ranks, dtype, batch, progress)
     kept: list[Result] = []
+    bad: list[str] = []
+    missing = {dataset.images[key.image].id: dataset.images[key.image] for some in keys for key in some}
+    failure: SegkitError | None = None
     progress.start(description, len(pictures))
-    for samples in batches_of(loader):
-        with autocast(ranks.device, dtype):
-            predictions = predict([sample.image.to(ranks.device) for sample in samples])
-        results = []
-        for sample, prediction in zip(samples, predictions, strict=True):
-            height, width = sample.image.shape[-2:]
-            results += prediction_to_results(prediction, sample.record, height, width, dataset.categories)
-            if pixels is not None:
-                truth = paint(sample.record, by_image.get(sample.record.id, []), labels, dataset.uncovered)
-                pixels.add(sample.record, truth, prediction["semantic"])
-        stream.add([sample.record for sample in samples], results)
-        if wanted.explains or in_the_end:
-            kept += results
-        progress.advance(len(samples) * ranks.world_size)
+    try:
+        for samples in good(loader, bad if skip_bad else None):
+            if stop():
+                raise Interrupted("interrupted while evaluating")
+            results = []
+            for sample, prediction in zip(samples, in_halves(samples), strict=True):
+                height, width = sample.image.shape[-2:]
+                results += prediction_to_results(prediction, sample.record, height, width, dataset.categories)
+                if pixels is not None:
+                    truth = paint(sample.record, by_image.get(sample.record.id, []), labels, dataset.uncovered)
+                    pixels.add(sample.record, truth, prediction["semantic"])
+                del missing[sample.record.id]
+            stream.add([sample.record for sample in samples], results)
+            everything = wanted.explains or in_the_end
+            kept += results if everything else [r for r in results if r.image_id in wanted.shows]
+            progress.advance(len(samples) * ranks.world_size)
+        stream.add(list(missing.values()), [])
+    except SegkitError as error:  # the other ranks wait to hear of it
+        failure = error
     progress.done()
-    gathered = ranks.gather((stream.parts, kept, pixels.confusion.counts if pixels is not None else 0))
-    metrics = stream.finish([parts for parts, _, _ in gathered])
-    kept = sorted((r for _, part, _ in gathered for r in part), key=lambda r: str(r.image_id))
+    ranks.raise_together(failure)
+    gathered = ranks.gather((stream.parts, kept, pixels.confusion.counts if pixels is not None else 0, bad))
+    metrics = stream.finish([parts for parts, _, _, _ in gathered])
+    kept = sorted((r for _, part, _, _ in gathered for r in part), key=lambda r: str(r.image_id))
     if in_the_end:
         whole = score_results(dataset, kept, kinds, wanted.max_dets, wanted.engine, lvis=wanted.lvis)
         metrics = replace(metrics, boundary=whole.boundary, lvis=whole.lvis, warnings=whole.warnings)
     if pixels is not None:
-        pixels.confusion.counts = np.sum([counts for _, _, counts in gathered], axis=0)
+        pixels.confusion.counts = np.sum([counts for _, _, counts, _ in gathered], axis=0)
         metrics = replace(metrics, semantic=pixels.confusion.metrics(dataset))
-    warnings = [*metrics.warnings, *_warnings(dataset, card, by_image)]
+    unread = [warning for _, _, _, part in gathered for warning in part]
+    warnings = [*metrics.warnings, *unread, *_warnings(dataset, card, by_image)]
     return Scored(replace(metrics, warnings=list(dict.fromkeys(warnings))), kept, pixels)
 
 

@@ -6,14 +6,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from segkit.checkpoint import load_checkpoint
+from segkit.checkpoint import load_last
 from segkit.device import Ranks
-from segkit.models.backbones import freeze_stem
+from segkit.models.adapt import compile_features, freeze, recompute_stages
 from segkit.models.card import ModelCard
 from segkit.models.weights import load_weights
-from segkit.optim import Average, make_optimizer
+from segkit.optim import Average, groups_of, make_optimizer
 from segkit.plan import Plan
 from segkit.progress import Progress
+
+_COUNTS = (
+    "step", "seconds", "best", "best_step", "stale", "skipped", "skipped_in_a_row", "bad_pictures",
+    "micro_batch", "micro_batch_asked", "evaluated",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -30,6 +35,13 @@ class TrainingState:
         best: The best score so far.
         stale: Evaluations since then.
         skipped: Steps left out because their loss or gradients were not finite.
+        best_step: The step that had the best score.
+        skipped_in_a_row: How many of them were the last ones.
+        micro_batch: Pictures that go through the model at once; less than asked for where memory ran out.
+        micro_batch_asked: What it was decided from; another wish decides it anew.
+        bad_pictures: Times that another picture stood in for one that could not be loaded.
+        evaluated: The step after which the model was last evaluated.
+        saved_step: The step that ``last.pt`` holds.
     """
 
     module: nn.Module
@@ -43,6 +55,11 @@ class TrainingState:
     skipped: int = 0
     best_step: int = 0
     skipped_in_a_row: int = 0
+    micro_batch: int = 1
+    micro_batch_asked: str = ""
+    bad_pictures: int = 0
+    evaluated: int = 0
+    saved_step: int = 0
 
     def weights(self) -> dict[str, torch.Tensor]:
         """What is evaluated, saved and exported."""
@@ -58,12 +75,7 @@ class TrainingState:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "random": ranks.gather(_random_state(ranks.device)),
-            "step": self.step,
-            "seconds": self.seconds,
-            "best": self.best,
-            "best_step": self.best_step,
-            "stale": self.stale,
-            "skipped": self.skipped,
+            **{name: getattr(self, name) for name in _COUNTS},
         }
 
     def restore(self, content: dict[str, Any], ranks: Ranks) -> None:
@@ -74,8 +86,8 @@ class TrainingState:
             self.average.updates = content["average_updates"]
         self.optimizer.load_state_dict(content["optimizer"])
         self.scaler.load_state_dict(content["scaler"])
-        for name in ("step", "seconds", "best", "best_step", "stale", "skipped"):
-            setattr(self, name, content[name])
+        for name in _COUNTS:
+            setattr(self, name, content.get(name, getattr(self, name)))  # an older file lacks some
         if ranks.rank < len(content["random"]):
             _set_random_state(content["random"][ranks.rank], ranks.device)
 
@@ -92,21 +104,29 @@ def _set_random_state(states: list[torch.Tensor], device: torch.device) -> None:
 
 
 def start_state(plan: Plan, ranks: Ranks, progress: Progress) -> TrainingState:
-    """The state at the first step: fresh, or as the run's last checkpoint left it."""
-    config, module, last = plan.config, plan.card.build(), plan.run / "last.pt"
-    resumes = config.resume is not None and last.is_file()
-    if not resumes:
+    """The state at the first step: fresh, or as the run's last whole checkpoint left it.
+
+    Raises:
+        SegkitError: Weights or checkpoints cannot be read, or options name layers that are not there.
+    """
+    config, module = plan.config, plan.card.build()
+    last = load_last(plan.run, ranks.device, progress.note) if config.resume is not None else None
+    if last is None:
         assert config.weights is not None
         loaded = load_weights(module, config.weights, config.model, plan.card.backbone)  # type: ignore[arg-type]
         progress.note(f"starting from {loaded}")
-    _freeze(module, config.freeze or "none")
+    freeze(module, config.freeze or ())
+    if config.dropout:
+        module.dropout = config.dropout  # type: ignore[assignment]  # a U-Net: the config sees to that
+    if config.memory == "low":
+        recompute_stages(module)
     module = module.to(ranks.device)
     if config.channels_last:
         module = module.to(memory_format=torch.channels_last)
     assert config.optimizer is not None
     optimizer = make_optimizer(
         config.optimizer,
-        module,
+        groups_of(module, dict(config.lr_factors or ())),
         lr=plan.lr,
         weight_decay=config.weight_decay or 0.0,
         momentum=config.momentum,
@@ -114,15 +134,10 @@ def start_state(plan: Plan, ranks: Ranks, progress: Progress) -> TrainingState:
     )
     scaler = torch.amp.GradScaler(ranks.device.type, enabled=plan.dtype is torch.float16)
     state = TrainingState(module, optimizer, scaler, Average(module, config.ema or 0.0))
-    if resumes:
-        state.restore(load_checkpoint(last, ranks.device), ranks)
+    if last is not None:
+        state.restore(last, ranks)
+        state.saved_step = state.step
         progress.note(f"going on after step {state.step}")
+    if config.compile:
+        compile_features(module)
     return state
-
-
-def _freeze(module: nn.Module, what: str) -> None:
-    body: Any = module.body if hasattr(module, "body") else module.backbone.body  # type: ignore[union-attr]
-    if what == "stem":
-        freeze_stem(body)
-    elif what == "backbone":
-        body.requires_grad_(False)

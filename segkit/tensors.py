@@ -6,8 +6,7 @@ these and COCO's conventions.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -17,18 +16,21 @@ from torch import Tensor
 from torchvision.models.detection.roi_heads import expand_boxes, expand_masks
 
 from segkit.dataset import Category, Image, Result, Segmentation
-from segkit.masks import crop_to_rle, polygons_to_rle, rle_to_mask
+from segkit.masks import crop_to_rle
 
 _MASK_THRESHOLD = 0.5
 
 
 class Target(TypedDict, total=False):
-    """What a model is given to learn from, per image: instances, or a label map."""
+    """What a model is given to learn from, per image: instances (masks in one of two forms), or a label map."""
 
     boxes: Tensor  # [N, 4]
     labels: Tensor  # int64 [N]
     masks: Tensor  # uint8 [N, H, W]
+    crops: Tensor  # uint8 [sum of h * w]: masks cut to their boxes (whole pixels), one after the other, row by row
     semantic: Tensor  # uint8 [H, W], 255 where nothing may be learnt
+    seed: int  # of what the model draws at random for this picture
+    frame: tuple[int, int]  # height and width that the batch is padded to
 
 
 class Prediction(TypedDict, total=False):
@@ -47,38 +49,24 @@ def labels_of(categories: Sequence[Category]) -> dict[int, int]:
     return {category.id: label for label, category in enumerate(sorted(categories, key=lambda c: c.id), 1)}
 
 
-@dataclass(frozen=True, slots=True)
-class Shapes:
-    """The instances of one image in the frame that the model gets, before they are tensors."""
+class Crop(NamedTuple):
+    """The mask of an instance in the frame that the model gets, cut to its tight box; ``bitmap`` may be shared."""
 
-    labels: list[int]
-    masks: list[npt.NDArray[np.uint8]]  # each [H, W]
+    label: int
+    top: int
+    left: int
+    bitmap: npt.NDArray[np.uint8]  # [h, w], 0 or 1, h and w positive
 
 
-def instances_to_target(shapes: Shapes, height: int, width: int) -> Target:
-    """Instances as torchvision's detectors expect them; what has no pixel left is dropped.
-
-    The box of an instance is the tight box of its pixels, so that width and height are positive.
-    """
-    boxes, labels, masks = [], [], []
-    for label, mask in zip(shapes.labels, shapes.masks, strict=True):
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        if rows.size:
-            boxes.append((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
-            labels.append(label)
-            masks.append(mask)
+def crops_to_target(crops: Sequence[Crop]) -> Target:
+    """Instances as detectors expect them: boxes are the tight boxes of their pixels."""
+    corners = [(c.left, c.top, c.left + c.bitmap.shape[1], c.top + c.bitmap.shape[0]) for c in crops]
+    pixels = np.concatenate([c.bitmap.ravel() for c in crops]) if crops else np.zeros(0, np.uint8)
     return {
-        "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
-        "labels": torch.tensor(labels, dtype=torch.int64),
-        "masks": torch.from_numpy(np.stack(masks)) if masks else torch.zeros((0, height, width), dtype=torch.uint8),
+        "boxes": torch.tensor(corners, dtype=torch.float32).reshape(-1, 4),
+        "labels": torch.tensor([c.label for c in crops], dtype=torch.int64),
+        "crops": torch.from_numpy(pixels),
     }
-
-
-def segmentation_to_mask(segmentation: Segmentation, height: int, width: int) -> npt.NDArray[np.uint8]:
-    """A COCO segmentation as bitmap [H, W]."""
-    if isinstance(segmentation, list):
-        return rle_to_mask(polygons_to_rle(segmentation, height, width))
-    return rle_to_mask(segmentation)
 
 
 def prediction_to_results(

@@ -9,9 +9,8 @@ from typing import Any
 
 import torch
 
-from segkit.checkpoint import save_checkpoint
+from segkit.checkpoint import BEST, LAST, PREVIOUS, save_checkpoint
 from segkit.config.train import TrainConfig
-from segkit.config.units import format_bytes, format_duration
 from segkit.curves import draw_curves
 from segkit.device import (
     Ranks,
@@ -22,22 +21,27 @@ from segkit.device import (
     out_of_memory_told,
     seed_everything,
 )
-from segkit.errors import SegkitError
+from segkit.errors import Interrupted, SegkitError
 from segkit.evaluate.metrics import Metrics
+from segkit.fitting import choose_micro_batch
+from segkit.gradients import SharedGradients
 from segkit.interrupts import StopRequest, stop_requests
+from segkit.journal import Journal
 from segkit.launch import launch_ranks
-from segkit.learn import Learnt, give_up_on_nonsense, learn, share_gradients, train_mode
-from segkit.loading import Pictures, Sample, TrainingOrder, batches_of, make_loader
-from segkit.memory.meter import CounterMeter, Meter, StepRecord
+from segkit.learn import give_up_on_nonsense, learn
+from segkit.loading import Sample, batches_of, make_loader, pictures_for_training
+from segkit.memory.meter import CounterMeter, Meter
+from segkit.models.adapt import compilation_told, train_mode
 from segkit.optim import learning_rate, set_learning_rate
+from segkit.order import TrainingOrder, by_orientation
 from segkit.plan import Plan, config_of_run, make_plan
-from segkit.progress import SILENT, Progress
-from segkit.runs import METRICS, MetricsFile
+from segkit.progress import SILENT, NotesOnly, Progress
+from segkit.samples import draw_samples
 from segkit.scoring import score
 from segkit.state import TrainingState, start_state
 
 _SAVE_SECONDS, _SAVE_SECONDS_BEFORE_EVALUATION = 600.0, 60.0  # between checkpoints
-_HINT_MEMORY = "try a smaller --micro-batch (the batch stays what it is), a smaller --size, or --precision bf16"
+_HINT_MEMORY = "try a smaller --size, --memory low, --precision bf16, or a smaller --backbone"
 
 MakeMeter = Callable[[torch.device], Meter]
 
@@ -56,6 +60,8 @@ class TrainingSummary:
         score: What tells models apart, and its best value.
         best_step: The step that had it.
         skipped: Steps left out because their loss was not finite.
+        bad_pictures: Times that another picture stood in for one that could not be loaded.
+        micro_batch: Pictures that went through the model at once, at the end.
         is_main: Whether this process speaks for all ranks.
     """
 
@@ -68,6 +74,8 @@ class TrainingSummary:
     score: tuple[str, float] | None
     best_step: int
     skipped: int
+    bad_pictures: int
+    micro_batch: int
     is_main: bool
 
 
@@ -101,8 +109,10 @@ def _train_in_rank(config: TrainConfig, progress: Progress, make_meter: MakeMete
         seed_everything(config.seed, config.deterministic)
         plan = make_plan(config, ranks)
         progress.note(plan.describe(ranks))
-        with out_of_memory_told(_HINT_MEMORY):
+        with out_of_memory_told(_HINT_MEMORY), compilation_told():
             state = start_state(plan, ranks, progress)
+            train_mode(state.module)
+            choose_micro_batch(plan, state, ranks, progress)
             with _saved_on_failure(plan, state, ranks, progress):
                 return _loop(plan, state, ranks, stop, make_meter(ranks.device), progress)
 
@@ -111,14 +121,15 @@ def _train_in_rank(config: TrainConfig, progress: Progress, make_meter: MakeMete
 def _saved_on_failure(plan: Plan, state: TrainingState, ranks: Ranks, progress: Progress) -> Iterator[None]:
     """Keep what was learnt when a picture, the loss or the memory ends the run.
 
-    Several ranks cannot save together when one has failed: they go on from the checkpoint before.
+    Where one of several ranks failed in a way that the others could not hear of, they go on from the checkpoint before.
     """
     try:
         yield
-    except (SegkitError, torch.OutOfMemoryError):
-        if state.step > 0 and ranks.world_size == 1:
-            _save(plan, state, ranks, "last.pt")
-            progress.note(f"saved after step {state.step}; go on with: segkit train --resume {plan.run}")
+    except SegkitError as error:
+        if state.step > state.saved_step and (ranks.world_size == 1 or error.everywhere):
+            _save_last(plan, state, ranks)
+        if state.saved_step:
+            progress.note(f"saved after step {state.saved_step}; go on with: segkit train --resume {plan.run}")
         raise
 
 
@@ -126,15 +137,16 @@ def _loop(
     plan: Plan, state: TrainingState, ranks: Ranks, stop: StopRequest, meter: Meter, progress: Progress
 ) -> TrainingSummary:
     config = plan.config
-    model = train_mode(share_gradients(state.module, ranks))
+    gradients = SharedGradients(state.module, ranks)
     batches = _batches(plan, state.step, ranks)
     metrics: Metrics | None = None
     began, saved = time.monotonic() - state.seconds, time.monotonic()
     ended = "complete" if plan.done(state.step, state.seconds) >= 1 else None
-    progress.start("training", plan.total_steps)
-    progress.advance(state.step)
 
-    with MetricsFile(plan.run / METRICS, state.step) if ranks.is_main else nullcontext() as lines:
+    with Journal(plan, state.step, ranks, progress) as journal:
+        if ended and state.evaluated < state.step:  # it was interrupted between its last step and its last evaluation
+            metrics = _evaluate(plan, state, ranks, stop, meter, journal, progress)
+            _save_last(plan, state, ranks)
         while ended is None:
             done = plan.done(state.step, state.seconds)
             rate = learning_rate(config.schedule, plan.lr, done, state.step, config.warmup)
@@ -142,12 +154,15 @@ def _loop(
             with meter.phase("load"):
                 batch = next(batches)
             now = time.monotonic()
-            mine = (float(stop.asked), *ranks.from_main(now - began, now - saved))
-            learnt = learn(plan, state, model, batch, ranks, meter, mine)
-            stopping, state.seconds, since_saved = learnt.agreed
+            bad = [s.instead_of for s in batch if s.instead_of] if isinstance(batch, list) else []
+            mine = (float(stop.asked), float(len(bad)), *ranks.from_main(now - began, now - saved))
+            learnt = learn(plan, state, gradients, batch, ranks, meter, mine, progress)
+            stopping, num_bad, state.seconds, since_saved = learnt.agreed
             state.step += 1
-            _report(plan, state, learnt, rate, meter.step(), lines, progress)
-            give_up_on_nonsense(state, batch)
+            state.bad_pictures += int(num_bad)
+            bad = [message for part in ranks.gather(bad) for message in part] if num_bad else []
+            journal.step(state, learnt, rate, meter.step(), bad)
+            give_up_on_nonsense(state, batch, ranks)  # type: ignore[arg-type]  # learn has raised what is no batch
 
             timed_out = config.time is not None and state.seconds >= config.time
             last = stopping > 0 or timed_out or plan.total_steps == state.step
@@ -157,8 +172,10 @@ def _loop(
             if since_saved >= (_SAVE_SECONDS_BEFORE_EVALUATION if evaluates else _SAVE_SECONDS):
                 saved = _save_last(plan, state, ranks, meter)
             if evaluates:
-                metrics = _evaluate(plan, state, ranks, meter, lines, progress)
-                train_mode(model)
+                try:
+                    metrics = _evaluate(plan, state, ranks, stop, meter, journal, progress)
+                except Interrupted:
+                    stopping = last = True
             if due or last:
                 saved = _save_last(plan, state, ranks, meter)
             if last:
@@ -166,7 +183,6 @@ def _loop(
             elif config.patience is not None and due and state.stale >= config.patience:
                 ended = "patience"
 
-    progress.done()
     state.seconds = time.monotonic() - began
     if ranks.is_main:
         draw_curves(plan.run)
@@ -175,77 +191,53 @@ def _loop(
         run=plan.run,
         ended=ended,
         steps=state.step,
-        epochs=state.step * plan.batch / len(plan.train.images),
+        epochs=state.step * plan.batch / plan.epoch_length,
         seconds=state.seconds,
         metrics=metrics,
         score=(name, state.best) if state.best is not None else None,
         best_step=state.best_step,
         skipped=state.skipped,
+        bad_pictures=state.bad_pictures,
+        micro_batch=state.micro_batch,
         is_main=ranks.is_main,
     )
 
 
-def _batches(plan: Plan, first_step: int, ranks: Ranks) -> Iterator[list[Sample]]:
-    """This rank's share of every step from ``first_step`` on."""
-    config = plan.config
-    pictures = Pictures(
-        plan.train,
-        plan.card.framing,
-        seed=config.seed,
-        augment=config.augment,
-        boxes_will_do=config.model == "fasterrcnn",
+def _batches(plan: Plan, first_step: int, ranks: Ranks) -> Iterator[list[Sample] | SegkitError]:
+    """This rank's share of every step from ``first_step`` on, or why it cannot be loaded."""
+    pictures = pictures_for_training(plan.train, plan.card, plan.config)
+    crops = plan.card.framing.kind == "semantic"  # which are all of one size
+    order = TrainingOrder(
+        by_orientation(plan.train) * (not crops),
+        plan.batch,
+        plan.config.seed,
+        repeats=plan.repeats,
+        frame_of=None if crops else pictures.frame_of,
+        first_step=first_step,
+        rank=ranks.rank,
+        ranks=ranks.world_size,
     )
-    order = TrainingOrder(len(pictures), plan.batch, config.seed, first_step, ranks.rank, ranks.world_size)
-    return batches_of(make_loader(pictures, order, workers=config.workers or 0, pin_memory=ranks.device.type == "cuda"))
-
-
-def _report(
-    plan: Plan,
-    state: TrainingState,
-    learnt: Learnt,
-    rate: float,
-    record: StepRecord,
-    lines: MetricsFile | None,
-    progress: Progress,
-) -> None:
-    """A line for ``metrics.jsonl``, and what the user sees."""
-    if lines is None:
-        return
-    loss = sum(learnt.losses.values())
-    speed = plan.batch / record.seconds if record.seconds else None
-    lines.write(
-        {
-            "kind": "step",
-            "step": state.step,
-            "epoch": plan.epoch(state.step - 1),
-            "loss": loss,
-            "losses": learnt.losses,
-            "lr": rate,
-            "grad_norm": learnt.grad_norm,
-            "images_per_s": speed,
-            **record.line(),
-        }
-    )
-    memory = format_bytes(record.peak if record.peak is not None else record.rss)
-    shown = {"epoch": str(plan.epoch(state.step - 1)), "loss": f"{loss:.3f}", "memory": memory}
-    if speed is not None:
-        shown["images/s"] = f"{speed:.1f}"
-    if plan.config.time:
-        shown["time left"] = format_duration(max(0.0, plan.config.time - state.seconds))
-    progress.advance(1, **shown)
+    pins = ranks.device.type == "cuda"
+    return batches_of(make_loader(pictures, order, workers=plan.config.workers or 0, pin_memory=pins))
 
 
 def _evaluate(
     plan: Plan,
     state: TrainingState,
     ranks: Ranks,
+    stop: StopRequest,
     meter: Meter,
-    lines: MetricsFile | None,
+    journal: Journal,
     progress: Progress,
 ) -> Metrics | None:
-    """Score the averaged weights on the validation split, and keep them if they are the best so far."""
+    """Score the averaged weights on the validation split, and keep them if they are the best so far.
+
+    Raises:
+        Interrupted: On all ranks: one of them was asked to stop.
+    """
     if plan.val is None:
-        _save(plan, state, ranks, "best.pt")
+        _save_best(plan, state, ranks)
+        state.evaluated = state.step
         return None
     # What an evaluation draws at random must not change what is trained after it.
     devices = [ranks.device] if ranks.device.type == "cuda" else []
@@ -255,38 +247,53 @@ def _evaluate(
             module = plan.card.build().to(ranks.device)
             module.load_state_dict(state.weights())
         module.eval()
-        metrics = score(module, plan.card, plan.val, ranks, dtype=plan.dtype, batch=plan.micro_batch, workers=0).metrics
+        try:
+            scored = score(
+                module,
+                plan.card,
+                plan.val,
+                ranks,
+                dtype=plan.dtype,
+                batch=state.micro_batch,
+                progress=NotesOnly(progress),
+                skip_bad=plan.config.bad_pictures == "skip",
+                stop=lambda: stop.asked,
+            )
+        finally:
+            train_mode(state.module)
+    metrics, state.evaluated = scored.metrics, state.step
     name, value = metrics.primary()
-    if value < 0:  # nothing in the split to find: no model is better than another
-        progress.note(f"step {state.step}: the validation split has nothing to score; best.pt is the last model")
-        _save(plan, state, ranks, "best.pt")
-        return metrics
-    better = state.best is None or value >= state.best
-    state.stale = 0 if state.best is None or value > state.best else state.stale + 1
+    nothing_to_find = value < 0  # no model is better than another: the last one is kept
+    better = nothing_to_find or state.best is None or value >= state.best
+    if not nothing_to_find:
+        state.stale = 0 if state.best is None or value > state.best else state.stale + 1
+        state.best, state.best_step = (value, state.step) if better else (state.best, state.best_step)
     if better:
-        state.best, state.best_step = value, state.step
-        _save(plan, state, ranks, "best.pt")
-    if lines is not None:
-        where = {"kind": "eval", "step": state.step, "epoch": plan.epoch(state.step)}
-        lines.write(where | metrics.to_json())
-    mark = "best so far" if better else f"best {state.best:.3f} at step {state.best_step}"
-    progress.note(f"step {state.step}, epoch {plan.epoch(state.step)}: {name} {value:.3f} ({mark})")
+        _save_best(plan, state, ranks)
+        if ranks.is_main:
+            draw_samples(plan.run, plan.val, scored.results, f"after step {state.step}: {name} {value:.3f}")
+    if nothing_to_find:
+        progress.note(f"step {state.step}: the validation split has nothing to score; best.pt is the last model")
+    else:
+        journal.evaluation(state, metrics, better)
     return metrics
 
 
-def _save_last(plan: Plan, state: TrainingState, ranks: Ranks, meter: Meter) -> float:
-    """Write ``last.pt``; returns the time."""
-    with meter.phase("save"):
-        _save(plan, state, ranks, "last.pt")
+def _save_last(plan: Plan, state: TrainingState, ranks: Ranks, meter: Meter | None = None) -> float:
+    """Write ``last.pt``, to go on from, and keep the one of an earlier step beside it; returns the time."""
+    with meter.phase("save") if meter is not None else nullcontext():
+        keep = plan.run / PREVIOUS if state.saved_step != state.step else None
+        _save(plan.run / LAST, state.to_checkpoint(plan.card, ranks), ranks, keep)
+        state.saved_step = state.step
     return time.monotonic()
 
 
-def _save(plan: Plan, state: TrainingState, ranks: Ranks, name: str) -> None:
-    """Write a checkpoint: ``last.pt`` to go on from, ``best.pt`` with the weights alone."""
-    if name == "best.pt":
-        content: dict[str, Any] = {"card": plan.card.to_plain(), "model": state.weights(), "step": state.step}
-    else:
-        content = state.to_checkpoint(plan.card, ranks)
+def _save_best(plan: Plan, state: TrainingState, ranks: Ranks) -> None:
+    """Write ``best.pt``: the weights, and what they are."""
+    _save(plan.run / BEST, {"card": plan.card.to_plain(), "model": state.weights(), "step": state.step}, ranks)
+
+
+def _save(path: Path, content: dict[str, Any], ranks: Ranks, keep_as: Path | None = None) -> None:
     if ranks.is_main:
-        save_checkpoint(plan.run / name, content)
+        save_checkpoint(path, content, keep_as)
     ranks.barrier()

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from test_train import config, lines
+from training import config, lines
 
 from segkit.config.memprofile import MemprofileConfig
 from segkit.memprofile import memprofile

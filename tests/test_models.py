@@ -12,8 +12,8 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from segkit.config.train import BackboneName, ModelName, NormName
 from segkit.dataset import Category, Image
 from segkit.errors import InputError
-from segkit.learn import train_mode
 from segkit.masks import mask_to_rle
+from segkit.models.adapt import train_mode
 from segkit.models.build import build_model
 from segkit.models.detector import DetectorSettings
 from segkit.models.unet import split_instances

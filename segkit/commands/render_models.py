@@ -36,6 +36,8 @@ def render_training(summary: "TrainingSummary", output: Output) -> None:
             "score": dict([summary.score]) if summary.score is not None else {},
             "best_step": summary.best_step,
             "skipped": summary.skipped,
+            "bad_pictures": summary.bad_pictures,
+            "micro_batch": summary.micro_batch,
             "metrics": summary.metrics.to_json() if summary.metrics is not None else None,
         }
     )
@@ -45,9 +47,10 @@ def render_training(summary: "TrainingSummary", output: Output) -> None:
     if summary.score is not None:
         score = f", best {summary.score[0]} {summary.score[1]:.3f} at step {summary.best_step}"
     skipped = f", {summary.skipped} steps left out (loss not finite)" if summary.skipped else ""
+    bad = f", {summary.bad_pictures} times a picture that cannot be loaded" if summary.bad_pictures else ""
     output.say(
         f"{_ENDINGS[summary.ended]}: {summary.steps} steps, {summary.epochs:.1f} epochs in "
-        f"{format_duration(summary.seconds)}{score}{skipped}: {escape(str(summary.run))}"
+        f"{format_duration(summary.seconds)}{score}{skipped}{bad}: {escape(str(summary.run))}"
     )
     if summary.ended == "interrupted":
         output.say(f"go on with: segkit train --resume {escape(str(summary.run))}")

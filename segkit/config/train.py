@@ -5,7 +5,14 @@ from pathlib import Path
 from typing import Literal
 
 from segkit.config.fields import argument, option
-from segkit.config.units import parse_duration, parse_indices
+from segkit.config.units import (
+    parse_bytes,
+    parse_count_or_auto,
+    parse_duration,
+    parse_factors,
+    parse_indices,
+    parse_names,
+)
 from segkit.errors import ConfigError
 
 ModelName = Literal["maskrcnn", "fasterrcnn", "unet"]
@@ -39,10 +46,14 @@ class TrainConfig:
     norm: NormName | None = option(
         None, help="Normalisation.  [default: frozen over pretrained weights, else batch]", panel=_MODEL
     )
-    freeze: Literal["none", "stem", "backbone"] | None = option(
-        None, help="What stays as it is.  [default: stem over pretrained weights, else none]", panel=_MODEL
-    )
+    freeze: tuple[str, ...] | None = option(
+        None,
+        help="What stays as it is: layers whose names begin so.  [default: stem over pretrained weights, else none]",
+        parse=parse_names, metavar="none|stem|backbone|NAME,...", panel=_MODEL,
+    )  # fmt: skip
     loss: UnetLoss = option("ce+dice", help="Loss of a U-Net.", panel=_MODEL)
+    dropout: float = option(0.0, help="Share of a U-Net's last channels left out in training.", min=0.0, max=0.9,
+                            panel=_MODEL)  # fmt: skip
 
     epochs: int | None = option(
         None,
@@ -68,10 +79,19 @@ class TrainConfig:
     batch: int | None = option(
         None, help="Images per optimiser step, over all ranks.  [default: 4, U-Net 8]", min=1, panel=_DEVICES
     )
-    micro_batch: int | None = option(
-        None, help="Images that go through the model at once, per rank.  [default: all of its share]", min=1,
-        panel=_DEVICES,
+    micro_batch: int | str | None = option(
+        None,
+        help="Images that go through the model at once, per rank; auto: as many as fit.  [default: all of its share]",
+        parse=parse_count_or_auto, metavar="N|auto", panel=_DEVICES,
     )  # fmt: skip
+    vram: int | None = option(
+        None, help="Memory of a device that may be used; auto keeps to it: 6GiB, 800MB.  [default: all that is free]",
+        parse=parse_bytes, metavar="SIZE", panel=_DEVICES,
+    )  # fmt: skip
+    memory: Literal["normal", "low"] = option(
+        "normal", help="low: compute activations of the backbone twice instead of keeping them.", panel=_DEVICES
+    )
+    compile: bool = option(False, help="Compile the convolutional part; the first steps take long.", panel=_DEVICES)
     precision: Precision = option("auto", help="auto: bf16 where the device computes in it, else fp32.", panel=_DEVICES)
     channels_last: bool = option(True, help="Keep tensors in channels-last order.", panel=_DEVICES)
     deterministic: bool = option(False, help="Refuse algorithms that differ between runs.", panel=_DEVICES)
@@ -80,6 +100,10 @@ class TrainConfig:
     lr: float | None = option(
         None, help="Peak learning rate.  [default: by optimiser, weights and batch]", min=0.0, panel=_RATES
     )
+    lr_factors: tuple[tuple[str, float], ...] | None = option(
+        None, help="Multiples of the learning rate by part: backbone=0.1, heads=2, or a layer's name.",
+        parse=parse_factors, metavar="NAME=X,...", panel=_RATES,
+    )  # fmt: skip
     weight_decay: float | None = option(None, help="Weight decay.  [default: 0.01, sgd 0.0001]", min=0.0, panel=_RATES)
     momentum: float = option(0.9, help="Momentum of sgd and rmsprop.", min=0.0, max=1.0, panel=_RATES)
     schedule: ScheduleName = option("cosine", help="How the learning rate goes down.", panel=_RATES)
@@ -100,6 +124,12 @@ class TrainConfig:
     )  # fmt: skip
     max_size: int | None = option(None, help="Longer side at most.  [default: 5/3 of --size]", min=32, panel=_DATA)
     augment: AugmentLevel = option("light", help="How much pictures are varied.", panel=_DATA)
+    balance: bool = option(False, help="Show pictures with rare categories more often.", panel=_DATA)
+    bad_pictures: Literal["stop", "skip"] = option(
+        "stop",
+        help="What a picture that cannot be loaded does: end the run, or leave its place to another, by name.",
+        panel=_DATA,
+    )
     workers: int | None = option(
         None, help="Processes that load images, per rank.  [default: 0 on a CPU, else up to 8]", min=0, panel=_DATA
     )
@@ -107,6 +137,7 @@ class TrainConfig:
 
     name: str | None = option(None, help="Name of the run.  [default: the model and a number]", panel=_RUN)
     out: Path = option(Path("runs"), help="Folder of the runs.", panel=_RUN)
+    tensorboard: bool = option(False, help="Write event files for TensorBoard into the run.", panel=_RUN)
     resume: str | None = option(
         None, help="Go on with this run, with its own config.  [alone: runs/latest]", metavar="[RUN]",
         bare="latest", panel=_RUN,
@@ -117,6 +148,10 @@ class TrainConfig:
             raise ConfigError(f"--gpus and --device {self.device} contradict each other")
         if self.ranks > 1 and self.device != "cpu":
             raise ConfigError("--ranks goes with --device cpu", "on GPUs, name them: --gpus 0,1")
+        if self.compile and self.memory == "low":
+            raise ConfigError("--compile and --memory low do not go together", "leave one of them out")
+        if self.dropout and self.model != "unet":
+            raise ConfigError(f"--dropout is for --model unet; {self.model} has none")
         if self.size and self.max_size and self.max_size < self.size:
             raise ConfigError(f"--max-size {self.max_size} is less than --size {self.size}")
         if self.name is not None and (not self.name or "/" in self.name or self.name in (".", "..", "latest")):

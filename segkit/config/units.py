@@ -7,6 +7,12 @@ import re
 
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
+_BYTES: dict[str, int] = {"": 1} | {
+    unit: base**power
+    for power, letter in enumerate("kmgt", 1)
+    for unit, base in ((letter, 1024), (f"{letter}ib", 1024), (f"{letter}b", 1000))
+}  # KiB and K are powers of 1024, kB of 1000
+
 
 def parse_duration(text: str) -> float:
     """Read ``30s``, ``90m``, ``2h``, ``1h30m`` or plain seconds; returns seconds."""
@@ -40,6 +46,37 @@ def parse_renames(text: str) -> tuple[tuple[str, str], ...]:
         if not equals or not old.strip():
             raise ValueError(f"{part!r} is not of the form old=new (or old= to drop)")
         pairs.append((old.strip(), new.strip()))
+    return tuple(pairs)
+
+
+def parse_bytes(text: str) -> int:
+    """Read ``6GiB``, ``800MB`` or plain bytes; returns bytes."""
+    match = re.fullmatch(r"\s*(\d+\.?\d*)\s*([a-zA-Z]*)\s*", text)
+    if match and match[2].lower() in _BYTES and float(match[1]) > 0:
+        return round(float(match[1]) * _BYTES[match[2].lower()])
+    raise ValueError(f"{text!r} is not a size such as 6GiB or 800MB")
+
+
+def parse_count_or_auto(text: str) -> int | str:
+    """Read a number from 1, or ``auto``."""
+    if text.strip() == "auto":
+        return "auto"
+    if text.strip().isdigit() and int(text) > 0:
+        return int(text)
+    raise ValueError(f"{text!r} is neither a number from 1 nor auto")
+
+
+def parse_factors(text: str) -> tuple[tuple[str, float], ...]:
+    """Read ``backbone=0.1,heads=2``: names and what is multiplied for each."""
+    pairs = []
+    for part in parse_names(text):
+        name, _, factor = part.partition("=")
+        try:
+            pairs.append((name.strip(), float(factor)))
+        except ValueError:
+            raise ValueError(f"{part!r} is not of the form name=factor") from None
+        if not name.strip() or not 0 <= pairs[-1][1] < float("inf"):
+            raise ValueError(f"{part!r} is not of the form name=factor, with a factor from 0")
     return tuple(pairs)
 
 

@@ -2,13 +2,16 @@
 
 Architecture, losses and inference are torchvision's (He et al. 2017, https://arxiv.org/abs/1703.06870), and so are
 the parameter names. Two things are taken out of the model: resizing (the loader does it, on bytes) and pasting masks
-into full pictures (``segkit.tensors`` encodes them in their boxes instead).
+into full pictures (``segkit.tensors`` encodes them in their boxes instead). One is changed: losses are means over
+pictures (``segkit.models.heads``).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN, MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -18,7 +21,9 @@ from torchvision.ops.poolers import _setup_scales
 
 from segkit.config.train import BackboneName, NormName
 from segkit.models.backbones import make_body
+from segkit.models.heads import PictureRoIHeads, PictureRPN, SeededSampler
 from segkit.models.roi_align import use_matrix_products
+from segkit.tensors import Target
 
 MEAN, STD = (
     (0.485, 0.456, 0.406),
@@ -64,7 +69,13 @@ def _to_fp32(output: Any) -> Any:
 
 
 class _Normalise(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvision has no types
-    """Bytes to normalised floats, padded to a batch; no resizing on the way in, no pasting on the way out."""
+    """Bytes to normalised floats, padded to a batch; no resizing on the way in, no pasting on the way out.
+
+    ``frame`` is the least (height, width) to pad to. Borders and group norms see the padding: where all of a batch is
+    padded alike, a picture's features do not depend on those that it shares a micro-batch with.
+    """
+
+    frame: tuple[int, int] | None = None
 
     def __init__(self) -> None:
         super().__init__(min_size=1, max_size=1, image_mean=list(MEAN), image_std=list(STD))
@@ -76,6 +87,13 @@ class _Normalise(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvision
 
     def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
         return image, target
+
+    def batch_images(self, images: list[Tensor], size_divisible: int = 32) -> Tensor:
+        if self.frame is not None:
+            below, beside = (max(0, side - have) for side, have in zip(self.frame, images[0].shape[-2:], strict=True))
+            images = [F.pad(images[0], (0, beside, 0, below)), *images[1:]]
+        batched: Tensor = super().batch_images(images, size_divisible)
+        return batched
 
     def postprocess(self, result: list[Any], image_shapes: Any, original_image_sizes: Any) -> list[Any]:
         return [{**r, "masks": r["masks"][:, 0]} if "masks" in r else r for r in result]
@@ -120,8 +138,23 @@ def build_detector(
         if pool is not None:
             _fix_scales(pool)
             use_matrix_products(pool)
+    model.rpn.__class__, model.roi_heads.__class__ = PictureRPN, PictureRoIHeads  # neither has state of its own
+    for stage in (model.rpn, model.roi_heads):
+        sampler = stage.fg_bg_sampler
+        stage.fg_bg_sampler = SeededSampler(sampler.batch_size_per_image, sampler.positive_fraction)
+    model.register_forward_pre_hook(_hand_over)
     built: nn.Module = model
     return built
+
+
+def _hand_over(model: Any, inputs: tuple[Any, ...]) -> None:
+    """Tell the parts of a model what targets say beside the instances: seeds, and the frame to pad to."""
+    targets: Sequence[Target] = inputs[1] or () if len(inputs) > 1 else ()
+    seeded = len(targets) > 0 and all("seed" in target for target in targets)
+    model.rpn.fg_bg_sampler.seeds = [target["seed"] for target in targets] if seeded else None
+    model.roi_heads.fg_bg_sampler.seeds = [target["seed"] + 1 for target in targets] if seeded else None
+    frames = [target["frame"] for target in targets if "frame" in target]
+    model.transform.frame = (max(f[0] for f in frames), max(f[1] for f in frames)) if frames else None
 
 
 def _fix_scales(pool: Any, side: int = 512) -> None:

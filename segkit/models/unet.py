@@ -48,9 +48,13 @@ class UNet(nn.Module):
         )
         self.head = nn.Conv2d(_WIDTHS[-1], num_classes, 1)
         self.loss: UnetLoss = loss
+        self.dropout = 0.0
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Logits [B, K + 1, H, W] of normalised images [B, 3, H, W] with sides divisible by 32."""
+    def logits(self, images: Tensor, seeds: Sequence[int] | None = None) -> Tensor:
+        """Logits [B, K + 1, H, W] of normalised images [B, 3, H, W] with sides divisible by 32.
+
+        In training, ``dropout`` says how many channels of the last features go, drawn from a seed for each image.
+        """
         maps = list(self.body(images).values())  # strides 2 to 32
         features = maps.pop()
         for block in self.decoder:
@@ -58,6 +62,8 @@ class UNet(nn.Module):
             if maps:
                 features = torch.cat([features, maps.pop()], dim=1)
             features = block(features)
+        if self.training and self.dropout and seeds is not None:
+            features = drop_channels(features, self.dropout, seeds)
         out: Tensor = self.head(features)
         return out
 
@@ -67,7 +73,8 @@ class UNet(nn.Module):
         Images are uint8 [3, H, W] each, of any size in evaluation.
         """
         batch = _batch(images)  # [B, 3, H, W]
-        logits = self.logits(batch).float()
+        seeds = [target["seed"] for target in targets or () if "seed" in target]
+        logits = self.logits(batch, seeds or None).float()
         if self.training:
             assert targets is not None
             padded = [_pad(target["semantic"], batch.shape[-2:], 255) for target in targets]
@@ -76,6 +83,16 @@ class UNet(nn.Module):
             split_instances(one[:, : image.shape[-2], : image.shape[-1]].softmax(0))
             for one, image in zip(logits, images, strict=True)
         ]
+
+
+def drop_channels(features: Tensor, share: float, seeds: Sequence[int]) -> Tensor:
+    """Set some channels of every image to zero and make up for it in the others (Tompson et al. 2015).
+
+    Whatever goes through the model together, an image [C, H, W] of the batch loses what its own seed says.
+    """
+    draws = [torch.rand(features.shape[1], generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    kept = (torch.stack(draws) >= share).to(features) / (1 - share)
+    return features * kept[:, :, None, None]
 
 
 def _conv(inputs: int, outputs: int, norm: Any) -> list[nn.Module]:

@@ -1,0 +1,163 @@
+"""The losses of a detector, picture by picture.
+
+torchvision averages over the regions of whatever goes through the model at once, and draws them from one random
+state: the same batch in smaller micro-batches, or on two ranks, would learn something else. Here the loss of a batch
+is the mean of its pictures' losses, and what is drawn for a picture comes from the picture's own seed, so that
+micro-batches and ranks change nothing but the order of sums.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
+from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss, project_masks_on_boxes
+from torchvision.models.detection.rpn import RegionProposalNetwork
+from torchvision.ops import roi_align
+
+from segkit.tensors import Target
+
+
+class SeededSampler(BalancedPositiveNegativeSampler):  # type: ignore[misc]  # torchvision has no types
+    """torchvision's choice of positive and negative regions, drawn from a seed for every picture where there is one."""
+
+    seeds: Sequence[int] | None = None
+
+    def __call__(self, matched_idxs: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Masks of the chosen positive and negative regions of every picture; see torchvision."""
+        if self.seeds is None:
+            chosen: tuple[list[Tensor], list[Tensor]] = super().__call__(matched_idxs)
+            return chosen
+        positives, negatives = [], []
+        for labels, seed in zip(matched_idxs, self.seeds, strict=True):
+            generator = torch.Generator(labels.device).manual_seed(seed)
+            most = int(self.batch_size_per_image * self.positive_fraction)
+            positives.append(_some(labels >= 1, most, generator))
+            negatives.append(_some(labels == 0, self.batch_size_per_image - int(positives[-1].sum()), generator))
+        return positives, negatives
+
+
+def _some(candidates: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """At most ``count`` of the candidates [R], at random."""
+    places = torch.where(candidates)[0]
+    order = torch.randperm(len(places), generator=generator, device=candidates.device)[:count]
+    chosen = torch.zeros_like(candidates)
+    chosen[places[order]] = True
+    return chosen
+
+
+class PictureRPN(RegionProposalNetwork):  # type: ignore[misc]
+    """torchvision's region proposals with losses that are means over pictures."""
+
+    def compute_loss(
+        self, objectness: Tensor, pred_bbox_deltas: Tensor, labels: list[Tensor], regression_targets: list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Objectness and box loss; see torchvision."""
+        positives, negatives = self.fg_bg_sampler(labels)
+        counts = [len(each) for each in labels]
+        scores, deltas = torch.split(objectness.flatten(), counts), torch.split(pred_bbox_deltas, counts)
+        about_objects, about_boxes = [], []
+        for i, wanted in enumerate(labels):
+            positive = torch.where(positives[i])[0]
+            chosen = torch.cat([positive, torch.where(negatives[i])[0]])
+            among = max(1, len(chosen))
+            loss = F.binary_cross_entropy_with_logits(scores[i][chosen], wanted[chosen], reduction="sum")
+            about_objects.append(loss / among)
+            there, truth = deltas[i][positive], regression_targets[i][positive]
+            about_boxes.append(F.smooth_l1_loss(there, truth, beta=1 / 9, reduction="sum") / among)
+        return torch.stack(about_objects).mean(), torch.stack(about_boxes).mean()
+
+
+class PictureRoIHeads(RoIHeads):  # type: ignore[misc]
+    """torchvision's heads with losses that are means over pictures, and masks to learn from that may come as crops."""
+
+    def check_targets(self, targets: Any) -> None:
+        """Targets are checked where they are made."""
+
+    def forward(
+        self,
+        features: dict[str, Tensor],
+        proposals: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+        targets: list[Target] | None = None,
+    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+        """Losses in training; in evaluation, torchvision's detections."""
+        if not self.training:
+            found: tuple[list[dict[str, Tensor]], dict[str, Tensor]]
+            found = super().forward(features, proposals, image_shapes, targets)
+            return found
+        assert targets is not None
+        proposals, matched, labels, offsets = self.select_training_samples(proposals, targets)
+        scores, deltas = self.box_predictor(self.box_head(self.box_roi_pool(features, proposals, image_shapes)))
+        counts = [len(each) for each in labels]
+        pairs = [
+            fastrcnn_loss(score, delta, [label], [offset]) if len(label) else (score.sum() * 0, delta.sum() * 0)
+            for score, delta, label, offset in zip(
+                scores.split(counts), deltas.split(counts), labels, offsets, strict=True
+            )
+        ]
+        losses = {
+            "loss_classifier": torch.stack([kind for kind, _ in pairs]).mean(),
+            "loss_box_reg": torch.stack([box for _, box in pairs]).mean(),
+        }
+        if self.has_mask():
+            losses["loss_mask"] = self._mask_loss(features, proposals, image_shapes, targets, matched, labels)
+        return [], losses
+
+    def _mask_loss(
+        self,
+        features: dict[str, Tensor],
+        proposals: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+        targets: list[Target],
+        matched: list[Tensor],
+        labels: list[Tensor],
+    ) -> Tensor:
+        """Binary cross entropy of the masks of positive regions, in the label that each should have."""
+        positive = [torch.where(each > 0)[0] for each in labels]
+        regions = [boxes[places] for boxes, places in zip(proposals, positive, strict=True)]
+        logits = self.mask_predictor(self.mask_head(self.mask_roi_pool(features, regions, image_shapes)))
+        total = []
+        for i, own in enumerate(logits.split([len(each) for each in regions])):  # [R, K + 1, M, M]
+            if not len(own):
+                total.append(logits.sum() * 0)
+                continue
+            wanted = _mask_targets(targets[i], regions[i], matched[i][positive[i]], image_shapes[i], own.shape[-1])
+            kind = labels[i][positive[i]]
+            guessed = own[torch.arange(len(own), device=own.device), kind]
+            total.append(F.binary_cross_entropy_with_logits(guessed, wanted))
+        return torch.stack(total).mean()
+
+
+def _mask_targets(target: Target, regions: Tensor, matched: Tensor, picture: tuple[int, int], side: int) -> Tensor:
+    """What the mask head should say: the instance of each region, sampled inside it, [R, side, side].
+
+    Sampling the crop of an instance gives what torchvision gets from its bitmap in the whole picture, without the
+    G x H x W bytes: around the crop everything is zero, but at the picture's border, which counts on.
+    """
+    if "masks" in target:
+        whole: Tensor = project_masks_on_boxes(target["masks"], regions, matched, side)
+        return whole
+    corners = target["boxes"].long().tolist()
+    ends = [0]
+    for x1, y1, x2, y2 in corners:
+        ends.append(ends[-1] + (y2 - y1) * (x2 - x1))
+    out = regions.new_zeros((len(regions), side, side))
+    for instance in torch.unique(matched).tolist():
+        x1, y1, x2, y2 = corners[instance]
+        crop = target["crops"][ends[instance] : ends[instance + 1]].view(y2 - y1, x2 - x1).to(out.dtype)
+        crop = F.pad(crop, (1, 1, 1, 1))
+        if y1 == 0:
+            crop[0] = crop[1]
+        if y2 == picture[0]:
+            crop[-1] = crop[-2]
+        if x1 == 0:
+            crop[:, 0] = crop[:, 1]
+        if x2 == picture[1]:
+            crop[:, -1] = crop[:, -2]
+        here = torch.where(matched == instance)[0]
+        shift = regions.new_tensor([x1 - 1, y1 - 1, x1 - 1, y1 - 1])
+        out[here] = roi_align(crop[None, None], [regions[here] - shift], (side, side), 1.0)[:, 0]
+    return out

@@ -1,0 +1,220 @@
+"""Nothing that happens to a run loses it: interrupts, kills, bad pictures, damaged files, losses that are none."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import time
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from training import config, lines, losses, start, wait_for_steps, weights
+
+from segkit.config.train import TrainConfig
+from segkit.errors import InputError
+from segkit.train import train
+
+
+@pytest.mark.parametrize("model", ["maskrcnn", "unet"])
+def test_a_resumed_run_equals_an_uninterrupted_one(dataset, tmp_path, model):
+    whole = train(config(dataset, tmp_path, model=model, steps=6, schedule="constant", warmup=0, ema=0.9)).run
+    part = train(config(dataset, tmp_path, model=model, steps=3, schedule="constant", warmup=0, ema=0.9)).run
+    train(TrainConfig(resume=str(part), steps=6))
+    assert losses(part) == losses(whole)
+    assert [line["step"] for line in lines(part)] == [1, 2, 3, 4, 5, 6]
+    for name, value in weights(whole).items():
+        assert torch.equal(value, weights(part)[name])
+
+
+def test_resume_refuses_what_would_make_it_another_run(dataset, tmp_path, segkit):
+    run = train(config(dataset, tmp_path, model="unet", steps=1)).run
+    outcome = segkit("train", "--resume", run, "--lr", 0.1)
+    assert outcome.code == 1
+    assert "--lr cannot be changed" in outcome.err
+    assert segkit("train", "--resume", run, "--steps", 2, "--workers", 1, "--device", "cpu").code == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_ends_with_130(dataset, tmp_path, number):
+    process = start(dataset, tmp_path, "--steps", "500", "--model", "unet")
+    wait_for_steps(tmp_path / "r", 2, process)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert f"go on with: segkit train --resume {tmp_path / 'r'}" in err
+    done = torch.load(tmp_path / "r/last.pt", weights_only=True)["step"]
+    assert done == len(lines(tmp_path / "r"))
+    assert train(TrainConfig(resume=str(tmp_path / "r"), steps=done + 1)).steps == done + 1
+
+
+def test_steps_without_a_finite_loss_are_left_out_and_end_the_run_when_they_persist(dataset, tmp_path, segkit):
+    outcome = segkit(
+        "train", dataset, "--model", "unet", "--weights", "none", "--size", 64, "--batch", 2, "--device", "cpu",
+        "--lr", "1e30", "--clip-grad", 0, "--warmup", 0, "--steps", 60, "--out", tmp_path, "--optimizer", "sgd",
+    )  # fmt: skip
+    assert outcome.code == 1
+    assert "error: loss or gradients were not finite 10 steps in a row, last on" in outcome.err
+    assert all(None in (line["loss"], line["grad_norm"]) for line in lines(tmp_path / "unet-1")[-10:])
+
+
+def test_a_picture_that_breaks_later_is_named_and_what_was_learnt_is_kept(dataset, tmp_path, segkit):
+    broken = tmp_path / "d"
+    shutil.copytree(dataset, broken)
+    first = train(config(broken, tmp_path, model="unet", steps=2, batch=1, name="r")).run
+    seen = 2
+    for picture in (broken / "images").glob("*.jpg"):
+        picture.write_bytes(picture.read_bytes()[:700])
+    outcome = segkit("train", "--resume", first, "--steps", 9)
+    assert outcome.code == 1
+    assert "cannot be decoded" in outcome.err or "not a picture" in outcome.err
+    assert "hint: open it in a viewer; replace or remove it" in outcome.err
+    assert torch.load(first / "last.pt", weights_only=True)["step"] == seen
+    assert f"go on with: segkit train --resume {first}" in outcome.err
+
+
+def test_a_wrong_size_names_the_picture(dataset, tmp_path):
+    broken = tmp_path / "d"
+    shutil.copytree(dataset, broken)
+    for picture in (broken / "images").iterdir():
+        pixels = np.zeros((10, 12, 3), np.uint8)
+        picture.unlink()
+        Image.fromarray(pixels).save(picture)
+    with pytest.raises(InputError, match=r"has 10x12 pixels, the dataset says 96x96"):
+        train(config(broken, tmp_path))
+
+
+def killed_at_random(dataset, out, times, seed):
+    """A run that is killed again and again, wherever it is, and goes on; then what one in peace comes to."""
+    options = ["--model", "unet", "--steps", "20", "--eval-every", "1", "--norm", "batch", "--precision", "fp32"]
+    whole = start(dataset, out, *options, "--name", "whole")
+    assert whole.wait(timeout=300) == 0
+    dice, run, kills = random.Random(seed), out / "r", 0
+    process = start(dataset, out, *options)
+    while kills < times:
+        before = len(lines(run)) if (run / "metrics.jsonl").is_file() else 0
+        wait_for_steps(run, before % 20 + dice.randint(1, 4), process)
+        time.sleep(dice.uniform(0.0, 0.3))
+        process.kill()
+        process.communicate()
+        kills += 1
+        if (run / "last.pt").is_file() and torch.load(run / "last.pt", weights_only=True)["step"] == 20:
+            shutil.rmtree(run)  # it was faster than the dice: another one
+            process = start(dataset, out, *options)
+            continue
+        process = start(dataset, out, resume=run)
+    assert process.wait(timeout=300) == 0
+    assert losses(run) == losses(out / "whole")
+    for name, value in weights(out / "whole").items():
+        assert torch.equal(value, weights(run)[name])
+
+
+def test_a_run_killed_twice_comes_to_the_same(dataset, tmp_path):
+    killed_at_random(dataset, tmp_path, 2, seed=1)
+
+
+@pytest.mark.slow
+def test_a_run_killed_ten_times_comes_to_the_same(dataset, tmp_path):
+    killed_at_random(dataset, tmp_path, 10, seed=2)
+
+
+def damage(path):
+    """Turn over one bit in the middle of the largest tensor."""
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda info: info.file_size)
+    raw = bytearray(path.read_bytes())
+    raw[largest.header_offset + largest.file_size // 2] ^= 16
+    path.write_bytes(raw)
+
+
+def test_a_damaged_checkpoint_is_noticed_and_the_one_before_it_serves(dataset, tmp_path, segkit):
+    some = config(
+        dataset, tmp_path, model="unet", steps=6, batch=3, eval_every=1, name="r", schedule="constant", warmup=0
+    )
+    whole = train(some).run  # three steps an epoch
+    assert torch.load(whole / "last.previous.pt", weights_only=True)["step"] == 3
+    before = lines(whole), weights(whole)
+    damage(whole / "last.pt")
+    outcome = segkit("train", "--resume", whole)
+    assert outcome.code == 0, outcome.err
+    assert "last.pt: damaged: the checksum of" in outcome.err
+    assert "going on from the one before it, last.previous.pt" in outcome.err
+    assert [line["losses"] for line in before[0]] == losses(whole)
+    assert all(torch.equal(value, weights(whole)[name]) for name, value in before[1].items())
+    damage(whole / "last.pt")
+    damage(whole / "last.previous.pt")
+    outcome = segkit("train", "--resume", whole)
+    assert outcome.code == 1
+    assert "last.previous.pt: damaged" in outcome.err
+
+
+def test_a_bad_picture_is_skipped_by_name_if_asked(dataset, tmp_path, segkit):
+    broken = tmp_path / "d"
+    shutil.copytree(dataset, broken)
+    names = [image["file_name"] for image in json.loads((broken / "train.json").read_text())["images"]]
+    names.append(json.loads((broken / "val.json").read_text())["images"][0]["file_name"])
+    for name in (names[0], names[-1]):
+        (broken / "images" / name).unlink()
+        (broken / "images" / name).write_bytes(b"nothing")
+    outcome = segkit(
+        "train", broken, "--model", "unet", "--weights", "none", "--size", 64, "--batch", 9, "--steps", 2, "--device",
+        "cpu", "--out", tmp_path, "--bad-pictures", "skip", "--json",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert outcome.err.count(f"{names[0]}: not a picture that can be decoded; another picture takes its place") == 1
+    assert f"{names[-1]}: not a picture that can be decoded: counted as nothing found" in outcome.err
+    summary = json.loads(outcome.out)
+    assert (summary["steps"], summary["bad_pictures"]) == (2, 2)
+    assert len(lines(tmp_path / "unet-1")[0]["bad_pictures"]) == 1
+
+
+def test_a_step_that_is_left_out_leaves_nothing(dataset, tmp_path, monkeypatch):
+    """Neither weights nor the statistics of batch norms: the next step begins where this one began."""
+    from segkit.models.unet import UNet
+
+    whole, seen = UNet.forward, []
+
+    def broken(self, images, targets=None):
+        losses = whole(self, images, targets)
+        if self.training:
+            seen.append({name: value.clone() for name, value in self.state_dict().items()})
+            if len(seen) == 2:
+                losses["ce"] = losses["ce"] * float("nan")
+        return losses
+
+    monkeypatch.setattr(UNet, "forward", broken)
+    summary = train(config(dataset, tmp_path, model="unet", steps=3))
+    assert summary.skipped == 1
+    first, second, third = seen
+    changed = [name for name in second if not torch.equal(second[name], first[name])]
+    assert any("running_mean" in name for name in changed)
+    once_more = [name for name in second if "running" not in name and "tracked" not in name]
+    assert all(torch.equal(third[name], second[name]) for name in once_more)
+    assert lines(summary.run)[1]["loss"] is None
+    state = torch.load(summary.run / "last.pt", weights_only=True)["model"]
+    assert all(torch.isfinite(value).all() for value in state.values())
+
+
+def test_an_evaluation_is_left_when_somebody_asks(dataset, tmp_path, monkeypatch):
+    """Ctrl-C while the model is scored: what was learnt is saved at once, and going on does the evaluation."""
+    from segkit.models.unet import UNet
+
+    whole = UNet.forward
+
+    def asks(self, images, targets=None):
+        if not self.training:
+            os.kill(os.getpid(), signal.SIGINT)
+        return whole(self, images, targets)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(UNet, "forward", asks)
+        summary = train(config(dataset, tmp_path, model="unet", steps=3, batch=1))
+    assert (summary.ended, summary.steps, summary.metrics) == ("interrupted", 3, None)
+    assert torch.load(summary.run / "last.pt", weights_only=True)["step"] == 3
+    again = train(TrainConfig(resume=str(summary.run)))
+    assert again.ended == "complete"
+    assert again.metrics is not None

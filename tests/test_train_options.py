@@ -1,0 +1,152 @@
+"""What may be asked of training, what it does, and what is said of what may not."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from training import config, lines, losses, weights
+
+from segkit.config.fields import load_config
+from segkit.config.train import TrainConfig
+from segkit.train import train
+
+
+def test_categories_must_agree(dataset, tmp_path, segkit):
+    other = tmp_path / "d"
+    shutil.copytree(dataset, other)
+    val = json.loads((other / "val.json").read_text())
+    val["categories"][0]["name"] = "other"
+    (other / "val.json").write_text(json.dumps(val))
+    outcome = segkit("train", other, "--weights", "none", "--out", tmp_path)
+    assert outcome.code == 1
+    assert "its categories are not those of the training split" in outcome.err
+    assert not list(tmp_path.glob("maskrcnn*"))
+
+
+ERRORS = [
+    (["nowhere"], "error: nowhere: no such dataset\nhint: make one: segkit convert LABELME-DIR"),
+    (["{d}", "--gpus", "0,1"], "error: no CUDA device is available\nhint: use --device cpu"),
+    (["{d}", "--gpus", "0", "--device", "cpu"], "error: --gpus and --device cpu contradict each other"),
+    (["{d}", "--ranks", "2"], "error: --ranks goes with --device cpu"),
+    (["{d}", "--device", "quantum"], "error: --device quantum: not a device"),
+    (
+        ["{d}", "--device", "cpu", "--ranks", "2", "--batch", "3"],
+        "error: --batch 3 cannot be shared by 2 ranks",
+    ),
+    (
+        ["{d}", "--weights", "nofile.pt"],
+        "error: nofile.pt: no such file\nhint: known names are coco, imagenet and none",
+    ),
+    (
+        ["{d}", "--weights", "coco", "--backbone", "resnet18"],
+        "error: --weights coco: there are none for maskrcnn",
+    ),
+    (["{d}", "--precision", "fp16", "--device", "cpu"], "error: --precision fp16 needs a GPU"),
+    (
+        ["{d}", "--model", "unet", "--size", "100"],
+        "error: --size 100: a U-Net's crop must be divisible by 32",
+    ),
+    (["{d}", "--resume", "nowhere"], "error: nowhere: not a run"),
+    (["{d}", "--name", "a/b"], "error: --name 'a/b': a plain folder name"),
+    (["{d}", "--device", "cpu", "--norm", "sync"], "error: --norm sync works on GPUs only"),
+    (["{d}", "--device", "cpu", "--weights", "none", "--out", "{d}/train.json"], "File exists"),
+]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="these messages are for machines without a GPU")
+@pytest.mark.parametrize(("arguments", "message"), ERRORS)
+def test_errors(segkit, here, dataset, arguments, message):
+    outcome = segkit("train", *[argument.format(d=dataset) for argument in arguments])
+    assert outcome.code == 1
+    assert message in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_usage_errors(segkit, here):
+    for arguments, message in (
+        (["--model", "yolo"], "'yolo' is not one of"),
+        (["--time", "soon"], "'soon' is not a duration such as 30s, 90m or 2h"),
+        (["--gpus", "a"], "'a' is not a list of distinct numbers"),
+        (["--epochs", "0"], "Invalid value for '--epochs'"),
+        (["--epcohs", "5"], "No such option"),
+    ):
+        outcome = segkit("train", *arguments)
+        assert outcome.code == 2, outcome.err
+        assert message in outcome.err
+        assert "hint: see segkit train --help" in outcome.err
+
+
+def test_a_run_of_that_name_is_not_overwritten(segkit, here, dataset):
+    (here / "runs/mine").mkdir(parents=True)
+    outcome = segkit("train", dataset, "--name", "mine", "--weights", "none", "--steps", 1)
+    assert outcome.code == 1
+    assert "runs/mine: holds a run" in outcome.err
+
+
+def test_flag_over_file_over_default(segkit, here, dataset):
+    (here / "c.toml").write_text('model = "unet"\nsteps = 1\nsize = 64\nweights = "none"\nbatch = 2\ntime = "10m"\n')
+    outcome = segkit("train", dataset, "--config", "c.toml", "--batch", 1, "--name", "r", "--device", "cpu")
+    assert outcome.code == 0, outcome.err
+    written = load_config(TrainConfig, here / "runs/r/config.toml")
+    assert (written.model, written.steps, written.batch, written.time) == ("unet", 1, 1, 600.0)
+    (here / "c.toml").write_text("stepps = 1\n")
+    outcome = segkit("train", dataset, "--config", "c.toml")
+    assert outcome.code == 2
+    assert "unknown keys: stepps" in outcome.err
+
+
+def test_low_memory_learns_the_same(dataset, tmp_path):
+    """Activations computed twice are the same, and statistics are counted once."""
+    some = config(dataset, tmp_path, model="unet", steps=2)
+    plain, low = train(some).run, train(replace(some, memory="low")).run
+    assert losses(plain) == losses(low)
+    assert all(torch.equal(value, weights(low)[name]) for name, value in weights(plain).items())
+
+
+def test_parts_learn_at_their_own_rate_or_not_at_all(dataset, tmp_path):
+    some = config(dataset, tmp_path, model="fasterrcnn", steps=1, freeze=("rpn", "roi_heads.box_head.fc6"))
+    run = train(replace(some, lr_factors=(("backbone", 0.0), ("heads", 2.0)))).run
+    torch.manual_seed(0)
+    from segkit.checkpoint import load_checkpoint
+    from segkit.models.card import ModelCard
+
+    start = ModelCard.from_plain(load_checkpoint(run / "last.pt")["card"]).build().state_dict()
+    still = {name for name, value in weights(run).items() if torch.equal(value, start[name])}
+    learning = {name for name in start if name.endswith("weight") and start[name].ndim > 1}
+    kept, changed = ("backbone.body", "rpn", "roi_heads.box_head.fc6"), ("backbone.fpn", "roi_heads.box_head.fc7")
+    assert all(name in still for name in learning if name.startswith(kept))
+    assert not any(name in still for name in learning if name.startswith(changed))
+
+
+def test_dropout_is_the_pictures_own(dataset, tmp_path):
+    some = config(dataset, tmp_path, model="unet", batch=4, norm="group", steps=2)
+    plain, dropped = train(some).run, train(replace(some, dropout=0.5)).run
+    parts = train(replace(some, dropout=0.5, micro_batch=1)).run
+    assert losses(plain) != losses(dropped)
+    for a, b in zip(lines(dropped), lines(parts), strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-3)
+
+
+def test_balance_makes_epochs_longer_and_shows_every_picture(dataset, tmp_path):
+    summary = train(config(dataset, tmp_path, model="unet", steps=2, balance=True))
+    assert summary.epochs <= 2 * 2 / 9
+
+
+def test_event_files_are_what_tensorboard_reads(dataset, tmp_path):
+    loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
+    run = train(config(dataset, tmp_path, model="unet", steps=2, tensorboard=True)).run
+    (path,) = (run / "events").iterdir()
+    events = list(loader.EventFileLoader(str(path)).Load())
+    found = {v.tag: v.tensor.float_val[0] for event in events if event.step == 2 for v in event.summary.value}
+    assert found["train/loss"] == pytest.approx(lines(run)[-1]["loss"])
+    assert found["val/semantic/mIoU"] == pytest.approx(lines(run, "eval")[-1]["semantic"]["mIoU"])
+
+
+@pytest.mark.slow
+def test_a_compiled_model_learns_the_same(dataset, tmp_path):
+    some = config(dataset, tmp_path, model="unet", steps=2)
+    plain, compiled = train(some).run, train(replace(some, compile=True)).run
+    for a, b in zip(lines(plain), lines(compiled), strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-3)

@@ -1,0 +1,136 @@
+"""Several ranks are one run: they see what one would see, end together, and leave none behind."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from training import config, lines, start, wait_for_steps
+
+from segkit.config.train import TrainConfig
+from segkit.errors import InputError
+from segkit.train import train
+
+
+@pytest.mark.parametrize("model", ["unet", "maskrcnn"])
+def test_two_ranks_share_a_batch(dataset, tmp_path, model):
+    """With group norm, two ranks see the same pictures in the same steps and come to the same losses as one."""
+    some = config(dataset, tmp_path, model=model, batch=4, norm="group", steps=3, augment="medium")
+    one, two = train(some), train(replace(some, ranks=2))
+    assert two.steps == 3
+    for a, b in zip(lines(one.run), lines(two.run), strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-4 if a["step"] <= 2 else 1e-2)
+        assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-3 if a["step"] <= 2 else 5e-2)
+    assert one.metrics.images == two.metrics.images
+
+
+def test_a_bad_picture_in_a_rank_ends_all_of_them_with_its_name_and_a_checkpoint(dataset, tmp_path):
+    broken = tmp_path / "d"
+    shutil.copytree(dataset, broken)
+    first = train(config(broken, tmp_path, model="unet", batch=2, steps=1, ranks=2)).run
+    images = json.loads((broken / "train.json").read_text())["images"]
+    from segkit.order import TrainingOrder
+
+    order = TrainingOrder(np.zeros(len(images), np.int64), 2, 0)
+    name = images[order.keys_of(3)[1].image]["file_name"]  # rank 1's picture in the fourth step
+    (broken / "images" / name).unlink()
+    (broken / "images" / name).write_bytes(b"nothing")
+    before = next(
+        step for step in range(1, 9) if any(images[k.image]["file_name"] == name for k in order.keys_of(step))
+    )
+    with pytest.raises(InputError, match=rf"{re.escape(name)}: not a picture that can be decoded"):
+        train(TrainConfig(resume=str(first), steps=9, ranks=2, device="cpu"))
+    assert torch.load(first / "last.pt", weights_only=True)["step"] == before
+
+
+def test_the_first_host_of_a_slurm_step():
+    from segkit.device import _first_host
+
+    assert _first_host("gpu[03-05,9],login") == "gpu03"
+    assert _first_host("node7,node8") == "node7"
+    assert _first_host("a[1-2]-ib") == "a1-ib"
+
+
+def test_torchrun_joins_its_ranks(dataset, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "segkit", "train", str(dataset),
+         "--model", "unet", "--device", "cpu", "--weights", "none", "--size", "64", "--batch", "2", "--steps", "2",
+         "--out", str(tmp_path), "--name", "joined", "--json"],
+        capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [line["step"] for line in lines(tmp_path / "joined")] == [1, 2]
+    assert json.loads((tmp_path / "joined/origin.json").read_text())["ranks"] == 2
+    assert json.loads(done.stdout)["steps"] == 2  # one document, from rank 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_all_ranks_together(dataset, tmp_path, number):
+    """Ctrl-C goes to every process of the terminal, a scheduler's SIGTERM to the first alone."""
+    process = start(dataset, tmp_path, "--steps", "500", "--model", "unet", "--ranks", "2", session=True)
+    wait_for_steps(tmp_path / "r", 2, process)
+    ranks = psutil.Process(process.pid).children(recursive=True)
+    assert len(ranks) >= 2
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    _, err = process.communicate(timeout=90)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "go on with: segkit train --resume" in err
+    assert torch.load(tmp_path / "r/last.pt", weights_only=True)["step"] == len(lines(tmp_path / "r"))
+    assert not any(rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE for rank in ranks)
+
+
+def test_a_killed_rank_ends_the_run_with_its_name_and_leaves_none_behind(dataset, tmp_path):
+    process = start(
+        dataset, tmp_path, "--steps", "500", "--model", "unet", "--ranks", "2", "--eval-every", "1", session=True
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "r/last.pt").is_file() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    ranks = [p for p in psutil.Process(process.pid).children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
+    assert len(ranks) == 2
+    ranks[1].kill()
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "was killed by signal 9" in err
+    assert "hint: was the machine out of memory? go on with: segkit train --resume" in err
+    assert "Traceback" not in err
+    assert not any(rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE for rank in ranks)
+    assert "model" in torch.load(tmp_path / "r/last.pt", weights_only=True)
+
+
+@pytest.mark.slow
+def test_two_nodes_meet(dataset, tmp_path):
+    """Two rendezvous agents on the loopback, as two machines would have them: one run, and the same losses as alone."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    options = ["--model", "unet", "--device", "cpu", "--weights", "none", "--size", "64", "--batch", "4"]
+    options += ["--steps", "3", "--norm", "group", "--precision", "fp32", "--out", str(tmp_path)]
+    nodes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend",
+             "c10d", "--rdzv-endpoint", f"localhost:{port}", "--rdzv-id", "t", "-m", "segkit", "train", str(dataset),
+             *options, "--name", "two"],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    assert [node.wait(timeout=300) for node in nodes] == [0, 0]
+    assert json.loads((tmp_path / "two/origin.json").read_text())["ranks"] == 2
+    alone = config(dataset, tmp_path, model="unet", batch=4, steps=3, norm="group", augment="light")
+    for a, b in zip(lines(train(alone).run), lines(tmp_path / "two"), strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-3)
