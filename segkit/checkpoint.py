@@ -97,8 +97,8 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     return content
 
 
-def load_last(run: Path, device: torch.device | str, tell: Callable[[str], None]) -> dict[str, Any] | None:
-    """The newest checkpoint of a run that is whole; None where it has none yet.
+def load_last(run: Path, device: torch.device | str, tell: Callable[[str], None]) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint of a run that is whole, and its file; None where it has none yet.
 
     Args:
         run: The folder.
@@ -111,7 +111,7 @@ def load_last(run: Path, device: torch.device | str, tell: Callable[[str], None]
     paths = [path for path in (run / LAST, run / PREVIOUS) if path.is_file()]
     for path in paths:
         try:
-            return load_checkpoint(path, device)
+            return path, load_checkpoint(path, device)
         except InputError as error:
             if path == paths[-1]:
                 raise

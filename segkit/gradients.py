@@ -27,7 +27,7 @@ class SharedGradients:
         """Take over the gradients of a model in training mode; all ranks begin with the weights of the first."""
         self._ranks, self._alone = ranks, ranks.world_size == 1
         self._learning = [p for p in module.parameters() if p.requires_grad]
-        self._statistics = batch_statistics(module)
+        self._statistics = [each for each in batch_statistics(module) if each.is_floating_point()]
         self._buckets: list[Tensor] = []
         self._bucket_of: dict[Tensor, int] = {}
         self._sizes: list[int] = []
@@ -100,6 +100,6 @@ class SharedGradients:
 
 
 def batch_statistics(module: nn.Module) -> list[Tensor]:
-    """The running means and variances that training changes."""
+    """What batch norms count in training: running means and variances, and numbers of batches."""
     layers = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
-    return [buffer for layer in layers for buffer in (layer.running_mean, layer.running_var) if buffer is not None]
+    return [buffer for layer in layers for buffer in layer.buffers(recurse=False)]

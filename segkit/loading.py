@@ -18,12 +18,12 @@ from torch.utils.data import Dataset as TorchDataset
 from segkit.augment import STRENGTHS, Strength, draw_crop, draw_warp, paste, vary_pixels
 from segkit.config.train import AugmentLevel, TrainConfig
 from segkit.dataset import Dataset, Image
+from segkit.decoding import decode_rgb, resize_rgb
 from segkit.errors import InputError, SegkitError
 from segkit.flat import FlatAnnotations
 from segkit.geometry import Framing, Warp, fit
 from segkit.models.card import ModelCard
 from segkit.order import Key
-from segkit.pictures import load_rgb
 from segkit.tensors import Crop, Target, crops_to_target, labels_of
 
 IGNORED = 255
@@ -124,7 +124,7 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
         record, rng = self._annotations.image(key.image), self._rng(key)
         pixels = self._pixels(record)
         warp = self._warp(rng, record)
-        image = warp.image(pixels)
+        image = warp.image(resize_rgb(pixels, warp.height, warp.width))
         if self._strength is not None:
             image = vary_pixels(rng, self._strength, image)
         if not self._with_targets:
@@ -144,7 +144,7 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
         return Sample(_to_tensor(image), target, record)
 
     def _pixels(self, record: Image) -> "np.ndarray[Any, np.dtype[np.uint8]]":
-        pixels = load_rgb(Path(self._folder) / record.file_name)
+        pixels = decode_rgb(Path(self._folder) / record.file_name)
         if pixels.shape[:2] != (record.height, record.width):
             raise InputError(
                 f"{self._folder}/{record.file_name}: has {pixels.shape[0]}x{pixels.shape[1]} pixels, "
@@ -174,7 +174,8 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
         other = int(rng.integers(len(self)))
         record = self._annotations.image(other)
         warp = self._warp(rng, record)
-        return paste(rng, image, crops, warp.image(self._pixels(record)), self._crops(other, record, warp))
+        pixels = resize_rgb(self._pixels(record), warp.height, warp.width)
+        return paste(rng, image, crops, warp.image(pixels), self._crops(other, record, warp))
 
     def _label_map(self, index: int, record: Image, warp: Warp) -> "np.ndarray[Any, np.dtype[np.uint8]]":
         frame = np.zeros((record.height, record.width), np.uint8)
@@ -210,7 +211,7 @@ def load_for_model(pixels: "np.ndarray[Any, np.dtype[np.uint8]]", framing: Frami
     """A picture [H, W, 3] as the model gets it in evaluation and prediction: uint8 [3, H, W]."""
     if framing.kind == "semantic":
         return _to_tensor(pixels)
-    return _to_tensor(Warp(*fit(pixels.shape[0], pixels.shape[1], framing.size, framing.max_size)).image(pixels))
+    return _to_tensor(resize_rgb(pixels, *fit(pixels.shape[0], pixels.shape[1], framing.size, framing.max_size)))
 
 
 def _to_tensor(pixels: "np.ndarray[Any, np.dtype[np.uint8]]") -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from segkit.checkpoint import load_last
+from segkit.checkpoint import LAST, load_last
 from segkit.device import Ranks
 from segkit.models.adapt import compile_features, freeze, recompute_stages
 from segkit.models.card import ModelCard
@@ -42,6 +42,7 @@ class TrainingState:
         bad_pictures: Times that another picture stood in for one that could not be loaded.
         evaluated: The step after which the model was last evaluated.
         saved_step: The step that ``last.pt`` holds.
+        last_is_whole: Whether it may be kept as the previous one; not when the run had to go on from that.
     """
 
     module: nn.Module
@@ -60,6 +61,7 @@ class TrainingState:
     bad_pictures: int = 0
     evaluated: int = 0
     saved_step: int = 0
+    last_is_whole: bool = True
 
     def weights(self) -> dict[str, torch.Tensor]:
         """What is evaluated, saved and exported."""
@@ -135,8 +137,9 @@ def start_state(plan: Plan, ranks: Ranks, progress: Progress) -> TrainingState:
     scaler = torch.amp.GradScaler(ranks.device.type, enabled=plan.dtype is torch.float16)
     state = TrainingState(module, optimizer, scaler, Average(module, config.ema or 0.0))
     if last is not None:
-        state.restore(last, ranks)
-        state.saved_step = state.step
+        path, content = last
+        state.restore(content, ranks)
+        state.saved_step, state.last_is_whole = state.step, path.name == LAST
         progress.note(f"going on after step {state.step}")
     if config.compile:
         compile_features(module)

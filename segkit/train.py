@@ -282,9 +282,9 @@ def _evaluate(
 def _save_last(plan: Plan, state: TrainingState, ranks: Ranks, meter: Meter | None = None) -> float:
     """Write ``last.pt``, to go on from, and keep the one of an earlier step beside it; returns the time."""
     with meter.phase("save") if meter is not None else nullcontext():
-        keep = plan.run / PREVIOUS if state.saved_step != state.step else None
+        keep = plan.run / PREVIOUS if state.last_is_whole and state.saved_step != state.step else None
         _save(plan.run / LAST, state.to_checkpoint(plan.card, ranks), ranks, keep)
-        state.saved_step = state.step
+        state.saved_step, state.last_is_whole = state.step, True
     return time.monotonic()
 
 

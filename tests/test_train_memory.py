@@ -185,7 +185,8 @@ def test_one_of_two_ranks_runs_out_of_memory_again_and_again(dataset, tmp_path, 
 def test_auto_takes_what_fits_the_heaviest_pictures(dataset, tmp_path, segkit):
     """On a CPU live tensors are counted: a smaller budget means fewer at once, and too small a one is told."""
     arguments = ["train", dataset, "--model", "unet", "--weights", "none", "--size", 128, "--batch", 8, "--device",
-                 "cpu", "--precision", "fp32", "--steps", 1, "--eval-every", 1000, "--out", tmp_path, "--micro-batch", "auto"]  # fmt: skip
+                 "cpu", "--precision", "fp32", "--steps", 1, "--eval-every", 1000, "--out", tmp_path,
+                 "--micro-batch", "auto"]  # fmt: skip
     found = {}
     for budget in ("4GiB", "300MB"):
         outcome = segkit(*arguments, "--vram", budget, "--json")

@@ -97,13 +97,16 @@ def _contexts(stage: nn.Module) -> tuple[AbstractContextManager[None], AbstractC
 def _statistics_kept(stage: nn.Module) -> Iterator[None]:
     """Let batch norms compute what they computed, without counting the batch a second time."""
     layers = [m for m in stage.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    momenta = [layer.momentum for layer in layers]
     for layer in layers:
-        layer.track_running_stats = False
+        layer.momentum = 0.0
     try:
         yield
     finally:
-        for layer in layers:
-            layer.track_running_stats = True
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+            if layer.num_batches_tracked is not None:
+                layer.num_batches_tracked.sub_(1)
 
 
 def compile_features(module: nn.Module) -> None:
