@@ -1,0 +1,186 @@
+"""From files to batches: the order of pictures, their pixels, and what there is to learn in them."""
+
+import io
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from segkit.augment import paste
+from segkit.config.train import TrainConfig
+from segkit.datasets import open_split
+from segkit.decoding import decode_rgb, resize_rgb
+from segkit.errors import InputError
+from segkit.geometry import Framing
+from segkit.loading import Pictures
+from segkit.models.heads import _mask_targets
+from segkit.order import Key, TrainingOrder, repeats_for_balance
+from segkit.pictures import load_rgb
+from segkit.tensors import Crop, crops_to_target
+
+
+def whole(target, height, width):
+    """The crops of a target as bitmaps of the whole picture."""
+    masks, at = torch.zeros(len(target["boxes"]), height, width, dtype=torch.uint8), 0
+    for mask, (x1, y1, x2, y2) in zip(masks, target["boxes"].long().tolist(), strict=True):
+        size = (y2 - y1) * (x2 - x1)
+        mask[y1:y2, x1:x2] = target["crops"][at : at + size].view(y2 - y1, x2 - x1)
+        at += size
+    return masks
+
+
+@given(
+    groups=st.lists(st.integers(0, 1), min_size=1, max_size=30),
+    batch=st.integers(1, 9),
+    seed=st.integers(0, 3),
+)
+def test_every_epoch_shows_every_picture_once_and_batches_are_of_one_kind(groups, batch, seed):
+    order = TrainingOrder(np.array(groups), batch, seed)
+    steps = [order.keys_of(step) for step in range(3 * len(groups) // batch + 1)]
+    seen = Counter(key for keys in steps for key in keys)
+    assert all(count == 1 for count in seen.values())
+    done = len(steps) * batch // len(groups)
+    assert all(Key(epoch, image) in seen for epoch in range(done) for image in range(len(groups)))
+    mixed = sum(len({groups[key.image] for key in keys}) > 1 for keys in steps)
+    # two kinds leave at most two rests an epoch, which share at most four batches with others
+    assert mixed <= 4 * (done + 1)
+    again = TrainingOrder(np.array(groups), batch, seed)
+    assert again.keys_of(len(steps) - 1) == steps[-1]  # wherever one begins
+
+
+def test_ranks_share_a_step():
+    groups = np.array([0, 1, 0, 1, 1, 0, 0])
+    alone = TrainingOrder(groups, 4, 0).keys_of(5)
+    shares = [next(iter(TrainingOrder(groups, 4, 0, first_step=5, rank=r, ranks=2))) for r in range(2)]
+    assert sorted(shares[0] + shares[1]) == sorted(alone)
+
+
+@given(st.lists(st.floats(1, 5), min_size=1, max_size=20))
+def test_balance_shows_everything_and_the_rare_more_often(repeats):
+    order = TrainingOrder(np.zeros(len(repeats), np.int64), 3, 0, repeats=np.array(repeats))
+    seen = Counter(int(image) for image in order._draw(0))
+    assert set(seen) == set(range(len(repeats)))
+    assert all(np.floor(r * 0.99) <= seen[i] <= np.ceil(r) + 1 for i, r in enumerate(repeats))
+    keys = [key for step in range(order.epoch_length // 3) for key in order.keys_of(step)]
+    assert len(set(keys)) == len(keys)  # a picture that comes again is varied anew
+
+
+def test_a_rare_category_asks_for_its_pictures(dataset):
+    train = open_split(dataset, "train")
+    first, rare = train.images[0].id, train.categories[0].id
+    kept = [a for a in train.annotations if a.category_id != rare or a.image_id == first]
+    kept.append(replace(kept[0], id=10**6, image_id=first, category_id=rare))
+    repeats = repeats_for_balance(replace(train, annotations=tuple(kept)))
+    assert repeats[0] > 1.5
+    assert (repeats[1:] == 1.0).sum() > len(repeats) / 2
+
+
+@pytest.mark.parametrize("options", [{"quality": 75}, {"quality": 95, "subsampling": 0}, {"progressive": True}])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_pictures_are_pillows_to_the_byte(tmp_path, mode, options):
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 256, (21, 33, 3), dtype=np.uint8)).resize((333, 217)).convert(mode)
+    picture.save(tmp_path / "p.jpg", **options)
+    assert np.array_equal(decode_rgb(tmp_path / "p.jpg"), load_rgb(tmp_path / "p.jpg"))
+
+
+def test_a_file_that_was_cut_off_is_an_error(tmp_path):
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90, 3), dtype=np.uint8)).save(buffer, "JPEG")
+    (tmp_path / "p.jpg").write_bytes(buffer.getvalue()[:-400])
+    with pytest.raises(InputError, match=r"p.jpg: cannot be decoded"):
+        decode_rgb(tmp_path / "p.jpg")
+
+
+def test_shrinking_averages():
+    fine = np.indices((80, 120)).sum(axis=0) % 2 * 255  # a chequered board of single pixels
+    small = resize_rgb(np.repeat(fine[:, :, None], 3, axis=2).astype(np.uint8), 40, 60)
+    assert small.shape == (40, 60, 3)
+    assert np.abs(small.astype(int) - 127).max() <= 4  # borders see one pixel more of one kind
+    flat = np.full((7, 9, 3), 40, np.uint8)
+    assert (resize_rgb(flat, 20, 30) == 40).all()
+
+
+@pytest.mark.parametrize("augment", ["none", "light", "medium", "heavy"])
+def test_a_picture_its_boxes_and_its_masks_move_together(dataset, augment):
+    """Boxes are the tight boxes of the masks, in the frame of the picture, whatever was done to it."""
+    pictures = Pictures(
+        open_split(dataset, "train"), Framing("instances", 64, 96), seed=0, augment=augment, boxes_will_do=False
+    )
+    some = 0
+    for epoch in range(4):
+        for image in range(len(pictures)):
+            sample = pictures[Key(epoch, image)]
+            height, width = sample.image.shape[-2:]
+            assert (height, width) == pictures.frame_of(Key(epoch, image))
+            assert all(side <= most for side, most in zip((height, width), pictures.largest_frame(), strict=True))
+            boxes = sample.target["boxes"]
+            assert (boxes[:, :2] >= 0).all()
+            assert (boxes[:, 2:] <= torch.tensor([width, height])).all()
+            masks = whole(sample.target, height, width)
+            for mask, (x1, y1, x2, y2) in zip(masks, boxes.long().tolist(), strict=True):
+                assert mask[y1:y2, x1:x2].any(0)[[0, -1]].all()
+                assert mask[y1:y2, x1:x2].any(1)[[0, -1]].all()
+                some += 1
+            again = pictures[Key(epoch, image)]
+            assert torch.equal(again.image, sample.image)
+            assert again.target["seed"] == sample.target["seed"]
+    assert some > 50
+
+
+def test_what_is_pasted_covers_what_is_under_it():
+    image, other = np.zeros((10, 10, 3), np.uint8), np.full((6, 20, 3), 9, np.uint8)
+    own = [Crop(1, 0, 0, np.ones((4, 4), np.uint8)), Crop(1, 8, 8, np.ones((2, 2), np.uint8))]
+    others = [Crop(2, 0, 2, np.ones((3, 12), np.uint8)), Crop(3, 2, 15, np.ones((1, 1), np.uint8))]
+
+    class Always:
+        def random(self):
+            return 1.0
+
+    pixels, crops = paste(Always(), image, own, other, others)
+    assert (pixels[:3, 2:] == 9).all()
+    assert (pixels[3:] == 0).all()
+    assert [(c.label, c.top, c.left, c.bitmap.shape) for c in crops] == [
+        (1, 0, 0, (4, 4)), (1, 8, 8, (2, 2)), (2, 0, 2, (3, 8)),
+    ]  # fmt: skip
+    assert crops[0].bitmap.sum() == 4 * 4 - 3 * 2
+    covered = paste(Always(), image, [Crop(1, 0, 3, np.ones((2, 2), np.uint8))], other, others)[1]
+    assert [c.label for c in covered] == [2]
+
+
+def test_mask_targets_of_crops_are_those_of_whole_masks():
+    """At borders, across them, smaller and larger than the instance: what torchvision samples from the bitmap."""
+    g = torch.Generator().manual_seed(0)
+    crops = [
+        Crop(1, 0, 0, np.random.default_rng(0).integers(0, 2, (20, 30), dtype=np.uint8)),
+        Crop(2, 25, 40, np.ones((15, 24), np.uint8)),
+        Crop(1, 10, 5, np.ones((1, 1), np.uint8)),
+    ]
+    target = crops_to_target(crops)
+    corners = torch.rand(60, 2, 2, generator=g) * torch.tensor([64.0, 40.0])
+    regions = torch.cat([corners.amin(1), corners.amax(1) + 0.1], dim=1)
+    regions[:, 2].clamp_(max=64)
+    regions[:, 3].clamp_(max=40)
+    matched = torch.randint(0, 3, (60,), generator=g)
+    ours = _mask_targets(target, regions, matched, (40, 64), 28)
+    theirs = _mask_targets({"masks": whole(target, 40, 64)}, regions, matched, (40, 64), 28)
+    assert (ours - theirs).abs().max() < 1e-4
+
+
+def test_the_worst_comes_first(dataset):
+    from segkit.loading import pictures_for_training
+    from segkit.models.card import ModelCard
+    from segkit.models.detector import DetectorSettings
+
+    train = open_split(dataset, "train")
+    card = ModelCard("maskrcnn", "resnet18", "batch", "ce", DetectorSettings(), Framing("instances", 64, 96),
+                     train.categories, "background")  # fmt: skip
+    pictures = pictures_for_training(train, card, TrainConfig(augment="none"))
+    counts = [len(pictures[Key(0, image)].target["labels"]) for image in range(len(pictures))]
+    assert counts[pictures.most_crowded(1)[0]] == max(counts)
+    assert len(pictures.most_crowded(2 * len(pictures))) == 2 * len(pictures)
