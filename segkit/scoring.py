@@ -129,7 +129,8 @@ def score(
             everything = wanted.explains or in_the_end
             kept += results if everything else [r for r in results if r.image_id in wanted.shows]
             progress.advance(len(samples) * ranks.world_size)
-        stream.add(list(missing.values()), [])
+        if missing:
+            stream.add(list(missing.values()), [])
     except SegkitError as error:  # the other ranks wait to hear of it
         failure = error
     progress.done()

@@ -36,8 +36,8 @@ from segkit.optim import learning_rate, set_learning_rate
 from segkit.order import TrainingOrder, by_orientation
 from segkit.plan import Plan, config_of_run, make_plan
 from segkit.progress import SILENT, NotesOnly, Progress
-from segkit.samples import draw_samples
-from segkit.scoring import score
+from segkit.samples import draw_samples, sample_images
+from segkit.scoring import Wanted, score
 from segkit.state import TrainingState, start_state
 
 _SAVE_SECONDS, _SAVE_SECONDS_BEFORE_EVALUATION = 600.0, 60.0  # between checkpoints
@@ -255,6 +255,7 @@ def _evaluate(
                 ranks,
                 dtype=plan.dtype,
                 batch=state.micro_batch,
+                wanted=Wanted(shows=frozenset(image.id for image in sample_images(plan.val))),
                 progress=NotesOnly(progress),
                 skip_bad=plan.config.bad_pictures == "skip",
                 stop=lambda: stop.asked,
