@@ -40,9 +40,9 @@ def draw_samples(run: Path, dataset: Dataset, results: Sequence[Result], caption
             continue
         there = [Result(image.id, a.category_id, 1.0, a.bbox, a.segmentation) for a in truth.get(image.id, ())]
         found = [r for r in results if r.image_id == image.id and r.score >= _SCORE]
-        left = draw_results(pixels, there, names, f"{image.file_name}: annotated")
-        right = draw_results(pixels, found, names, f"found {caption}")
-        rows.append(np.hstack([_shrunk(left, image), _shrunk(right, image)]))
+        left, right = (_panel(draw_results(pixels, some, names)) for some in (there, found))
+        left = draw_results(left, [], names, f"{image.file_name}: annotated")
+        rows.append(np.hstack([left, draw_results(right, [], names, f"found {caption}")]))
     if rows:
         width = max(row.shape[1] for row in rows)
         page = np.vstack(
@@ -55,7 +55,10 @@ def draw_samples(run: Path, dataset: Dataset, results: Sequence[Result], caption
         beside.replace(run / SAMPLES)
 
 
-def _shrunk(pixels: Pixels, image: Image) -> Pixels:
-    scale = min(1.0, _WIDTH / image.width, _HEIGHT / image.height)
-    side = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return np.asarray(cv2.resize(pixels, side, interpolation=cv2.INTER_AREA), np.uint8)
+def _panel(pixels: Pixels) -> Pixels:
+    """As large as fits into a cell of the page."""
+    scale = min(_WIDTH / pixels.shape[1], _HEIGHT / pixels.shape[0])
+    side = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
+    return np.asarray(
+        cv2.resize(pixels, side, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC), np.uint8
+    )

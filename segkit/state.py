@@ -8,7 +8,7 @@ from torch import nn
 
 from segkit.checkpoint import LAST, load_last
 from segkit.device import Ranks
-from segkit.models.adapt import compile_features, freeze, recompute_stages
+from segkit.models.adapt import compile_features, freeze, initialise, recompute_stages
 from segkit.models.card import ModelCard
 from segkit.models.weights import load_weights
 from segkit.optim import Average, groups_of, make_optimizer
@@ -115,6 +115,7 @@ def start_state(plan: Plan, ranks: Ranks, progress: Progress) -> TrainingState:
     last = load_last(plan.run, ranks.device, progress.note) if config.resume is not None else None
     if last is None:
         assert config.weights is not None
+        initialise(module, config.init)
         loaded = load_weights(module, config.weights, config.model, plan.card.backbone)  # type: ignore[arg-type]
         progress.note(f"starting from {loaded}")
     freeze(module, config.freeze or ())

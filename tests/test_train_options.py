@@ -129,6 +129,21 @@ def test_dropout_is_the_pictures_own(dataset, tmp_path):
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-3)
 
 
+@pytest.mark.parametrize("how", ["kaiming", "xavier", "orthogonal"])
+def test_weights_are_drawn_as_asked(how):
+    from segkit.models.adapt import initialise
+
+    torch.manual_seed(0)
+    layer = torch.nn.Conv2d(64, 32, 3)
+    initialise(layer, how)
+    flat = layer.weight.detach().flatten(1)
+    expected = {"kaiming": (2 / (32 * 9)) ** 0.5, "xavier": (2 / (96 * 9)) ** 0.5, "orthogonal": 576**-0.5}[how]
+    assert flat.std() == pytest.approx(expected, rel=0.05)
+    assert (layer.bias == 0).all()
+    if how == "orthogonal":
+        assert (flat @ flat.T - torch.eye(32)).abs().max() < 1e-4
+
+
 def test_balance_makes_epochs_longer_and_shows_every_picture(dataset, tmp_path):
     summary = train(config(dataset, tmp_path, model="unet", steps=2, balance=True))
     assert summary.epochs <= 2 * 2 / 9

@@ -23,6 +23,7 @@ ScheduleName = Literal["step", "cosine", "poly", "onecycle", "constant"]
 NormName = Literal["batch", "sync", "group", "frozen"]
 AugmentLevel = Literal["none", "light", "medium", "heavy"]
 UnetLoss = Literal["ce", "dice", "ce+dice", "focal"]
+Initialisation = Literal["default", "kaiming", "xavier", "orthogonal"]
 
 _MODEL, _BUDGET, _DEVICES, _RATES, _DATA, _RUN = (
     "Model", "How long", "Devices and memory", "Optimisation", "Data", "The run"
@@ -43,6 +44,9 @@ class TrainConfig:
         None, help="coco, imagenet, none, or a file.  [default: the best there is for the model]",
         metavar="coco|imagenet|none|FILE", panel=_MODEL,
     )  # fmt: skip
+    init: Initialisation = option(
+        "default", help="How weights are drawn that are not loaded; default: as each layer's author does.", panel=_MODEL
+    )
     norm: NormName | None = option(
         None, help="Normalisation.  [default: frozen over pretrained weights, else batch]", panel=_MODEL
     )

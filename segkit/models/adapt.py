@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, assert_never
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from segkit.config.train import Initialisation
 from segkit.errors import ConfigError
 from segkit.models.backbones import freeze_stem
 
@@ -52,6 +53,29 @@ def train_mode(model: nn.Module) -> nn.Module:
         if isinstance(layer, _BatchNorm) and layer.weight is not None and not layer.weight.requires_grad:
             layer.eval()
     return model
+
+
+def initialise(module: nn.Module, how: Initialisation) -> None:
+    """Draw the weights of convolutions and linear layers anew; ``default`` keeps what their makers drew.
+
+    ``kaiming``: normal, by fan-out, for ReLU (He et al. 2015). ``xavier``: uniform (Glorot and Bengio 2010).
+    ``orthogonal``: Saxe et al. 2013. Biases begin at 0.
+    """
+    if how == "default":
+        return
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            match how:
+                case "kaiming":
+                    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+                case "xavier":
+                    nn.init.xavier_uniform_(layer.weight)
+                case "orthogonal":
+                    nn.init.orthogonal_(layer.weight)
+                case _:
+                    assert_never(how)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 def freeze(module: nn.Module, names: Sequence[str]) -> None:
