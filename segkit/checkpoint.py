@@ -45,6 +45,10 @@ def save_checkpoint(path: Path, content: dict[str, Any], keep_as: Path | None = 
         _flush_names(path.parent)
     except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as RuntimeError
         beside.unlink(missing_ok=True)
+        if keep_as is not None and keep_as.exists():  # room for two, not for three: the newest two count
+            keep_as.unlink()
+            save_checkpoint(path, content, keep_as)
+            return
         if isinstance(error, OSError):
             raise
         kept = f"; the checkpoint before it is intact: {path}" if path.exists() else ""

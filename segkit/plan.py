@@ -69,7 +69,9 @@ class Plan:
 
 
 _LIMITS, _PLACES = frozenset({"epochs", "steps", "time"}), frozenset({"gpus", "device", "ranks"})
-_MAY_CHANGE = _LIMITS | _PLACES | {"workers", "micro_batch", "vram", "patience", "bad_pictures", "tensorboard"}
+_MAY_CHANGE = _LIMITS | _PLACES | {
+    "workers", "micro_batch", "vram", "memory", "compile", "patience", "bad_pictures", "tensorboard",
+}  # fmt: skip
 
 
 def config_of_run(config: TrainConfig) -> TrainConfig:

@@ -125,8 +125,8 @@ def _saved_on_failure(plan: Plan, state: TrainingState, ranks: Ranks, progress: 
     """
     try:
         yield
-    except SegkitError as error:
-        if state.step > state.saved_step and (ranks.world_size == 1 or error.everywhere):
+    except (SegkitError, torch.OutOfMemoryError) as error:
+        if state.step > state.saved_step and (ranks.world_size == 1 or getattr(error, "everywhere", False)):
             _save_last(plan, state, ranks)
         if state.saved_step:
             progress.note(f"saved after step {state.saved_step}; go on with: segkit train --resume {plan.run}")

@@ -156,6 +156,31 @@ def test_a_damaged_checkpoint_is_noticed_and_the_one_before_it_serves(dataset, t
     assert "last.previous.pt: damaged" in outcome.err
 
 
+def test_a_full_disk_costs_the_previous_checkpoint_before_the_newest(tmp_path, monkeypatch):
+    from segkit.checkpoint import save_checkpoint
+
+    last, previous = tmp_path / "last.pt", tmp_path / "last.previous.pt"
+    for step in (1, 2):
+        save_checkpoint(last, {"step": step}, previous)
+    assert [torch.load(path, weights_only=True)["step"] for path in (last, previous)] == [2, 1]
+    save, failures = torch.save, [RuntimeError("unexpected pos 64 vs 0")]
+
+    def full(content, file):
+        if failures:
+            file.write(b"half of it")
+            raise failures.pop()
+        save(content, file)
+
+    monkeypatch.setattr("torch.save", full)
+    save_checkpoint(last, {"step": 3}, previous)
+    assert [torch.load(path, weights_only=True)["step"] for path in (last, previous)] == [3, 2]
+    failures += [RuntimeError("unexpected pos 64 vs 0")] * 2
+    with pytest.raises(InputError, match=r"last.pt: cannot be written; the checkpoint before it is intact"):
+        save_checkpoint(last, {"step": 4}, previous)
+    assert torch.load(last, weights_only=True)["step"] == 3
+    assert {path.name for path in tmp_path.iterdir()} == {"last.pt"}
+
+
 def test_a_bad_picture_is_skipped_by_name_if_asked(dataset, tmp_path, segkit):
     broken = tmp_path / "d"
     shutil.copytree(dataset, broken)
