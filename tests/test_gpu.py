@@ -4,10 +4,11 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
-from training import config, lines
+from training import config, lines, losses, weights
 
 from segkit.config.memprofile import MemprofileConfig
 from segkit.memprofile import memprofile
@@ -41,6 +42,29 @@ def test_two_ranks_on_one_gpu(dataset, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "r/origin.json").read_text())["ranks"] == 2
+
+
+@pytest.mark.parametrize("model", ["maskrcnn", "unet"])
+def test_deterministic_runs_are_equal(dataset, tmp_path, model):
+    some = config(dataset, tmp_path, model=model, device="cuda", deterministic=True)
+    first, second = train(some).run, train(some).run
+    assert losses(first) == losses(second)
+    assert all(torch.equal(value, weights(second)[name]) for name, value in weights(first).items())
+
+
+def test_a_budget_is_kept_by_fewer_pictures_at_once(dataset, tmp_path):
+    some = config(dataset, tmp_path, model="unet", device="cuda", size=512, batch=8, norm="group", precision="fp32")
+    whole = train(some)
+    peak = max(line["peak"] for line in lines(whole.run))
+    budget = int(0.7 * peak)
+    fitted = train(replace(some, micro_batch="auto", vram=budget))
+    assert fitted.micro_batch < 8
+    assert max(line["reserved"] for line in lines(fitted.run)) <= budget
+    found = train(replace(some, vram=budget))  # not told to try: it runs out, and goes on
+    assert found.micro_batch < 8
+    for run in (fitted.run, found.run):
+        for a, b in zip(lines(whole.run), lines(run), strict=True):
+            assert a["loss"] == pytest.approx(b["loss"], rel=2e-2)
 
 
 def test_a_profile_on_the_gpu(dataset, tmp_path):
