@@ -1,4 +1,4 @@
-"""What is done to a built model before it trains, and leaves its weights as they are."""
+"""What is done to a built model before it trains: weights drawn, layers frozen, memory saved, code compiled."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
