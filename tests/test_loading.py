@@ -1,6 +1,7 @@
 """From files to batches: the order of pictures, their pixels, and what there is to learn in them."""
 
 import io
+import pickle
 from collections import Counter
 from dataclasses import replace
 
@@ -184,3 +185,12 @@ def test_the_worst_comes_first(dataset):
     counts = [len(pictures[Key(0, image)].target["labels"]) for image in range(len(pictures))]
     assert counts[pictures.most_crowded(1)[0]] == max(counts)
     assert len(pictures.most_crowded(2 * len(pictures))) == 2 * len(pictures)
+
+
+def test_what_goes_into_a_worker_can_be_pickled(dataset):
+    """Windows and macOS start workers afresh and hand them the dataset."""
+    pictures = Pictures(
+        open_split(dataset, "train"), Framing("instances", 64, 96), seed=0, augment="heavy", boxes_will_do=False
+    )
+    again = pickle.loads(pickle.dumps(pictures))
+    assert torch.equal(again[Key(1, 2)].image, pictures[Key(1, 2)].image)
