@@ -160,6 +160,7 @@ def test_event_files_are_what_tensorboard_reads(dataset, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the compiler warns of itself
 def test_a_compiled_model_learns_the_same(dataset, tmp_path):
     some = config(dataset, tmp_path, model="unet", steps=2)
     plain, compiled = train(some).run, train(replace(some, compile=True)).run
