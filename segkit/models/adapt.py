@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, assert_never
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
@@ -133,12 +134,12 @@ def _statistics_kept(stage: nn.Module) -> Iterator[None]:
                 layer.num_batches_tracked.sub_(1)
 
 
-def compile_features(module: nn.Module) -> None:
-    """Compile the part of a model that is all tensors: extractor and pyramid, or all of a U-Net's convolutions."""
-    parts = [module.backbone] if hasattr(module, "backbone") else [module.body, module.decoder]
-    for part in parts:
-        for each in part.children() if isinstance(part, nn.ModuleList) else [part]:
-            each.compile()  # type: ignore[union-attr]
+def compile_features(module: Any) -> None:
+    """Compile the part of a model that is all tensors: extractor and pyramid, or a U-Net up to its logits."""
+    if hasattr(module, "backbone"):
+        module.backbone.compile()
+    else:
+        module.logits = torch.compile(module.logits)
 
 
 @contextmanager
