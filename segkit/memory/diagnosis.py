@@ -1,0 +1,328 @@
+"""From suspect sites to culprits: what keeps their tensors, under which name, and why.
+
+One pass over the heap finds the Python tensors behind the storages; one search finds their holders. What no Python
+object refers to is looked for in autograd graphs; what is in no graph either is tried with one garbage collection: what
+that frees was a cycle, and what it does not is held by C++.
+"""
+
+import gc
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from segkit.memory.causes import cause_of
+from segkit.memory.graph import NODE_BYTES, GraphHolding, find_graphs
+from segkit.memory.holders import Holding, find_holders
+from segkit.memory.private import storage_key
+from segkit.memory.tracker import GRAPH, Birth, LiveTensors, Site
+from segkit.memory.verdict import GRACE, WATCH
+
+_SAMPLES, _SITES = 4, 120  # survivors of each site that are asked; sites
+
+
+@dataclass(slots=True)
+class Culprit:
+    """What keeps the tensors of one or more sites.
+
+    Attributes:
+        kind: The cause, a key of ``taxonomy.FIXES``.
+        sites: The sites whose tensors it keeps, the largest first.
+        made_at: Where the object that is held was made.
+        holding: The chain to one of the objects; None where no Python name reaches it.
+        container: What grows, and the expression for it, where there is such a thing.
+        graph_nodes: Nodes of the graph that one held tensor keeps, and the bytes of tensors saved in it, a step.
+    """
+
+    kind: str
+    sites: list[Site]
+    made_at: Site
+    holding: Holding | None = None
+    container: Any = None
+    container_expression: str | None = None
+    graph_nodes: int = 0
+    via_graph: bool = False
+    note: str = ""
+    born_in: str = ""
+    entries: int = 0
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """What tells it from other culprits."""
+        return self.container_expression or (self.holding.expression if self.holding else f"{self.kind} {self.made_at}")
+
+
+def diagnose(
+    tensors: LiveTensors, suspects: Sequence[Site], growing: Sequence[Site] = (), ignored: Sequence[object] = ()
+) -> list[Culprit]:
+    """Find out what keeps the tensors of suspect sites; ``growing`` are those whose one tensor is ever longer."""
+    with tensors.pause():
+        samples = _samples(tensors, suspects)
+        samples.update({site: [tensors.joins[site]] for site in growing if site in tensors.joins})
+        by_storage = _python_tensors()
+        try:
+            return _Diagnosis(tensors, samples, by_storage, ignored).run()
+        finally:
+            by_storage.clear()
+
+
+def _samples(tensors: LiveTensors, suspects: Sequence[Site]) -> dict[Site, list[Birth]]:
+    """Survivors of each site from first to last; the birth of a site's every step is as good as any."""
+    wanted = set(suspects[:_SITES])
+    found: dict[Site, dict[int, Birth]] = defaultdict(dict)
+    for step, cohort in list(tensors.cohorts.items()):
+        if step > tensors.step - GRACE:
+            continue
+        for birth in list(cohort.values()):
+            if birth.old and birth.site in wanted:
+                known = found[birth.site].get(step)
+                if known is None or birth.size > known.size:
+                    found[birth.site][step] = birth
+    out = {}
+    for site, births in found.items():
+        steps = sorted(births)
+        chosen = {steps[round(index * (len(steps) - 1) / max(1, _SAMPLES - 1))] for index in range(_SAMPLES)}
+        out[site] = [births[step] for step in sorted(chosen)]
+    return out
+
+
+def _python_tensors() -> dict[int, list[torch.Tensor]]:
+    out: dict[int, list[torch.Tensor]] = defaultdict(list)
+    for each in gc.get_objects():
+        if issubclass(type(each), torch.Tensor):
+            try:
+                out[storage_key(each)[1]].append(each)
+            except Exception:  # no storage, or a subclass that answers differently
+                continue
+    return out
+
+
+class _Diagnosis:
+    def __init__(
+        self,
+        tensors: LiveTensors,
+        samples: dict[Site, list[Birth]],
+        by_storage: dict[int, list[torch.Tensor]],
+        ignored: Sequence[object],
+    ) -> None:
+        self.tensors, self.samples, self.by_storage = tensors, samples, by_storage
+        self.ignored = [by_storage, samples, self, vars(self), *by_storage.values(), *ignored]
+        self.births = [birth for births in samples.values() for birth in births]
+        self.groups = [index for index, births in enumerate(samples.values()) for _ in births]
+        self.culprits: dict[str, Culprit] = {}
+        self.sites = list(samples)
+
+    def run(self) -> list[Culprit]:
+        left = self._held_directly()
+        left = self._held_by_graphs(left)
+        self._unheld(left)
+        return list(self.culprits.values())
+
+    def _held_directly(self) -> set[int]:
+        """Tensors that a Python name reaches; returns the groups that are not explained."""
+        targets: list[Any] = []
+        of: list[int] = []
+        for birth, group in zip(self.births, self.groups, strict=True):
+            for tensor in self.by_storage.get(birth.key, ())[:4]:
+                targets.append(tensor)
+                of.append(group)
+        holdings = find_holders(targets, of, [*self.ignored, targets]) if targets else []
+        homeless = [each for each, holding in zip(targets, holdings, strict=True) if holding is None]
+        carriers = _carriers(homeless) if homeless else {}
+        if carriers:
+            searched = [carriers.get(id(each), each) for each in targets]
+            holdings = find_holders(searched, of, [*self.ignored, targets, searched, carriers, homeless])
+            searched.clear()
+        homeless.clear()
+        carriers.clear()
+        votes: dict[int, list[tuple[Holding, Any]]] = defaultdict(list)
+        for target, group, holding in zip(targets, of, holdings, strict=True):
+            if holding is not None and not _is_transient(holding):
+                votes[group].append((holding, target))
+        explained = set()
+        for group, held in votes.items():
+            births = self.samples[self.sites[group]]
+            if len(held) * 2 < len(births):
+                continue  # some other way keeps most of them
+            holding, target = next((each for each in held if each[0].container is not None), held[0])
+            self._blame(group, holding, target, len(births))
+            explained.add(group)
+        return set(self.groups) - explained
+
+    def _held_by_graphs(self, left: set[int]) -> set[int]:
+        """Saved tensors and nodes that some tensor's graph keeps."""
+        if not left:
+            return left
+        wanted: dict[int, int] = {}
+        tokens: dict[int, int] = {}
+        for index, (birth, group) in enumerate(zip(self.births, self.groups, strict=True)):
+            if group in left:
+                if birth.operation == GRAPH:
+                    tokens[id(birth())] = index
+                else:
+                    wanted[birth.key] = index
+        roots = _roots(self.by_storage)
+        found = find_graphs(roots, wanted, tokens)
+        self.ignored += [roots, found, wanted, tokens]
+        chosen = _best_roots(found)
+        targets = [each.root for each in chosen]
+        flat = [0] * len(targets)
+        holdings = find_holders(targets, flat, [*self.ignored, targets, chosen]) if targets else []
+        held = [
+            (graph, holding) for graph, holding in zip(chosen, holdings, strict=True) if holding is not None
+        ]
+        explained: set[int] = set()
+        for group in sorted(left):
+            mine = [
+                (graph, holding) for graph, holding in held
+                if any(self.groups[index] == group for index in graph.reached)
+            ]  # fmt: skip
+            if not mine:
+                continue
+            graph, holding = next((each for each in mine if each[1].container is not None), mine[0])
+            self._blame(group, holding, graph.root, len(self.samples[self.sites[group]]), graph)
+            explained.add(group)
+        return left - explained
+
+    def _unheld(self, left: set[int]) -> None:
+        """What no Python name reaches: a cycle, if the garbage collector frees it."""
+        if not left:
+            return
+        left_births = [(birth, group) for birth, group in zip(self.births, self.groups, strict=True) if group in left]
+        shapes = {group: _cycle_of(birth, self.by_storage) for birth, group in left_births}
+        for storages in self.by_storage.values():
+            storages.clear()
+        self.ignored.clear()
+        gc.collect()
+        for group in left:
+            births = [birth for birth, its in left_births if its == group]
+            freed = sum(birth() is None for birth in births)
+            ctx = shapes[group]
+            if freed * 2 > len(births):
+                kind = "reference cycle"
+            elif ctx and "Backward" in ctx:
+                kind = "ctx cycle"
+            elif births and any(birth.operation == GRAPH or birth.saved or birth.phase == "backward" for birth in births):
+                kind = "C++ cycle"
+            else:
+                kind = "held by an extension"
+            site = self.sites[group]
+            culprit = self.culprits.setdefault(kind, Culprit(kind, [], site, note=ctx))
+            culprit.sites.append(site)
+        if "C++ cycle" in self.culprits and "held by an extension" in self.culprits:
+            self.culprits["C++ cycle"].sites += self.culprits.pop("held by an extension").sites
+
+    def _blame(
+        self, group: int, holding: Holding, target: Any, entries: int, graph: GraphHolding | None = None
+    ) -> None:
+        site = self.sites[group]
+        births = self.samples[site]
+        container = holding.chain[holding.container] if holding.container is not None else None
+        expression = holding.expressions[holding.container] if holding.container is not None else None
+        made_at = site
+        if graph is not None or site.operation == GRAPH:
+            birth = self.tensors.live.get(_key(target))
+            if birth is not None:
+                made_at = birth.site
+        name = expression or holding.expression
+        key = f"{holding.scope} {name}"
+        culprit = self.culprits.get(key)
+        if culprit is None:
+            culprit = self.culprits[key] = Culprit(
+                "", [], made_at, holding, container, expression, born_in=births[0].phase, entries=entries
+            )
+        elif graph is None and culprit.via_graph:
+            culprit.made_at = site  # the held object itself says more than what its graph keeps
+            culprit.holding = holding
+        culprit.sites.append(site)
+        if graph is not None:
+            culprit.via_graph = True
+            culprit.graph_nodes = max(culprit.graph_nodes, graph.nodes)
+            culprit.extra["carried"] = len(graph.reached) > 1 and container is None
+        culprit.extra["saved"] = culprit.extra.get("saved", False) or (graph is not None and site.operation != GRAPH)
+        culprit.extra["joined"] = births[0].lineage[0] >= WATCH
+        culprit.kind = cause_of(culprit, target)
+
+
+def _key(tensor: torch.Tensor) -> int:
+    try:
+        return storage_key(tensor)[1]
+    except (RuntimeError, NotImplementedError):
+        return 0
+
+
+def _is_transient(holding: Holding) -> bool:
+    """Whether an object is only passing through a library's function."""
+    return holding.kind == "local" and holding.container is None and "/torch/" in holding.scope
+
+
+def _roots(by_storage: dict[int, list[torch.Tensor]]) -> list[torch.Tensor]:
+    """Every tensor with a graph that Python can see, and gradients that have one."""
+    roots = []
+    seen: set[int] = set()
+    for tensors in list(by_storage.values()):
+        for tensor in tensors:
+            for each in (tensor, tensor.grad if tensor.is_leaf else None):
+                if each is not None and each.grad_fn is not None and id(each) not in seen:
+                    seen.add(id(each))
+                    roots.append(each)
+    return roots
+
+
+def _best_roots(found: list[GraphHolding]) -> list[GraphHolding]:
+    """For each target the root that keeps the most targets with the smallest graph."""
+    best: dict[int, GraphHolding] = {}
+    for each in found:
+        for target in each.reached:
+            known = best.get(target)
+            if known is None or (-len(each.reached), each.nodes) < (-len(known.reached), known.nodes):
+                best[target] = each
+    out: dict[int, GraphHolding] = {id(each.root): each for each in best.values()}
+    for each in found:  # equally good ones, in case the first has no name
+        for target in each.reached:
+            if len(each.reached) == len(best[target].reached):
+                out.setdefault(id(each.root), each)
+    return sorted(out.values(), key=lambda each: each.nodes)[:64]
+
+
+def _carriers(targets: Sequence[Any]) -> dict[int, Any]:
+    """For tensors that a NumPy array shares: the array, which the garbage collector does not see."""
+    wanted = {id(each) for each in targets}
+    out: dict[int, Any] = {}
+    for holder in gc.get_objects():
+        if isinstance(holder, list | tuple | dict | set | deque):
+            for each in gc.get_referents(holder):
+                base = each
+                while type(base).__module__ == "numpy" and (base := getattr(base, "base", None)) is not None:
+                    if id(base) in wanted:
+                        out.setdefault(id(base), each)
+    return out
+
+
+def _cycle_of(birth: Birth, by_storage: dict[int, list[torch.Tensor]]) -> str:
+    """The types on the way out from a tensor that nothing reaches, as a hint to the cycle."""
+    tensors = by_storage.get(birth.key, ())
+    names: list[str] = []
+    each: Any = tensors[0] if tensors else None
+    seen: set[int] = set()
+    for _ in range(6):
+        if each is None or id(each) in seen:
+            break
+        seen.add(id(each))
+        names.append(type(each).__qualname__)
+        holders = [
+            holder for holder in gc.get_referrers(each)
+            if not isinstance(holder, list) or len(holder) < 1000
+        ]  # fmt: skip
+        holders = [h for h in holders if h is not tensors and type(h).__name__ not in ("frame", "list_iterator")]
+        each = holders[0] if holders else None
+        del holders
+    return " <- ".join(names)
+
+
+def graph_bytes(nodes: int) -> int:
+    """Host memory of a graph's nodes, about."""
+    return nodes * NODE_BYTES
