@@ -1,30 +1,16 @@
 """``memprofile``: a training measured step by step and phase by phase, segkit's own or any script's."""
 
 import json
-import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from segkit.config.fields import load_config
 from segkit.config.memprofile import MemprofileConfig
-from segkit.config.train import TrainConfig
-from segkit.errors import FINDINGS, INCONCLUSIVE, NO_FIT, ConfigError, InputError, Interrupted
+from segkit.errors import FINDINGS, INCONCLUSIVE, NO_FIT, InputError
 from segkit.memory.launching import Status, run_script
-from segkit.memory.meter import Meter
 from segkit.memory.page import render_page
-from segkit.memory.recorder import Recorder
-from segkit.memory.report import report_of
-from segkit.memory.session import Session
 from segkit.progress import SILENT, Progress
-from segkit.runs import CONFIG, find_run
-from segkit.train import train
-
-_STEPS = 30
-
 
 @dataclass(frozen=True, slots=True)
 class ProfileSummary:
@@ -62,7 +48,9 @@ def memprofile(
     """
     if config.script is not None:
         return _of_script(config, config.script, on_status, script_stdout)
-    return _of_training(config, progress)
+    from segkit.memtrain import profile_training  # noqa: PLC0415 -- a script brings its own torch
+
+    return _written(config, profile_training(config, progress), 0)
 
 
 def _of_script(
@@ -87,30 +75,6 @@ def _of_script(
     return _written(config, document, ran.code)
 
 
-def _of_training(config: MemprofileConfig, progress: Progress) -> ProfileSummary:
-    """Measure segkit's own training: real steps, from the run's own config; their weights are thrown away."""
-    training = _training_config(config)
-    session = Session(every=config.step_every, deep=config.deep)
-
-    def record(device: torch.device) -> Meter:
-        return Recorder(device, session)
-
-    with tempfile.TemporaryDirectory(prefix="segkit-memprofile-") as folder:
-        session.start(phases=False)
-        try:
-            steps = config.steps or _STEPS
-            ended = train(replace(training, out=Path(folder), steps=steps), progress, record).ended
-            session.clock.close()
-        finally:
-            session.finish()
-    if ended == "interrupted":
-        raise Interrupted("interrupted before enough was measured")
-    document = report_of(session, config.limit)
-    backbone = training.backbone or "default backbone"
-    document["model"] = f"{training.model}, {backbone}, batch {training.batch or 'default'}"
-    return _written(config, document, 0)
-
-
 def _written(config: MemprofileConfig, document: dict[str, Any], code: int) -> ProfileSummary:
     """Write both files; the exit code is a failed script's own, else the verdict's."""
     config.out.mkdir(parents=True, exist_ok=True)
@@ -128,25 +92,3 @@ def _code(document: dict[str, Any], limit: int | None) -> int:
     if limit is not None and document["peak"]["allocated"] > limit:
         return NO_FIT
     return INCONCLUSIVE if document["verdict"] in ("inconclusive", "watch") else 0
-
-
-def _training_config(config: MemprofileConfig) -> TrainConfig:
-    """What to run: the run's config, without what would keep it from being one short run in this process."""
-    if config.run is None and not Path("runs/latest").exists():
-        if not Path("dataset").is_dir():
-            raise InputError(
-                "neither runs/latest nor ./dataset is here",
-                "name a run or a config.toml: segkit memprofile runs/NAME, or a script: segkit memprofile -- train.py",
-            )
-        found = TrainConfig()
-    else:
-        path = config.run or Path("runs/latest")
-        found = load_config(TrainConfig, path if path.is_file() and path.suffix == ".toml" else find_run(path) / CONFIG)
-    if config.device == "auto" and found.gpus and not torch.cuda.is_available():
-        raise ConfigError("the run was made for GPUs, and there is none here", "measure it on the CPU: --device cpu")
-    gpus = found.gpus[:1] if found.gpus and config.device == "auto" else None
-    device = found.device if config.device == "auto" else config.device
-    return replace(
-        found, gpus=gpus, device="auto" if gpus else device, ranks=1, epochs=None, time=None, name=None, resume=None,
-        patience=None, eval_every=10**9,
-    )  # fmt: skip

@@ -15,11 +15,14 @@ from typing import Any
 
 import torch
 
+from segkit.memory.holders import running_values
+from segkit.memory.lines import USER_CODE
+
 _KINDS = (list, dict, set, collections.deque)
 _SHORT = 4  # entries; what is shorter is not looked at
 _STEADY = 0.6
 _MOST = 64  # containers that are remembered as candidates
-_ATOMS = (int, float, bool, complex, type(None), type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType)
+_ATOMS = (int, float, bool, complex, type(None), type, types.ModuleType, types.BuiltinFunctionType)
 _LRU = type(functools.lru_cache(lambda: 0))
 
 
@@ -72,33 +75,37 @@ class Census:
 
     def take(self, step: int) -> None:
         """Note how long every container is."""
-        is_container = self._subclasses
+        objects = gc.get_objects()
+        kinds = {kind for kind in set(map(type, objects)) if self._is_container(kind)}
+        containers = [each for each in objects if type(each) in kinds]
+        containers += _untracked(objects)
+        del objects
         lengths: dict[int, int] = {}
-        grown: list[Any] = []
-        before = self._lengths
-        for each in gc.get_objects():
-            kind = type(each)
-            wanted = is_container.get(kind)
-            if wanted is None:
-                wanted = is_container[kind] = issubclass(kind, _KINDS) and not kind.__module__.startswith("segkit.memory")
-            if not wanted:
-                continue
+        for each in containers:
             try:
-                length = len(each)
-            except Exception:  # a subclass of the user's
+                lengths[id(each)] = len(each)
+            except Exception:  # a subclass of the user's  # noqa: PERF203
                 continue
-            if length >= _SHORT:
-                key = id(each)
-                lengths[key] = length
-                if length > before.get(key, length) and key not in self.growing:
-                    grown.append(each)
+        before = self._lengths
+        longer = {
+            key for key, length in lengths.items()
+            if length >= _SHORT and length > before.get(key, length) and key not in self.growing
+        }  # fmt: skip
+        grown = [each for each in containers if id(each) in longer]
         self._follow(step)
-        own = {id(lengths), id(before), id(grown), id(self.growing), id(is_container), id(gc.garbage)}
+        own = {id(lengths), id(before), id(grown), id(self.growing), id(containers), id(gc.garbage)}
         for each in grown:
             if id(each) not in own and len(self.growing) < _MOST:
                 self.growing[id(each)] = Growing(each, [self._before, step], [before[id(each)], len(each)])
         self._lengths, self._before = lengths, step
         self.count += 1
+
+    def _is_container(self, kind: type) -> bool:
+        known = self._subclasses.get(kind)
+        if known is None:
+            own = str(kind.__module__).startswith("segkit.memory")
+            known = self._subclasses[kind] = issubclass(kind, _KINDS) and not own
+        return known
 
     def _follow(self, step: int) -> None:
         """Note how the candidates went on; those that only ever grew once are dropped."""
@@ -115,6 +122,29 @@ class Census:
     def steady(self) -> list[Growing]:
         """Containers that have grown all the time."""
         return [each for each in self.growing.values() if each.is_steady()]
+
+
+def _untracked(objects: list[Any]) -> list[dict[Any, Any]]:
+    """Dicts of plain values, which the garbage collector leaves out: those within reach of the user's names."""
+    candidates: list[Any] = []
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if name == "__main__" or (file is not None and USER_CODE.owns(file)):
+            candidates += vars(module).values()
+    for each in objects:
+        kind = type(each)
+        if kind is _LRU:
+            candidates += gc.get_referents(each)
+        elif kind is types.CellType:
+            candidates += gc.get_referents(each)
+        elif kind is dict and "__module__" not in each and len(each) < 40:
+            candidates += [value for value in each.values() if type(value) is dict]
+        elif kind.__module__ == "__main__":
+            candidates += gc.get_referents(each)
+    for value in running_values():
+        candidates.append(value)
+    found = {id(each): each for each in candidates if type(each) is dict and not gc.is_tracked(each)}
+    return list(found.values())
 
 
 def newest_entries(container: Any, count: int) -> list[Any]:
@@ -168,6 +198,8 @@ def _parts(each: Any) -> Iterable[Any]:
         return [*each.keys(), *each.values()]
     if isinstance(each, str | bytes | bytearray):
         return ()
+    if isinstance(each, types.FunctionType):
+        return each.__closure__ or ()
     return [part for part in gc.get_referents(each) if not isinstance(part, types.FrameType)]
 
 

@@ -20,7 +20,7 @@ from segkit.memory.private import storage_key
 from segkit.memory.tracker import GRAPH, Birth, LiveTensors, Site
 from segkit.memory.verdict import GRACE, WATCH
 
-_SAMPLES, _SITES = 4, 120  # survivors of each site that are asked; sites
+_SAMPLES, _SITES = 4, 40  # survivors of each site that are asked; sites
 
 
 @dataclass(slots=True)
@@ -56,15 +56,28 @@ class Culprit:
 
 
 def diagnose(
-    tensors: LiveTensors, suspects: Sequence[Site], growing: Sequence[Site] = (), ignored: Sequence[object] = ()
+    tensors: LiveTensors,
+    suspects: Sequence[Site],
+    growing: Sequence[Site] = (),
+    ignored: Sequence[object] = (),
+    *,
+    collect: bool = True,
 ) -> list[Culprit]:
-    """Find out what keeps the tensors of suspect sites; ``growing`` are those whose one tensor is ever longer."""
+    """Find out what keeps the tensors of suspect sites.
+
+    Args:
+        tensors: All that live.
+        suspects: Sites whose tensors stay.
+        growing: Those of them whose one tensor is ever longer.
+        ignored: Objects of the tool's own that refer to tensors or to what holds them.
+        collect: Whether to collect garbage where nothing else explains a site.
+    """
     with tensors.pause():
         samples = _samples(tensors, suspects)
         samples.update({site: [tensors.joins[site]] for site in growing if site in tensors.joins})
         by_storage = _python_tensors()
         try:
-            return _Diagnosis(tensors, samples, by_storage, ignored).run()
+            return _Diagnosis(tensors, samples, by_storage, ignored).run(collect)
         finally:
             by_storage.clear()
 
@@ -91,12 +104,13 @@ def _samples(tensors: LiveTensors, suspects: Sequence[Site]) -> dict[Site, list[
 
 def _python_tensors() -> dict[int, list[torch.Tensor]]:
     out: dict[int, list[torch.Tensor]] = defaultdict(list)
-    for each in gc.get_objects():
-        if issubclass(type(each), torch.Tensor):
-            try:
-                out[storage_key(each)[1]].append(each)
-            except Exception:  # no storage, or a subclass that answers differently
-                continue
+    objects = gc.get_objects()
+    kinds = {kind for kind in set(map(type, objects)) if issubclass(kind, torch.Tensor)}
+    for each in [each for each in objects if type(each) in kinds]:
+        try:
+            out[storage_key(each)[1]].append(each)
+        except Exception:  # no storage, or a subclass that answers differently
+            continue
     return out
 
 
@@ -115,21 +129,24 @@ class _Diagnosis:
         self.culprits: dict[str, Culprit] = {}
         self.sites = list(samples)
 
-    def run(self) -> list[Culprit]:
+    def run(self, collect: bool) -> list[Culprit]:
         left = self._held_directly()
         left = self._held_by_graphs(left)
-        self._unheld(left)
+        if left and not collect:
+            left = self._held_directly(nameless=True, only=left)
+        self._unheld(left, collect)
         return list(self.culprits.values())
 
-    def _held_directly(self) -> set[int]:
+    def _held_directly(self, nameless: bool = False, only: set[int] | None = None) -> set[int]:
         """Tensors that a Python name reaches; returns the groups that are not explained."""
+        asked = set(self.groups) if only is None else only
         targets: list[Any] = []
         of: list[int] = []
         for birth, group in zip(self.births, self.groups, strict=True):
-            for tensor in self.by_storage.get(birth.key, ())[:4]:
+            for tensor in self.by_storage.get(birth.key, ())[:2] if group in asked else ():
                 targets.append(tensor)
                 of.append(group)
-        holdings = find_holders(targets, of, [*self.ignored, targets]) if targets else []
+        holdings = find_holders(targets, of, [*self.ignored, targets], nameless=nameless) if targets else []
         homeless = [each for each, holding in zip(targets, holdings, strict=True) if holding is None]
         carriers = _carriers(homeless) if homeless else {}
         if carriers:
@@ -150,7 +167,7 @@ class _Diagnosis:
             holding, target = next((each for each in held if each[0].container is not None), held[0])
             self._blame(group, holding, target, len(births))
             explained.add(group)
-        return set(self.groups) - explained
+        return asked - explained
 
     def _held_by_graphs(self, left: set[int]) -> set[int]:
         """Saved tensors and nodes that some tensor's graph keeps."""
@@ -187,20 +204,28 @@ class _Diagnosis:
             explained.add(group)
         return left - explained
 
-    def _unheld(self, left: set[int]) -> None:
+    def _unheld(self, left: set[int], collect: bool) -> None:
         """What no Python name reaches: a cycle, if the garbage collector frees it."""
         if not left:
             return
         left_births = [(birth, group) for birth, group in zip(self.births, self.groups, strict=True) if group in left]
-        shapes = {group: _cycle_of(birth, self.by_storage) for birth, group in left_births}
+        shapes: dict[int, str] = {}
+        for birth, group in left_births:
+            if group not in shapes and len(shapes) < 3:
+                shapes[group] = _cycle_of(birth, self.by_storage)
         for storages in self.by_storage.values():
             storages.clear()
-        self.ignored.clear()
-        gc.collect()
+        if collect:
+            gc.collect()
+            alive = _python_tensors()
+            self.by_storage.update(alive)
+            self.ignored += [alive, *alive.values()]
+            still = {group for birth, group in left_births if birth() is not None}
+            left = (left - still) | self._held_directly(nameless=True, only=still)
         for group in left:
             births = [birth for birth, its in left_births if its == group]
             freed = sum(birth() is None for birth in births)
-            ctx = shapes[group]
+            ctx = shapes.get(group, "")
             if freed * 2 > len(births):
                 kind = "reference cycle"
             elif ctx and "Backward" in ctx:

@@ -47,7 +47,7 @@ def _known(holder: Any, child: Any) -> str | None:
         for index, cell in enumerate(holder.__closure__ or ()):
             if cell is child:
                 return f"{{}}.__closure__[{index}]"
-        return _by_name(holder, child, "__defaults__", "__kwdefaults__", "__dict__", "__wrapped__")
+        return _by_name(holder, child, "__closure__", "__defaults__", "__kwdefaults__", "__dict__", "__wrapped__")
     if isinstance(holder, types.MethodType):
         return _by_name(holder, child, "__self__", "__func__")
     if isinstance(holder, functools.partial):
@@ -93,7 +93,7 @@ def _in_instance(holder: Any, child: Any) -> str | None:
         if found is not None:
             return found
     attributes = getattr(holder, "__dict__", None)
-    if attributes is child:
+    if attributes is child or (isinstance(holder, type) and type(child) is dict and child.keys() == attributes.keys()):
         return "{}.__dict__"
     if isinstance(attributes, dict | types.MappingProxyType):
         for name, value in attributes.items():
@@ -114,6 +114,16 @@ def _by_name(holder: Any, child: Any, *names: str) -> str | None:
 
 _ATTRIBUTE = re.compile(r"\.__dict__\['([A-Za-z_]\w*)'\]")
 _SUBMODULE = re.compile(r"\._(?:modules|buffers|parameters)\['([A-Za-z_]\w*)'\]")
+
+
+def closure_variable(function: Any, cell: Any) -> str | None:
+    """A template for what a function's closure calls by a name: ``inspect.getclosurevars(f).nonlocals['kept']``."""
+    if not isinstance(function, types.FunctionType):
+        return None
+    for name, each in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
+        if each is cell:
+            return f"inspect.getclosurevars({{}}).nonlocals[{name!r}]"
+    return None
 
 
 def readable(expression: str) -> str:

@@ -13,9 +13,10 @@ import time
 import types
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
-from segkit.memory.edges import edge, readable
+from segkit.memory.edges import closure_variable, edge, readable
 from segkit.memory.lines import USER_CODE
 
 _LEVELS, _FRONTIER, _SECONDS = 24, 3000, 1.5
@@ -61,7 +62,7 @@ class Holding:
 
 
 def find_holders(
-    targets: Sequence[object], groups: Sequence[int], ignored: Iterable[object] = ()
+    targets: Sequence[object], groups: Sequence[int], ignored: Iterable[object] = (), *, nameless: bool = False
 ) -> list[Holding | None]:
     """The best known holder of each object; None where no Python name reaches it.
 
@@ -69,10 +70,14 @@ def find_holders(
         targets: The objects.
         groups: A number for each: what holds several of one number is a container that grows.
         ignored: Objects of the tool's own that refer to them.
+        nameless: Where no name reaches an object, begin with the nearest object of a class of the user's: what a
+            ``for`` loop iterates over has no name.
     """
     search = _Search(targets, groups, ignored)
     try:
         search.run()
+        if nameless:
+            search.begin_with_instances()
         return [search.holding(index) for index in range(len(targets))]
     finally:
         search.clear()
@@ -164,6 +169,19 @@ class _Search:
             if known is None or (root.rank, level) < (known[1].rank, known[0]):
                 self.found[target] = (level, root, id(named))
 
+    def begin_with_instances(self) -> None:
+        """Give what has no name the class of its holder for a name."""
+        for target in range(len(self.targets)):
+            if target in self.found:
+                continue
+            for key, reached in self.reach.items():  # in the order of distance
+                holder = self.objects[key]
+                if target in reached and _is_instance(holder):
+                    name = type(holder).__name__
+                    expression = f"next(o for o in gc.get_objects() if type(o).__name__ == {name!r})"
+                    self.found[target] = (0, Root(expression, f"a nameless {name}", "nameless", 2), key)
+                    break
+
     def _settled(self, level: int) -> bool:
         """Whether no better name is to be expected."""
         if len(self.found) < len(self.targets):
@@ -175,12 +193,11 @@ class _Search:
         if target not in self.found:
             return None
         _, root, key = self.found[target]
-        chain, expressions = [self.objects[key]], [root.expression]
+        chain = [self.objects[key]]
         while key in self.kids and id(self.targets[target]) != key:
             key = next(kid for kid in self.kids[key] if target in self.reach[kid])
-            child = self.objects[key]
-            expressions.append(edge(chain[-1], child).format(expressions[-1]))
-            chain.append(child)
+            chain.append(self.objects[key])
+        expressions = _expressions(root.expression, chain)
         expressions = [readable(each) for each in expressions]
         group = {index for index, each in enumerate(self.groups) if each == self.groups[target]}
         counts = [len(self.reach[id(each)] & group) for each in chain]
@@ -205,9 +222,23 @@ def _referrers(objects: list[Any]) -> list[Any]:
     return [each for each in gc.get_objects() if any(id(kid) in ids for kid in gc.get_referents(each))]
 
 
+def _expressions(root: str, chain: list[Any]) -> list[str]:
+    """Python for each object of a chain; what a closure holds is called by its name."""
+    out = [root]
+    for index, (holder, child) in enumerate(pairwise(chain)):
+        named = None
+        if isinstance(holder, types.CellType) and index > 0:
+            owner = chain[index - 2] if isinstance(chain[index - 1], tuple) and index > 1 else chain[index - 1]
+            at = index - 2 if isinstance(chain[index - 1], tuple) and index > 1 else index - 1
+            template = closure_variable(owner, holder)
+            named = template.format(out[at]) if template is not None else None
+        out.append(named or edge(holder, child).format(out[-1]))
+    return out
+
+
 def _evaluates(expression: str, namespace: dict[str, Any], target: object) -> bool:
     try:
-        return eval(expression, {"gc": gc, **namespace}) is target  # noqa: S307 -- made here, of names that were found
+        return eval(expression, {"gc": gc, "inspect": inspect, **namespace}) is target  # noqa: S307 -- made here, of names that were found
     except Exception:
         return False
 
@@ -228,6 +259,13 @@ def _namespace(root: Root, named: Any) -> dict[str, Any]:
         return vars(sys.modules["__main__"])
     package = root.expression.partition(".")[0]
     return {package: sys.modules.get(package)}
+
+
+def _is_instance(value: Any) -> bool:
+    """Whether something is an instance of a class of the user's."""
+    module = sys.modules.get(type(value).__module__)
+    file = getattr(module, "__file__", None)
+    return type(value).__module__ == "__main__" or (file is not None and USER_CODE.owns(file))
 
 
 def _running_locals() -> dict[int, list[Root]]:
@@ -254,4 +292,18 @@ def _running_locals() -> dict[int, list[Root]]:
                     values.clear()  # else the frame itself would keep this copy of its variables
                 del values
             frame = frame.f_back
+    return out
+
+
+def running_values() -> list[Any]:
+    """The values of all local variables of the user's running functions in this thread."""
+    out: list[Any] = []
+    frame: types.FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_flags & inspect.CO_OPTIMIZED and USER_CODE.owns(frame.f_code.co_filename):
+            values = frame.f_locals
+            out += values.values()
+            if sys.version_info < (3, 13):
+                values.clear()
+        frame = frame.f_back
     return out

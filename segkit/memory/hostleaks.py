@@ -37,7 +37,7 @@ class HostLeak:
     @property
     def state(self) -> str:
         """``leak``, ``watch``, or ``log`` for what is too little to matter."""
-        if self.per_step < LEAK_BYTES:
+        if self.per_step < LEAK_BYTES and self.finding.kind != "hooks registered again":
             return "log"
         return "leak" if self.span >= _SPAN_LEAK else "watch" if self.span >= _SPAN_WATCH else "log"
 
@@ -69,7 +69,7 @@ class HostLeaks:
             else:
                 asked.append(growing)
         containers = [growing.container for growing in asked[:24]]
-        holdings = find_holders(containers, list(range(len(containers))), [containers, asked]) if containers else []
+        holdings = find_holders(containers, list(range(len(containers))), [containers, asked], nameless=True) if containers else []
         for growing, holding in zip(asked, holdings, strict=False):
             if holding is None or holding.container is not None and not holding.verified:
                 continue

@@ -237,14 +237,15 @@ class Session:
             return
         states = self.states()
         new = [site for site, state in states.items() if self.levels.get(site) != state]
-        due = new and step - self._diagnosed_at >= 3 and (self._diagnosed < 12 or step - self._diagnosed_at > 500)
+        due = new and step - self._diagnosed_at >= min(400, 2 * self._diagnosed**2)
         if not due:
             return
         began = time.perf_counter()
         self._diagnosed_at, self._diagnosed = step, self._diagnosed + 1
         suspects = sorted(new, key=lambda site: -self._weight(site))
         growing = [site for site in suspects if site in self.tensors.joins]
-        culprits = diagnose(self.tensors, suspects, growing, [self.ledgers, self.findings, self.samples])
+        culprits = diagnose(self.tensors, suspects, growing, [self.ledgers, self.findings, self.samples],
+                            collect="leak" in states.values())
         for culprit in culprits:
             finding = finding_of(culprit, self.marks.sizes, self.count, self.marks.double_backward)
             if culprit.container is not None and not finding.stored_surely:

@@ -196,6 +196,8 @@ def assigned_in_source(name: str, files: Iterable[str]) -> list[Line]:
 
 def last_name(expression: str) -> str | None:
     """The name that a person would give what an expression means: ``history['loss']`` -> ``history``."""
+    expression = re.sub(r"inspect\.getclosurevars\(.*\)\.nonlocals\['(\w+)'\]", r" \1 ", expression)
+    expression = re.sub(r"next\(o for .*? == '(\w+)'\)", r" \1 ", expression)
     bare = re.sub(r"\[[^\]]*\]|\.cell_contents|\.values\(\)|\.gi_frame|\.f_locals|[()]", " ", expression)
     names = [name for name in re.findall(r"[A-Za-z_]\w*", bare) if name not in ("list", "gc", "get_referents")]
     names = [name for name in names if not (name.startswith("__") and name.endswith("__"))]

@@ -1,9 +1,10 @@
 """What keeps memory, and what to do about it: one sentence for each cause."""
 
 FIXES = {
-    "kept graph": "Keep the number, not the graph: store `{name}.item()` (or `.detach()`), or compute under `torch.no_grad()`.",
-    "graph kept after backward": "Store `{name}.item()` instead of the tensor: the tensor keeps its autograd graph's nodes in host "
-    "memory, although backward has freed the saved tensors.",
+    "kept graph": "Store a number in `{name}` (`loss.item()`) or a `.detach()`ed tensor, or compute it under `torch.no_grad()`: a tensor "
+    "with a graph keeps all activations it was computed from.",
+    "graph kept after backward": "Store a number in `{name}` (`loss.item()`), not the tensor: it keeps its autograd graph's nodes in "
+    "host memory, although backward has freed the saved tensors.",
     "graph over steps": "Cut the graph between steps: carry `{name}.detach()` over to the next step instead of `{name}`.",
     "graph of a sum": "Add numbers, not tensors: `{name} += loss.item()` (or `loss.detach()`): the sum's graph holds that of every "
     "step.",
