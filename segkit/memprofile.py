@@ -12,6 +12,7 @@ from segkit.memory.launching import Status, run_script
 from segkit.memory.page import render_page
 from segkit.progress import SILENT, Progress
 
+
 @dataclass(frozen=True, slots=True)
 class ProfileSummary:
     """A report, the files that hold it, and how the command ends.

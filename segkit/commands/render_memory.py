@@ -96,7 +96,9 @@ def _leak(number: int, leak: dict[str, Any], output: Output) -> None:
     word, tone = ("leak", "red") if leak["is_leak"] else ("watch", "yellow")
     per_step = _small(leak["bytes_per_step"])
     end = f", out of memory in about {leak['steps_to_oom']:,} steps" if leak["steps_to_oom"] is not None else ""
-    output.say(f"[{tone}]{word} {number}: {escape(leak['kind'])}[/{tone}] on the {leak['where']}: {per_step} a step{end}")
+    output.say(
+        f"[{tone}]{word} {number}: {escape(leak['kind'])}[/{tone}] on the {leak['where']}: {per_step} a step{end}"
+    )
     graph = f", with {leak['graph_nodes']} autograd nodes a step" if leak.get("graph_nodes") else ""
     scope = f"  (in {escape(shorter(leak['scope']))})" if leak.get("scope") and leak["scope"] != "__main__" else ""
     output.say(f"  held by    {escape(leak['held_by'] or 'nothing that Python can name')}{scope}{graph}")

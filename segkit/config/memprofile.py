@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segkit.config.fields import argument, option
-from segkit.config.units import parse_size, parse_sizes
+from segkit.config.units import parse_size
 from segkit.errors import ConfigError
 
 
@@ -21,7 +21,9 @@ class MemprofileConfig:
         None, help="Steps to measure; a script is ended after them.  [default: 30; a script runs to its end]", min=1
     )
     step_every: int = option(
-        1, help="Optimiser steps to a step; in a script without an optimiser: backward passes, else forward passes.", min=1
+        1,
+        help="Optimiser steps to a step; in a script without an optimiser: backward passes, else forward passes.",
+        min=1,
     )
     out: Path = option(Path("memprofile"), help="Folder that receives memory.json and memory.html.")
     deep: bool = option(False, help="Look at the host's memory at every step, instead of now and then.")
@@ -29,18 +31,10 @@ class MemprofileConfig:
         None, help="Memory that there is to be, as 8GiB: for the steps until it is used up; exit 4 if the peak is higher."
         "  [default: the device's, else the machine's]", parse=parse_size, metavar="SIZE",
     )  # fmt: skip
-    fit: bool = option(False, help="Say whether training fits a GPU, without one; nothing is measured.")
-    vram: tuple[int, ...] | None = option(
-        None, help="With --fit: memory of the GPUs in question: 6GiB,12GiB.", parse=parse_sizes, metavar="SIZE,..."
-    )
     explain: Path | None = option(None, help="Read a recording: a memory.json, or a snapshot.pickle of PyTorch's.")
     device: str = option("auto", help="auto, cpu, cuda, cuda:1; for segkit's own training.")
 
     def __post_init__(self) -> None:
-        if self.vram is not None and not self.fit:
-            raise ConfigError("--vram: only with --fit", "segkit memprofile --fit --vram 6GiB,12GiB")
-        if self.fit and self.vram is None:
-            raise ConfigError("--fit: into how much?", "name it: --vram 6GiB,12GiB")
         if len(self.target or ()) > 1 and self.script is None:
             raise ConfigError("one run at a time", "a script comes after --: segkit memprofile -- train.py ARGS")
 

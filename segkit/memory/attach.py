@@ -107,7 +107,7 @@ def attach() -> None:
         mine.finish()
         leave_now(code)
 
-    os._exit = _exit
+    os._exit = _exit  # type: ignore[assignment]
     os.register_at_fork(after_in_child=_attached.leave)
     _attached.session.start()
 

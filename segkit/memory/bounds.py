@@ -29,9 +29,9 @@ def bound_of(
             return None if most is None else (most, f"the lru_cache holds at most {most}")
     if container is None:
         return None
-    most = is_bounded(container)
-    if most is not None:
-        return most, f"the deque holds at most {most}"
+    length = is_bounded(container)
+    if length is not None:
+        return length, f"the deque holds at most {length}"
     if isinstance(container, dict):
         found = _bound_of_keys(container, chain, sizes)
         if found is not None:

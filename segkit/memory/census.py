@@ -100,6 +100,12 @@ class Census:
         self._lengths, self._before = lengths, step
         self.count += 1
 
+    def release(self) -> None:
+        """Let go of candidates that nobody else holds any more; to be called at every step."""
+        for key, growing in list(self.growing.items()):
+            if sys.getrefcount(growing.container) <= 2:  # the record's, and the question's
+                del self.growing[key]
+
     def _is_container(self, kind: type) -> bool:
         known = self._subclasses.get(kind)
         if known is None:

@@ -76,10 +76,11 @@ def diagnose(
         samples = _samples(tensors, suspects)
         samples.update({site: [tensors.joins[site]] for site in growing if site in tensors.joins})
         by_storage = _python_tensors()
+        diagnosis = _Diagnosis(tensors, samples, by_storage, ignored)
         try:
-            return _Diagnosis(tensors, samples, by_storage, ignored).run(collect)
+            return diagnosis.run(collect)
         finally:
-            by_storage.clear()
+            diagnosis.forget()
 
 
 def _samples(tensors: LiveTensors, suspects: Sequence[Site]) -> dict[Site, list[Birth]]:
@@ -123,11 +124,22 @@ class _Diagnosis:
         ignored: Sequence[object],
     ) -> None:
         self.tensors, self.samples, self.by_storage = tensors, samples, by_storage
-        self.ignored = [by_storage, samples, self, vars(self), *by_storage.values(), *ignored]
+        self.ignored = [by_storage, samples, self, vars(self), *by_storage.values()]
+        self._more = list(ignored)  # not ours to clear
         self.births = [birth for births in samples.values() for birth in births]
         self.groups = [index for index, births in enumerate(samples.values()) for _ in births]
         self.culprits: dict[str, Culprit] = {}
         self.sites = list(samples)
+
+    def forget(self) -> None:
+        """Let go of every tensor, at once: what is at work here must not keep what it looks for."""
+        for tensors in self.by_storage.values():
+            tensors.clear()
+        self.by_storage.clear()
+        for each in self.ignored:
+            if type(each) is list and each is not self.births:
+                each.clear()
+        self.ignored = []
 
     def run(self, collect: bool) -> list[Culprit]:
         left = self._held_directly()
@@ -146,12 +158,12 @@ class _Diagnosis:
             for tensor in self.by_storage.get(birth.key, ())[:2] if group in asked else ():
                 targets.append(tensor)
                 of.append(group)
-        holdings = find_holders(targets, of, [*self.ignored, targets], nameless=nameless) if targets else []
+        holdings = find_holders(targets, of, [*self.ignored, *self._more, self._more, targets], nameless=nameless) if targets else []
         homeless = [each for each, holding in zip(targets, holdings, strict=True) if holding is None]
         carriers = _carriers(homeless) if homeless else {}
         if carriers:
             searched = [carriers.get(id(each), each) for each in targets]
-            holdings = find_holders(searched, of, [*self.ignored, targets, searched, carriers, homeless])
+            holdings = find_holders(searched, of, [*self.ignored, *self._more, self._more, targets, searched, carriers, homeless])
             searched.clear()
         homeless.clear()
         carriers.clear()
@@ -187,10 +199,8 @@ class _Diagnosis:
         chosen = _best_roots(found)
         targets = [each.root for each in chosen]
         flat = [0] * len(targets)
-        holdings = find_holders(targets, flat, [*self.ignored, targets, chosen]) if targets else []
-        held = [
-            (graph, holding) for graph, holding in zip(chosen, holdings, strict=True) if holding is not None
-        ]
+        holdings = find_holders(targets, flat, [*self.ignored, *self._more, self._more, targets, chosen]) if targets else []
+        held = [(graph, holding) for graph, holding in zip(chosen, holdings, strict=True) if holding is not None]
         explained: set[int] = set()
         for group in sorted(left):
             mine = [
@@ -230,7 +240,9 @@ class _Diagnosis:
                 kind = "reference cycle"
             elif ctx and "Backward" in ctx:
                 kind = "ctx cycle"
-            elif births and any(birth.operation == GRAPH or birth.saved or birth.phase == "backward" for birth in births):
+            elif births and any(
+                birth.operation == GRAPH or birth.saved or birth.phase == "backward" for birth in births
+            ):
                 kind = "C++ cycle"
             else:
                 kind = "held by an extension"
@@ -318,7 +330,7 @@ def _carriers(targets: Sequence[Any]) -> dict[int, Any]:
     wanted = {id(each) for each in targets}
     out: dict[int, Any] = {}
     for holder in gc.get_objects():
-        if isinstance(holder, list | tuple | dict | set | deque):
+        if issubclass(type(holder), list | tuple | dict | set | deque):  # isinstance asks objects, which may answer
             for each in gc.get_referents(holder):
                 base = each
                 while type(base).__module__ == "numpy" and (base := getattr(base, "base", None)) is not None:

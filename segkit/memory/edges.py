@@ -93,7 +93,9 @@ def _in_instance(holder: Any, child: Any) -> str | None:
         if found is not None:
             return found
     attributes = getattr(holder, "__dict__", None)
-    if attributes is child or (isinstance(holder, type) and type(child) is dict and child.keys() == attributes.keys()):
+    if attributes is child or (
+        isinstance(holder, type) and type(child) is dict and child.keys() == vars(holder).keys()
+    ):
         return "{}.__dict__"
     if isinstance(attributes, dict | types.MappingProxyType):
         for name, value in attributes.items():

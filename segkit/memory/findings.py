@@ -101,7 +101,9 @@ def _stored(culprit: Culprit, name: str | None, files: list[str]) -> Line | None
     return lines[-1] if lines else None
 
 
-def leak_of(finding: Finding, ledgers: dict[Site, Ledger], state: Verdict, limit: int | None, peak: int) -> dict[str, Any]:
+def leak_of(
+    finding: Finding, ledgers: dict[Site, Ledger], state: Verdict, limit: int | None, peak: int
+) -> dict[str, Any]:
     """A leak, as ``memory.json`` holds it."""
     mine = [ledgers[site] for site in finding.sites if site in ledgers]
     per_step = sum(ledger.bytes_per_step for ledger in mine)

@@ -13,7 +13,13 @@ _MUCH = 8 * 2**20  # bytes: less is not worth a line
 
 
 def _named(name: str, what: str, bytes_: float | None, bound: str | None, where: str = "host") -> dict[str, Any]:
-    return {"name": name, "what": what, "bytes": None if bytes_ is None else int(bytes_), "bound": bound, "where": where}
+    return {
+        "name": name,
+        "what": what,
+        "bytes": None if bytes_ is None else int(bytes_),
+        "bound": bound,
+        "where": where,
+    }
 
 
 def name_growth(session: Session) -> list[dict[str, Any]]:
@@ -46,7 +52,10 @@ def _containers(session: Session) -> list[dict[str, Any]]:
         elif ledger.added < len(ledger.cohorts) or ledger.oldest > GRACE + WATCH:
             name, bound = "sliding window", f"it holds the last {len(ledger.cohorts)} steps"
         else:
-            name, bound = "cache that filled", f"nothing was added since step {max(ledger.cohorts, default=0) - session._base + 1}"
+            name, bound = (
+                "cache that filled",
+                f"nothing was added since step {max(ledger.cohorts, default=0) - session._base + 1}",
+            )
         known = out.setdefault(what, _named(name, what, 0, bound))
         known["bytes"] += ledger.bytes
     return list(out.values())
@@ -83,7 +92,7 @@ def _phases(session: Session) -> list[dict[str, Any]]:
 
 def _host(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     """Resident memory that malloc retains, and libraries' caches of shapes."""
-    out = []
+    out: list[dict[str, Any]] = []
     begin, end = samples[min(3, len(samples) - 1)], samples[-1]
     grown = end.rss - begin.rss
     if end.malloc is None or begin.malloc is None:
@@ -129,7 +138,7 @@ def _regions(session: Session) -> list[dict[str, Any]]:
     rise = mean(peaks[-third:]) - mean(peaks[:third])
     if rise < 0.03 * max(peaks):
         return []
-    sampler = heads.fg_bg_sampler
+    sampler: Any = heads.fg_bg_sampler
     most = int(sampler.batch_size_per_image * sampler.positive_fraction)
     what = "the mask head sees more positive regions as the proposals become better"
     return [_named("positive regions rise", what, rise, f"{most} regions a picture", "device")]

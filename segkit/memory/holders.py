@@ -116,8 +116,8 @@ class _Search:
         following: list[Any] = []
         ids = {id(each) for each in frontier}
         # A class is held by every instance: where it has a name, that is the end.
-        asked = [each for each in frontier if not isinstance(each, type)]
-        asked += [each for each in frontier if isinstance(each, type) and not self._class_named(level, each)]
+        asked = [each for each in frontier if not issubclass(type(each), type)]
+        asked += [each for each in frontier if issubclass(type(each), type) and not self._class_named(level, each)]
         self.skip |= {id(following), id(ids), id(asked)}
         referrers = _referrers(asked)
         self.skip.add(id(referrers))
@@ -132,7 +132,7 @@ class _Search:
             if key in self.objects:
                 continue
             kids = [id(each) for each in gc.get_referents(holder) if id(each) in ids]
-            if isinstance(holder, types.FrameType) and not kids:
+            if type(holder) is types.FrameType and not kids:
                 kids = [id(each) for each in holder.f_locals.values() if id(each) in ids]
             if not kids:
                 continue
@@ -142,7 +142,7 @@ class _Search:
         return following
 
     def _is_ours(self, holder: Any) -> bool:
-        if isinstance(holder, types.FrameType):
+        if type(holder) is types.FrameType:
             return "segkit/memory/" in holder.f_code.co_filename
         module = type(holder).__module__
         return isinstance(module, str) and module.startswith("segkit.memory")
@@ -292,6 +292,7 @@ def _running_locals() -> dict[int, list[Root]]:
                     values.clear()  # else the frame itself would keep this copy of its variables
                 del values
             frame = frame.f_back
+    del top  # it is this function's own frame, too, and would keep itself and all its callers' variables
     return out
 
 

@@ -3,6 +3,7 @@
 import sys
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from segkit.memory.bounds import bound_of
@@ -69,7 +70,11 @@ class HostLeaks:
             else:
                 asked.append(growing)
         containers = [growing.container for growing in asked[:24]]
-        holdings = find_holders(containers, list(range(len(containers))), [containers, asked], nameless=True) if containers else []
+        holdings = (
+            find_holders(containers, list(range(len(containers))), [containers, asked], nameless=True)
+            if containers
+            else []
+        )
         for growing, holding in zip(asked, holdings, strict=False):
             if holding is None or holding.container is not None and not holding.verified:
                 continue
@@ -87,7 +92,7 @@ class HostLeaks:
             leak = self.leaks.get(id(growing.container))
             if leak is not None and leak.per_step >= LEAK_BYTES and not leak.finding.stored_surely:
                 container = growing.container
-                stores.watch(leak.finding.key, container, lambda container=container: newest_entries(container, 1)[0])
+                stores.watch(leak.finding.key, container, partial(_newest, container))
         containers.clear()
         asked.clear()
 
@@ -139,6 +144,10 @@ class HostLeaks:
                 self.leaks[key] = replace(leak, finding=replace(leak.finding.seen_stored(line), allocated_at=made))
 
 
+def _newest(container: Any) -> Any:
+    return newest_entries(container, 1)[0]
+
+
 def _is_dataset(value: Any) -> bool:
     loaded = sys.modules.get("torch.utils.data")
     return loaded is not None and isinstance(value, loaded.Dataset)
@@ -153,9 +162,9 @@ def _kinds_in(value: Any) -> set[str]:
         if id(each) in seen:
             continue
         seen.add(id(each))
-        weights[type(each).__module__.partition(".")[0]] += deep_bytes(each, set()) if not isinstance(
-            each, dict | list | tuple | set
-        ) else 0
+        weights[type(each).__module__.partition(".")[0]] += (
+            deep_bytes(each, set()) if not isinstance(each, dict | list | tuple | set) else 0
+        )
         if isinstance(each, dict):
             stack += each.values()
         elif isinstance(each, list | tuple | set):

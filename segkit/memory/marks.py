@@ -35,8 +35,14 @@ class Marks:
         epochs: Times that a loader was begun again.
     """
 
-    def __init__(self, tensors: LiveTensors, clock: PhaseClock, on_step: Callable[[], None], on_better: Callable[[], None],
-                 every: int = 1) -> None:
+    def __init__(
+        self,
+        tensors: LiveTensors,
+        clock: PhaseClock,
+        on_step: Callable[[], None],
+        on_better: Callable[[], None],
+        every: int = 1,
+    ) -> None:
         self.tensors, self.clock, self._every = tensors, clock, every
         self._on_step, self._on_better = on_step, on_better
         self.kind: str | None = None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from segkit.memory.private import on_cuda
 from segkit.memory.tracker import Birth, LiveTensors
 
 PHASES = ("load", "transfer", "forward", "loss", "backward", "step", "eval", "save")
@@ -60,7 +61,7 @@ class PhaseClock:
         record.seconds += now - self._since
         self._since = now
         peak, reserved = tensors.peak, 0
-        if torch.cuda.is_initialized():
+        if on_cuda():
             peak, reserved = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
             torch.cuda.reset_peak_memory_stats()
         record.allocated = max(record.allocated, peak)

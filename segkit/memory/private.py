@@ -52,6 +52,11 @@ def global_optimizer_hooks() -> tuple[Callable[..., Any], Callable[..., Any]] | 
         return None
 
 
+def on_cuda() -> bool:
+    """Whether this process uses CUDA; asking does not begin to."""
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+
+
 def is_fake(tensor: torch.Tensor) -> bool:
     """Whether a tensor has a shape and no memory."""
     return tensor.device.type == "meta" or type(tensor).__name__ in ("FakeTensor", "FunctionalTensor")

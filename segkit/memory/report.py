@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from segkit.memory import host
+from segkit.memory import host, private
 from segkit.memory.findings import GRAPH_KINDS, Finding, absolute, leak_of, steps_to_oom
 from segkit.memory.growth import name_growth
 from segkit.memory.hostleaks import HostLeak
@@ -19,7 +19,9 @@ from segkit.memory.verdict import STEPS_NEEDED, Verdict
 STICKY = (*GRAPH_KINDS, "reference cycle")  # no program means to keep these, however long
 
 
-def report_of(session: Session, limit: int | None = None, workers: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+def report_of(
+    session: Session, limit: int | None = None, workers: list[dict[str, Any]] | None = None
+) -> dict[str, Any]:
     """The document of a session as it stands now.
 
     Args:
@@ -28,9 +30,11 @@ def report_of(session: Session, limit: int | None = None, workers: list[dict[str
         workers: What loader workers have reported of themselves.
     """
     samples = session.samples
-    on_cuda = torch.cuda.is_initialized()
+    on_cuda = private.on_cuda()
     if limit is None:
-        limit = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory if on_cuda else host.host_limit()
+        limit = (
+            torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory if on_cuda else host.host_limit()
+        )
     peak = max(session.clock.peaks.values(), default=0)
     rss = max((sample.rss for sample in samples), default=0)
     used = peak if on_cuda else rss
@@ -53,7 +57,8 @@ def report_of(session: Session, limit: int | None = None, workers: list[dict[str
         "device": torch.cuda.get_device_name() if on_cuda else "cpu",
         "limit": limit,
         "marked_by": session.marks.kind,
-        "model": ", ".join(sorted({type(module).__name__ for module in session.marks.modules})[:4]) or "no module was called",
+        "model": ", ".join(sorted({type(module).__name__ for module in session.marks.modules})[:4])
+        or "no module was called",
         "problems": session.failures,
         "series": {
             "stride": session.stride,
@@ -106,9 +111,16 @@ def _tensor_leaks(session: Session, limit: int | None, used: int) -> tuple[list[
             bounded.append(_growth_of(finding, leak["bytes_per_step"], leak["steps_seen"]))
         else:
             leaks.append(leak)
-    for site, state in homeless:
+    # Sites that were not asked after, beside others that were: a graph has many, and one holder.
+    keepers = [finding for finding in session.findings.values() if finding.kind in STICKY and finding.key in grouped]
+    for site, level in homeless if not keepers else ():
+        alone: Verdict = "leak" if level == "leak" and not session.findings else "watch"
         finding = Finding("", "kept tensors", (site,), site.line, site.operation)
-        leaks.append(leak_of(finding, session.ledgers, "leak" if state == "leak" else "watch", limit, used))
+        leaks.append(
+            leak_of(
+                finding, session.ledgers, "leak" if level == "leak" and not session.findings else "watch", limit, used
+            )
+        )
     return leaks, bounded
 
 

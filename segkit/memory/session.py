@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from segkit.memory import host
+from segkit.memory import host, private
 from segkit.memory.categories import CategoryMeter
 from segkit.memory.census import Census
 from segkit.memory.diagnosis import diagnose
@@ -163,6 +163,7 @@ class Session:
         if tensors.keep_crest:
             self.categories.take(self.clock, list(self.marks.optimizers), list(self.marks.modules))
         tensors.keep_crest = 3 <= local + 1 <= 6 or local % 50 == 49
+        self.census.release()
         self._suspect()
         if local >= self._next_census or self.deep:
             self._next_census = max(self._next_census + 6, round(local * 1.45))
@@ -173,7 +174,7 @@ class Session:
         self._began = time.perf_counter()
 
     def _sample(self, seconds: float, phases: dict[str, PhaseRecord]) -> None:
-        on_cuda = torch.cuda.is_initialized()
+        on_cuda = private.on_cuda()
         peaks = [record.allocated for name, record in phases.items() if name not in ("eval", "save")]
         if self.count % self.stride == 0:
             elements, instances = self.marks.input
@@ -244,8 +245,13 @@ class Session:
         self._diagnosed_at, self._diagnosed = step, self._diagnosed + 1
         suspects = sorted(new, key=lambda site: -self._weight(site))
         growing = [site for site in suspects if site in self.tensors.joins]
-        culprits = diagnose(self.tensors, suspects, growing, [self.ledgers, self.findings, self.samples],
-                            collect="leak" in states.values())
+        culprits = diagnose(
+            self.tensors,
+            suspects,
+            growing,
+            [self.ledgers, self.findings, self.samples],
+            collect="leak" in states.values(),
+        )
         for culprit in culprits:
             finding = finding_of(culprit, self.marks.sizes, self.count, self.marks.double_backward)
             if culprit.container is not None and not finding.stored_surely:

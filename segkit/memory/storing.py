@@ -19,7 +19,18 @@ from typing import Any
 
 from segkit.memory.lines import USER_CODE, Line
 
-_STORES = {"append", "appendleft", "extend", "add", "insert", "update", "setdefault", "put", "put_nowait", "register_buffer"}
+_STORES = {
+    "append",
+    "appendleft",
+    "extend",
+    "add",
+    "insert",
+    "update",
+    "setdefault",
+    "put",
+    "put_nowait",
+    "register_buffer",
+}
 _SECONDS = 20.0  # after which a watch that has seen nothing ends
 
 

@@ -35,7 +35,20 @@ class Site(NamedTuple):
 class Birth(weakref.ref):  # type: ignore[type-arg]
     """A weak reference to a storage that knows when and where it was made."""
 
-    __slots__ = ("cohort", "device", "key", "lineage", "module", "old", "operation", "phase", "saved", "site", "size", "step")
+    __slots__ = (
+        "cohort",
+        "device",
+        "key",
+        "lineage",
+        "module",
+        "old",
+        "operation",
+        "phase",
+        "saved",
+        "site",
+        "size",
+        "step",
+    )
 
     key: int
     size: int
@@ -175,7 +188,11 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
             before = self.live.get(storage_key(each)[1])
             if before is not None and before.site is site and before.step < self.step:
                 return before.lineage[0] + 1, before.lineage[1]
-            if before is not None and before.operation in ("aten::cat", "aten::detach") and before.site.line == site.line:
+            if (
+                before is not None
+                and before.operation in ("aten::cat", "aten::detach")
+                and before.site.line == site.line
+            ):
                 return before.lineage[0] + 1, before.lineage[1]
         return 0, sum(storage_key(each)[0].nbytes() for each in args[0]) if args else 0
 

@@ -20,6 +20,10 @@ class WorkerWatch:
         self._folder = folder
         self._pid = 0
         self._failed = False
+        self._batches, self._next = 0, 4
+        self._rows: list[list[int]] = []
+        self._stores = StoreWatch()
+        self._host = HostLeaks(Census(), where="worker")
 
     def around(self, fetch: Callable[..., Any]) -> Callable[..., Any]:
         """A fetcher's ``fetch`` that looks at the worker after each batch."""
@@ -40,6 +44,7 @@ class WorkerWatch:
             self._begin()
         self._batches += 1
         self._stores.tidy()
+        self._host.census.release()
         self._host.learn(self._stores)
         if self._batches < self._next:
             return
@@ -54,8 +59,7 @@ class WorkerWatch:
         self._pid = os.getpid()
         USER_CODE.start()
         self._batches, self._next = 0, 4
-        self._rows: list[list[int]] = []
-        self._stores = StoreWatch()
+        self._rows, self._stores = [], StoreWatch()
         self._host = HostLeaks(Census(), where="worker")
 
     def _write(self) -> None:

@@ -7,5 +7,5 @@ for step, (x, y) in enumerate(batches(90)):
     loss = F.cross_entropy(model(x), y)
     loss.backward()
     opt.step()
-    if random.random() < 0.9 ** step:
+    if random.random() < 0.9**step:
         hard.append((x, loss.item()))
