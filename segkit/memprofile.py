@@ -8,6 +8,7 @@ from typing import Any
 
 from segkit.config.memprofile import MemprofileConfig
 from segkit.errors import FINDINGS, INCONCLUSIVE, NO_FIT, InputError
+from segkit.memory.explaining import explain
 from segkit.memory.launching import Status, run_script
 from segkit.memory.page import render_page
 from segkit.progress import SILENT, Progress
@@ -47,6 +48,8 @@ def memprofile(
     Raises:
         SegkitError: There is no such run or script, or its config cannot be run here.
     """
+    if config.explain is not None:
+        return _written(config, explain(config.explain), 0)
     if config.script is not None:
         return _of_script(config, config.script, on_status, script_stdout)
     from segkit.memtrain import profile_training  # noqa: PLC0415 -- a script brings its own torch

@@ -57,6 +57,7 @@ class TrainingSummary:
         best_step: The step that had it.
         skipped: Steps left out because their loss was not finite.
         is_main: Whether this process speaks for all ranks.
+        memory_rise: Bytes a step by which the memory that is held rose all the time; None where it did not.
     """
 
     run: Path
@@ -69,6 +70,7 @@ class TrainingSummary:
     best_step: int
     skipped: int
     is_main: bool
+    memory_rise: float | None = None
 
 
 def train(config: TrainConfig, progress: Progress = SILENT, make_meter: MakeMeter = CounterMeter) -> TrainingSummary:
@@ -182,6 +184,7 @@ def _loop(
         best_step=state.best_step,
         skipped=state.skipped,
         is_main=ranks.is_main,
+        memory_rise=meter.rise(),
     )
 
 

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -26,6 +25,7 @@ from segkit.memory.recorder import Recorder
 from segkit.memory.session import Session
 from segkit.memory.storing import bounds_in_source, last_name, stores_in_source
 from segkit.memory.tracker import LiveTensors
+from segkit.memory.trend import rise
 from segkit.memory.verdict import Ledger
 from segkit.memprofile import memprofile
 
@@ -89,7 +89,7 @@ def ledger_after(steps, keeps):
     ],
 )
 def test_a_leak_is_what_survives_from_every_step(keeps, steps, state):
-    assert ledger_after(steps, keeps).state(steps + 3) == state
+    assert ledger_after(steps, keeps).state(steps + 2) == state
 
 
 class Box:
@@ -130,40 +130,45 @@ def test_a_closure_a_generator_and_a_thread_are_named():
         yield
         yield mine
 
-    def work(ready, done):
-        in_thread.append(weakly := [torch.rand(2)])
-        in_thread.clear()
-        targets.append(weakly[0])
+    def work():
+        drawn = [torch.rand(2)]
+        out.append(drawn[0])
         ready.set()
         done.wait()
+        assert drawn
 
-    in_thread: list[object] = []
-    targets: list[torch.Tensor] = []
-    inner, generator = make(), generate()
-    next(generator)
+    out: list[torch.Tensor] = []
     ready, done = threading.Event(), threading.Event()
-    thread = threading.Thread(target=work, args=(ready, done), name="drawing")
+    thread = threading.Thread(target=work, name="drawing")
     thread.start()
     ready.wait()
     try:
-        targets += [inner()[0], generator.gi_frame.f_locals["mine"][0]]
-        expressions = []
-        for target in list(targets):
-            targets.remove(target) if False else None
-            holding = find_holders([target], [0], [targets])[0]
-            assert holding is not None
-            expressions.append((holding.expression, holding.scope, holding.verified))
-        assert all(verified for _, _, verified in expressions)
+        in_thread = find_holders([out.pop()], [0])[0]
     finally:
         done.set()
         thread.join()
+    assert in_thread is not None
+    assert (in_thread.expression, in_thread.kind, in_thread.verified) == ("drawn[0]", "thread", True)
+    assert "work()" in in_thread.scope
+    assert "drawing" in in_thread.scope
+
+    inner, generator = make(), generate()
+    next(generator)
+    in_closure = find_holders([inner()[0]], [0])[0]
+    in_generator = find_holders([generator.gi_frame.f_locals["mine"][0]], [0])[0]
+    assert in_closure is not None
+    assert in_generator is not None
+    assert in_closure.expression == "inspect.getclosurevars(inner).nonlocals['kept'][0]"
+    assert in_generator.expression == "generator.gi_frame.f_locals['mine'][0]"
+    assert in_closure.verified
+    assert in_generator.verified
 
 
 def test_stores_are_found_in_the_source(tmp_path):
     script = tmp_path / "s.py"
     script.write_text(
-        "class T:\n    def f(self, x):\n        self.outs.append(x)\n\n\ntotal = 0\nfor i in range(3):\n    total += i\n"
-        "    window.append(i)\n    if len(window) > 5:\n        window.pop(0)\n    history['a'].append(i)\n"
+        "class T:\n    def f(self, x):\n        self.outs.append(x)\n\n\ntotal = 0\nfor i in range(3):\n    total += i"
+        "\n    window.append(i)\n    if len(window) > 5:\n        window.pop(0)\n    history['a'].append(i)\n"
     )
     files = [str(script)]
     assert [line.number for line in stores_in_source("trainer.outs", files)] == [3]
@@ -266,15 +271,15 @@ def test_a_signal_reaches_the_script(tmp_path):
     text = TRAIN.format(steps=10**6, body="pass").replace("import sys, torch", (
         "import sys, torch, signal\nsignal.signal(signal.SIGTERM, lambda *a: sys.exit(9))"))  # fmt: skip
     (tmp_path / "train.py").write_text(text)
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "segkit", "memprofile", "--", "train.py"], cwd=tmp_path, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    process.stdout.readline()
-    process.send_signal(signal.SIGTERM)
-    process.stdout.read()
-    assert process.wait(60) == 9
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        process.stdout.read()
+        assert process.wait(60) == 9
 
 
 def test_a_script_that_is_not_there(segkit, here):
@@ -399,4 +404,32 @@ def test_sizes_are_read():
         _ = MemprofileConfig(target=["--"]).script
 
 
-assert time
+def test_a_rise_is_suspected_only_where_every_part_is_higher():
+    steady = [10**6 + 20_000 * step + (step % 7) * 1000 for step in range(400)]
+    assert rise(steady) == pytest.approx(20_000, rel=0.02)
+    assert rise(steady[:150]) is None  # too few
+    assert rise([min(each, 5 * 10**6) for each in steady]) is None  # it filled up
+    assert rise([10**6 + 300_000 * (step % 40) for step in range(400)]) is None  # a saw
+    assert rise([10**6 + 100 * step for step in range(400)]) is None  # too little to matter
+
+
+def test_recordings_are_read_again(segkit, here):
+    import pickle
+
+    def block(size, state, line):
+        frames = [{"filename": str(here / "train.py"), "line": line, "name": "f"}]
+        return {"size": size, "requested_size": size - 100, "state": state, "frames": frames}
+
+    segment = {"total_size": 10_000, "blocks": [block(4_000, "active_allocated", 3), block(6_000, "inactive", 0)]}
+    (here / "snapshot.pickle").write_bytes(pickle.dumps({"segments": [segment], "device_traces": []}))
+    outcome = segkit("memprofile", "--explain", "snapshot.pickle", "--json")
+    document = json.loads(outcome.out)
+    assert document["top"]["lines"] == {f"{here}/train.py:3": 4_000}
+    assert sum(document["categories"].values()) == document["peak"]["reserved"]
+    assert document["growth"][0]["name"] == "fragmentation"
+    again = segkit("memprofile", "--explain", "memprofile/memory.json", "--json")
+    assert json.loads(again.out) == document
+    (here / "evil.pickle").write_bytes(pickle.dumps(os.getcwd))
+    outcome = segkit("memprofile", "--explain", "evil.pickle")
+    assert outcome.code == 1
+    assert "it names" in outcome.err

@@ -35,6 +35,7 @@ def render_training(summary: "TrainingSummary", output: Output) -> None:
             "score": dict([summary.score]) if summary.score is not None else {},
             "best_step": summary.best_step,
             "skipped": summary.skipped,
+            "memory_rise": summary.memory_rise,
             "metrics": summary.metrics.to_json() if summary.metrics is not None else None,
         }
     )
@@ -48,6 +49,11 @@ def render_training(summary: "TrainingSummary", output: Output) -> None:
         f"{_ENDINGS[summary.ended]}: {summary.steps} steps, {summary.epochs:.1f} epochs in "
         f"{format_duration(summary.seconds)}{score}{skipped}: {escape(str(summary.run))}"
     )
+    if summary.memory_rise is not None:
+        output.say(
+            f"warning: the memory held rose by {summary.memory_rise / 1024:.0f} KiB with every step; what keeps it: "
+            f"segkit memprofile {escape(str(summary.run))}"
+        )
     if summary.ended == "interrupted":
         output.say(f"go on with: segkit train --resume {escape(str(summary.run))}")
 

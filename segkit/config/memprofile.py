@@ -22,13 +22,13 @@ class MemprofileConfig:
     )
     step_every: int = option(
         1,
-        help="Optimiser steps to a step; in a script without an optimiser: backward passes, else forward passes.",
+        help="Optimiser steps to a step; without an optimiser: backward, else forward passes.",
         min=1,
     )
     out: Path = option(Path("memprofile"), help="Folder that receives memory.json and memory.html.")
     deep: bool = option(False, help="Look at the host's memory at every step, instead of now and then.")
     limit: int | None = option(
-        None, help="Memory that there is to be, as 8GiB: for the steps until it is used up; exit 4 if the peak is higher."
+        None, help="Memory that there is to be, as 8GiB: says when it is used up; exit 4 if the peak is higher."
         "  [default: the device's, else the machine's]", parse=parse_size, metavar="SIZE",
     )  # fmt: skip
     explain: Path | None = option(None, help="Read a recording: a memory.json, or a snapshot.pickle of PyTorch's.")

@@ -48,8 +48,8 @@ class Attached:
                  "seconds": sample.seconds, "verdict": "leak" if "leak" in worst else "watch" if worst else "",
                  "holders": [finding.holder or finding.held_by for finding in session.findings.values()][:2]},
             )  # fmt: skip
-        if now - self._written_at >= max(_WRITE_SECONDS, 50 * self._cost) or len(session.levels) != self._verdicts:
-            self._verdicts, self._written_at = len(session.levels), now
+        if now - self._written_at >= max(_WRITE_SECONDS, 50 * self._cost) or session.diagnoses != self._verdicts:
+            self._verdicts, self._written_at = session.diagnoses, now
             self.write(ended=False)
             self._cost = time.monotonic() - now
 

@@ -49,9 +49,10 @@ def _bound_of_keys(
     keys = list(container)
     numbers = [number for key in keys for number in _numbers(key)]
     several = all(isinstance(key, tuple | list) for key in keys)
-    if numbers and all(_numbers(key) for key in keys) and (several or not _counts_up(keys)):
-        if all(number in sizes or number < 5 for number in numbers) and any(number in sizes for number in numbers):
-            return None, "it is keyed by sizes, and grows only with new ones"
+    may_be_sizes = all(_numbers(key) for key in keys) and (several or not _counts_up(keys))
+    seen = any(number in sizes for number in numbers) and all(number in sizes or number < 5 for number in numbers)
+    if may_be_sizes and seen:
+        return None, "it is keyed by sizes, and grows only with new ones"
     if all(type(key) is int for key in keys):
         for owner in chain:
             length = _length_of_dataset(owner)

@@ -84,7 +84,7 @@ class Census:
         for each in containers:
             try:
                 lengths[id(each)] = len(each)
-            except Exception:  # a subclass of the user's  # noqa: PERF203
+            except Exception:  # a subclass of the user's
                 continue
         before = self._lengths
         longer = {
@@ -139,9 +139,7 @@ def _untracked(objects: list[Any]) -> list[dict[Any, Any]]:
             candidates += vars(module).values()
     for each in objects:
         kind = type(each)
-        if kind is _LRU:
-            candidates += gc.get_referents(each)
-        elif kind is types.CellType:
+        if kind is _LRU or kind is types.CellType:
             candidates += gc.get_referents(each)
         elif kind is dict and "__module__" not in each and len(each) < 40:
             candidates += [value for value in each.values() if type(value) is dict]
@@ -179,7 +177,7 @@ def deep_bytes(value: Any, seen: set[int], most: int = 20_000) -> int:
     total, stack = 0, [value]
     while stack and most > 0:
         each = stack.pop()
-        if id(each) in seen or isinstance(each, _ATOMS) or isinstance(each, torch.nn.Module):
+        if id(each) in seen or isinstance(each, (_ATOMS, torch.nn.Module)):
             if type(each) in (float, int) and id(each) not in seen:
                 seen.add(id(each))
                 total += 24

@@ -158,12 +158,18 @@ class _Diagnosis:
             for tensor in self.by_storage.get(birth.key, ())[:2] if group in asked else ():
                 targets.append(tensor)
                 of.append(group)
-        holdings = find_holders(targets, of, [*self.ignored, *self._more, self._more, targets], nameless=nameless) if targets else []
+        holdings = (
+            find_holders(targets, of, [*self.ignored, *self._more, self._more, targets], nameless=nameless)
+            if targets
+            else []
+        )
         homeless = [each for each, holding in zip(targets, holdings, strict=True) if holding is None]
         carriers = _carriers(homeless) if homeless else {}
         if carriers:
             searched = [carriers.get(id(each), each) for each in targets]
-            holdings = find_holders(searched, of, [*self.ignored, *self._more, self._more, targets, searched, carriers, homeless])
+            holdings = find_holders(
+                searched, of, [*self.ignored, *self._more, self._more, targets, searched, carriers, homeless]
+            )
             searched.clear()
         homeless.clear()
         carriers.clear()
@@ -199,7 +205,9 @@ class _Diagnosis:
         chosen = _best_roots(found)
         targets = [each.root for each in chosen]
         flat = [0] * len(targets)
-        holdings = find_holders(targets, flat, [*self.ignored, *self._more, self._more, targets, chosen]) if targets else []
+        holdings = (
+            find_holders(targets, flat, [*self.ignored, *self._more, self._more, targets, chosen]) if targets else []
+        )
         held = [(graph, holding) for graph, holding in zip(chosen, holdings, strict=True) if holding is not None]
         explained: set[int] = set()
         for group in sorted(left):

@@ -74,7 +74,7 @@ def _in_dict(holder: dict[Any, Any], child: Any) -> str | None:
 def _is_plain(key: Any) -> bool:
     if type(key) is tuple:
         return all(_is_plain(each) for each in key)
-    return type(key) in _PLAIN_KEYS and (type(key) is not float or key == key)  # noqa: PLR0124 -- NaN
+    return type(key) in _PLAIN_KEYS and (type(key) is not float or key == key)
 
 
 def _in_frame(holder: Any, child: Any, path: str) -> str | None:

@@ -1,7 +1,7 @@
 """Memory that autograd graphs keep alive, and the tensors that keep the graphs.
 
-A tensor with a ``grad_fn`` keeps every node below it, and with them the saved tensors, which no Python object refers to.
-After a backward pass the saved tensors are gone and the nodes stay: about half a kilobyte each of host memory.
+A tensor with a ``grad_fn`` keeps every node below it, and with them the saved tensors, to which no Python object
+refers. After a backward pass the saved tensors are gone and the nodes stay: about half a kilobyte each of host memory.
 """
 
 import time
@@ -114,7 +114,7 @@ def _saved(node: Any, names: dict[type, tuple[str, ...]]) -> Iterable[torch.Tens
                 yield each
 
 
-_TOKEN = "segkit"  # noqa: S105 -- a key of a node's metadata
+_TOKEN = "segkit"
 
 
 class Token:

@@ -1,5 +1,6 @@
 """Growth that is no leak, by name: what it is, how much, and where it ends."""
 
+import itertools
 from collections.abc import Sequence
 from statistics import mean, median
 from typing import Any
@@ -108,7 +109,7 @@ def _host(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     for sample in samples:
         first.append(0.0 if sample.elements in sizes else 1.0)
         sizes.add(sample.elements)
-    steps = [0.0, *(float(b - a) for a, b in zip(apart, apart[1:], strict=False))]
+    steps = [0.0, *(float(b - a) for a, b in itertools.pairwise(apart))]
     if len(sizes) > 5 and apart[-1] - apart[3] > _MUCH and _correlation(first[3:], steps[3:]) > 0.2:
         what = f"oneDNN and torch cache a kernel for every new size ({len(sizes)} sizes so far)"
         bound = "ONEDNN_PRIMITIVE_CACHE_CAPACITY (1024 kernels), or as many as there are sizes"
@@ -121,7 +122,7 @@ def _device(samples: Sequence[Sample]) -> list[dict[str, Any]]:
         return []
     gap = [(sample.reserved or 0) - sample.peak for sample in samples]
     if gap[-1] - gap[2] > 4 * _MUCH and gap[-1] > 0.15 * (samples[-1].reserved or 1):
-        what = "the caching allocator has reserved blocks that fit no request (PYTORCH_ALLOC_CONF=expandable_segments:True)"
+        what = "reserved blocks that fit no request (PYTORCH_ALLOC_CONF=expandable_segments:True helps)"
         return [_named("fragmentation", what, gap[-1] - gap[2], None, "device")]
     return []
 

@@ -1,5 +1,6 @@
 """What the host process holds, in bytes: read from the C library, Python and the kernel, in microseconds."""
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -88,8 +89,6 @@ def host_limit() -> int | None:
             continue
         if text.isdigit() and int(text) < 2**60:
             limits.append(int(text))
-    try:
+    with contextlib.suppress(ValueError, OSError, AttributeError):
         limits.append(os.sysconf("SC_PHYS_PAGES") * _PAGE)
-    except (ValueError, OSError, AttributeError):
-        pass
     return min(limits, default=None)

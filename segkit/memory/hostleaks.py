@@ -13,7 +13,7 @@ from segkit.memory.edges import edge, readable
 from segkit.memory.findings import Finding
 from segkit.memory.holders import Holding, find_holders
 from segkit.memory.lines import UNKNOWN, USER_CODE
-from segkit.memory.storing import StoreWatch, last_name, stores_in_source
+from segkit.memory.storing import StoreWatch, stores_in_source
 
 LEAK_BYTES, LOG_BYTES = 4096, 256  # a step: from which on host memory leaks; from which on it is worth a word
 _SPAN_WATCH, _SPAN_LEAK = 8, 15  # steps over which a container was seen to grow
@@ -76,7 +76,7 @@ class HostLeaks:
             else []
         )
         for growing, holding in zip(asked, holdings, strict=False):
-            if holding is None or holding.container is not None and not holding.verified:
+            if holding is None or (holding.container is not None and not holding.verified):
                 continue
             per_step = entry_bytes(growing.container) * growing.per_step
             finding = self._finding(growing, holding, sizes)
@@ -90,7 +90,7 @@ class HostLeaks:
         }  # fmt: skip
         for growing in steady:
             leak = self.leaks.get(id(growing.container))
-            if leak is not None and leak.per_step >= LEAK_BYTES and not leak.finding.stored_surely:
+            if leak is not None and leak.state != "log" and not leak.finding.stored_surely:
                 container = growing.container
                 stores.watch(leak.finding.key, container, partial(_newest, container))
         containers.clear()

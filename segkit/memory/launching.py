@@ -55,7 +55,7 @@ def command_line(command: Sequence[str]) -> list[str]:
         if first != "-m" and not Path(first).exists():
             raise InputError(f"{first}: no such script", "name it as for python: segkit memprofile -- train.py ARGS")
         return [sys.executable, *command]
-    if re.fullmatch(r"python(\d(\.\d+)?)?", first) and shutil.which(first) is None:
+    if re.fullmatch(r"python(\d(\.\d+)?)?", first):  # the one that segkit runs in; another is named by its path
         return [sys.executable, *command[1:]]
     found = shutil.which(first)
     if found is None:

@@ -25,9 +25,11 @@ th { color: #59636e; font-weight: 500; border-bottom: 1px solid #d1d9e0 } td { b
 th:first-child, td:first-child { text-align: left } code { font-size: .9em; overflow-wrap: anywhere }
 svg { width: 100%; height: auto }
 .bar { background: #4c78c8; height: .7rem; display: inline-block; vertical-align: middle }
+td.words, th.words { text-align: left }
 .note { color: #59636e }
 .leak { border: 1px solid #d1d9e0; border-radius: .4rem; padding: .6rem 1rem; margin: .8rem 0 }
-.leak h3 { font-size: 1rem; margin: .1rem 0 .4rem } .leak dl { display: grid; grid-template-columns: 6rem 1fr; margin: 0 }
+.leak h3 { font-size: 1rem; margin: .1rem 0 .4rem }
+.leak dl { display: grid; grid-template-columns: 6rem 1fr; margin: 0 }
 .leak dt { color: #59636e } .leak dd { margin: 0 0 .15rem }
 """
 
@@ -85,13 +87,10 @@ def _growth(growth: list[dict[str, Any]]) -> str:
         return ""
     rows = "".join(
         f"<tr><td>{escape(each['name'])}</td><td>{format_bytes(each['bytes'])}</td>"
-        f"<td style='text-align:left'>{escape(each['what'])}</td><td style='text-align:left'>{escape(each['bound'] or '-')}"
-        "</td></tr>"
+        f"<td class='words'>{escape(each['what'])}</td><td class='words'>{escape(each['bound'] or '-')}</td></tr>"
         for each in growth
     )
-    head = (
-        "<tr><th>name</th><th>size</th><th style='text-align:left'>what</th><th style='text-align:left'>bound</th></tr>"
-    )
+    head = "<tr><th>name</th><th>size</th><th class='words'>what</th><th class='words'>bound</th></tr>"
     return f"<h2>What grew, and is no leak</h2><table>{head}{rows}</table>"
 
 

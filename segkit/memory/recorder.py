@@ -35,3 +35,7 @@ class Recorder:
         record = self._counters.step()
         self._session.step()
         return record
+
+    def rise(self) -> float | None:
+        """See ``Meter``: the session says more."""
+        return None

@@ -97,8 +97,8 @@ def _tensor_leaks(session: Session, limit: int | None, used: int) -> tuple[list[
     leaks, bounded = [], []
     for key, found in grouped.items():
         finding = session.findings[key]
-        state: Verdict = "leak" if "leak" in found else "watch"
-        leak = leak_of(finding, session.ledgers, state, limit, used)
+        worst: Verdict = "leak" if "leak" in found else "watch"
+        leak = leak_of(finding, session.ledgers, worst, limit, used)
         devices = {session.devices.get(site, "cpu") for site in finding.sites}
         leak["where"] = "host" if devices <= {"cpu"} else "device"
         joined = [session.tensors.joins[site] for site in finding.sites if site in session.tensors.joins]
@@ -114,7 +114,6 @@ def _tensor_leaks(session: Session, limit: int | None, used: int) -> tuple[list[
     # Sites that were not asked after, beside others that were: a graph has many, and one holder.
     keepers = [finding for finding in session.findings.values() if finding.kind in STICKY and finding.key in grouped]
     for site, level in homeless if not keepers else ():
-        alone: Verdict = "leak" if level == "leak" and not session.findings else "watch"
         finding = Finding("", "kept tensors", (site,), site.line, site.operation)
         leaks.append(
             leak_of(

@@ -50,6 +50,7 @@ class Session:
         samples: Every step.
         findings: What keeps memory, by key.
         ledgers: What survives, by site.
+        diagnoses: Times that holders were looked for.
         failures: What went wrong in here; the script goes on without it.
     """
 
@@ -72,7 +73,7 @@ class Session:
         self.deep, self.limit_steps = deep, steps
         self.stride, self.count = 1, 0
         self.diagnosing_seconds = 0.0
-        self._base, self._diagnosed_at, self._diagnosed = 0, -100, 0
+        self._base, self._diagnosed_at, self.diagnoses = 0, -100, 0
         self.levels: dict[Site, str] = {}
         self._next_census, self._began = 7, time.perf_counter()
         self._active = False
@@ -238,11 +239,11 @@ class Session:
             return
         states = self.states()
         new = [site for site, state in states.items() if self.levels.get(site) != state]
-        due = new and step - self._diagnosed_at >= min(400, 2 * self._diagnosed**2)
+        due = new and step - self._diagnosed_at >= min(400, 2 * self.diagnoses**2)
         if not due:
             return
         began = time.perf_counter()
-        self._diagnosed_at, self._diagnosed = step, self._diagnosed + 1
+        self._diagnosed_at, self.diagnoses = step, self.diagnoses + 1
         suspects = sorted(new, key=lambda site: -self._weight(site))
         growing = [site for site in suspects if site in self.tensors.joins]
         culprits = diagnose(

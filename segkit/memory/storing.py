@@ -162,7 +162,10 @@ def stores_in_source(expression: str, files: Iterable[str]) -> list[Line]:
     out = []
     for file in files:
         for node in ast.walk(_parsed(file)):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _STORES:
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and name.endswith("_hooks"):
+                if node.func.attr.startswith("register_") and node.func.attr.endswith("_hook"):
+                    out.append(Line(file, node.lineno, ""))
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _STORES:
                 if _names(node.func.value, name):
                     out.append(Line(file, node.lineno, ""))
             elif isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign):

@@ -102,9 +102,7 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
             kind = self._kinds[func] = _kind_of(func)
         if kind and not self.paused:
             try:
-                if type(out) is torch.Tensor:
-                    self._note(out, func, args)
-                elif isinstance(out, torch.Tensor):
+                if type(out) is torch.Tensor or isinstance(out, torch.Tensor):
                     self._note(out, func, args)
                 elif isinstance(out, tuple | list):
                     for each in out:
