@@ -55,7 +55,7 @@ class HostLeaks:
         """Take a census, and name what grows; what ``findings`` explain is left out."""
         self.census.take(step)
         steady = self.census.steady()
-        explained = {(finding.scope or "").partition(" at ")[0] + (finding.holder or "") for finding in findings}
+        explained = {finding.holder for finding in findings if finding.holder is not None}
         leaks: dict[int, HostLeak] = {}
         asked: list[Growing] = []
         for growing in steady:
@@ -84,10 +84,7 @@ class HostLeaks:
         for key, gone in self.leaks.items():
             if key not in leaks:
                 self.past[key] = gone
-        self.leaks = {
-            key: leak for key, leak in leaks.items()
-            if (leak.finding.scope or "").partition(" at ")[0] + (leak.finding.holder or "") not in explained
-        }  # fmt: skip
+        self.leaks = {key: leak for key, leak in leaks.items() if leak.finding.holder not in explained}
         for growing in steady:
             leak = self.leaks.get(id(growing.container))
             if leak is not None and leak.state != "log" and not leak.finding.stored_surely:

@@ -39,7 +39,10 @@ def report_of(
     rss = max((sample.rss for sample in samples), default=0)
     used = peak if on_cuda else rss
     leaks, bounded = _tensor_leaks(session, limit, used)
+    stored = {leak["stored_at"] for leak in leaks} - {None}
     for leak in session.host.leaks.values():
+        if leak.finding.stored_at is not None and absolute(leak.finding.stored_at) in stored:
+            continue  # the same container under another name
         _sort_in(_host_leak(leak, limit, used), leak, leaks, bounded)
     for worker in workers or ():
         (leaks if worker.pop("is_growth", None) is None else bounded).append(worker)

@@ -163,7 +163,7 @@ class Session:
         local = tensors.step - self._base
         if tensors.keep_crest:
             self.categories.take(self.clock, list(self.marks.optimizers), list(self.marks.modules))
-        tensors.keep_crest = 3 <= local + 1 <= 6 or local % 50 == 49
+        tensors.keep_crest = 3 <= local + 1 <= 6 or local % 10 == 9
         self.census.release()
         self._suspect()
         if local >= self._next_census or self.deep:

@@ -159,7 +159,7 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         birth.device, birth.saved, birth.old = tensor.device.type, False, False
         birth.lineage = (0, size)
         if operation == "aten::cat":
-            birth.lineage = self._joined(args, site)
+            birth.lineage = self._joined(args, site, size)
             if birth.lineage[0]:
                 self.joins[site] = birth
         birth.cohort = self.cohorts[self.step]
@@ -180,19 +180,18 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         birth.cohort = self.cohorts[self.step]
         birth.cohort[birth.key] = birth
 
-    def _joined(self, args: Any, site: Site) -> tuple[int, int]:
-        """How often what is concatenated here was concatenated here before: ``kept = torch.cat([kept, new])``."""
-        for each in args[0] if args and isinstance(args[0], tuple | list) else ():
+    def _joined(self, args: Any, site: Site, size: int) -> tuple[int, int]:
+        """How often what is concatenated here was concatenated here before: ``kept = torch.cat([kept, new])``.
+
+        What does not become longer by it (a queue that drops its oldest) begins anew.
+        """
+        parts = args[0] if args and isinstance(args[0], tuple | list) else ()
+        for each in parts:
             before = self.live.get(storage_key(each)[1])
-            if before is not None and before.site is site and before.step < self.step:
-                return before.lineage[0] + 1, before.lineage[1]
-            if (
-                before is not None
-                and before.operation in ("aten::cat", "aten::detach")
-                and before.site.line == site.line
-            ):
-                return before.lineage[0] + 1, before.lineage[1]
-        return 0, sum(storage_key(each)[0].nbytes() for each in args[0]) if args else 0
+            if before is not None and before.operation == "aten::cat" and before.site.line == site.line:
+                longer = size > before.size and before.step < self.step
+                return (before.lineage[0] + 1, before.lineage[1]) if longer else (0, size)
+        return 0, size
 
     def _died(self, birth: Birth) -> None:
         if self._rising:
