@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from segkit.memory.holders import running_values
+from segkit.memory.holders import is_users, running_values
 from segkit.memory.lines import USER_CODE
 
 _KINDS = (list, dict, set, collections.deque)
@@ -137,16 +137,11 @@ def _untracked(objects: list[Any]) -> list[dict[Any, Any]]:
         file = getattr(module, "__file__", None)
         if name == "__main__" or (file is not None and USER_CODE.owns(file)):
             candidates += vars(module).values()
-    for each in objects:
-        kind = type(each)
-        if kind is _LRU or kind is types.CellType:
-            candidates += gc.get_referents(each)
-        elif kind is dict and "__module__" not in each and len(each) < 40:
-            candidates += [value for value in each.values() if type(value) is dict]
-        elif kind.__module__ == "__main__":
-            candidates += gc.get_referents(each)
-    for value in running_values():
-        candidates.append(value)
+    kinds = {kind for kind in set(map(type, objects)) if kind in (_LRU, types.CellType) or is_users(kind)}
+    for each in [each for each in objects if type(each) in kinds]:
+        candidates += gc.get_referents(each)
+    candidates += running_values()
+    candidates += [value for each in candidates if type(each) is dict and len(each) < 200 for value in each.values()]
     found = {id(each): each for each in candidates if type(each) is dict and not gc.is_tracked(each)}
     return list(found.values())
 

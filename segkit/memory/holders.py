@@ -176,7 +176,7 @@ class _Search:
                 continue
             for key, reached in self.reach.items():  # in the order of distance
                 holder = self.objects[key]
-                if target in reached and _is_instance(holder):
+                if target in reached and is_users(type(holder)):
                     name = type(holder).__name__
                     expression = f"next(o for o in gc.get_objects() if type(o).__name__ == {name!r})"
                     self.found[target] = (0, Root(expression, f"a nameless {name}", "nameless", 2), key)
@@ -261,11 +261,11 @@ def _namespace(root: Root, named: Any) -> dict[str, Any]:
     return {package: sys.modules.get(package)}
 
 
-def _is_instance(value: Any) -> bool:
-    """Whether something is an instance of a class of the user's."""
-    module = sys.modules.get(type(value).__module__)
+def is_users(kind: type) -> bool:
+    """Whether a class is one of the user's."""
+    module = sys.modules.get(str(kind.__module__))
     file = getattr(module, "__file__", None)
-    return type(value).__module__ == "__main__" or (file is not None and USER_CODE.owns(file))
+    return kind.__module__ == "__main__" or (file is not None and USER_CODE.owns(file))
 
 
 def _running_locals() -> dict[int, list[Root]]:
