@@ -6,7 +6,7 @@ that frees was a cycle, and what it does not is held by C++.
 """
 
 import gc
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,13 +14,11 @@ from typing import Any
 import torch
 
 from segkit.memory.causes import cause_of
-from segkit.memory.graph import NODE_BYTES, GraphHolding, find_graphs
+from segkit.memory.graph import GraphHolding, find_graphs
 from segkit.memory.holders import Holding, find_holders
-from segkit.memory.private import storage_key
+from segkit.memory.survivors import best_roots, carriers, cycle_of, graph_roots, key_of, python_tensors, samples_of
 from segkit.memory.tracker import GRAPH, Birth, LiveTensors, Site
-from segkit.memory.verdict import GRACE, WATCH
-
-_SAMPLES, _SITES = 4, 40  # survivors of each site that are asked; sites
+from segkit.memory.verdict import WATCH
 
 
 @dataclass(slots=True)
@@ -73,46 +71,14 @@ def diagnose(
         collect: Whether to collect garbage where nothing else explains a site.
     """
     with tensors.pause():
-        samples = _samples(tensors, suspects)
+        samples = samples_of(tensors, suspects)
         samples.update({site: [tensors.joins[site]] for site in growing if site in tensors.joins})
-        by_storage = _python_tensors()
+        by_storage = python_tensors()
         diagnosis = _Diagnosis(tensors, samples, by_storage, ignored)
         try:
             return diagnosis.run(collect)
         finally:
             diagnosis.forget()
-
-
-def _samples(tensors: LiveTensors, suspects: Sequence[Site]) -> dict[Site, list[Birth]]:
-    """Survivors of each site from first to last; the birth of a site's every step is as good as any."""
-    wanted = set(suspects[:_SITES])
-    found: dict[Site, dict[int, Birth]] = defaultdict(dict)
-    for step, cohort in list(tensors.cohorts.items()):
-        if step > tensors.step - GRACE:
-            continue
-        for birth in list(cohort.values()):
-            if birth.old and birth.site in wanted:
-                known = found[birth.site].get(step)
-                if known is None or birth.size > known.size:
-                    found[birth.site][step] = birth
-    out = {}
-    for site, births in found.items():
-        steps = sorted(births)
-        chosen = {steps[round(index * (len(steps) - 1) / max(1, _SAMPLES - 1))] for index in range(_SAMPLES)}
-        out[site] = [births[step] for step in sorted(chosen)]
-    return out
-
-
-def _python_tensors() -> dict[int, list[torch.Tensor]]:
-    out: dict[int, list[torch.Tensor]] = defaultdict(list)
-    objects = gc.get_objects()
-    kinds = {kind for kind in set(map(type, objects)) if issubclass(kind, torch.Tensor)}
-    for each in [each for each in objects if type(each) in kinds]:
-        try:
-            out[storage_key(each)[1]].append(each)
-        except Exception:  # no storage, or a subclass that answers differently
-            continue
-    return out
 
 
 class _Diagnosis:
@@ -164,15 +130,15 @@ class _Diagnosis:
             else []
         )
         homeless = [each for each, holding in zip(targets, holdings, strict=True) if holding is None]
-        carriers = _carriers(homeless) if homeless else {}
-        if carriers:
-            searched = [carriers.get(id(each), each) for each in targets]
+        arrays = carriers(homeless) if homeless else {}
+        if arrays:
+            searched = [arrays.get(id(each), each) for each in targets]
             holdings = find_holders(
-                searched, of, [*self.ignored, *self._more, self._more, targets, searched, carriers, homeless]
+                searched, of, [*self.ignored, *self._more, self._more, targets, searched, arrays, homeless]
             )
             searched.clear()
         homeless.clear()
-        carriers.clear()
+        arrays.clear()
         votes: dict[int, list[tuple[Holding, Any]]] = defaultdict(list)
         for target, group, holding in zip(targets, of, holdings, strict=True):
             if holding is not None and not _is_transient(holding):
@@ -199,10 +165,10 @@ class _Diagnosis:
                     tokens[id(birth())] = index
                 else:
                     wanted[birth.key] = index
-        roots = _roots(self.by_storage)
+        roots = graph_roots(self.by_storage)
         found = find_graphs(roots, wanted, tokens)
         self.ignored += [roots, found, wanted, tokens]
-        chosen = _best_roots(found)
+        chosen = best_roots(found)
         targets = [each.root for each in chosen]
         flat = [0] * len(targets)
         holdings = (
@@ -230,12 +196,12 @@ class _Diagnosis:
         shapes: dict[int, str] = {}
         for birth, group in left_births:
             if group not in shapes and len(shapes) < 3:
-                shapes[group] = _cycle_of(birth, self.by_storage)
+                shapes[group] = cycle_of(birth, self.by_storage)
         for storages in self.by_storage.values():
             storages.clear()
         if collect:
             gc.collect()
-            alive = _python_tensors()
+            alive = python_tensors()
             self.by_storage.update(alive)
             self.ignored += [alive, *alive.values()]
             still = {group for birth, group in left_births if birth() is not None}
@@ -269,7 +235,7 @@ class _Diagnosis:
         expression = holding.expressions[holding.container] if holding.container is not None else None
         made_at = site
         if graph is not None or site.operation == GRAPH:
-            birth = self.tensors.live.get(_key(target))
+            birth = self.tensors.live.get(key_of(target))
             if birth is not None:
                 made_at = birth.site
         name = expression or holding.expression
@@ -292,82 +258,6 @@ class _Diagnosis:
         culprit.kind = cause_of(culprit, target)
 
 
-def _key(tensor: torch.Tensor) -> int:
-    try:
-        return storage_key(tensor)[1]
-    except (RuntimeError, NotImplementedError):
-        return 0
-
-
 def _is_transient(holding: Holding) -> bool:
     """Whether an object is only passing through a library's function."""
     return holding.kind == "local" and holding.container is None and "/torch/" in holding.scope
-
-
-def _roots(by_storage: dict[int, list[torch.Tensor]]) -> list[torch.Tensor]:
-    """Every tensor with a graph that Python can see, and gradients that have one."""
-    roots = []
-    seen: set[int] = set()
-    for tensors in list(by_storage.values()):
-        for tensor in tensors:
-            for each in (tensor, tensor.grad if tensor.is_leaf else None):
-                if each is not None and each.grad_fn is not None and id(each) not in seen:
-                    seen.add(id(each))
-                    roots.append(each)
-    return roots
-
-
-def _best_roots(found: list[GraphHolding]) -> list[GraphHolding]:
-    """For each target the root that keeps the most targets with the smallest graph."""
-    best: dict[int, GraphHolding] = {}
-    for each in found:
-        for target in each.reached:
-            known = best.get(target)
-            if known is None or (-len(each.reached), each.nodes) < (-len(known.reached), known.nodes):
-                best[target] = each
-    out: dict[int, GraphHolding] = {id(each.root): each for each in best.values()}
-    for each in found:  # equally good ones, in case the first has no name
-        for target in each.reached:
-            if len(each.reached) == len(best[target].reached):
-                out.setdefault(id(each.root), each)
-    return sorted(out.values(), key=lambda each: each.nodes)[:64]
-
-
-def _carriers(targets: Sequence[Any]) -> dict[int, Any]:
-    """For tensors that a NumPy array shares: the array, which the garbage collector does not see."""
-    wanted = {id(each) for each in targets}
-    out: dict[int, Any] = {}
-    for holder in gc.get_objects():
-        if issubclass(type(holder), list | tuple | dict | set | deque):  # isinstance asks objects, which may answer
-            for each in gc.get_referents(holder):
-                base = each
-                while type(base).__module__ == "numpy" and (base := getattr(base, "base", None)) is not None:
-                    if id(base) in wanted:
-                        out.setdefault(id(base), each)
-    return out
-
-
-def _cycle_of(birth: Birth, by_storage: dict[int, list[torch.Tensor]]) -> str:
-    """The types on the way out from a tensor that nothing reaches, as a hint to the cycle."""
-    tensors = by_storage.get(birth.key, ())
-    names: list[str] = []
-    each: Any = tensors[0] if tensors else None
-    seen: set[int] = set()
-    for _ in range(6):
-        if each is None or id(each) in seen:
-            break
-        seen.add(id(each))
-        names.append(type(each).__qualname__)
-        holders = [
-            holder for holder in gc.get_referrers(each)
-            if not isinstance(holder, list) or len(holder) < 1000
-        ]  # fmt: skip
-        holders = [h for h in holders if h is not tensors and type(h).__name__ not in ("frame", "list_iterator")]
-        each = holders[0] if holders else None
-        del holders
-    return " <- ".join(names)
-
-
-def graph_bytes(nodes: int) -> int:
-    """Host memory of a graph's nodes, about."""
-    return nodes * NODE_BYTES
