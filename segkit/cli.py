@@ -96,7 +96,14 @@ _REMEDIES: dict[int | None, str] = {
 
 
 def _with_bare_values(arguments: list[str]) -> list[str]:
-    """Give options that stand alone (``--resume``) the value that this means."""
+    """Give options that stand alone (``--resume``) the value that this means.
+
+    What follows ``--`` is left as it is; for ``memprofile`` the mark itself is kept, and tells a script from a run.
+    """
+    if "--" in arguments:
+        mark = arguments.index("--")
+        rest = arguments[mark:]
+        return [*_with_bare_values(arguments[:mark]), *(["--"] if arguments[0] == "memprofile" else []), *rest]
     out = []
     for here, following in zip_longest(arguments, arguments[1:], fillvalue="-"):
         out.append(here)

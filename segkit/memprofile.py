@@ -1,94 +1,98 @@
-"""``memprofile``: the trainer, measured step by step and phase by phase."""
+"""``memprofile``: a training measured step by step and phase by phase, segkit's own or any script's."""
 
 import json
-import tempfile
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
-
-from segkit.config.fields import load_config
 from segkit.config.memprofile import MemprofileConfig
-from segkit.config.train import TrainConfig
-from segkit.errors import ConfigError, InputError, Interrupted
-from segkit.memory.meter import Meter
+from segkit.errors import FINDINGS, INCONCLUSIVE, NO_FIT, InputError
+from segkit.memory.explaining import explain
+from segkit.memory.launching import Status, run_script
 from segkit.memory.page import render_page
-from segkit.memory.recorder import Recorder
-from segkit.memory.report import MemoryReport
-from segkit.memory.tracker import LiveTensors
-from segkit.memory.verdict import judge
 from segkit.progress import SILENT, Progress
-from segkit.runs import CONFIG, find_run
-from segkit.train import train
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileSummary:
-    """A report, and the files that hold it."""
+    """A report, the files that hold it, and how the command ends.
 
-    report: MemoryReport
-    json_path: Path
-    page_path: Path
+    Attributes:
+        document: As ``memory.json`` holds it.
+        json_path: The file; None where nothing was written.
+        page_path: The page for people.
+        code: The exit code: a failed script's own, else by the verdict.
+    """
+
+    document: dict[str, Any]
+    json_path: Path | None
+    page_path: Path | None
+    code: int
 
 
-def memprofile(config: MemprofileConfig, progress: Progress = SILENT) -> ProfileSummary:
-    """Measure training steps of a run, and one evaluation, and write the report.
+def memprofile(
+    config: MemprofileConfig,
+    progress: Progress = SILENT,
+    on_status: Callable[[Status], None] = lambda status: None,
+    script_stdout: int | None = None,
+) -> ProfileSummary:
+    """Measure a training and write the report.
 
-    The steps are real ones, from the run's own config; their weights are thrown away.
+    Args:
+        config: What to measure.
+        progress: Who is told how far segkit's own training is.
+        on_status: Who is told how a script goes.
+        script_stdout: Where a script's standard output goes, if not to this process's.
 
     Raises:
-        SegkitError: There is no such run, or its config cannot be run here.
+        SegkitError: There is no such run or script, or its config cannot be run here.
     """
-    training = _training_config(config)
-    recorders: list[Recorder] = []
-    with tempfile.TemporaryDirectory(prefix="segkit-memprofile-") as folder, LiveTensors() as tensors:
+    if config.explain is not None:
+        return _written(config, explain(config.explain), 0)
+    if config.script is not None:
+        return _of_script(config, config.script, on_status, script_stdout)
+    from segkit.memtrain import profile_training  # noqa: PLC0415 -- a script brings its own torch
 
-        def record(device: torch.device) -> Meter:
-            recorders.append(Recorder(device, tensors))
-            return recorders[0]
+    return _written(config, profile_training(config, progress), 0)
 
-        ended = train(replace(training, out=Path(folder), steps=config.steps), progress, record).ended
-        if ended == "interrupted":
-            raise Interrupted("interrupted before enough was measured")
-        recorder = recorders[0]
-        verdict, suspects = judge(recorder.survivors(), len(recorder.samples))
-    on_cuda = recorder.device.type == "cuda"
-    report = MemoryReport(
-        verdict=verdict,
-        suspects=tuple(suspects),
-        samples=tuple(recorder.samples),
-        after=recorder.after_the_last_step(),
-        peaks=recorder.peaks,
-        counted="bytes of PyTorch's CUDA allocator" if on_cuda else "bytes of live tensors, counted one by one",
-        device=torch.cuda.get_device_name(recorder.device) if on_cuda else "cpu",
-        limit=torch.cuda.get_device_properties(recorder.device).total_memory if on_cuda else None,
-        model=f"{training.model}, {training.backbone or 'default backbone'}, batch {training.batch or 'default'}",
-    )
-    document = report.to_json()
+
+def _of_script(
+    config: MemprofileConfig, script: list[str], on_status: Callable[[Status], None], stdout: int | None
+) -> ProfileSummary:
+    ran = run_script(
+        script, every=config.step_every, steps=config.steps, deep=config.deep, limit=config.limit, stdout=stdout,
+        on_status=on_status,
+    )  # fmt: skip
+    if ran.document is None:
+        if ran.code:
+            return ProfileSummary({}, None, None, ran.code)
+        because = f": {ran.failures[0]}" if ran.failures else ""
+        raise InputError(
+            f"{' '.join(script)}: no training was seen in it{because}",
+            "it has to import torch, in a Python that can import segkit's dependencies",
+        )
+    document = ran.document
+    document["problems"] = [*document["problems"], *ran.failures]
+    document["command"] = script
+    document["exit_code"] = ran.code
+    return _written(config, document, ran.code)
+
+
+def _written(config: MemprofileConfig, document: dict[str, Any], code: int) -> ProfileSummary:
+    """Write both files; the exit code is a failed script's own, else the verdict's."""
     config.out.mkdir(parents=True, exist_ok=True)
     json_path, page_path = config.out / "memory.json", config.out / "memory.html"
-    json_path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    page_path.write_text(render_page(document), encoding="utf-8")
-    return ProfileSummary(report, json_path, page_path)
+    for path, text in ((json_path, json.dumps(document, indent=1) + "\n"), (page_path, render_page(document))):
+        beside = path.with_name(f".{path.name}.writing")
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    return ProfileSummary(document, json_path, page_path, code or _code(document, config.limit))
 
 
-def _training_config(config: MemprofileConfig) -> TrainConfig:
-    """What to run: the run's config, without what would keep it from being one short run in this process."""
-    if config.run is None and not Path("runs/latest").exists():
-        if not Path("dataset").is_dir():
-            raise InputError(
-                "neither runs/latest nor ./dataset is here",
-                "name a run or a config.toml: segkit memprofile runs/NAME",
-            )
-        found = TrainConfig()
-    else:
-        path = config.run or Path("runs/latest")
-        found = load_config(TrainConfig, path if path.is_file() and path.suffix == ".toml" else find_run(path) / CONFIG)
-    if config.device == "auto" and found.gpus and not torch.cuda.is_available():
-        raise ConfigError("the run was made for GPUs, and there is none here", "measure it on the CPU: --device cpu")
-    gpus = found.gpus[:1] if found.gpus and config.device == "auto" else None
-    device = found.device if config.device == "auto" else config.device
-    return replace(
-        found, gpus=gpus, device="auto" if gpus else device, ranks=1, epochs=None, time=None, name=None, resume=None,
-        patience=None, eval_every=10**9,
-    )  # fmt: skip
+def _code(document: dict[str, Any], limit: int | None) -> int:
+    if document["verdict"] == "leak":
+        return FINDINGS
+    if limit is not None and document["peak"]["allocated"] > limit:
+        return NO_FIT
+    return INCONCLUSIVE if document["verdict"] in ("inconclusive", "watch") else 0

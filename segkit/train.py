@@ -63,6 +63,7 @@ class TrainingSummary:
         bad_pictures: Times that another picture stood in for one that could not be loaded.
         micro_batch: Pictures that went through the model at once, at the end.
         is_main: Whether this process speaks for all ranks.
+        memory_rise: Bytes a step by which the memory that is held rose all the time; None where it did not.
     """
 
     run: Path
@@ -77,6 +78,7 @@ class TrainingSummary:
     bad_pictures: int
     micro_batch: int
     is_main: bool
+    memory_rise: float | None = None
 
 
 def train(config: TrainConfig, progress: Progress = SILENT, make_meter: MakeMeter = CounterMeter) -> TrainingSummary:
@@ -200,6 +202,7 @@ def _loop(
         bad_pictures=state.bad_pictures,
         micro_batch=state.micro_batch,
         is_main=ranks.is_main,
+        memory_rise=meter.rise(),
     )
 
 

@@ -1,22 +1,26 @@
 """``segkit memprofile``."""
 
+import sys
+
 from segkit.commands.options import configured_by
 from segkit.commands.output import Output
 from segkit.config.memprofile import MemprofileConfig
-from segkit.errors import DONE, FINDINGS, INCONCLUSIVE
 
 
 @configured_by(MemprofileConfig)
 def memprofile(config: MemprofileConfig, output: Output) -> int:
-    """Say where the memory of a training step goes, and whether it stays there.
+    """Say where the memory of a training step goes, and whether, where and why it stays there.
 
-    Exit code 3: a leak; 5: too few steps to say.
+    Any PyTorch script is measured as it is. Exit code 3: a leak; 4: it does not fit; 5: too few steps to say; a script
+    that fails keeps its own.
 
-    [bold]Example:[/bold]  segkit memprofile runs/latest --steps 60
+    [bold]Example:[/bold]  segkit memprofile -- train.py --epochs 3
     """
-    from segkit.commands.render_models import render_profile
+    from segkit.commands.render_memory import live_line, render_profile
     from segkit.memprofile import memprofile
 
-    summary = memprofile(config, output.progress())
+    with live_line(output) as on_status:
+        stdout = sys.stderr.fileno() if output.as_json else None  # the document alone goes to stdout
+        summary = memprofile(config, output.progress(), on_status, stdout)
     render_profile(summary, output)
-    return {"leak": FINDINGS, "inconclusive": INCONCLUSIVE}.get(summary.report.verdict, DONE)
+    return summary.code

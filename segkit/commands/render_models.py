@@ -11,7 +11,6 @@ from segkit.config.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
     from segkit.export.checked import ExportSummary
-    from segkit.memprofile import ProfileSummary
     from segkit.outputs import PictureResults
     from segkit.predict import PredictionSummary
     from segkit.train import TrainingSummary
@@ -38,6 +37,7 @@ def render_training(summary: "TrainingSummary", output: Output) -> None:
             "skipped": summary.skipped,
             "bad_pictures": summary.bad_pictures,
             "micro_batch": summary.micro_batch,
+            "memory_rise": summary.memory_rise,
             "metrics": summary.metrics.to_json() if summary.metrics is not None else None,
         }
     )
@@ -52,6 +52,11 @@ def render_training(summary: "TrainingSummary", output: Output) -> None:
         f"{_ENDINGS[summary.ended]}: {summary.steps} steps, {summary.epochs:.1f} epochs in "
         f"{format_duration(summary.seconds)}{score}{skipped}{bad}: {escape(str(summary.run))}"
     )
+    if summary.memory_rise is not None:
+        output.say(
+            f"warning: the memory held rose by {summary.memory_rise / 1024:.0f} KiB with every step; what keeps it: "
+            f"segkit memprofile {escape(str(summary.run))}"
+        )
     if summary.ended == "interrupted":
         output.say(f"go on with: segkit train --resume {escape(str(summary.run))}")
 
@@ -102,23 +107,3 @@ def render_export(summary: "ExportSummary", output: Output) -> None:
     if not summary.real_pictures:
         output.say("warning: the run's dataset is gone; it was compared on made-up pictures (name one with --data)")
     output.say(f"wrote {escape(str(summary.out))} ({format_bytes(summary.size)}) from {escape(str(summary.source))}")
-
-
-def render_profile(summary: "ProfileSummary", output: Output) -> None:
-    """The verdict, what stays, and the phases."""
-    document = summary.report.to_json()
-    output.json(document)
-    table = table_of("by phase", "phase", "median time", "peak allocated", "peak resident")
-    for name, phase in document["phases"].items():
-        seconds = "-" if phase["seconds"] is None else f"{1000 * phase['seconds']:.1f} ms"
-        table.add_row(name, seconds, format_bytes(phase["allocated"]), format_bytes(phase["rss"]))
-    output.stderr.print(table)
-    for leak in document["leaks"]:
-        per_step = format_bytes(leak["bytes_per_step"])
-        output.say(f"{escape(leak['allocated_at'])}: keeps {per_step} a step, seen in {leak['steps_seen']} steps")
-    peak = document["peak"]
-    output.say(
-        f"{document['verdict']}: {document['steps']} steps, peak {format_bytes(peak['allocated'])} in {peak['phase']} "
-        f"({escape(document['counted'])}), {format_bytes(peak['rss'])} resident"
-    )
-    output.say(f"{escape(str(summary.page_path))}\n{escape(str(summary.json_path))}")

@@ -4,16 +4,51 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segkit.config.fields import argument, option
+from segkit.config.units import parse_size
+from segkit.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemprofileConfig:
-    """Everything that determines a memory profile of segkit's own training."""
+    """Everything that determines a memory profile."""
 
-    run: Path | None = argument(
-        None, help="A run, or a config.toml of one.  [default: runs/latest, else ./dataset with defaults]",
-        metavar="RUN|CONFIG",
+    target: list[str] | None = argument(
+        None, help="A run, a config.toml of one, or -- and a PyTorch script with its arguments, or a whole command.  "
+        "[default: runs/latest, else ./dataset with defaults]",
+        metavar="RUN|CONFIG|-- SCRIPT ARGS...",
     )  # fmt: skip
-    steps: int = option(30, help="Training steps to measure.", min=1)
+    steps: int | None = option(
+        None, help="Steps to measure; a script is ended after them.  [default: 30; a script runs to its end]", min=1
+    )
+    step_every: int = option(
+        1,
+        help="Optimiser steps to a step; without an optimiser: backward, else forward passes.",
+        min=1,
+    )
     out: Path = option(Path("memprofile"), help="Folder that receives memory.json and memory.html.")
-    device: str = option("auto", help="auto, cpu, cuda, cuda:1.")
+    deep: bool = option(False, help="Look at the host's memory at every step, instead of now and then.")
+    limit: int | None = option(
+        None, help="Memory that there is to be, as 8GiB: says when it is used up; exit 4 if the peak is higher."
+        "  [default: the device's, else the machine's]", parse=parse_size, metavar="SIZE",
+    )  # fmt: skip
+    explain: Path | None = option(None, help="Read a recording: a memory.json, or a snapshot.pickle of PyTorch's.")
+    device: str = option("auto", help="auto, cpu, cuda, cuda:1; for segkit's own training.")
+
+    def __post_init__(self) -> None:
+        if len(self.target or ()) > 1 and self.script is None:
+            raise ConfigError("one run at a time", "a script comes after --: segkit memprofile -- train.py ARGS")
+
+    @property
+    def script(self) -> list[str] | None:
+        """The command to measure, where it is not segkit's own training."""
+        target = self.target or []
+        if target[:1] == ["--"]:
+            if not target[1:]:
+                raise ConfigError("--: which script?", "segkit memprofile -- train.py ARGS")
+            return target[1:]
+        return list(target) if target and target[0].endswith(".py") else None
+
+    @property
+    def run(self) -> Path | None:
+        """The run or config to measure, where it is segkit's own training."""
+        return Path(self.target[0]) if self.target and self.script is None else None

@@ -25,6 +25,15 @@ def parse_duration(text: str) -> float:
     raise ValueError(f"{text!r} is not a duration such as 30s, 90m or 2h")
 
 
+def parse_size(text: str) -> int:
+    """Read ``6GiB``, ``800MB`` or plain bytes; returns bytes."""
+    whole = re.fullmatch(r"\s*(\d+\.?\d*)\s*([kmgt]?)(i?)b?\s*", text.lower())
+    if whole is None or float(whole[1]) <= 0:
+        raise ValueError(f"{text!r} is not a size such as 6GiB or 800MB")
+    base = 1024 if whole[3] else 1000
+    return int(float(whole[1]) * base ** " kmgt".index(whole[2] or " "))
+
+
 def parse_names(text: str) -> tuple[str, ...]:
     """Read a comma-separated list of names; empty entries are dropped."""
     return tuple(part.strip() for part in text.split(",") if part.strip())

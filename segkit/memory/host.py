@@ -1,8 +1,14 @@
-"""What the host process holds, in bytes."""
+"""What the host process holds, in bytes: read from the C library, Python and the kernel, in microseconds."""
 
+import contextlib
 import ctypes
+import os
+import sys
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
+
+_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
 class _Mallinfo2(ctypes.Structure):
@@ -29,3 +35,60 @@ def malloc_in_use() -> int | None:
         return None
     info = function()
     return int(info.uordblks + info.hblkhd)
+
+
+def malloc_retained() -> int | None:
+    """Bytes that were given back to malloc, and that malloc has not given back to the system; or None."""
+    function = _mallinfo2()
+    return None if function is None else int(function().fordblks)
+
+
+def resident() -> int:
+    """The resident set of this process; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def python_blocks() -> int:
+    """Blocks that Python's own allocator has handed out."""
+    return sys.getallocatedblocks()
+
+
+class Mapped(NamedTuple):
+    """A process's memory as the kernel counts it, in bytes: what is its own, and what it shares."""
+
+    resident: int
+    proportional: int
+    private: int
+    shared: int
+
+
+def mapped(pid: int | str = "self") -> Mapped | None:
+    """A process's own and shared memory (takes milliseconds); None where the system does not say."""
+    totals: dict[str, int] = {}
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]:
+            name, _, rest = line.partition(":")
+            totals[name] = int(rest.split()[0]) * 1024
+    except (OSError, ValueError, IndexError):
+        return None
+    private = totals.get("Private_Clean", 0) + totals.get("Private_Dirty", 0)
+    shared = totals.get("Shared_Clean", 0) + totals.get("Shared_Dirty", 0)
+    return Mapped(totals.get("Rss", 0), totals.get("Pss", 0), private, shared)
+
+
+def host_limit() -> int | None:
+    """Bytes that this process may have: the control group's limit, or what the machine has."""
+    limits = []
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            text = Path(path).read_text(encoding="ascii").strip()
+        except OSError:
+            continue
+        if text.isdigit() and int(text) < 2**60:
+            limits.append(int(text))
+    with contextlib.suppress(ValueError, OSError, AttributeError):
+        limits.append(os.sysconf("SC_PHYS_PAGES") * _PAGE)
+    return min(limits, default=None)

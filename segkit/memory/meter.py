@@ -13,6 +13,10 @@ from typing import Any, Protocol
 import psutil
 import torch
 
+from segkit.memory.host import malloc_in_use
+from segkit.memory.trend import rise
+
+_MOST = 20_000
 PHASES = ("load", "transfer", "forward", "backward", "step", "eval", "save")
 
 
@@ -54,6 +58,9 @@ class Meter(Protocol):
     def step(self) -> StepRecord:
         """End a step."""
 
+    def rise(self) -> float | None:
+        """Bytes a step by which what is held rises all the time; None where it does not, as far as can be told."""
+
 
 class CounterMeter:
     """Reads the allocator's counters at the end of every phase."""
@@ -64,6 +71,8 @@ class CounterMeter:
         self._process = psutil.Process()
         self._phases: dict[str, PhaseRecord] = {}
         self._began = time.perf_counter()
+        self._held: list[int] = []  # of every step; from 20,000 on of every second, and so on
+        self._stride = 1
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -105,7 +114,16 @@ class CounterMeter:
             phases=self._phases,
         )
         self._phases, self._began = {}, now
+        self._held.append(allocated if allocated is not None else malloc_in_use() or 0)
+        if len(self._held) >= _MOST:
+            self._held = [min(pair) for pair in zip(self._held[::2], self._held[1::2], strict=True)]
+            self._stride *= 2
         return record
+
+    def rise(self) -> float | None:
+        """See ``Meter``."""
+        found = rise(self._held)
+        return None if found is None else found / self._stride
 
     def _peaks(self) -> tuple[int | None, int | None]:
         if not self._on_cuda:

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from segkit.config.units import format_bytes
 
 _VERDICTS = {
-    "clean": ("Clean", "No line keeps tensors from step to step.", "#1b7f4d"),
-    "watch": ("Watch", "Some tensors stay from several steps: measure more steps to be sure.", "#a66b00"),
-    "leak": ("Leak", "Tensors are kept from every step and never given back.", "#b3261e"),
+    "clean": ("Clean", "Nothing is kept from step to step.", "#1b7f4d"),
+    "watch": ("Watch", "Something stays, but too few steps were seen to call it a leak.", "#a66b00"),
+    "leak": ("Leak", "Memory is kept from every step and never given back.", "#b3261e"),
     "inconclusive": ("Inconclusive", "Too few steps to say: measure at least 24.", "#5f6368"),
 }
 _STYLE = """
@@ -25,7 +25,12 @@ th { color: #59636e; font-weight: 500; border-bottom: 1px solid #d1d9e0 } td { b
 th:first-child, td:first-child { text-align: left } code { font-size: .9em; overflow-wrap: anywhere }
 svg { width: 100%; height: auto }
 .bar { background: #4c78c8; height: .7rem; display: inline-block; vertical-align: middle }
+td.words, th.words { text-align: left }
 .note { color: #59636e }
+.leak { border: 1px solid #d1d9e0; border-radius: .4rem; padding: .6rem 1rem; margin: .8rem 0 }
+.leak h3 { font-size: 1rem; margin: .1rem 0 .4rem }
+.leak dl { display: grid; grid-template-columns: 6rem 1fr; margin: 0 }
+.leak dt { color: #59636e } .leak dd { margin: 0 0 .15rem }
 """
 
 
@@ -38,12 +43,17 @@ def render_page(report: dict[str, Any]) -> str:
         f"<meta name='viewport' content='width=device-width, initial-scale=1'><style>{_STYLE}</style></head><body>",
         f"<h1>Memory report</h1><p class='note'>{escape(report['model'])}</p>",
         f"<div class='verdict' style='--tone:{tone}'><b>{title}.</b> {sentence} {report['steps']} steps measured; "
-        f"the peak was {format_bytes(peak['allocated'])}, in phase {escape(peak['phase'])}.</div>",
+        f"the peak was {format_bytes(peak['allocated'])}, in phase {escape(str(peak['phase']))}.</div>",
         _leaks(report["leaks"]),
+        _growth(report["growth"]),
         "<h2>Step by step</h2>",
         _curves(report),
         "<h2>By phase</h2>",
         _phases(report["phases"]),
+        _shares("At the peak, by category", report.get("categories") or {}),
+        _shares("Activations at the peak, by module", report["top"]["modules"]),
+        _shares("At the peak, by line", report["top"]["lines"]),
+        _steps(report["top"]["steps"]),
         f"<p class='note'>Allocated: {escape(report['counted'])}. Resident: what the whole process holds in host "
         "memory, libraries included.</p></body></html>",
     ]
@@ -51,15 +61,62 @@ def render_page(report: dict[str, Any]) -> str:
 
 
 def _leaks(leaks: list[dict[str, Any]]) -> str:
-    if not leaks:
+    parts = []
+    for leak in leaks:
+        word = "Leak" if leak["is_leak"] else "Watch"
+        end = f", out of memory in about {leak['steps_to_oom']:,} steps" if leak["steps_to_oom"] is not None else ""
+        rows = [
+            ("held by", leak["held_by"] or "nothing that Python can name"),
+            ("valid in", leak["scope"]),
+            ("made at", leak["allocated_at"]),
+            ("stored at", (leak["stored_at"] or "") + ("" if leak["stored_surely"] else " (likely, from the source)")
+             if leak["stored_at"] else None),
+            ("graph", f"{leak['graph_nodes']} autograd nodes a step" if leak["graph_nodes"] else None),
+        ]  # fmt: skip
+        shown = "".join(f"<dt>{name}</dt><dd><code>{escape(str(text))}</code></dd>" for name, text in rows if text)
+        parts.append(
+            f"<div class='leak'><h3>{word}: {escape(leak['kind'])}, on the {escape(leak['where'])}: "
+            f"{leak['bytes_per_step'] / 1024:,.1f} KiB a step{end}</h3><dl>{shown}<dt>fix</dt>"
+            f"<dd>{escape(leak['fix'])}</dd></dl></div>"
+        )
+    return "<h2>What stays, and why</h2>" + "".join(parts) if parts else ""
+
+
+def _growth(growth: list[dict[str, Any]]) -> str:
+    if not growth:
         return ""
     rows = "".join(
-        f"<tr><td><code>{escape(leak['allocated_at'])}</code></td><td>{escape(leak['operation'])}</td>"
-        f"<td>{format_bytes(leak['bytes_per_step'])}</td><td>{leak['steps_seen']}</td></tr>"
-        for leak in leaks
+        f"<tr><td>{escape(each['name'])}</td><td>{format_bytes(each['bytes'])}</td>"
+        f"<td class='words'>{escape(each['what'])}</td><td class='words'>{escape(each['bound'] or '-')}</td></tr>"
+        for each in growth
     )
-    head = "<tr><th>made at</th><th>operation</th><th>kept per step</th><th>steps seen</th></tr>"
-    return f"<h2>What stays</h2><table>{head}{rows}</table>"
+    head = "<tr><th>name</th><th>size</th><th class='words'>what</th><th class='words'>bound</th></tr>"
+    return f"<h2>What grew, and is no leak</h2><table>{head}{rows}</table>"
+
+
+def _shares(title: str, sizes: dict[str, int]) -> str:
+    if not sizes:
+        return ""
+    total = max(1, sum(sizes.values()))
+    rows = "".join(
+        f"<tr><td><code>{escape(name)}</code></td><td>{format_bytes(size)}</td><td style='text-align:left;width:40%'>"
+        f"<span class='bar' style='width:{max(0.0, 100 * size / total):.1f}%'></span></td></tr>"
+        for name, size in sizes.items()
+        if size or name == "remainder"
+    )
+    return f"<h2>{title}</h2><table>{rows}</table>"
+
+
+def _steps(steps: list[dict[str, Any]]) -> str:
+    if not any(step["instances"] or step["pictures"] for step in steps):
+        return ""
+    rows = "".join(
+        f"<tr><td>{step['step']}</td><td>{format_bytes(step['peak'])}</td><td>{step['instances']}</td>"
+        f"<td><code>{escape(step['pictures'] or '-')}</code></td></tr>"
+        for step in steps
+    )
+    head = "<tr><th>step</th><th>peak</th><th>instances</th><th>pictures</th></tr>"
+    return f"<h2>The steps that needed most</h2><table>{head}{rows}</table>"
 
 
 def _phases(phases: dict[str, Any]) -> str:
@@ -79,7 +136,10 @@ def _phases(phases: dict[str, Any]) -> str:
 
 def _curves(report: dict[str, Any]) -> str:
     """Allocated and resident bytes over steps, as inline SVG."""
-    series, steps = report["series"], range(1, report["steps"] + 1)
+    series = report["series"]
+    if not series["peak"]:
+        return "<p class='note'>No step was measured.</p>"
+    steps = [1 + index * series["stride"] for index in range(len(series["peak"]))]
     figure = Figure(figsize=(10, 5.2), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
     for axes, lines in (

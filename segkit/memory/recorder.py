@@ -1,66 +1,41 @@
-"""A meter that keeps everything: the counters of every step and phase, and the live tensors behind them."""
+"""segkit's own trainer as a case of a watched script: it names its phases and steps itself."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 
-from segkit.memory.host import malloc_in_use
-from segkit.memory.meter import CounterMeter, PhaseRecord, StepRecord
-from segkit.memory.tracker import LiveTensors, Site
-
-WARM_UP, GRACE = 3, 3  # steps: until optimiser state is there; until what a step made should be gone
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One step of a profile."""
-
-    record: StepRecord
-    malloc: int | None
+from segkit.memory.meter import CounterMeter, StepRecord
+from segkit.memory.session import Session
 
 
 class Recorder:
-    """See ``segkit.memory.meter.Meter``; on a CPU, allocated bytes are those of live tensors."""
+    """See ``segkit.memory.meter.Meter``; what it is told goes to a session as well."""
 
-    def __init__(self, device: torch.device, tensors: LiveTensors) -> None:
+    def __init__(self, device: torch.device, session: Session) -> None:
         self._counters = CounterMeter(device)
-        self._counts_tensors = device.type != "cuda"
-        self.tensors = tensors
+        self._session = session
         self.device = device
-        self.samples: list[Sample] = []
-        self.peaks: dict[str, int] = {}  # the highest allocated bytes of every phase, over all steps
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """See ``Meter``."""
-        self.tensors.reset_peak()
-        with self._counters.phase(name):
-            yield
-            if not self._counts_tensors:
-                torch.cuda.synchronize(self.device)  # or the time would be that of launching kernels
-        record = self._counters.current(name)
-        if self._counts_tensors:
-            record.allocated = max(record.allocated or 0, self.tensors.peak)
-        self.peaks[name] = max(self.peaks.get(name, 0), record.allocated or 0)
+        before = self._session.tensors.phase
+        self._session.clock.enter(name)
+        try:
+            with self._counters.phase(name):
+                yield
+                if self.device.type == "cuda":
+                    torch.cuda.synchronize(self.device)  # or the time would be that of launching kernels
+        finally:
+            self._session.clock.enter(before if before in ("eval", "save") else "load")
 
     def step(self) -> StepRecord:
         """See ``Meter``."""
         record = self._counters.step()
-        if self._counts_tensors:
-            peaks = [phase.allocated or 0 for phase in record.phases.values()]
-            record = StepRecord(
-                record.seconds, self.tensors.allocated, None, max(peaks, default=0), record.rss, record.phases
-            )
-        self.samples.append(Sample(record, malloc_in_use()))
-        self.tensors.step += 1
+        self._session.step()
         return record
 
-    def after_the_last_step(self) -> dict[str, PhaseRecord]:
-        """Phases that no step has ended: the last evaluation and checkpoint."""
-        return self._counters.pending()
-
-    def survivors(self) -> dict[Site, dict[int, int]]:
-        """Bytes that were born after the warm-up and have outlived the grace, by site and step of birth."""
-        return self.tensors.survivors(WARM_UP, self.tensors.step - GRACE)
+    def rise(self) -> float | None:
+        """See ``Meter``: the session says more."""
+        return None

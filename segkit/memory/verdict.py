@@ -5,52 +5,85 @@ to keep something of every step: a site whose tensors survive from many differen
 freed, is one. The thresholds were measured on seeded leaks and on clean look-alikes (``docs/decisions``).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from segkit.memory.tracker import Site
-
 Verdict = Literal["clean", "watch", "leak", "inconclusive"]
-_WATCH, _LEAK = 6, 18  # cohorts: steps of birth with survivors
-_STEADY = 0.6  # cohorts in the later half of the steps for each in the earlier half
-STEPS_NEEDED = 24  # warm-up, grace and enough cohorts to tell
+WARM_UP, GRACE = 3, 3  # steps: until optimiser state is there; until what a step made should be gone
+WATCH, LEAK = 6, 18  # cohorts: steps of birth with survivors
+STEADY = 0.6  # cohorts in the later half of the steps for each in the earlier half
+STEPS_NEEDED = WARM_UP + GRACE + LEAK  # steps, from which on nothing suspect means clean
 
 
-@dataclass(frozen=True, slots=True)
-class Suspect:
-    """A site whose tensors stay: how many steps have left some, and what they come to."""
+@dataclass(slots=True)
+class Ledger:
+    """What survives of one site, by the step that it was born in.
 
-    site: Site
-    cohorts: int
-    bytes_per_step: float
-    is_leak: bool
-
-
-def judge(survivors: Mapping[Site, Mapping[int, int]], steps: int) -> tuple[Verdict, list[Suspect]]:
-    """A verdict over a profile.
-
-    Args:
-        survivors: Live bytes by site and step of birth, after warm-up and grace.
-        steps: Steps measured.
-
-    Returns:
-        ``inconclusive`` where there were too few steps and nothing is suspect, and the suspects, the largest first.
+    Attributes:
+        cohorts: Bytes and number of survivors by step of birth.
+        most: The most cohorts there were.
+        bound: The most cohorts there were before they were given back while training went on; 0: never.
+        emptied: Times that this happened.
+        added: Cohorts added since the oldest was last freed.
     """
-    suspects = []
-    for site, cohorts in survivors.items():
-        if len(cohorts) < _WATCH:
-            continue
-        births = sorted(cohorts)
-        middle = (births[0] + births[-1] + 1) / 2
-        early = sum(birth < middle for birth in births)
-        if (len(births) - early) / max(1, early) < _STEADY:
-            continue  # it filled up and stopped: a cache
-        per_step = sum(cohorts.values()) / max(1, births[-1] - births[0] + 1)
-        suspects.append(Suspect(site, len(births), per_step, len(births) >= _LEAK))
-    suspects.sort(key=lambda suspect: -suspect.bytes_per_step)
-    if any(suspect.is_leak for suspect in suspects):
-        return "leak", suspects
-    if suspects:
-        return "watch", suspects
-    return ("clean" if steps >= STEPS_NEEDED else "inconclusive"), []
+
+    cohorts: dict[int, list[int]] = field(default_factory=dict)
+    most: int = 0
+    bound: int = 0
+    emptied: int = 0
+    added: int = 0
+    oldest: int = -1
+
+    def add(self, step: int, size: int) -> None:
+        """Note a survivor."""
+        cohort = self.cohorts.get(step)
+        if cohort is None:
+            self.cohorts[step] = [size, 1]
+            self.added += 1
+        else:
+            cohort[0] += size
+            cohort[1] += 1
+
+    def remove(self, step: int, size: int) -> None:
+        """Note that a survivor was freed after all."""
+        cohort = self.cohorts.get(step)
+        if cohort is None:
+            return
+        cohort[0] -= size
+        cohort[1] -= 1
+        if cohort[1] <= 0:
+            del self.cohorts[step]
+
+    def settle(self) -> None:
+        """Take stock at the end of a step, when all births and deaths are noted."""
+        count = len(self.cohorts)
+        oldest = min(self.cohorts, default=-1)
+        if oldest != self.oldest:
+            self.oldest, self.added = oldest, (1 if self.oldest >= 0 else self.added)
+        if count * 2 <= self.most and self.most >= WATCH:
+            self.bound, self.emptied = max(self.bound, self.most), self.emptied + 1
+            self.most = count
+        self.most = max(self.most, count)
+
+    def state(self, now: int) -> Verdict:
+        """``leak``, ``watch`` or ``clean``, at the end of step ``now``."""
+        count = len(self.cohorts)
+        if count < WATCH or count < 1.5 * self.bound or self.added < WATCH:
+            return "clean"
+        middle = (self.oldest + now - GRACE + 1) / 2
+        early = sum(birth < middle for birth in self.cohorts)
+        if (count - early) / max(1, early) < STEADY:
+            return "clean"  # it filled up and stopped: a cache
+        return "leak" if count >= LEAK and self.added >= LEAK else "watch"
+
+    @property
+    def bytes(self) -> int:
+        """All that survives."""
+        return sum(cohort[0] for cohort in self.cohorts.values())
+
+    @property
+    def bytes_per_step(self) -> float:
+        """Bytes for each step between the first and the last birth."""
+        if not self.cohorts:
+            return 0.0
+        return self.bytes / (max(self.cohorts) - min(self.cohorts) + 1)

@@ -1,0 +1,263 @@
+"""From suspect sites to culprits: what keeps their tensors, under which name, and why.
+
+One pass over the heap finds the Python tensors behind the storages; one search finds their holders. What no Python
+object refers to is looked for in autograd graphs; what is in no graph either is tried with one garbage collection: what
+that frees was a cycle, and what it does not is held by C++.
+"""
+
+import gc
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from segkit.memory.causes import cause_of
+from segkit.memory.graph import GraphHolding, find_graphs
+from segkit.memory.holders import Holding, find_holders
+from segkit.memory.survivors import best_roots, carriers, cycle_of, graph_roots, key_of, python_tensors, samples_of
+from segkit.memory.tracker import GRAPH, Birth, LiveTensors, Site
+from segkit.memory.verdict import WATCH
+
+
+@dataclass(slots=True)
+class Culprit:
+    """What keeps the tensors of one or more sites.
+
+    Attributes:
+        kind: The cause, a key of ``taxonomy.FIXES``.
+        sites: The sites whose tensors it keeps, the largest first.
+        made_at: Where the object that is held was made.
+        holding: The chain to one of the objects; None where no Python name reaches it.
+        container: What grows, and the expression for it, where there is such a thing.
+        graph_nodes: Nodes of the graph that one held tensor keeps, and the bytes of tensors saved in it, a step.
+    """
+
+    kind: str
+    sites: list[Site]
+    made_at: Site
+    holding: Holding | None = None
+    container: Any = None
+    container_expression: str | None = None
+    graph_nodes: int = 0
+    via_graph: bool = False
+    note: str = ""
+    born_in: str = ""
+    entries: int = 0
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """What tells it from other culprits."""
+        return self.container_expression or (self.holding.expression if self.holding else f"{self.kind} {self.made_at}")
+
+
+def diagnose(
+    tensors: LiveTensors,
+    suspects: Sequence[Site],
+    growing: Sequence[Site] = (),
+    ignored: Sequence[object] = (),
+    *,
+    collect: bool = True,
+) -> list[Culprit]:
+    """Find out what keeps the tensors of suspect sites.
+
+    Args:
+        tensors: All that live.
+        suspects: Sites whose tensors stay.
+        growing: Those of them whose one tensor is ever longer.
+        ignored: Objects of the tool's own that refer to tensors or to what holds them.
+        collect: Whether to collect garbage where nothing else explains a site.
+    """
+    with tensors.pause():
+        samples = samples_of(tensors, suspects)
+        samples.update({site: [tensors.joins[site]] for site in growing if site in tensors.joins})
+        by_storage = python_tensors()
+        diagnosis = _Diagnosis(tensors, samples, by_storage, ignored)
+        try:
+            return diagnosis.run(collect)
+        finally:
+            diagnosis.forget()
+
+
+class _Diagnosis:
+    def __init__(
+        self,
+        tensors: LiveTensors,
+        samples: dict[Site, list[Birth]],
+        by_storage: dict[int, list[torch.Tensor]],
+        ignored: Sequence[object],
+    ) -> None:
+        self.tensors, self.samples, self.by_storage = tensors, samples, by_storage
+        self.ignored = [by_storage, samples, self, vars(self), *by_storage.values()]
+        self._more = list(ignored)  # not ours to clear
+        self.births = [birth for births in samples.values() for birth in births]
+        self.groups = [index for index, births in enumerate(samples.values()) for _ in births]
+        self.culprits: dict[str, Culprit] = {}
+        self.sites = list(samples)
+
+    def forget(self) -> None:
+        """Let go of every tensor, at once: what is at work here must not keep what it looks for."""
+        for tensors in self.by_storage.values():
+            tensors.clear()
+        self.by_storage.clear()
+        for each in self.ignored:
+            if type(each) is list and each is not self.births:
+                each.clear()
+        self.ignored = []
+
+    def run(self, collect: bool) -> list[Culprit]:
+        left = self._held_directly()
+        left = self._held_by_graphs(left)
+        if left and not collect:
+            left = self._held_directly(nameless=True, only=left)
+        self._unheld(left, collect)
+        return list(self.culprits.values())
+
+    def _held_directly(self, nameless: bool = False, only: set[int] | None = None) -> set[int]:
+        """Tensors that a Python name reaches; returns the groups that are not explained."""
+        asked = set(self.groups) if only is None else only
+        targets: list[Any] = []
+        of: list[int] = []
+        for birth, group in zip(self.births, self.groups, strict=True):
+            for tensor in self.by_storage.get(birth.key, ())[:2] if group in asked else ():
+                targets.append(tensor)
+                of.append(group)
+        holdings = (
+            find_holders(targets, of, [*self.ignored, *self._more, self._more, targets], nameless=nameless)
+            if targets
+            else []
+        )
+        homeless = [each for each, holding in zip(targets, holdings, strict=True) if holding is None]
+        arrays = carriers(homeless) if homeless else {}
+        if arrays:
+            searched = [arrays.get(id(each), each) for each in targets]
+            holdings = find_holders(
+                searched, of, [*self.ignored, *self._more, self._more, targets, searched, arrays, homeless]
+            )
+            searched.clear()
+        homeless.clear()
+        arrays.clear()
+        votes: dict[int, list[tuple[Holding, Any]]] = defaultdict(list)
+        for target, group, holding in zip(targets, of, holdings, strict=True):
+            if holding is not None and not _is_transient(holding):
+                votes[group].append((holding, target))
+        explained = set()
+        for group, held in votes.items():
+            births = self.samples[self.sites[group]]
+            if len(held) * 2 < len(births):
+                continue  # some other way keeps most of them
+            holding, target = next((each for each in held if each[0].container is not None), held[0])
+            self._blame(group, holding, target, len(births))
+            explained.add(group)
+        return asked - explained
+
+    def _held_by_graphs(self, left: set[int]) -> set[int]:
+        """Saved tensors and nodes that some tensor's graph keeps."""
+        if not left:
+            return left
+        wanted: dict[int, int] = {}
+        tokens: dict[int, int] = {}
+        for index, (birth, group) in enumerate(zip(self.births, self.groups, strict=True)):
+            if group in left:
+                if birth.operation == GRAPH:
+                    tokens[id(birth())] = index
+                else:
+                    wanted[birth.key] = index
+        roots = graph_roots(self.by_storage)
+        found = find_graphs(roots, wanted, tokens)
+        self.ignored += [roots, found, wanted, tokens]
+        chosen = best_roots(found)
+        targets = [each.root for each in chosen]
+        flat = [0] * len(targets)
+        holdings = (
+            find_holders(targets, flat, [*self.ignored, *self._more, self._more, targets, chosen]) if targets else []
+        )
+        held = [(graph, holding) for graph, holding in zip(chosen, holdings, strict=True) if holding is not None]
+        explained: set[int] = set()
+        for group in sorted(left):
+            mine = [
+                (graph, holding) for graph, holding in held
+                if any(self.groups[index] == group for index in graph.reached)
+            ]  # fmt: skip
+            if not mine:
+                continue
+            graph, holding = next((each for each in mine if each[1].container is not None), mine[0])
+            self._blame(group, holding, graph.root, len(self.samples[self.sites[group]]), graph)
+            explained.add(group)
+        return left - explained
+
+    def _unheld(self, left: set[int], collect: bool) -> None:
+        """What no Python name reaches: a cycle, if the garbage collector frees it."""
+        if not left:
+            return
+        left_births = [(birth, group) for birth, group in zip(self.births, self.groups, strict=True) if group in left]
+        shapes: dict[int, str] = {}
+        for birth, group in left_births:
+            if group not in shapes and len(shapes) < 3:
+                shapes[group] = cycle_of(birth, self.by_storage)
+        for storages in self.by_storage.values():
+            storages.clear()
+        if collect:
+            gc.collect()
+            alive = python_tensors()
+            self.by_storage.update(alive)
+            self.ignored += [alive, *alive.values()]
+            still = {group for birth, group in left_births if birth() is not None}
+            left = (left - still) | self._held_directly(nameless=True, only=still)
+        for group in left:
+            births = [birth for birth, its in left_births if its == group]
+            freed = sum(birth() is None for birth in births)
+            ctx = shapes.get(group, "")
+            if freed * 2 > len(births):
+                kind = "reference cycle"
+            elif ctx and "Backward" in ctx:
+                kind = "ctx cycle"
+            elif births and any(
+                birth.operation == GRAPH or birth.saved or birth.phase == "backward" for birth in births
+            ):
+                kind = "C++ cycle"
+            else:
+                kind = "held by an extension"
+            site = self.sites[group]
+            culprit = self.culprits.setdefault(kind, Culprit(kind, [], site, note=ctx))
+            culprit.sites.append(site)
+        if "C++ cycle" in self.culprits and "held by an extension" in self.culprits:
+            self.culprits["C++ cycle"].sites += self.culprits.pop("held by an extension").sites
+
+    def _blame(
+        self, group: int, holding: Holding, target: Any, entries: int, graph: GraphHolding | None = None
+    ) -> None:
+        site = self.sites[group]
+        births = self.samples[site]
+        container = holding.chain[holding.container] if holding.container is not None else None
+        expression = holding.expressions[holding.container] if holding.container is not None else None
+        made_at = site
+        if graph is not None or site.operation == GRAPH:
+            birth = self.tensors.live.get(key_of(target))
+            if birth is not None:
+                made_at = birth.site
+        name = expression or holding.expression
+        key = f"{holding.scope} {name}"
+        culprit = self.culprits.get(key)
+        if culprit is None:
+            culprit = self.culprits[key] = Culprit(
+                "", [], made_at, holding, container, expression, born_in=births[0].phase, entries=entries
+            )
+        elif graph is None and culprit.via_graph:
+            culprit.made_at = site  # the held object itself says more than what its graph keeps
+            culprit.holding = holding
+        culprit.sites.append(site)
+        if graph is not None:
+            culprit.via_graph = True
+            culprit.graph_nodes = max(culprit.graph_nodes, graph.nodes)
+            culprit.extra["carried"] = len(graph.reached) > 1 and container is None
+        culprit.extra["saved"] = culprit.extra.get("saved", False) or (graph is not None and site.operation != GRAPH)
+        culprit.extra["joined"] = births[0].lineage[0] >= WATCH
+        culprit.kind = cause_of(culprit, target)
+
+
+def _is_transient(holding: Holding) -> bool:
+    """Whether an object is only passing through a library's function."""
+    return holding.kind == "local" and holding.container is None and "/torch/" in holding.scope

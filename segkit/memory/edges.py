@@ -1,0 +1,133 @@
+"""How one Python object holds another, as a piece of a Python expression."""
+
+import collections
+import functools
+import gc
+import re
+import types
+from typing import Any
+
+_LRU = type(functools.lru_cache(lambda: 0))
+_GENERATORS = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)
+_PLAIN_KEYS = (str, int, float, bool, bytes, type(None))
+
+
+def edge(holder: Any, child: Any) -> str:
+    """A template with ``{}`` for the holder that evaluates to the child.
+
+    Examples: ``{}[3]``, ``{}.cache``, ``{}.__closure__[0]``, ``list({}.values())[3]``. What Python has no syntax for
+    (the entries of a ``functools.lru_cache``) goes through ``gc.get_referents``.
+    """
+    try:
+        found = _known(holder, child)
+    except Exception:  # a property or a container of the user's may fail: it is named in another way
+        found = None
+    if found is not None:
+        return found
+    for index, each in enumerate(gc.get_referents(holder)):
+        if each is child:
+            return f"gc.get_referents({{}})[{index}]"
+    return "{}"
+
+
+def _known(holder: Any, child: Any) -> str | None:
+    if isinstance(holder, dict):
+        return _in_dict(holder, child)
+    if isinstance(holder, list | tuple | collections.deque):
+        for index, each in enumerate(holder):
+            if each is child:
+                return f"{{}}[{index}]"
+    if isinstance(holder, set | frozenset):
+        for index, each in enumerate(holder):
+            if each is child:
+                return f"list({{}})[{index}]"
+    if isinstance(holder, types.CellType):
+        return "{}.cell_contents"
+    if isinstance(holder, types.FunctionType):
+        for index, cell in enumerate(holder.__closure__ or ()):
+            if cell is child:
+                return f"{{}}.__closure__[{index}]"
+        return _by_name(holder, child, "__closure__", "__defaults__", "__kwdefaults__", "__dict__", "__wrapped__")
+    if isinstance(holder, types.MethodType):
+        return _by_name(holder, child, "__self__", "__func__")
+    if isinstance(holder, functools.partial):
+        return _by_name(holder, child, "args", "keywords", "func")
+    if isinstance(holder, types.TracebackType):
+        return _by_name(holder, child, "tb_frame", "tb_next")
+    if isinstance(holder, _LRU):
+        return _by_name(holder, child, "__dict__", "__wrapped__")
+    for kind, frame in ((types.FrameType, ""), (types.GeneratorType, ".gi_frame"), (types.CoroutineType, ".cr_frame")):
+        if isinstance(holder, kind):
+            return _in_frame(holder, child, frame)
+    return _in_instance(holder, child)
+
+
+def _in_dict(holder: dict[Any, Any], child: Any) -> str | None:
+    for index, (key, value) in enumerate(holder.items()):
+        if value is child:
+            return f"{{}}[{key!r}]" if _is_plain(key) else f"list({{}}.values())[{index}]"
+        if key is child:
+            return f"list({{}})[{index}]"
+    return None
+
+
+def _is_plain(key: Any) -> bool:
+    if type(key) is tuple:
+        return all(_is_plain(each) for each in key)
+    return type(key) in _PLAIN_KEYS and (type(key) is not float or key == key)
+
+
+def _in_frame(holder: Any, child: Any, path: str) -> str | None:
+    frame = holder if not path else getattr(holder, path[1:])
+    if frame is None:
+        return None
+    for name, value in frame.f_locals.items():
+        if value is child:
+            return f"{{}}{path}.f_locals[{name!r}]"
+    return None
+
+
+def _in_instance(holder: Any, child: Any) -> str | None:
+    if isinstance(holder, BaseException):
+        found = _by_name(holder, child, "__traceback__", "__context__", "__cause__", "args")
+        if found is not None:
+            return found
+    attributes = getattr(holder, "__dict__", None)
+    if attributes is child or (
+        isinstance(holder, type) and type(child) is dict and child.keys() == vars(holder).keys()
+    ):
+        return "{}.__dict__"
+    if isinstance(attributes, dict | types.MappingProxyType):
+        for name, value in attributes.items():
+            if value is child:
+                return f"{{}}.{name}" if str(name).isidentifier() else f"{{}}.__dict__[{name!r}]"
+    for kind in type(holder).__mro__:
+        slots = kind.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            found = _by_name(holder, child, name)
+            if found is not None:
+                return found
+    return None
+
+
+def _by_name(holder: Any, child: Any, *names: str) -> str | None:
+    return next((f"{{}}.{name}" for name in names if getattr(holder, name, None) is child), None)
+
+
+_ATTRIBUTE = re.compile(r"\.__dict__\['([A-Za-z_]\w*)'\]")
+_SUBMODULE = re.compile(r"\._(?:modules|buffers|parameters)\['([A-Za-z_]\w*)'\]")
+
+
+def closure_variable(function: Any, cell: Any) -> str | None:
+    """A template for what a function's closure calls by a name: ``inspect.getclosurevars(f).nonlocals['kept']``."""
+    if not isinstance(function, types.FunctionType):
+        return None
+    for name, each in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
+        if each is cell:
+            return f"inspect.getclosurevars({{}}).nonlocals[{name!r}]"
+    return None
+
+
+def readable(expression: str) -> str:
+    """The same expression as a person would write it."""
+    return _SUBMODULE.sub(r".\1", _ATTRIBUTE.sub(r".\1", expression))

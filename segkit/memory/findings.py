@@ -1,0 +1,145 @@
+"""A culprit as a record of plain values: nothing of it keeps the user's objects alive."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from segkit.memory.bounds import bound_of
+from segkit.memory.diagnosis import Culprit
+from segkit.memory.graph import NODE_BYTES
+from segkit.memory.lines import USER_CODE, Line
+from segkit.memory.storing import assigned_in_source, last_name, stores_in_source
+from segkit.memory.taxonomy import fix_for
+from segkit.memory.tracker import Site
+from segkit.memory.verdict import Ledger, Verdict
+
+GRAPH_KINDS = ("kept graph", "graph kept after backward", "graph over steps", "graph of a sum")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What keeps memory, in words.
+
+    Attributes:
+        key: What tells it from others.
+        kind: The cause, a key of ``taxonomy.FIXES``.
+        sites: The tracker's sites that it explains.
+        allocated_at: The line that made what is held.
+        operation: The operation there.
+        held_by: Python for one of the objects that are held.
+        holder: Python for what grows.
+        scope: Where these expressions are valid.
+        verified: Whether the expression was evaluated and gave the very object.
+        stored_at: The line that stores it; ``stored_surely`` if it was seen doing so.
+        nodes: Nodes of an autograd graph that each held tensor keeps.
+        bound: Why it will end by itself; ``bound_entries`` after how many entries, if that is known.
+        note: More on it.
+    """
+
+    key: str
+    kind: str
+    sites: tuple[Site, ...]
+    allocated_at: Line
+    operation: str
+    held_by: str | None = None
+    holder: str | None = None
+    scope: str | None = None
+    verified: bool = False
+    stored_at: Line | None = None
+    stored_surely: bool = False
+    nodes: int = 0
+    bound: str | None = None
+    bound_entries: int | None = None
+    note: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def seen_stored(self, line: Line) -> "Finding":
+        """The same, with the line that was seen storing."""
+        return replace(self, stored_at=line, stored_surely=True)
+
+
+def finding_of(culprit: Culprit, sizes: set[int], steps: int, double_backward: Line | None) -> Finding:
+    """Put a culprit into words."""
+    files = USER_CODE.files()
+    holding = culprit.holding
+    bound = None
+    expression = culprit.container_expression
+    if holding is not None:
+        bound = bound_of(holding.chain, culprit.container, expression, sizes, files)
+    name = expression or (holding.expression if holding is not None else None)
+    stored = _stored(culprit, name, files)
+    if culprit.kind == "C++ cycle" and double_backward is not None:
+        stored = double_backward
+    nodes = culprit.graph_nodes
+    if culprit.extra.get("carried"):
+        nodes = round(nodes / max(1, steps))
+    held_by = holding.expression if holding is not None else None
+    if held_by is None:
+        held_by = {"reference cycle": "a reference cycle", "C++ cycle": "a cycle of tensor and autograd graph",
+                   "ctx cycle": "ctx of a custom autograd Function"}.get(culprit.kind)  # fmt: skip
+        if culprit.note:
+            held_by = f"{held_by or 'nothing in Python'}: {culprit.note}"
+    return Finding(
+        key=culprit.key, kind=culprit.kind, sites=tuple(culprit.sites), allocated_at=culprit.made_at.line,
+        operation=culprit.made_at.operation, held_by=held_by, holder=expression,
+        scope=holding.scope if holding is not None else None,
+        verified=holding.verified if holding is not None else False, stored_at=stored, nodes=nodes,
+        bound=bound[1] if bound is not None else None, bound_entries=bound[0] if bound is not None else None,
+        note=culprit.note,
+    )  # fmt: skip
+
+
+def _stored(culprit: Culprit, name: str | None, files: list[str]) -> Line | None:
+    if name is None:
+        return None
+    lines = stores_in_source(name, files)
+    if not lines and culprit.container is None:
+        word = last_name(name)
+        lines = assigned_in_source(word, files) if word is not None else []
+        same = [line for line in lines if (line.file, line.number) == culprit.made_at.line[:2]]
+        lines = same or lines
+    return lines[-1] if lines else None
+
+
+def leak_of(
+    finding: Finding, ledgers: dict[Site, Ledger], state: Verdict, limit: int | None, peak: int
+) -> dict[str, Any]:
+    """A leak, as ``memory.json`` holds it."""
+    mine = [ledgers[site] for site in finding.sites if site in ledgers]
+    per_step = sum(ledger.bytes_per_step for ledger in mine)
+    if finding.kind in GRAPH_KINDS:
+        per_step += finding.nodes * NODE_BYTES
+    cohorts = max((len(ledger.cohorts) for ledger in mine), default=0)
+    where = "device" if finding.extra.get("device", "cpu") not in ("cpu", None) else "host"
+    return {
+        "kind": finding.kind,
+        "where": finding.extra.get("where", where),
+        "bytes_per_step": finding.extra.get("bytes_per_step", per_step),
+        "allocated_at": absolute(finding.allocated_at),
+        "held_by": finding.held_by,
+        "stored_at": absolute(finding.stored_at) if finding.stored_at is not None else None,
+        "fix": fix_for(finding.kind, last_name(finding.holder or finding.held_by or "")),
+        "steps_to_oom": steps_to_oom(finding.extra.get("bytes_per_step", per_step), limit, peak),
+        "operation": finding.operation,
+        "holder": finding.holder,
+        "scope": finding.scope,
+        "verified": finding.verified,
+        "stored_surely": finding.stored_surely,
+        "graph_nodes": finding.nodes or None,
+        "steps_seen": finding.extra.get("steps_seen", cohorts),
+        "is_leak": state == "leak",
+        "also_at": [absolute(site.line) for site in finding.sites if site.line != finding.allocated_at][:12],
+    }
+
+
+def steps_to_oom(per_step: float, limit: int | None, peak: int) -> int | None:
+    """Steps until what is free is used up; None where nothing is known of a limit."""
+    if limit is None or per_step <= 0:
+        return None
+    return max(0, int((limit - peak) / per_step))
+
+
+def absolute(line: Line) -> str:
+    """``file:line`` that does not depend on the working folder."""
+    file = line.file if line.file.startswith("<") else str(Path(line.file).absolute())
+    return f"{file}:{line.number}"

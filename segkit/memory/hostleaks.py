@@ -1,0 +1,169 @@
+"""Leaks of host memory that are no tensors of a step: growing lists of arrays, objects, figures; in any process."""
+
+import sys
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from segkit.memory.bounds import bound_of
+from segkit.memory.causes import cause_in_chain
+from segkit.memory.census import Census, Growing, deep_bytes, entry_bytes, newest_entries
+from segkit.memory.edges import edge, readable
+from segkit.memory.findings import Finding
+from segkit.memory.holders import Holding, find_holders
+from segkit.memory.lines import UNKNOWN, USER_CODE
+from segkit.memory.storing import StoreWatch, stores_in_source
+
+LEAK_BYTES, LOG_BYTES = 4096, 256  # a step: from which on host memory leaks; from which on it is worth a word
+_SPAN_WATCH, _SPAN_LEAK = 8, 15  # steps over which a container was seen to grow
+
+
+@dataclass(frozen=True, slots=True)
+class HostLeak:
+    """A container that grows with every step, and what that costs.
+
+    Attributes:
+        finding: What and where.
+        per_step: Bytes a step.
+        span: Steps over which it was seen.
+        entries: Entries that it has.
+    """
+
+    finding: Finding
+    per_step: float
+    span: int
+    entries: int
+
+    @property
+    def state(self) -> str:
+        """``leak``, ``watch``, or ``log`` for what is too little to matter."""
+        if self.per_step < LEAK_BYTES and self.finding.kind != "hooks registered again":
+            return "log"
+        return "leak" if self.span >= _SPAN_LEAK else "watch" if self.span >= _SPAN_WATCH else "log"
+
+
+class HostLeaks:
+    """What the censuses of a process come to."""
+
+    def __init__(self, census: Census, where: str = "host") -> None:
+        self.census, self.where = census, where
+        self.leaks: dict[int, HostLeak] = {}
+        self.past: dict[int, HostLeak] = {}
+
+    def look(self, step: int, stores: StoreWatch, sizes: set[int], findings: list[Finding]) -> None:
+        """Take a census, and name what grows; what ``findings`` explain is left out."""
+        self.census.take(step)
+        steady = self.census.steady()
+        explained = {finding.holder for finding in findings if finding.holder is not None}
+        leaks: dict[int, HostLeak] = {}
+        asked: list[Growing] = []
+        for growing in steady:
+            per_step = entry_bytes(growing.container) * growing.per_step
+            if per_step < LOG_BYTES:
+                continue
+            known = self.leaks.get(id(growing.container))
+            if known is not None:
+                leaks[id(growing.container)] = replace(
+                    known, per_step=per_step, span=growing.span, entries=growing.lengths[-1]
+                )
+            else:
+                asked.append(growing)
+        containers = [growing.container for growing in asked[:24]]
+        holdings = (
+            find_holders(containers, list(range(len(containers))), [containers, asked], nameless=True)
+            if containers
+            else []
+        )
+        for growing, holding in zip(asked, holdings, strict=False):
+            if holding is None or (holding.container is not None and not holding.verified):
+                continue
+            per_step = entry_bytes(growing.container) * growing.per_step
+            finding = self._finding(growing, holding, sizes)
+            leaks[id(growing.container)] = HostLeak(finding, per_step, growing.span, growing.lengths[-1])
+        for key, gone in self.leaks.items():
+            if key not in leaks:
+                self.past[key] = gone
+        self.leaks = {key: leak for key, leak in leaks.items() if leak.finding.holder not in explained}
+        for growing in steady:
+            leak = self.leaks.get(id(growing.container))
+            if leak is not None and leak.state != "log" and not leak.finding.stored_surely:
+                container = growing.container
+                stores.watch(leak.finding.key, container, partial(_newest, container))
+        containers.clear()
+        asked.clear()
+
+    def _finding(self, growing: Growing, holding: Holding, sizes: set[int]) -> Finding:
+        container, expression = growing.container, holding.expression
+        files = USER_CODE.files()
+        newest = newest_entries(container, 1)[0]
+        bound = bound_of(holding.chain, container, expression, sizes, files)
+        stored = stores_in_source(expression, files)
+        stored_at = stored[-1] if stored else None
+        return Finding(
+            key=f"{holding.scope} {expression}",
+            kind=self._kind(holding, container, newest),
+            sites=(),
+            allocated_at=stored_at or UNKNOWN,
+            operation=type(newest).__name__,
+            held_by=readable(edge(container, newest).format(expression)),
+            holder=expression,
+            scope=holding.scope,
+            verified=holding.verified,
+            stored_at=stored_at,
+            bound=bound[1] if bound is not None else None,
+            bound_entries=bound[0] if bound is not None else None,
+        )
+
+    def _kind(self, holding: Holding, container: Any, newest: Any) -> str:
+        if any(type(each).__module__.startswith("matplotlib") for each in (newest, *holding.chain)) or (
+            "Gcf" in holding.expression
+        ):
+            return "matplotlib figures"
+        by_chain = cause_in_chain(holding, container)
+        if by_chain is not None and by_chain not in ("cache without bound", "class attribute"):
+            return by_chain
+        if self.where == "worker" or any(_is_dataset(each) for each in holding.chain):
+            return "dataset cache"
+        if by_chain is not None:
+            return by_chain
+        kinds = _kinds_in(newest)
+        if "numpy" in kinds:
+            return "kept numpy arrays"
+        return "kept tensors" if "torch" in kinds else "kept objects"
+
+    def learn(self, stores: StoreWatch) -> None:
+        """Take over the lines that were seen storing, and those that made what was stored."""
+        for key, leak in list(self.leaks.items()):
+            line = stores.found.get(leak.finding.key)
+            if line is not None and not leak.finding.stored_surely:
+                made = stores.made.get(leak.finding.key) or line
+                self.leaks[key] = replace(leak, finding=replace(leak.finding.seen_stored(line), allocated_at=made))
+
+
+def _newest(container: Any) -> Any:
+    return newest_entries(container, 1)[0]
+
+
+def _is_dataset(value: Any) -> bool:
+    loaded = sys.modules.get("torch.utils.data")
+    return loaded is not None and isinstance(value, loaded.Dataset)
+
+
+def _kinds_in(value: Any) -> set[str]:
+    """Libraries whose objects make up most of an entry."""
+    weights: dict[str, int] = defaultdict(int)
+    stack, seen = [value], set[int]()
+    while stack and len(seen) < 500:
+        each = stack.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        weights[type(each).__module__.partition(".")[0]] += (
+            deep_bytes(each, set()) if not isinstance(each, dict | list | tuple | set) else 0
+        )
+        if isinstance(each, dict):
+            stack += each.values()
+        elif isinstance(each, list | tuple | set):
+            stack += each
+    return {max(weights, key=lambda name: weights[name])} if weights else set()

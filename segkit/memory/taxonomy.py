@@ -1,0 +1,89 @@
+"""What keeps memory, and what to do about it: one sentence for each cause."""
+
+FIXES = {
+    "kept graph": (
+        "Store a number in `{name}` (`loss.item()`) or a `.detach()`ed tensor, or compute it under "
+        "`torch.no_grad()`: a tensor with a graph keeps all activations it was computed from."
+    ),
+    "graph kept after backward": (
+        "Store a number in `{name}` (`loss.item()`), not the tensor: it keeps its autograd graph's nodes in host "
+        "memory, although backward has freed the saved tensors."
+    ),
+    "graph over steps": (
+        "Cut the graph between steps: carry `{name}.detach()` over to the next step instead of `{name}`."
+    ),
+    "graph of a sum": (
+        "Add numbers, not tensors: `{name} += loss.item()` (or `loss.detach()`): the sum's graph holds that of "
+        "every step."
+    ),
+    "kept tensors": (
+        "Store numbers (`.item()`), or a copy on the CPU that is dropped when it was used; empty `{name}` once an"
+        " epoch."
+    ),
+    "kept evaluation outputs": (
+        "Reduce each batch's outputs to what the score needs (`.cpu()`, run lengths, sums) and empty `{name}` "
+        "after every evaluation."
+    ),
+    "growing tensor": (
+        "Collect parts only as long as they are needed and join them once; each step's `torch.cat` keeps all that"
+        " came before."
+    ),
+    "cache without bound": (
+        "Bound the cache (`functools.lru_cache(maxsize=...)`, or drop the oldest entry of `{name}`), or key it by"
+        " something that comes again, such as the size."
+    ),
+    "lru_cache": (
+        "Give `functools.lru_cache` a small maxsize, call `cache_clear()` once an epoch, and do not cache by "
+        "tensors or by `self`."
+    ),
+    "hook": (
+        "Remove the hook when it has done its work (`handle.remove()`), and let it store `.detach()`ed values "
+        "that are emptied every step."
+    ),
+    "hooks registered again": (
+        "Register the hook once, before the loop, or call `handle.remove()` at the end of every step."
+    ),
+    "closure": "Let the inner function return what it computes, or empty `{name}`, which it keeps, every step.",
+    "deque without bound": "Give the deque a bound: `deque(maxlen=...)`.",
+    "generator": "Exhaust or close the generator (`.close()`): suspended, it keeps its local variables.",
+    "traceback": (
+        "Do not keep the exception: store `str(error)`, or call `traceback.clear_frames(error.__traceback__)`; "
+        "its frames keep all their local variables."
+    ),
+    "thread": "Let the thread drop what it has worked on (`del`, or a bounded `queue.Queue(maxsize=...)`).",
+    "queue": "Give the queue a bound (`queue.Queue(maxsize=...)`), or take out as much as is put in.",
+    "class attribute": (
+        "Keep it on the instance, or empty `{name}` between runs: a class lives as long as the program."
+    ),
+    "reference cycle": (
+        "Break the cycle (a `weakref`, or `del` of the attribute that points back): only the garbage collector "
+        "frees it, late or, when switched off, never."
+    ),
+    "C++ cycle": (
+        "Use `torch.autograd.grad` instead of `backward(create_graph=True)`, or set the gradients to None when "
+        "they were used: the cycle of tensor and graph is out of the garbage collector's sight."
+    ),
+    "ctx cycle": "Keep tensors of a custom Function with `ctx.save_for_backward`, not as attributes of `ctx`.",
+    "held by an extension": (
+        "No Python object holds it: look for native code or a library that keeps what it is given."
+    ),
+    "kept numpy arrays": "Write them to disk or reduce them to what is needed, and empty `{name}` once an epoch.",
+    "kept objects": "Keep only what is needed of each step, or write it to disk, and empty `{name}` once an epoch.",
+    "dataset cache": (
+        "Bound the dataset's cache, or share one between workers (a file, `torch.from_file`, a memory map): every"
+        " worker process fills its own."
+    ),
+    "matplotlib figures": (
+        "Close each figure: `plt.close(fig)`, or draw on a `matplotlib.figure.Figure()` of your own."
+    ),
+    "host memory": (
+        "No Python container explains it: look for native code (decoders, extensions), or profile the heap with "
+        "memray --native."
+    ),
+}
+"""Cause -> what to do; ``{name}`` is what the user calls the holder."""
+
+
+def fix_for(kind: str, name: str | None) -> str:
+    """The sentence for a cause."""
+    return FIXES[kind].replace("{name}", name or "the holder")

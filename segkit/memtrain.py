@@ -1,0 +1,68 @@
+"""segkit's own training as a case of what ``memprofile`` measures."""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segkit.config.fields import load_config
+from segkit.config.memprofile import MemprofileConfig
+from segkit.config.train import TrainConfig
+from segkit.errors import ConfigError, InputError, Interrupted
+from segkit.memory.meter import Meter
+from segkit.memory.recorder import Recorder
+from segkit.memory.report import report_of
+from segkit.memory.session import Session
+from segkit.progress import Progress
+from segkit.runs import CONFIG, find_run
+from segkit.train import train
+
+_STEPS = 30
+
+
+def profile_training(config: MemprofileConfig, progress: Progress) -> dict[str, Any]:
+    """Measure real steps, from the run's own config; their weights are thrown away. Returns the report."""
+    training = _training_config(config)
+    session = Session(every=config.step_every, deep=config.deep)
+
+    def record(device: torch.device) -> Meter:
+        return Recorder(device, session)
+
+    with tempfile.TemporaryDirectory(prefix="segkit-memprofile-") as folder:
+        session.start(phases=False)
+        try:
+            steps = config.steps or _STEPS
+            ended = train(replace(training, out=Path(folder), steps=steps), progress, record).ended
+            session.clock.close()
+        finally:
+            session.finish()
+    if ended == "interrupted":
+        raise Interrupted("interrupted before enough was measured")
+    document = report_of(session, config.limit)
+    backbone = training.backbone or "default backbone"
+    document["model"] = f"{training.model}, {backbone}, batch {training.batch or 'default'}"
+    return document
+
+
+def _training_config(config: MemprofileConfig) -> TrainConfig:
+    """What to run: the run's config, without what would keep it from being one short run in this process."""
+    if config.run is None and not Path("runs/latest").exists():
+        if not Path("dataset").is_dir():
+            raise InputError(
+                "neither runs/latest nor ./dataset is here",
+                "name a run or a config.toml: segkit memprofile runs/NAME, or a script: segkit memprofile -- train.py",
+            )
+        found = TrainConfig()
+    else:
+        path = config.run or Path("runs/latest")
+        found = load_config(TrainConfig, path if path.is_file() and path.suffix == ".toml" else find_run(path) / CONFIG)
+    if config.device == "auto" and found.gpus and not torch.cuda.is_available():
+        raise ConfigError("the run was made for GPUs, and there is none here", "measure it on the CPU: --device cpu")
+    gpus = found.gpus[:1] if found.gpus and config.device == "auto" else None
+    device = found.device if config.device == "auto" else config.device
+    return replace(
+        found, gpus=gpus, device="auto" if gpus else device, ranks=1, epochs=None, time=None, name=None, resume=None,
+        patience=None, eval_every=10**9,
+    )  # fmt: skip
