@@ -248,9 +248,48 @@ none:
     Py_RETURN_NONE;
 }
 
+/* Pixels that compressed run lengths stand for (cocoapi's rleFrString), or -1 where they are none. */
+static long long total_of(const char *text, Py_ssize_t length)
+{
+    long long total = 0, run[2] = {0, 0}; /* the runs two before, by parity */
+    Py_ssize_t number = 0;
+    for (Py_ssize_t at = 0; at < length; number++) {
+        long long value = 0;
+        int shift = 0, digit;
+        do {
+            digit = at < length ? text[at++] - 48 : -1;
+            if (digit < 0 || digit > 63 || shift > 30) return -1;
+            value |= (long long)(digit & 31) << shift;
+            shift += 5;
+        } while (digit & 32);
+        if (digit & 16) value -= 1LL << shift;
+        if (number > 2) value += run[number & 1];
+        if (value < 0 || value > UINT32_MAX) return -1;
+        run[number & 1] = value;
+        total += value;
+    }
+    return total;
+}
+
+static PyObject *run_totals(PyObject *self, PyObject *texts)
+{
+    (void)self;
+    if (!PyList_Check(texts)) return PyErr_Format(PyExc_TypeError, "a list is needed");
+    Py_ssize_t count = PyList_Size(texts);
+    PyObject *totals = PyList_New(count);
+    for (Py_ssize_t n = 0; totals && n < count; n++) {
+        Py_ssize_t length;
+        const char *text = PyUnicode_AsUTF8AndSize(PyList_GetItem(texts, n), &length);
+        PyObject *total = text ? PyLong_FromLongLong(total_of(text, length)) : NULL;
+        if (!total || PyList_SetItem(totals, n, total) < 0) Py_CLEAR(totals);
+    }
+    return totals;
+}
+
 static PyMethodDef methods[] = {
     {"measure", measure, METH_VARARGS, "measure(polygons, height, width) -> [(area, (x, y, w, h)), ...]"},
     {"flatten", flatten, METH_O, "flatten(points) -> flat list, or None"},
+    {"run_totals", run_totals, METH_O, "run_totals(list of COCO's compressed counts) -> [pixels or -1, ...]"},
     {0},
 };
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_polygons", NULL, 0, methods};

@@ -143,6 +143,7 @@ def test_two_categories_of_one_name_stay_apart(evaluated):
     assert {name: n["AP"] for name, n in scores["segm"]["per_category"].items()} == {"nut (1)": ONE, "nut (2)": 0.0}
 
 
+ODD_RUNS = "the run lengths of its mask do not add up to its image's pixels"
 ODD = [
     (document(TRUTH, TRUTH), [FOUND], "error: t.json: 1 annotation ids are used twice"),
     (document(TRUTH, images=[IMAGE, IMAGE]), [FOUND], "error: t.json: 1 image ids are used twice"),
@@ -157,6 +158,15 @@ ODD = [
     (document(TRUTH), [FOUND | {"bbox": [1, 2, 3]}], "error: r.json: result 0: bbox has 3 numbers, not 4"),
     (document(TRUTH), [without(FOUND, "bbox", "segmentation")], "error: result 0 has no segmentation"),
     (document(TRUTH | {"segmentation": {"size": [9, 9], "counts": [81]}}), [FOUND], "error: annotation 1: its mask is"),
+    # Run lengths that do not add up keep pycocotools and the fast engine in an endless loop.
+    *(
+        (
+            document(TRUTH),
+            [FOUND | {"segmentation": {"size": [40, 60], "counts": counts}}],
+            f"error: result 0: {ODD_RUNS}",
+        )
+        for counts in ([82, 10, 30, 10], [82, 10, 5000], "f31", "P", [2410, -10])
+    ),
 ]
 
 

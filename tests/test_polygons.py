@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from segkit.polygons import flatten_in_python, measure_with_pycocotools
+from segkit.polygons import flatten_in_python, measure_with_pycocotools, run_total_in_python
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +76,16 @@ def test_without_the_extension_a_dataset_is_the_same_to_the_byte(here, parts):
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
     assert (here / "one/train.json").read_bytes() == (here / "two/train.json").read_bytes()
+
+
+@given(st.lists(st.integers(0, 70_000), max_size=12))
+def test_run_lengths_add_up(native, runs):
+    """As pycocotools compresses them, whatever they add up to."""
+    text = coco_mask.frPyObjects({"size": [1, sum(runs)], "counts": runs}, 1, sum(runs))["counts"].decode()
+    assert native.run_totals([text]) == [run_total_in_python(text)] == [sum(runs)]
+
+
+@given(st.text(max_size=12))
+def test_what_are_no_run_lengths_is_known_to_be_none(native, text):
+    assert native.run_totals([text]) == [run_total_in_python(text)]
+    assert run_total_in_python("P") == run_total_in_python("0\x7f") == -1

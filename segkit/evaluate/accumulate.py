@@ -25,7 +25,7 @@ def accumulate(found: Outcomes, category_ids: Sequence[int], caps: Sequence[int]
         found: The detections of all pictures, by category, image, falling score.
         category_ids: The sorted categories.
         caps: Detections counted in an image and category, rising.
-        curves_from: The first cap for which precision is wanted; of the ones before it only recall is.
+        curves_from: The first cap of which everything is wanted; of those before it recall is, over all areas.
     """
     num_areas, num_categories = found.positives.shape
     shape = (len(RECALLS), num_categories, num_areas, len(caps))
@@ -37,14 +37,16 @@ def accumulate(found: Outcomes, category_ids: Sequence[int], caps: Sequence[int]
         order = begin + np.argsort(-found.score[begin:end], kind="mergesort")
         ranks, sorted_scores = found.rank[order], found.score[order]
         for a in np.flatnonzero(found.positives[:, k]):
-            fate = found.outcome[a, order].T  # [thresholds, D]
-            positives = found.positives[a, k]
+            fate = np.ascontiguousarray(found.outcome[a, order].T)  # [thresholds, D]
             for m, cap in enumerate(caps):
+                if m < curves_from and a != _ALL:
+                    continue
                 counted = ranks < cap
-                recall[:, k, a, m] = ((fate == HIT) & counted).sum(axis=1) / positives
+                at_cap, score = (fate, sorted_scores) if counted.all() else (fate[:, counted], sorted_scores[counted])
+                recall[:, k, a, m] = np.count_nonzero(at_cap == HIT, axis=1) / found.positives[a, k]
                 if m >= curves_from:
-                    at_cap, score = fate[:, counted], sorted_scores[counted]
-                    precision[:, :, k, a, m], scores[:, :, k, a, m] = _curves(at_cap, score, positives)
+                    curves = _curves(at_cap, score, int(found.positives[a, k]))
+                    precision[:, :, k, a, m], scores[:, :, k, a, m] = curves
     return Evaluation(precision, recall, scores, summarize(precision, recall, list(caps)), list(category_ids))
 
 
@@ -53,8 +55,8 @@ def _curves(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Precision and score at the recalls of one category, area and cap, [thresholds, recalls].
 
-    Recall rises at hits only, so that precision needs to be known at those alone: the n-th hit is followed by the
-    precision n over the detections that count so far. What no hit reaches is 0.
+    Recall rises at hits only: a recall is reached at the first hit whose number, over all that can be found, is no
+    less. What no hit reaches is 0.
 
     Args:
         fate: [thresholds, D], by falling score.
@@ -62,20 +64,21 @@ def _curves(
         positives: Annotations that can be found.
     """
     precision = np.zeros((len(THRESHOLDS), len(RECALLS)))
-    scores = np.zeros_like(precision)
     if not len(score):
-        return precision, scores
-    so_far = np.cumsum(fate != IGNORED, axis=1)
-    for t, line in enumerate(fate):
-        hits = np.flatnonzero(line == HIT)
-        number = np.arange(1.0, len(hits) + 1)
-        envelope = falling(number / (so_far[t, hits] + np.spacing(1)))
-        at = np.searchsorted(number / positives, RECALLS, side="left")
-        reached = int(np.searchsorted(at, len(hits)))
-        precision[t, :reached] = envelope[at[:reached]]
-        scores[t, :reached] = score[hits[at[:reached]]]
-    scores[:, 0] = score[0]  # recall 0 is reached before any hit
-    return precision, scores
+        return precision, precision
+    rows, columns = np.nonzero(fate == HIT)
+    before = np.searchsorted(rows, np.arange(len(THRESHOLDS) + 1))  # hits of earlier thresholds
+    hits = np.diff(before)
+    nth = np.arange(len(rows)) - before[rows]  # of its threshold, from 0
+    counted = np.cumsum(fate != IGNORED, axis=1, dtype=np.int32)[rows, columns]
+    envelope, at = np.zeros((len(hits), hits.max() + 1)), np.zeros((len(hits), hits.max() + 1), np.int64)
+    envelope[rows, nth], at[rows, nth] = (nth + 1) / (counted + np.spacing(1)), columns
+    envelope = falling(envelope)
+    number = np.searchsorted(np.arange(positives + 1) / positives, RECALLS, side="left")  # of the hit, from 1
+    reached = number <= hits[:, None]
+    place = np.minimum(np.maximum(number - 1, 0), hits.max())
+    at = np.where(number == 0, 0, at[:, place])  # recall 0 is reached before any hit
+    return np.where(reached, envelope[:, place], 0.0), np.where(reached, score[at], 0.0)
 
 
 def falling(precision: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

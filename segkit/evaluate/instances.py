@@ -52,15 +52,31 @@ def metrics_of(found: Evaluation, names: dict[int, str], right: Evaluation | Non
     """
     cap = len(COCO_CAPS) - 1
     raised = found.recall.shape[-1] > len(COCO_CAPS)
+    columns = {
+        "AP": _by_category(found.precision[..., 0, cap]),
+        "AP50": _by_category(found.precision[[0], ..., 0, cap]),
+        "AP75": _by_category(found.precision[[5], ..., 0, cap]),
+        "APs": _by_category(found.precision[..., 1, cap]),
+        "APm": _by_category(found.precision[..., 2, cap]),
+        "APl": _by_category(found.precision[..., 3, cap]),
+        "AR": _by_category(found.recall[..., 0, cap]),
+    }
     return InstanceMetrics(
         **_twelve(found),
         per_category={
-            names[category_id]: _numbers(found.precision[:, :, [k]], found.recall[:, [k]], cap)
+            names[category_id]: {name: values[k] for name, values in columns.items()}
             for k, category_id in enumerate(found.category_ids)
         },
         at_max_dets=_numbers(found.precision, found.recall, -1) if raised else None,
         renumbered=_twelve(right) if right is not None else None,
     )
+
+
+def _by_category(values: npt.NDArray[np.float64]) -> list[float]:
+    """The mean over all axes but the last, [..., K], which has the categories; -1 where there is nothing."""
+    rows = np.ascontiguousarray(np.moveaxis(values, -1, 0)).reshape(values.shape[-1], -1)
+    # Of a category all is known or nothing; a contiguous row adds up as the same numbers on their own do.
+    return [float(mean) for mean in np.where(rows[:, 0] > -1, rows.mean(axis=1), -1.0)]
 
 
 def _twelve(found: Evaluation) -> dict[str, Any]:

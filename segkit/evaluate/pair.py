@@ -15,6 +15,7 @@ from segkit.dataset import Dataset, Result
 from segkit.errors import InputError
 from segkit.evaluate.engine import IouType, Records
 from segkit.masks import rle_area, rle_bbox, to_rle
+from segkit.polygons import run_totals
 
 Sizes = dict[Any, tuple[int, int]]
 
@@ -206,9 +207,18 @@ def _found(
 
 
 def _check_size(segmentation: Any, size: tuple[int, int], whose: str) -> None:
-    if isinstance(segmentation, dict) and tuple(segmentation["size"]) != size:
+    if not isinstance(segmentation, dict):
+        return
+    if tuple(segmentation["size"]) != size:
         own, theirs = (f"{w} x {h}" for h, w in (segmentation["size"], size))
         raise InputError(f"{whose}: its mask is {own} pixels, its image {theirs}", "were images resized in between?")
+    counts = segmentation["counts"]
+    if isinstance(counts, list):
+        total = sum(counts) if all(type(run) is int and run >= 0 for run in counts) else -1
+    else:
+        total = run_totals([counts])[0]
+    if total != size[0] * size[1]:
+        raise InputError(f"{whose}: the run lengths of its mask do not add up to its image's pixels")
 
 
 def _no_mask(size: tuple[int, int]) -> dict[str, Any]:

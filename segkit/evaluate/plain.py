@@ -7,18 +7,21 @@ sends the pair down the careful road (``segkit.evaluate.pair``), which gives the
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from segkit.evaluate.engine import IouType
+from segkit.polygons import run_totals
 
 Box = tuple[float, float, float, float]
 
 
 class _Rle(msgspec.Struct, gc=False):
     size: tuple[int, int]
+    counts: str | list[int]
 
 
 class _Image(msgspec.Struct, gc=False):
@@ -90,11 +93,7 @@ def look(truth_path: Path, results_path: Path) -> PlainPair | None:
         and {annotation.iscrowd for annotation in annotations} <= {0, 1}
         and all(math.isfinite(result.score) for result in results)
         and all(r.image_id in sizes and r.category_id in names for r in records)
-        and all(
-            record.segmentation.size == sizes[record.image_id]
-            for record in records
-            if isinstance(record.segmentation, _Rle)
-        )
+        and _add_up(records, sizes)
     )
     if not plain:
         return None
@@ -105,3 +104,15 @@ def look(truth_path: Path, results_path: Path) -> PlainPair | None:
         most=max(pairs.values(), default=0),
         kinds=("segm", "bbox") if masks == {True} else ("bbox",),
     )
+
+
+def _add_up(records: Sequence[_Annotation | _Result], sizes: dict[int, tuple[int, int]]) -> bool:
+    """Whether all run lengths are of their image's size, and fill it."""
+    rles = [(r.segmentation, sizes[r.image_id]) for r in records if isinstance(r.segmentation, _Rle)]
+    if any(rle.size != size for rle, size in rles):
+        return False
+    listed = [(rle.counts, h * w) for rle, (h, w) in rles if isinstance(rle.counts, list)]
+    texts = [(rle.counts, h * w) for rle, (h, w) in rles if isinstance(rle.counts, str)]
+    return all(min(counts, default=0) >= 0 and sum(counts) == pixels for counts, pixels in listed) and run_totals(
+        [text for text, _ in texts]
+    ) == [pixels for _, pixels in texts]

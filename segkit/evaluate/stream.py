@@ -98,7 +98,7 @@ def merge(parts: Sequence[Outcomes], num_categories: int) -> Outcomes:
             none, none, none, np.zeros(0), np.zeros((4, 0, 10), np.uint8), np.zeros((4, num_categories), int)
         )
     slot, image, rank = (np.concatenate([getattr(p, name) for p in parts]) for name in ("slot", "image", "rank"))
-    order = np.lexsort((rank, image, slot))
+    order = np.lexsort((image, slot))  # stable: ranks rise within each already
     return Outcomes(
         slot[order],
         image[order],
