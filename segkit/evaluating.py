@@ -1,5 +1,6 @@
 """``eval`` of a model: its predictions on a split, and their score."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,9 @@ def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluated
     dataset = _matching(model, read_coco(file), config)
     if config.images_dir is not None:
         dataset = replace(dataset, images_dir=config.images_dir)
+    folder = config.out or model.path.parent
+    if folder.is_dir() and not os.access(folder, os.W_OK):
+        raise InputError(f"{folder}: no permission to write there", "name another folder for metrics.json: --out")
     kinds = config.iou
     if config.task == "semantic":
         kinds = config.iou or ()
@@ -58,7 +62,6 @@ def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluated
             wanted=wanted,
             progress=progress,
         )
-    folder = config.out or model.path.parent
     return Evaluated(scored.metrics, folder, str(model.path), dataset, tuple(scored.results), scored.pixels)
 
 

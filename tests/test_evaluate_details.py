@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -248,6 +249,38 @@ def test_federated_ap_counts_only_what_was_looked_for(tmp_path):
     assert "frequency" in metrics.warnings[-1]
 
 
+def test_categories_of_one_name_do_not_share_a_score():
+    data, _ = one_picture([(1, (10, 10, 30, 30)), (2, (45, 10, 20, 20))], [])
+    truth = paint(data.images[0], data.annotations, {1: 1, 2: 2}, "background")
+    wrong = np.roll(truth, 4, axis=1)
+    scores = []
+    for names in (("a", "b"), ("a", "a"), ("background", "b")):
+        confusion = Confusion(3)
+        confusion.add(truth, wrong)
+        categories = tuple(Category(n, name) for n, name in enumerate(names, 1))
+        metrics = confusion.metrics(replace(data, categories=categories))
+        assert len(metrics.per_category) == 3
+        scores.append((metrics.mIoU, metrics.F1, metrics.fwIoU))
+    assert scores[0] == scores[1] == scores[2]
+
+
+def test_the_p_value_does_not_ask_who_is_first(tmp_path):
+    truth, results = random_pair(np.random.default_rng(9), images=10, categories=2)
+    dataset, found = from_files(tmp_path, truth, results)
+    one, two = explained(dataset, found).pools, explained(dataset, found[::2]).pools
+    assert compared(one, two, 10, 300).p == compared(two, one, 10, 300).p
+
+
+def test_both_masks_and_boxes_are_compared(segkit, here):
+    hostile_pair(here)
+    results = json.loads((here / "r.json").read_text())
+    (here / "boxes.json").write_text(json.dumps([{k: v for k, v in r.items() if k != "segmentation"} for r in results]))
+    outcome = segkit("eval", "r.json", "--data", "t.json", "--compare", "r.json", "--bootstrap", "20", "--json")
+    assert {"segm", "bbox"} <= json.loads(outcome.out)["compare"].keys()
+    outcome = segkit("eval", "r.json", "--data", "t.json", "--compare", "boxes.json", "--bootstrap", "20", "--json")
+    assert json.loads(outcome.out)["compare"]["bbox"]["value"] == 0
+
+
 def test_pixels_beyond_miou():
     data, _ = one_picture([(1, (10, 10, 30, 30)), (2, (45, 10, 20, 20))], [])
     truth = paint(data.images[0], data.annotations, {1: 1, 2: 2}, "background")
@@ -325,6 +358,10 @@ def test_pictures_csv_is_worst_first(segkit, here):
         (("--compare", "other.json"), "error: other.json: no such file"),
         (("--compare", "r.json", "--bootstrap", "0"), "error: --compare draws pictures again and again"),
         (("--lvis",), "error: t.json: 8 images do not list neg_category_ids and not_exhaustive_category_ids"),
+        (("--iou", "boundary", "--details"), "error: --iou boundary: reasons are found in masks or boxes"),
+        (("--lvis", "--engine", "pycocotools"), "error: --lvis: pycocotools has no federated AP"),
+        (("--max-dets", "\u00b2"), "error: --max-dets \u00b2: auto, or a number from 100"),
+        (("--report", "--images-dir", "nowhere"), "error: nowhere: no such folder"),
         (("--iou", "contour"), "error: --iou: contour: only segm, bbox and boundary are known"),
     ],
 )

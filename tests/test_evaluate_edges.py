@@ -153,7 +153,7 @@ ODD = [
         [FOUND | {"segmentation": {"size": [60, 40], "counts": [2400]}}],
         "error: result 0: its mask is 40 x 60 pixels, its image 60 x 40\nhint: were images resized in between?",
     ),
-    (document(TRUTH), [FOUND | {"score": float("nan")}], "error: result 0: its score is nan"),
+    (document(TRUTH), [FOUND | {"score": float("nan")}], "error: r.json: result 0: its score is nan"),
     (document(TRUTH), [FOUND | {"score": None}], "error: r.json: result 0: "),
     (document(TRUTH), [FOUND | {"bbox": [1, 2, 3]}], "error: r.json: result 0: bbox has 3 numbers, not 4"),
     (document(TRUTH), [without(FOUND, "bbox", "segmentation")], "error: result 0 has no segmentation"),
@@ -173,6 +173,60 @@ ODD = [
 @pytest.mark.parametrize(("truth", "results", "message"), ODD)
 def test_what_cannot_be_scored_is_said(refused, truth, results, message):
     assert refused(truth, results).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("truth", "results", "message"),
+    [
+        (TRUTH | {"segmentation": [1, 2, 5, 6, 7, 8]}, FOUND, "error: t.json: annotation 1: a polygon must be a list"),
+        (TRUTH | {"segmentation": [["a", 2, 3, 4, 5, 6]]}, FOUND, "error: t.json: annotation 1: a polygon must be"),
+        (TRUTH | {"segmentation": "abc"}, FOUND, "error: t.json: annotation 1: a segmentation is 'abc', neither"),
+        (TRUTH | {"bbox": [1, 2, 3]}, FOUND, "error: t.json: annotation 1: bbox has 3 numbers, not 4"),
+        (TRUTH | {"area": "100"}, FOUND, "error: t.json: annotation 1: '100' is no number"),
+        (TRUTH | {"iscrowd": "0"}, FOUND, "error: t.json: annotation 1: iscrowd is '0', neither 0 nor 1"),
+        (TRUTH | {"id": [1]}, FOUND, "error: t.json: annotation [1]: an id is [1], neither a whole number nor a text"),
+        (TRUTH, FOUND | {"segmentation": [[[1, 2]]]}, "error: r.json: result 0: a polygon must be a list of numbers"),
+        (TRUTH, FOUND | {"segmentation": {"counts": [2400]}}, "error: r.json: result 0: run lengths need a size"),
+        (TRUTH, FOUND | {"image_id": [1]}, "error: r.json: result 0: an id is [1]"),
+        (TRUTH, FOUND | {"bbox": [2, 2, None, 10]}, "error: r.json: result 0: None is no number"),
+        (TRUTH, FOUND | {"score": 10**400}, "error: r.json: result 0: "),
+        (TRUTH, 5, "error: r.json: result 0 is 5, not a record"),
+    ],
+)
+@pytest.mark.parametrize("options", [(), ("--engine", "pycocotools")])
+def test_malformed_records_are_named(refused, truth, results, message, options):
+    assert refused(document(truth), [results], *options).startswith(message)
+
+
+def test_ids_beyond_64_bits(evaluated):
+    huge = 2**63 + 5
+    of = {"image_id": huge, "category_id": huge + 1}
+    truth = document(
+        TRUTH | of | {"id": 10**30}, images=[IMAGE | {"id": huge}], categories=[{"id": huge + 1, "name": "a"}]
+    )
+    assert evaluated(truth, [FOUND | of])["segm"]["AP"] == ONE
+
+
+def test_annotation_id_0_among_odd_ones(evaluated):
+    """The id 0 keeps its oddity whatever ids stand beside it."""
+    for other in (-1, "x", 2**70):
+        scores = evaluated(document(TRUTH | {"id": 0}, TRUTH | {"id": other, "category_id": 1}), [FOUND])
+        assert "renumbered" in scores["segm"], other
+
+
+def test_results_of_predict_go_by_file_name_and_no_others(segkit, here):
+    """images.json belongs to segkit predict's results.json; another tool's results keep the data's ids."""
+    two = [IMAGE | {"id": 1, "file_name": "a.png"}, IMAGE | {"id": 2, "file_name": "b.png"}]
+    (here / "t.json").write_text(json.dumps(document(TRUTH, images=two)))
+    swapped = [two[0] | {"id": 2}, two[1] | {"id": 1}]
+    (here / "images.json").write_text(json.dumps(document(images=swapped)))
+    for name, image_id in (("results.json", 2), ("theirs.json", 1)):
+        (here / name).write_text(json.dumps([FOUND | {"image_id": image_id}]))
+        outcome = segkit("eval", name, "--data", "t.json", "--json")
+        assert json.loads(outcome.out)["segm"]["AP"] == ONE, name
+    (here / "results.json").write_text(json.dumps([FOUND | {"image_id": 77}]))
+    outcome = segkit("eval", "results.json", "--data", "t.json")
+    assert outcome.err.startswith("error: results.json: image 77 is not in the images.json beside it")
 
 
 def test_the_first_result_says_what_all_areas_are_of(tmp_path, evaluated, here):

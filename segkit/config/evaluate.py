@@ -64,8 +64,15 @@ class EvalConfig:
     def __post_init__(self) -> None:
         if unknown := set(self.iou or ()) - set(_KINDS):
             raise ConfigError(f"--iou: {', '.join(sorted(unknown))}: only segm, bbox and boundary are known")
-        if self.max_dets != "auto" and not (self.max_dets.isdigit() and int(self.max_dets) >= 100):
-            raise ConfigError(f"--max-dets {self.max_dets}: auto, or a number from 100, COCO's own cap")
+        whole = self.max_dets.isascii() and self.max_dets.isdecimal() and len(self.max_dets) <= 6
+        if self.max_dets != "auto" and not (whole and int(self.max_dets) >= 100):
+            raise ConfigError(f"--max-dets {self.max_dets}: auto, or a number from 100, COCO's own cap, to 999999")
+        if self.compare is not None and not self.bootstrap:
+            raise ConfigError("--compare draws pictures again and again: give --bootstrap more than 0")
+        if self.explains and self.iou == ("boundary",):
+            raise ConfigError("--iou boundary: reasons are found in masks or boxes", "use --iou segm,boundary")
+        if self.lvis and self.engine == "pycocotools":
+            raise ConfigError("--lvis: pycocotools has no federated AP", "leave --engine out")
 
     @property
     def explains(self) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from segkit.config.evaluate import EvalConfig
-from segkit.errors import ConfigError, InputError
+from segkit.errors import InputError
 from segkit.evaluate.details import Explanation, explain_pair
 from segkit.evaluate.engine import IouType
 from segkit.evaluate.evaluated import Evaluated, Explained
@@ -35,7 +35,7 @@ def explain(
         InputError: The two do not go together.
     """
     metrics = first.metrics
-    explanation = _explained(config, first, progress) if config.explains else None
+    explanation = _explained(config, first, progress, resamples=config.bootstrap) if config.explains else None
     if explanation is not None and (config.details or config.report):
         metrics = replace(metrics, details=explanation.document)
     if second is not None:
@@ -46,18 +46,19 @@ def explain(
     return Explained(metrics, () if folder is None else _written(config, first, metrics, explanation, folder, progress))
 
 
-def _explained(config: EvalConfig, evaluated: Evaluated, progress: Progress) -> Explanation | None:
+def _explained(
+    config: EvalConfig, evaluated: Evaluated, progress: Progress, *, resamples: int, kind: IouType | None = None
+) -> Explanation | None:
     """The reasons behind an instance score; None where only pixels were scored."""
-    kind = _kind(evaluated.metrics)
+    kind = kind or _kind(evaluated.metrics)
     if kind is None or evaluated.dataset is None:
         return None
-    pair = pair_of(evaluated.dataset, evaluated.results, (kind,))
     return explain_pair(
-        pair,
+        pair_of(evaluated.dataset, evaluated.results, (kind,)),
         kind,
         score=config.score,
         cap=max_dets_needed(evaluated.dataset, config.max_dets),
-        resamples=config.bootstrap,
+        resamples=resamples,
         engine=config.engine,
         progress=progress,
     )
@@ -72,22 +73,26 @@ def _kind(metrics: Metrics) -> IouType | None:
 def _compared(
     config: EvalConfig, first: Evaluated, second: Evaluated, explanation: Explanation | None
 ) -> dict[str, Any]:
-    """The difference of two scores of the same pictures, its interval, and how often chance does as much."""
+    """Differences of the scores that both have, their intervals, and how often chance does as much."""
     document: dict[str, Any] = {"with": second.subject}
-    if not config.bootstrap:
-        raise ConfigError("--compare draws pictures again and again: give --bootstrap more than 0")
     if _images(first) != _images(second):
         raise InputError(
             f"{second.subject}: was scored on other images than {first.subject}",
             "name the data that both are to be scored on: --data",
         )
-    kind = _kind(first.metrics)
-    if explanation is not None and kind is not None and _kind(second.metrics) == kind:
-        other = _explained(replace(config, bootstrap=0), second, SILENT)
+    kinds: tuple[IouType, ...] = ("segm", "bbox")
+    for kind in kinds:
+        scores = [getattr(each.metrics, kind) for each in (first, second)]
+        if None in scores or -1 in (score.AP for score in scores):
+            continue
+        own = explanation
+        if own is None or own.kind != kind:
+            own = _explained(config, first, SILENT, resamples=0, kind=kind)
+        other = _explained(config, second, SILENT, resamples=0, kind=kind)
+        assert own is not None
         assert other is not None
-        found = compared(explanation.pools, other.pools, len(explanation.pictures), config.bootstrap)
-        scores = (getattr(each.metrics, kind).AP for each in (first, second))
-        document[kind] = dict(zip(("AP", "other_AP"), scores, strict=True)) | asdict(found)
+        found = compared(own.pools, other.pools, len(own.pictures), config.bootstrap)
+        document[kind] = {"AP": scores[0].AP, "other_AP": scores[1].AP, **asdict(found)}
     if first.pixels is not None and second.pixels is not None:
         document["semantic"] = _compared_pixels(first.pixels, second.pixels)
     if len(document) == 1:
@@ -132,7 +137,7 @@ def _written(
         images = {numbers[image.id]: image for image in evaluated.dataset.images}
         if explanation is not None:
             files.append(folder / "pictures.csv")
-            write_rows(instance_rows(explanation.pictures, images), files[-1])
+            write_rows(instance_rows(explanation.pictures, images, config.score), files[-1])
         if evaluated.pixels is not None and evaluated.pixels.rows:
             files.append(folder / ("pixels.csv" if explanation is not None else "pictures.csv"))
             write_rows(pixel_rows(evaluated.pixels.rows), files[-1])

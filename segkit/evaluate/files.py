@@ -32,8 +32,8 @@ def evaluate_results(config: EvalConfig) -> Evaluated:
     if config.task == "semantic":
         raise ConfigError("--task semantic scores models; a results file holds instances")
     data = config.data or Path("dataset")
-    own = config.subject.with_name("images.json")
-    named = own.is_file() and own != data
+    own = config.subject.with_name("images.json")  # beside it by segkit predict, whose ids are its own
+    named = config.subject.name == "results.json" and own.is_file() and own.resolve() != data.resolve()
     truth = split_file(data, config.split if data.is_dir() else "train")
     if truth is not None and not named and (metrics := _plain(config, truth)) is not None:
         return Evaluated(metrics, config.out, str(config.subject))
@@ -42,12 +42,17 @@ def evaluate_results(config: EvalConfig) -> Evaluated:
     warnings = [] if results else ["the results file is empty"]
     if named:
         results, left_out = _by_name(results, read_coco(own), dataset, config.subject)
+        warnings.append("images.json beside the results says which picture each is of; they go together by file name")
         if left_out:
             warnings.append(f"{left_out} predicted pictures are not in the split and do not count")
     kinds = config.iou or kinds_there(dataset, results)
+    if config.iou is None and kinds == ("bbox",) and any(r.segmentation is not None for r in results):
+        warnings.append("some results have masks and the first has none: boxes are scored (--iou segm for masks)")
     lvis = find_split(data, config.split if data.is_dir() else "train") if config.lvis else None
     metrics = score_results(dataset, results, kinds, config.max_dets, config.engine, lvis=lvis)
     metrics = replace(metrics, warnings=[*warnings, *metrics.warnings])
+    if config.images_dir is not None and not config.images_dir.is_dir():
+        raise InputError(f"{config.images_dir}: no such folder", "--images-dir names the folder of the pictures")
     if config.images_dir is not None:
         dataset = replace(dataset, images_dir=config.images_dir)
     return Evaluated(metrics, config.out, str(config.subject), dataset, tuple(results))
@@ -62,10 +67,13 @@ def _plain(config: EvalConfig, truth: Path) -> Metrics | None:
     if plain is None or not set(kinds := config.iou or plain.kinds) <= set(plain.kinds):
         return None
     cap = max(100, plain.most) if config.max_dets == "auto" else int(config.max_dets)
-    numbers = {
-        kind: evaluate_plain(truth, config.subject, kind, plain.names, cap)  # type: ignore[arg-type]
-        for kind in kinds
-    }
+    try:
+        numbers = {
+            kind: evaluate_plain(truth, config.subject, kind, plain.names, cap)  # type: ignore[arg-type]
+            for kind in kinds
+        }
+    except (ValueError, TypeError, KeyError, OverflowError):
+        return None  # a mask is none; the careful road says which
     return Metrics(
         images=plain.images,
         max_dets=cap,
@@ -86,11 +94,13 @@ def _by_name(results: list[Result], predicted: Dataset, dataset: Dataset, subjec
     """
     ids = {image.file_name: image.id for image in dataset.images}
     names = {image.id: image.file_name for image in predicted.images}
+    if strangers := {r.image_id for r in results} - names.keys():
+        raise InputError(f"{subject}: image {min(strangers, key=str)} is not in the images.json beside it")
     unknown = [name for name in names.values() if name not in ids]
     if len(unknown) == len(names):
         raise InputError(
             f"{subject}: none of its pictures is in the split; the first is {unknown[0] if unknown else 'missing'}",
             "predict the folder that the dataset's file names are relative to: segkit predict dataset/images",
         )
-    kept = [replace(r, image_id=ids[names[r.image_id]]) for r in results if names.get(r.image_id) in ids]
+    kept = [replace(r, image_id=ids[names[r.image_id]]) for r in results if names[r.image_id] in ids]
     return kept, len(unknown)

@@ -33,7 +33,11 @@ def lvis_scores(path: Path, pair: Pair, numbers: Numbers, kinds: Sequence[str]) 
     """
     top = read_json(path)
     images = {numbers.images[image["id"]]: image for image in top["images"]}
-    bare = [image["file_name"] for image in top["images"] if not all(isinstance(image.get(k), list) for k in _LISTS)]
+    bare = [
+        str(image.get("file_name", image["id"]))
+        for image in top["images"]
+        if not all(isinstance(image.get(k), list) for k in _LISTS)
+    ]
     if bare:
         raise InputError(
             f"{path}: {len(bare)} images do not list {' and '.join(_LISTS)}; the first is {bare[0]}",
@@ -43,7 +47,11 @@ def lvis_scores(path: Path, pair: Pair, numbers: Numbers, kinds: Sequence[str]) 
     graded = all(value in ("r", "c", "f") for value in frequency.values())
     truth: dict[str, Any] = {
         "images": [
-            image | {name: [numbers.categories[c] for c in images[image["id"]][name]] for name in _LISTS}
+            image
+            | {
+                name: [numbers.categories[c] for c in images[image["id"]][name] if c in numbers.categories]
+                for name in _LISTS
+            }
             for image in pair.truth["images"]
         ],
         "annotations": pair.truth["annotations"],

@@ -17,6 +17,7 @@ from segkit.evaluate.engine import IouType, Records
 from segkit.masks import rle_area, rle_bbox, to_rle
 from segkit.polygons import run_totals
 
+_LARGEST = 2**62
 Sizes = dict[Any, tuple[int, int]]
 
 
@@ -40,11 +41,18 @@ class Numbers:
 
     images: dict[Any, int]
     categories: dict[Any, int]
+    annotations: dict[Any, int]  # only those that differ from the id
 
     @classmethod
     def of(cls, dataset: Dataset) -> "Numbers":
-        """The numbers of a dataset's images and categories."""
-        return cls(_numbers([i.id for i in dataset.images]), _numbers([c.id for c in dataset.categories]))
+        """The numbers of a dataset."""
+        ids = [a.id for a in dataset.annotations]
+        return cls(
+            _numbers([i.id for i in dataset.images]),
+            _numbers([c.id for c in dataset.categories]),
+            # The id 0 stays what it is: COCOeval's number depends on it.
+            {} if _whole(ids) else {i: n for n, i in enumerate(ids, 1) if i != 0},
+        )
 
 
 def pair_of(
@@ -83,7 +91,7 @@ def pair_of(
         "annotations": annotations,
         "categories": [{"id": number, "name": name} for number, name in named.items()],
     }
-    return Pair(truth, found, _names(named), tuple(warnings))
+    return Pair(truth, found, unique_names(named), tuple(warnings))
 
 
 def check_comparable(dataset: Dataset, kinds: Sequence[str]) -> None:
@@ -133,9 +141,15 @@ def max_dets_needed(dataset: Dataset, asked: str) -> int:
 
 
 def _numbers(ids: list[Any]) -> dict[Any, int]:
-    if all(type(i) is int for i in ids):
+    if _whole(ids):
         return {i: i for i in ids}
-    return {i: number for number, i in enumerate(sorted(ids, key=str), 1)}
+    alike = all(isinstance(i, int) for i in ids)
+    return {i: number for number, i in enumerate(sorted(ids, key=None if alike else str), 1)}
+
+
+def _whole(ids: list[Any]) -> bool:
+    """Whether ids are numbers that every engine takes."""
+    return all(type(i) is int and abs(i) < _LARGEST for i in ids)
 
 
 def _annotations(dataset: Dataset, numbers: Numbers, sizes: Sizes, masks: bool) -> tuple[Records, int]:
@@ -144,9 +158,8 @@ def _annotations(dataset: Dataset, numbers: Numbers, sizes: Sizes, masks: bool) 
     Raises:
         InputError: A mask is not of its image's size.
     """
-    whole = all(type(a.id) is int and a.id >= 0 for a in dataset.annotations)
     records, empty = [], 0
-    for number, a in enumerate(dataset.annotations, 1):
+    for a in dataset.annotations:
         image_id = numbers.images[a.image_id]
         segmentation: Any = a.segmentation
         if not segmentation and masks:
@@ -154,7 +167,7 @@ def _annotations(dataset: Dataset, numbers: Numbers, sizes: Sizes, masks: bool) 
         _check_size(segmentation, sizes[image_id], f"annotation {a.id}")
         records.append(
             {
-                "id": a.id if whole else number,
+                "id": numbers.annotations.get(a.id, a.id),
                 "image_id": image_id,
                 "category_id": numbers.categories[a.category_id],
                 "segmentation": segmentation,
@@ -225,15 +238,18 @@ def _no_mask(size: tuple[int, int]) -> dict[str, Any]:
     return {"size": list(size), "counts": [size[0] * size[1]]}
 
 
-def category_names(dataset: Dataset) -> dict[int, str]:
+def category_names(dataset: Dataset, numbers: Numbers) -> dict[int, str]:
     """Names by number that tell categories apart, even where two are called the same."""
-    numbers = Numbers.of(dataset).categories
-    return _names({numbers[category.id]: category.name for category in dataset.categories})
+    return unique_names({numbers.categories[category.id]: category.name for category in dataset.categories})
 
 
-def _names(names: dict[int, str]) -> dict[int, str]:
+def unique_names(names: dict[int, str]) -> dict[int, str]:
+    """Names that tell things apart: those that stand for several get their number added."""
     count = Counter(names.values())
-    return {number: name if count[name] == 1 else f"{name} ({number})" for number, name in names.items()}
+    while max(count.values(), default=1) > 1:
+        names = {number: name if count[name] == 1 else f"{name} ({number})" for number, name in names.items()}
+        count = Counter(names.values())
+    return names
 
 
 def _some(items: list[str]) -> str:

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from segkit.dataset import Dataset, Image
-from segkit.evaluate.semantic import Confusion, LabelMap, mean_iou
+from segkit.errors import InputError
+from segkit.evaluate.semantic import IGNORED, Confusion, LabelMap, mean_iou
 
 SHOWN = 6  # of the worst, and of the best
 
@@ -50,6 +51,8 @@ class PixelScores:
     """
 
     def __init__(self, dataset: Dataset, *, draws: int = 0, explains: bool = False, edges: bool = False) -> None:
+        if len(dataset.categories) >= IGNORED:
+            raise InputError(f"{len(dataset.categories)} categories: label maps hold at most {IGNORED - 1}")
         self.dataset, self.explains = dataset, explains
         self.confusion = Confusion(len(dataset.categories) + 1, draws=draws, edges=edges or explains)
         self.rows: list[PixelRow] = []

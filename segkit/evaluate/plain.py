@@ -16,6 +16,7 @@ import msgspec
 from segkit.evaluate.engine import IouType
 from segkit.polygons import run_totals
 
+_WHOLE, _SIDE = 2**62, 2**31
 Box = tuple[float, float, float, float]
 
 
@@ -90,6 +91,8 @@ def look(truth_path: Path, results_path: Path) -> PlainPair | None:
         and len(names) == len(truth.categories) == len(set(names.values()))
         and len(ids) == len(annotations)
         and 0 not in ids
+        and all(-_WHOLE < number < _WHOLE for numbers in (ids, sizes, names) for number in numbers)
+        and all(0 < side < _SIDE for size in sizes.values() for side in size)
         and {annotation.iscrowd for annotation in annotations} <= {0, 1}
         and all(math.isfinite(result.score) for result in results)
         and all(r.image_id in sizes and r.category_id in names for r in records)

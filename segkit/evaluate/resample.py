@@ -52,8 +52,10 @@ def pools_of(found: Outcomes, images: Sequence[int], positives: npt.NDArray[np.i
 def draws(num_images: int, count: int, seed: int = 0) -> Weights:
     """Bootstrap weights, [count, num_images]; the first draw is the pictures as they are."""
     rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(num_images, np.full(num_images, 1 / num_images), size=count)
-    return np.concatenate([np.ones((1, num_images)), drawn]).astype(np.float32)
+    weights = np.ones((1 + count, num_images), np.float32)
+    for row in range(1, 1 + count if num_images else 0):
+        weights[row] = rng.multinomial(num_images, np.full(num_images, 1 / num_images))
+    return weights
 
 
 def average_precisions(pools: Sequence[Pool], weights: Weights, truth_weights: Weights | None = None) -> Floats:
@@ -150,6 +152,6 @@ def _joined(first: Pool, second: Pool, num_images: int) -> Pool:
     """The detections of both; those of the second are of pictures that come after the first's."""
     image = np.concatenate([first.image, second.image + num_images])
     score = np.concatenate([first.score, second.score])
-    order = np.argsort(-score, kind="mergesort")
+    order = np.lexsort((image % num_images, -score))  # neither has its ties first
     outcome = np.concatenate([first.outcome, second.outcome])
     return Pool(image[order], score[order], outcome[order], first.positives)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from segkit.dataset import Annotation, Dataset, Image
 from segkit.evaluate.metrics import SemanticMetrics
 from segkit.evaluate.overlap import BOUNDARY_RATIO
+from segkit.evaluate.pair import unique_names
 from segkit.evaluate.resample import interval
 from segkit.masks import erode, rle_to_mask, to_rle
 
@@ -116,7 +117,8 @@ class Confusion:
 
     def _names(self, dataset: Dataset) -> tuple[list[str], int]:
         names = ["background", *(category.name for category in dataset.categories)]
-        return names, 1 if dataset.uncovered == "ignore" else 0
+        distinct = unique_names(dict(enumerate(names)))
+        return list(distinct.values()), 1 if dataset.uncovered == "ignore" else 0
 
 
 def mean_iou(counts: npt.NDArray[np.int64], first: int) -> float:

@@ -75,7 +75,7 @@ class Stream:
                 self._evaluation([part for parts in everything for part in parts[kind, right]])
                 for right in self._ways()
             ]
-            found[kind] = metrics_of(wholes[0], category_names(self.dataset), *wholes[1:])
+            found[kind] = metrics_of(wholes[0], category_names(self.dataset, self.numbers), *wholes[1:])
         return Metrics(
             images=len(self.dataset.images),
             max_dets=self.cap,

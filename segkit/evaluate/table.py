@@ -15,7 +15,7 @@ from segkit.evaluate.pixels import PixelRow
 Row = dict[str, Any]
 
 
-def instance_rows(pictures: Sequence[Picture], images: dict[int, Image]) -> list[Row]:
+def instance_rows(pictures: Sequence[Picture], images: dict[int, Image], score: float) -> list[Row]:
     """Counts at the asked score, worst first; quality is PQ without regard to categories' shares.
 
     Pictures without instances and predictions, in which nothing can be wrong, come last.
@@ -23,7 +23,8 @@ def instance_rows(pictures: Sequence[Picture], images: dict[int, Image]) -> list
     rows = []
     for picture in sorted(pictures, key=worst_first):
         q = picture.quality
-        kinds = Counter(mistake.kind for mistake in picture.mistakes)
+        scores = picture.fates.picture.score
+        kinds = Counter(m.kind for m in picture.mistakes if m.detection < 0 or scores[m.detection] >= score)
         rows.append(
             {
                 "file_name": images[picture.image_id].file_name,

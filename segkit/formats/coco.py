@@ -12,9 +12,10 @@ from typing import Any
 
 import msgspec
 
-from segkit.dataset import Annotation, Category, Dataset, Image, Polygons, Result, Segmentation, Uncovered, sound
+from segkit.dataset import Annotation, Category, Dataset, Image, Polygons, Result, Uncovered, sound
 from segkit.errors import InputError
-from segkit.masks import rle_area, rle_bbox, to_rle
+from segkit.formats.coco_values import box, crowd, identity, number, segmentation, told
+from segkit.masks import Box, rle_area, rle_bbox, to_rle
 
 _encoder = msgspec.json.Encoder()
 
@@ -99,10 +100,12 @@ def read_coco(path: Path) -> Dataset:
     images, categories = images_and_categories(path, top)
     try:
         sizes = {image.id: (image.height, image.width) for image in images}
-        annotations = tuple(_annotation(a, sizes) for a in top["annotations"])
-    except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
-        what = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
-        raise InputError(f"{path}: not a COCO annotation file: {what}") from error
+        annotations = tuple(
+            told(a, f"annotation {a.get('id', n) if isinstance(a, dict) else n}", lambda raw: _annotation(raw, sizes))
+            for n, a in enumerate(top["annotations"])
+        )
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
     _check_references(path, images, annotations, categories)
     info = top.get("info")
     ignores = isinstance(info, dict) and info.get("uncovered") == "ignore"
@@ -112,31 +115,33 @@ def read_coco(path: Path) -> Dataset:
 
 
 def _annotation(raw: dict[str, Any], sizes: dict[Any, tuple[int, int]]) -> Annotation:
-    segmentation: Segmentation | None = raw.get("segmentation") or None
-    bbox, area = raw.get("bbox") or None, raw.get("area")
-    if (bbox is None or area is None) and segmentation is not None and raw["image_id"] in sizes:
-        rle = to_rle(segmentation, *sizes[raw["image_id"]])
+    mask = segmentation(raw.get("segmentation"))
+    bbox = box(raw["bbox"]) if raw.get("bbox") else None
+    area = number(raw["area"]) if raw.get("area") is not None else None
+    if (bbox is None or area is None) and mask is not None and raw["image_id"] in sizes:
+        rle = to_rle(mask, *sizes[raw["image_id"]])
         area = rle_area(rle) if area is None else area
-        bbox = bbox or (_bbox_of(segmentation) if isinstance(segmentation, list) else rle_bbox(rle))
+        bbox = bbox or (_bbox_of(mask) if isinstance(mask, list) else rle_bbox(rle))
     if bbox is None:
         raise KeyError("bbox")
     known = {"id", "image_id", "category_id", "segmentation", "bbox", "area", "iscrowd", "attributes"}
-    attributes = dict(raw.get("attributes") or {}) | {k: v for k, v in raw.items() if k not in known}
+    attributes = raw.get("attributes")
+    own = dict(attributes) if isinstance(attributes, dict) else {}
     return Annotation(
-        id=raw["id"],
-        image_id=raw["image_id"],
-        category_id=raw["category_id"],
-        segmentation=segmentation,
-        bbox=(bbox[0], bbox[1], bbox[2], bbox[3]),
+        id=identity(raw["id"]),
+        image_id=identity(raw["image_id"]),
+        category_id=identity(raw["category_id"]),
+        segmentation=mask,
+        bbox=bbox,
         area=area if area is not None else bbox[2] * bbox[3],
-        iscrowd=int(raw.get("iscrowd") or 0),
-        attributes=attributes,
+        iscrowd=crowd(raw.get("iscrowd")),
+        attributes=own | {name: value for name, value in raw.items() if name not in known},
     )
 
 
-def _bbox_of(segmentation: Polygons) -> list[float]:
-    xs, ys = ([v for part in segmentation for v in part[axis::2]] for axis in (0, 1))
-    return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
+def _bbox_of(polygons: Polygons) -> Box:
+    xs, ys = ([v for part in polygons for v in part[axis::2]] for axis in (0, 1))
+    return (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))
 
 
 def _check_references(
@@ -221,20 +226,19 @@ def read_results(path: Path) -> list[Result]:
     top = read_json(path)
     if not isinstance(top, list):
         raise InputError(f"{path}: not a COCO results file: it must be a list of results")
-    results = []
-    for number, raw in enumerate(top):
-        try:
-            box = raw.get("bbox") or None
-            segmentation: Segmentation | None = raw.get("segmentation") or None
-            if box is not None and len(box) != 4:
-                raise ValueError(f"bbox has {len(box)} numbers, not 4")
-            results.append(
-                Result(raw["image_id"], raw["category_id"], float(raw["score"]), box and tuple(box), segmentation)
-            )
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            what = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
-            raise InputError(f"{path}: result {number}: {what}") from error
-    return results
+    try:
+        return [told(raw, f"result {n}", _result) for n, raw in enumerate(top)]
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _result(raw: dict[str, Any]) -> Result:
+    image_id, category_id, score = identity(raw["image_id"]), identity(raw["category_id"]), raw["score"]
+    if type(score) not in (int, float) or not abs(score) < 1e300:
+        raise ValueError(f"its score is {str(score)[:20]}, not a finite number")
+    bbox = box(raw["bbox"]) if raw.get("bbox") else None
+    mask = segmentation(raw.get("segmentation"))
+    return Result(image_id, category_id, float(score), bbox, mask)
 
 
 def result_record(result: Result) -> dict[str, Any]:
