@@ -147,6 +147,16 @@ ODD_RUNS = "the run lengths of its mask do not add up to its image's pixels"
 ODD = [
     (document(TRUTH, TRUTH), [FOUND], "error: t.json: 1 annotation ids are used twice"),
     (document(TRUTH, images=[IMAGE, IMAGE]), [FOUND], "error: t.json: 1 image ids are used twice"),
+    (
+        document(TRUTH, images=[IMAGE | {"height": 10**6, "width": 10**6}]),
+        [FOUND],
+        "error: t.json: not a COCO annotation file: image 1 has 1000000 x 1000000 pixels, more than",
+    ),
+    (
+        document(TRUTH, images=[IMAGE | {"height": 0}]),
+        [FOUND],
+        "error: t.json: not a COCO annotation file: image 1 has",
+    ),
     (document(TRUTH), [FOUND | {"image_id": "1"}], "error: 1 images of the results are not in the annotations: 1"),
     (
         document(TRUTH),

@@ -131,7 +131,7 @@ def _written(
     """``metrics.json``, and where the reasons are wanted ``pictures.csv`` and ``report.html``."""
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / "metrics.json"]
-    files[0].write_text(json.dumps(metrics.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    files[0].write_text(json.dumps(metrics.to_json(), indent=1, ensure_ascii=False) + "\n", "utf-8", "backslashreplace")
     if (config.details or config.report) and evaluated.dataset is not None:
         numbers = Numbers.of(evaluated.dataset).images
         images = {numbers[image.id]: image for image in evaluated.dataset.images}
@@ -146,5 +146,5 @@ def _written(
 
         files.append(folder / "report.html")
         page = render_report(evaluated, metrics, explanation, progress)
-        files[-1].write_text(page, encoding="utf-8")
+        files[-1].write_text(page, "utf-8", "backslashreplace")
     return tuple(files)

@@ -92,7 +92,7 @@ def look(truth_path: Path, results_path: Path) -> PlainPair | None:
         and len(ids) == len(annotations)
         and 0 not in ids
         and all(-_WHOLE < number < _WHOLE for numbers in (ids, sizes, names) for number in numbers)
-        and all(0 < side < _SIDE for size in sizes.values() for side in size)
+        and all(0 < h < _SIDE and 0 < w < _SIDE and h * w < 2 * _SIDE for h, w in sizes.values())
         and {annotation.iscrowd for annotation in annotations} <= {0, 1}
         and all(math.isfinite(result.score) for result in results)
         and all(r.image_id in sizes and r.category_id in names for r in records)

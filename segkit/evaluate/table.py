@@ -62,7 +62,7 @@ def pixel_rows(rows: Sequence[PixelRow]) -> list[Row]:
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:
     """Write a CSV file."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.DictWriter(file, list(rows[0]) if rows else ["file_name"])
         writer.writeheader()
         writer.writerows(rows)

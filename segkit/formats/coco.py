@@ -74,6 +74,8 @@ def _image(raw: dict[str, Any]) -> Image:
     height, width, name = raw["height"], raw["width"], raw.get("file_name", str(raw["id"]))
     if not (isinstance(name, str) and all(type(side) is int and 0 < side < 1 << 31 for side in (height, width))):
         raise ValueError(f"image {raw['id']!r} has no file name or no size")
+    if height * width >= 1 << 32:
+        raise ValueError(f"image {raw['id']!r} has {width} x {height} pixels, more than COCO's run lengths can count")
     flags = raw.get("flags")
     flags = [flag for flag in flags if isinstance(flag, str)] if isinstance(flags, list) else []
     return Image(_id(raw), name, height, width, tuple(flags))
