@@ -46,7 +46,7 @@ try:
 except ImportError:  # run as a script
     pass
 else:
-
+    # hatchling is not there when types are checked, only when a wheel is built.
     class PolygonsBuildHook(BuildHookInterface):  # type: ignore[type-arg,misc,unused-ignore]
         """Adds the extension to a wheel, which is then one for this platform and CPython 3.11 or later."""
 

@@ -152,7 +152,7 @@ def card_of_weights(weights: str | None) -> ModelCard | None:
         return None
     try:
         content = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
-    except Exception:  # told in full where the weights are loaded
+    except Exception:  # torch raises a dozen kinds; whoever loads the weights says what is wrong with the file
         return None
     return ModelCard.from_plain(content["card"]) if isinstance(content, dict) and "card" in content else None
 

@@ -1,5 +1,6 @@
 """A dataset folder, or a COCO file, as the splits that a command needs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from segkit.dataset import Dataset
@@ -30,6 +31,19 @@ def find_split(path: Path, split: str) -> Path:
     if file is None:
         raise InputError(*_missing(path, split))
     return file
+
+
+def with_pictures_in(folder: Path | None, dataset: Dataset) -> Dataset:
+    """The dataset with its pictures elsewhere; None leaves them where they are.
+
+    Raises:
+        InputError: There is no such folder.
+    """
+    if folder is None:
+        return dataset
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder", "--images-dir names the folder of the pictures")
+    return replace(dataset, images_dir=folder)
 
 
 def split_file(path: Path, split: str) -> Path | None:

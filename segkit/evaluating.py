@@ -1,13 +1,12 @@
 """``eval`` of a model: its predictions on a split, and their score."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 from segkit.config.evaluate import EvalConfig
 from segkit.config.fields import read_toml
 from segkit.dataset import Dataset
-from segkit.datasets import find_split
+from segkit.datasets import find_split, with_pictures_in
 from segkit.device import Ranks, out_of_memory_told, resolve_device, resolve_precision
 from segkit.errors import ConfigError, InputError
 from segkit.evaluate.evaluated import Evaluated
@@ -25,9 +24,7 @@ def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluated
     """
     model = load(config.subject, resolve_device(config.device))
     file = _file_of(model, config)
-    dataset = _matching(model, read_coco(file), config)
-    if config.images_dir is not None:
-        dataset = replace(dataset, images_dir=config.images_dir)
+    dataset = with_pictures_in(config.images_dir, _matching(model, read_coco(file), config))
     folder = config.out or model.path.parent
     if folder.is_dir() and not os.access(folder, os.W_OK):
         raise InputError(f"{folder}: no permission to write there", "name another folder for metrics.json: --out")

@@ -20,7 +20,7 @@ from segkit.progress import Progress
 from segkit.state import TrainingState
 
 _TOO_MANY_SKIPS = 10  # steps in a row without a finite loss
-_HINT_MEMORY = "try a smaller --size, --memory low, --precision bf16, or a smaller --model"
+HINT_MEMORY = "try a smaller --size, --memory low, --precision bf16, or a smaller --backbone"
 
 
 class Learnt(NamedTuple):
@@ -108,7 +108,7 @@ def _add_up_gradients(
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error) or (plan.card.norm == "sync" and ranks.world_size > 1):
             raise  # ranks that exchange statistics inside the model cannot wait for one that left it
-        return {}, DeviceError(f"out of memory with {_described(micro)}", _HINT_MEMORY)
+        return {}, DeviceError(f"out of memory with {_described(micro)}", HINT_MEMORY)
     return totals, None
 
 

@@ -97,9 +97,10 @@ def score(
         Interrupted: On all ranks: one was asked to stop.
     """
     kinds = default_iou_types(card) if wanted.kinds is None else wanted.kinds
-    at_once = tuple(kind for kind in ("segm", "bbox") if kind in kinds)
-    stream = Stream(dataset, at_once, wanted.max_dets, wanted.engine)
+    # These two are computed of everything at once, and then so is the rest.
     in_the_end = "boundary" in kinds or wanted.lvis is not None
+    as_they_come = tuple(kind for kind in ("segm", "bbox") if kind in kinds and not in_the_end)
+    stream = Stream(dataset, as_they_come, wanted.max_dets, wanted.engine)
     pixels = None
     if card.model == "unet" if wanted.pixels is None else wanted.pixels:
         pixels = PixelScores(dataset, draws=wanted.draws, explains=wanted.explains, edges="boundary" in kinds)
@@ -136,11 +137,11 @@ def score(
     progress.done()
     ranks.raise_together(failure)
     gathered = ranks.gather((stream.parts, kept, pixels.confusion.counts if pixels is not None else 0, bad))
-    metrics = stream.finish([parts for parts, _, _, _ in gathered])
     kept = sorted((r for _, part, _, _ in gathered for r in part), key=lambda r: str(r.image_id))
     if in_the_end:
-        whole = score_results(dataset, kept, kinds, wanted.max_dets, wanted.engine, lvis=wanted.lvis)
-        metrics = replace(metrics, boundary=whole.boundary, lvis=whole.lvis, warnings=whole.warnings)
+        metrics = score_results(dataset, kept, kinds, wanted.max_dets, wanted.engine, lvis=wanted.lvis)
+    else:
+        metrics = stream.finish([parts for parts, _, _, _ in gathered])
     if pixels is not None:
         pixels.confusion.counts = np.sum([counts for _, _, counts, _ in gathered], axis=0)
         metrics = replace(metrics, semantic=pixels.confusion.metrics(dataset))

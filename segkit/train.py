@@ -28,7 +28,7 @@ from segkit.gradients import SharedGradients
 from segkit.interrupts import StopRequest, stop_requests
 from segkit.journal import Journal
 from segkit.launch import launch_ranks
-from segkit.learn import give_up_on_nonsense, learn
+from segkit.learn import HINT_MEMORY, give_up_on_nonsense, learn
 from segkit.loading import Sample, batches_of, make_loader, pictures_for_training
 from segkit.memory.meter import CounterMeter, Meter
 from segkit.models.adapt import compilation_told, train_mode
@@ -41,7 +41,6 @@ from segkit.scoring import Wanted, score
 from segkit.state import TrainingState, start_state
 
 _SAVE_SECONDS, _SAVE_SECONDS_BEFORE_EVALUATION = 600.0, 60.0  # between checkpoints
-_HINT_MEMORY = "try a smaller --size, --memory low, --precision bf16, or a smaller --backbone"
 
 MakeMeter = Callable[[torch.device], Meter]
 
@@ -111,7 +110,7 @@ def _train_in_rank(config: TrainConfig, progress: Progress, make_meter: MakeMete
         seed_everything(config.seed, config.deterministic)
         plan = make_plan(config, ranks)
         progress.note(plan.describe(ranks))
-        with out_of_memory_told(_HINT_MEMORY), compilation_told():
+        with out_of_memory_told(HINT_MEMORY), compilation_told():
             state = start_state(plan, ranks, progress)
             train_mode(state.module)
             choose_micro_batch(plan, state, ranks, progress)

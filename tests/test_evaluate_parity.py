@@ -99,6 +99,15 @@ def test_random_pairs(tmp_path, block):
             check(folder, kind)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_negative_ids(tmp_path, seed):
+    truth, results = random_pair(np.random.default_rng(seed), images=3)
+    for number, annotation in enumerate(truth["annotations"], 1):
+        annotation["id"] = -number
+    for kind in ("segm", "bbox"):
+        check(written(tmp_path, truth, results), kind)
+
+
 def test_the_fast_engine_numbers_outcomes_as_we_do():
     own = engine.fast._ufcoco
     assert (own.OUTCOME_IGNORED, own.OUTCOME_TRUE_POSITIVE, own.OUTCOME_FALSE_POSITIVE) == (

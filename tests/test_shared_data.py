@@ -1,5 +1,7 @@
 """Real files made by others, against counts and areas computed by independent code."""
 
+import contextlib
+import io
 import json
 import os
 from collections import Counter
@@ -7,9 +9,13 @@ from collections import Counter
 import pytest
 from conftest import SHARED
 from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from segkit.config.convert import ConvertConfig
+from segkit.config.evaluate import EvalConfig
 from segkit.convert import convert
+from segkit.evaluate.files import evaluate_results
+from segkit.evaluate.instances import NUMBERS
 
 NO_INSTANCES = {"__ignore__", "_background_", "background"}
 CASES = sorted(p.stem for p in (SHARED / "expected").glob("l*.json")) if SHARED.is_dir() else []
@@ -54,6 +60,22 @@ def test_the_twelve_numbers(shared, segkit, case):
     outcome = segkit("eval", shared / results, "--data", shared / truth, "--iou", kind, "--json", "--quiet")
     assert outcome.code == 0
     assert {k: round(v, 6) for k, v in json.loads(outcome.out)[kind].items() if k in expected} == expected
+
+
+@pytest.mark.parametrize("case", PAIRS)
+@pytest.mark.parametrize("engine", ["fast", "pycocotools"])
+def test_the_twelve_numbers_to_the_last_bit(shared, case, engine):
+    """Beside pycocotools, which reads the same files here and now."""
+    truth, results = (shared / name for name in PAIRS[case])
+    kind = case.split()[-1]
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(str(truth))
+        run = COCOeval(coco, coco.loadRes(str(results)), kind)
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    metrics = evaluate_results(EvalConfig(subject=results, data=truth, iou=(kind,), engine=engine)).metrics
+    assert [getattr(getattr(metrics, kind), number) for number in NUMBERS] == [float(value) for value in run.stats]
 
 
 def test_camvid(shared, tmp_path):

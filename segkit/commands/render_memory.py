@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -118,4 +119,4 @@ def _small(count: float) -> str:
 
 def shorter(place: str) -> str:
     """A path without the working folder."""
-    return place.replace(os.getcwd() + os.sep, "")  # noqa: PTH109 -- a string is wanted
+    return place.replace(f"{Path.cwd()}{os.sep}", "")

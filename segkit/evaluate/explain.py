@@ -65,7 +65,7 @@ def _explained(
 
 
 def _kind(metrics: Metrics) -> IouType | None:
-    if metrics.segm is not None or metrics.boundary is not None:
+    if metrics.segm is not None:
         return "segm"
     return "bbox" if metrics.bbox is not None else None
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from segkit.config.evaluate import EvalConfig
 from segkit.dataset import Dataset, Result
-from segkit.datasets import find_split, open_split, split_file
+from segkit.datasets import find_split, with_pictures_in
 from segkit.errors import ConfigError, InputError
 from segkit.evaluate.engine import engine_name, has_fast
 from segkit.evaluate.evaluated import Evaluated
@@ -34,11 +34,10 @@ def evaluate_results(config: EvalConfig) -> Evaluated:
     data = config.data or Path("dataset")
     own = config.subject.with_name("images.json")  # beside it by segkit predict, whose ids are its own
     named = config.subject.name == "results.json" and own.is_file() and own.resolve() != data.resolve()
-    truth = split_file(data, config.split if data.is_dir() else "train")
-    if truth is not None and not named and (metrics := _plain(config, truth)) is not None:
+    truth = find_split(data, config.split if data.is_dir() else "train")
+    if not named and (metrics := _plain(config, truth)) is not None:
         return Evaluated(metrics, config.out, str(config.subject))
-    results = read_results(config.subject)
-    dataset = open_split(data, config.split if data.is_dir() else "train")
+    results, dataset = read_results(config.subject), with_pictures_in(config.images_dir, read_coco(truth))
     warnings = [] if results else ["the results file is empty"]
     if named:
         results, left_out = _by_name(results, read_coco(own), dataset, config.subject)
@@ -48,13 +47,9 @@ def evaluate_results(config: EvalConfig) -> Evaluated:
     kinds = config.iou or kinds_there(dataset, results)
     if config.iou is None and kinds == ("bbox",) and any(r.segmentation is not None for r in results):
         warnings.append("some results have masks and the first has none: boxes are scored (--iou segm for masks)")
-    lvis = find_split(data, config.split if data.is_dir() else "train") if config.lvis else None
+    lvis = truth if config.lvis else None
     metrics = score_results(dataset, results, kinds, config.max_dets, config.engine, lvis=lvis)
     metrics = replace(metrics, warnings=[*warnings, *metrics.warnings])
-    if config.images_dir is not None and not config.images_dir.is_dir():
-        raise InputError(f"{config.images_dir}: no such folder", "--images-dir names the folder of the pictures")
-    if config.images_dir is not None:
-        dataset = replace(dataset, images_dir=config.images_dir)
     return Evaluated(metrics, config.out, str(config.subject), dataset, tuple(results))
 
 
@@ -69,8 +64,9 @@ def _plain(config: EvalConfig, truth: Path) -> Metrics | None:
     cap = max(100, plain.most) if config.max_dets == "auto" else int(config.max_dets)
     try:
         numbers = {
-            kind: evaluate_plain(truth, config.subject, kind, plain.names, cap)  # type: ignore[arg-type]
-            for kind in kinds
+            kind: evaluate_plain(truth, config.subject, kind, plain.names, cap)
+            for kind in ("segm", "bbox")
+            if kind in kinds
         }
     except (ValueError, TypeError, KeyError, OverflowError):
         return None  # a mask is none; the careful road says which

@@ -43,7 +43,11 @@ def instance_exhibits(
     scored = [p for p in sorted(explanation.pictures, key=worst_first) if p.quality.figures()["PQ"] >= 0]
     worst = scored[: min(NUM_WORST, (2 * len(scored) + 2) // 3)]
     best = scored[max(len(worst), len(scored) - NUM_BEST) :][::-1]
-    return tuple([_exhibit(explanation, p, images[p.image_id], folder) for p in part] for part in (worst, best))  # type: ignore[return-value]
+
+    def exhibits(pictures: list[Picture]) -> list[Exhibit]:
+        return [_exhibit(explanation, picture, images[picture.image_id], folder) for picture in pictures]
+
+    return exhibits(worst), exhibits(best)
 
 
 def _exhibit(explanation: Explanation, picture: Picture, image: Image, folder: Path) -> Exhibit:

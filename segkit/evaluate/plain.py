@@ -14,10 +14,10 @@ from pathlib import Path
 import msgspec
 
 from segkit.evaluate.engine import IouType
+from segkit.masks import Box
 from segkit.polygons import run_totals
 
 _WHOLE, _SIDE = 2**62, 2**31
-Box = tuple[float, float, float, float]
 
 
 class _Rle(msgspec.Struct, gc=False):

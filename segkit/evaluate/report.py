@@ -169,7 +169,7 @@ def _instances(evaluated: Evaluated, explanation: Explanation) -> list[str]:
 
 
 def _categories(metrics: Metrics, explanation: Explanation) -> str:
-    part = getattr(metrics, explanation.kind) or metrics.segm or metrics.boundary
+    part: InstanceMetrics | None = getattr(metrics, explanation.kind)
     sure = (explanation.document["confidence"] or {}).get("per_category", {})
     head = ["category", "instances", "found", "predictions", "count error", "AP", "95 % interval", "AP50", "precision",
             "recall", "F1", "best F1", "from score", "PQ"]  # fmt: skip
