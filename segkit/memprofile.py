@@ -9,7 +9,7 @@ from typing import Any
 from segkit.config.memprofile import MemprofileConfig
 from segkit.errors import FINDINGS, INCONCLUSIVE, NO_FIT, InputError
 from segkit.memory.explaining import explain
-from segkit.memory.launching import Status, run_script
+from segkit.memory.launching import SNAPSHOT, Status, run_script
 from segkit.memory.page import render_page
 from segkit.progress import SILENT, Progress
 
@@ -61,8 +61,8 @@ def _of_script(
     config: MemprofileConfig, script: list[str], on_status: Callable[[Status], None], stdout: int | None
 ) -> ProfileSummary:
     ran = run_script(
-        script, every=config.step_every, steps=config.steps, deep=config.deep, limit=config.limit, stdout=stdout,
-        on_status=on_status,
+        script, every=config.step_every, steps=config.steps, deep=config.deep, limit=config.limit,
+        snapshot=config.out / SNAPSHOT, stdout=stdout, on_status=on_status,
     )  # fmt: skip
     if ran.document is None:
         if ran.code:

@@ -11,6 +11,7 @@ from segkit.config.fields import load_config
 from segkit.config.memprofile import MemprofileConfig
 from segkit.config.train import TrainConfig
 from segkit.errors import ConfigError, InputError, Interrupted
+from segkit.memory.launching import SNAPSHOT
 from segkit.memory.meter import Meter
 from segkit.memory.recorder import Recorder
 from segkit.memory.report import report_of
@@ -40,6 +41,8 @@ def profile_training(config: MemprofileConfig, progress: Progress) -> dict[str, 
             session.finish()
     if ended == "interrupted":
         raise Interrupted("interrupted before enough was measured")
+    config.out.mkdir(parents=True, exist_ok=True)
+    session.snapshot(config.out / SNAPSHOT)
     document = report_of(session, config.limit)
     backbone = training.backbone or "default backbone"
     document["model"] = f"{training.model}, {backbone}, batch {training.batch or 'default'}"

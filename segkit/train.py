@@ -162,7 +162,8 @@ def _loop(
             state.step += 1
             state.bad_pictures += int(num_bad)
             bad = [message for part in ranks.gather(bad) for message in part] if num_bad else []
-            journal.step(state, learnt, rate, meter.step(), bad)
+            names = [sample.record.file_name for sample in batch] if isinstance(batch, list) else []
+            journal.step(state, learnt, rate, meter.step(names), bad)
             give_up_on_nonsense(state, batch, ranks)  # type: ignore[arg-type]  # learn has raised what is no batch
 
             timed_out = config.time is not None and state.seconds >= config.time

@@ -80,10 +80,13 @@ def render_profile(summary: "ProfileSummary", output: Output) -> None:
 
 
 def _tables(document: dict[str, Any], output: Output) -> None:
-    table = table_of("by phase", "phase", "median time", "peak allocated", "peak resident")
+    on_device = document["peak"]["reserved"] is not None
+    more = ("peak reserved", "fragmented") if on_device else ()
+    table = table_of("by phase", "phase", "median time", "peak allocated", *more, "peak resident")
     for name, phase in document["phases"].items():
         seconds = "-" if phase["seconds"] is None else f"{1000 * phase['seconds']:.1f} ms"
-        table.add_row(name, seconds, format_bytes(phase["allocated"]), format_bytes(phase["rss"]))
+        keys = ("allocated", "reserved", "fragmented", "rss") if on_device else ("allocated", "rss")
+        table.add_row(name, seconds, *(format_bytes(phase[key]) for key in keys))
     output.stderr.print(table)
     if document.get("categories"):
         parts = ", ".join(
@@ -91,11 +94,23 @@ def _tables(document: dict[str, Any], output: Output) -> None:
             if size or name == "remainder"
         )  # fmt: skip
         output.say(f"at the peak: {escape(parts)}")
+    _largest(document["top"], output)
+
+
+def _largest(top: dict[str, Any], output: Output) -> None:
+    """The step that needed most: its pictures, and what in it was largest."""
+    step = next(iter(top["steps"]), None)
+    if step is None or not top["modules"]:
+        return
+    what = f", {step['instances']} instances" if step["instances"] else ""
+    what += f" ({step['pictures']})" if step["pictures"] else ""
+    modules = ", ".join(f"{name} {format_bytes(size)}" for name, size in list(top["modules"].items())[:3])
+    output.say(f"the most in step {step['step']}{escape(what)}; largest there: {escape(modules)}")
 
 
 def _leak(number: int, leak: dict[str, Any], output: Output) -> None:
     word, tone = ("leak", "red") if leak["is_leak"] else ("watch", "yellow")
-    per_step = _small(leak["bytes_per_step"])
+    per_step = format_bytes(leak["bytes_per_step"])
     end = f", out of memory in about {leak['steps_to_oom']:,} steps" if leak["steps_to_oom"] is not None else ""
     output.say(
         f"[{tone}]{word} {number}: {escape(leak['kind'])}[/{tone}] on the {leak['where']}: {per_step} a step{end}"
@@ -109,12 +124,6 @@ def _leak(number: int, leak: dict[str, Any], output: Output) -> None:
         surely = "" if leak["stored_surely"] else "  (likely, from the source)"
         output.say(f"  stored at  {escape(shorter(leak['stored_at']))}{surely}")
     output.say(f"  fix        {escape(leak['fix'])}")
-
-
-def _small(count: float) -> str:
-    if count < 1024:
-        return f"{count:.0f} B"
-    return f"{count / 1024:.1f} KiB" if count < 2**20 / 10 else format_bytes(count)
 
 
 def shorter(place: str) -> str:

@@ -99,9 +99,11 @@ def write_units(value: object) -> object:
 
 
 def format_bytes(count: float | None) -> str:
-    """Print bytes in GiB, or MiB below a tenth of one; a dash where there is no figure."""
+    """Print bytes in the largest unit of which there is a tenth; a dash where there is no figure."""
     if count is None:
         return "-"
+    if abs(count) < 2**20 / 10:
+        return f"{count:.0f} B" if abs(count) < 1024 else f"{count / 1024:.1f} KiB"
     return f"{count / 2**30:.2f} GiB" if abs(count) >= 2**30 / 10 else f"{count / 2**20:.1f} MiB"
 
 

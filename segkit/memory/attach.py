@@ -72,6 +72,7 @@ class Attached:
         self.done = True
         try:
             self.session.finish()
+            self.session.snapshot(self.folder / f"snapshot-{self.pid}.pickle")
             self.write(ended=True)
         except Exception as error:
             self.session.failures.append(f"{type(error).__name__}: {error}")

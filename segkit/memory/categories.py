@@ -12,12 +12,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from segkit.memory import device
+from segkit.memory.device import DeviceFigures
 from segkit.memory.phases import PhaseClock
 from segkit.memory.private import storage_key
 from segkit.memory.tracker import Birth, LiveTensors
 
 CATEGORIES = (
-    "parameters", "buffers", "gradients", "optimizer_state", "activations", "inputs", "temporaries", "kept", "other",
+    "parameters", "buffers", "gradients", "optimizer_state", "activations", "inputs", "temporaries", "kept",
 )  # fmt: skip
 
 
@@ -25,9 +27,13 @@ class CategoryMeter:
     """Classifies what was alive at the highest peak.
 
     Attributes:
-        categories: Bytes by category at the highest peak so far; their sum is the peak that the tracker measured.
+        categories: Bytes by category at the highest peak so far; with the remainder, their sum is the measured total.
+            On a CUDA device these are, beside the tensors, the rounding of blocks, what libraries have taken through
+            PyTorch for good (``workspace``), and, of what is reserved, the fragments and the cache; what the driver
+            counts beyond is ``context`` (with other processes' memory, if there are any).
         modules: Bytes of activations at that peak by the module that made them.
         sites: Bytes at that peak by line.
+        makers: Bytes at that peak by the library's line that made them, for large tensors.
     """
 
     def __init__(self, tensors: LiveTensors) -> None:
@@ -35,6 +41,7 @@ class CategoryMeter:
         self.categories: dict[str, int] = {}
         self.modules: dict[str, int] = {}
         self.sites: dict[str, int] = {}
+        self.makers: dict[str, int] = {}
         self.peak = 0
         self._gradients: set[int] = set()
 
@@ -48,7 +55,10 @@ class CategoryMeter:
         """At the end of a step whose peak was kept: classify, if the peak is a new one."""
         if clock.highest > self.peak and clock.crest:
             self.peak = clock.highest
-            self._classify(clock.crest, list(optimizers), list(modules))
+            counted = [birth for birth in clock.crest if birth.device == self.tensors.counted]
+            self._classify(counted, list(optimizers), list(modules))
+            if clock.at_highest is not None:
+                self._add_device(counted, clock.at_highest)
         clock.crest = []
         self.tensors.crest = []
         self._gradients.clear()
@@ -64,15 +74,36 @@ class CategoryMeter:
         sums: Counter[str] = Counter()
         by_module: Counter[str] = Counter()
         by_line: Counter[str] = Counter()
+        by_maker: Counter[str] = Counter()
         for birth in crest:
             name = _category(birth, self.tensors.step, parameters, buffers, states, self._gradients)
             sums[name] += birth.size
             by_line[f"{birth.site.line}"] += birth.size
+            if birth.maker is not None:
+                by_maker[birth.maker] += birth.size
             if birth.module is not None and name in ("activations", "temporaries"):
                 by_module[birth.module] += birth.size
         self.categories = {name: sums[name] for name in CATEGORIES} | {"remainder": self.peak - sum(sums.values())}
         self.modules = dict(by_module.most_common(12))
         self.sites = dict(by_line.most_common(12))
+        self.makers = dict(by_maker.most_common(12))
+
+    def _add_device(self, crest: list[Birth], figures: DeviceFigures) -> None:
+        """Bring the sum to what the device says is in use."""
+        tensors = sum(birth.size for birth in crest)
+        live = sum(device.rounded(birth.size) for birth in self.tensors.live.values() if birth.device != "cpu")
+        rounding = sum(device.rounded(birth.size) for birth in crest) - tensors
+        workspace = max(0, device.allocated() - live)  # at the end of a step, when nothing passes by
+        fragmented = min(figures.fragmented, figures.reserved - figures.peak)
+        used = device.driver_used()
+        self.categories |= {
+            "rounding": rounding,
+            "workspace": workspace,
+            "fragmented": fragmented,
+            "cache": figures.reserved - figures.peak - fragmented,
+            "context": max(0, (used or figures.reserved) - figures.reserved),
+            "remainder": figures.peak - tensors - rounding - workspace,
+        }
 
 
 def _category(

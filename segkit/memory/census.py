@@ -5,62 +5,34 @@ a steady pace, grows; what an entry weighs is measured on the entries themselves
 """
 
 import collections
-import functools
 import gc
 import sys
 import types
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from segkit.memory.holders import is_users, running_values
-from segkit.memory.lines import USER_CODE
+from segkit.memory.reach import named_values, untracked_dicts
+from segkit.memory.swelling import Swelling
+from segkit.memory.trend import Track
 
 _KINDS = (list, dict, set, collections.deque)
 _SHORT = 4  # entries; what is shorter is not looked at
-_STEADY = 0.6
 _MOST = 64  # containers that are remembered as candidates
 _ATOMS = (int, float, bool, complex, type(None), type, types.ModuleType, types.BuiltinFunctionType)
-_LRU = type(functools.lru_cache(lambda: 0))
 
 
-@dataclass(slots=True)
-class Growing:
+@dataclass(slots=True, kw_only=True)
+class Growing(Track):
     """A container that was longer in every census.
 
     Attributes:
         container: The object itself.
-        steps: Steps of the censuses that saw it grow.
-        lengths: Its lengths then.
-        emptied: Whether it was ever shorter than before.
     """
 
     container: Any
-    steps: list[int] = field(default_factory=list)
-    lengths: list[int] = field(default_factory=list)
-    emptied: bool = False
-
-    @property
-    def per_step(self) -> float:
-        """Entries added a step."""
-        return (self.lengths[-1] - self.lengths[0]) / max(1, self.steps[-1] - self.steps[0])
-
-    def is_steady(self) -> bool:
-        """Whether it still grows as it did."""
-        if self.emptied or len(self.steps) < 3 or self.lengths[-1] <= self.lengths[-2]:
-            return False
-        middle = (self.steps[0] + self.steps[-1]) / 2
-        at = min(range(1, len(self.steps) - 1), key=lambda index: abs(self.steps[index] - middle))
-        early = (self.lengths[at] - self.lengths[0]) / max(1, self.steps[at] - self.steps[0])
-        late = (self.lengths[-1] - self.lengths[at]) / max(1, self.steps[-1] - self.steps[at])
-        return self.per_step >= 0.15 and late >= _STEADY * early
-
-    @property
-    def span(self) -> int:
-        """Steps over which it was seen."""
-        return self.steps[-1] - self.steps[0]
 
 
 class Census:
@@ -70,6 +42,7 @@ class Census:
         self.growing: dict[int, Growing] = {}
         self._lengths: dict[int, int] = {}
         self._before = -1
+        self.swelling = Swelling()
         self._subclasses: dict[type, bool] = {}
         self.count = 0
 
@@ -78,7 +51,8 @@ class Census:
         objects = gc.get_objects()
         kinds = {kind for kind in set(map(type, objects)) if self._is_container(kind)}
         containers = [each for each in objects if type(each) in kinds]
-        containers += _untracked(objects)
+        named = named_values(objects)
+        containers += untracked_dicts(objects, named)
         del objects
         lengths: dict[int, int] = {}
         for each in containers:
@@ -93,10 +67,13 @@ class Census:
         }  # fmt: skip
         grown = [each for each in containers if id(each) in longer]
         self._follow(step)
+        self.swelling.take(step, named)
+        named.clear()
         own = {id(lengths), id(before), id(grown), id(self.growing), id(containers), id(gc.garbage)}
         for each in grown:
             if id(each) not in own and len(self.growing) < _MOST:
-                self.growing[id(each)] = Growing(each, [self._before, step], [before[id(each)], len(each)])
+                was = Growing(container=each, steps=[self._before, step], lengths=[before[id(each)], len(each)])
+                self.growing[id(each)] = was
         self._lengths, self._before = lengths, step
         self.count += 1
 
@@ -128,22 +105,6 @@ class Census:
     def steady(self) -> list[Growing]:
         """Containers that have grown all the time."""
         return [each for each in self.growing.values() if each.is_steady()]
-
-
-def _untracked(objects: list[Any]) -> list[dict[Any, Any]]:
-    """Dicts of plain values, which the garbage collector leaves out: those within reach of the user's names."""
-    candidates: list[Any] = []
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if name == "__main__" or (file is not None and USER_CODE.owns(file)):
-            candidates += vars(module).values()
-    kinds = {kind for kind in set(map(type, objects)) if kind in (_LRU, types.CellType) or is_users(kind)}
-    for each in [each for each in objects if type(each) in kinds]:
-        candidates += gc.get_referents(each)
-    candidates += running_values()
-    candidates += [value for each in candidates if type(each) is dict and len(each) < 200 for value in each.values()]
-    found = {id(each): each for each in candidates if type(each) is dict and not gc.is_tracked(each)}
-    return list(found.values())
 
 
 def newest_entries(container: Any, count: int) -> list[Any]:

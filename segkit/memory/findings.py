@@ -1,8 +1,8 @@
 """A culprit as a record of plain values: nothing of it keeps the user's objects alive."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from segkit.memory.bounds import bound_of
 from segkit.memory.diagnosis import Culprit
@@ -51,7 +51,6 @@ class Finding:
     bound: str | None = None
     bound_entries: int | None = None
     note: str = ""
-    extra: dict[str, Any] = field(default_factory=dict)
 
     def seen_stored(self, line: Line) -> "Finding":
         """The same, with the line that was seen storing."""
@@ -101,42 +100,45 @@ def _stored(culprit: Culprit, name: str | None, files: list[str]) -> Line | None
     return lines[-1] if lines else None
 
 
-def leak_of(
-    finding: Finding, ledgers: dict[Site, Ledger], state: Verdict, limit: int | None, peak: int
-) -> dict[str, Any]:
+class Room(NamedTuple):
+    """Bytes that there are, if that is known, and those in use at the highest."""
+
+    limit: int | None
+    used: int
+
+    def steps_left(self, per_step: float) -> int | None:
+        """Steps until what is free is used up; None where nothing is known of a limit."""
+        if self.limit is None or per_step <= 0:
+            return None
+        return max(0, int((self.limit - self.used) / per_step))
+
+
+def leak_of(finding: Finding, ledgers: dict[Site, Ledger], state: Verdict, where: str, room: Room) -> dict[str, Any]:
     """A leak, as ``memory.json`` holds it."""
     mine = [ledgers[site] for site in finding.sites if site in ledgers]
     per_step = sum(ledger.bytes_per_step for ledger in mine)
     if finding.kind in GRAPH_KINDS:
         per_step += finding.nodes * NODE_BYTES
     cohorts = max((len(ledger.cohorts) for ledger in mine), default=0)
-    where = "device" if finding.extra.get("device", "cpu") not in ("cpu", None) else "host"
     return {
         "kind": finding.kind,
-        "where": finding.extra.get("where", where),
-        "bytes_per_step": finding.extra.get("bytes_per_step", per_step),
+        "where": where,
+        "bytes_per_step": per_step,
         "allocated_at": absolute(finding.allocated_at),
         "held_by": finding.held_by,
         "stored_at": absolute(finding.stored_at) if finding.stored_at is not None else None,
         "fix": fix_for(finding.kind, last_name(finding.holder or finding.held_by or "")),
-        "steps_to_oom": steps_to_oom(finding.extra.get("bytes_per_step", per_step), limit, peak),
+        "steps_to_oom": room.steps_left(per_step),
         "operation": finding.operation,
         "holder": finding.holder,
         "scope": finding.scope,
         "verified": finding.verified,
         "stored_surely": finding.stored_surely,
         "graph_nodes": finding.nodes or None,
-        "steps_seen": finding.extra.get("steps_seen", cohorts),
+        "steps_seen": cohorts,
         "is_leak": state == "leak",
         "also_at": [absolute(site.line) for site in finding.sites if site.line != finding.allocated_at][:12],
     }
-
-
-def steps_to_oom(per_step: float, limit: int | None, peak: int) -> int | None:
-    """Steps until what is free is used up; None where nothing is known of a limit."""
-    if limit is None or per_step <= 0:
-        return None
-    return max(0, int((limit - peak) / per_step))
 
 
 def absolute(line: Line) -> str:

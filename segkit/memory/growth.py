@@ -85,7 +85,7 @@ def _phases(session: Session) -> list[dict[str, Any]]:
     peaks = session.clock.peaks
     training = max((peaks.get(name, 0) for name in ("forward", "loss", "backward", "step")), default=0)
     spike = peaks.get("eval", 0) - training
-    if training and spike > 0.1 * training:
+    if training and spike > max(0.1 * training, _MUCH):
         what = "evaluation needs more than training; its blocks come on top of those that training has cached"
         return [_named("evaluation spike", what, spike, format_bytes(peaks["eval"]), "device")]
     return []
@@ -118,13 +118,25 @@ def _host(samples: Sequence[Sample]) -> list[dict[str, Any]]:
 
 
 def _device(samples: Sequence[Sample]) -> list[dict[str, Any]]:
-    if samples[-1].reserved is None:
+    """What PyTorch has taken from the device and does not use, and what others hold of it."""
+    early, late = samples[2], samples[-1]
+    if early.reserved is None or late.reserved is None:
         return []
-    gap = [(sample.reserved or 0) - sample.peak for sample in samples]
-    if gap[-1] - gap[2] > 4 * _MUCH and gap[-1] > 0.15 * (samples[-1].reserved or 1):
+    out = []
+    gap = [(sample.reserved or 0) - sample.peak for sample in (early, late)]
+    if gap[1] - gap[0] > 4 * _MUCH and gap[1] > 0.15 * late.reserved:
         what = "reserved blocks that fit no request (PYTORCH_ALLOC_CONF=expandable_segments:True helps)"
-        return [_named("fragmentation", what, gap[-1] - gap[2], None, "device")]
-    return []
+        out.append(_named("fragmentation", what, gap[1] - gap[0], None, "device"))
+    beyond = [(sample.driver or 0) - (sample.reserved or 0) for sample in (early, late)]
+    if early.driver and beyond[1] - beyond[0] > 8 * _MUCH:
+        what = "memory of the device that PyTorch's allocator did not take: cuDNN plans, NCCL, decoders, other programs"
+        out.append(_named("outside the allocator", what, beyond[1] - beyond[0], None, "device"))
+    pinned = (late.pinned or 0) - (early.pinned or 0)
+    if pinned > _MUCH:
+        what = "pinned host memory is kept for the next batch, in sizes that are powers of two"
+        bound = "the largest batch, for each that loaders prefetch"
+        out.append(_named("pinned-memory cache", what, pinned, bound))
+    return out
 
 
 def _regions(session: Session) -> list[dict[str, Any]]:

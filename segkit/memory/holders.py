@@ -7,6 +7,7 @@ not see (since Python 3.11): they are looked up in every frame of every thread.
 
 import gc
 import inspect
+import itertools
 import sys
 import threading
 import time
@@ -120,6 +121,7 @@ class _Search:
         asked += [each for each in frontier if issubclass(type(each), type) and not self._class_named(level, each)]
         self.skip |= {id(following), id(ids), id(asked)}
         referrers = _referrers(asked)
+        referrers += _untracked_referrers([each for each in asked if not gc.is_tracked(each)])
         self.skip.add(id(referrers))
         for holder in referrers:
             key = id(holder)
@@ -222,6 +224,25 @@ def _referrers(objects: list[Any]) -> list[Any]:
     return [each for each in gc.get_objects() if any(id(kid) in ids for kid in gc.get_referents(each))]
 
 
+def _untracked_referrers(objects: list[Any]) -> list[Any]:
+    """Dicts and tuples that refer to any of them, and that the garbage collector, to which no part matters, leaves out.
+
+    A dict of arrays is such a one, and so may be the attributes of an object.
+    """
+    if not objects:
+        return []
+    ids = {id(each) for each in objects}
+    out: dict[int, Any] = {}
+    variables = [value for _, _, value in running_variables()]  # which are no part of anything
+    for parts in itertools.chain([variables], map(gc.get_referents, gc.get_objects())):
+        for each in parts:
+            if type(each) in (dict, tuple) and id(each) not in out and not gc.is_tracked(each):
+                parts_of = each.values() if type(each) is dict else each
+                if not ids.isdisjoint(map(id, parts_of)):
+                    out[id(each)] = each
+    return list(out.values())
+
+
 def _expressions(root: str, chain: list[Any]) -> list[str]:
     """Python for each object of a chain; what a closure holds is called by its name."""
     out = [root]
@@ -296,14 +317,15 @@ def _running_locals() -> dict[int, list[Root]]:
     return out
 
 
-def running_values() -> list[Any]:
-    """The values of all local variables of the user's running functions in this thread."""
-    out: list[Any] = []
+def running_variables() -> list[tuple[str, str, Any]]:
+    """The local variables of the user's running functions in this thread: function, name, value."""
+    out: list[tuple[str, str, Any]] = []
     frame: types.FrameType | None = sys._getframe()
     while frame is not None:
-        if frame.f_code.co_flags & inspect.CO_OPTIMIZED and USER_CODE.owns(frame.f_code.co_filename):
+        code = frame.f_code
+        if code.co_flags & inspect.CO_OPTIMIZED and USER_CODE.owns(code.co_filename):
             values = frame.f_locals
-            out += values.values()
+            out += [(f"{code.co_filename}:{code.co_firstlineno}", name, value) for name, value in values.items()]
             if sys.version_info < (3, 13):
                 values.clear()
         frame = frame.f_back

@@ -2,9 +2,12 @@
 
 import sys
 from collections import defaultdict
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
+
+import torch
 
 from segkit.memory.bounds import bound_of
 from segkit.memory.causes import cause_in_chain
@@ -12,8 +15,8 @@ from segkit.memory.census import Census, Growing, deep_bytes, entry_bytes, newes
 from segkit.memory.edges import edge, readable
 from segkit.memory.findings import Finding
 from segkit.memory.holders import Holding, find_holders
-from segkit.memory.lines import UNKNOWN, USER_CODE
-from segkit.memory.storing import StoreWatch, stores_in_source
+from segkit.memory.lines import UNKNOWN, USER_CODE, Line
+from segkit.memory.storing import StoreWatch, joins_in_source, stores_in_source
 
 LEAK_BYTES, LOG_BYTES = 4096, 256  # a step: from which on host memory leaks; from which on it is worth a word
 _SPAN_WATCH, _SPAN_LEAK = 8, 15  # steps over which a container was seen to grow
@@ -48,15 +51,15 @@ class HostLeaks:
 
     def __init__(self, census: Census, where: str = "host") -> None:
         self.census, self.where = census, where
-        self.leaks: dict[int, HostLeak] = {}
-        self.past: dict[int, HostLeak] = {}
+        self.leaks: dict[Hashable, HostLeak] = {}
+        self.past: dict[Hashable, HostLeak] = {}
 
     def look(self, step: int, stores: StoreWatch, sizes: set[int], findings: list[Finding]) -> None:
         """Take a census, and name what grows; what ``findings`` explain is left out."""
         self.census.take(step)
         steady = self.census.steady()
         explained = {finding.holder for finding in findings if finding.holder is not None}
-        leaks: dict[int, HostLeak] = {}
+        leaks: dict[Hashable, HostLeak] = {}
         asked: list[Growing] = []
         for growing in steady:
             per_step = entry_bytes(growing.container) * growing.per_step
@@ -92,6 +95,26 @@ class HostLeaks:
                 stores.watch(leak.finding.key, container, partial(_newest, container))
         containers.clear()
         asked.clear()
+        self._swollen(explained)
+        self.census.swelling.release()
+
+    def _swollen(self, explained: set[str]) -> None:
+        """Name the values that a name gives up for ever longer ones."""
+        for place, swollen in self.census.swelling.steady()[:24]:
+            if swollen.per_step < LOG_BYTES:
+                continue
+            known = self.leaks.get(place) or self.past.get(place)
+            if known is None:
+                [holding] = find_holders([swollen.value], [0], [swollen, self.census.swelling.places], nameless=True)
+                if holding is None or not holding.verified or holding.expression in explained:
+                    continue
+                lines = joins_in_source(holding.expression, USER_CODE.files())
+                if not lines and not swollen.keeps_its_head:
+                    continue  # larger than before, and something else
+                known = HostLeak(_of_swollen(swollen.value, holding, lines), 0.0, 0, 0)
+            self.leaks[place] = replace(
+                known, per_step=swollen.per_step, span=swollen.span, entries=swollen.lengths[-1]
+            )
 
     def _finding(self, growing: Growing, holding: Holding, sizes: set[int]) -> Finding:
         container, expression = growing.container, holding.expression
@@ -139,6 +162,22 @@ class HostLeaks:
             if line is not None and not leak.finding.stored_surely:
                 made = stores.made.get(leak.finding.key) or line
                 self.leaks[key] = replace(leak, finding=replace(leak.finding.seen_stored(line), allocated_at=made))
+
+
+def _of_swollen(value: Any, holding: Holding, lines: list[Line]) -> Finding:
+    kind = {str: "growing text", bytes: "growing text", bytearray: "growing text", torch.Tensor: "growing tensor"}
+    return Finding(
+        key=f"{holding.scope} {holding.expression}",
+        kind=kind.get(type(value), "growing array"),
+        sites=(),
+        allocated_at=lines[-1] if lines else UNKNOWN,
+        operation=type(value).__name__,
+        held_by=holding.expression,
+        holder=holding.expression,
+        scope=holding.scope,
+        verified=holding.verified,
+        stored_at=lines[-1] if lines else None,
+    )
 
 
 def _newest(container: Any) -> Any:

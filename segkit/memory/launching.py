@@ -23,6 +23,7 @@ from segkit.errors import InputError
 from segkit.memory.merging import merge
 
 FOLDER, HOME, SETTINGS = "SEGKIT_MEMPROFILE", "SEGKIT_MEMPROFILE_HOME", "settings.json"
+SNAPSHOT = "snapshot.pickle"  # of CUDA's allocator, beside memory.json; for PyTorch's memory viewer
 _FORWARDED = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
 _POLL_SECONDS = 0.25
 
@@ -70,6 +71,7 @@ def run_script(
     steps: int | None,
     deep: bool,
     limit: int | None,
+    snapshot: Path | None = None,
     stdout: int | None = None,
     on_status: Callable[[Status], None] = lambda status: None,
 ) -> ScriptRun:
@@ -81,6 +83,7 @@ def run_script(
         steps: End it after so many; None: let it run.
         deep: Look at the host at every step.
         limit: Bytes that there are.
+        snapshot: Where the history of CUDA's allocator goes, of the first process that has one.
         stdout: Where its standard output goes, if not to this process's.
         on_status: Told now and then how it goes.
     """
@@ -105,6 +108,10 @@ def run_script(
                         on_status(status)
         code = process.returncode
         document, failures = merge(folder)
+        found = next(iter(sorted(folder.glob("snapshot-*.pickle"))), None)
+        if found is not None and snapshot is not None:
+            snapshot.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(found, snapshot)
     return ScriptRun(code if code >= 0 else 128 - code, document, failures)
 
 

@@ -87,5 +87,16 @@ class UserCode:
             return UNKNOWN
         return Line(first.f_code.co_filename, first.f_lineno, first.f_code.co_name)
 
+    def maker(self, frame: FrameType | None) -> str | None:
+        """The innermost line outside torch itself, as ``torchvision/ops/boxes.py:308 (box_iou)``: what works there."""
+        for _ in range(_DEPTH):
+            if frame is None:
+                return None
+            file = frame.f_code.co_filename
+            if "/torch/" not in file and not file.startswith((_OWN, "<")):
+                return f"{file.rpartition('/site-packages/')[2]}:{frame.f_lineno} ({frame.f_code.co_name})"
+            frame = frame.f_back
+        return None
+
 
 USER_CODE = UserCode()

@@ -9,7 +9,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -22,6 +22,22 @@ from segkit.memory.phases import PhaseClock
 from segkit.memory.tracker import LiveTensors
 
 _RANKS = {"watch": 4, "optimizer": 3, "backward": 2, "forward": 1, "batch": 0}
+
+
+class Given(NamedTuple):
+    """What a step was given: values in tensors, instances in targets, and the pictures' names where they have some."""
+
+    elements: int = 0
+    instances: int = 0
+    names: tuple[str, ...] = ()
+
+    def plus(self, other: "Given") -> "Given":
+        """Both together."""
+        names = (*self.names, *other.names)[:16]
+        return Given(self.elements + other.elements, self.instances + other.instances, names)
+
+
+NOTHING = Given()
 
 
 class Marks:
@@ -49,7 +65,7 @@ class Marks:
         self.optimizers: weakref.WeakSet[Any] = weakref.WeakSet()
         self.modules: weakref.WeakSet[nn.Module] = weakref.WeakSet()
         self.sizes: set[int] = set()
-        self.input: tuple[int, int] = (0, 0)  # elements and instances in what the step was given
+        self.input = NOTHING  # of the step that goes on
         self.epochs = 0
         self.double_backward: Line | None = None
         self.before_optimizer: Callable[[Any], None] = lambda optimizer: None
@@ -97,7 +113,7 @@ class Marks:
         if self._pending >= self._every:
             self._pending = 0
             self._on_step()
-            self.input = (0, 0)
+            self.input = NOTHING
 
     def _guarded(self, hook: Callable[..., None]) -> Callable[..., None]:
         def guarded(*args: Any) -> None:
@@ -141,8 +157,7 @@ class Marks:
             if module not in self.modules:
                 self.modules.add(module)
                 self._names.update({id(each): name for name, each in module.named_modules()})
-            elements, instances = _measure(args, self.sizes)
-            self.input = (self.input[0] + elements, self.input[1] + instances)
+            self.input = self.input.plus(_measure(args, self.sizes))
             is_loss = isinstance(module, nn.modules.loss._Loss) or type(module).__name__.endswith("Loss")
             self._enter("loss" if is_loss else "forward" if torch.is_grad_enabled() else "eval")
         self._modules.append(self.tensors.module)
@@ -227,20 +242,27 @@ def _wrap(undo: list[Callable[[], Any]], owner: Any, name: str, around: Callable
     undo.append(lambda: setattr(owner, name, original))
 
 
-def _measure(value: Any, sizes: set[int], depth: int = 0) -> tuple[int, int]:
-    """Elements of the tensors in what a module is given, and instances among them; their sizes are noted."""
+def _measure(value: Any, sizes: set[int], depth: int = 0) -> Given:
+    """What is in the arguments of a module; the sizes of tensors are noted."""
     if isinstance(value, torch.Tensor):
         if len(sizes) < 10_000:
             sizes.update(value.shape)
-        return value.numel(), 0
+        return Given(value.numel())
     if depth > 2:
-        return 0, 0
-    if isinstance(value, dict):
+        return NOTHING
+    if isinstance(value, dict):  # a detector's target
         boxes = value.get("boxes")
-        return 0, len(boxes) if isinstance(boxes, torch.Tensor) else 0
-    elements = instances = 0
+        return Given(0, len(boxes) if isinstance(boxes, torch.Tensor) else 0, _name(value.get("image_id")))
+    given = NOTHING
     if isinstance(value, tuple | list):
         for each in value[:64]:
-            more = _measure(each, sizes, depth + 1)
-            elements, instances = elements + more[0], instances + more[1]
-    return elements, instances
+            given = given.plus(_measure(each, sizes, depth + 1))
+    return given
+
+
+def _name(image_id: Any) -> tuple[str, ...]:
+    if isinstance(image_id, torch.Tensor):
+        if image_id.numel() != 1 or image_id.device.type != "cpu":  # asking another device would wait for it
+            return ()
+        image_id = image_id.item()
+    return (f"image_id {image_id}",) if isinstance(image_id, int | str) else ()

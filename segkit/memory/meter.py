@@ -5,7 +5,7 @@ they are None, and the resident set of the process says how much the host holds.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -55,8 +55,8 @@ class Meter(Protocol):
     def phase(self, name: str) -> Any:
         """A context around one phase; phases of a name add up within a step."""
 
-    def step(self) -> StepRecord:
-        """End a step."""
+    def step(self, pictures: Sequence[str] = ()) -> StepRecord:
+        """End a step, of the pictures that are named."""
 
     def rise(self) -> float | None:
         """Bytes a step by which what is held rises all the time; None where it does not, as far as can be told."""
@@ -99,8 +99,8 @@ class CounterMeter:
         """The phases since the last step."""
         return self._phases
 
-    def step(self) -> StepRecord:
-        """See ``Meter``."""
+    def step(self, pictures: Sequence[str] = ()) -> StepRecord:
+        """See ``Meter``; names are for those who look closer."""
         allocated, reserved = self._now()
         between = sum(record.seconds for name, record in self._phases.items() if name in ("eval", "save"))
         now = time.perf_counter()

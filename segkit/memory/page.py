@@ -52,7 +52,8 @@ def render_page(report: dict[str, Any]) -> str:
         _phases(report["phases"]),
         _shares("At the peak, by category", report.get("categories") or {}),
         _shares("Activations at the peak, by module", report["top"]["modules"]),
-        _shares("At the peak, by line", report["top"]["lines"]),
+        _shares("At the peak, by your line", report["top"]["lines"]),
+        _shares("Large tensors at the peak, by the library's line", report["top"].get("makers") or {}),
         _steps(report["top"]["steps"]),
         f"<p class='note'>Allocated: {escape(report['counted'])}. Resident: what the whole process holds in host "
         "memory, libraries included.</p></body></html>",
@@ -76,7 +77,7 @@ def _leaks(leaks: list[dict[str, Any]]) -> str:
         shown = "".join(f"<dt>{name}</dt><dd><code>{escape(str(text))}</code></dd>" for name, text in rows if text)
         parts.append(
             f"<div class='leak'><h3>{word}: {escape(leak['kind'])}, on the {escape(leak['where'])}: "
-            f"{leak['bytes_per_step'] / 1024:,.1f} KiB a step{end}</h3><dl>{shown}<dt>fix</dt>"
+            f"{format_bytes(leak['bytes_per_step'])} a step{end}</h3><dl>{shown}<dt>fix</dt>"
             f"<dd>{escape(leak['fix'])}</dd></dl></div>"
         )
     return "<h2>What stays, and why</h2>" + "".join(parts) if parts else ""
@@ -109,7 +110,7 @@ def _shares(title: str, sizes: dict[str, int]) -> str:
 
 def _steps(steps: list[dict[str, Any]]) -> str:
     if not any(step["instances"] or step["pictures"] for step in steps):
-        return ""
+        return ""  # nothing is known of them but their peaks, which the curve shows
     rows = "".join(
         f"<tr><td>{step['step']}</td><td>{format_bytes(step['peak'])}</td><td>{step['instances']}</td>"
         f"<td><code>{escape(step['pictures'] or '-')}</code></td></tr>"
@@ -121,6 +122,7 @@ def _steps(steps: list[dict[str, Any]]) -> str:
 
 def _phases(phases: dict[str, Any]) -> str:
     most = max((phase["allocated"] or 0 for phase in phases.values()), default=0) or 1
+    on_device = any(phase.get("reserved") for phase in phases.values())
     rows = []
     for name, phase in phases.items():
         seconds = "-" if phase["seconds"] is None else f"{phase['seconds'] * 1000:.1f} ms"
@@ -128,9 +130,15 @@ def _phases(phases: dict[str, Any]) -> str:
         rows.append(
             f"<tr><td>{escape(name)}</td><td>{seconds}</td><td>{format_bytes(phase['allocated'])}</td>"
             f"<td style='text-align:left;width:40%'><span class='bar' style='width:{share:.1f}%'></span></td>"
-            f"<td>{format_bytes(phase['rss'])}</td></tr>"
+            + (
+                f"<td>{format_bytes(phase['reserved'])}</td><td>{format_bytes(phase['fragmented'])}</td>"
+                if on_device
+                else ""
+            )
+            + f"<td>{format_bytes(phase['rss'])}</td></tr>"
         )
-    head = "<tr><th>phase</th><th>median time</th><th>peak allocated</th><th></th><th>peak resident</th></tr>"
+    more = "<th>peak reserved</th><th>fragmented</th>" if on_device else ""
+    head = f"<tr><th>phase</th><th>median time</th><th>peak allocated</th><th></th>{more}<th>peak resident</th></tr>"
     return f"<table>{head}{''.join(rows)}</table>"
 
 

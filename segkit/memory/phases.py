@@ -3,9 +3,8 @@
 import time
 from dataclasses import dataclass
 
-import torch
-
-from segkit.memory.private import on_cuda
+from segkit.memory import device
+from segkit.memory.device import DeviceFigures
 from segkit.memory.tracker import Birth, LiveTensors
 
 PHASES = ("load", "transfer", "forward", "loss", "backward", "step", "eval", "save")
@@ -13,11 +12,18 @@ PHASES = ("load", "transfer", "forward", "loss", "backward", "step", "eval", "sa
 
 @dataclass(slots=True)
 class PhaseRecord:
-    """One phase: seconds in this step, and the highest figures of allocated and reserved bytes."""
+    """One phase: seconds in this step, and the highest figures of allocated, reserved and fragmented bytes."""
 
     seconds: float = 0.0
     allocated: int = 0
     reserved: int = 0
+    fragmented: int = 0
+
+    def raise_to(self, other: "PhaseRecord") -> None:
+        """Take over what is higher in another record."""
+        self.allocated = max(self.allocated, other.allocated)
+        self.reserved = max(self.reserved, other.reserved)
+        self.fragmented = max(self.fragmented, other.fragmented)
 
 
 class PhaseClock:
@@ -25,17 +31,20 @@ class PhaseClock:
 
     Attributes:
         current: The phases of the step that goes on.
-        peaks: The highest allocated bytes of each phase over all steps.
+        highs: The highest figures of each phase over all steps.
+        highest: The highest peak of live tensors, as the tracker counts them.
+        measured: The device's own figure for that peak; on a CPU, which has none, the same.
         crest: Births alive at the highest peak so far, where the tracker was asked to keep them.
+        at_highest: The device's figures then.
         explicit: Whether phases are named by the trainer itself.
     """
 
     def __init__(self, tensors: LiveTensors) -> None:
         self.tensors = tensors
         self.current: dict[str, PhaseRecord] = {}
-        self.peaks: dict[str, int] = {}
-        self.reserved: dict[str, int] = {}
-        self.highest = 0
+        self.highs: dict[str, PhaseRecord] = {}
+        self.highest = self.measured = 0
+        self.at_highest: DeviceFigures | None = None
         self.crest: list[Birth] = []
         self.crest_phase = ""
         self.explicit = False
@@ -60,18 +69,23 @@ class PhaseClock:
             record = self.current[tensors.phase] = PhaseRecord()
         record.seconds += now - self._since
         self._since = now
-        peak, reserved = tensors.peak, 0
-        if on_cuda():
-            peak, reserved = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
-            torch.cuda.reset_peak_memory_stats()
-        record.allocated = max(record.allocated, peak)
-        record.reserved = max(record.reserved, reserved)
-        self.peaks[tensors.phase] = max(self.peaks.get(tensors.phase, 0), peak)
-        self.reserved[tensors.phase] = max(self.reserved.get(tensors.phase, 0), reserved)
+        figures = device.read()
+        if figures is None:
+            seen = PhaseRecord(0.0, tensors.peak)
+        else:
+            seen = PhaseRecord(0.0, figures.peak, figures.reserved, figures.fragmented)
+        record.raise_to(seen)
+        self.highs.setdefault(tensors.phase, PhaseRecord()).raise_to(seen)
         if tensors.keep_crest and tensors.peak > self.highest:
             self.highest, self.crest_phase = tensors.peak, tensors.phase
+            self.measured, self.at_highest = seen.allocated, figures
             self.crest = list(tensors.peak_composition())
         tensors.reset_peak()
+
+    @property
+    def peaks(self) -> dict[str, int]:
+        """The highest allocated bytes of each phase over all steps."""
+        return {name: record.allocated for name, record in self.highs.items()}
 
     def take(self) -> dict[str, PhaseRecord]:
         """The phases of the step that ended; a new one begins."""

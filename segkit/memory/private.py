@@ -1,6 +1,7 @@
 """Every symbol of torch that is not documented, behind a probe: a missing one costs a column and not the run."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -55,6 +56,38 @@ def global_optimizer_hooks() -> tuple[Callable[..., Any], Callable[..., Any]] | 
 def on_cuda() -> bool:
     """Whether this process uses CUDA; asking does not begin to."""
     return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+
+
+def host_memory_stats() -> dict[str, Any] | None:
+    """PyTorch's figures of pinned memory; None where it has none."""
+    ask = getattr(torch.cuda, "host_memory_stats", None)
+    if ask is None or not on_cuda():
+        return None
+    try:
+        return dict(ask())
+    except RuntimeError:
+        return None
+
+
+def record_allocations(most: int = 50_000) -> bool:
+    """Let the CUDA allocator remember who allocated what, for a snapshot; whether it does."""
+    record = getattr(torch.cuda.memory, "_record_memory_history", None)
+    if record is None:
+        return False
+    try:
+        record(enabled="all", context="alloc", stacks="python", max_entries=most)
+    except (TypeError, RuntimeError):
+        return False
+    return True
+
+
+def dump_snapshot(path: Path) -> bool:
+    """Write what ``record_allocations`` has seen, as PyTorch's own viewer reads it; whether there is such a file."""
+    dump = getattr(torch.cuda.memory, "_dump_snapshot", None)
+    if dump is None:
+        return False
+    dump(str(path))
+    return path.exists()
 
 
 def is_fake(tensor: torch.Tensor) -> bool:

@@ -1,6 +1,6 @@
 """segkit's own trainer as a case of a watched script: it names its phases and steps itself."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -30,10 +30,10 @@ class Recorder:
         finally:
             self._session.clock.enter(before if before in ("eval", "save") else "load")
 
-    def step(self) -> StepRecord:
+    def step(self, pictures: Sequence[str] = ()) -> StepRecord:
         """See ``Meter``."""
         record = self._counters.step()
-        self._session.step()
+        self._session.step(", ".join(pictures) or None)
         return record
 
     def rise(self) -> float | None:

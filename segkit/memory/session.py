@@ -5,11 +5,10 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import torch
-
-from segkit.memory import host, private
+from segkit.memory import device, host, private
 from segkit.memory.categories import CategoryMeter
 from segkit.memory.census import Census
 from segkit.memory.diagnosis import diagnose
@@ -22,6 +21,7 @@ from segkit.memory.storing import StoreWatch
 from segkit.memory.tracker import LiveTensors, Site
 from segkit.memory.verdict import GRACE, LEAK, WARM_UP, WATCH, Ledger
 
+_DRIVER_EVERY = 10  # samples
 _MOST_SAMPLES = 20_000  # steps that the series hold; of longer runs every second is dropped, again and again
 
 
@@ -33,6 +33,9 @@ class Sample:
     allocated: int
     peak: int
     reserved: int | None
+    driver: int | None  # in use on the device by the driver's account; asked now and then
+    pinned: int | None
+    tensors: int  # in the host's memory
     rss: int
     malloc: int | None
     retained: int | None
@@ -114,7 +117,13 @@ class Session:
         self._name = name
         self.marks.mark("watch")
 
+    def snapshot(self, path: Path) -> bool:
+        """Write the CUDA allocator's history for PyTorch's memory viewer; whether there is one."""
+        return self._recording and private.dump_snapshot(path)
+
     _name: str | None = None
+    _recording = False
+    _driver: int | None = None
 
     def _restart(self) -> None:
         """What was counted until now were no steps."""
@@ -176,17 +185,23 @@ class Session:
 
     def _sample(self, seconds: float, phases: dict[str, PhaseRecord]) -> None:
         on_cuda = private.on_cuda()
+        if on_cuda and self.count == 0 and not self._recording:
+            self._recording = private.record_allocations()
         peaks = [record.allocated for name, record in phases.items() if name not in ("eval", "save")]
         if self.count % self.stride == 0:
-            elements, instances = self.marks.input
+            given = self.marks.input
+            if on_cuda and len(self.samples) % _DRIVER_EVERY == 0:
+                self._driver = device.driver_used()
             self.samples.append(
                 Sample(
                     seconds,
-                    torch.cuda.memory_allocated() if on_cuda else self.tensors.allocated,
+                    device.allocated() if on_cuda else self.tensors.allocated,
                     max(peaks, default=0),
-                    torch.cuda.memory_reserved() if on_cuda else None,
+                    max((record.reserved for record in phases.values()), default=0) if on_cuda else None,
+                    self._driver, device.pinned(),
+                    self.tensors.on_host,
                     host.resident(), host.malloc_in_use(), host.malloc_retained(), host.python_blocks(),
-                    elements, instances, phases, self._name,
+                    given.elements, given.instances, phases, self._name or ", ".join(given.names) or None,
                 )
             )  # fmt: skip
         if len(self.samples) > _MOST_SAMPLES:

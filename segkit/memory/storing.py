@@ -31,6 +31,10 @@ _STORES = {
     "put_nowait",
     "register_buffer",
 }
+_JOINS = {
+    "append", "cat", "column_stack", "concat", "concatenate", "dstack", "hstack", "insert", "join", "pad", "row_stack",
+    "union1d", "vstack",
+}  # fmt: skip
 _SECONDS = 20.0  # after which a watch that has seen nothing ends
 
 
@@ -178,6 +182,21 @@ def stores_in_source(expression: str, files: Iterable[str]) -> list[Line]:
     return out
 
 
+def joins_in_source(expression: str, files: Iterable[str]) -> list[Line]:
+    """Lines that give a name what it held and more: ``kept = np.append(kept, new)``, ``text += line``."""
+    name = last_name(expression)
+    if name is None:
+        return []
+    out = []
+    for file in files:
+        for node in ast.walk(_parsed(file)):
+            if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add) and _names(node.target, name):
+                out.append(Line(file, node.lineno, ""))
+            elif isinstance(node, ast.Assign) and any(_names(target, name) for target in node.targets):
+                out += [Line(file, node.lineno, "") for each in ast.walk(node.value) if _joins(each, name)][:1]
+    return out
+
+
 def bounds_in_source(expression: str, files: Iterable[str]) -> Line | None:
     """The line that keeps a container short: ``if len(kept) > 50: kept.pop(0)``, ``kept = kept[-50:]``."""
     name = last_name(expression)
@@ -242,6 +261,15 @@ def _names(node: ast.AST, name: str) -> bool:
 
 def _mentions(node: ast.AST, name: str) -> bool:
     return any(_names(each, name) for each in ast.walk(node))
+
+
+def _joins(node: ast.AST, name: str) -> bool:
+    if isinstance(node, ast.BinOp):
+        return isinstance(node.op, ast.Add) and (_names(node.left, name) or _names(node.right, name))
+    if isinstance(node, ast.Call):
+        function = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        return function in _JOINS and _mentions(node, name)
+    return isinstance(node, ast.Subscript) and getattr(node.value, "attr", "") in ("r_", "c_") and _mentions(node, name)
 
 
 def _measures(test: ast.AST, name: str) -> bool:

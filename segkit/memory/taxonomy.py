@@ -28,6 +28,11 @@ FIXES = {
         "Collect parts only as long as they are needed and join them once; each step's `torch.cat` keeps all that"
         " came before."
     ),
+    "growing array": (
+        "Collect the parts in a list that is emptied once an epoch, or write them to disk: joining anew at every step"
+        " copies all of `{name}` each time, and keeps all that came before."
+    ),
+    "growing text": "Write the text to a file (`logging`, `print(..., file=...)`) instead of keeping it in `{name}`.",
     "cache without bound": (
         "Bound the cache (`functools.lru_cache(maxsize=...)`, or drop the oldest entry of `{name}`), or key it by"
         " something that comes again, such as the size."

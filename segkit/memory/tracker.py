@@ -23,6 +23,7 @@ _ENTRANCES = ("aten::lift_fresh", "aten::set_", "aten::detach", "aten::alias", "
 
 
 GRAPH = "autograd graph"
+_LARGE = 2**18  # bytes: of what is larger, the library's line is noted as well
 
 
 class Site(NamedTuple):
@@ -40,6 +41,7 @@ class Birth(weakref.ref):  # type: ignore[type-arg]
         "device",
         "key",
         "lineage",
+        "maker",
         "module",
         "old",
         "operation",
@@ -58,6 +60,7 @@ class Birth(weakref.ref):  # type: ignore[type-arg]
     operation: str
     device: str
     module: str | None
+    maker: str | None  # the innermost line outside torch itself, for large tensors of steps whose crest is kept
     saved: bool  # by autograd, for a backward pass
     old: bool  # it has outlived the grace
     lineage: tuple[int, int]  # times that this tensor was joined to more of its kind, and the bytes it began with
@@ -71,7 +74,9 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         step: The number of the step that goes on.
         phase: What the step is doing.
         module: The module whose forward is running.
-        allocated: Bytes alive.
+        counted: The type of device whose tensors are counted: the CPU, until a tensor is on another.
+        allocated: Bytes alive on it.
+        others: Bytes alive elsewhere.
         peak: The most of them since ``reset_peak``.
         cohorts: Live births by step.
         crest: Births alive at the highest peak since ``reset_peak``, where asked for by ``keep_crest``.
@@ -79,7 +84,8 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.step, self.allocated, self.peak = 0, 0, 0
+        self.step, self.allocated, self.peak, self.others = 0, 0, 0, 0
+        self.counted = "cpu"
         self.phase = "load"
         self.module: str | None = None
         self.paused = False
@@ -111,6 +117,11 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
             except Exception as error:  # the script must not notice
                 self.failure, self.paused = error, True
         return out
+
+    @property
+    def on_host(self) -> int:
+        """Bytes alive in the host's memory."""
+        return self.allocated if self.counted == "cpu" else self.others
 
     def next_step(self) -> None:
         """Begin a step."""
@@ -157,6 +168,7 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         birth.key, birth.size, birth.site, birth.step = key, size, site, self.step
         birth.phase, birth.operation, birth.module = self.phase, operation, self.module
         birth.device, birth.saved, birth.old = tensor.device.type, False, False
+        birth.maker = USER_CODE.maker(sys._getframe(2)) if self.keep_crest and size >= _LARGE else None
         birth.lineage = (0, size)
         if operation == "aten::cat":
             birth.lineage = self._joined(args, site, size)
@@ -164,6 +176,11 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
                 self.joins[site] = birth
         birth.cohort = self.cohorts[self.step]
         birth.cohort[key] = self.live[key] = birth
+        if birth.device != self.counted:
+            if self.counted != "cpu" or birth.device == "cpu":
+                self.others += size
+                return
+            self.counted, self.others, self.allocated, self.peak = birth.device, self.others + self.allocated, 0, 0
         self.allocated += size
         if self.allocated > self.peak:
             self.peak = self.allocated
@@ -176,6 +193,7 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         birth.key, birth.size, birth.step = -self._graphs, 0, self.step
         birth.site = self._sites.setdefault((line.file, line.number, GRAPH), Site(line, GRAPH))
         birth.phase, birth.operation, birth.module, birth.device = "backward", GRAPH, None, "cpu"
+        birth.maker = None
         birth.saved, birth.old, birth.lineage = False, False, (0, 0)
         birth.cohort = self.cohorts[self.step]
         birth.cohort[birth.key] = birth
@@ -198,7 +216,10 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
             self.crest, self._rising = list(self.live.values()), False
         if self.live.get(birth.key) is birth:
             del self.live[birth.key]
-            self.allocated -= birth.size
+            if birth.device == self.counted:
+                self.allocated -= birth.size
+            else:
+                self.others -= birth.size
         birth.cohort.pop(birth.key, None)
         if birth.old:
             self.dead.append(birth)

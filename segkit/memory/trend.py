@@ -1,15 +1,51 @@
-"""Whether memory that is held at the end of steps rises all the time: a suspicion, from counters alone.
+"""Whether a size rises all the time: of what one name holds, or of all memory that is held at the end of steps.
 
-A curve cannot prove a leak (``docs/decisions``), so this only says which command can.
+A curve of all memory cannot prove a leak (``docs/decisions``); it is a suspicion, and says which command can.
 """
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 _BLOCKS = 8
 _STEPS = 25  # to a block, at least
 _PER_STEP = 4096  # bytes
 _STEADY = 0.6
+
+
+@dataclass(slots=True, kw_only=True)
+class Track:
+    """How long one thing was at the steps at which it was looked at.
+
+    Attributes:
+        steps: Those steps.
+        lengths: Its lengths then.
+        emptied: Whether it was ever shorter than before.
+    """
+
+    steps: list[int] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+    emptied: bool = False
+
+    @property
+    def per_step(self) -> float:
+        """What was added a step."""
+        return (self.lengths[-1] - self.lengths[0]) / max(1, self.span)
+
+    @property
+    def span(self) -> int:
+        """Steps over which it was seen."""
+        return self.steps[-1] - self.steps[0]
+
+    def is_steady(self) -> bool:
+        """Whether it still grows as it did."""
+        if self.emptied or len(self.steps) < 3 or self.lengths[-1] <= self.lengths[-2]:
+            return False
+        middle = (self.steps[0] + self.steps[-1]) / 2
+        at = min(range(1, len(self.steps) - 1), key=lambda index: abs(self.steps[index] - middle))
+        early = (self.lengths[at] - self.lengths[0]) / max(1, self.steps[at] - self.steps[0])
+        late = (self.lengths[-1] - self.lengths[at]) / max(1, self.steps[-1] - self.steps[at])
+        return self.per_step >= 0.15 and late >= _STEADY * early
 
 
 def rise(held: Sequence[int]) -> float | None:

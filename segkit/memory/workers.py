@@ -63,11 +63,12 @@ class WorkerWatch:
         self._host = HostLeaks(Census(), where="worker")
 
     def _write(self) -> None:
-        from segkit.memory.report import _host_leak  # noqa: PLC0415 -- only where there is something to report
+        from segkit.memory.findings import Room  # noqa: PLC0415
+        from segkit.memory.judging import host_leak  # noqa: PLC0415 -- only where there is something to report
 
         leaks = []
         for leak in self._host.leaks.values():
-            document = _host_leak(leak, None, 0)
+            document = host_leak(leak, Room(None, 0))
             document |= {"where": "worker", "state": leak.state, "bound": leak.finding.bound, "entries": leak.entries,
                          "bound_entries": leak.finding.bound_entries}  # fmt: skip
             leaks.append(document)

@@ -1,0 +1,139 @@
+"""From what was found to what is said: leaks, and growth that will end or is too little to matter."""
+
+from collections import defaultdict
+from typing import Any
+
+from segkit.memory.findings import GRAPH_KINDS, Finding, Room, absolute, leak_of
+from segkit.memory.hostleaks import HostLeak
+from segkit.memory.lines import UNKNOWN
+from segkit.memory.native import native_leak
+from segkit.memory.session import Session
+from segkit.memory.taxonomy import fix_for
+from segkit.memory.verdict import Verdict
+
+STICKY = (*GRAPH_KINDS, "reference cycle")  # no program means to keep these, however long
+SMALL_BYTES = 256  # a step: a number or two in a tensor, of which a million are less than a gigabyte
+
+
+def leaks_of(session: Session, rooms: dict[str, Room]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What leaks, as ``memory.json`` holds it, the worst first; and what grows with a bound.
+
+    Args:
+        session: What was watched.
+        rooms: The memory of ``host`` and ``device``.
+    """
+    leaks, bounded = _tensor_leaks(session, rooms)
+    stored = {leak["stored_at"] for leak in leaks} - {None}
+    for leak in session.host.leaks.values():
+        if leak.finding.stored_at is not None and absolute(leak.finding.stored_at) in stored:
+            continue  # the same container under another name
+        _sort_in(host_leak(leak, rooms["host"]), leak, leaks, bounded)
+    explained = sum(leak["bytes_per_step"] for leak in leaks if leak["where"] == "host")
+    native = native_leak(session.samples, session.stride, explained)
+    if native is not None:
+        leaks.append(host_leak(native, rooms["host"]))
+    leaks.sort(key=lambda leak: (not leak["is_leak"], -leak["bytes_per_step"]))
+    return leaks, bounded
+
+
+def _tensor_leaks(session: Session, rooms: dict[str, Room]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    states = session.states()
+    for site, level in session.levels.items():
+        finding = session.findings.get(session.by_site.get(site, ""))
+        if finding is not None and finding.kind in STICKY and site not in states and level == "leak":
+            states[site] = level
+    grouped: dict[str, list[str]] = defaultdict(list)
+    homeless = []
+    for site, state in states.items():
+        key = session.by_site.get(site)
+        if key is None or key not in session.findings:
+            homeless.append((site, state))
+        else:
+            grouped[key].append(state)
+    leaks, bounded = [], []
+    for key, found in grouped.items():
+        finding = session.findings[key]
+        worst: Verdict = "leak" if "leak" in found else "watch"
+        where = "host" if {session.devices.get(site, "cpu") for site in finding.sites} <= {"cpu"} else "device"
+        leak = leak_of(finding, session.ledgers, worst, where, rooms[where])
+        joined = [session.tensors.joins[site] for site in finding.sites if site in session.tensors.joins]
+        if finding.kind == "growing tensor" and joined:
+            times, began = joined[0].lineage
+            leak["bytes_per_step"] = (joined[0].size - began) / max(1, times)
+            leak["steps_seen"] = times
+            leak["steps_to_oom"] = rooms[where].steps_left(leak["bytes_per_step"])
+        if finding.bound is not None and _fits(finding, leak["bytes_per_step"], rooms[where].limit):
+            bounded.append(_growth_of(finding, leak["bytes_per_step"], leak["steps_seen"]))
+        elif leak["bytes_per_step"] < SMALL_BYTES and finding.kind not in STICKY:
+            bounded.append(_log(str(finding.holder or finding.held_by), leak["bytes_per_step"], leak["steps_seen"]))
+        else:
+            leaks.append(leak)
+    # Sites that were not asked after, beside others that were: a graph has many, and one holder.
+    keepers = [finding for finding in session.findings.values() if finding.kind in STICKY and finding.key in grouped]
+    for site, level in homeless if not keepers else ():
+        finding = Finding("", "kept tensors", (site,), site.line, site.operation)
+        where = "host" if session.devices.get(site, "cpu") == "cpu" else "device"
+        worst = "leak" if level == "leak" and not session.findings else "watch"
+        leaks.append(leak_of(finding, session.ledgers, worst, where, rooms[where]))
+    return leaks, bounded
+
+
+def _fits(finding: Finding, per_entry: float, limit: int | None) -> bool:
+    """Whether what a container will hold at most is a small part of the memory there is."""
+    return finding.bound_entries is None or limit is None or finding.bound_entries * per_entry < 0.5 * limit
+
+
+def _growth_of(finding: Finding, per_step: float, steps: int) -> dict[str, Any]:
+    most = None if finding.bound_entries is None else int(finding.bound_entries * per_step)
+    return {
+        "name": "bounded cache" if "keyed" in (finding.bound or "") else "bounded container",
+        "what": f"{finding.holder or finding.held_by} keeps what is made at {absolute(finding.allocated_at)}",
+        "bytes": int(per_step * steps),
+        "bound": finding.bound if most is None else f"{finding.bound}: about {most} bytes",
+        "where": "host",
+    }
+
+
+def host_leak(leak: HostLeak, room: Room) -> dict[str, Any]:
+    """A leak of the host's memory, as ``memory.json`` holds it."""
+    finding = leak.finding
+    return {
+        "kind": finding.kind,
+        "where": "host",
+        "bytes_per_step": leak.per_step,
+        "allocated_at": None if finding.allocated_at is UNKNOWN else absolute(finding.allocated_at),
+        "held_by": finding.held_by,
+        "stored_at": absolute(finding.stored_at) if finding.stored_at is not None else None,
+        "fix": fix_for(finding.kind, _short(finding.holder)),
+        "steps_to_oom": room.steps_left(leak.per_step),
+        "operation": finding.operation,
+        "holder": finding.holder,
+        "scope": finding.scope,
+        "verified": finding.verified,
+        "stored_surely": finding.stored_surely,
+        "graph_nodes": None,
+        "steps_seen": leak.span,
+        "is_leak": leak.state == "leak",
+        "also_at": [],
+    }
+
+
+def _short(holder: str | None) -> str | None:
+    return holder.split("[")[0] if holder is not None else None
+
+
+def _log(holder: str, per_step: float, steps: int) -> dict[str, Any]:
+    return {
+        "name": "log", "what": f"{holder} grows by {per_step:.0f} bytes a step", "bytes": int(per_step * steps),
+        "bound": f"{per_step / 1000:.1f} GB in a million steps", "where": "host",
+    }  # fmt: skip
+
+
+def _sort_in(document: dict[str, Any], leak: HostLeak, leaks: list[Any], bounded: list[Any]) -> None:
+    finding = leak.finding
+    if finding.bound is not None:
+        bounded.append(_growth_of(finding, leak.per_step, leak.entries))
+    elif leak.state == "log":
+        bounded.append(_log(str(finding.holder), leak.per_step, leak.span))
+    else:
+        leaks.append(document)
