@@ -16,7 +16,7 @@ from segkit.memory import device
 from segkit.memory.device import DeviceFigures
 from segkit.memory.phases import PhaseClock
 from segkit.memory.private import storage_key
-from segkit.memory.tracker import Birth, LiveTensors
+from segkit.memory.tracker import GRAPH, Birth, LiveTensors
 
 CATEGORIES = (
     "parameters", "buffers", "gradients", "optimizer_state", "activations", "inputs", "temporaries", "kept",
@@ -55,13 +55,16 @@ class CategoryMeter:
         """At the end of a step whose peak was kept: classify, if the peak is a new one."""
         if clock.highest > self.peak and clock.crest:
             self.peak = clock.highest
-            counted = [birth for birth in clock.crest if birth.device == self.tensors.counted]
+            counted = [birth for birth in clock.crest if self._counts(birth)]
             self._classify(counted, list(optimizers), list(modules))
             if clock.at_highest is not None:
-                self._add_device(counted, clock.at_highest)
+                self._add_device(counted, clock.at_highest, clock.allocated)
         clock.crest = []
         self.tensors.crest = []
         self._gradients.clear()
+
+    def _counts(self, birth: Birth) -> bool:
+        return birth.device == self.tensors.counted and birth.operation != GRAPH
 
     def _classify(self, crest: list[Birth], optimizers: list[Any], modules: list[nn.Module]) -> None:
         parameters = {_key(p) for optimizer in optimizers for p in _parameters(optimizer)}
@@ -88,12 +91,12 @@ class CategoryMeter:
         self.sites = dict(by_line.most_common(12))
         self.makers = dict(by_maker.most_common(12))
 
-    def _add_device(self, crest: list[Birth], figures: DeviceFigures) -> None:
+    def _add_device(self, crest: list[Birth], figures: DeviceFigures, allocated: int) -> None:
         """Bring the sum to what the device says is in use."""
         tensors = sum(birth.size for birth in crest)
-        live = sum(device.rounded(birth.size) for birth in self.tensors.live.values() if birth.device != "cpu")
+        live = sum(device.rounded(birth.size) for birth in self.tensors.live.values() if self._counts(birth))
         rounding = sum(device.rounded(birth.size) for birth in crest) - tensors
-        workspace = max(0, device.allocated() - live)  # at the end of a step, when nothing passes by
+        workspace = max(0, allocated - live)  # at the end of a step, when nothing passes by
         fragmented = min(figures.fragmented, figures.reserved - figures.peak)
         used = device.driver_used()
         self.categories |= {

@@ -1,5 +1,6 @@
 """What a CUDA device holds: the caching allocator's own figures, the driver's, and those of pinned host memory."""
 
+import weakref
 from typing import Any, NamedTuple
 
 import torch
@@ -8,34 +9,49 @@ from segkit.memory import private
 
 
 class DeviceFigures(NamedTuple):
-    """Bytes of the caching allocator, at most since the last reading.
+    """Bytes of the caching allocator.
 
     Attributes:
-        peak: In tensors and workspaces.
-        reserved: Taken from the device.
-        fragmented: Free parts of segments that are in use.
+        allocated: In tensors and workspaces now.
+        peak: The most of it since the last reading.
+        reserved: Taken from the device, at most since then.
+        fragmented: Free parts of segments that are in use, at most since then.
     """
 
+    allocated: int
     peak: int
     reserved: int
     fragmented: int
 
 
-def read() -> DeviceFigures | None:
-    """The allocator's figures, whose peaks begin anew; None where no CUDA device is in use."""
-    if not private.on_cuda():
-        return None
-    stats = torch.cuda.memory_stats_as_nested_dict()  # flat keys would cost ten times as much
-    torch.cuda.reset_peak_memory_stats()
-    return DeviceFigures(
-        int(stats["allocated_bytes"]["all"]["peak"]), int(stats["reserved_bytes"]["all"]["peak"]),
-        int(stats.get("inactive_split_bytes", {}).get("all", {}).get("peak", 0)),
-    )  # fmt: skip
+class Reader:
+    """Reads peaks since its own last reading: the allocator has one set of peaks, and there may be several readers."""
+
+    def __init__(self, device: torch.device | None = None) -> None:
+        self._device = device
+        self._unread = DeviceFigures(0, 0, 0, 0)
+        _readers.add(self)
+
+    def read(self) -> DeviceFigures | None:
+        """The figures now; None where no CUDA device is in use."""
+        if not private.on_cuda():
+            return None
+        stats = torch.cuda.memory_stats_as_nested_dict(self._device)  # flat keys would cost ten times as much
+        torch.cuda.reset_peak_memory_stats(self._device)
+        of = {
+            name: stats.get(f"{name}_bytes", {}).get("all", {}) for name in ("allocated", "reserved", "inactive_split")
+        }
+        now = DeviceFigures(
+            int(of["allocated"].get("current", 0)), int(of["allocated"].get("peak", 0)),
+            int(of["reserved"].get("peak", 0)), int(of["inactive_split"].get("peak", 0)),
+        )  # fmt: skip
+        for reader in _readers:
+            reader._unread = DeviceFigures(now.allocated, *map(max, reader._unread[1:], now[1:]))
+        figures, self._unread = self._unread, DeviceFigures(0, 0, 0, 0)
+        return figures
 
 
-def allocated() -> int:
-    """Bytes of the caching allocator that are in use now."""
-    return int(torch.cuda.memory_allocated())
+_readers: "weakref.WeakSet[Reader]" = weakref.WeakSet()
 
 
 def driver_used() -> int | None:

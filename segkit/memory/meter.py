@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import psutil
 import torch
 
-from segkit.memory.host import malloc_in_use
+from segkit.memory.device import DeviceFigures, Reader
+from segkit.memory.host import malloc_in_use, resident
 from segkit.memory.trend import rise
 
 _MOST = 20_000
@@ -66,9 +66,7 @@ class CounterMeter:
     """Reads the allocator's counters at the end of every phase."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._on_cuda = device.type == "cuda"
-        self._process = psutil.Process()
+        self._reader = Reader(device) if device.type == "cuda" else None
         self._phases: dict[str, PhaseRecord] = {}
         self._began = time.perf_counter()
         self._held: list[int] = []  # of every step; from 20,000 on of every second, and so on
@@ -77,19 +75,18 @@ class CounterMeter:
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """See ``Meter``."""
-        if self._on_cuda:
-            torch.cuda.reset_peak_memory_stats(self._device)
+        self._read()  # what was before does not count
         began = time.perf_counter()
         try:
             yield
         finally:
             record = self._phases.setdefault(name, PhaseRecord())
             record.seconds += time.perf_counter() - began
-            record.rss = max(record.rss, self._process.memory_info().rss)
-            allocated, reserved = self._peaks()
-            if allocated is not None and reserved is not None:
-                record.allocated = max(record.allocated or 0, allocated)
-                record.reserved = max(record.reserved or 0, reserved)
+            record.rss = max(record.rss, resident())
+            figures = self._read()
+            if figures is not None:
+                record.allocated = max(record.allocated or 0, figures.peak)
+                record.reserved = max(record.reserved or 0, figures.reserved)
 
     def current(self, name: str) -> PhaseRecord:
         """The record of a phase of the step that goes on."""
@@ -101,20 +98,20 @@ class CounterMeter:
 
     def step(self, pictures: Sequence[str] = ()) -> StepRecord:
         """See ``Meter``; names are for those who look closer."""
-        allocated, reserved = self._now()
+        figures = self._read()
         between = sum(record.seconds for name, record in self._phases.items() if name in ("eval", "save"))
         now = time.perf_counter()
         peaks = [record.allocated for record in self._phases.values() if record.allocated is not None]
         record = StepRecord(
             seconds=now - self._began - between,
-            allocated=allocated,
-            reserved=reserved,
+            allocated=figures.allocated if figures is not None else None,
+            reserved=figures.reserved if figures is not None else None,
             peak=max(peaks, default=None),
-            rss=self._process.memory_info().rss,
+            rss=resident(),
             phases=self._phases,
         )
         self._phases, self._began = {}, now
-        self._held.append(allocated if allocated is not None else malloc_in_use() or 0)
+        self._held.append(figures.allocated if figures is not None else malloc_in_use() or 0)
         if len(self._held) >= _MOST:
             self._held = [min(pair) for pair in zip(self._held[::2], self._held[1::2], strict=True)]
             self._stride *= 2
@@ -125,12 +122,5 @@ class CounterMeter:
         found = rise(self._held)
         return None if found is None else found / self._stride
 
-    def _peaks(self) -> tuple[int | None, int | None]:
-        if not self._on_cuda:
-            return None, None
-        return torch.cuda.max_memory_allocated(self._device), torch.cuda.max_memory_reserved(self._device)
-
-    def _now(self) -> tuple[int | None, int | None]:
-        if not self._on_cuda:
-            return None, None
-        return torch.cuda.memory_allocated(self._device), torch.cuda.memory_reserved(self._device)
+    def _read(self) -> DeviceFigures | None:
+        return self._reader.read() if self._reader is not None else None

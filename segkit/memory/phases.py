@@ -3,8 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from segkit.memory import device
-from segkit.memory.device import DeviceFigures
+from segkit.memory.device import DeviceFigures, Reader
 from segkit.memory.tracker import Birth, LiveTensors
 
 PHASES = ("load", "transfer", "forward", "loss", "backward", "step", "eval", "save")
@@ -33,7 +32,7 @@ class PhaseClock:
         current: The phases of the step that goes on.
         highs: The highest figures of each phase over all steps.
         highest: The highest peak of live tensors, as the tracker counts them.
-        measured: The device's own figure for that peak; on a CPU, which has none, the same.
+        allocated: Bytes in use when a phase last ended.
         crest: Births alive at the highest peak so far, where the tracker was asked to keep them.
         at_highest: The device's figures then.
         explicit: Whether phases are named by the trainer itself.
@@ -43,11 +42,12 @@ class PhaseClock:
         self.tensors = tensors
         self.current: dict[str, PhaseRecord] = {}
         self.highs: dict[str, PhaseRecord] = {}
-        self.highest = self.measured = 0
+        self.highest = self.allocated = 0
         self.at_highest: DeviceFigures | None = None
         self.crest: list[Birth] = []
         self.crest_phase = ""
         self.explicit = False
+        self._device = Reader()
         self._since = time.perf_counter()
 
     def enter(self, phase: str) -> None:
@@ -69,16 +69,18 @@ class PhaseClock:
             record = self.current[tensors.phase] = PhaseRecord()
         record.seconds += now - self._since
         self._since = now
-        figures = device.read()
+        figures = self._device.read()
         if figures is None:
             seen = PhaseRecord(0.0, tensors.peak)
+            self.allocated = tensors.allocated
         else:
+            self.allocated = figures.allocated
             seen = PhaseRecord(0.0, figures.peak, figures.reserved, figures.fragmented)
         record.raise_to(seen)
         self.highs.setdefault(tensors.phase, PhaseRecord()).raise_to(seen)
         if tensors.keep_crest and tensors.peak > self.highest:
             self.highest, self.crest_phase = tensors.peak, tensors.phase
-            self.measured, self.at_highest = seen.allocated, figures
+            self.at_highest = figures
             self.crest = list(tensors.peak_composition())
         tensors.reset_peak()
 

@@ -195,7 +195,7 @@ class Session:
             self.samples.append(
                 Sample(
                     seconds,
-                    device.allocated() if on_cuda else self.tensors.allocated,
+                    self.clock.allocated,
                     max(peaks, default=0),
                     max((record.reserved for record in phases.values()), default=0) if on_cuda else None,
                     self._driver, device.pinned(),
