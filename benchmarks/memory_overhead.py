@@ -2,7 +2,8 @@
 
     python benchmarks/memory_overhead.py [--blocks 6] [--steps 30]
 
-``step`` is the median step (the tracker at work), ``block`` the mean one (with what is done only now and then).
+``step`` is the median step (the tracker at work), ``block`` the mean one (with what is done only now and then: every
+block begins anew, and has the censuses of a run's first steps). Before that, the level that is on in every training.
 """
 
 import argparse
@@ -11,11 +12,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 
 import torch
 import torch.nn.functional as F
 
+from segkit.memory.meter import CounterMeter
 from segkit.memory.session import Session
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "zoo"))
@@ -53,6 +55,24 @@ def detector_step() -> Callable[[], None]:
     return step
 
 
+def measure_meter(phases: int = 5, steps: int = 2000) -> None:
+    """What the always-on meter takes of a step, by itself: there is nothing in its phases."""
+    meter = CounterMeter(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    times = []
+    for _ in range(steps):
+        began = time.perf_counter()
+        for phase in range(phases):
+            with meter.phase(str(phase)):
+                pass
+        meter.step()
+        times.append(time.perf_counter() - began)
+    quarter, _, last = quantiles(times, n=4)
+    print(
+        f"always on: {1e6 * median(times):.0f} us a step of {phases} phases "
+        f"(quartiles {1e6 * quarter:.0f} to {1e6 * last:.0f})"
+    )
+
+
 def measure(name: str, step: Callable[[], None], blocks: int, steps: int) -> None:
     times: dict[str, list[list[float]]] = {"bare": [], "watched": []}
     for _ in range(3):
@@ -83,6 +103,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    measure_meter()
     measure("U-Net", unet_step(), options.blocks, options.steps)
     measure("Mask R-CNN", detector_step(), max(2, options.blocks // 2), max(6, options.steps // 4))
 

@@ -15,6 +15,7 @@ from rich.text import Text
 from segkit.commands.output import Output
 from segkit.commands.render import table_of
 from segkit.config.units import format_bytes
+from segkit.memory.taxonomy import WHERE
 
 if TYPE_CHECKING:
     from segkit.memprofile import ProfileSummary
@@ -113,7 +114,7 @@ def _leak(number: int, leak: dict[str, Any], output: Output) -> None:
     per_step = format_bytes(leak["bytes_per_step"])
     end = f", out of memory in about {leak['steps_to_oom']:,} steps" if leak["steps_to_oom"] is not None else ""
     output.say(
-        f"[{tone}]{word} {number}: {escape(leak['kind'])}[/{tone}] on the {leak['where']}: {per_step} a step{end}"
+        f"[{tone}]{word} {number}: {escape(leak['kind'])}[/{tone}] {WHERE[leak['where']]}: {per_step} a step{end}"
     )
     graph = f", with {leak['graph_nodes']} autograd nodes a step" if leak.get("graph_nodes") else ""
     scope = f"  (in {escape(shorter(leak['scope']))})" if leak.get("scope") and leak["scope"] != "__main__" else ""

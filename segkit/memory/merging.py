@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from segkit.config.units import format_bytes
+from segkit.memory.taxonomy import fix_for
+from segkit.memory.trend import worker_rise
 
 _ORDER = {"leak": 3, "watch": 2, "clean": 1, "inconclusive": 0}
 _COPIED = 8 * 2**20  # bytes of a worker's memory that became its own
@@ -68,8 +70,29 @@ def _workers(folder: Path, document: dict[str, Any]) -> tuple[list[dict[str, Any
             if limit is not None:
                 worst["steps_to_oom"] = max(0, int((limit - document["peak"]["rss"]) / worst["bytes_per_step"]))
             leaks.append(worst)
+    if not leaks:
+        leaks += _by_themselves(workers, document)
     growth += _copied(workers, bool(leaks))
     return leaks, growth
+
+
+def _by_themselves(workers: list[dict[str, Any]], document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Growth of workers that no Python object in them explains: a decoder that keeps what it has read."""
+    rates = [rate for worker in workers if (rate := worker_rise(worker["mapped"])) is not None]
+    if not rates or 2 * len(rates) < len(workers):
+        return []
+    per_batch = sum(rates) / len(rates)
+    batches = sum(worker["batches"] for worker in workers) / max(1, document["steps"])
+    room = None if document.get("limit") is None else document["limit"] - document["peak"]["rss"]
+    per_step = per_batch * batches
+    return [
+        {"kind": "native memory", "where": "worker", "bytes_per_step": per_step, "allocated_at": None, "held_by": None,
+         "stored_at": None, "fix": fix_for("native memory", None),
+         "steps_to_oom": None if room is None else max(0, int(room / per_step)), "operation": "malloc", "holder": None,
+         "scope": None, "verified": False, "stored_surely": False, "graph_nodes": None,
+         "steps_seen": min(worker["batches"] for worker in workers), "is_leak": True, "also_at": [],
+         "workers": len(rates)}
+    ]  # fmt: skip
 
 
 def _copied(workers: list[dict[str, Any]], leaking: bool) -> list[dict[str, Any]]:

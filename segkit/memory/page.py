@@ -8,6 +8,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from segkit.config.units import format_bytes
+from segkit.memory.taxonomy import WHERE
 
 _VERDICTS = {
     "clean": ("Clean", "Nothing is kept from step to step.", "#1b7f4d"),
@@ -76,7 +77,7 @@ def _leaks(leaks: list[dict[str, Any]]) -> str:
         ]  # fmt: skip
         shown = "".join(f"<dt>{name}</dt><dd><code>{escape(str(text))}</code></dd>" for name, text in rows if text)
         parts.append(
-            f"<div class='leak'><h3>{word}: {escape(leak['kind'])}, on the {escape(leak['where'])}: "
+            f"<div class='leak'><h3>{word}: {escape(leak['kind'])}, {WHERE[leak['where']]}: "
             f"{format_bytes(leak['bytes_per_step'])} a step{end}</h3><dl>{shown}<dt>fix</dt>"
             f"<dd>{escape(leak['fix'])}</dd></dl></div>"
         )

@@ -81,12 +81,14 @@ FIXES = {
     "matplotlib figures": (
         "Close each figure: `plt.close(fig)`, or draw on a `matplotlib.figure.Figure()` of your own."
     ),
-    "host memory": (
+    "native memory": (
         "No Python container explains it: look for native code (decoders, extensions), or profile the heap with "
         "memray --native."
     ),
 }
 """Cause -> what to do; ``{name}`` is what the user calls the holder."""
+
+WHERE = {"device": "on the device", "host": "in the host's memory", "worker": "in loader workers"}
 
 
 def fix_for(kind: str, name: str | None) -> str:

@@ -6,7 +6,11 @@ A curve of all memory cannot prove a leak (``docs/decisions``); it is a suspicio
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import median
 
+NOISE = 16 * 1024  # bytes a step of a whole process: less is caches and fragments
+_EVEN = 0.5  # every part's rise, for that of the middle one
+_PARTS, _LOOKS = 8, 6
 _BLOCKS = 8
 _STEPS = 25  # to a block, at least
 _PER_STEP = 4096  # bytes
@@ -68,3 +72,35 @@ def rise(held: Sequence[int]) -> float | None:
     if min(rises) <= 0 or late < _STEADY * early or per_step < _PER_STEP:
         return None
     return per_step
+
+
+def even_rise(held: Sequence[int]) -> float | None:
+    """What a series gains from one entry to the next, where all its parts gain alike; else None."""
+    size = len(held) // _PARTS
+    if size < 1:
+        return None
+    floors = [min(held[len(held) - (_PARTS - part) * size :][:size]) for part in range(_PARTS)]
+    rises = [later - earlier for earlier, later in itertools.pairwise(floors)]
+    middle = median(rises)
+    if middle <= 0 or min(rises) < _EVEN * middle:
+        return None
+    return middle / size
+
+
+def worker_rise(rows: Sequence[Sequence[int]]) -> float | None:
+    """Bytes a batch by which a loader worker grows by itself; None where it does not.
+
+    Pages that it copies from the trainer do not make it larger: what it has and what is its own must rise together.
+
+    Args:
+        rows: Batch, resident, proportional, private and shared bytes, at each look.
+    """
+    later = rows[len(rows) // 3 :]
+    if len(later) < _LOOKS:
+        return None
+    rates = []
+    for earlier, following in itertools.pairwise(later):
+        batches = max(1, following[0] - earlier[0])
+        rates.append(min(following[1] - earlier[1], following[3] - earlier[3]) / batches)
+    middle = median(rates)
+    return middle if middle >= NOISE and min(rates) >= _EVEN * middle else None
