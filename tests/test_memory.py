@@ -15,7 +15,7 @@ from segkit.config.units import parse_size
 from segkit.errors import ConfigError
 from segkit.memory.holders import find_holders
 from segkit.memory.host import malloc_in_use
-from segkit.memory.storing import bounds_in_source, last_name, stores_in_source
+from segkit.memory.sources import bounds_in_source, last_name, stores_in_source
 from segkit.memory.tracker import LiveTensors
 from segkit.memory.trend import rise
 from segkit.memory.verdict import Ledger
@@ -62,7 +62,7 @@ def ledger_after(steps, keeps):
         for birth in alive - wanted:
             ledger.remove(birth, 100)
         alive = wanted
-        ledger.settle()
+        ledger.settle(step)
     return ledger
 
 

@@ -2,68 +2,92 @@
 
 import functools
 import inspect
-from collections.abc import Collection, Iterable
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple
+
+from torch.utils.data import Dataset
 
 from segkit.memory.census import is_bounded
-from segkit.memory.storing import bounds_in_source
+from segkit.memory.holders import is_users
+from segkit.memory.sources import bounds_in_source
 
 _LRU = type(functools.lru_cache(lambda: 0))
 
 
+class Surroundings(NamedTuple):
+    """What is known of a run when bounds are looked for.
+
+    Attributes:
+        sizes: Sizes of the tensors that the model was given.
+        files: The user's source files.
+        datasets: Lengths of the datasets that loaders have read.
+        lengths: How long a container was some steps ago, by its identity; None: that is not known.
+    """
+
+    sizes: Collection[int] = ()
+    files: Collection[str] = ()
+    datasets: Collection[int] = ()
+    lengths: Callable[[int], int | None] = lambda identity: None
+
+
 def bound_of(
-    chain: Iterable[Any], container: Any, expression: str | None, sizes: Collection[int], files: Iterable[str]
+    chain: Sequence[Any], at: int | None, expression: str | None, known: Surroundings
 ) -> tuple[int | None, str] | None:
     """The most entries that a container will have (None: a number that is not known), and why; None: no bound is seen.
 
     Args:
         chain: The objects from the root to what is held.
-        container: What grows.
+        at: Which of them grows, if one does.
         expression: Python for it.
-        sizes: Sizes of the tensors that the model was given.
-        files: The user's source files.
+        known: Of the run.
     """
     for each in chain:
         if isinstance(each, _LRU):
             most = each.cache_parameters()["maxsize"]
             return None if most is None else (most, f"the lru_cache holds at most {most}")
-    if container is None:
+    if at is None:
         return None
+    container = chain[at]
     length = is_bounded(container)
     if length is not None:
         return length, f"the deque holds at most {length}"
     if isinstance(container, dict):
-        found = _bound_of_keys(container, chain, sizes)
+        found = _bound_of_keys(container, chain[:at], known)
         if found is not None:
             return found
+    flat = not isinstance(chain[min(at + 1, len(chain) - 1)], list | dict | set | deque)
+    if isinstance(container, list) and flat and known.lengths(id(container)) == len(container):
+        return len(container), f"the list has {len(container)} places, and gets no more"
     if expression is not None:
-        line = bounds_in_source(expression, files)
+        line = bounds_in_source(expression, known.files)
         if line is not None:
             return None, f"{line} keeps it short"
     return None
 
 
 def _bound_of_keys(
-    container: dict[Any, Any], chain: Iterable[Any], sizes: Collection[int]
+    container: dict[Any, Any], owners: Sequence[Any], known: Surroundings
 ) -> tuple[int | None, str] | None:
     keys = list(container)
     numbers = [number for key in keys for number in _numbers(key)]
     several = all(isinstance(key, tuple | list) for key in keys)
     may_be_sizes = all(_numbers(key) for key in keys) and (several or not _counts_up(keys))
-    seen = any(number in sizes for number in numbers) and all(number in sizes or number < 5 for number in numbers)
+    seen = any(each in known.sizes for each in numbers) and all(each in known.sizes or each < 5 for each in numbers)
     if may_be_sizes and seen:
         return None, "it is keyed by sizes, and grows only with new ones"
     if all(type(key) is int for key in keys):
-        for owner in chain:
-            length = _length_of_dataset(owner)
-            if length is not None and all(0 <= key < length for key in keys):
+        own = [length for owner in owners if (length := _length_of_dataset(owner)) is not None]
+        seen_elsewhere = [] if _counts_up(keys) else list(known.datasets)
+        for length in (*own, *seen_elsewhere):
+            if all(0 <= key < length for key in keys):
                 return length, f"it is keyed by the dataset's {length} indices"
     return None
 
 
 def _counts_up(keys: list[Any]) -> bool:
     """Whether the keys are those of a counter: one a step."""
-    return all(type(key) is int for key in keys) and sorted(keys) == list(range(min(keys), min(keys) + len(keys)))
+    return all(type(key) is int for key in keys) and keys == list(range(keys[0], keys[0] + len(keys)))
 
 
 def _numbers(key: Any) -> list[int]:
@@ -83,7 +107,7 @@ def _is_a_name(value: Any) -> bool:
 def _length_of_dataset(owner: Any) -> int | None:
     if not hasattr(type(owner), "__getitem__") or not hasattr(type(owner), "__len__") or inspect.isclass(owner):
         return None
-    if isinstance(owner, dict | list | tuple | set):
+    if not (is_users(type(owner)) or isinstance(owner, Dataset)):  # a tensor has a length, too
         return None
     try:
         return len(owner)

@@ -77,6 +77,10 @@ class Census:
         self._lengths, self._before = lengths, step
         self.count += 1
 
+    def length_before(self, identity: int) -> int | None:
+        """How long a container was at the last census; None where it was not seen."""
+        return self._lengths.get(identity)
+
     def release(self) -> None:
         """Let go of candidates that nobody else holds any more; to be called at every step."""
         for key, growing in list(self.growing.items()):

@@ -16,7 +16,8 @@ import torch
 from segkit.memory.causes import cause_of
 from segkit.memory.graph import GraphHolding, find_graphs
 from segkit.memory.holders import Holding, find_holders
-from segkit.memory.survivors import best_roots, carriers, cycle_of, graph_roots, key_of, python_tensors, samples_of
+from segkit.memory.nameless import WayOut, way_out
+from segkit.memory.survivors import best_roots, carriers, graph_roots, key_of, python_tensors, samples_of
 from segkit.memory.tracker import GRAPH, Birth, LiveTensors, Site
 from segkit.memory.verdict import WATCH
 
@@ -60,6 +61,7 @@ def diagnose(
     ignored: Sequence[object] = (),
     *,
     collect: bool = True,
+    double_backward: bool = False,
 ) -> list[Culprit]:
     """Find out what keeps the tensors of suspect sites.
 
@@ -69,6 +71,7 @@ def diagnose(
         growing: Those of them whose one tensor is ever longer.
         ignored: Objects of the tool's own that refer to tensors or to what holds them.
         collect: Whether to collect garbage where nothing else explains a site.
+        double_backward: Whether a backward pass has kept its own graph (``create_graph=True``).
     """
     with tensors.pause():
         samples = samples_of(tensors, suspects)
@@ -76,7 +79,7 @@ def diagnose(
         by_storage = python_tensors()
         diagnosis = _Diagnosis(tensors, samples, by_storage, ignored)
         try:
-            return diagnosis.run(collect)
+            return diagnosis.run(collect, double_backward)
         finally:
             diagnosis.forget()
 
@@ -107,12 +110,12 @@ class _Diagnosis:
                 each.clear()
         self.ignored = []
 
-    def run(self, collect: bool) -> list[Culprit]:
+    def run(self, collect: bool, double_backward: bool) -> list[Culprit]:
         left = self._held_directly()
         left = self._held_by_graphs(left)
         if left and not collect:
             left = self._held_directly(nameless=True, only=left)
-        self._unheld(left, collect)
+        self._unheld(left, collect, double_backward)
         return list(self.culprits.values())
 
     def _held_directly(self, nameless: bool = False, only: set[int] | None = None) -> set[int]:
@@ -188,15 +191,16 @@ class _Diagnosis:
             explained.add(group)
         return left - explained
 
-    def _unheld(self, left: set[int], collect: bool) -> None:
+    def _unheld(self, left: set[int], collect: bool, double_backward: bool) -> None:
         """What no Python name reaches: a cycle, if the garbage collector frees it."""
         if not left:
             return
         left_births = [(birth, group) for birth, group in zip(self.births, self.groups, strict=True) if group in left]
-        shapes: dict[int, str] = {}
+        ways: dict[int, WayOut] = {}
+        ours = {id(each) for each in (*self.ignored, *self._more, self.ignored, self._more, left_births)}
         for birth, group in left_births:
-            if group not in shapes and len(shapes) < 3:
-                shapes[group] = cycle_of(birth, self.by_storage)
+            if not ways.get(group, WayOut()).kind and len(ways) < 12:
+                ways[group] = way_out(birth, self.by_storage, ours)
         for storages in self.by_storage.values():
             storages.clear()
         if collect:
@@ -209,20 +213,22 @@ class _Diagnosis:
         for group in left:
             births = [birth for birth, its in left_births if its == group]
             freed = sum(birth() is None for birth in births)
-            ctx = shapes.get(group, "")
+            way = ways.get(group, WayOut())
+            of_graph = any(birth.operation == GRAPH or birth.saved or birth.phase == "backward" for birth in births)
             if freed * 2 > len(births):
                 kind = "reference cycle"
-            elif ctx and "Backward" in ctx:
-                kind = "ctx cycle"
-            elif births and any(
-                birth.operation == GRAPH or birth.saved or birth.phase == "backward" for birth in births
-            ):
-                kind = "C++ cycle"
+            elif way.kind:
+                kind = way.kind
             else:
-                kind = "held by an extension"
+                kind = "C++ cycle" if of_graph and double_backward else "held by an extension"
             site = self.sites[group]
-            culprit = self.culprits.setdefault(kind, Culprit(kind, [], site, note=ctx))
+            culprit = self.culprits.setdefault(kind, Culprit(kind, [], site, note=way.types))
             culprit.sites.append(site)
+            if way.attribute is not None:
+                culprit.extra["attribute"] = way.attribute
+        for kind in ("ctx cycle", "hook cycle"):  # what else is kept without a name is in their graphs
+            if kind in self.culprits and "held by an extension" in self.culprits:
+                self.culprits[kind].sites += self.culprits.pop("held by an extension").sites
         if "C++ cycle" in self.culprits and "held by an extension" in self.culprits:
             self.culprits["C++ cycle"].sites += self.culprits.pop("held by an extension").sites
 

@@ -4,11 +4,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from segkit.memory.bounds import bound_of
+from segkit.memory.bounds import Surroundings, bound_of
 from segkit.memory.diagnosis import Culprit
 from segkit.memory.graph import NODE_BYTES
 from segkit.memory.lines import USER_CODE, Line
-from segkit.memory.storing import assigned_in_source, last_name, stores_in_source
+from segkit.memory.sources import (
+    REGISTERING,
+    assigned_in_source,
+    calls_in_source,
+    last_name,
+    stores_in_source,
+    within_one_function,
+)
 from segkit.memory.taxonomy import fix_for
 from segkit.memory.tracker import Site
 from segkit.memory.verdict import Ledger, Verdict
@@ -57,35 +64,53 @@ class Finding:
         return replace(self, stored_at=line, stored_surely=True)
 
 
-def finding_of(culprit: Culprit, sizes: set[int], steps: int, double_backward: Line | None) -> Finding:
+def finding_of(culprit: Culprit, known: Surroundings, steps: int, double_backward: Line | None) -> Finding:
     """Put a culprit into words."""
     files = USER_CODE.files()
     holding = culprit.holding
     bound = None
     expression = culprit.container_expression
     if holding is not None:
-        bound = bound_of(holding.chain, culprit.container, expression, sizes, files)
+        at = holding.container if culprit.container is not None else None
+        bound = bound_of(holding.chain, at, expression, known)
     name = expression or (holding.expression if holding is not None else None)
     stored = _stored(culprit, name, files)
+    made_at = culprit.made_at
     if culprit.kind == "C++ cycle" and double_backward is not None:
         stored = double_backward
+    elif culprit.kind == "ctx cycle":
+        stored, made_at = _on_ctx(culprit, files)
+    elif culprit.kind in ("hook cycle", "held by an extension"):
+        stored = next(iter(calls_in_source(REGISTERING[culprit.kind], files)), None)
     nodes = culprit.graph_nodes
     if culprit.extra.get("carried"):
         nodes = round(nodes / max(1, steps))
     held_by = holding.expression if holding is not None else None
     if held_by is None:
         held_by = {"reference cycle": "a reference cycle", "C++ cycle": "a cycle of tensor and autograd graph",
-                   "ctx cycle": "ctx of a custom autograd Function"}.get(culprit.kind)  # fmt: skip
+                   "ctx cycle": "ctx of a custom autograd Function, in a cycle",
+                   "hook cycle": "a cycle of tensor, hook and autograd graph"}.get(culprit.kind)  # fmt: skip
         if culprit.note:
             held_by = f"{held_by or 'nothing in Python'}: {culprit.note}"
     return Finding(
-        key=culprit.key, kind=culprit.kind, sites=tuple(culprit.sites), allocated_at=culprit.made_at.line,
-        operation=culprit.made_at.operation, held_by=held_by, holder=expression,
+        key=culprit.key, kind=culprit.kind, sites=tuple(culprit.sites), allocated_at=made_at.line,
+        operation=made_at.operation, held_by=held_by, holder=expression,
         scope=holding.scope if holding is not None else None,
         verified=holding.verified if holding is not None else False, stored_at=stored, nodes=nodes,
         bound=bound[1] if bound is not None else None, bound_entries=bound[0] if bound is not None else None,
         note=culprit.note,
     )  # fmt: skip
+
+
+def _on_ctx(culprit: Culprit, files: list[str]) -> tuple[Line | None, Site]:
+    """The line that sets what ``ctx`` keeps, and the site that made it, if that is in the same function."""
+    attribute = culprit.extra.get("attribute")
+    lines = assigned_in_source(attribute, files, attributes=True) if attribute is not None else []
+    for line in lines:
+        near = [site for site in culprit.sites if within_one_function(line, site.line)]
+        if near:
+            return line, near[0]
+    return (lines[-1] if lines else None), culprit.made_at
 
 
 def _stored(culprit: Culprit, name: str | None, files: list[str]) -> Line | None:

@@ -5,6 +5,7 @@ It ends at module globals, at classes, and at the local variables of running fun
 not see (since Python 3.11): they are looked up in every frame of every thread.
 """
 
+import contextvars
 import gc
 import inspect
 import itertools
@@ -276,6 +277,8 @@ def _namespace(root: Root, named: Any) -> dict[str, Any]:
     """What the root's expression needs to be evaluated."""
     if root.kind in ("local", "thread"):
         return {root.expression: named}
+    if root.kind == "context":
+        return {variable.name: variable for variable in contextvars.copy_context()}
     if root.scope == "__main__":
         return vars(sys.modules["__main__"])
     package = root.expression.partition(".")[0]
@@ -313,6 +316,8 @@ def _running_locals() -> dict[int, list[Root]]:
                     values.clear()  # else the frame itself would keep this copy of its variables
                 del values
             frame = frame.f_back
+    for variable, value in contextvars.copy_context().items():
+        out.setdefault(id(value), []).append(Root(f"{variable.name}.get()", "context variable", "context", 1))
     del top  # it is this function's own frame, too, and would keep itself and all its callers' variables
     return out
 

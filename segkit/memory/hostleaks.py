@@ -9,14 +9,15 @@ from typing import Any
 
 import torch
 
-from segkit.memory.bounds import bound_of
+from segkit.memory.bounds import Surroundings, bound_of
 from segkit.memory.causes import cause_in_chain
 from segkit.memory.census import Census, Growing, deep_bytes, entry_bytes, newest_entries
 from segkit.memory.edges import edge, readable
 from segkit.memory.findings import Finding
 from segkit.memory.holders import Holding, find_holders
 from segkit.memory.lines import UNKNOWN, USER_CODE, Line
-from segkit.memory.storing import StoreWatch, joins_in_source, stores_in_source
+from segkit.memory.sources import joins_in_source, stores_in_source
+from segkit.memory.storing import StoreWatch
 
 LEAK_BYTES, LOG_BYTES = 4096, 256  # a step: from which on host memory leaks; from which on it is worth a word
 _SPAN_WATCH, _SPAN_LEAK = 8, 15  # steps over which a container was seen to grow
@@ -54,7 +55,7 @@ class HostLeaks:
         self.leaks: dict[Hashable, HostLeak] = {}
         self.past: dict[Hashable, HostLeak] = {}
 
-    def look(self, step: int, stores: StoreWatch, sizes: set[int], findings: list[Finding]) -> None:
+    def look(self, step: int, stores: StoreWatch, around: Surroundings, findings: list[Finding]) -> None:
         """Take a census, and name what grows; what ``findings`` explain is left out."""
         self.census.take(step)
         steady = self.census.steady()
@@ -82,7 +83,7 @@ class HostLeaks:
             if holding is None or (holding.container is not None and not holding.verified):
                 continue
             per_step = entry_bytes(growing.container) * growing.per_step
-            finding = self._finding(growing, holding, sizes)
+            finding = self._finding(growing, holding, around)
             leaks[id(growing.container)] = HostLeak(finding, per_step, growing.span, growing.lengths[-1])
         for key, gone in self.leaks.items():
             if key not in leaks:
@@ -116,11 +117,11 @@ class HostLeaks:
                 known, per_step=swollen.per_step, span=swollen.span, entries=swollen.lengths[-1]
             )
 
-    def _finding(self, growing: Growing, holding: Holding, sizes: set[int]) -> Finding:
+    def _finding(self, growing: Growing, holding: Holding, around: Surroundings) -> Finding:
         container, expression = growing.container, holding.expression
         files = USER_CODE.files()
         newest = newest_entries(container, 1)[0]
-        bound = bound_of(holding.chain, container, expression, sizes, files)
+        bound = bound_of((*holding.chain, newest), len(holding.chain) - 1, expression, around)
         stored = stores_in_source(expression, files)
         stored_at = stored[-1] if stored else None
         return Finding(

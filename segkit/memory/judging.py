@@ -1,5 +1,6 @@
 """From what was found to what is said: leaks, and growth that will end or is too little to matter."""
 
+import gc
 from collections import defaultdict
 from typing import Any
 
@@ -53,6 +54,11 @@ def _tensor_leaks(session: Session, rooms: dict[str, Room]) -> tuple[list[dict[s
     leaks, bounded = [], []
     for key, found in grouped.items():
         finding = session.findings[key]
+        if finding.kind == "reference cycle" and gc.isenabled():
+            freed = [ledger for site in finding.sites if (ledger := session.ledgers.get(site)) and ledger.emptied]
+            if freed:
+                bounded.append(_garbage(finding, max(ledger.bound for ledger in freed), session))
+                continue
         worst: Verdict = "leak" if "leak" in found else "watch"
         where = "host" if {session.devices.get(site, "cpu") for site in finding.sites} <= {"cpu"} else "device"
         leak = leak_of(finding, session.ledgers, worst, where, rooms[where])
@@ -120,6 +126,15 @@ def host_leak(leak: HostLeak, room: Room) -> dict[str, Any]:
 
 def _short(holder: str | None) -> str | None:
     return holder.split("[")[0] if holder is not None else None
+
+
+def _garbage(finding: Finding, steps: int, session: Session) -> dict[str, Any]:
+    per_step = sum(session.ledgers[site].per_birth for site in finding.sites if site in session.ledgers)
+    return {
+        "name": "cyclic garbage",
+        "what": f"what is made at {absolute(finding.allocated_at)} ends in reference cycles, and waits to be collected",
+        "bytes": int(per_step * steps), "bound": f"the collector has freed it after {steps} steps", "where": "host",
+    }  # fmt: skip
 
 
 def _log(holder: str, per_step: float, steps: int) -> dict[str, Any]:

@@ -1,14 +1,15 @@
 """Where one step ends and the next begins, and what a step is doing: read from hooks, in any script.
 
 A step ends when an optimiser has stepped. With several optimisers, the one that steps most often counts (a GAN's
-discriminator). Without any, every backward pass counts; without those, every forward pass of an outermost module; and
-where there is none of it either, every batch that a loader gives.
+discriminator). Without any, every backward pass counts; without those, every ``autograd.grad``; without those, every
+forward pass of an outermost module with parameters; and where there is none of it either, every batch of a loader.
 """
 
 import sys
 import threading
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +22,7 @@ from segkit.memory.lines import USER_CODE, Line
 from segkit.memory.phases import PhaseClock
 from segkit.memory.tracker import LiveTensors
 
-_RANKS = {"watch": 4, "optimizer": 3, "backward": 2, "forward": 1, "batch": 0}
+_RANKS = {"watch": 5, "optimizer": 4, "backward": 3, "grad": 2, "forward": 1, "batch": 0}
 
 
 class Given(NamedTuple):
@@ -67,6 +68,7 @@ class Marks:
         self.sizes: set[int] = set()
         self.input = NOTHING  # of the step that goes on
         self.epochs = 0
+        self.datasets: set[int] = set()  # lengths of what loaders read
         self.double_backward: Line | None = None
         self.before_optimizer: Callable[[Any], None] = lambda optimizer: None
         self.failure: BaseException | None = None
@@ -81,7 +83,8 @@ class Marks:
 
     def install(self, phases: bool = True) -> None:
         """Begin to listen; ``phases`` False leaves steps and phases to the caller."""
-        _wrap(self._undo, torch.autograd, "backward", self._around_backward)
+        _wrap(self._undo, torch.autograd, "backward", partial(self._around_backward, "backward"))
+        _wrap(self._undo, torch.autograd, "grad", partial(self._around_backward, "grad"))
         if not phases:
             self.kind = "watch"
         hooks = private.global_optimizer_hooks()
@@ -172,12 +175,14 @@ class Marks:
             self.tensors.module = self._modules.pop()
         if self._depth == 0:
             self._enter("loss" if torch.is_grad_enabled() else "eval")
-            self.mark("forward")
+            if next(module.parameters(), None) is not None:  # a loss is no step of its own
+                self.mark("forward")
 
-    def _around_backward(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def _around_backward(self, kind: str, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        after = "step" if kind == "backward" else self.tensors.phase
         if self.failure is None:
             try:
-                self._give_tokens(args, kwargs)
+                self._give_tokens(kind, args, kwargs)
                 self._enter("backward")
             except Exception as error:
                 self.failure = error
@@ -185,13 +190,15 @@ class Marks:
             return original(*args, **kwargs)
         finally:
             if self.failure is None:
-                self._enter("step")
-                self._guarded(self.mark)("backward")
+                self._enter(after)
+                self._guarded(self.mark)(kind)
 
-    def _give_tokens(self, args: Any, kwargs: Any) -> None:
-        roots = args[0] if args else kwargs.get("tensors", ())
+    def _give_tokens(self, kind: str, args: Any, kwargs: Any) -> None:
+        roots = args[0] if args else kwargs.get("tensors" if kind == "backward" else "outputs", ())
         line = USER_CODE.innermost(sys._getframe(2))
-        if (args[3] if len(args) > 3 else kwargs.get("create_graph", False)) and self.double_backward is None:
+        position = 3 if kind == "backward" else 4
+        create = args[position] if len(args) > position else kwargs.get("create_graph", False)
+        if kind == "backward" and create and self.double_backward is None:
             self.double_backward = line
         for root in roots if isinstance(roots, tuple | list) else (roots,):
             node = getattr(root, "grad_fn", None)
@@ -204,6 +211,7 @@ class Marks:
         before = self.tensors.phase
         if self.failure is None:
             self._enter("load")
+            self._guarded(self._note_dataset)(args[0] if args else None)
         try:
             batch = original(*args, **kwargs)
         except StopIteration:
@@ -214,6 +222,11 @@ class Marks:
                 self._enter(before if before == "eval" else "load")
         self._guarded(self.mark)("batch")
         return batch
+
+    def _note_dataset(self, iterator: Any) -> None:
+        dataset = getattr(iterator, "_dataset", None)
+        if dataset is not None and hasattr(type(dataset), "__len__"):
+            self.datasets.add(len(dataset))
 
     def _around_save(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         before = self.tensors.phase

@@ -1,5 +1,6 @@
 """One process that is being watched: what is read at the end of every step, and when more is looked at."""
 
+import gc
 import threading
 import time
 import traceback
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from segkit.memory import device, host, private
+from segkit.memory.bounds import Surroundings
 from segkit.memory.categories import CategoryMeter
 from segkit.memory.census import Census
 from segkit.memory.diagnosis import diagnose
@@ -17,6 +19,7 @@ from segkit.memory.hostleaks import HostLeaks
 from segkit.memory.lines import USER_CODE
 from segkit.memory.marks import Marks
 from segkit.memory.phases import PhaseClock, PhaseRecord
+from segkit.memory.reach import Balance, collector_paused
 from segkit.memory.storing import StoreWatch
 from segkit.memory.tracker import LiveTensors, Site
 from segkit.memory.verdict import GRACE, LEAK, WARM_UP, WATCH, Ledger
@@ -78,6 +81,7 @@ class Session:
         self.diagnosing_seconds = 0.0
         self._base, self._diagnosed_at, self.diagnoses = 0, -100, 0
         self.levels: dict[Site, str] = {}
+        self._balance, self._alive = Balance(), 0
         self._next_census, self._began = 7, time.perf_counter()
         self._active = False
 
@@ -123,6 +127,7 @@ class Session:
 
     _name: str | None = None
     _recording = False
+    _collected = False  # whether garbage was collected since the last step
     _driver: int | None = None
 
     def _restart(self) -> None:
@@ -148,6 +153,7 @@ class Session:
     def _on_step(self) -> None:
         if not self._active:
             return
+        before = gc.get_count()[0]
         try:
             self._end_step()
         except Exception as error:
@@ -159,6 +165,9 @@ class Session:
                 self._failed(part.failure)
                 part.failure = None
         self.tensors.next_step()
+        alive = len(self.tensors.live)
+        self._balance.take_off(gc.get_count()[0] - before + alive - self._alive)
+        self._alive = alive
         if self.limit_steps is not None and self.count >= self.limit_steps:
             raise SystemExit(0)
 
@@ -177,8 +186,8 @@ class Session:
         self._suspect()
         if local >= self._next_census or self.deep:
             self._next_census = max(self._next_census + 6, round(local * 1.45))
-            with tensors.pause():
-                self.host.look(local, self.stores, self.marks.sizes, list(self.findings.values()))
+            with tensors.pause(), collector_paused():
+                self.host.look(local, self.stores, self._surroundings(), list(self.findings.values()))
         self._learn_stores()
         self.after_step()
         self._began = time.perf_counter()
@@ -232,7 +241,8 @@ class Session:
         if not cohort:
             tensors.cohorts.pop(step, None)
         for site in touched:
-            self.ledgers[site].settle()
+            self.ledgers[site].settle(tensors.step, natural=not self._collected)
+        self._collected = False
 
     def states(self) -> dict[Site, str]:
         """``leak`` or ``watch`` for every site that is suspect now."""
@@ -257,19 +267,19 @@ class Session:
         due = new and step - self._diagnosed_at >= min(400, 2 * self.diagnoses**2)
         if not due:
             return
+        collect = "leak" in states.values()
+        self._collected = collect
         began = time.perf_counter()
         self._diagnosed_at, self.diagnoses = step, self.diagnoses + 1
         suspects = sorted(new, key=lambda site: -self._weight(site))
         growing = [site for site in suspects if site in self.tensors.joins]
-        culprits = diagnose(
-            self.tensors,
-            suspects,
-            growing,
-            [self.ledgers, self.findings, self.samples],
-            collect="leak" in states.values(),
-        )
+        with collector_paused():
+            ours = [self.ledgers, self.findings, self.samples]
+            double = self.marks.double_backward is not None
+            culprits = diagnose(self.tensors, suspects, growing, ours, collect=collect, double_backward=double)
+        known = self._surroundings()
         for culprit in culprits:
-            finding = finding_of(culprit, self.marks.sizes, self.count, self.marks.double_backward)
+            finding = finding_of(culprit, known, self.count, self.marks.double_backward)
             if culprit.container is not None and not finding.stored_surely:
                 self.stores.watch(finding.key, culprit.container)
             before = self.findings.get(finding.key)
@@ -282,6 +292,9 @@ class Session:
         culprits.clear()
         self.levels.update({site: states[site] for site in new})
         self.diagnosing_seconds += time.perf_counter() - began
+
+    def _surroundings(self) -> Surroundings:
+        return Surroundings(self.marks.sizes, USER_CODE.files(), self.marks.datasets, self.census.length_before)
 
     def _weight(self, site: Site) -> float:
         ledger = self.ledgers.get(site)

@@ -62,27 +62,6 @@ def carriers(targets: Sequence[Any]) -> dict[int, Any]:
     return out
 
 
-def cycle_of(birth: Birth, by_storage: dict[int, list[torch.Tensor]]) -> str:
-    """The types on the way out from a tensor that nothing reaches, as a hint to the cycle."""
-    tensors = by_storage.get(birth.key, ())
-    names: list[str] = []
-    each: Any = tensors[0] if tensors else None
-    seen: set[int] = set()
-    for _ in range(6):
-        if each is None or id(each) in seen:
-            break
-        seen.add(id(each))
-        names.append(type(each).__qualname__)
-        holders = [
-            holder for holder in gc.get_referrers(each)
-            if not isinstance(holder, list) or len(holder) < 1000
-        ]  # fmt: skip
-        holders = [h for h in holders if h is not tensors and type(h).__name__ not in ("frame", "list_iterator")]
-        each = holders[0] if holders else None
-        del holders
-    return " <- ".join(names)
-
-
 def graph_roots(by_storage: dict[int, list[torch.Tensor]]) -> list[torch.Tensor]:
     """Every tensor with a graph that Python can see, and gradients that have one."""
     roots = []

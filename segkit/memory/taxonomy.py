@@ -69,8 +69,13 @@ FIXES = {
         "they were used: the cycle of tensor and graph is out of the garbage collector's sight."
     ),
     "ctx cycle": "Keep tensors of a custom Function with `ctx.save_for_backward`, not as attributes of `ctx`.",
+    "hook cycle": (
+        "Remove the hook when it has done its work (`handle.remove()`), or let it not use the tensor that it is "
+        "registered on: tensor, graph and hook keep each other, out of the garbage collector's sight."
+    ),
     "held by an extension": (
-        "No Python object holds it: look for native code or a library that keeps what it is given."
+        "No Python name reaches it: look for what a library or native code was given to keep (a callback, an "
+        "`atexit` function)."
     ),
     "kept numpy arrays": "Write them to disk or reduce them to what is needed, and empty `{name}` once an epoch.",
     "kept objects": "Keep only what is needed of each step, or write it to disk, and empty `{name}` once an epoch.",

@@ -25,6 +25,8 @@ class Ledger:
         bound: The most cohorts there were before they were given back while training went on; 0: never.
         emptied: Times that this happened.
         added: Cohorts added since the oldest was last freed.
+        count: Survivors now, and the most there were (``crowd``).
+        rises: Steps at which there were more than ever before: the first, the last, and how many.
     """
 
     cohorts: dict[int, list[int]] = field(default_factory=dict)
@@ -33,9 +35,13 @@ class Ledger:
     emptied: int = 0
     added: int = 0
     oldest: int = -1
+    count: int = 0
+    crowd: int = 0
+    rises: tuple[int, int, int] = (0, 0, 0)
 
     def add(self, step: int, size: int) -> None:
         """Note a survivor."""
+        self.count += 1
         cohort = self.cohorts.get(step)
         if cohort is None:
             self.cohorts[step] = [size, 1]
@@ -49,26 +55,40 @@ class Ledger:
         cohort = self.cohorts.get(step)
         if cohort is None:
             return
+        self.count -= 1
         cohort[0] -= size
         cohort[1] -= 1
         if cohort[1] <= 0:
             del self.cohorts[step]
 
-    def settle(self) -> None:
-        """Take stock at the end of a step, when all births and deaths are noted."""
+    def settle(self, now: int, natural: bool = True) -> None:
+        """Take stock at the end of step ``now``, when all births and deaths are noted.
+
+        What was freed because the tool collected garbage was not given back by the program (``natural`` False).
+        """
         count = len(self.cohorts)
         oldest = min(self.cohorts, default=-1)
         if oldest != self.oldest:
             self.oldest, self.added = oldest, (1 if self.oldest >= 0 else self.added)
-        if count * 2 <= self.most and self.most >= WATCH:
-            self.bound, self.emptied = max(self.bound, self.most), self.emptied + 1
-            self.most = count
+        if count * 2 <= self.most and self.most >= WATCH and self.count * 2 <= self.crowd:
+            if natural:
+                self.bound, self.emptied = max(self.bound, self.most), self.emptied + 1
+            self.most, self.crowd, self.rises = count, self.count, (now, now, 0)
         self.most = max(self.most, count)
+        if self.count > self.crowd:
+            first, _, times = self.rises
+            self.crowd, self.rises = self.count, (first if times else now, now, times + 1)
+
+    def is_full(self, now: int) -> bool:
+        """Whether there have long been no more survivors than before: what is made takes the place of another."""
+        first, last, times = self.rises
+        pace = (last - first) / max(1, times - 1)
+        return now - last > GRACE + max(WATCH, 4 * pace)
 
     def state(self, now: int) -> Verdict:
         """``leak``, ``watch`` or ``clean``, at the end of step ``now``."""
         count = len(self.cohorts)
-        if count < WATCH or count < 1.5 * self.bound or self.added < WATCH:
+        if count < WATCH or count < 1.5 * self.bound or self.added < WATCH or self.is_full(now):
             return "clean"
         middle = (self.oldest + now - GRACE + 1) / 2
         early = sum(birth < middle for birth in self.cohorts)
@@ -80,6 +100,11 @@ class Ledger:
     def bytes(self) -> int:
         """All that survives."""
         return sum(cohort[0] for cohort in self.cohorts.values())
+
+    @property
+    def per_birth(self) -> float:
+        """Bytes that a step's survivors had, as far as they are still here."""
+        return self.bytes / max(1, len(self.cohorts))
 
     @property
     def bytes_per_step(self) -> float:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from segkit.memory import host
+from segkit.memory.bounds import Surroundings
 from segkit.memory.census import Census
 from segkit.memory.hostleaks import HostLeaks
 from segkit.memory.lines import USER_CODE
+from segkit.memory.reach import collector_paused
 from segkit.memory.storing import StoreWatch
 
 
@@ -49,7 +51,8 @@ class WorkerWatch:
         if self._batches < self._next:
             return
         self._next = max(self._next + 3, round(self._batches * 1.4))
-        self._host.look(self._batches, self._stores, set(), [])
+        with collector_paused():
+            self._host.look(self._batches, self._stores, Surroundings(files=USER_CODE.files()), [])
         now = host.mapped()
         if now is not None:
             self._rows.append([self._batches, *now])
