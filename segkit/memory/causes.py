@@ -6,6 +6,8 @@ import queue
 import types
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 if TYPE_CHECKING:
     from segkit.memory.diagnosis import Culprit
     from segkit.memory.holders import Holding
@@ -19,7 +21,17 @@ def cause_of(culprit: "Culprit", target: Any) -> str:
     holding = culprit.holding
     by_chain = cause_in_chain(holding, culprit.container)
     graph = culprit.via_graph or getattr(target, "grad_fn", None) is not None
-    if by_chain in ("hook", "hooks registered again", "lru_cache", "generator", "traceback", "thread", "queue"):
+    if by_chain in (
+        "optimizer state",
+        "registered again",
+        "hook",
+        "hooks registered again",
+        "lru_cache",
+        "generator",
+        "traceback",
+        "thread",
+        "queue",
+    ):
         return by_chain
     if culprit.extra.get("joined"):
         return "growing tensor"
@@ -31,7 +43,7 @@ def cause_of(culprit: "Culprit", target: Any) -> str:
     if by_chain is not None:
         return by_chain
     if culprit.born_in == "eval":
-        return "kept evaluation outputs"
+        return "kept outputs"
     return "kept tensors"
 
 
@@ -44,6 +56,8 @@ def cause_in_chain(holding: "Holding | None", container: Any) -> str | None:
         grows = isinstance(container, dict) and any(container is each for each in _hook_dicts(chain))
         return "hooks registered again" if grows else "hook"
     for each in chain:
+        if isinstance(each, torch.optim.Optimizer):
+            return "optimizer state"
         if isinstance(each, _LRU):
             return "lru_cache"
         if isinstance(each, types.GeneratorType | types.CoroutineType):
@@ -58,8 +72,12 @@ def cause_in_chain(holding: "Holding | None", container: Any) -> str | None:
         return "deque without bound"
     if any(isinstance(each, types.CellType) for each in chain):
         return "closure"
+    if isinstance(container, dict) and any(
+        container is getattr(each, name, None) for each in chain for name in ("_buffers", "_parameters", "_modules")
+    ):
+        return "registered again"
     if isinstance(container, dict) and not _is_namespace(container):
-        return "cache without bound"
+        return "dict without bound"
     if holding.kind == "class":
         return "class attribute"
     return None

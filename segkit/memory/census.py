@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from segkit.memory.nests import Nests
 from segkit.memory.reach import named_values, untracked_dicts
 from segkit.memory.swelling import Swelling
 from segkit.memory.trend import Track
@@ -42,7 +43,7 @@ class Census:
         self.growing: dict[int, Growing] = {}
         self._lengths: dict[int, int] = {}
         self._before = -1
-        self.swelling = Swelling()
+        self.swelling, self.nests = Swelling(), Nests()
         self._subclasses: dict[type, bool] = {}
         self.count = 0
 
@@ -68,6 +69,7 @@ class Census:
         grown = [each for each in containers if id(each) in longer]
         self._follow(step)
         self.swelling.take(step, named)
+        self.nests.take(step, named)
         named.clear()
         own = {id(lengths), id(before), id(grown), id(self.growing), id(containers), id(gc.garbage)}
         for each in grown:
@@ -130,6 +132,23 @@ def entry_bytes(container: Any) -> float:
     measured = [deep_bytes(entry, seen) for entry in entries[:4]]
     keys = 40.0 if isinstance(container, dict | set) else 8.0
     return sum(measured) / max(1, len(measured)) + keys
+
+
+def heaviest_part(entry: Any) -> list[Any]:
+    """The way from an entry to the one thing in it that makes up most of it: ``row``, ``row['masks']``."""
+    way = [entry]
+    while len(way) < 6 and not hasattr(type(way[-1]), "__array_interface__"):
+        each = way[-1]
+        if isinstance(each, str | bytes | bytearray | torch.Tensor):
+            break
+        parts = list(each.values()) if isinstance(each, dict) else list(_parts(each))
+        if len(parts) == 1 and type(parts[0]) is dict and not isinstance(each, list | tuple | set):
+            parts = list(parts[0].values())  # an object's attributes
+        weights = [deep_bytes(part, set(), 2000) for part in parts[:64]]
+        if not weights or max(weights) < 512 or max(weights) <= 0.5 * sum(weights):
+            break
+        way.append(parts[weights.index(max(weights))])
+    return way
 
 
 def deep_bytes(value: Any, seen: set[int], most: int = 20_000) -> int:

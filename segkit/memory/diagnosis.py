@@ -187,9 +187,17 @@ class _Diagnosis:
             if not mine:
                 continue
             graph, holding = next((each for each in mine if each[1].container is not None), mine[0])
-            self._blame(group, holding, graph.root, len(self.samples[self.sites[group]]), graph)
+            over = next((each for each in mine if self._carries(each[0], group)), None)
+            if over is not None:
+                graph, holding = over
+            self._blame(group, holding, graph.root, len(self.samples[self.sites[group]]), graph, over is not None)
             explained.add(group)
         return left - explained
+
+    def _carries(self, graph: GraphHolding, group: int) -> bool:
+        """Whether one graph goes through several steps: then it is the graph that grows, and not what holds it."""
+        reached = sum(self.groups[index] == group for index in graph.reached)
+        return reached >= 2 and reached * 2 >= self.groups.count(group)
 
     def _unheld(self, left: set[int], collect: bool, double_backward: bool) -> None:
         """What no Python name reaches: a cycle, if the garbage collector frees it."""
@@ -233,12 +241,19 @@ class _Diagnosis:
             self.culprits["C++ cycle"].sites += self.culprits.pop("held by an extension").sites
 
     def _blame(
-        self, group: int, holding: Holding, target: Any, entries: int, graph: GraphHolding | None = None
+        self,
+        group: int,
+        holding: Holding,
+        target: Any,
+        entries: int,
+        graph: GraphHolding | None = None,
+        carried: bool = False,
     ) -> None:
         site = self.sites[group]
         births = self.samples[site]
-        container = holding.chain[holding.container] if holding.container is not None else None
-        expression = holding.expressions[holding.container] if holding.container is not None else None
+        at = None if carried else holding.container
+        container = holding.chain[at] if at is not None else None
+        expression = holding.expressions[at] if at is not None else None
         made_at = site
         if graph is not None or site.operation == GRAPH:
             birth = self.tensors.live.get(key_of(target))
@@ -258,7 +273,8 @@ class _Diagnosis:
         if graph is not None:
             culprit.via_graph = True
             culprit.graph_nodes = max(culprit.graph_nodes, graph.nodes)
-            culprit.extra["carried"] = len(graph.reached) > 1 and container is None
+            before = culprit.extra.get("carried", False)
+            culprit.extra["carried"] = carried or before or (len(graph.reached) > 1 and container is None)
         culprit.extra["saved"] = culprit.extra.get("saved", False) or (graph is not None and site.operation != GRAPH)
         culprit.extra["joined"] = births[0].lineage[0] >= WATCH
         culprit.kind = cause_of(culprit, target)

@@ -1,5 +1,6 @@
 """A culprit as a record of plain values: nothing of it keeps the user's objects alive."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -116,13 +117,23 @@ def _on_ctx(culprit: Culprit, files: list[str]) -> tuple[Line | None, Site]:
 def _stored(culprit: Culprit, name: str | None, files: list[str]) -> Line | None:
     if name is None:
         return None
-    lines = stores_in_source(name, files)
+    lines = _in_scope(stores_in_source(name, files), culprit)
     if not lines and culprit.container is None:
         word = last_name(name)
-        lines = assigned_in_source(word, files) if word is not None else []
+        lines = _in_scope(assigned_in_source(word, files), culprit) if word is not None else []
         same = [line for line in lines if (line.file, line.number) == culprit.made_at.line[:2]]
         lines = same or lines
     return lines[-1] if lines else None
+
+
+def _in_scope(lines: list[Line], culprit: Culprit) -> list[Line]:
+    """Of lines that store under the name of a local variable, those in its own function, if there are any."""
+    holding = culprit.holding
+    found = re.match(r"(\w+)\(\) at (.+):(\d+)", holding.scope) if holding is not None else None
+    if found is None or holding is None or not holding.expressions[-1].startswith(last_name(holding.expression) or "?"):
+        return lines
+    running = Line(found[2], int(found[3]), found[1])
+    return [line for line in lines if within_one_function(line, running)] or lines
 
 
 class Room(NamedTuple):

@@ -16,7 +16,7 @@ from segkit.memory.private import attach_to_node, attached_to_node, storage_key
 
 NODE_BYTES = 500  # measured: a Mask R-CNN step keeps 230 to 254 KB in 509 nodes
 _LEAVES = ("AccumulateGrad", "TBackward0", "TransposeBackward0")  # what leads to parameters, and nowhere else
-_NODES, _SECONDS = 200_000, 1.0
+_NODES, _SECONDS = 200_000, 1.0  # seconds of processor time: a busy machine must not cost a finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,11 @@ class _Walk:
         self.children: dict[Any, list[Any]] = {}
         self.targets: dict[Any, tuple[int, ...]] = {}
         self.names: dict[type, tuple[str, ...]] = {}
-        self.deadline = time.monotonic() + _SECONDS
+        self.deadline = time.thread_time() + _SECONDS
 
     def below(self, top: Any) -> tuple[int, set[int]]:
         seen, stack, reached = {top}, [top], set[int]()
-        while stack and len(seen) < _NODES and time.monotonic() < self.deadline:
+        while stack and len(seen) < _NODES and time.thread_time() < self.deadline:
             node = stack.pop()
             if node not in self.children:
                 self.children[node] = [each for each, _ in node.next_functions if each is not None]

@@ -6,8 +6,10 @@ from statistics import mean, median
 from typing import Any
 
 from segkit.config.units import format_bytes
-from segkit.memory.findings import absolute
+from segkit.memory import private
+from segkit.memory.findings import Finding, absolute
 from segkit.memory.session import Sample, Session
+from segkit.memory.sources import last_name
 from segkit.memory.verdict import GRACE, WATCH
 
 _MUCH = 8 * 2**20  # bytes: less is not worth a line
@@ -28,7 +30,7 @@ def name_growth(session: Session) -> list[dict[str, Any]]:
     samples = session.samples
     if len(samples) < 4:
         return []
-    return [
+    found = [
         *_containers(session),
         *_pictures(samples),
         *_phases(session),
@@ -36,6 +38,9 @@ def name_growth(session: Session) -> list[dict[str, Any]]:
         *_device(samples),
         *_regions(session),
     ]
+    if not private.on_cuda():
+        found = [each | {"where": "host"} for each in found]
+    return found
 
 
 def _containers(session: Session) -> list[dict[str, Any]]:
@@ -46,7 +51,9 @@ def _containers(session: Session) -> list[dict[str, Any]]:
         if ledger.state(now) != "clean" or max(ledger.most, ledger.bound) < WATCH or ledger.bytes < 0:
             continue
         finding = session.findings.get(session.by_site.get(site, ""))
-        holder = finding.holder or finding.held_by if finding is not None else None
+        if ledger.bytes == 0 or (finding is not None and finding.kind in ("reference cycle", "optimizer state")):
+            continue  # nothing is there; or it is named elsewhere
+        holder = _name_of(finding)
         what = f"{holder or 'something'} keeps what is made at {absolute(site.line)}"
         if ledger.emptied:
             name, bound = "kept for a while", f"it was emptied after {ledger.bound} steps"
@@ -60,6 +67,12 @@ def _containers(session: Session) -> list[dict[str, Any]]:
         known = out.setdefault(what, _named(name, what, 0, bound))
         known["bytes"] += ledger.bytes
     return list(out.values())
+
+
+def _name_of(finding: Finding | None) -> str | None:
+    if finding is None or finding.scope is None or not finding.scope.startswith("a nameless"):
+        return finding.holder or finding.held_by if finding is not None else None
+    return f"{finding.scope}'s {last_name(finding.holder or finding.held_by or '')}"
 
 
 def _pictures(samples: Sequence[Sample]) -> list[dict[str, Any]]:
@@ -83,6 +96,8 @@ def _pictures(samples: Sequence[Sample]) -> list[dict[str, Any]]:
 
 def _phases(session: Session) -> list[dict[str, Any]]:
     peaks = session.clock.peaks
+    if "backward" not in peaks:
+        return []  # there is no training
     training = max((peaks.get(name, 0) for name in ("forward", "loss", "backward", "step")), default=0)
     spike = peaks.get("eval", 0) - training
     if training and spike > max(0.1 * training, _MUCH):

@@ -95,19 +95,19 @@ class _Search:
         self.kids: dict[int, list[int]] = {}
         self.found: dict[int, tuple[int, Root, int]] = {}  # target -> level, root, the object that the root names
         self.modules = {id(vars(m)): m for m in list(sys.modules.values()) if isinstance(m, types.ModuleType)}
-        self.locals = _running_locals()
+        self.locals = running_locals()
         self.skip = {id(each) for each in ignored} | {id(x) for x in vars(self).values()} | {id(vars(self)), id(self)}
         self.skip.add(id(targets))
 
     def run(self) -> None:
-        deadline = time.monotonic() + _SECONDS
+        deadline = time.thread_time() + _SECONDS
         frontier: list[Any] = list(self.objects.values())
         for level in range(_LEVELS):
             self.skip.add(id(frontier))
             for each in frontier:
                 for root in self.locals.get(id(each), ()):
                     self._reached(level, root, each)
-            if self._settled(level) or time.monotonic() > deadline:
+            if self._settled(level) or time.thread_time() > deadline:
                 return
             frontier = self._holders_of(level, frontier)[:_FRONTIER]
             if not frontier:
@@ -292,7 +292,7 @@ def is_users(kind: type) -> bool:
     return kind.__module__ == "__main__" or (file is not None and USER_CODE.owns(file))
 
 
-def _running_locals() -> dict[int, list[Root]]:
+def running_locals() -> dict[int, list[Root]]:
     """Local variables of all running functions, by the identity of their values."""
     out: dict[int, list[Root]] = {}
     names = {thread.ident: thread.name for thread in threading.enumerate()}

@@ -5,13 +5,14 @@ from collections import defaultdict
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
 
 from segkit.memory.bounds import Surroundings, bound_of
 from segkit.memory.causes import cause_in_chain
-from segkit.memory.census import Census, Growing, deep_bytes, entry_bytes, newest_entries
+from segkit.memory.census import Census, Growing, deep_bytes, entry_bytes, heaviest_part, newest_entries
 from segkit.memory.edges import edge, readable
 from segkit.memory.findings import Finding
 from segkit.memory.holders import Holding, find_holders
@@ -20,7 +21,7 @@ from segkit.memory.sources import joins_in_source, stores_in_source
 from segkit.memory.storing import StoreWatch
 
 LEAK_BYTES, LOG_BYTES = 4096, 256  # a step: from which on host memory leaks; from which on it is worth a word
-_SPAN_WATCH, _SPAN_LEAK = 8, 15  # steps over which a container was seen to grow
+SPAN_WATCH, _SPAN_LEAK = 8, 15  # steps over which a container was seen to grow
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class HostLeak:
         """``leak``, ``watch``, or ``log`` for what is too little to matter."""
         if self.per_step < LEAK_BYTES and self.finding.kind != "hooks registered again":
             return "log"
-        return "leak" if self.span >= _SPAN_LEAK else "watch" if self.span >= _SPAN_WATCH else "log"
+        return "leak" if self.span >= _SPAN_LEAK else "watch" if self.span >= SPAN_WATCH else "log"
 
 
 class HostLeaks:
@@ -93,11 +94,13 @@ class HostLeaks:
             leak = self.leaks.get(id(growing.container))
             if leak is not None and leak.state != "log" and not leak.finding.stored_surely:
                 container = growing.container
-                stores.watch(leak.finding.key, container, partial(_newest, container))
+                stores.watch(leak.finding.key, container, partial(_part_of, container))
         containers.clear()
         asked.clear()
         self._swollen(explained)
+        self._nested(explained, around)
         self.census.swelling.release()
+        self.census.nests.release()
 
     def _swollen(self, explained: set[str]) -> None:
         """Name the values that a name gives up for ever longer ones."""
@@ -117,10 +120,37 @@ class HostLeaks:
                 known, per_step=swollen.per_step, span=swollen.span, entries=swollen.lengths[-1]
             )
 
+    def _nested(self, explained: set[str], around: Surroundings) -> None:
+        """Name the containers that grow in the containers that they hold."""
+        for nest in self.census.nests.steady()[:8]:
+            entries = nest.sample()
+            per_step = deep_bytes(entries, set()) / max(1, len(entries)) * nest.per_step
+            if per_step < LOG_BYTES or id(nest.container) in self.leaks:
+                continue
+            known = self.past.get(("nest", id(nest.container))) or self.leaks.get(("nest", id(nest.container)))
+            if known is None:
+                [holding] = find_holders([nest.container], [0], [nest, self.census.nests.nests], nameless=True)
+                if holding is None or not holding.verified:
+                    continue
+                names = {leak.finding.holder or "" for leak in self.leaks.values()} | explained
+                if any(name.startswith(holding.expression) for name in names):
+                    continue  # the inner ones are found one by one
+                growing = Growing(container=nest.container, steps=nest.steps, lengths=nest.lengths)
+                finding = self._finding(growing, holding, around._replace(datasets=()))
+                known = HostLeak(replace(finding, bound=None, bound_entries=None), 0.0, 0, 0)
+            self.leaks["nest", id(nest.container)] = replace(
+                known, per_step=per_step, span=nest.span, entries=nest.lengths[-1]
+            )
+
     def _finding(self, growing: Growing, holding: Holding, around: Surroundings) -> Finding:
         container, expression = growing.container, holding.expression
         files = USER_CODE.files()
         newest = newest_entries(container, 1)[0]
+        way = heaviest_part(newest)
+        held_by = expression
+        for holder, child in pairwise([container, *way]):
+            held_by = edge(holder, child).format(held_by)
+        around = around._replace(lengths=lambda identity: None)  # it was just seen to grow
         bound = bound_of((*holding.chain, newest), len(holding.chain) - 1, expression, around)
         stored = stores_in_source(expression, files)
         stored_at = stored[-1] if stored else None
@@ -129,8 +159,8 @@ class HostLeaks:
             kind=self._kind(holding, container, newest),
             sites=(),
             allocated_at=stored_at or UNKNOWN,
-            operation=type(newest).__name__,
-            held_by=readable(edge(container, newest).format(expression)),
+            operation=type(way[-1]).__name__,
+            held_by=readable(held_by),
             holder=expression,
             scope=holding.scope,
             verified=holding.verified,
@@ -145,7 +175,7 @@ class HostLeaks:
         ):
             return "matplotlib figures"
         by_chain = cause_in_chain(holding, container)
-        if by_chain is not None and by_chain not in ("cache without bound", "class attribute"):
+        if by_chain is not None and by_chain not in ("dict without bound", "class attribute"):
             return by_chain
         if self.where == "worker" or any(_is_dataset(each) for each in holding.chain):
             return "dataset cache"
@@ -160,8 +190,8 @@ class HostLeaks:
         """Take over the lines that were seen storing, and those that made what was stored."""
         for key, leak in list(self.leaks.items()):
             line = stores.found.get(leak.finding.key)
-            if line is not None and not leak.finding.stored_surely:
-                made = stores.made.get(leak.finding.key) or line
+            made = stores.made.get(leak.finding.key, line)
+            if line is not None and made is not None and made != leak.finding.allocated_at:
                 self.leaks[key] = replace(leak, finding=replace(leak.finding.seen_stored(line), allocated_at=made))
 
 
@@ -181,8 +211,12 @@ def _of_swollen(value: Any, holding: Holding, lines: list[Line]) -> Finding:
     )
 
 
-def _newest(container: Any) -> Any:
-    return newest_entries(container, 1)[0]
+def _part_of(container: Any, index: int) -> Any:
+    """What makes up most of one of the newest entries."""
+    newest = newest_entries(container, index + 1)
+    if isinstance(container, dict):
+        newest.reverse()
+    return heaviest_part(newest[min(index, len(newest) - 1)])[-1]
 
 
 def _is_dataset(value: Any) -> bool:

@@ -1,6 +1,7 @@
 """From what was found to what is said: leaks, and growth that will end or is too little to matter."""
 
 import gc
+import re
 from collections import defaultdict
 from typing import Any
 
@@ -13,6 +14,7 @@ from segkit.memory.taxonomy import fix_for
 from segkit.memory.verdict import Verdict
 
 STICKY = (*GRAPH_KINDS, "reference cycle")  # no program means to keep these, however long
+_OLD_COHORTS, _OLD_STEPS = 8, 48  # graphs of so many steps, the first of them so old: kept now and then, and for good
 SMALL_BYTES = 256  # a step: a number or two in a tensor, of which a million are less than a gigabyte
 
 
@@ -24,13 +26,14 @@ def leaks_of(session: Session, rooms: dict[str, Room]) -> tuple[list[dict[str, A
         rooms: The memory of ``host`` and ``device``.
     """
     leaks, bounded = _tensor_leaks(session, rooms)
+    leaks = _folded(leaks, rooms)
     stored = {leak["stored_at"] for leak in leaks} - {None}
     for leak in session.host.leaks.values():
         if leak.finding.stored_at is not None and absolute(leak.finding.stored_at) in stored:
             continue  # the same container under another name
         _sort_in(host_leak(leak, rooms["host"]), leak, leaks, bounded)
     explained = sum(leak["bytes_per_step"] for leak in leaks if leak["where"] == "host")
-    native = native_leak(session.samples, session.stride, explained)
+    native = native_leak(session.samples, session.stride, explained, 2 * session.profiled > session.count)
     if native is not None:
         leaks.append(host_leak(native, rooms["host"]))
     leaks.sort(key=lambda leak: (not leak["is_leak"], -leak["bytes_per_step"]))
@@ -60,6 +63,8 @@ def _tensor_leaks(session: Session, rooms: dict[str, Room]) -> tuple[list[dict[s
                 bounded.append(_garbage(finding, max(ledger.bound for ledger in freed), session))
                 continue
         worst: Verdict = "leak" if "leak" in found else "watch"
+        if worst == "watch" and finding.kind in GRAPH_KINDS and _is_old(finding, session):
+            worst = "leak"
         where = "host" if {session.devices.get(site, "cpu") for site in finding.sites} <= {"cpu"} else "device"
         leak = leak_of(finding, session.ledgers, worst, where, rooms[where])
         joined = [session.tensors.joins[site] for site in finding.sites if site in session.tensors.joins]
@@ -82,6 +87,50 @@ def _tensor_leaks(session: Session, rooms: dict[str, Room]) -> tuple[list[dict[s
         worst = "leak" if level == "leak" and not session.findings else "watch"
         leaks.append(leak_of(finding, session.ledgers, worst, where, rooms[where]))
     return leaks, bounded
+
+
+def _is_old(finding: Finding, session: Session) -> bool:
+    """Whether graphs have been kept so long that no epoch's end is to be expected any more."""
+    ledgers = [session.ledgers[site] for site in finding.sites if site in session.ledgers]
+    cohorts = [ledger.cohorts for ledger in ledgers if ledger.cohorts and not ledger.emptied]
+    return any(len(each) >= _OLD_COHORTS and session.tensors.step - min(each) >= _OLD_STEPS for each in cohorts)
+
+
+def _folded(leaks: list[dict[str, Any]], rooms: dict[str, Room]) -> list[dict[str, Any]]:
+    """Leaks that are one for a user, as one: the entries of a dict stored at one line, and what a kept graph keeps.
+
+    Saved tensors that no Python object reaches beside a graph that is kept are that graph's, though the way to them is
+    inside of C++.
+    """
+    out: list[dict[str, Any]] = []
+    for leak in sorted(leaks, key=lambda leak: (leak["holder"] is None, -leak["bytes_per_step"])):
+        whole = next((other for other in out if _belongs(leak, other)), None)
+        if whole is None:
+            out.append(leak)
+            continue
+        whole["bytes_per_step"] += leak["bytes_per_step"]
+        whole["steps_to_oom"] = rooms[whole["where"]].steps_left(whole["bytes_per_step"])
+        whole["is_leak"] = whole["is_leak"] or leak["is_leak"]
+        whole["also_at"] = [*whole["also_at"], leak["allocated_at"], *leak["also_at"]][:12]
+        if leak["holder"] is not None:
+            whole["also_held_by"] = [*whole.get("also_held_by", []), leak["held_by"]]
+    return out
+
+
+def _belongs(leak: dict[str, Any], other: dict[str, Any]) -> bool:
+    if leak["where"] != other["where"]:
+        return False
+    if leak["kind"] in ("C++ cycle", "held by an extension") and leak["holder"] is None:
+        return other["kind"] in GRAPH_KINDS and other["holder"] is not None
+    return (
+        leak["stored_at"] is not None
+        and (leak["stored_at"], leak["scope"]) == (other["stored_at"], other["scope"])
+        and _root(leak) == _root(other)
+    )
+
+
+def _root(leak: dict[str, Any]) -> str:
+    return re.split(r"[.\[(]", str(leak["holder"]))[0]
 
 
 def _fits(finding: Finding, per_entry: float, limit: int | None) -> bool:

@@ -8,21 +8,22 @@ than what was found to be kept explains.
 from collections.abc import Sequence
 
 from segkit.memory.findings import Finding
-from segkit.memory.hostleaks import HostLeak
+from segkit.memory.hostleaks import SPAN_WATCH, HostLeak
 from segkit.memory.lines import UNKNOWN
 from segkit.memory.session import Sample
 from segkit.memory.trend import NOISE, even_rise
 
-_STEPS = 100  # that are asked for, after the first quarter of the run
+_STEPS, _SURE = 48, 90  # steps that are asked for, after the first quarter of the run; to call it a leak
 
 
-def native_leak(samples: Sequence[Sample], stride: int, explained: float) -> HostLeak | None:
+def native_leak(samples: Sequence[Sample], stride: int, explained: float, profiled: bool = False) -> HostLeak | None:
     """Growth of the host's memory that nothing else explains, if there is one.
 
     Args:
         samples: Of all steps.
         stride: Steps to a sample.
         explained: Bytes a step that were found to be kept.
+        profiled: Whether PyTorch's profiler was on all the time.
     """
     steady = samples[len(samples) // 4 :]
     if len(steady) * stride < _STEPS or any(sample.malloc is None for sample in steady):
@@ -37,5 +38,7 @@ def native_leak(samples: Sequence[Sample], stride: int, explained: float) -> Hos
     rest = per_step / stride - explained
     if rest < max(NOISE, 0.5 * explained):
         return None
-    finding = Finding("native", "native memory", (), UNKNOWN, "malloc", held_by=None)
-    return HostLeak(finding, rest, len(steady) * stride, 0)
+    kind = "profiler left on" if profiled else "native memory"
+    finding = Finding("native", kind, (), UNKNOWN, "malloc", held_by=None)
+    steps = len(steady) * stride
+    return HostLeak(finding, rest, steps if steps >= _SURE else SPAN_WATCH, 0)

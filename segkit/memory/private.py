@@ -90,6 +90,12 @@ def dump_snapshot(path: Path) -> bool:
     return path.exists()
 
 
+def profiler_is_on() -> bool:
+    """Whether PyTorch's own profiler is recording."""
+    ask = getattr(torch.autograd, "_profiler_enabled", None)
+    return bool(ask()) if ask is not None else False
+
+
 def is_fake(tensor: torch.Tensor) -> bool:
     """Whether a tensor has a shape and no memory."""
     return tensor.device.type == "meta" or type(tensor).__name__ in ("FakeTensor", "FunctionalTensor")

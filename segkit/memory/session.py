@@ -79,6 +79,7 @@ class Session:
         self.deep, self.limit_steps = deep, steps
         self.stride, self.count = 1, 0
         self.diagnosing_seconds = 0.0
+        self.profiled = 0  # steps in which PyTorch's own profiler was on
         self._base, self._diagnosed_at, self.diagnoses = 0, -100, 0
         self.levels: dict[Site, str] = {}
         self._balance, self._alive = Balance(), 0
@@ -196,6 +197,7 @@ class Session:
         on_cuda = private.on_cuda()
         if on_cuda and self.count == 0 and not self._recording:
             self._recording = private.record_allocations()
+        self.profiled += private.profiler_is_on()
         peaks = [record.allocated for name, record in phases.items() if name not in ("eval", "save")]
         if self.count % self.stride == 0:
             given = self.marks.input

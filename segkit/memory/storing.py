@@ -15,6 +15,7 @@ from typing import Any
 
 from segkit.memory.lines import USER_CODE, Line
 
+_STORES_SEEN = 4
 _SECONDS = 20.0  # after which a watch that has seen nothing ends
 
 
@@ -31,27 +32,28 @@ class StoreWatch:
         self.made: dict[str, Line] = {}
         self._watched: dict[str, Any] = {}
         self._lengths: dict[str, int] = {}
-        self._newest: dict[str, Callable[[], Any]] = {}
+        self._entries: dict[str, Callable[[int], Any]] = {}
+        self._seen: dict[str, int] = {}
         self._last: Line | None = None
         self._until = 0.0
         self._owns_tracemalloc = False
         self.active = False
 
-    def watch(self, name: str, container: Any, newest: Callable[[], Any] | None = None) -> None:
-        """Watch a container from now on; ``newest`` gives what was stored last, to ask where it was made."""
+    def watch(self, name: str, container: Any, entry: Callable[[int], Any] | None = None) -> None:
+        """Watch a container from now on; ``entry(0)`` gives what was stored last, to ask where it was made."""
         if name in self.found or name in self._watched:
             return
         self._watched[name], self._lengths[name] = container, len(container)
-        if newest is not None:
-            self._newest[name] = newest
+        if entry is not None:
+            self._entries[name] = entry
         self._start()
 
     def _start(self) -> None:
-        self._until = time.monotonic() + _SECONDS
+        self._until = time.thread_time() + _SECONDS
         if self.active or sys.gettrace() is not None:  # a debugger or a coverage tool is at work
             return
         self.active = True
-        if self._newest and not tracemalloc.is_tracing():
+        if self._entries and not tracemalloc.is_tracing():
             tracemalloc.start(12)
             self._owns_tracemalloc = True
         frame: FrameType | None = sys._getframe()
@@ -64,7 +66,7 @@ class StoreWatch:
 
     def tidy(self) -> None:
         """Between steps: end a watch that has seen what it was for, or waited long enough."""
-        if self.active and self._watched and time.monotonic() < self._until:
+        if self.active and self._watched and time.thread_time() < self._until:
             return
         self.stop()
 
@@ -85,7 +87,8 @@ class StoreWatch:
             tracemalloc.stop()
             self._owns_tracemalloc = False
         self._watched.clear()
-        self._newest.clear()
+        self._entries.clear()
+        self._seen.clear()
 
     def _on_call(self, frame: FrameType, event: str, argument: Any) -> Any:
         if not self.active or not USER_CODE.owns(frame.f_code.co_filename):
@@ -116,17 +119,30 @@ class StoreWatch:
             except Exception:
                 length = -1
             if length > self._lengths[name] and self._last is not None:
-                self.found[name] = self._last
-                newest = self._newest.pop(name, None)
-                if newest is not None:
-                    made = _made_at(newest())
-                    if made is not None:
-                        self.made[name] = made
-                del self._watched[name]
-            else:
-                self._lengths[name] = length
+                self.found.setdefault(name, self._last)
+                if self._knows_maker(name):
+                    del self._watched[name]
+            self._lengths[name] = length
         if not self._watched:
             sys.settrace(None)  # the rest is done between steps
+
+    def _knows_maker(self, name: str) -> bool:
+        """Whether it is known where what is stored was made, or no more can be learnt.
+
+        What is stored may have been made before the watch, or be filled by another thread after it was stored: so the
+        entry before the newest one is asked, too, and a few more of those that follow.
+        """
+        entry = self._entries.get(name)
+        if entry is None:
+            return True
+        self._seen[name] = self._seen.get(name, 0) + 1
+        for index in (0, 1)[: self._seen[name]]:
+            made = _made_at(entry(index))
+            if made is not None:
+                self.made[name] = made
+                if made != self.found[name]:
+                    return True
+        return self._seen[name] >= _STORES_SEEN
 
 
 def _made_at(item: Any) -> Line | None:

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 
 from segkit.memory.graph import GraphHolding
+from segkit.memory.holders import running_locals
 from segkit.memory.private import storage_key
 from segkit.memory.tracker import Birth, LiveTensors, Site
 from segkit.memory.verdict import GRACE
 
+_ROOTS = 64  # graphs that are looked into without asking who keeps them
 _SAMPLES, _SITES = 4, 40  # survivors of each site that are asked; sites
 
 
@@ -63,16 +65,21 @@ def carriers(targets: Sequence[Any]) -> dict[int, Any]:
 
 
 def graph_roots(by_storage: dict[int, list[torch.Tensor]]) -> list[torch.Tensor]:
-    """Every tensor with a graph that Python can see, and gradients that have one."""
-    roots = []
-    seen: set[int] = set()
-    for tensors in list(by_storage.values()):
-        for tensor in tensors:
-            for each in (tensor, tensor.grad if tensor.is_leaf else None):
-                if each is not None and each.grad_fn is not None and id(each) not in seen:
-                    seen.add(id(each))
-                    roots.append(each)
-    return roots
+    """Every tensor with a graph that something in Python keeps, and gradients that have one."""
+    roots: dict[int, torch.Tensor] = {}
+    for each in [each for tensors in by_storage.values() for each in tensors]:
+        held = each.grad if each.is_leaf else each
+        if held is not None and held.grad_fn is not None:
+            roots[id(held)] = held
+    if len(roots) <= _ROOTS:
+        return list(roots.values())
+    # Most are saved tensors, which C++ keeps: there may be thousands of them, and their graphs are parts of others.
+    kept = set(running_locals())
+    ours = {id(each) for each in (roots, by_storage, *by_storage.values())}
+    for holder in gc.get_objects():
+        if id(holder) not in ours:
+            kept.update(id(each) for each in gc.get_referents(holder) if id(each) in roots)
+    return [each for key, each in roots.items() if key in kept or each.is_leaf]
 
 
 def best_roots(found: list[GraphHolding]) -> list[GraphHolding]:

@@ -20,9 +20,9 @@ FIXES = {
         "Store numbers (`.item()`), or a copy on the CPU that is dropped when it was used; empty `{name}` once an"
         " epoch."
     ),
-    "kept evaluation outputs": (
-        "Reduce each batch's outputs to what the score needs (`.cpu()`, run lengths, sums) and empty `{name}` "
-        "after every evaluation."
+    "kept outputs": (
+        "Reduce each batch's outputs to what is needed of them (run lengths, sums, `.cpu()`), and empty `{name}` as "
+        "soon as they were used."
     ),
     "growing tensor": (
         "Collect parts only as long as they are needed and join them once; each step's `torch.cat` keeps all that"
@@ -33,9 +33,17 @@ FIXES = {
         " copies all of `{name}` each time, and keeps all that came before."
     ),
     "growing text": "Write the text to a file (`logging`, `print(..., file=...)`) instead of keeping it in `{name}`.",
-    "cache without bound": (
-        "Bound the cache (`functools.lru_cache(maxsize=...)`, or drop the oldest entry of `{name}`), or key it by"
-        " something that comes again, such as the size."
+    "dict without bound": (
+        "Drop old entries of `{name}`, or key it by something that comes again, such as the size; what is a cache "
+        "can be a `functools.lru_cache(maxsize=...)`."
+    ),
+    "registered again": (
+        "Register the buffer, parameter or module once, before the loop, and copy new values into it: a module keeps "
+        "everything that was registered, under every name."
+    ),
+    "optimizer state": (
+        "Give the optimiser all its parameters once, before the loop: it keeps state for every parameter that it was "
+        "ever given (`add_param_group`)."
     ),
     "lru_cache": (
         "Give `functools.lru_cache` a small maxsize, call `cache_clear()` once an epoch, and do not cache by "
@@ -49,17 +57,18 @@ FIXES = {
         "Register the hook once, before the loop, or call `handle.remove()` at the end of every step."
     ),
     "closure": "Let the inner function return what it computes, or empty `{name}`, which it keeps, every step.",
-    "deque without bound": "Give the deque a bound: `deque(maxlen=...)`.",
+    "deque without bound": "Give the deque a bound (`deque(maxlen=...)`), or take out what has been written.",
     "generator": "Exhaust or close the generator (`.close()`): suspended, it keeps its local variables.",
     "traceback": (
         "Do not keep the exception: store `str(error)`, or call `traceback.clear_frames(error.__traceback__)`; "
         "its frames keep all their local variables."
     ),
     "thread": "Let the thread drop what it has worked on (`del`, or a bounded `queue.Queue(maxsize=...)`).",
-    "queue": "Give the queue a bound (`queue.Queue(maxsize=...)`), or take out as much as is put in.",
-    "class attribute": (
-        "Keep it on the instance, or empty `{name}` between runs: a class lives as long as the program."
+    "queue": (
+        "See whether what should empty the queue is alive and fast enough; a bound (`queue.Queue(maxsize=...)`) lets "
+        "the producer wait."
     ),
+    "class attribute": ("Empty `{name}` every step or epoch: it hangs on a class, which lives as long as the program."),
     "reference cycle": (
         "Break the cycle (a `weakref`, or `del` of the attribute that points back): only the garbage collector "
         "frees it, late or, when switched off, never."
@@ -85,6 +94,10 @@ FIXES = {
     ),
     "matplotlib figures": (
         "Close each figure: `plt.close(fig)`, or draw on a `matplotlib.figure.Figure()` of your own."
+    ),
+    "profiler left on": (
+        "PyTorch's profiler is recording all steps: give it a `schedule` and call its `step()`, or profile a few steps "
+        "and leave its `with`."
     ),
     "native memory": (
         "No Python container explains it: look for native code (decoders, extensions), or profile the heap with "
