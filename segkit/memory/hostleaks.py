@@ -112,7 +112,8 @@ class HostLeaks:
                 [holding] = find_holders([swollen.value], [0], [swollen, self.census.swelling.places], nameless=True)
                 if holding is None or not holding.verified or holding.expression in explained:
                     continue
-                lines = joins_in_source(holding.expression, USER_CODE.files())
+                files = USER_CODE.files()
+                lines = joins_in_source(holding.expression, files) or stores_in_source(holding.expression, files)
                 if not lines and not swollen.keeps_its_head:
                     continue  # larger than before, and something else
                 known = HostLeak(_of_swollen(swollen.value, holding, lines), 0.0, 0, 0)

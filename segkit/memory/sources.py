@@ -9,9 +9,10 @@ from pathlib import Path
 from segkit.memory.lines import Line
 
 _STORES = {
-    "add", "append", "appendleft", "extend", "insert", "insort", "put", "put_nowait", "register_buffer", "set",
-    "setdefault", "update", "heappush",
+    "add", "append", "appendleft", "extend", "frombytes", "fromlist", "insert", "put", "put_nowait", "register_buffer",
+    "set", "setdefault", "update", "write", "writerow", "writestr",
 }  # fmt: skip
+_STORES_IN_ARGUMENT = {"heappush", "heappushpop", "insort", "insort_left", "insort_right", "save"}
 _JOINS = {
     "append", "cat", "column_stack", "concat", "concatenate", "dstack", "hstack", "insert", "join", "pad", "row_stack",
     "union1d", "vstack",
@@ -37,6 +38,8 @@ def stores_in_source(expression: str, files: Iterable[str]) -> list[Line]:
             elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _STORES:
                 if _names(node.func.value, name):
                     out.append(Line(file, node.lineno, ""))
+            elif isinstance(node, ast.Call) and _called(node) in _STORES_IN_ARGUMENT:
+                out += [Line(file, node.lineno, "") for each in node.args[:2] if _names(each, name)]
             elif isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign):
                 targets = node.targets if isinstance(node, ast.Assign) else [node.target]
                 for target in targets:
@@ -98,7 +101,7 @@ def calls_in_source(names: Collection[str], files: Iterable[str]) -> list[Line]:
         Line(file, node.lineno, "")
         for file in files
         for node in ast.walk(_parsed(file))
-        if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in names
+        if isinstance(node, ast.Call) and _called(node) in names
     ]
 
 
@@ -142,6 +145,11 @@ def _parsed(file: str) -> ast.AST:
 _TREES: dict[str, ast.AST] = {}
 
 
+def _called(node: ast.Call) -> str:
+    """The name of a function or method that is called."""
+    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+
+
 def _names(node: ast.AST, name: str) -> bool:
     while isinstance(node, ast.Subscript):
         node = node.value
@@ -158,8 +166,7 @@ def _joins(node: ast.AST, name: str) -> bool:
     if isinstance(node, ast.BinOp):
         return isinstance(node.op, ast.Add) and (_names(node.left, name) or _names(node.right, name))
     if isinstance(node, ast.Call):
-        function = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        return function in _JOINS and _mentions(node, name)
+        return _called(node) in _JOINS and _mentions(node, name)
     return isinstance(node, ast.Subscript) and getattr(node.value, "attr", "") in ("r_", "c_") and _mentions(node, name)
 
 

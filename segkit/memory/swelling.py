@@ -5,6 +5,7 @@ longer one. A picture that is larger than the one before is none of these: what 
 """
 
 import array
+import io
 import sys
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ class Swelling:
 def _bytes_of(value: Any) -> int:
     """Bytes that a value without parts holds; 0 for everything else."""
     kind = type(value)
-    if kind in (str, bytes, bytearray, array.array):
+    if kind in (str, bytes, bytearray, array.array, io.BytesIO):
         return sys.getsizeof(value)
     module = str(kind.__module__).partition(".")[0]
     if module == "numpy" and hasattr(kind, "__array_interface__"):
@@ -108,6 +109,8 @@ def _bytes_of(value: Any) -> int:
 
 def _head(value: Any) -> bytes | None:
     """What a value begins with; None where all of that is one and the same."""
+    if type(value) is io.BytesIO:
+        value = b"" if value.closed else bytes(value.getbuffer()[:_HEAD])
     if isinstance(value, str | bytes | bytearray | array.array):
         head = value[:_HEAD]
         same = len(set(head)) < 2
