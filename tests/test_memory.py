@@ -1,10 +1,14 @@
 """Its parts: the tracker of live tensors, the verdict, holders, sources, the host."""
 
+import array
 import gc
+import io
+import os
 import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -15,9 +19,12 @@ from segkit.config.units import parse_size
 from segkit.errors import ConfigError
 from segkit.memory.holders import find_holders
 from segkit.memory.host import malloc_in_use
+from segkit.memory.nests import Nests
+from segkit.memory.reach import Balance, Named
 from segkit.memory.sources import bounds_in_source, last_name, stores_in_source
+from segkit.memory.swelling import Swelling
 from segkit.memory.tracker import LiveTensors
-from segkit.memory.trend import rise
+from segkit.memory.trend import even_rise, rise, worker_rise
 from segkit.memory.verdict import Ledger
 
 ZOO = Path(__file__).parent / "zoo"
@@ -77,6 +84,7 @@ def ledger_after(steps, keeps):
         (lambda step: set(range(min(step, 20))), 60, "clean"),  # a cache that filled
         (lambda step: set(range(step - step % 25, step)), 90, "clean"),  # emptied every 25 steps
         (lambda step: set(range(step)) if step < 30 else set(), 60, "clean"),  # a warm-up
+        (lambda step: {max(0, step - index * 7 % 90) for index in range(40)}, 120, "clean"),  # a full pool
     ],
 )
 def test_a_leak_is_what_survives_from_every_step(keeps, steps, state):
@@ -223,3 +231,83 @@ def test_a_rise_is_suspected_only_where_every_part_is_higher():
     assert rise([min(each, 5 * 10**6) for each in steady]) is None  # it filled up
     assert rise([10**6 + 300_000 * (step % 40) for step in range(400)]) is None  # a saw
     assert rise([10**6 + 100 * step for step in range(400)]) is None  # too little to matter
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        lambda: np.zeros((0, 3)),
+        lambda: torch.zeros(0),
+        str,
+        bytearray,
+        io.BytesIO,
+        lambda: array.array("f"),
+    ],
+)
+def test_a_value_that_swells_is_seen_and_a_larger_other_one_is_not(begin):
+    """Through real looks: what is joined to itself keeps its head, what is new at every step does not."""
+
+    def longer(value):
+        if isinstance(value, io.BytesIO):
+            value.write(os.urandom(4000))
+            return value
+        if isinstance(value, str):
+            return value + "".join(map(chr, rng.integers(65, 91, 4000)))
+        if isinstance(value, bytearray):
+            return value + rng.bytes(4000)
+        if isinstance(value, array.array):
+            return value + array.array("f", rng.random(1000))
+        if isinstance(value, torch.Tensor):
+            return torch.cat([value, torch.rand(1000)])
+        return np.concatenate([value, rng.random((200, 3))])
+
+    rng = np.random.default_rng(0)
+    swelling, swells = Swelling(), begin()
+    for step in range(12):
+        swells = longer(swells)
+        other = rng.random((100 + 50 * step, 3))
+        number = torch.zeros(4000 + step)[0]  # no more than a number, of a large storage
+        swelling.take(step, [Named("swells", swells), Named("other", other), Named("number", number)])
+    found = dict(swelling.steady())
+    assert found["swells"].keeps_its_head
+    assert found["swells"].per_step > 3000
+    assert not found["other"].keeps_its_head
+    swelling.release()
+    assert all(each.value is None for each in swelling.places.values())
+
+
+def test_containers_in_containers_are_followed_together():
+    nests, found = Nests(), {name: [] for name in range(20)}
+    for step in range(12):
+        for name in range(step % 2, 20, 2):
+            found[name].append(step)
+        nests.take(step, [Named("found", found), Named("flat", list(range(step)))])
+    (nest,) = nests.steady()
+    assert nest.container is found
+    assert nest.per_step == 10
+    assert nest.sample()[0] in (10, 11)
+
+
+def test_native_memory_is_a_leak_where_every_part_rises():
+    assert even_rise([20_000 * step + 7000 * (step % 3) for step in range(160)]) == pytest.approx(20_000, rel=0.1)
+    assert even_rise([20_000 * min(step, 100) for step in range(160)]) is None
+    assert even_rise([4 * 10**6 * (step > 80) for step in range(160)]) is None  # one jump
+    rows = [[batch, 10**8 + 50_000 * batch, 0, 10**7 + 50_000 * batch, 0] for batch in range(4, 100, 8)]
+    assert worker_rise(rows) == pytest.approx(50_000)
+    copied = [[batch, 10**8, 0, 10**7 + 50_000 * batch, 10**7 - 50_000 * batch] for batch in range(4, 100, 8)]
+    assert worker_rise(copied) is None  # pages that became its own make it no larger
+
+
+def test_the_collector_comes_no_sooner_for_the_tools_objects():
+    balance, mine = Balance(), []
+    gc.collect()
+    before = gc.get_count()[0]
+    mine += [[] for _ in range(300)]
+    balance.take_off(0)
+    assert gc.get_count()[0] >= before + 300
+    balance.take_off(1)  # makes spare ones, which the collector sees once
+    gc.collect()
+    before = gc.get_count()[0]
+    mine += [[] for _ in range(300)]
+    balance.take_off(300)
+    assert abs(gc.get_count()[0] - before) < 50

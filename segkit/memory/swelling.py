@@ -90,7 +90,11 @@ class Swelling:
 def _bytes_of(value: Any) -> int:
     """Bytes that a value without parts holds; 0 for everything else."""
     kind = type(value)
-    if kind in (str, bytes, bytearray, array.array, io.BytesIO):
+    if kind is io.BytesIO:
+        return 0 if value.closed else value.getbuffer().nbytes
+    if kind in (bytes, bytearray):
+        return len(value)
+    if kind in (str, array.array):
         return sys.getsizeof(value)
     module = str(kind.__module__).partition(".")[0]
     if module == "numpy" and hasattr(kind, "__array_interface__"):
@@ -117,7 +121,7 @@ def _head(value: Any) -> bytes | None:
         return None if same else str(head).encode()
     try:
         flat = _first_row(value) if type(value) is torch.Tensor else list(value.flat[:_HEAD])
-    except (AttributeError, RuntimeError, TypeError, ValueError):
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):  # nothing in it, a number, no array
         return None
     return None if len(set(map(str, flat))) < 2 else str(flat).encode()
 
