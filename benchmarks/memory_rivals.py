@@ -48,8 +48,10 @@ PACKAGES = {
 }
 TOOLS = ("segkit", "bare", "rss", "tracemalloc", "memray", "memlab", "traceml")
 READERS = {"memray": read_captures, "tracemalloc": read_snapshots}
-HEAD = ("tool", "leaks found", "of tensors", "of the host", "of workers", "clean accused", "allocation line",
-        "storing line", "holder", "remedy for the case", "steps until then, median", "time, U-Net of 25 ms")  # fmt: skip
+HEAD = (
+    "tool", "leaks found", "of tensors", "of the host", "of workers", "clean accused", "allocation line",
+    "storing line", "holder", "remedy for the case", "steps until then, median", "time, U-Net of 25 ms",
+)  # fmt: skip
 
 
 def watch(tool: str, case: Case) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def slope(values: Sequence[float], least: float) -> bool:
 
 
 def rises(values: Sequence[float], least: float) -> bool:
-    """Looked at after a quarter, a half, three quarters and all: each at least ``least`` bytes a step above the last."""
+    """Looked at after a quarter, a half, three quarters and all: each ``least`` bytes a step or more above the last."""
     n = len(values)
     if n < FEWEST:
         return False
