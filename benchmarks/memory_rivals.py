@@ -48,6 +48,8 @@ PACKAGES = {
 }
 TOOLS = ("segkit", "bare", "rss", "tracemalloc", "memray", "memlab", "traceml")
 READERS = {"memray": read_captures, "tracemalloc": read_snapshots}
+SEEING = {"bare": ("forked",), "traceml": ("traceml",), "memray": ("steps", "forked", "probes", "captures"),
+          "tracemalloc": ("steps", "forked", "probes", "snapshots")}  # fmt: skip
 HEAD = (
     "tool", "leaks found", "of tensors", "of the host", "of workers", "clean accused", "allocation line",
     "storing line", "holder", "remedy for the case", "steps until then, median", "time, U-Net of 25 ms",
@@ -68,6 +70,8 @@ def mark(tool: str, script: Path) -> str:
     files = [script, script.parents[1] / "parts.py"]
     if tool == "segkit":
         files += [zoo.HERE / "run.py", *sorted(SEGKIT.rglob("*.py"))]
+    else:
+        files += [HERE / "rivals" / f"{name}.py" for name in SEEING.get(tool, ("steps", "forked", "probes"))]
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes() if file.exists() else b"")

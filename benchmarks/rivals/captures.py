@@ -5,14 +5,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+RANGE = (1 / 4, 7 / 8)  # of the steps
+
 Groups = tuple[Counter[str], Counter[str]]
 
 
 def read_captures(folder: Path, script: Path, found: dict[str, Any]) -> dict[str, Any]:
-    """``whole``: not freed at the end, as ``--leaks`` shows; ``range``: made after the first quarter of the steps and
-    not freed by the last, as ``--temporal --leaks`` shows when this range is chosen. Each a list of (place, bytes,
-    allocations), largest first; a place is a line's number in the script, or ``file:line`` elsewhere. Captures of the
-    workers are summed."""
+    """What was not freed: a list of (place, bytes, allocations), largest first, for each of two views.
+
+    ``whole`` is what ``--leaks`` shows: not freed by the end. ``range`` is what ``--temporal --leaks`` shows for the
+    time from a quarter to seven eighths of the steps: made in it and not freed in it; it ends before a function does
+    that owns what is kept. A place is a line's number in the script, or ``file:line`` elsewhere. The captures of loader
+    workers are added.
+    """
     import memray
 
     whole: Groups = Counter(), Counter()
@@ -26,7 +31,7 @@ def read_captures(folder: Path, script: Path, found: dict[str, Any]) -> dict[str
         if len(marks) < 4:
             continue
         times = [snapshot.time for snapshot in reader.get_memory_snapshots()]
-        first, last = _index(times, marks[len(marks) // 4]), _index(times, marks[-1])
+        first, last = (_index(times, marks[int(share * len(marks))]) for share in RANGE)
         for record in reader.get_temporal_allocation_records(merge_threads=True):
             for interval in record.intervals:
                 freed = interval.deallocated_before_snapshot

@@ -1,5 +1,6 @@
 """One script in a child of a process that has torch imported, with or without somebody watching."""
 
+import ctypes
 import json
 import os
 import runpy
@@ -57,6 +58,8 @@ def _child(tool: str, script: Path, seed: int, folder: Path) -> int:
     os.dup2(said, 1)
     os.dup2(said, 2)
     os.environ["OMP_NUM_THREADS"] = "1"
+    # What the parent has freed would be used again, and resident memory would not rise with the script's.
+    ctypes.CDLL(None).malloc_trim(0)
     sys.argv = [str(script), str(seed)]
     sys.path[0] = str(script.parent)
     sys.path.insert(1, str(script.parents[1]))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import stormlog, traceml
+from .captures import RANGE
 from .curves import FEWEST, first_step, rises, slope
 
 KIB = 1024
@@ -60,8 +61,8 @@ def by_memray(view: str, least: float, seen: dict[str, Any], script: Path) -> Op
     """Among the five places with the most unfreed bytes a line of the script, no import, with at least so many."""
     text = script.read_text(encoding="utf-8").splitlines()
     imports = {n for n, line in enumerate(text, 1) if re.match(r"\s*(import|from)\s", line)}
-    # In a range of steps what is kept every second step has at least so many blocks; a batch in use has fewer.
-    blocks = 3 * len(seen["marks"]) / 8 if view == "range" else 0
+    # What is kept every second step of the range has at least so many blocks; a batch in use has fewer.
+    blocks = (RANGE[1] - RANGE[0]) * len(seen["marks"]) / 2 if view == "range" else 0
     shown = [place for place, size, count in seen[view][:SHOWN] if size >= least and count >= blocks]
     lines = frozenset(int(place) for place in shown if place.isdigit()) - imports
     return Opinion(bool(lines), lines)
