@@ -52,7 +52,8 @@ SEEING = {"bare": ("forked",), "traceml": ("traceml",), "memray": ("steps", "for
           "tracemalloc": ("steps", "forked", "probes", "snapshots")}  # fmt: skip
 HEAD = (
     "tool", "leaks found", "of tensors", "of the host", "of workers", "clean accused", "allocation line",
-    "storing line", "holder", "remedy for the case", "steps until then, median", "time, U-Net of 25 ms",
+    "lines shown, median", "storing line", "holder", "remedy for the case",
+    "steps until then, median", "time, U-Net of 25 ms",
 )  # fmt: skip
 
 

@@ -50,6 +50,7 @@ class Score(NamedTuple):
     held: bool | None = None
     fix: bool = False
     step: int | None = None
+    shown: int = 0
 
 
 def score(case: Case, opinion: Opinion) -> Score:
@@ -64,6 +65,7 @@ def score(case: Case, opinion: Opinion) -> Score:
         bool(opinion.lines & stored) if stored else None,
         False,
         step=opinion.step,
+        shown=len(opinion.lines),
     )
 
 
@@ -72,9 +74,15 @@ def score_segkit(case: Case, seen: dict[str, Any]) -> Score:
     if not case.leaks:
         return Score(case, seen["verdict"] == "leak")
     made, stored = (bool(numbers) or None for numbers in zoo.expected(case.script)[2:])
-    fix = any(leak["is_leak"] and leak.get("fix") for leak in seen["report"].get("leaks", []))
+    leaks = [leak for leak in seen["report"].get("leaks", []) if leak["is_leak"]]
     return Score(
-        case, seen["found"], made and bool(seen["made"]), stored and bool(seen["stored"]), bool(seen["held"]), bool(fix)
+        case,
+        seen["found"],
+        made and bool(seen["made"]),
+        stored and bool(seen["stored"]),
+        bool(seen["held"]),
+        any(leak.get("fix") for leak in leaks),
+        shown=len({leak["allocated_at"] for leak in leaks} - {None}),
     )
 
 
@@ -100,11 +108,14 @@ def cells(scores: list[Score]) -> list[str]:
     leaks = [s for s in scores if s.case.leaks]
     clean = [s.accused for s in scores if not s.case.leaks]
     groups = [_of([s.accused for s in leaks if s.case.group == group]) for group in ("tensor", "host", "worker")]
-    parts = [[getattr(s, part) for s in leaks] for part in ("made", "stored", "held", "fix")]
-    steps = [s.step for s in leaks if s.step is not None]
-    return [
-        _of([s.accused for s in leaks]), *groups, _of(clean), *map(_of, parts), f"{median(steps):g}" if steps else "-"
-    ]  # fmt: skip
+    parts = [_of([getattr(s, part) for s in leaks]) for part in ("made", "stored", "held", "fix")]
+    shown = _middle([s.shown for s in leaks if s.shown])
+    steps = _middle([s.step for s in leaks if s.step is not None])
+    return [_of([s.accused for s in leaks]), *groups, _of(clean), parts[0], shown, *parts[1:], steps]
+
+
+def _middle(values: list[int]) -> str:
+    return f"{median(values):g}" if values else "-"
 
 
 def _of(values: list[bool | None]) -> str:
