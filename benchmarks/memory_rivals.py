@@ -46,7 +46,7 @@ PACKAGES = {
     "segkit": "traceml-ai",
     "rss": "stormlog",
 }
-TOOLS = ("segkit", "bare", "rss", "tracemalloc", "memray", "memlab", "traceml")
+TOOLS = ("segkit", "bare", "rss", "tracemalloc", "memray", "memlab", "peaks", "traceml")
 READERS = {"memray": read_captures, "tracemalloc": read_snapshots}
 SEEING = {"bare": ("forked",), "traceml": ("traceml",), "memray": ("steps", "forked", "probes", "captures"),
           "tracemalloc": ("steps", "forked", "probes", "snapshots")}  # fmt: skip
@@ -81,7 +81,7 @@ def mark(tool: str, script: Path) -> str:
 
 def found_version(tool: str) -> str:
     try:
-        return version(PACKAGES[tool]) if tool in ("memray", "memlab", "traceml") else ""
+        return version(PACKAGES[tool]) if tool in ("memray", "memlab", "peaks", "traceml") else ""
     except PackageNotFoundError:
         return "missing"
 
@@ -133,11 +133,11 @@ def table(seen_by: dict[str, dict[Case, dict[str, Any]]], slower: dict[str, str]
         "segkit",
     )
     for row in ROWS:
-        if row.tool not in seen_by or found_version(row.tool) == "missing":
+        if row.tool not in seen_by:
             continue
         usable = {case: found for case, found in seen_by[row.tool].items() if not found.get("code")}
         level, scores = best(row, usable)
-        own_time = row.tool if row.tool != "segkit" and "stormlog" not in row.name else ""
+        own_time = row.tool if row.tool != "peaks" and "stormlog" not in row.name else ""
         add(f"{row.name}{f' ({level})' if len(row.rules) > 1 else ''}", scores, own_time)
     return "\n".join(lines)
 
@@ -184,7 +184,7 @@ def main() -> int:
                 if found.get("code"):
                     print(f"{tool} {script.stem}: code {found['code']}: {found['said'][-300:]}", file=sys.stderr)
             print(f"{script.parent.name}/{script.stem} {case.seed}", file=sys.stderr, flush=True)
-    inside = [tool for tool in tools if tool != "traceml"]
+    inside = [tool for tool in tools if tool not in ("traceml", "peaks")]
     taken = {tool: [] for tool in inside}
     for round_ in range(options.rounds):
         for tool in inside:

@@ -3,11 +3,13 @@
 import os
 import time
 import tracemalloc
+import weakref
 from pathlib import Path
 from typing import Any, Protocol
 
 import psutil
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -97,6 +99,51 @@ class Memlab(Series):
         self.samples.append([sum(stat[3] for stat in listed), len(listed)])
 
 
+class Peaks(Series):
+    """The most bytes of tensors alive in each step: ``torch.cuda.max_memory_allocated`` for a machine without a GPU."""
+
+    def start(self, script: Path, folder: Path) -> None:
+        super().start(script, folder)
+        self.counted = LiveBytes()
+        self.counted.__enter__()
+
+    def sample(self) -> None:
+        self.samples.append(self.counted.peak)
+        self.counted.peak = self.counted.live
+
+    def finish(self) -> dict[str, Any]:
+        self.counted.__exit__(None, None, None)
+        return super().finish()
+
+
+class LiveBytes(TorchDispatchMode):
+    """Sums the storages that operators gave, from their first sight to their end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = self.peak = 0
+        self.known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, (list, tuple)) else (out,):
+            if isinstance(tensor, torch.Tensor) and tensor.layout is torch.strided:
+                self._count(tensor.untyped_storage())
+        return out
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key not in self.known:
+            self.known.add(key)
+            self.live += size
+            self.peak = max(self.peak, self.live)
+            weakref.finalize(storage, self._end, key, size)
+
+    def _end(self, key: int, size: int) -> None:
+        self.known.discard(key)
+        self.live -= size
+
+
 class Memray:
     """A capture for ``memray ... --leaks``: Python's allocators traced, as its documentation advises, and forks.
 
@@ -122,5 +169,5 @@ class Memray:
 
 
 PROBES: dict[str, type[Probe] | None] = {
-    "bare": None, "rss": Rss, "tracemalloc": Tracemalloc, "memlab": Memlab, "memray": Memray,
+    "bare": None, "rss": Rss, "tracemalloc": Tracemalloc, "memlab": Memlab, "peaks": Peaks, "memray": Memray,
 }  # fmt: skip

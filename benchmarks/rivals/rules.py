@@ -74,8 +74,8 @@ def by_traceml_command(seen: dict[str, Any], script: Path) -> Opinion:
 
 
 def by_traceml_diagnosis(fewest: int | None, seen: dict[str, Any], script: Path) -> Opinion:
-    """Creep, early or confirmed, by its own function on the peaks of the steps, as segkit counted them."""
-    peaks = [peak for peak in seen["report"].get("series", {}).get("peak", []) if peak is not None]
+    """Creep, early or confirmed, by its own function on the peaks of the steps."""
+    peaks = seen["samples"]
 
     def rule(part: Any) -> bool:
         return "CREEP" in traceml.diagnose(part, fewest)["kind"]
@@ -109,8 +109,8 @@ ROWS = (
     Row("tracemalloc, best threshold", "tracemalloc", _levels(by_tracemalloc, " a step", 16, 64, 256, KIB, 4 * KIB)),
     Row("pytorch_memlab, `MemReporter`", "memlab", {"": by_memlab}),
     Row("traceml-ai, `traceml run`", "traceml", {"": by_traceml_command}),
-    Row("traceml-ai, its diagnosis fed with peaks", "segkit", {"": partial(by_traceml_diagnosis, None)}),
-    Row("the same without its 50 steps", "segkit", {"": partial(by_traceml_diagnosis, FEWEST)}),
+    Row("traceml-ai, its diagnosis fed with peaks", "peaks", {"": partial(by_traceml_diagnosis, None)}),
+    Row("the same without its 50 steps", "peaks", {"": partial(by_traceml_diagnosis, FEWEST)}),
     Row("stormlog, its trend over RSS", "rss", {"": by_stormlog}),
     Row("RSS slope, 256 B a step", "rss", {"": partial(by_rss, 256)}),
     Row("RSS slope, 64 KiB a step", "rss", {"": partial(by_rss, 64 * KIB)}),
