@@ -43,7 +43,7 @@ PACKAGES = {
     "memray": "memray",
     "memlab": "pytorch_memlab",
     "traceml": "traceml-ai",
-    "segkit": "traceml-ai",
+    "peaks": "traceml-ai",
     "rss": "stormlog",
 }
 TOOLS = ("segkit", "bare", "rss", "tracemalloc", "memray", "memlab", "peaks", "traceml")
@@ -81,7 +81,7 @@ def mark(tool: str, script: Path) -> str:
 
 def found_version(tool: str) -> str:
     try:
-        return version(PACKAGES[tool]) if tool in ("memray", "memlab", "peaks", "traceml") else ""
+        return version(PACKAGES[tool]) if tool in ("memray", "memlab", "traceml") else ""
     except PackageNotFoundError:
         return "missing"
 
