@@ -97,6 +97,8 @@ def seen(tool: str, case: Case, out: Path, run: bool = True) -> dict[str, Any] |
     if not run:
         return None
     found = watch(tool, case)
+    if found.get("code"):  # not kept: it is tried again the next time
+        return found
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"mark": now, "at": time.strftime("%F %T"), "load": os.getloadavg()[0], "seen": found}))
     return found

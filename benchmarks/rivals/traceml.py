@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,11 @@ def run_traceml(script: Path, seed: int) -> dict[str, Any]:
     """``traceml run SCRIPT --args SEED`` in its default mode, which needs no screen; what its final summary says."""
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(script.parents[1])}
-        line = [COMMAND, "run", script, "--run-name", "one", "--logs-dir", folder, "--args", str(seed)]
+        with socket.socket() as free:  # an aggregator that outlived its run may still have the usual port
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        line = [COMMAND, "run", script, "--run-name", "one", "--logs-dir", folder, "--aggregator-port", port]
+        line += ["--args", seed]
         began = time.monotonic()
         done = subprocess.run(
             [str(part) for part in line], capture_output=True, text=True, check=False, cwd=folder, env=environment
