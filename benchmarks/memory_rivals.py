@@ -104,12 +104,14 @@ def seen(tool: str, case: Case, out: Path, run: bool = True) -> dict[str, Any] |
     return found
 
 
-def time_on_loop(tool: str, round_: int, out: Path) -> float | None:
+def time_on_loop(tool: str, round_: int, out: Path, run: bool = True) -> float | None:
     """Seconds of a clean loop under a tool, all of it: attaching, steps, the report."""
     path = out / "loop" / f"{tool}-{round_}.json"
     now = mark(tool, LOOP)
     if path.exists() and json.loads(path.read_text())["mark"] == now:
         return float(json.loads(path.read_text())["seconds"])
+    if not run:
+        return None
     began = time.monotonic()
     code = zoo.profile_forked(LOOP, 0)[0] if tool == "segkit" else (found := run_forked(tool, LOOP, 0))["code"]
     seconds = time.monotonic() - began if tool == "segkit" else found["seconds"]
@@ -190,7 +192,7 @@ def main() -> int:
     taken = {tool: [] for tool in inside}
     for round_ in range(options.rounds):
         for tool in inside:
-            if (seconds := time_on_loop(tool, round_, options.out)) is not None:
+            if (seconds := time_on_loop(tool, round_, options.out, not options.table)) is not None:
                 taken[tool].append(seconds)
     slower = {}
     if taken.get("bare"):
