@@ -1,0 +1,1 @@
+"""What else is on the package index, run over the same zoo of leaks, script by script."""

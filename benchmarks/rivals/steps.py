@@ -1,0 +1,70 @@
+"""When a step of a script ends that knows of nobody watching."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import optimizer as optimizers
+
+FORWARD, BACKWARD, OPTIMIZER = 1, 2, 3
+
+
+class Steps:
+    """Calls ``sample`` once a step: an optimiser's, where there is one; else a backward; else a call of the model.
+
+    Of several optimisers in turn, a round is one step. ``restart`` is called when a better kind of mark appears, so
+    that all samples are of one kind.
+    """
+
+    def __init__(self, sample: Callable[[], None], restart: Callable[[], None]):
+        self.sample, self.restart = sample, restart
+        self.level = 0
+        self._stepped: set[int] = set()
+        self._leader: nn.Module | None = None
+        self._backward = torch.Tensor.backward
+        self._hooks: list[Any] = []
+
+    def start(self) -> None:
+        torch.Tensor.backward = self._and_mark(self._backward)
+        self._hooks = [
+            optimizers.register_optimizer_step_post_hook(self._after_step),
+            nn.modules.module.register_module_forward_pre_hook(self._before_call),
+            nn.modules.module.register_module_forward_hook(self._after_call),
+        ]
+
+    def stop(self) -> None:
+        torch.Tensor.backward = self._backward
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+
+    def _mark(self, level: int) -> None:
+        if level < self.level:
+            return
+        if level > self.level:
+            if self.level:
+                self.restart()
+            self.level = level
+        self.sample()
+
+    def _after_step(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
+        if id(optimizer) in self._stepped or self.level < OPTIMIZER:
+            self._stepped = set()
+            self._mark(OPTIMIZER)
+        self._stepped.add(id(optimizer))
+
+    def _and_mark(self, backward: Callable[..., None]) -> Callable[..., None]:
+        def marked(*args: Any, **options: Any) -> None:
+            backward(*args, **options)
+            self._mark(BACKWARD)
+
+        return marked
+
+    def _before_call(self, module: nn.Module, _: object) -> None:
+        if self._leader is None:
+            self._leader = module
+
+    def _after_call(self, module: nn.Module, *_: object) -> None:
+        if module is self._leader:
+            self._mark(FORWARD)

@@ -1,0 +1,11 @@
+"""A clean loop of a U-Net, for the time that watching takes: 120 steps of some 25 ms on one core."""
+
+from parts import F, UNet, batches, torch
+
+model = UNet(24)
+opt = torch.optim.AdamW(model.parameters(), lr=1e-3)
+for x, y in batches(120, sides=(96,), batch=4):
+    loss = F.cross_entropy(model(x), y)
+    opt.zero_grad()
+    loss.backward()
+    opt.step()
