@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from segkit.memory.nests import Nests
-from segkit.memory.reach import named_values, untracked_dicts
+from segkit.memory.reach import named_values, objects_by_kind, untracked_dicts
 from segkit.memory.swelling import Swelling
 from segkit.memory.trend import Track
 
@@ -49,12 +49,11 @@ class Census:
 
     def take(self, step: int) -> None:
         """Note how long every container is."""
-        objects = gc.get_objects()
-        kinds = {kind for kind in set(map(type, objects)) if self._is_container(kind)}
-        containers = [each for each in objects if type(each) in kinds]
+        objects = objects_by_kind()
+        containers = [each for kind, those in objects.items() if self._is_container(kind) for each in those]
         named = named_values(objects)
         containers += untracked_dicts(objects, named)
-        del objects
+        objects.clear()
         lengths: dict[int, int] = {}
         for each in containers:
             try:

@@ -149,7 +149,9 @@ class Room(NamedTuple):
         return max(0, int((self.limit - self.used) / per_step))
 
 
-def leak_of(finding: Finding, ledgers: dict[Site, Ledger], state: Verdict, where: str, room: Room) -> dict[str, Any]:
+def leak_of(
+    finding: Finding, ledgers: dict[Site, Ledger], state: Verdict, where: str, room: Room, since: int | None = None
+) -> dict[str, Any]:
     """A leak, as ``memory.json`` holds it."""
     mine = [ledgers[site] for site in finding.sites if site in ledgers]
     per_step = sum(ledger.bytes_per_step for ledger in mine)
@@ -173,6 +175,7 @@ def leak_of(finding: Finding, ledgers: dict[Site, Ledger], state: Verdict, where
         "graph_nodes": finding.nodes or None,
         "steps_seen": cohorts,
         "is_leak": state == "leak",
+        "leak_since": since if state == "leak" else None,
         "also_at": [absolute(site.line) for site in finding.sites if site.line != finding.allocated_at][:12],
     }
 

@@ -33,12 +33,14 @@ class HostLeak:
         per_step: Bytes a step.
         span: Steps over which it was seen.
         entries: Entries that it has.
+        since: The step from which on it was called a leak.
     """
 
     finding: Finding
     per_step: float
     span: int
     entries: int
+    since: int | None = None
 
     @property
     def state(self) -> str:
@@ -101,6 +103,9 @@ class HostLeaks:
         self._nested(explained, around)
         self.census.swelling.release()
         self.census.nests.release()
+        for key, leak in self.leaks.items():
+            if leak.since is None and leak.state == "leak":
+                self.leaks[key] = replace(leak, since=step)
 
     def _swollen(self, explained: set[str]) -> None:
         """Name the values that a name gives up for ever longer ones."""

@@ -66,7 +66,8 @@ def _tensor_leaks(session: Session, rooms: dict[str, Room]) -> tuple[list[dict[s
         if worst == "watch" and finding.kind in GRAPH_KINDS and _is_old(finding, session):
             worst = "leak"
         where = "host" if {session.devices.get(site, "cpu") for site in finding.sites} <= {"cpu"} else "device"
-        leak = leak_of(finding, session.ledgers, worst, where, rooms[where])
+        since = min((session.since[site] for site in finding.sites if site in session.since), default=session.count)
+        leak = leak_of(finding, session.ledgers, worst, where, rooms[where], since)
         joined = [session.tensors.joins[site] for site in finding.sites if site in session.tensors.joins]
         if finding.kind == "growing tensor" and joined:
             times, began = joined[0].lineage
@@ -169,6 +170,7 @@ def host_leak(leak: HostLeak, room: Room) -> dict[str, Any]:
         "graph_nodes": None,
         "steps_seen": leak.span,
         "is_leak": leak.state == "leak",
+        "leak_since": leak.since if leak.state == "leak" else None,
         "also_at": [],
     }
 

@@ -4,7 +4,7 @@ import functools
 import gc
 import sys
 import types
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from segkit.memory.holders import is_users, running_variables
 from segkit.memory.lines import USER_CODE
 
 _LRU = type(functools.lru_cache(lambda: 0))
+_CODE = {types.FunctionType, types.CellType, types.BuiltinFunctionType, type, types.ModuleType, type(None)}
 _FEW = 200  # instances of a class, entries of a dict: where there are more, they are records and no places
 
 
@@ -60,11 +61,19 @@ class Named(NamedTuple):
     value: Any
 
 
-def named_values(objects: list[Any]) -> list[Named]:
+def objects_by_kind() -> dict[type, list[Any]]:
+    """Everything that the garbage collector sees."""
+    out: dict[type, list[Any]] = defaultdict(list)
+    for each in gc.get_objects():
+        out[type(each)].append(each)
+    return out
+
+
+def named_values(objects: dict[type, list[Any]]) -> list[Named]:
     """Values that the user's code has names for.
 
     Args:
-        objects: Everything that the garbage collector sees.
+        objects: From ``objects_by_kind``.
     """
     out: list[Named] = []
     for name, module in list(sys.modules.items()):
@@ -72,27 +81,28 @@ def named_values(objects: list[Any]) -> list[Named]:
         if name == "__main__" or (file is not None and USER_CODE.owns(file)):
             out += _in_namespace(name, vars(module))
     out += [Named((function, name), value) for function, name, value in running_variables()]
-    kinds = {kind for kind in set(map(type, objects)) if is_users(kind)}
-    counts = Counter(kind for kind in map(type, objects) if kind in kinds)
-    for each in objects:
-        if type(each) is types.CellType:
-            out += [Named((id(each), "cell"), value) for value in gc.get_referents(each)]
-        elif type(each) in kinds and counts[type(each)] <= _FEW:
-            out += _attributes(each)
-        elif issubclass(type(each), type) and is_users(each):
-            out += _in_namespace(id(each), vars(each))
+    for cell in objects.get(types.CellType, ()):
+        out += [Named((id(cell), "cell"), value) for value in gc.get_referents(cell) if type(value) not in _CODE]
+    for kind, those in objects.items():
+        if len(those) <= _FEW and is_users(kind):
+            for each in those:
+                out += _attributes(each)
+        if issubclass(kind, type):
+            for each in those:
+                if is_users(each):
+                    out += _in_namespace(id(each), vars(each))
     small = [named.value for named in out if type(named.value) is dict and len(named.value) < _FEW]
     for each in {id(each): each for each in small}.values():
         out += _in_namespace(id(each), each)
     return out
 
 
-def untracked_dicts(objects: list[Any], named: Iterable[Named]) -> list[dict[Any, Any]]:
+def untracked_dicts(objects: dict[type, list[Any]], named: Iterable[Named]) -> list[dict[Any, Any]]:
     """Dicts of plain values, which the garbage collector leaves out: those within reach of the user's names."""
     candidates = [each.value for each in named]
-    for each in objects:
-        if type(each) is _LRU or is_users(type(each)):
-            candidates += gc.get_referents(each)
+    for kind, those in objects.items():
+        if kind is _LRU or is_users(kind):
+            candidates += gc.get_referents(*those)
     found = {id(each): each for each in candidates if type(each) is dict and not gc.is_tracked(each)}
     return list(found.values())
 

@@ -82,6 +82,7 @@ class Session:
         self.profiled = 0  # steps in which PyTorch's own profiler was on
         self._base, self._diagnosed_at, self.diagnoses = 0, -100, 0
         self.levels: dict[Site, str] = {}
+        self.since: dict[Site, int] = {}  # the step from which on a site was called a leak
         self._balance, self._alive = Balance(), 0
         self._next_census, self._began = 7, time.perf_counter()
         self._active = False
@@ -138,6 +139,7 @@ class Session:
         self.findings.clear()
         self.by_site.clear()
         self.levels.clear()
+        self.since.clear()
         self.count, self.stride, self._base = 0, 1, self.tensors.step
         self._next_census = 7
         self.census.__init__()  # type: ignore[misc]
@@ -198,7 +200,8 @@ class Session:
         if on_cuda and self.count == 0 and not self._recording:
             self._recording = private.record_allocations()
         self.profiled += private.profiler_is_on()
-        peaks = [record.allocated for name, record in phases.items() if name not in ("eval", "save")]
+        trains = phases.keys() - {"eval", "save"} if self.marks.kind not in ("forward", "batch") else phases.keys()
+        peaks = [phases[name].allocated for name in trains]
         if self.count % self.stride == 0:
             given = self.marks.input
             if on_cuda and len(self.samples) % _DRIVER_EVERY == 0:
@@ -293,6 +296,9 @@ class Session:
             culprit.holding = culprit.container = None
         culprits.clear()
         self.levels.update({site: states[site] for site in new})
+        for site in new:
+            if states[site] == "leak":
+                self.since.setdefault(site, self.count)
         self.diagnosing_seconds += time.perf_counter() - began
 
     def _surroundings(self) -> Surroundings:
