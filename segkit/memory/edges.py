@@ -59,6 +59,8 @@ def _known(holder: Any, child: Any) -> str | None:
     for kind, frame in ((types.FrameType, ""), (types.GeneratorType, ".gi_frame"), (types.CoroutineType, ".cr_frame")):
         if isinstance(holder, kind):
             return _in_frame(holder, child, frame)
+    if type(holder).__module__ == "_asyncio" and holder.done() and not holder.cancelled() and holder.result() is child:
+        return "{}.result()"
     return _in_instance(holder, child)
 
 

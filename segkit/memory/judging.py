@@ -2,12 +2,13 @@
 
 import gc
 import re
+import sys
 from collections import defaultdict
 from typing import Any
 
 from segkit.memory.findings import GRAPH_KINDS, Finding, Room, absolute, leak_of
 from segkit.memory.hostleaks import HostLeak
-from segkit.memory.lines import UNKNOWN
+from segkit.memory.lines import UNKNOWN, USER_CODE
 from segkit.memory.native import native_leak
 from segkit.memory.session import Session
 from segkit.memory.taxonomy import fix_for
@@ -199,7 +200,12 @@ def _sort_in(document: dict[str, Any], leak: HostLeak, leaks: list[Any], bounded
     finding = leak.finding
     if finding.bound is not None:
         bounded.append(_growth_of(finding, leak.per_step, leak.entries))
-    elif leak.state == "log":
+    elif leak.state == "log" and not _is_librarys(finding.scope):  # a library's own small books are its affair
         bounded.append(_log(str(finding.holder), leak.per_step, leak.span))
-    else:
+    elif leak.state != "log":
         leaks.append(document)
+
+
+def _is_librarys(scope: str | None) -> bool:
+    module = sys.modules.get(scope or "")
+    return module is not None and scope != "__main__" and not USER_CODE.owns(getattr(module, "__file__", None) or "<")

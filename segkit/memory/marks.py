@@ -66,7 +66,7 @@ class Marks:
         self.optimizers: weakref.WeakSet[Any] = weakref.WeakSet()
         self.modules: weakref.WeakSet[nn.Module] = weakref.WeakSet()
         self.sizes: set[int] = set()
-        self.input = NOTHING  # of the step that goes on
+        self.input = self._last_input = NOTHING  # of the step that goes on, and of the one before
         self.epochs = 0
         self.datasets: set[int] = set()  # lengths of what loaders read
         self.double_backward: Line | None = None
@@ -109,6 +109,7 @@ class Marks:
         if self.kind is None or _RANKS[kind] > _RANKS[self.kind]:
             if self.kind is not None:
                 self._on_better()  # what was counted until now were no steps
+                self.input = self._last_input.plus(self.input)  # what ended the last one was in the midst of this
             self.kind, self._pending = kind, 0
         if kind != self.kind:
             return
@@ -116,7 +117,7 @@ class Marks:
         if self._pending >= self._every:
             self._pending = 0
             self._on_step()
-            self.input = NOTHING
+            self._last_input, self.input = self.input, NOTHING
 
     def _guarded(self, hook: Callable[..., None]) -> Callable[..., None]:
         def guarded(*args: Any) -> None:
