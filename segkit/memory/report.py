@@ -48,6 +48,12 @@ def report_of(session: Session, limit: int | None = None) -> dict[str, Any]:
         "model": ", ".join(sorted({type(module).__name__ for module in session.marks.modules})[:4])
         or "no module was called",
         "problems": session.failures,
+        "cost": {
+            "searches": len(session.diagnosing),
+            "longest_search": max(session.diagnosing, default=None),
+            "censuses": len(session.counting),
+            "longest_census": max(session.counting, default=None),
+        },
         "series": {
             "stride": session.stride,
             "allocated": [sample.allocated for sample in samples],

@@ -78,7 +78,8 @@ class Session:
         self.after_step: Callable[[], None] = lambda: None
         self.deep, self.limit_steps = deep, steps
         self.stride, self.count = 1, 0
-        self.diagnosing_seconds = 0.0
+        self.diagnosing: list[float] = []  # seconds that each search for holders took
+        self.counting: list[float] = []  # and each census
         self.profiled = 0  # steps in which PyTorch's own profiler was on
         self._base, self._diagnosed_at, self.diagnoses = 0, -100, 0
         self.levels: dict[Site, str] = {}
@@ -189,8 +190,10 @@ class Session:
         self._suspect()
         if local >= self._next_census or self.deep:
             self._next_census = max(self._next_census + 6, round(local * 1.45))
+            began = time.perf_counter()
             with tensors.pause(), collector_paused():
                 self.host.look(local, self.stores, self._surroundings(), list(self.findings.values()))
+            self.counting.append(time.perf_counter() - began)
         self._learn_stores()
         self.after_step()
         self._began = time.perf_counter()
@@ -299,7 +302,7 @@ class Session:
         for site in new:
             if states[site] == "leak":
                 self.since.setdefault(site, self.count)
-        self.diagnosing_seconds += time.perf_counter() - began
+        self.diagnosing.append(time.perf_counter() - began)
 
     def _surroundings(self) -> Surroundings:
         return Surroundings(self.marks.sizes, USER_CODE.files(), self.marks.datasets, self.census.length_before)

@@ -21,6 +21,7 @@ import tempfile
 import time
 import traceback
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import matplotlib.pyplot  # noqa: F401 -- imported once, for all children
@@ -180,6 +181,15 @@ def main() -> int:
                          ("holder", [r.held for r in leaks])):  # fmt: skip
         known = [value for value in values if value is not None]
         print(f"{word:20s} {sum(known)} of {len(known)}")
+    costs = [r.report["cost"] for _, r in results if r.report.get("cost")]
+    since = [leak["leak_since"] for r in leaks for leak in r.report.get("leaks", []) if leak.get("leak_since")]
+    for word, values in (
+        ("step of the verdict", since),
+        ("longest search, s", [c["longest_search"] for c in costs if c["longest_search"]]),
+        ("longest census, s", [c["longest_census"] for c in costs if c["longest_census"]]),
+    ):
+        if values:
+            print(f"{word:20s} {median(values):.2f} in the middle, {max(values):.2f} at most")
     print(f"clean called leak    {sum(r.verdict == 'leak' for r in clean)} of {len(clean)}")
     print(f"clean called watch   {sum(r.verdict == 'watch' for r in clean)} of {len(clean)}")
     if options.json:
