@@ -4,7 +4,7 @@ What is tried is worse than any real micro-batch can be: the pictures with the m
 frame that any picture can come in. An evaluation is tried too, beside what training keeps meanwhile.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -51,15 +51,13 @@ def choose_micro_batch(plan: Plan, state: TrainingState, ranks: Ranks, progress:
         raise ConfigError("--micro-batch auto cannot try sizes with --norm sync", "give a number, or --norm group")
     budget = _SHARE * (plan.config.vram or _free(ranks.device))
     trial = _Trial(plan, state, ranks.device, share)
-    most, too_many = 0, share + 1
-    tried, peak = share, 0
-    while too_many - most > 1:
-        needs = trial.peak(tried)
-        if needs is not None and needs <= budget:
-            most, peak = tried, needs
-        else:
-            too_many = tried
-        tried = (most + too_many) // 2
+    needs: dict[int, int | None] = {}
+
+    def fits(count: int) -> bool:
+        needs[count] = peak = trial.peak(count)
+        return peak is not None and peak <= budget
+
+    most = most_that_fits(share, fits)
     found = min(ranks.gather(most))
     if found == 0:
         error = DeviceError(
@@ -71,9 +69,21 @@ def choose_micro_batch(plan: Plan, state: TrainingState, ranks: Ranks, progress:
     state.micro_batch = found
     progress.note(
         f"--micro-batch auto: {found} of {share} pictures at once"
-        + (f" take {format_bytes(peak)} of {format_bytes(budget)}" if found == most else "")
+        + (f" take {format_bytes(needs[most])} of {format_bytes(budget)}" if found == most else "")
         + f" (tried with {trial.heaviest})"
     )
+
+
+def most_that_fits(share: int, fits: Callable[[int], bool]) -> int:
+    """The most pictures at once, up to ``share``, that fit; 0 where not even one does."""
+    most, too_many, tried = 0, share + 1, share
+    while too_many - most > 1:
+        if fits(tried):
+            most = tried
+        else:
+            too_many = tried
+        tried = (most + too_many) // 2
+    return most
 
 
 def _free(device: torch.device) -> int:

@@ -106,28 +106,43 @@ def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
     Raises:
         SegkitError: Data, options and device do not go together.
     """
-    plan = plan_without_folder(config, ranks.device, ranks.world_size)
-    if config.resume is not None:
-        return replace(plan, run=Path(config.resume))
-    return replace(plan, run=_make_run(config, plan.config, plan.card, ranks))
+    training, val = read_data(config.dataset)
+    plan = plan_without_folder(config, training, val, ranks.device, ranks.world_size)
+    run = Path(config.resume) if config.resume is not None else _make_run(config, plan.config, plan.card, ranks)
+    return replace(plan, run=run)
+
+
+def read_data(dataset: Path) -> tuple[Dataset, Dataset | None]:
+    """What a run learns from, and what it is evaluated on, if there is such a split with images.
+
+    Raises:
+        SegkitError: They cannot be read, or do not go together.
+    """
+    training = open_split(dataset, "train")
+    return training, _validation(dataset, training)
 
 
 def plan_without_folder(
-    config: TrainConfig, device: torch.device, world_size: int, dtype: torch.dtype | None = None
+    config: TrainConfig,
+    training: Dataset,
+    val: Dataset | None,
+    device: torch.device,
+    world_size: int,
+    dtype: torch.dtype | None = None,
 ) -> Plan:
-    """What a run would be on a device, which need not be here; ``run`` is where its folders would be.
+    """What a run would be on a device, which need not be here; ``run`` is where the folders of runs are.
 
     Args:
         config: What was asked for.
+        training: What it would learn from.
+        val: What it would be evaluated on.
         device: Where it would run.
-        world_size: On how many.
+        world_size: On how many of them.
         dtype: What it would compute in, where the device cannot be asked.
 
     Raises:
         SegkitError: Data, options and device do not go together.
     """
-    training = open_split(config.dataset, "train")
-    val = _validation(config.dataset, training)
     facts = DataFacts.of(training)
     filled = fill_in(config, facts, device, world_size, card_of_weights(config.weights))
     assert filled.batch is not None

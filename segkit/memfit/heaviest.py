@@ -13,7 +13,7 @@ from segkit.plan import Plan
 Boxes = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Shape:
     """One picture as the model would get it, in sizes.
 
@@ -37,7 +37,7 @@ class Shape:
         return len(self.boxes)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Scene:
     """A batch to rehearse a step with.
 
@@ -69,12 +69,12 @@ def scenes_of(plan: Plan, count: int) -> list[Scene]:
     framing = plan.card.framing
     if framing.kind == "semantic":
         crop = Shape("any picture", framing.size, framing.size, np.zeros((0, 4), np.int64), 0)
-        return [Scene("a crop", (crop,) * count, None, True)]
+        return [Scene("a crop", (crop,) * count, None, at_most=False)]
     shapes = _shapes(plan.train, framing)
     largest = sorted(shapes, key=lambda shape: (-shape.height * shape.width, -shape.instances))
     crowded = sorted(shapes, key=lambda shape: (-shape.instances, -shape.height * shape.width))
     scenes = [_scene("the largest pictures", largest, count)]
-    if _some(crowded, count) != _some(largest, count):
+    if {*_some(crowded, count)} != {*_some(largest, count)}:
         scenes.append(_scene("the most crowded pictures", crowded, count))
     return [*scenes, _worst(plan, crowded, count)]
 

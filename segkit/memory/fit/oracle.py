@@ -85,9 +85,10 @@ class Oracle(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has n
         if func in _FOLLOWED and hasattr(args[0], "known"):
             return self._followed(func, args, kwargs)
         try:
-            return func(*args, **kwargs)
+            out = func(*args, **kwargs)
         except unanswerable():
             return self._guess(func, args, kwargs)
+        return _with_statistics_in_fp32(out) if func is aten.native_batch_norm.default else out
 
     def _size(self, operation: str, asked_about: torch.Tensor) -> int:
         """How many there are, of at most as many as there are elements (boxes, where boxes are suppressed)."""
@@ -166,3 +167,9 @@ class Oracle(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has n
                 return _Place(code.co_name, Path(code.co_filename).name, frame)
             frame = frame.f_back
         return _Place("?", "?", None)
+
+
+def _with_statistics_in_fp32(out: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """Batch norm keeps means and deviations in fp32 where its input is not; fake tensors say otherwise."""
+    whole, *statistics = out
+    return (whole, *(s if s.dtype is torch.float32 else s.new_empty(s.shape, dtype=torch.float32) for s in statistics))

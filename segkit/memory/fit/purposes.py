@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from segkit.memory.fit.trace import Trace
 
@@ -36,6 +38,7 @@ def name_purposes(model: nn.Module, trace: Trace) -> None:
 
 
 def _during(part: nn.Module, trace: Trace, purpose: str) -> None:
+    """Name what is done in a part's forward, and in backward from where the gradient of its output is there."""
     before: list[str] = []
 
     def begin(module: nn.Module, inputs: Any) -> None:
@@ -44,6 +47,12 @@ def _during(part: nn.Module, trace: Trace, purpose: str) -> None:
 
     def end(module: nn.Module, inputs: Any, output: Any) -> None:
         trace.purpose = before.pop()
+        for tensor in tree_leaves(output):
+            if isinstance(tensor, torch.Tensor) and tensor.requires_grad:
+                tensor.register_hook(enter_backward)
+
+    def enter_backward(gradient: torch.Tensor) -> None:
+        trace.purpose = purpose
 
     part.register_forward_pre_hook(begin)
     part.register_forward_hook(end)
