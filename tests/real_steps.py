@@ -64,7 +64,10 @@ def real_steps(plan, scenes, micro_batch):
         gradients.clear()
         del parameter
         for scene in scenes:
-            batch = [sample_of(shape, scene.frame, plan.card.framing.kind, len(plan.card.categories)) for shape in scene.shapes]
+            batch = [
+                sample_of(shape, scene.frame, plan.card.framing.kind, len(plan.card.categories))
+                for shape in scene.shapes
+            ]
             tensors.reset_peak()
             with Sizes() as seen:
                 learn(plan, state, gradients, batch, Ranks(0, 1, CPU), CounterMeter(CPU), (), SILENT)
@@ -79,7 +82,9 @@ def sample_of(shape, frame, kind, labels):
     image = torch.randint(0, 255, (3, shape.height, shape.width), dtype=torch.uint8)
     record = Image(0, shape.name, shape.height, shape.width)
     if kind == "semantic":
-        return Sample(image, {"semantic": torch.randint(0, labels + 1, (shape.height, shape.width), dtype=torch.uint8)}, record)
+        return Sample(
+            image, {"semantic": torch.randint(0, labels + 1, (shape.height, shape.width), dtype=torch.uint8)}, record
+        )
     boxes = torch.from_numpy(shape.boxes).clone()
     crops = torch.ones(shape.crop_bytes, dtype=torch.uint8)
     target = {"boxes": boxes.float(), "labels": torch.ones(len(boxes), dtype=torch.int64), "crops": crops, "seed": 1}

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from segkit.memfit.fit import FitSummary
 
 _TONES = {"fits": "green", "tight": "yellow", "does not fit": "red"}
+_EVALUATING = "evaluating"
+_PICTURES = ": it is the evaluation of whole pictures; cut those of the validation split into smaller ones"
 _SHORT = {"fits": "fits", "tight": "tight", "does not fit": "no"}
 
 
@@ -46,7 +48,8 @@ def render_fit(summary: "FitSummary", output: Output) -> None:
         if each["cheapest"] is not None:
             output.say(f"  this fits: {escape(each['cheapest']['command'])}")
         elif each["verdict"] != "fits":
-            output.say("  no option that was tried makes it fit")
+            why = _PICTURES if document["binding"]["when"] == _EVALUATING else ""
+            output.say(f"  no option that was tried makes it fit{why}")
     output.say(escape(str(summary.json_path)))
 
 

@@ -1,4 +1,4 @@
-"""``memprofile --fit``: what segkit's own training would need on a GPU, on which cards it fits, and what would make it."""
+"""``memprofile --fit``: what segkit's own training would need on a GPU, and what would make it fit on a smaller one."""
 
 import json
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from segkit.device import resolve_precision
 from segkit.errors import DONE, NO_FIT
 from segkit.fitting import most_that_fits
 from segkit.memfit.candidates import Changes, apply, combinations, options_of, singles
-from segkit.memfit.reckoned import Overhead, Reckoned, Stretch, reckon
+from segkit.memfit.reckoned import EVALUATING, Overhead, Reckoned, Stretch, reckon
 from segkit.memtrain import found_training
 from segkit.plan import Plan, plan_without_folder, read_data
 from segkit.progress import SILENT, Progress
@@ -180,7 +180,9 @@ class _Reckoner:
         }  # fmt: skip
 
     def _warnings(self, first: Reckoned) -> list[str]:
-        notes = [f"{each}: its size depends on values and is not known; the largest was taken" for each in first.unknown]
+        notes = [
+            f"{each}: its size depends on values and is not known; the largest was taken" for each in first.unknown
+        ]
         if self._asked.precision == "auto" and self._plan.dtype is torch.float32:
             notes.append("--precision auto was taken as fp32, as on cards without bf16; newer ones (Ampere, RTX 30 and "
                          "later) take bf16")  # fmt: skip
@@ -206,6 +208,6 @@ def _binding(worst: Stretch, what: str, size: int) -> dict[str, Any]:
     return {
         "picture": shape.name, "instances": shape.instances, "height": height, "width": width, "part": what,
         "bytes": size, "of": worst.peak.allocated, "when": worst.name,
-        "text": f"{shape.name}{counted}, {height}x{width} as the model gets it: {format_bytes(size)} of "
-                f"{format_bytes(worst.peak.allocated)} in {what}",
+        "text": f"{EVALUATING + ' ' if worst.name == EVALUATING else ''}{shape.name}{counted}, {height}x{width} as the "
+                f"model gets it: {format_bytes(size)} of {format_bytes(worst.peak.allocated)} in {what}",
     }  # fmt: skip

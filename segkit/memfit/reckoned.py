@@ -16,6 +16,7 @@ Verdict = Literal["fits", "tight", "does not fit"]
 
 _FIXED = ("parameters", "buffers", "gradients", "optimiser state", "averaged weights")
 _GIB = 2**30
+EVALUATING = "evaluating"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +124,13 @@ class Reckoned:
         if most <= vram:
             return "fits", f"{format_bytes(vram - most)} to spare"
         budget = vram - overhead.beside(self.allocated[1])
-        if max(self.expandable.reserved) <= budget:
-            return "tight", "with expandable segments only"
         try:
             replay(self.events, self.ends, limit=max(0, budget))
-            return "tight", "with nothing to spare"
+            return "tight", "the allocator has to give back what it keeps for other steps, and ask again"
         except Full:
             pass
+        if max(self.expandable.reserved) <= budget:
+            return "tight", "with expandable segments only"
         if now <= vram and now < most:
             return "tight", "in the first steps; it may run out as regions are found"
         return "does not fit", f"{format_bytes(most - vram)} short"
@@ -178,7 +179,7 @@ def reckon(plan: Plan, changes: Changes, micro_batch: int, ranks: int, *, thorou
             ends.append(len(trace.events))
         shape = largest_to_evaluate(plan)
         if shape is not None:
-            stretches.append(Stretch("evaluating", shape, None, False, rehearsal.evaluate(shape)))
+            stretches.append(Stretch(EVALUATING, shape, None, False, rehearsal.evaluate(shape)))
             ends.append(len(trace.events))
         scene = scenes[-1]  # comes last, so that what the allocator holds until then is what real batches need
         peak = rehearsal.step(scene)
@@ -186,4 +187,3 @@ def reckon(plan: Plan, changes: Changes, micro_batch: int, ranks: int, *, thorou
         ends.append(len(trace.events))
         events, unknown = tuple(trace.events), tuple(rehearsal.oracle.unknown)
     return Reckoned(changes, micro_batch, held, tuple(stretches), events, tuple(ends), unknown)
-

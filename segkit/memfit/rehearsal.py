@@ -1,9 +1,7 @@
 """A training rehearsed on fake tensors: the very code of a run, without computing and without memory."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -14,43 +12,23 @@ from segkit.device import Ranks, autocast
 from segkit.errors import DeviceError
 from segkit.gradients import SharedGradients
 from segkit.learn import learn
-from segkit.loading import Sample
 from segkit.memfit.heaviest import Scene, Shape
+from segkit.memfit.stage import KeptGradients, Phases, bounds_of, fake_sample, to_channels_last
 from segkit.memory.fit.bounds import Bounds
 from segkit.memory.fit.cuda_rules import CudaAutocast, cuda_suppression
-from segkit.memory.fit.oracle import Oracle
+from segkit.memory.fit.oracle import KnownLists, Oracle
 from segkit.memory.fit.purposes import name_purposes
-from segkit.memory.fit.trace import Event, Peak, Trace
-from segkit.memory.private import fake_mode, without_modes
+from segkit.memory.fit.trace import Peak, Trace
+from segkit.memory.private import fake_mode
 from segkit.models.adapt import train_mode
 from segkit.models.roi_align import MatrixRoIAlign
 from segkit.models.unet import batch_of
 from segkit.plan import Plan
 from segkit.progress import SILENT
 from segkit.state import TrainingState, prepare, state_of
-from segkit.dataset import Image
 from segkit.tensors import Target
 
 _CPU = torch.device("cpu")
-
-
-@dataclass(frozen=True, slots=True)
-class Rehearsed:
-    """What rehearsed steps came to.
-
-    Attributes:
-        held: Bytes between steps: parameters, optimiser state, averaged weights, and gradients where ranks share them.
-        peaks: Of each step, in the order of the scenes; of an evaluation last, where there is one.
-        events: What was allocated and freed, from the building of the model on.
-        ends: How many events there were after each of ``peaks``.
-        unknown: Questions that nothing was known about.
-    """
-
-    held: int
-    peaks: tuple[Peak, ...]
-    events: tuple[Event, ...]
-    ends: tuple[int, ...]
-    unknown: tuple[str, ...]
 
 
 class Rehearsal:
@@ -80,6 +58,7 @@ class Rehearsal:
         enter(mode)
         enter(self.trace)
         enter(self.oracle)
+        enter(KnownLists())
         if self._as_cuda:
             enter(CudaAutocast())
             enter(cuda_suppression())
@@ -93,7 +72,7 @@ class Rehearsal:
         module = self._plan.card.build()
         prepare(self._plan, module)
         if self._plan.config.channels_last:
-            _to_channels_last(module)
+            to_channels_last(module)
         self.state = state_of(self._plan, module)
         self.state.micro_batch = self._micro_batch
         train_mode(module)
@@ -106,15 +85,18 @@ class Rehearsal:
         self.trace.claim(parameters, "parameters")
         self.trace.claim(list(module.buffers()), "buffers")
         self.trace.claim(list(self.state.average.state.values()), "averaged weights")
+        if self._as_cuda and self._plan.config.optimizer == "rmsprop":  # which is not fused, and on CUDA goes in one go
+            for group in self.state.optimizer.param_groups:
+                group["foreach"] = True
         learning = [p for p in parameters if p.requires_grad]
         for parameter in learning:
             parameter.grad = torch.zeros_like(parameter)
-            parameter.register_post_accumulate_grad_hook(self._claim_gradient)
+            parameter.register_post_accumulate_grad_hook(self._claim_gradient)  # type: ignore[no-untyped-call]
         self.state.optimizer.step()
         kept = [v for values in self.state.optimizer.state.values() for v in values.values()]
         self.trace.claim([v for v in kept if isinstance(v, torch.Tensor)], "optimiser state")
         shares = self._ranks > 1
-        self.gradients = (_KeptGradients if shares else SharedGradients)(module, Ranks(0, 1, _CPU))
+        self.gradients = (KeptGradients if shares else SharedGradients)(module, Ranks(0, 1, _CPU))
         self.gradients.clear()
 
     def _claim_gradient(self, parameter: torch.Tensor) -> None:
@@ -127,21 +109,22 @@ class Rehearsal:
 
     def step(self, scene: Scene) -> Peak:
         """One optimiser step over a scene's pictures, a micro-batch at a time; its peak."""
-        self.oracle.bounds = _bounds_of(self.state.module, scene.at_most)
+        self.oracle.bounds = bounds_of(self.state.module, scene.at_most)
         with self.trace.doing("pictures"):
-            batch = [self._sample(shape, scene.frame) for shape in scene.shapes]
+            kind = self._plan.card.framing.kind
+            batch = [fake_sample(shape, scene.frame, kind, self.oracle) for shape in scene.shapes]
         self.trace.reset_peak()
-        learn(self._plan, self.state, self.gradients, batch, Ranks(0, 1, _CPU), _Phases(self.trace), (), SILENT)
+        learn(self._plan, self.state, self.gradients, batch, Ranks(0, 1, _CPU), Phases(self.trace), (), SILENT)
         return self.trace.peak()
 
     def evaluate(self, shape: Shape, count: int = 1) -> Peak:
         """Evaluate some pictures of a shape at once, as a training does between steps; its peak."""
-        module = self.state.module
+        module: Any = self.state.module
         if self.state.average.decay:
             module = self._plan.card.build()
             self.trace.claim(list(module.state_dict().values()), "averaged weights")
         module.eval()
-        self.oracle.bounds = _bounds_of(module, at_most=True)
+        self.oracle.bounds = bounds_of(module, at_most=True)
         self.trace.reset_peak()
         with self.trace.doing("evaluation"), torch.no_grad(), autocast(_CPU, self._plan.dtype):
             images = [torch.empty(3, shape.height, shape.width, dtype=torch.uint8) for _ in range(count)]
@@ -152,64 +135,3 @@ class Rehearsal:
                 module(images)
         train_mode(self.state.module)
         return self.trace.peak()
-
-    def _sample(self, shape: Shape, frame: tuple[int, int] | None) -> Sample:
-        image = torch.empty(3, shape.height, shape.width, dtype=torch.uint8)
-        record = Image(0, shape.name, shape.height, shape.width)
-        if self._plan.card.framing.kind == "semantic":
-            return Sample(image, {"semantic": torch.empty(shape.height, shape.width, dtype=torch.uint8)}, record)
-        with without_modes():
-            corners = torch.from_numpy(shape.boxes).float()
-        target: Target = {
-            "boxes": self.oracle.know(torch.empty(shape.instances, 4), corners),
-            "labels": torch.empty(shape.instances, dtype=torch.int64),
-            "crops": torch.empty(shape.crop_bytes, dtype=torch.uint8),
-            "seed": 0,
-        }
-        if frame is not None:
-            target["frame"] = frame
-        return Sample(image, target, record)
-
-
-def _to_channels_last(module: nn.Module) -> None:
-    """What ``module.to(memory_format=torch.channels_last)`` does, which fake parameters do not allow."""
-    for layer in module.modules():
-        for name, parameter in layer.named_parameters(recurse=False):
-            if parameter.dim() == 4:
-                turned = parameter.detach().contiguous(memory_format=torch.channels_last)
-                setattr(layer, name, nn.Parameter(turned, requires_grad=parameter.requires_grad))
-
-
-class _KeptGradients(SharedGradients):
-    """Gradients as ranks that share them keep them: always there."""
-
-    def clear(self) -> None:
-        for parameter in self._learning:
-            if parameter.grad is not None:
-                parameter.grad.zero_()
-
-
-class _Phases:
-    """A meter that tells the trace what is being done."""
-
-    _names = {"transfer": "pictures", "forward": "forward", "backward": "backward pass", "step": "optimiser"}
-
-    def __init__(self, trace: Trace) -> None:
-        self._trace = trace
-
-    def phase(self, name: str) -> Any:
-        return self._trace.doing(self._names.get(name, name))
-
-
-def _bounds_of(module: Any, at_most: bool) -> Bounds:
-    """The sizes that a model's own samplers allow; a U-Net has none."""
-    if not hasattr(module, "roi_heads"):
-        return Bounds()
-    rpn, roi = module.rpn.fg_bg_sampler, module.roi_heads.fg_bg_sampler
-    return Bounds(
-        rpn_samples=rpn.batch_size_per_image,
-        rpn_positives=int(rpn.batch_size_per_image * rpn.positive_fraction),
-        roi_samples=roi.batch_size_per_image,
-        roi_positives=int(roi.batch_size_per_image * roi.positive_fraction),
-        at_most=at_most,
-    )

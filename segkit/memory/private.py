@@ -147,5 +147,5 @@ def without_modes() -> AbstractContextManager[Any]:
     """Compute with real tensors inside modes that would take them for fake ones."""
     from torch.utils._mode_utils import no_dispatch  # noqa: PLC0415 -- probed
 
-    inside: AbstractContextManager[Any] = no_dispatch()  # type: ignore[no-untyped-call]
+    inside: AbstractContextManager[Any] = no_dispatch()
     return inside

@@ -86,16 +86,14 @@ class CachingAllocator:
 
     def _best_fit(self, size: int, small: bool) -> _Block | None:
         free = self._free[small]
-        place = bisect_left(free, (size, -1))  # type: ignore[type-var]  # shorter tuples come first
+        place = bisect_left(free, (size, -1))  # a shorter tuple comes first
         return free.pop(place)[2] if place < len(free) else None
 
     def _grow(self, size: int, small: bool) -> _Block:
         """A free block from the device."""
         if self._expandable:
             return self._extend(size, small)
-        segment = (
-            _SMALL_SEGMENT if small else _LARGE_SEGMENT if size < _OWN_SEGMENT else -(-size // _ROUND) * _ROUND
-        )
+        segment = _SMALL_SEGMENT if small else _LARGE_SEGMENT if size < _OWN_SEGMENT else -(-size // _ROUND) * _ROUND
         self._reserve(segment)
         block = _Block(self._next_address, segment, small)
         self._next_address += segment + 1  # a gap: segments do not join
@@ -155,7 +153,7 @@ class CachingAllocator:
 
     def _take(self, block: _Block) -> None:
         free = self._free[block.small]
-        del free[bisect_left(free, (block.size, block.address))]  # type: ignore[type-var]
+        del free[bisect_left(free, (block.size, block.address))]
 
 
 def replay(

@@ -13,6 +13,8 @@ import torch
 
 _TIES = 4096  # anchors that overlap an instance alike, and best: those of one size that lie wholly inside it
 
+_MASKS = 4
+
 
 class Asked(NamedTuple):
     """A question: the size of what it is about, how often this function has asked, and its local variables."""
@@ -22,7 +24,7 @@ class Asked(NamedTuple):
     variables: dict[str, Any]
 
     @property
-    def count(self) -> int:
+    def elements(self) -> int:
         """Elements of what is asked about."""
         return torch.Size(self.shape).numel()
 
@@ -54,7 +56,7 @@ class Bounds:
 
 
 def _all(bounds: Bounds, asked: Asked) -> int:
-    return asked.count
+    return asked.elements
 
 
 def _levels(bounds: Bounds, asked: Asked) -> int:
@@ -84,16 +86,17 @@ def _regions_of_level(bounds: Bounds, asked: Asked) -> int:
     """At most all in the finest map, which is the largest; else evenly over the maps."""
     level = asked.variables.get("level") if "x_filtered" in asked.variables else asked.variables.get("number")
     if bounds.at_most:
-        return asked.count if level == 0 else 0
-    return asked.count // 4 + (asked.count % 4 if level == 0 else 0)
+        return asked.elements if level == 0 else 0
+    return asked.elements // 4 + (asked.elements % 4 if level == 0 else 0)
 
 
 def _instances_here(bounds: Bounds, asked: Asked) -> int:
-    return len(asked.variables["corners"])
+    """The largest few: what one mask takes is given back before the next."""
+    return min(_MASKS, len(asked.variables["corners"]))
 
 
 def _regions_of_instance(bounds: Bounds, asked: Asked) -> int:
-    return asked.count if bounds.at_most else -(-asked.count // len(asked.variables["corners"]))
+    return asked.elements if bounds.at_most else -(-asked.elements // len(asked.variables["corners"]))
 
 
 RULES: dict[str, Callable[[Bounds, Asked], int]] = {

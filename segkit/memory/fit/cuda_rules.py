@@ -14,14 +14,16 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 from torchvision.ops import boxes
 
-# torch/docs: "CUDA Ops that can autocast to float32", by the names that Python calls them.
-_IN_FP32 = frozenset(
-    """__pow__ __rdiv__ __rpow__ __rtruediv__ acos asin binary_cross_entropy_with_logits cosh cosine_embedding_loss cdist
-    cosine_similarity cross_entropy cumprod cumsum dist erfinv exp expm1 group_norm hinge_embedding_loss huber_loss
-    interpolate kl_div l1_loss layer_norm log log10 log1p log2 log_softmax logsumexp margin_ranking_loss mse_loss
-    multilabel_margin_loss multi_margin_loss nll_loss norm normalize poisson_nll_loss pow prod reciprocal renorm rsqrt
-    sinh smooth_l1_loss soft_margin_loss softmax softmin softplus sum tan triplet_margin_loss vector_norm""".split()
-)
+# "CUDA Ops that can autocast to float32" of torch.amp, by the names that Python calls them.
+_IN_FP32 = frozenset({
+    "__pow__", "__rdiv__", "__rpow__", "__rtruediv__", "acos", "asin", "binary_cross_entropy_with_logits", "cosh",
+    "cosine_embedding_loss", "cdist", "cosine_similarity", "cross_entropy", "cumprod", "cumsum", "dist", "erfinv",
+    "exp", "expm1", "group_norm", "hinge_embedding_loss", "huber_loss", "interpolate", "kl_div", "l1_loss",
+    "layer_norm", "log", "log10", "log1p", "log2", "log_softmax", "logsumexp", "margin_ranking_loss", "mse_loss",
+    "multilabel_margin_loss", "multi_margin_loss", "nll_loss", "norm", "normalize", "poisson_nll_loss", "pow",
+    "prod", "reciprocal", "renorm", "rsqrt", "sinh", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin",
+    "softplus", "sum", "tan", "triplet_margin_loss", "vector_norm",
+})  # fmt: skip
 _TOGETHER = 100_000  # coordinates up to which torchvision suppresses boxes of all classes in one go on CUDA
 
 

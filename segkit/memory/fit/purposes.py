@@ -49,7 +49,7 @@ def _during(part: nn.Module, trace: Trace, purpose: str) -> None:
         trace.purpose = before.pop()
         for tensor in tree_leaves(output):
             if isinstance(tensor, torch.Tensor) and tensor.requires_grad:
-                tensor.register_hook(enter_backward)
+                tensor.register_hook(enter_backward)  # type: ignore[no-untyped-call]
 
     def enter_backward(gradient: torch.Tensor) -> None:
         trace.purpose = purpose
