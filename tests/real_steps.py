@@ -10,11 +10,11 @@ from segkit.device import Ranks
 from segkit.gradients import SharedGradients
 from segkit.learn import learn
 from segkit.loading import Sample
-from segkit.memfit.rehearsal import Rehearsal
 from segkit.memory.meter import CounterMeter
 from segkit.memory.tracker import LiveTensors
 from segkit.models.adapt import train_mode
 from segkit.progress import SILENT
+from segkit.rehearsing.rehearsal import Rehearsal
 from segkit.state import prepare, state_of
 
 CPU = torch.device("cpu")

@@ -7,6 +7,8 @@ from segkit.config.fields import argument, option
 from segkit.config.units import parse_size, parse_sizes
 from segkit.errors import ConfigError
 
+_SMALLEST_CARD = 2**26  # bytes; below, a unit was forgotten
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemprofileConfig:
@@ -55,6 +57,8 @@ class MemprofileConfig:
             )
         if self.fit and self.explain is not None:
             raise ConfigError("--fit and --explain do not go together", "leave one of them out")
+        if self.vram is not None and self.vram[0] < _SMALLEST_CARD:
+            raise ConfigError(f"--vram: a card of {self.vram[0]} bytes", "sizes take units: --vram 6GiB,12GiB")
         for name in ("vram", "overhead"):
             if getattr(self, name) is not None and not self.fit:
                 raise ConfigError(f"--{name} goes with --fit", f"segkit memprofile --fit --{name} 8GiB")

@@ -6,11 +6,11 @@ from typing import Literal
 
 from segkit.config.units import format_bytes
 from segkit.memfit.candidates import Changes, options_of
-from segkit.memfit.heaviest import Shape, largest_to_evaluate, scenes_of
-from segkit.memfit.rehearsal import Rehearsal
 from segkit.memory.fit.allocator import Full, Replayed, replay
 from segkit.memory.fit.trace import Event, Peak
 from segkit.plan import Plan
+from segkit.rehearsing.heaviest import Shape, largest_to_evaluate, scenes_of
+from segkit.rehearsing.rehearsal import Rehearsal
 
 Verdict = Literal["fits", "tight", "does not fit"]
 

@@ -85,8 +85,8 @@ def _positive_regions(bounds: Bounds, asked: Asked) -> int:
 def _regions_of_level(bounds: Bounds, asked: Asked) -> int:
     """At most all in the finest map, which is the largest; else evenly over the maps."""
     level = asked.variables.get("level") if "x_filtered" in asked.variables else asked.variables.get("number")
-    if bounds.at_most:
-        return asked.elements if level == 0 else 0
+    if bounds.at_most or level is None:
+        return asked.elements if level in (0, None) else 0
     return asked.elements // 4 + (asked.elements % 4 if level == 0 else 0)
 
 

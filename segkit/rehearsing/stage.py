@@ -9,12 +9,12 @@ from torch import nn
 from segkit.dataset import Image
 from segkit.gradients import SharedGradients
 from segkit.loading import Sample
-from segkit.memfit.heaviest import Shape
 from segkit.memory.fit.bounds import Bounds
 from segkit.memory.fit.oracle import Oracle
 from segkit.memory.fit.trace import Trace
 from segkit.memory.meter import StepRecord
 from segkit.memory.private import without_modes
+from segkit.rehearsing.heaviest import Shape
 from segkit.tensors import Target
 
 

@@ -1,7 +1,7 @@
 """A training rehearsed on fake tensors: the very code of a run, without computing and without memory."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import torch
@@ -12,8 +12,6 @@ from segkit.device import Ranks, autocast
 from segkit.errors import DeviceError
 from segkit.gradients import SharedGradients
 from segkit.learn import learn
-from segkit.memfit.heaviest import Scene, Shape
-from segkit.memfit.stage import KeptGradients, Phases, bounds_of, fake_sample, to_channels_last
 from segkit.memory.fit.bounds import Bounds
 from segkit.memory.fit.cuda_rules import CudaAutocast, cuda_suppression
 from segkit.memory.fit.oracle import KnownLists, Oracle
@@ -25,6 +23,8 @@ from segkit.models.roi_align import MatrixRoIAlign
 from segkit.models.unet import batch_of
 from segkit.plan import Plan
 from segkit.progress import SILENT
+from segkit.rehearsing.heaviest import Scene, Shape
+from segkit.rehearsing.stage import KeptGradients, Phases, bounds_of, fake_sample, to_channels_last
 from segkit.state import TrainingState, prepare, state_of
 from segkit.tensors import Target
 
@@ -54,6 +54,14 @@ class Rehearsal:
         mode = fake_mode()
         if mode is None:
             raise DeviceError("this torch has no fake tensors to rehearse with", "segkit needs torch 2.11 or later")
+        try:
+            self._begin(mode)
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def _begin(self, mode: AbstractContextManager[Any]) -> None:
         enter = self._stack.enter_context
         enter(mode)
         enter(self.trace)
@@ -63,7 +71,6 @@ class Rehearsal:
             enter(CudaAutocast())
             enter(cuda_suppression())
         self._build()
-        return self
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
