@@ -68,7 +68,7 @@ def scenes_of(plan: Plan, count: int) -> list[Scene]:
     """
     framing = plan.card.framing
     if framing.kind == "semantic":
-        crop = Shape("any picture", framing.size, framing.size, np.zeros((0, 4), np.int64), 0)
+        crop = Shape("a crop of any picture", framing.size, framing.size, np.zeros((0, 4), np.int64), 0)
         return [Scene("a crop", (crop,) * count, None, at_most=False)]
     shapes = _shapes(plan.train, framing)
     largest = sorted(shapes, key=lambda shape: (-shape.height * shape.width, -shape.instances))
