@@ -30,7 +30,7 @@ def main() -> None:
         words = ", ".join(f"{name} {value}" for name, value in options.items())
         print(
             f"| {', '.join(str(picture) for picture in pictures)} | {words} | {max(real.peaks) / 1e6:.1f} | "
-            f"{100 * worst:.3f} % | {100 * (bound / max(real.peaks) - 1):+.1f} % | {middle - began:.0f} | "
+            f"{100 * worst:.3f} % | {100 * (bound / max(real.peaks) - 1):+.2f} % | {middle - began:.0f} | "
             f"{end - middle:.1f} |",
             flush=True,
         )

@@ -57,7 +57,8 @@ def fit(config: MemprofileConfig, progress: Progress = SILENT) -> FitSummary:
 
 def _training(target: Path | None) -> tuple[TrainConfig, Path | None]:
     """The training of a run or a config; of a dataset, the default one."""
-    if target is not None and target.suffix != ".toml" and split_file(target, "train") is not None:
+    is_dataset = target is not None and (target.suffix == ".json" if target.is_file() else split_file(target, "train"))
+    if target is not None and is_dataset:
         return TrainConfig(dataset=target), None
     return found_training(target)
 
@@ -186,6 +187,8 @@ class _Reckoner:
         if self._asked.precision == "auto" and self._plan.dtype is torch.float32:
             notes.append("--precision auto was taken as fp32, as on cards without bf16; newer ones (Ampere, RTX 30 and "
                          "later) take bf16")  # fmt: skip
+        if self._ranks > 1:
+            notes.append("what ranks exchange gradients with (NCCL's buffers) was not counted")
         if self._asked.compile:
             notes.append("--compile was left out: compiled code is not known before it is compiled")
         if self._plan.card.norm == "batch":

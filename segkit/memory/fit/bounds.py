@@ -14,6 +14,7 @@ import torch
 _TIES = 4096  # anchors that overlap an instance alike, and best: those of one size that lie wholly inside it
 
 _MASKS = 4
+_MAPS = 4
 
 
 class Asked(NamedTuple):
@@ -83,11 +84,15 @@ def _positive_regions(bounds: Bounds, asked: Asked) -> int:
 
 
 def _regions_of_level(bounds: Bounds, asked: Asked) -> int:
-    """At most all in the finest map, which is the largest; else evenly over the maps."""
-    level = asked.variables.get("level") if "x_filtered" in asked.variables else asked.variables.get("number")
-    if bounds.at_most or level is None:
-        return asked.elements if level in (0, None) else 0
-    return asked.elements // 4 + (asked.elements % 4 if level == 0 else 0)
+    """At most all in the finest map, which is the largest; else evenly over the four maps."""
+    level, least = asked.variables.get("level"), 0
+    if "x_filtered" not in asked.variables:  # segkit's own pooling keeps something of each map that has a region at all
+        level, least = asked.variables.get("number"), int(asked.elements > _MAPS)
+    if level is None:
+        return asked.elements
+    if bounds.at_most:
+        return asked.elements - least * (_MAPS - 1) if level == 0 else least
+    return asked.elements // _MAPS + (asked.elements % _MAPS if level == 0 else 0)
 
 
 def _instances_here(bounds: Bounds, asked: Asked) -> int:

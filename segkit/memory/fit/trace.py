@@ -110,8 +110,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no
         """Note memory that a kernel takes for itself and gives back before it returns."""
         number = len(self.events)
         self.events += [(number, size), (number, 0)]
-        self._rise(size)
-        if self._at_peak is None:  # it is a peak, and over already
+        if self._rise(size):  # it is a peak, and over already
             self._at_peak = self._sums | {self.purpose: self._sums.get(self.purpose, 0) + size}
 
     def _note(self, tensor: torch.Tensor) -> None:
@@ -144,9 +143,12 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no
             frame = frame.f_back
         return self.purpose
 
-    def _rise(self, size: int) -> None:
-        if self.allocated + size > self._peak:
-            self._peak, self._at_peak = self.allocated + size, None
+    def _rise(self, size: int) -> bool:
+        """Whether so many bytes more are a new peak."""
+        if self.allocated + size <= self._peak:
+            return False
+        self._peak, self._at_peak = self.allocated + size, None
+        return True
 
     def _add(self, purpose: str, size: int) -> None:
         self._sums[purpose] = self._sums.get(purpose, 0) + size
