@@ -1,5 +1,6 @@
 """Cheaper trainings than the one asked for, from what costs the least to what costs the most."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -31,13 +32,13 @@ def singles(asked: TrainConfig, plan: Plan, micro_batch: int) -> list[Changes]:
     return [*fewer, *half, *low, *smaller]
 
 
-def combinations(asked: TrainConfig, plan: Plan, micro_batch: int) -> list[Changes]:
-    """Several changes at once, each more than the one before."""
-    change: Changes = {"micro_batch": 1} if micro_batch > 1 else {}
+def combinations(asked: TrainConfig, plan: Plan, micro_batch: int, helps: Collection[str]) -> list[Changes]:
+    """Several changes at once, each more than the one before; of those that help alone, and smaller models."""
+    change: Changes = {"micro_batch": 1} if micro_batch > 1 and "micro_batch" in helps else {}
     out = []
     further = [
-        {"precision": "bf16"} if plan.dtype is torch.float32 else {},
-        {"memory": "low"} if asked.memory == "normal" and not asked.compile else {},
+        {"precision": "bf16"} if "precision" in helps else {},
+        {"memory": "low"} if "memory" in helps else {},
         _size(asked, plan, 0.75),
         _size(asked, plan, 0.5),
         _shallower(asked, plan),

@@ -22,6 +22,7 @@ from segkit.plan import Plan, plan_without_folder, read_data
 from segkit.progress import SILENT, Progress
 
 CARDS = tuple(size * 2**30 for size in (6, 8, 12, 16, 24))
+_HELPS = 0.97  # of what was needed: a change that leaves more is not worth it
 _EXPANDABLE = "PYTORCH_ALLOC_CONF=expandable_segments:True"
 
 
@@ -78,6 +79,7 @@ class _Reckoner:
         self._overhead, self._cards, self._progress = overhead, cards, progress
         self._data = read_data(asked.dataset)
         self._reckoned: dict[str, Reckoned] = {}
+        self._kind: str | None = None  # of the real batches that are heaviest as configured
         self._dtype = _dtype(asked)
         self._plan = self._plan_of({})
         progress.start("rehearsing", None)
@@ -86,6 +88,7 @@ class _Reckoner:
         """Everything that is to be said."""
         plan, micro = self._plan, self._micro_batch()
         first = self._reckon({}, micro)
+        self._kind = first.heaviest_kind
         rows = [first, *(self._reckon(each, micro) for each in singles(self._asked, plan, micro))]
         cures = {card: self._cure(card, rows, micro, command) for card in self._cards}
         helps = {cure["options"] for cure in cures.values() if cure is not None} - {row.options for row in rows}
@@ -121,7 +124,9 @@ class _Reckoner:
         for one in rows[1:]:
             if self._fits(one, card):
                 return {"options": one.options, "command": f"{command} {one.options}"}
-        for changes in combinations(self._asked, self._plan, micro):
+        most = first.needs(self._overhead)[1]
+        helps = {name for one in rows[1:] for name in one.changes if one.needs(self._overhead)[1] < _HELPS * most}
+        for changes in combinations(self._asked, self._plan, micro, helps):
             one = self._reckon(changes, micro)
             if self._fits(one, card):
                 return {"options": one.options, "command": f"{command} {one.options}"}
@@ -132,7 +137,7 @@ class _Reckoner:
         key = f"{options_of(changes)} {count}"
         if key not in self._reckoned:
             plan = self._plan_of(changes)
-            self._reckoned[key] = reckon(plan, changes, count, self._ranks, thoroughly=not changes)
+            self._reckoned[key] = reckon(plan, changes, count, self._ranks, self._kind if changes else None)
             self._progress.advance(1, trying=options_of(changes) or "as configured")
         return self._reckoned[key]
 

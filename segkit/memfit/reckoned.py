@@ -95,6 +95,12 @@ class Reckoned:
         return max(self.stretches, key=lambda stretch: stretch.peak.allocated)
 
     @property
+    def heaviest_kind(self) -> str:
+        """The name of the real batches that need the most."""
+        real = [each for each in self.stretches if not each.at_most and each.name != EVALUATING]
+        return max(real, key=lambda each: each.peak.allocated, default=self.worst).name
+
+    @property
     def allocated(self) -> tuple[int, int]:
         """Peak of tensors in the first steps, and at most."""
         return self._now(self.native.allocated), max(self.native.allocated)
@@ -153,7 +159,7 @@ class Reckoned:
         return f"the {name}" + (f" (most of it in {inside})" if inside else ""), sum(parts[name].values())
 
 
-def reckon(plan: Plan, changes: Changes, micro_batch: int, ranks: int, *, thoroughly: bool) -> Reckoned:
+def reckon(plan: Plan, changes: Changes, micro_batch: int, ranks: int, kind: str | None = None) -> Reckoned:
     """Rehearse a training's heaviest steps and an evaluation.
 
     Args:
@@ -161,19 +167,18 @@ def reckon(plan: Plan, changes: Changes, micro_batch: int, ranks: int, *, thorou
         changes: What is other than asked for.
         micro_batch: Pictures at once.
         ranks: GPUs that share a batch.
-        thoroughly: Whether every kind of heavy batch is wanted, or the first and the heaviest only.
+        kind: The name of the real batches to rehearse beside the bound; None: all kinds.
     """
     share = plan.batch // ranks
     # A second micro-batch finds the gradients of the first; more of them find no more than that.
     scenes = scenes_of(plan, micro_batch * min(2, -(-share // micro_batch)))
-    if not thoroughly:
-        scenes = list(dict.fromkeys([scenes[0], scenes[-1]]))
+    real = [scene for scene in scenes[:-1] if kind in (None, scene.name)] or scenes[:-1]
     stretches, ends = [], []
     with Rehearsal(plan, micro_batch, ranks=ranks) as rehearsal:
         trace = rehearsal.trace
         held = trace.allocated
         ends.append(len(trace.events))
-        for scene in scenes[:-1]:
+        for scene in real:
             peak = rehearsal.step(scene)
             stretches.append(Stretch(scene.name, scene.heaviest, scene.frame, scene.at_most, peak))
             ends.append(len(trace.events))

@@ -1,5 +1,6 @@
 """What a rehearsal takes from elsewhere in other clothes: pictures, gradients, phases, sizes."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
@@ -75,7 +76,7 @@ class Phases:
         """See ``Meter``."""
         return self._trace.doing(self._names.get(name, name))
 
-    def step(self) -> StepRecord:
+    def step(self, pictures: Sequence[str] = ()) -> StepRecord:
         """See ``Meter``."""
         return StepRecord(0.0, None, None, None, 0, {})
 
