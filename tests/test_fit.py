@@ -9,7 +9,7 @@ import pytest
 import torch
 from real_steps import dataset_of, plan_of, real_steps, rehearsed_steps
 
-from segkit.memory.fit.allocator import CachingAllocator, Full, replay
+from segkit.memory.fit.allocator import CachingAllocator, Full, least_limit, replay
 from segkit.memory.fit.trace import Trace
 from segkit.rehearsing.heaviest import scenes_of
 from segkit.rehearsing.rehearsal import Rehearsal
@@ -167,6 +167,7 @@ def test_variable_sizes_fragment_and_expandable_segments_do_not():
     assert expandable.allocated == (57 * MIB,)
     assert native.reserved[0] > 100 * MIB > 60 * MIB >= expandable.reserved[0]
     assert replay(events, (len(events),), limit=60 * MIB).reserved[0] <= 60 * MIB
+    assert 58 * MIB <= least_limit(events, len(events)) <= 59 * MIB
 
 
 def write(folder, data):
@@ -200,6 +201,7 @@ def test_fit_says_what_fits_and_what_to_type(here, segkit):
     assert chosen["needed"]["at_most"] <= 2500 * MIB < document["settings"][0]["needed"]["at_most"]
     for row in document["settings"]:
         assert row["allocated"]["now"] <= row["allocated"]["at_most"] <= row["reserved"]["at_most"]
+        assert row["allocated"]["at_most"] < row["needed"]["at_most"] >= row["needed"]["now"]
     assert document["binding"]["part"].startswith("the decoder")
     for words in ("as configured", "this fits: segkit train --config c.toml", "24 GiB: fits", "a crop"):
         assert words in outcome.err

@@ -65,8 +65,8 @@ def _band(band: dict[str, Any]) -> str:
 def _overhead(overhead: dict[str, Any]) -> str:
     fixed = format_bytes(overhead["fixed"])
     if not overhead["assumed"]:
-        return f"needed: reserved and {fixed} beside it, as given with --overhead"
+        return f"needed: what the allocator can do with, and {fixed} beside it, as given with --overhead"
     return (
-        f"needed: reserved, {fixed} for driver and CUDA's context, and {overhead['share']:.0%} of the tensors for "
-        "workspaces: assumed, not measured; give your card's own with --overhead SIZE"
+        f"needed: what the allocator can do with, {fixed} for driver and CUDA's context, and {overhead['share']:.0%} of "
+        "the tensors for workspaces: assumed, not measured; give your card's own with --overhead SIZE"
     )

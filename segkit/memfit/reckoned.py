@@ -6,7 +6,7 @@ from typing import Literal
 
 from segkit.config.units import format_bytes
 from segkit.memfit.candidates import Changes, options_of
-from segkit.memory.fit.allocator import Full, Replayed, replay
+from segkit.memory.fit.allocator import Replayed, least_limit, replay
 from segkit.memory.fit.trace import Event, Peak
 from segkit.plan import Plan
 from segkit.rehearsing.heaviest import Shape, largest_to_evaluate, scenes_of
@@ -16,6 +16,7 @@ Verdict = Literal["fits", "tight", "does not fit"]
 
 _FIXED = ("parameters", "buffers", "gradients", "optimiser state", "averaged weights")
 _GIB = 2**30
+_FILLED = 0.95  # of what the allocator has: over many steps, some of it falls between blocks
 EVALUATING = "evaluating"
 
 
@@ -115,10 +116,21 @@ class Reckoned:
         real = [value for value, stretch in zip(series[1:], self.stretches, strict=True) if not stretch.at_most]
         return max(real) if real else max(series)
 
+    @cached_property
+    def least(self) -> tuple[int, int]:
+        """What the allocator can do with, in the first steps and at most: it gives back what other steps left free."""
+        most = least_limit(self.events, self.ends[-1])
+        if not self.stretches[-1].at_most:
+            return most, most
+        return min(most, least_limit(self.events, self.ends[-2])), most
+
     def needs(self, overhead: Overhead) -> tuple[int, int]:
-        """Bytes of a card: in the first steps, and at most."""
-        now, most = self.reserved
-        return now + overhead.beside(self.allocated[0]), most + overhead.beside(self.allocated[1])
+        """Bytes that a card should have, in the first steps and at most: with room for what falls between blocks."""
+        now, most = (
+            min(reserved, round(least / _FILLED)) + overhead.beside(allocated)
+            for least, reserved, allocated in zip(self.least, self.reserved, self.allocated, strict=True)
+        )
+        return min(now, most), most
 
     def verdict(self, vram: int, overhead: Overhead) -> tuple[Verdict, str]:
         """Whether a card of so many bytes is enough, and a word on why.
@@ -129,15 +141,11 @@ class Reckoned:
         now, most = self.needs(overhead)
         if most <= vram:
             return "fits", f"{format_bytes(vram - most)} to spare"
-        budget = vram - overhead.beside(self.allocated[1])
-        try:
-            replay(self.events, self.ends, limit=max(0, budget))
-            return "tight", "the allocator has to give back what it keeps for other steps, and ask again"
-        except Full:
-            pass
-        if max(self.expandable.reserved) <= budget:
+        if self.fits_when_expandable(vram, overhead):
             return "tight", "with expandable segments only"
-        if now <= vram and now < most:
+        if self.least[1] + overhead.beside(self.allocated[1]) <= vram:
+            return "tight", "with nothing to spare"
+        if now <= vram:
             return "tight", "in the first steps; it may run out as regions are found"
         return "does not fit", f"{format_bytes(most - vram)} short"
 

@@ -14,7 +14,7 @@ from segkit.gradients import SharedGradients
 from segkit.learn import learn
 from segkit.memory.fit.bounds import Bounds
 from segkit.memory.fit.cuda_rules import CudaAutocast, cuda_suppression
-from segkit.memory.fit.oracle import KnownLists, Oracle
+from segkit.memory.fit.oracle import Oracle
 from segkit.memory.fit.purposes import name_purposes
 from segkit.memory.fit.trace import Peak, Trace
 from segkit.memory.private import fake_mode
@@ -66,7 +66,6 @@ class Rehearsal:
         enter(mode)
         enter(self.trace)
         enter(self.oracle)
-        enter(KnownLists())
         if self._as_cuda:
             enter(CudaAutocast())
             enter(cuda_suppression())

@@ -184,3 +184,17 @@ def replay(
         reserved.append(most_reserved)
         begin = end
     return Replayed(tuple(allocated), tuple(reserved))
+
+
+def least_limit(events: Sequence[Event], end: int) -> int:
+    """The least that a device must have for the events before ``end``, to a hundredth, giving back what is free."""
+    whole = replay(events, (end,))
+    enough, too_little = whole.reserved[0], whole.allocated[0] - 1
+    while enough - too_little > enough // 100:
+        tried = (enough + too_little) // 2
+        try:
+            replay(events, (end,), limit=tried)
+            enough = tried
+        except Full:
+            too_little = tried
+    return enough

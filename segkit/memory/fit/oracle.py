@@ -12,7 +12,6 @@ from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 import torch
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from segkit.memory.fit.bounds import RULES, Asked, Bounds
@@ -37,16 +36,6 @@ class _Place(NamedTuple):
     function: str
     file: str
     frame: FrameType | None
-
-
-class KnownLists(TorchFunctionMode):
-    """Gives the values of a tensor that are known as a list at once, where a fake tensor asks for them one by one."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") == "tolist" and hasattr(args[0], "known"):
-            with without_modes():
-                return args[0].known.tolist()
-        return func(*args, **(kwargs or {}))
 
 
 class Oracle(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types here
@@ -74,7 +63,10 @@ class Oracle(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has n
 
     def know(self, tensor: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """Remember the values of a fake tensor, through casts and views."""
+        with without_modes():
+            rows = values.tolist()
         tensor.known = values  # type: ignore[attr-defined]
+        tensor.tolist = lambda: rows  # type: ignore[method-assign]  # a fake tensor's own asks for them one by one
         return tensor
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
