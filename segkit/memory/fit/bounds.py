@@ -84,15 +84,21 @@ def _positive_regions(bounds: Bounds, asked: Asked) -> int:
 
 
 def _regions_of_level(bounds: Bounds, asked: Asked) -> int:
-    """At most all in the finest map, which is the largest; else evenly over the four maps."""
-    level, least = asked.variables.get("level"), 0
-    if "x_filtered" not in asked.variables:  # segkit's own pooling keeps something of each map that has a region at all
-        level, least = asked.variables.get("number"), int(asked.elements > _MAPS)
-    if level is None:
+    """At most all in any of the four maps; else evenly over them.
+
+    torchvision puts the regions of one map after the other into their places, and takes them out again in backward: the
+    peak is where the most are in one map, whichever that is. segkit's own pooling joins them, so that they have to add
+    up: there the finest map, which is the largest, gets all but one for each of the others, of which it keeps something
+    too.
+    """
+    own = "x_filtered" not in asked.variables
+    level = asked.variables.get("number" if own else "level")
+    if not bounds.at_most:
+        return asked.elements // _MAPS + (asked.elements % _MAPS if level == 0 else 0)
+    if not own or level is None:
         return asked.elements
-    if bounds.at_most:
-        return asked.elements - least * (_MAPS - 1) if level == 0 else least
-    return asked.elements // _MAPS + (asked.elements % _MAPS if level == 0 else 0)
+    least = int(asked.elements > _MAPS)
+    return asked.elements - least * (_MAPS - 1) if level == 0 else least
 
 
 def _instances_here(bounds: Bounds, asked: Asked) -> int:
