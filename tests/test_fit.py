@@ -20,7 +20,7 @@ MIB = 2**20
 @pytest.mark.parametrize(
     "options",
     [
-        {"size": 128, "batch": 2},
+        {"size": 96, "batch": 1},
         {"size": 96, "batch": 2, "micro_batch": 1, "precision": "bf16", "optimizer": "sgd", "memory": "low"},
         {"size": 96, "model": "fasterrcnn", "batch": 1, "backbone": "mobilenet_v3_large", "norm": "group"},
         {"size": 128, "model": "unet", "batch": 2, "ema": 0.9},

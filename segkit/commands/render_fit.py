@@ -67,6 +67,6 @@ def _overhead(overhead: dict[str, Any]) -> str:
     if not overhead["assumed"]:
         return f"needed: what the allocator can do with, and {fixed} beside it, as given with --overhead"
     return (
-        f"needed: what the allocator can do with, {fixed} for driver and CUDA's context, and {overhead['share']:.0%} of "
-        "the tensors for workspaces: assumed, not measured; give your card's own with --overhead SIZE"
+        f"needed: what the allocator can do with, {fixed} for driver and CUDA's context, and {overhead['share']:.0%} "
+        "of the tensors for workspaces: assumed, not measured; give your card's own with --overhead SIZE"
     )
