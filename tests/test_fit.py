@@ -247,6 +247,7 @@ def test_fit_in_a_process_of_its_own_takes_a_dataset_and_measured_overhead(here)
         (["--fit", "--vram", "6,12"], 1, "--vram: a card of 6 bytes", "sizes take units"),
         (["--fit", "--", "train.py"], 1, "segkit's own training, not with a script", "--limit 8GiB -- train.py"),
         (["--fit", "--explain", "m.json"], 1, "--fit and --explain do not go together", "leave one"),
+        (["--fit", "--limit", "8GiB"], 1, "--fit and --limit do not go together", "leave one"),
         (["--fit"], 1, "neither runs/latest nor ./dataset is here", "name a run"),
         (["--fit", "nowhere"], 1, "nowhere: not a run", "train one"),
         (["--fit", "empty"], 1, "the training split has no images", "smaller --val"),

@@ -55,8 +55,9 @@ class MemprofileConfig:
                 "--fit reckons with segkit's own training, not with a script",
                 "measure the script: segkit memprofile --limit 8GiB -- train.py ARGS",
             )
-        if self.fit and self.explain is not None:
-            raise ConfigError("--fit and --explain do not go together", "leave one of them out")
+        for name in ("explain", "steps", "step_every", "deep", "limit", "device") if self.fit else ():
+            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                raise ConfigError(f"--fit and --{name.replace('_', '-')} do not go together", "leave one of them out")
         if self.vram is not None and self.vram[0] < _SMALLEST_CARD:
             raise ConfigError(f"--vram: a card of {self.vram[0]} bytes", "sizes take units: --vram 6GiB,12GiB")
         for name in ("vram", "overhead"):
