@@ -23,7 +23,10 @@ COMMANDS = {
     "train": (TrainConfig, "A dataset to a run: Mask R-CNN, Faster R-CNN or U-Net."),
     "eval": (EvalConfig, "The score of a model, or of any tool's COCO results."),
     "predict": (PredictConfig, "Pictures to overlays, COCO results, LabelMe files, masks, measurements."),
-    "memprofile": (MemprofileConfig, "Where the memory of a training step goes, and whether it stays there."),
+    "memprofile": (
+        MemprofileConfig,
+        "Where the memory of a training step goes, whether it stays there, and on which cards it fits.",
+    ),
     "export": (ExportConfig, "A model in a format that runs elsewhere, compared with its source first."),
     "label": (LabelConfig, "LabelMe, opened on a folder with the dataset's labels."),
 }

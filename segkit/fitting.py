@@ -1,11 +1,11 @@
 """How many pictures go through the model at once: as asked, or as many of the heaviest as fit into memory.
 
 What is tried is worse than any real micro-batch can be: the pictures with the most instances, padded to the largest
-frame that any picture can come in. An evaluation is tried too, beside what training keeps meanwhile.
+frame that any picture can come in. An evaluation is tried too, beside what training keeps meanwhile. A GPU is tried
+itself, which knows better than any model of it; on a CPU, whose allocator counts nothing, the same is rehearsed.
 """
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import psutil
@@ -16,11 +16,12 @@ from segkit.device import Ranks, autocast, free_memory, is_out_of_memory, limit_
 from segkit.errors import ConfigError, DeviceError
 from segkit.gradients import batch_statistics
 from segkit.loading import Pictures, Sample, pictures_for_evaluation, pictures_for_training
-from segkit.memory.tracker import LiveTensors
 from segkit.models.adapt import train_mode
 from segkit.order import Key
 from segkit.plan import Plan
 from segkit.progress import Progress
+from segkit.rehearsing.heaviest import largest_to_evaluate, scenes_of
+from segkit.rehearsing.rehearsal import Rehearsal
 from segkit.state import TrainingState
 
 _SHARE = 0.95  # of the budget: what is left is for blocks of odd sizes between those in use
@@ -50,16 +51,18 @@ def choose_micro_batch(plan: Plan, state: TrainingState, ranks: Ranks, progress:
     if plan.card.norm == "sync" and ranks.world_size > 1:
         raise ConfigError("--micro-batch auto cannot try sizes with --norm sync", "give a number, or --norm group")
     budget = _SHARE * (plan.config.vram or _free(ranks.device))
-    trial = _Trial(plan, state, ranks.device, share)
-    most, too_many = 0, share + 1
-    tried, peak = share, 0
-    while too_many - most > 1:
-        needs = trial.peak(tried)
-        if needs is not None and needs <= budget:
-            most, peak = tried, needs
-        else:
-            too_many = tried
-        tried = (most + too_many) // 2
+    trial: _Trial | _RehearsedTrial
+    if ranks.device.type == "cuda":
+        trial = _Trial(plan, state, ranks.device, share)
+    else:
+        trial = _RehearsedTrial(plan, ranks.world_size, share)
+    needs: dict[int, int | None] = {}
+
+    def fits(count: int) -> bool:
+        needs[count] = peak = trial.peak(count)
+        return peak is not None and peak <= budget
+
+    most = most_that_fits(share, fits)
     found = min(ranks.gather(most))
     if found == 0:
         error = DeviceError(
@@ -71,9 +74,21 @@ def choose_micro_batch(plan: Plan, state: TrainingState, ranks: Ranks, progress:
     state.micro_batch = found
     progress.note(
         f"--micro-batch auto: {found} of {share} pictures at once"
-        + (f" take {format_bytes(peak)} of {format_bytes(budget)}" if found == most else "")
+        + (f" take {format_bytes(needs[most])} of {format_bytes(budget)}" if found == most else "")
         + f" (tried with {trial.heaviest})"
     )
+
+
+def most_that_fits(share: int, fits: Callable[[int], bool]) -> int:
+    """The most pictures at once, up to ``share``, that fit; 0 where not even one does."""
+    most, too_many, tried = 0, share + 1, share
+    while too_many - most > 1:
+        if fits(tried):
+            most = tried
+        else:
+            too_many = tried
+        tried = (most + too_many) // 2
+    return most
 
 
 def _free(device: torch.device) -> int:
@@ -82,6 +97,29 @@ def _free(device: torch.device) -> int:
         return int(psutil.virtual_memory().available)
     free, _ = torch.cuda.mem_get_info(device)
     return int(free) + torch.cuda.memory_reserved(device)
+
+
+class _RehearsedTrial:
+    """Steps and evaluations on tensors that have shapes and no memory, by this CPU's rules."""
+
+    def __init__(self, plan: Plan, ranks: int, most: int) -> None:
+        self._plan, self._ranks = plan, ranks
+        self._evaluated = largest_to_evaluate(plan)
+        scene = scenes_of(plan, most)[-1]
+        first = scene.shapes[0]
+        what = f"{first.instances} instances" if plan.card.framing.kind == "instances" else "a crop"
+        height, width = scene.frame or (first.height, first.width)
+        self.heaviest = f"{first.name}, {what}, padded to {height}x{width}"
+
+    def peak(self, count: int) -> int:
+        """The most bytes of tensors with ``count`` pictures at once."""
+        share = self._plan.batch // self._ranks
+        scene = scenes_of(self._plan, min(share, 2 * count))[-1]
+        with Rehearsal(self._plan, count, as_cuda=False, ranks=self._ranks) as rehearsal:
+            peak = rehearsal.step(scene).allocated
+            if self._evaluated is not None:
+                peak = max(peak, rehearsal.evaluate(self._evaluated, count).allocated)
+            return peak
 
 
 class _Trial:
@@ -104,17 +142,11 @@ class _Trial:
     def peak(self, count: int) -> int | None:
         """The most bytes held with ``count`` pictures at once; None where memory runs out."""
         free_memory(self._device)
-        on_cuda = self._device.type == "cuda"
-        if on_cuda:
-            torch.cuda.reset_peak_memory_stats(self._device)
+        torch.cuda.reset_peak_memory_stats(self._device)
         kept = [(buffer, buffer.clone()) for buffer in batch_statistics(self._state.module)]
-        counter = nullcontext(None) if on_cuda else LiveTensors()
         try:
-            with counter as tensors:
-                self._run(count)
-            if tensors is None:
-                return torch.cuda.max_memory_reserved(self._device)
-            return tensors.peak + self._held()
+            self._run(count)
+            return torch.cuda.max_memory_reserved(self._device)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -144,13 +176,6 @@ class _Trial:
             with torch.inference_mode(), autocast(self._device, plan.dtype):
                 module([sample.image.to(self._device) for sample in self._val[:count]])
         del ballast
-
-    def _held(self) -> int:
-        """Bytes that were there before."""
-        state, average = self._state.module.state_dict(), self._state.average.state
-        kept = [v for values in self._state.optimizer.state.values() for v in values.values()]
-        tensors = [*state.values(), *average.values(), *(v for v in kept if isinstance(v, torch.Tensor))]
-        return sum(t.numel() * t.element_size() for t in tensors)
 
 
 def _load(pictures: Pictures, places: Sequence[int], frame: tuple[int, int] | None) -> list[Sample]:

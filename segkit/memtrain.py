@@ -49,18 +49,27 @@ def profile_training(config: MemprofileConfig, progress: Progress) -> dict[str, 
     return document
 
 
-def _training_config(config: MemprofileConfig) -> TrainConfig:
-    """What to run: the run's config, without what would keep it from being one short run in this process."""
-    if config.run is None and not Path("runs/latest").exists():
+def found_training(target: Path | None) -> tuple[TrainConfig, Path | None]:
+    """The training that a run, a config.toml, or nothing stands for, and the file that says so, if there is one.
+
+    Raises:
+        InputError: There is none.
+    """
+    if target is None and not Path("runs/latest").exists():
         if not Path("dataset").is_dir():
             raise InputError(
                 "neither runs/latest nor ./dataset is here",
                 "name a run or a config.toml: segkit memprofile runs/NAME, or a script: segkit memprofile -- train.py",
             )
-        found = TrainConfig()
-    else:
-        path = config.run or Path("runs/latest")
-        found = load_config(TrainConfig, path if path.is_file() and path.suffix == ".toml" else find_run(path) / CONFIG)
+        return TrainConfig(), None
+    path = target or Path("runs/latest")
+    file = path if path.is_file() and path.suffix == ".toml" else find_run(path) / CONFIG
+    return load_config(TrainConfig, file), file
+
+
+def _training_config(config: MemprofileConfig) -> TrainConfig:
+    """What to run: the run's config, without what would keep it from being one short run in this process."""
+    found, _ = found_training(config.run)
     if config.device == "auto" and found.gpus and not torch.cuda.is_available():
         raise ConfigError("the run was made for GPUs, and there is none here", "measure it on the CPU: --device cpu")
     gpus = found.gpus[:1] if found.gpus and config.device == "auto" else None

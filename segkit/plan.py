@@ -106,30 +106,61 @@ def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
     Raises:
         SegkitError: Data, options and device do not go together.
     """
-    training = open_split(config.dataset, "train")
-    val = _validation(config.dataset, training)
+    training, val = read_data(config.dataset)
+    plan = plan_without_folder(config, training, val, ranks.device, ranks.world_size)
+    run = Path(config.resume) if config.resume is not None else _make_run(config, plan.config, plan.card, ranks)
+    return replace(plan, run=run)
+
+
+def read_data(dataset: Path) -> tuple[Dataset, Dataset | None]:
+    """What a run learns from, and what it is evaluated on, if there is such a split with images.
+
+    Raises:
+        SegkitError: They cannot be read, or do not go together.
+    """
+    training = open_split(dataset, "train")
+    return training, _validation(dataset, training)
+
+
+def plan_without_folder(
+    config: TrainConfig,
+    training: Dataset,
+    val: Dataset | None,
+    device: torch.device,
+    world_size: int,
+    dtype: torch.dtype | None = None,
+) -> Plan:
+    """What a run would be on a device, which need not be here; ``run`` is where the folders of runs are.
+
+    Args:
+        config: What was asked for.
+        training: What it would learn from.
+        val: What it would be evaluated on.
+        device: Where it would run.
+        world_size: On how many of them.
+        dtype: What it would compute in, where the device cannot be asked.
+
+    Raises:
+        SegkitError: Data, options and device do not go together.
+    """
     facts = DataFacts.of(training)
-    filled = fill_in(config, facts, ranks.device, ranks.world_size, card_of_weights(config.weights))
+    filled = fill_in(config, facts, device, world_size, card_of_weights(config.weights))
     assert filled.batch is not None
     assert filled.lr is not None
-    dtype = resolve_precision(filled.precision, ranks.device)
     repeats = repeats_for_balance(training) if filled.balance else None
     limits = [filled.steps] if filled.steps else []
     if filled.epochs:
         limits.append(-(-filled.epochs * epoch_length(len(training.images), repeats) // filled.batch))
-    total = min(limits) if limits else None
-    card = card_for(filled, training, settings_for(filled, facts, ranks.device.type == "cpu"))
-    run = Path(config.resume) if config.resume is not None else _make_run(config, filled, card, ranks)
     return Plan(
         config=filled,
-        card=card,
+        card=card_for(filled, training, settings_for(filled, facts, device.type == "cpu")),
         train=training,
         val=val,
-        dtype=dtype,
-        total_steps=total,
+        dtype=dtype or resolve_precision(filled.precision, device),
+        total_steps=min(limits) if limits else None,
         batch=filled.batch,
         lr=filled.lr,
-        run=run,
+        run=filled.out,
         repeats=repeats,
     )
 

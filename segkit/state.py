@@ -118,14 +118,42 @@ def start_state(plan: Plan, ranks: Ranks, progress: Progress) -> TrainingState:
         initialise(module, config.init)
         loaded = load_weights(module, config.weights, config.model, plan.card.backbone)  # type: ignore[arg-type]
         progress.note(f"starting from {loaded}")
+    prepare(plan, module)
+    module = module.to(ranks.device)
+    if config.channels_last:
+        module = module.to(memory_format=torch.channels_last)
+    state = state_of(plan, module)
+    if last is not None:
+        path, content = last
+        state.restore(content, ranks)
+        state.saved_step, state.last_is_whole = state.step, path.name == LAST
+        progress.note(f"going on after step {state.step}")
+    if config.compile:
+        compile_features(state.module)
+    return state
+
+
+def prepare(plan: Plan, module: nn.Module) -> None:
+    """Do to a model what the plan asks for, before it goes to its device.
+
+    Raises:
+        ConfigError: Options name layers that are not there.
+    """
+    config = plan.config
     freeze(module, config.freeze or ())
     if config.dropout:
         module.dropout = config.dropout  # type: ignore[assignment]  # a U-Net: the config sees to that
     if config.memory == "low":
         recompute_stages(module)
-    module = module.to(ranks.device)
-    if config.channels_last:
-        module = module.to(memory_format=torch.channels_last)
+
+
+def state_of(plan: Plan, module: nn.Module) -> TrainingState:
+    """A model on its device, and what trains it, as the plan says.
+
+    Raises:
+        ConfigError: Options name layers that are not there.
+    """
+    config = plan.config
     assert config.optimizer is not None
     optimizer = make_optimizer(
         config.optimizer,
@@ -135,13 +163,5 @@ def start_state(plan: Plan, ranks: Ranks, progress: Progress) -> TrainingState:
         momentum=config.momentum,
         fused=True,
     )
-    scaler = torch.amp.GradScaler(ranks.device.type, enabled=plan.dtype is torch.float16)
-    state = TrainingState(module, optimizer, scaler, Average(module, config.ema or 0.0))
-    if last is not None:
-        path, content = last
-        state.restore(content, ranks)
-        state.saved_step, state.last_is_whole = state.step, path.name == LAST
-        progress.note(f"going on after step {state.step}")
-    if config.compile:
-        compile_features(module)
-    return state
+    scaler = torch.amp.GradScaler(next(module.parameters()).device.type, enabled=plan.dtype is torch.float16)
+    return TrainingState(module, optimizer, scaler, Average(module, config.ema or 0.0))

@@ -12,10 +12,18 @@ def memprofile(config: MemprofileConfig, output: Output) -> int:
     """Say where the memory of a training step goes, and whether, where and why it stays there.
 
     Any PyTorch script is measured as it is. Exit code 3: a leak; 4: it does not fit; 5: too few steps to say; a script
-    that fails keeps its own.
+    that fails keeps its own. --fit says what fits on which GPU, without one.
 
     [bold]Example:[/bold]  segkit memprofile -- train.py --epochs 3
     """
+    if config.fit:
+        from segkit.commands.render_fit import render_fit
+        from segkit.memfit.fit import fit
+
+        fitted = fit(config, output.progress())
+        render_fit(fitted, output)
+        return fitted.code
+
     from segkit.commands.render_memory import live_line, render_profile
     from segkit.memprofile import memprofile
 

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segkit.config.fields import argument, option
-from segkit.config.units import parse_size
+from segkit.config.units import parse_size, parse_sizes
 from segkit.errors import ConfigError
+
+_SMALLEST_CARD = 2**26  # bytes; below, a unit was forgotten
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,9 +34,35 @@ class MemprofileConfig:
         "  [default: the device's, else the machine's]", parse=parse_size, metavar="SIZE",
     )  # fmt: skip
     explain: Path | None = option(None, help="Read a recording: a memory.json, or a snapshot.pickle of PyTorch's.")
+    fit: bool = option(
+        False, help="Say, without a GPU and in seconds, what segkit's own training would need on one, and on which it "
+        "fits; exit 4 if not on every --vram.",
+    )  # fmt: skip
+    vram: tuple[int, ...] | None = option(
+        None, help="With --fit: memory of the cards.  [default: 6GiB,8GiB,12GiB,16GiB,24GiB]",
+        parse=parse_sizes, metavar="SIZE,...",
+    )  # fmt: skip
+    overhead: int | None = option(
+        None, help="With --fit: what a card holds beside tensors (driver, CUDA's context, workspaces, a desktop), as "
+        "measured on yours.  [default: 0.8 GiB and 5 % of the tensors, an assumption]", parse=parse_size,
+        metavar="SIZE",
+    )  # fmt: skip
     device: str = option("auto", help="auto, cpu, cuda, cuda:1; for segkit's own training.")
 
     def __post_init__(self) -> None:
+        if self.fit and self.script is not None:
+            raise ConfigError(
+                "--fit reckons with segkit's own training, not with a script",
+                "measure the script: segkit memprofile --limit 8GiB -- train.py ARGS",
+            )
+        for name in ("explain", "steps", "step_every", "deep", "limit", "device") if self.fit else ():
+            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                raise ConfigError(f"--fit and --{name.replace('_', '-')} do not go together", "leave one of them out")
+        if self.vram is not None and self.vram[0] < _SMALLEST_CARD:
+            raise ConfigError(f"--vram: a card of {self.vram[0]} bytes", "sizes take units: --vram 6GiB,12GiB")
+        for name in ("vram", "overhead"):
+            if getattr(self, name) is not None and not self.fit:
+                raise ConfigError(f"--{name} goes with --fit", f"segkit memprofile --fit --{name} 8GiB")
         if len(self.target or ()) > 1 and self.script is None:
             raise ConfigError("one run at a time", "a script comes after --: segkit memprofile -- train.py ARGS")
 

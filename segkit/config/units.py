@@ -34,6 +34,14 @@ def parse_size(text: str) -> int:
     return int(float(whole[1]) * base ** " kmgt".index(whole[2] or " "))
 
 
+def parse_sizes(text: str) -> tuple[int, ...]:
+    """Read ``6GiB,12GiB``: sizes, the smallest first; returns bytes."""
+    names = parse_names(text)
+    if not names:
+        raise ValueError(f"{text!r} is not a list of sizes such as 6GiB,12GiB")
+    return tuple(sorted({parse_size(name) for name in names}))
+
+
 def parse_names(text: str) -> tuple[str, ...]:
     """Read a comma-separated list of names; empty entries are dropped."""
     return tuple(part.strip() for part in text.split(",") if part.strip())

@@ -1,6 +1,8 @@
 """Every symbol of torch that is not documented, behind a probe: a missing one costs a column and not the run."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +112,40 @@ def loader_classes() -> tuple[Any, Any] | None:
         return dataloader._BaseDataLoaderIter, fetch
     except (ImportError, AttributeError):
         return None
+
+
+def fake_mode() -> AbstractContextManager[Any] | None:
+    """A mode in which tensors have shapes and no memory; None where this torch has none."""
+    try:
+        from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: PLC0415 -- probed
+    except ImportError:
+        return None
+    mode: AbstractContextManager[Any] = FakeTensorMode(allow_non_fake_inputs=True)
+    return mode
+
+
+@lru_cache(maxsize=1)
+def unanswerable() -> tuple[type[BaseException], ...]:
+    """What fake tensors raise where a size or a number depends on values."""
+    try:
+        from torch._subclasses import fake_tensor  # noqa: PLC0415 -- probed
+    except ImportError:
+        return ()
+    names = ("DataDependentOutputException", "DynamicOutputShapeException")
+    return tuple(getattr(fake_tensor, name) for name in names if hasattr(fake_tensor, name))
+
+
+def constant_of(tensor: torch.Tensor) -> torch.Tensor | None:
+    """The value of a fake tensor that was made from a number, or of a real one."""
+    if type(tensor) is torch.Tensor:
+        return tensor
+    constant: torch.Tensor | None = getattr(tensor, "constant", None)
+    return constant
+
+
+def without_modes() -> AbstractContextManager[Any]:
+    """Compute with real tensors inside modes that would take them for fake ones."""
+    from torch.utils._mode_utils import no_dispatch  # noqa: PLC0415 -- probed
+
+    inside: AbstractContextManager[Any] = no_dispatch()
+    return inside

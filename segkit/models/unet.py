@@ -72,7 +72,7 @@ class UNet(nn.Module):
 
         Images are uint8 [3, H, W] each, of any size in evaluation.
         """
-        batch = _batch(images)  # [B, 3, H, W]
+        batch = batch_of(images)  # [B, 3, H, W]
         seeds = [target["seed"] for target in targets or () if "seed" in target]
         logits = self.logits(batch, seeds or None).float()
         if self.training:
@@ -103,7 +103,7 @@ def _pad(values: Tensor, side: Sequence[int], fill: float) -> Tensor:
     return F.pad(values, (0, side[1] - values.shape[-1], 0, side[0] - values.shape[-2]), value=fill)
 
 
-def _batch(images: Sequence[Tensor]) -> Tensor:
+def batch_of(images: Sequence[Tensor]) -> Tensor:
     """Bytes of any sizes -> normalised floats, padded to one size that the deepest stride divides."""
     side = [-(-max(image.shape[axis] for image in images) // STRIDES[-1]) * STRIDES[-1] for axis in (-2, -1)]
     mean = torch.tensor(MEAN, device=images[0].device)[:, None, None]

@@ -1,0 +1,130 @@
+"""How large a detector's data-dependent steps can get, by the function of torchvision or segkit that takes them.
+
+Two answers to each: the most that the detector's own settings allow, which is what a run comes to when its region
+proposals have learnt to find instances; and what there is in the first steps, when only the instances themselves,
+which torchvision adds to the proposals, are positive.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+_TIES = 4096  # anchors that overlap an instance alike, and best: those of one size that lie wholly inside it
+
+_MASKS = 4
+_MAPS = 4
+
+
+class Asked(NamedTuple):
+    """A question: the size of what it is about, how often this function has asked, and its local variables."""
+
+    shape: tuple[int, ...]
+    times: int
+    variables: dict[str, Any]
+
+    @property
+    def elements(self) -> int:
+        """Elements of what is asked about."""
+        return torch.Size(self.shape).numel()
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What sizes follow from.
+
+    Attributes:
+        instances: Of each picture of the micro-batch.
+        rpn_samples: Anchors of a picture that the loss of the proposals looks at.
+        rpn_positives: How many of them may be positive.
+        roi_samples: Regions of a picture that the heads learn from.
+        roi_positives: How many of them may be positive.
+        at_most: Whether the most is wanted that there can be; else what there is in the first steps.
+    """
+
+    instances: Sequence[int] = ()
+    rpn_samples: int = 256
+    rpn_positives: int = 128
+    roi_samples: int = 512
+    roi_positives: int = 128
+    at_most: bool = True
+
+    def positives(self, picture: int, most: int) -> int:
+        """Positive regions of a picture; none where it has no instance."""
+        there = self.instances[picture % len(self.instances)] if self.instances else most
+        return most if self.at_most and there else min(most, there)
+
+
+def _all(bounds: Bounds, asked: Asked) -> int:
+    return asked.elements
+
+
+def _levels(bounds: Bounds, asked: Asked) -> int:
+    return 5
+
+
+def _best_anchors(bounds: Bounds, asked: Asked) -> int:
+    """For each instance [N, anchors], those that overlap it best."""
+    return asked.shape[0] * (_TIES if bounds.at_most else 2)
+
+
+def _rpn_samples(bounds: Bounds, asked: Asked) -> int:
+    """Positive, then negative anchors of a picture."""
+    positives = bounds.positives(asked.times // 2, bounds.rpn_positives)
+    return positives if asked.times % 2 == 0 else bounds.rpn_samples - (0 if bounds.at_most else positives)
+
+
+def _regions(bounds: Bounds, asked: Asked) -> int:
+    return bounds.roi_samples
+
+
+def _positive_regions(bounds: Bounds, asked: Asked) -> int:
+    return bounds.positives(asked.times, bounds.roi_positives)
+
+
+def _regions_of_level(bounds: Bounds, asked: Asked) -> int:
+    """At most all in any of the four maps; else evenly over them.
+
+    torchvision puts the regions of one map after the other into their places, and takes them out again in backward: the
+    peak is where the most are in one map, whichever that is. segkit's own pooling joins them, so that they have to add
+    up: there the finest map, which is the largest, gets all but one for each of the others, of which it keeps something
+    too.
+    """
+    own = "x_filtered" not in asked.variables
+    level = asked.variables.get("number" if own else "level")
+    if not bounds.at_most:
+        return asked.elements // _MAPS + (asked.elements % _MAPS if level == 0 else 0)
+    if not own or level is None:
+        return asked.elements
+    least = int(asked.elements > _MAPS)
+    return asked.elements - least * (_MAPS - 1) if level == 0 else least
+
+
+def _instances_here(bounds: Bounds, asked: Asked) -> int:
+    """The largest few: what one mask takes is given back before the next."""
+    return min(_MASKS, len(asked.variables["corners"]))
+
+
+def _regions_of_instance(bounds: Bounds, asked: Asked) -> int:
+    return asked.elements if bounds.at_most else -(-asked.elements // len(asked.variables["corners"]))
+
+
+RULES: dict[str, Callable[[Bounds, Asked], int]] = {
+    "remove_small_boxes": _all,
+    "filter_proposals": _all,
+    "_batched_nms_vanilla": _all,
+    "_batched_nms_vanilla:unique": _levels,
+    "postprocess_detections": _all,
+    "set_low_quality_matches_": _best_anchors,
+    "_some": _all,
+    "__call__": _all,  # torchvision's sampler
+    "compute_loss": _rpn_samples,
+    "subsample": _regions,
+    "fastrcnn_loss": _positive_regions,
+    "_mask_loss": _positive_regions,
+    "_mask_targets": _regions_of_instance,
+    "_mask_targets:unique": _instances_here,
+    "_multiscale_roi_align": _regions_of_level,
+    "forward": _regions_of_level,  # segkit's own pooling
+}

@@ -1,0 +1,59 @@
+"""CUDA's own rules on tensors that are on a CPU, so that a step on fake tensors keeps what it would keep on a GPU.
+
+Backward through fake CUDA tensors needs a GPU, so that steps are rehearsed on fake CPU tensors. Two things differ:
+autocast computes more in fp32 on CUDA than on a CPU (upsampling and norms by group among them, whose outputs a U-Net
+keeps), and proposals of all levels are suppressed together.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
+from torchvision.ops import boxes
+
+# "CUDA Ops that can autocast to float32" of torch.amp, by the names that Python calls them.
+_IN_FP32 = frozenset({
+    "__pow__", "__rdiv__", "__rpow__", "__rtruediv__", "acos", "asin", "binary_cross_entropy_with_logits", "cosh",
+    "cosine_embedding_loss", "cdist", "cosine_similarity", "cross_entropy", "cumprod", "cumsum", "dist", "erfinv",
+    "exp", "expm1", "group_norm", "hinge_embedding_loss", "huber_loss", "interpolate", "kl_div", "l1_loss",
+    "layer_norm", "log", "log10", "log1p", "log2", "log_softmax", "logsumexp", "margin_ranking_loss", "mse_loss",
+    "multilabel_margin_loss", "multi_margin_loss", "nll_loss", "norm", "normalize", "poisson_nll_loss", "pow",
+    "prod", "reciprocal", "renorm", "rsqrt", "sinh", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin",
+    "softplus", "sum", "tan", "triplet_margin_loss", "vector_norm",
+})  # fmt: skip
+_TOGETHER = 100_000  # coordinates up to which torchvision suppresses boxes of all classes in one go on CUDA
+
+
+class CudaAutocast(TorchFunctionMode):
+    """Inside an autocast of the CPU's, computes in fp32 what CUDA's would."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in _IN_FP32 and torch.is_autocast_enabled("cpu"):
+            args, kwargs = tree_map(_to_fp32, args), tree_map(_to_fp32, kwargs or {})
+        return func(*args, **(kwargs or {}))
+
+
+def _to_fp32(value: Any) -> Any:
+    if isinstance(value, torch.Tensor) and value.dtype in (torch.bfloat16, torch.float16):
+        return value.float()
+    return value
+
+
+@contextmanager
+def cuda_suppression() -> Iterator[None]:
+    """Let torchvision choose between its two ways of suppressing boxes as it does on CUDA."""
+    vanilla, together = boxes._batched_nms_vanilla, boxes._batched_nms_coordinate_trick
+
+    def choose(corners: torch.Tensor, *others: Any) -> torch.Tensor:
+        how = vanilla if corners.numel() > _TOGETHER else together
+        kept: torch.Tensor = how(corners, *others)
+        return kept
+
+    boxes._batched_nms_vanilla = choose
+    try:
+        yield
+    finally:
+        boxes._batched_nms_vanilla = vanilla

@@ -1,0 +1,266 @@
+"""memprofile --fit: rehearsed steps against real ones, the allocator's model, and what the command says."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from real_steps import CONFIGURATIONS, dataset_of, plan_of, real_steps, rehearsed_steps
+
+from segkit.memory.fit.allocator import CachingAllocator, Full, least_limit, replay
+from segkit.memory.fit.trace import Trace
+from segkit.rehearsing.heaviest import scenes_of
+from segkit.rehearsing.rehearsal import Rehearsal
+
+MIB = 2**20
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"size": 96, "batch": 1},
+        {"size": 96, "batch": 2, "micro_batch": 1, "precision": "bf16", "optimizer": "sgd", "memory": "low"},
+        {"size": 96, "model": "fasterrcnn", "batch": 1, "backbone": "mobilenet_v3_large", "norm": "group"},
+        {"size": 128, "model": "unet", "batch": 2, "ema": 0.9},
+        {"size": 96, "model": "unet", "batch": 3, "micro_batch": 2, "precision": "bf16", "optimizer": "sgd"},
+    ],
+)
+def test_a_rehearsed_step_peaks_where_a_real_one_does(options):
+    """With the sizes that came out of a real step, to a hundredth of a percent; by bounds, never below."""
+    plan = plan_of(dataset_of((128, 160, 3), (96, 128, 10), (128, 96, 1)), "cpu", **options)
+    micro = plan.config.micro_batch
+    scenes = scenes_of(plan, plan.batch)
+    real = real_steps(plan, scenes, micro)
+    for measured, rehearsed in zip(real.peaks, rehearsed_steps(plan, scenes, micro, real.sizes), strict=True):
+        assert rehearsed == pytest.approx(measured, rel=1e-4)
+    assert rehearsed_steps(plan, scenes, micro)[-1] >= max(real.peaks)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("pictures", "options"), CONFIGURATIONS)
+def test_rehearsed_peaks_over_configurations(pictures, options):
+    """What the table in docs/benchmarks.md is made of: benchmarks/fit.py."""
+    plan = plan_of(dataset_of(*pictures), **options)
+    scenes = scenes_of(plan, plan.batch)
+    real = real_steps(plan, scenes, plan.config.micro_batch)
+    for measured, rehearsed in zip(
+        real.peaks, rehearsed_steps(plan, scenes, plan.config.micro_batch, real.sizes), strict=True
+    ):
+        assert rehearsed == pytest.approx(measured, rel=1e-3)
+    assert rehearsed_steps(plan, scenes, plan.config.micro_batch)[-1] >= max(real.peaks)
+
+
+def test_the_bound_holds_when_proposals_have_learnt():
+    """Many regions about every instance: as many are positive as the sampler takes, and the bound is near."""
+    plan = plan_of(dataset_of((96, 96, 8)), size=96, batch=1)
+    worst = scenes_of(plan, 1)[-1:]
+    trained = real_steps(plan, worst, 1, trained=True)
+    assert 128 in trained.sizes[0]
+    (bound,) = rehearsed_steps(plan, worst, 1)
+    assert trained.peaks[0] <= bound <= 1.05 * trained.peaks[0]
+
+
+def test_pictures_without_instances_have_no_positive_regions():
+    plan = plan_of(dataset_of((96, 160, 0), (96, 96, 1)), size=96, batch=1)
+    scene = scenes_of(plan, 1)[0]
+    assert scene.shapes[0].instances == 0
+    with Rehearsal(plan, 1) as rehearsal:
+        assert "mask targets" not in rehearsal.step(scene).by_purpose
+
+
+def test_a_rehearsal_computes_nothing_and_leaves_nothing():
+    """Huge pictures take no memory, random numbers and modes are as they were, and an error closes it."""
+    before, real = torch.get_rng_state(), torch.zeros(2)
+    plan = plan_of(dataset_of((4000, 6000, 40)), size=4000, max_size=6000, batch=2)
+    with Rehearsal(plan, 2) as rehearsal:
+        assert rehearsal.step(scenes_of(plan, 2)[-1]).allocated > 2**35
+    assert torch.equal(torch.get_rng_state(), before)
+    with pytest.raises(Exception, match="nowhere"), Rehearsal(plan_of(dataset_of((64, 64, 1)), freeze=("nowhere",)), 1):
+        pass
+    assert type(torch.zeros(1) + real[0]) is torch.Tensor
+
+
+def test_crowded_pictures_are_named_for_their_matching():
+    """500 instances in one picture: the matrices of their overlaps with all anchors are what takes the most."""
+    plan = plan_of(dataset_of((800, 1200, 500), (800, 1200, 20)), size=800, batch=1)
+    with Rehearsal(plan, 1) as rehearsal:
+        parts = rehearsal.step(scenes_of(plan, 1)[-1]).by_purpose
+    assert max(parts, key=lambda part: parts[part]) == "anchor matching"
+    assert parts["anchor matching"] > 4 * 2**30
+
+
+def test_what_nothing_is_known_of_takes_the_most_and_is_noted():
+    plan = plan_of(dataset_of((64, 64, 1)), size=64, batch=1)
+    with Rehearsal(plan, 1) as rehearsal:
+        values = torch.empty(7, 3)
+        assert torch.masked_select(values, values > 0).shape == (21,)
+        assert torch.nonzero(values).shape == (21, 2)
+        assert int((values > 0).sum()) == 0
+    assert [each.partition(" in ")[0] for each in rehearsal.oracle.unknown] == [
+        "aten::masked_select", "nonzero", "a whole number",
+    ]  # fmt: skip
+
+
+def test_autocast_is_that_of_cuda():
+    """Upsampling and group norm in bf16 give fp32 on CUDA and bf16 on a CPU; a U-Net keeps what norms give."""
+    plan = plan_of(dataset_of((128, 128, 1)), model="unet", size=128, batch=2, precision="bf16", norm="group")
+    peaks = []
+    for as_cuda in (False, True):
+        with Rehearsal(plan, 2, as_cuda=as_cuda) as rehearsal:
+            peaks.append(rehearsal.step(scenes_of(plan, 2)[0]).allocated)
+            with torch.autocast("cpu", torch.bfloat16):
+                small = torch.empty(1, 1, 4, 4, dtype=torch.bfloat16)
+                up = torch.nn.functional.interpolate(small, scale_factor=2.0)
+            assert up.dtype is (torch.float32 if as_cuda else torch.bfloat16)
+    assert peaks[0] < peaks[1]
+
+
+def test_a_trace_knows_its_peak():
+    with Trace() as trace:
+        with trace.doing("kept"):
+            kept = torch.empty(1000, dtype=torch.uint8)
+        with trace.doing("passing"):
+            torch.empty(5000, dtype=torch.uint8)
+        view = kept[10:]
+        assert trace.peak() == (6000, {"kept": 1000, "passing": 5000})
+        trace.reset_peak()
+        trace.transient(300)
+        assert trace.peak().allocated == 1300
+        del kept
+        assert trace.allocated == 1000
+        del view
+        assert trace.allocated == 0
+    assert sum(size for _, size in trace.events) == 6300
+    assert len(trace.events) == 6
+
+
+@pytest.mark.parametrize("expandable", [False, True])
+def test_the_allocator_gives_in_blocks_and_takes_in_segments(expandable):
+    """Figures by hand, from the rules in the module."""
+    allocator = CachingAllocator(expandable=expandable)
+    allocator.allocate(1, 1)
+    assert (allocator.allocated, allocator.reserved) == (512, 2 * MIB)
+    allocator.allocate(2, 5 * MIB)
+    assert (allocator.allocated, allocator.reserved) == (512 + 5 * MIB, 22 * MIB)
+    allocator.allocate(3, 25 * MIB + 1)  # a segment of its own; or 10 more MiB than the 15 that are free at the end
+    assert allocator.reserved == (48 * MIB if not expandable else 42 * MIB)
+    whole = 26 * MIB if not expandable else 25 * MIB + 512
+    assert allocator.allocated == 512 + 5 * MIB + whole
+    for number in (1, 2, 3):
+        allocator.release(number)
+    assert allocator.allocated == 0
+    held = allocator.reserved
+    allocator.allocate(4, 20 * MIB)
+    assert allocator.reserved == held
+
+
+def test_free_neighbours_join_and_segments_go_back_where_memory_is_short():
+    allocator = CachingAllocator(limit=40 * MIB)
+    for number in range(4):
+        allocator.allocate(number, 5 * MIB)  # one segment of 20 MiB
+    for number in (1, 3, 2):
+        allocator.release(number)
+    allocator.allocate(5, 15 * MIB)
+    assert allocator.reserved == 20 * MIB
+    for number in (0, 5):
+        allocator.release(number)
+    allocator.allocate(6, 38 * MIB)  # only when the free segment has gone back
+    assert allocator.reserved == 38 * MIB
+    with pytest.raises(Full):
+        allocator.allocate(7, 5 * MIB)
+
+
+def test_variable_sizes_fragment_and_expandable_segments_do_not():
+    events = []
+    for step, size in enumerate((30, 34, 38, 42, 46)):
+        events += [(2 * step, size * MIB), (2 * step + 1, 11 * MIB), (2 * step, 0), (2 * step + 1, 0)]
+    native, expandable = (replay(events, (len(events),), expandable=each) for each in (False, True))
+    assert native.allocated == (58 * MIB,)  # the second block has a segment of 12 MiB, too little more to cut
+    assert expandable.allocated == (57 * MIB,)
+    assert native.reserved[0] > 100 * MIB > 60 * MIB >= expandable.reserved[0]
+    assert replay(events, (len(events),), limit=60 * MIB).reserved[0] <= 60 * MIB
+    assert 58 * MIB <= least_limit(events, len(events)) <= 59 * MIB
+
+
+def write(folder, data):
+    """A dataset without pictures, as convert writes it."""
+    folder.mkdir()
+    images = [{"id": i.id, "file_name": i.file_name, "height": i.height, "width": i.width} for i in data.images]
+    annotations = [
+        {"id": a.id, "image_id": a.image_id, "category_id": 1, "bbox": a.bbox, "area": a.area, "iscrowd": 0,
+         "segmentation": a.segmentation} for a in data.annotations
+    ]  # fmt: skip
+    text = json.dumps({"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "a"}]})
+    (folder / "train.json").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_fit_says_what_fits_and_what_to_type(here, segkit):
+    """A card that is too small gets a command, and the training that it names does fit, by the same reckoning."""
+    write(here / "d", dataset_of((256, 256, 9), (256, 320, 2)))
+    model = 'model = "unet"\nsize = 256\nbatch = 16\nweights = "none"\nnorm = "group"\n'
+    Path("c.toml").write_text(f'dataset = "d"\n{model}', "utf-8")
+    outcome = segkit("memprofile", "--fit", "--vram", "2500MiB,24GiB", "c.toml", "--json")
+    document = json.loads(outcome.out)
+    assert outcome.code == 4
+    assert document == json.loads(Path("memprofile/fit.json").read_text("utf-8"))
+    small, large = document["vram"]
+    assert (document["verdict"], large["verdict"], large["cheapest"]) == (small["verdict"], "fits", None)
+    assert small["verdict"] in ("tight", "does not fit")
+    command = small["cheapest"]["command"]
+    assert command.startswith("segkit train --config c.toml --")
+    chosen = next(row for row in document["settings"] if row["options"] == small["cheapest"]["options"])
+    assert chosen["needed"]["at_most"] <= 2500 * MIB < document["settings"][0]["needed"]["at_most"]
+    for row in document["settings"]:
+        assert row["allocated"]["now"] <= row["allocated"]["at_most"] <= row["reserved"]["at_most"]
+        assert row["allocated"]["at_most"] < row["needed"]["at_most"] >= row["needed"]["now"]
+    assert document["binding"]["part"].startswith("the decoder")
+    for words in ("as configured", "this fits: segkit train --config c.toml", "24 GiB: fits", "a crop"):
+        assert words in outcome.err
+    changed = dict(zip(command.split()[4::2], command.split()[5::2], strict=True))
+    lines = "".join(f"{k[2:].replace('-', '_')} = {v if v.isdigit() else repr(v)}\n" for k, v in changed.items())
+    kept = [line for line in Path("c.toml").read_text("utf-8").splitlines() if f"--{line.split()[0]}" not in changed]
+    Path("d.toml").write_text("\n".join(kept) + "\n" + lines, "utf-8")
+    assert segkit("memprofile", "--fit", "--vram", "2500MiB", "d.toml").code == 0
+
+
+def test_fit_in_a_process_of_its_own_takes_a_dataset_and_measured_overhead(here):
+    """A user's way, with the sizes of common cards."""
+    write(here / "dataset", dataset_of((64, 64, 1)))
+    command = [sys.executable, "-m", "segkit", "memprofile", "--fit", "--overhead", "700MiB", "dataset"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert "24 GiB: fits" in done.stderr
+    assert "as given with --overhead" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message", "hint"),
+    [
+        (["--vram", "6GiB"], 1, "--vram goes with --fit", "--fit --vram 8GiB"),
+        (["--overhead", "1GiB"], 1, "--overhead goes with --fit", "--fit --overhead 8GiB"),
+        (["--fit", "--vram", "six"], 2, "'six' is not a size such as 6GiB or 800MB", "--help"),
+        (["--fit", "--vram", ","], 2, "not a list of sizes", "--help"),
+        (["--fit", "--vram", "6,12"], 1, "--vram: a card of 6 bytes", "sizes take units"),
+        (["--fit", "--", "train.py"], 1, "segkit's own training, not with a script", "--limit 8GiB -- train.py"),
+        (["--fit", "--explain", "m.json"], 1, "--fit and --explain do not go together", "leave one"),
+        (["--fit", "--limit", "8GiB"], 1, "--fit and --limit do not go together", "leave one"),
+        (["--fit"], 1, "neither runs/latest nor ./dataset is here", "name a run"),
+        (["--fit", "nowhere"], 1, "nowhere: not a run", "train one"),
+        (["--fit", "empty"], 1, "the training split has no images", "smaller --val"),
+        (["--fit", "bare"], 1, "the training split has no annotations", None),
+    ],
+)
+def test_what_fit_cannot_do_is_one_clear_line(here, segkit, arguments, code, message, hint):
+    write(here / "empty", dataset_of())
+    write(here / "bare", dataset_of((64, 64, 0)))
+    outcome = segkit("memprofile", *arguments)
+    assert outcome.code == code
+    assert outcome.out == ""
+    assert "Traceback" not in outcome.err
+    assert message in outcome.err.splitlines()[0]
+    assert hint is None or hint in outcome.err
+    assert not Path("memprofile").exists()
