@@ -55,8 +55,8 @@ def cause_in_chain(holding: "Holding | None", container: Any) -> str | None:
     if any(hook in path for hook in _HOOKS):
         grows = isinstance(container, dict) and any(container is each for each in _hook_dicts(chain))
         return "hooks registered again" if grows else "hook"
-    for each in chain:
-        if isinstance(each, torch.optim.Optimizer):
+    for index, each in enumerate(chain):
+        if isinstance(each, torch.optim.Optimizer) and any(container is inner for inner in chain[index + 1 :]):
             return "optimizer state"
         if isinstance(each, _LRU):
             return "lru_cache"

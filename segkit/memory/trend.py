@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 NOISE = 16 * 1024  # bytes a step of a whole process: less is caches and fragments
+_SLOWEST = 0.04  # a step: what is kept of every epoch is kept of every 25th step, or more often
 _EVEN = 0.5  # every part's rise, for that of the middle one
 _PARTS, _LOOKS = 8, 6
 _BLOCKS = 8
@@ -49,7 +50,7 @@ class Track:
         at = min(range(1, len(self.steps) - 1), key=lambda index: abs(self.steps[index] - middle))
         early = (self.lengths[at] - self.lengths[0]) / max(1, self.steps[at] - self.steps[0])
         late = (self.lengths[-1] - self.lengths[at]) / max(1, self.steps[-1] - self.steps[at])
-        return self.per_step >= 0.15 and late >= _STEADY * early
+        return self.per_step >= _SLOWEST and late >= _STEADY * early
 
 
 def rise(held: Sequence[int]) -> float | None:
