@@ -6,6 +6,7 @@ a steady pace, grows; what an entry weighs is measured on the entries themselves
 
 import collections
 import gc
+import io
 import sys
 import types
 from collections.abc import Iterable
@@ -165,7 +166,7 @@ def deep_bytes(value: Any, seen: set[int], most: int = 20_000) -> int:
         if issubclass(type(each), torch.Tensor):
             total += _tensor_bytes(each, seen)
             continue
-        size = sys.getsizeof(each, 64)
+        size = sys.getsizeof(each, 64) + _native_bytes(each)
         if hasattr(type(each), "__array_interface__") or type(each).__module__ == "numpy":
             base = getattr(each, "base", None)
             if base is not None:
@@ -173,6 +174,16 @@ def deep_bytes(value: Any, seen: set[int], most: int = 20_000) -> int:
         total += size
         stack += _parts(each)
     return total
+
+
+def _native_bytes(each: Any) -> int:
+    """Bytes that an object holds outside of Python's sight: the pixels of a PIL image, the text of a StringIO."""
+    if type(each) is io.StringIO:
+        return 0 if each.closed else each.tell()
+    if str(type(each).__module__).startswith("PIL.") and hasattr(type(each), "getbands"):
+        width, height = each.size
+        return int(width * height * len(each.getbands()))
+    return 0
 
 
 def _parts(each: Any) -> Iterable[Any]:

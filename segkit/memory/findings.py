@@ -42,6 +42,7 @@ class Finding:
         nodes: Nodes of an autograd graph that each held tensor keeps.
         bound: Why it will end by itself; ``bound_entries`` after how many entries, if that is known.
         note: More on it.
+        per_step: Bytes a step, where they cannot be counted any more.
     """
 
     key: str
@@ -59,6 +60,7 @@ class Finding:
     bound: str | None = None
     bound_entries: int | None = None
     note: str = ""
+    per_step: float | None = None
 
     def seen_stored(self, line: Line) -> "Finding":
         """The same, with the line that was seen storing."""
@@ -154,7 +156,7 @@ def leak_of(
 ) -> dict[str, Any]:
     """A leak, as ``memory.json`` holds it."""
     mine = [ledgers[site] for site in finding.sites if site in ledgers]
-    per_step = sum(ledger.bytes_per_step for ledger in mine)
+    per_step = finding.per_step if finding.per_step is not None else sum(ledger.bytes_per_step for ledger in mine)
     if finding.kind in GRAPH_KINDS:
         per_step += finding.nodes * NODE_BYTES
     cohorts = max((len(ledger.cohorts) for ledger in mine), default=0)

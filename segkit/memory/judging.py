@@ -12,10 +12,10 @@ from segkit.memory.lines import UNKNOWN, USER_CODE
 from segkit.memory.native import native_leak
 from segkit.memory.session import Session
 from segkit.memory.taxonomy import fix_for
-from segkit.memory.verdict import Verdict
+from segkit.memory.verdict import WATCH, Verdict
 
 STICKY = (*GRAPH_KINDS, "reference cycle")  # no program means to keep these, however long
-_OLD_COHORTS, _OLD_STEPS = 8, 48  # graphs of so many steps, the first of them so old: kept now and then, and for good
+_OLD_STEPS, _OLD_GRAPH = 60, 48  # steps from which on what is kept now and then is kept for good; a graph
 SMALL_BYTES = 256  # a step: a number or two in a tensor, of which a million are less than a gigabyte
 
 
@@ -45,7 +45,7 @@ def _tensor_leaks(session: Session, rooms: dict[str, Room]) -> tuple[list[dict[s
     states = session.states()
     for site, level in session.levels.items():
         finding = session.findings.get(session.by_site.get(site, ""))
-        if finding is not None and finding.kind in STICKY and site not in states and level == "leak":
+        if finding is not None and finding.kind in STICKY and level == "leak":
             states[site] = level
     grouped: dict[str, list[str]] = defaultdict(list)
     homeless = []
@@ -64,7 +64,9 @@ def _tensor_leaks(session: Session, rooms: dict[str, Room]) -> tuple[list[dict[s
                 bounded.append(_garbage(finding, max(ledger.bound for ledger in freed), session))
                 continue
         worst: Verdict = "leak" if "leak" in found else "watch"
-        if worst == "watch" and finding.kind in GRAPH_KINDS and _is_old(finding, session):
+        if finding.kind == "held by an extension" and len(grouped) > 1:
+            worst = "watch"  # beside what has a name, this may be a part of it
+        if worst == "watch" and finding.verified and _is_old(finding, session):
             worst = "leak"
         where = "host" if {session.devices.get(site, "cpu") for site in finding.sites} <= {"cpu"} else "device"
         since = min((session.since[site] for site in finding.sites if site in session.since), default=session.count)
@@ -92,10 +94,11 @@ def _tensor_leaks(session: Session, rooms: dict[str, Room]) -> tuple[list[dict[s
 
 
 def _is_old(finding: Finding, session: Session) -> bool:
-    """Whether graphs have been kept so long that no epoch's end is to be expected any more."""
+    """Whether things have been kept for so long that no epoch's end is to be expected any more."""
+    steps = _OLD_GRAPH if finding.kind in GRAPH_KINDS else _OLD_STEPS
     ledgers = [session.ledgers[site] for site in finding.sites if site in session.ledgers]
     cohorts = [ledger.cohorts for ledger in ledgers if ledger.cohorts and not ledger.emptied]
-    return any(len(each) >= _OLD_COHORTS and session.tensors.step - min(each) >= _OLD_STEPS for each in cohorts)
+    return any(len(each) >= WATCH and session.tensors.step - min(each) >= steps for each in cohorts)
 
 
 def _folded(leaks: list[dict[str, Any]], rooms: dict[str, Room]) -> list[dict[str, Any]]:

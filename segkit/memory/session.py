@@ -5,7 +5,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from segkit.memory import device, host, private
 from segkit.memory.bounds import Surroundings
 from segkit.memory.categories import CategoryMeter
 from segkit.memory.census import Census
-from segkit.memory.diagnosis import diagnose
+from segkit.memory.diagnosis import Culprit, diagnose
 from segkit.memory.findings import Finding, finding_of
 from segkit.memory.hostleaks import HostLeaks
 from segkit.memory.lines import USER_CODE
@@ -281,20 +281,26 @@ class Session:
         self._diagnosed_at, self.diagnoses = step, self.diagnoses + 1
         suspects = sorted(new, key=lambda site: -self._weight(site))
         growing = [site for site in suspects if site in self.tensors.joins]
+        weights = {site: self.ledgers[site].bytes_per_step for site in suspects if site in self.ledgers}
         with collector_paused():
             ours = [self.ledgers, self.findings, self.samples]
             double = self.marks.double_backward is not None
             culprits = diagnose(self.tensors, suspects, growing, ours, collect=collect, double_backward=double)
         known = self._surroundings()
         for culprit in culprits:
+            sites = [site for site in culprit.sites if not self._is_known_cycle(site, culprit)]
+            if not sites:
+                continue
             finding = finding_of(culprit, known, self.count, self.marks.double_backward)
             if culprit.container is not None and not finding.stored_surely:
                 self.stores.watch(finding.key, culprit.container)
             before = self.findings.get(finding.key)
             if before is not None and before.stored_surely and before.stored_at is not None:
                 finding = finding.seen_stored(before.stored_at)
+            if finding.kind == "reference cycle":  # the collection has just freed what could be counted
+                finding = replace(finding, per_step=sum(weights.get(site, 0.0) for site in sites))
             self.findings[finding.key] = finding
-            for site in culprit.sites:
+            for site in sites:
                 self.by_site[site] = finding.key
             culprit.holding = culprit.container = None
         culprits.clear()
@@ -303,6 +309,12 @@ class Session:
             if states[site] == "leak":
                 self.since.setdefault(site, self.count)
         self.diagnosing.append(time.perf_counter() - began)
+
+    def _is_known_cycle(self, site: Site, culprit: Culprit) -> bool:
+        """Whether a site's tensors were seen to be garbage before, and nothing with a name holds them now."""
+        before = self.findings.get(self.by_site.get(site, ""))
+        nameless = culprit.holding is None or culprit.holding.kind == "nameless"
+        return before is not None and before.kind == "reference cycle" and nameless and culprit.kind != before.kind
 
     def _surroundings(self) -> Surroundings:
         return Surroundings(self.marks.sizes, USER_CODE.files(), self.marks.datasets, self.census.length_before)
