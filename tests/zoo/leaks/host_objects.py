@@ -12,7 +12,7 @@ class Tracker:
         self.tracks = {}
 
     def update(self, step, out):
-        points = [[float(i), float(i) * 2] for i in range(200)]
+        points = [[float(i), float(i) * 2] for i in range(200)]  # made
         self.tracks[step] = Track(points)  # stored made
 
 
