@@ -21,6 +21,8 @@ from segkit.memory.survivors import best_roots, carriers, graph_roots, key_of, p
 from segkit.memory.tracker import GRAPH, Birth, LiveTensors, Site
 from segkit.memory.verdict import WATCH
 
+_WAYS = 3  # tensors without a name whose surroundings are looked at: each costs a pass over the heap for every step out
+
 
 @dataclass(slots=True)
 class Culprit:
@@ -207,7 +209,7 @@ class _Diagnosis:
         ways: dict[int, WayOut] = {}
         ours = {id(each) for each in (*self.ignored, *self._more, self.ignored, self._more, left_births)}
         for birth, group in left_births:
-            if not ways.get(group, WayOut()).kind and len(ways) < 12:
+            if not ways.get(group, WayOut()).kind and len(ways) < _WAYS:
                 ways[group] = way_out(birth, self.by_storage, ours)
         for storages in self.by_storage.values():
             storages.clear()
