@@ -82,6 +82,7 @@ def score_segkit(case: Case, seen: dict[str, Any]) -> Score:
         stored and bool(seen["stored"]),
         bool(seen["held"]),
         any(leak.get("fix") for leak in leaks),
+        step=min((leak["leak_since"] for leak in leaks if leak.get("leak_since")), default=None),
         shown=len({leak["allocated_at"] for leak in leaks} - {None}),
     )
 

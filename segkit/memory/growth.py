@@ -8,7 +8,8 @@ from typing import Any
 from segkit.config.units import format_bytes
 from segkit.memory import private
 from segkit.memory.findings import Finding, absolute
-from segkit.memory.session import Sample, Session
+from segkit.memory.samples import Sample
+from segkit.memory.session import Session
 from segkit.memory.sources import last_name
 from segkit.memory.verdict import GRACE, WATCH
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from segkit.memory.findings import Finding
 from segkit.memory.hostleaks import SPAN_WATCH, HostLeak
 from segkit.memory.lines import UNKNOWN
-from segkit.memory.session import Sample
+from segkit.memory.samples import Sample
 from segkit.memory.trend import NOISE, even_rise
 
 _STEPS, _SURE = 48, 90  # steps that are asked for, after the first quarter of the run; to call it a leak

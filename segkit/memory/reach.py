@@ -9,7 +9,8 @@ from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from segkit.memory.holders import is_users, running_variables
+from segkit.memory.frames import running_variables
+from segkit.memory.holders import is_users
 from segkit.memory.lines import USER_CODE
 
 _LRU = type(functools.lru_cache(lambda: 0))

@@ -5,7 +5,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,33 +20,13 @@ from segkit.memory.lines import USER_CODE
 from segkit.memory.marks import Marks
 from segkit.memory.phases import PhaseClock, PhaseRecord
 from segkit.memory.reach import Balance, collector_paused
+from segkit.memory.samples import Sample
 from segkit.memory.storing import StoreWatch
 from segkit.memory.tracker import LiveTensors, Site
 from segkit.memory.verdict import GRACE, LEAK, WARM_UP, WATCH, Ledger
 
 _DRIVER_EVERY = 10  # samples
-_MOST_SAMPLES = 20_000  # steps that the series hold; of longer runs every second is dropped, again and again
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What was read at the end of a step; bytes, None where there is no such figure."""
-
-    seconds: float
-    allocated: int
-    peak: int
-    reserved: int | None
-    driver: int | None  # in use on the device by the driver's account; asked now and then
-    pinned: int | None
-    tensors: int  # in the host's memory
-    rss: int
-    malloc: int | None
-    retained: int | None
-    blocks: int
-    elements: int
-    instances: int
-    phases: dict[str, PhaseRecord]
-    name: str | None = None
+_MOST_SAMPLES = 4_000  # steps that the series hold; of longer runs every second is dropped, again and again
 
 
 class Session:

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from segkit.memory.frames import running_locals
 from segkit.memory.graph import GraphHolding
-from segkit.memory.holders import running_locals
 from segkit.memory.private import storage_key
 from segkit.memory.tracker import Birth, LiveTensors, Site
 from segkit.memory.verdict import GRACE
