@@ -4,19 +4,18 @@ import collections
 import functools
 import queue
 import types
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-if TYPE_CHECKING:
-    from segkit.memory.diagnosis import Culprit
-    from segkit.memory.holders import Holding
+from segkit.memory.culprit import Culprit
+from segkit.memory.holders import Holding
 
 _LRU = type(functools.lru_cache(lambda: 0))
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks")
 
 
-def cause_of(culprit: "Culprit", target: Any) -> str:
+def cause_of(culprit: Culprit, target: Any) -> str:
     """The key of ``taxonomy.FIXES`` that fits."""
     holding = culprit.holding
     by_chain = cause_in_chain(holding, culprit.container)
@@ -47,7 +46,7 @@ def cause_of(culprit: "Culprit", target: Any) -> str:
     return "kept tensors"
 
 
-def cause_in_chain(holding: "Holding | None", container: Any) -> str | None:
+def cause_in_chain(holding: Holding | None, container: Any) -> str | None:
     """What the chain itself says."""
     if holding is None:
         return None

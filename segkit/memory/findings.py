@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from segkit.memory.bounds import Surroundings, bound_of
-from segkit.memory.diagnosis import Culprit
+from segkit.memory.culprit import Culprit
 from segkit.memory.graph import NODE_BYTES
 from segkit.memory.lines import USER_CODE, Line
 from segkit.memory.sources import (

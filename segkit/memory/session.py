@@ -13,7 +13,8 @@ from segkit.memory import device, host, private
 from segkit.memory.bounds import Surroundings
 from segkit.memory.categories import CategoryMeter
 from segkit.memory.census import Census
-from segkit.memory.diagnosis import Culprit, diagnose
+from segkit.memory.culprit import Culprit
+from segkit.memory.diagnosis import diagnose
 from segkit.memory.findings import Finding, finding_of
 from segkit.memory.hostleaks import HostLeaks
 from segkit.memory.lines import USER_CODE
