@@ -18,3 +18,8 @@ for precision in fp32 bf16; do
         segkit memprofile "$out/runs/r50-$precision-$micro" --steps 30 --out "$out/memory-$precision-$micro"
     done
 done
+# What it is said to need, beside what it did: reserved and driver of memory.json against "needed" of fit.json.
+segkit memprofile --fit --vram 8GiB,16GiB,24GiB "$out/runs/r50-bf16-2" --out "$out/fit" || true
+# The zoo's scripts stay on the CPU; they show that watching does not depend on a machine without CUDA.
+python "$here/benchmarks/memory_overhead.py" 2>&1 | tee "$out/overhead.log"
+python "$here/tests/zoo/run.py" --through command 2>&1 | tee "$out/zoo.log"
