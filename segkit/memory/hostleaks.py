@@ -192,13 +192,16 @@ class HostLeaks:
             return "kept numpy arrays"
         return "kept tensors" if "torch" in kinds else "kept objects"
 
-    def learn(self, stores: StoreWatch) -> None:
-        """Take over the lines that were seen storing, and those that made what was stored."""
+    def learn(self, stores: StoreWatch) -> bool:
+        """Take over the lines that were seen storing, and those that made what was stored; whether any is new."""
+        news = False
         for key, leak in list(self.leaks.items()):
             line = stores.found.get(leak.finding.key)
             made = stores.made.get(leak.finding.key, line)
             if line is not None and made is not None and made != leak.finding.allocated_at:
                 self.leaks[key] = replace(leak, finding=replace(leak.finding.seen_stored(line), allocated_at=made))
+                news = True
+        return news
 
 
 def _of_swollen(value: Any, holding: Holding, lines: list[Line]) -> Finding:

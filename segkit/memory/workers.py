@@ -47,8 +47,10 @@ class WorkerWatch:
         self._batches += 1
         self._stores.tidy()
         self._host.census.release()
-        self._host.learn(self._stores)
+        news = self._host.learn(self._stores)
         if self._batches < self._next:
+            if news:  # there may be no next look
+                self._write()
             return
         self._next = max(self._next + 3, round(self._batches * 1.4))
         with collector_paused():
