@@ -95,6 +95,7 @@ def test_categories_and_remainder_are_what_the_device_measures(allocator):
     assert found["fragmented"] == 2**18
     assert sum(found.values()) == 3 * 2**30  # all that the driver counts
     high = session.clock.highs["step"]
+    assert high.driver == 3 * 2**30
     assert (high.allocated, high.reserved, high.fragmented) == (3 * 2**20, 5 * 2**20, 2**18)
     assert session.samples[-1].pinned == 4096
     assert device.driver_used() == 3 * 2**30

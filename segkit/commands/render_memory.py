@@ -82,12 +82,12 @@ def render_profile(summary: "ProfileSummary", output: Output) -> None:
 
 def _tables(document: dict[str, Any], output: Output) -> None:
     on_device = document["peak"]["reserved"] is not None
-    more = ("peak reserved", "fragmented") if on_device else ()
+    more = ("peak reserved", "fragmented", "driver") if on_device else ()
     table = table_of("by phase", "phase", "median time", "peak allocated", *more, "peak resident")
     for name, phase in document["phases"].items():
         seconds = "-" if phase["seconds"] is None else f"{1000 * phase['seconds']:.1f} ms"
-        keys = ("allocated", "reserved", "fragmented", "rss") if on_device else ("allocated", "rss")
-        table.add_row(name, seconds, *(format_bytes(phase[key]) for key in keys))
+        keys = ("allocated", "reserved", "fragmented", "driver", "rss") if on_device else ("allocated", "rss")
+        table.add_row(name, seconds, *(format_bytes(phase.get(key)) for key in keys))
     output.stderr.print(table)
     if document.get("categories"):
         parts = ", ".join(

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from segkit.memory.device import DeviceFigures, Reader
+from segkit.memory.device import DeviceFigures, Reader, driver_used
 from segkit.memory.tracker import Birth, LiveTensors
 
 PHASES = ("load", "transfer", "forward", "loss", "backward", "step", "eval", "save")
@@ -11,18 +11,23 @@ PHASES = ("load", "transfer", "forward", "loss", "backward", "step", "eval", "sa
 
 @dataclass(slots=True)
 class PhaseRecord:
-    """One phase: seconds in this step, and the highest figures of allocated, reserved and fragmented bytes."""
+    """One phase: seconds in this step, and the highest figures of allocated, reserved and fragmented bytes.
+
+    ``driver``: in use on the device by the driver's account, asked for in some steps only.
+    """
 
     seconds: float = 0.0
     allocated: int = 0
     reserved: int = 0
     fragmented: int = 0
+    driver: int = 0
 
     def raise_to(self, other: "PhaseRecord") -> None:
         """Take over what is higher in another record."""
         self.allocated = max(self.allocated, other.allocated)
         self.reserved = max(self.reserved, other.reserved)
         self.fragmented = max(self.fragmented, other.fragmented)
+        self.driver = max(self.driver, other.driver)
 
 
 class PhaseClock:
@@ -75,7 +80,8 @@ class PhaseClock:
             self.allocated = tensors.allocated
         else:
             self.allocated = figures.allocated
-            seen = PhaseRecord(0.0, figures.peak, figures.reserved, figures.fragmented)
+            driver = (driver_used() or 0) if tensors.keep_crest else 0
+            seen = PhaseRecord(0.0, figures.peak, figures.reserved, figures.fragmented, driver)
         record.raise_to(seen)
         self.highs.setdefault(tensors.phase, PhaseRecord()).raise_to(seen)
         if tensors.keep_crest and tensors.peak > self.highest:

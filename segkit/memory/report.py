@@ -93,6 +93,7 @@ def _phases(session: Session) -> dict[str, Any]:
                 "allocated": high.allocated,
                 "reserved": high.reserved or None,
                 "fragmented": high.fragmented if high.reserved else None,
+                "driver": high.driver or None,
                 "rss": max((sample.rss for sample in session.samples if name in sample.phases), default=None),
             }
     return table
