@@ -54,6 +54,7 @@ def test_a_script_is_measured_as_it_is(tmp_path):
     assert leak["stored_at"] == f"{tmp_path}/train.py:10"
     assert "item()" in leak["fix"]
     assert document["steps"] == 30
+    assert document["model"] == "Linear"
     assert sum(document["categories"].values()) == document["peak"]["categories_at"]
     assert "stored at  train.py:10" in done.stderr
     assert not document["problems"]

@@ -65,6 +65,7 @@ class Marks:
         self.kind: str | None = None
         self.optimizers: weakref.WeakSet[Any] = weakref.WeakSet()
         self.modules: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+        self.called: list[str] = []  # classes of outermost modules, which may be gone when the report is written
         self.sizes: set[int] = set()
         self.input = self._last_input = NOTHING  # of the step that goes on, and of the one before
         self.epochs = 0
@@ -160,6 +161,8 @@ class Marks:
         if self._depth == 1:
             if module not in self.modules:
                 self.modules.add(module)
+                if type(module).__name__ not in self.called:
+                    self.called.append(type(module).__name__)
                 self._names.update({id(each): name for name, each in module.named_modules()})
             self.input = self.input.plus(_measure(args, self.sizes))
             is_loss = isinstance(module, nn.modules.loss._Loss) or type(module).__name__.endswith("Loss")

@@ -164,7 +164,7 @@ def _curves(report: dict[str, Any]) -> str:
         axes.set_ylim(0, 1.15 * most / unit)
         axes.set_ylabel(name)
         axes.grid(alpha=0.3)
-        axes.legend(loc="lower right", frameon=False, fontsize=9)
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, fontsize=9)  # above the curves
     upper.set_title("Allocated", loc="left", fontsize=11)
     lower.set_title("Host process", loc="left", fontsize=11)
     lower.set_xlabel("step")

@@ -45,8 +45,7 @@ def report_of(session: Session, limit: int | None = None) -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if on_cuda else "cpu",
         "limit": rooms["device" if on_cuda else "host"].limit,
         "marked_by": session.marks.kind,
-        "model": ", ".join(sorted({type(module).__name__ for module in session.marks.modules})[:4])
-        or "no module was called",
+        "model": ", ".join(session.marks.called[:4]) or "no module was called",
         "problems": session.failures,
         "cost": {
             "searches": len(session.diagnosing),
