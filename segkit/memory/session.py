@@ -158,6 +158,7 @@ class Session:
 
     def _end_step(self) -> None:
         tensors, now = self.tensors, time.perf_counter()
+        self.stores.forget_copies()
         phases = self.clock.take()
         between = sum(record.seconds for name, record in phases.items() if name in ("eval", "save"))
         self._sample(now - self._began - between, phases)

@@ -64,6 +64,11 @@ class StoreWatch:
         self._last = None
         sys.settrace(self._on_call)
 
+    def forget_copies(self) -> None:
+        """At the end of a step, before it is measured: what tracing has copied keeps tensors of the step before."""
+        if self.active:
+            self._empty_copies(sys._getframe())
+
     def tidy(self) -> None:
         """Between steps: end a watch that has seen what it was for, or waited long enough."""
         if self.active and self._watched and time.thread_time() < self._until:
@@ -75,13 +80,7 @@ class StoreWatch:
         if sys.gettrace() == self._on_call:
             sys.settrace(None)
         if self.active:
-            frame: FrameType | None = sys._getframe()
-            while frame is not None:
-                if frame.f_trace == self._in_frame:
-                    frame.f_trace = None
-                    if sys.version_info < (3, 13) and frame.f_code.co_flags & inspect.CO_OPTIMIZED:
-                        frame.f_locals.clear()  # else the copy that tracing made would keep the step's tensors
-                frame = frame.f_back
+            self._empty_copies(sys._getframe(), leave=True)
         self.active = False
         if self._owns_tracemalloc:
             tracemalloc.stop()
@@ -89,6 +88,16 @@ class StoreWatch:
         self._watched.clear()
         self._entries.clear()
         self._seen.clear()
+
+    def _empty_copies(self, frame: FrameType | None, leave: bool = False) -> None:
+        """Empty the copies that tracing made of local variables, or they would keep the step's tensors."""
+        while frame is not None:
+            if frame.f_trace == self._in_frame:
+                if leave:
+                    frame.f_trace = None
+                if sys.version_info < (3, 13) and frame.f_code.co_flags & inspect.CO_OPTIMIZED:
+                    frame.f_locals.clear()
+            frame = frame.f_back
 
     def _on_call(self, frame: FrameType, event: str, argument: Any) -> Any:
         if not self.active or not USER_CODE.owns(frame.f_code.co_filename):
