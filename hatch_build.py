@@ -1,4 +1,4 @@
-"""Compile ``segkit/_polygons.c`` where a C compiler is at hand; without one the package is complete all the same.
+"""Compile ``segkit/data/_polygons.c`` where a C compiler is at hand; without one the package is complete all the same.
 
 Called by hatchling for wheels and editable installations; ``python hatch_build.py`` builds it in a clone.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent
-SOURCE = ROOT / "segkit" / "_polygons.c"
+SOURCE = ROOT / "segkit" / "data" / "_polygons.c"
 
 
 def build(source: Path = SOURCE) -> Path | None:
@@ -55,7 +55,7 @@ else:
             if self.target_name == "wheel" and (built := build()) is not None:
                 build_data["pure_python"] = False
                 build_data["tag"] = f"cp311-abi3-{_platform()}"
-                build_data["artifacts"].append(f"/segkit/{built.name}")
+                build_data["artifacts"].append(f"/segkit/data/{built.name}")
 
 
 def _platform() -> str:

@@ -113,7 +113,7 @@ def file_reference(folder):
 
 def file_segkit(folder):
     from segkit.config.evaluate import EvalConfig
-    from segkit.evaluate.files import evaluate_results
+    from segkit.evaluate.results_file import evaluate_results
 
     config = EvalConfig(subject=folder / "results.json", data=folder / "truth.json", iou=("segm",))
     began = time.perf_counter()
@@ -123,7 +123,7 @@ def file_segkit(folder):
 
 def batches(folder):
     """The first 200 pictures, four at a time, with their results."""
-    from segkit.formats.coco import read_coco, read_results
+    from segkit.formats.coco.file import read_coco, read_results
 
     dataset, results = read_coco(folder / "truth.json"), read_results(folder / "results.json")
     images = dataset.images[:200]
@@ -164,7 +164,7 @@ def loop_reference(folder):
 
 
 def loop_segkit(folder):
-    from segkit.evaluate.stream import Stream
+    from segkit.evaluate.coco.streaming import Stream
 
     part, groups, of_image = batches(folder)
     stream = Stream(part, ("segm", "bbox"))

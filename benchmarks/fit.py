@@ -10,7 +10,7 @@ import time
 
 from real_steps import CONFIGURATIONS, dataset_of, plan_of, real_steps, rehearsed_steps
 
-from segkit.rehearsing.heaviest import scenes_of
+from segkit.training.rehearsal.batches import scenes_of
 
 
 def main() -> None:

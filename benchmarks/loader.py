@@ -29,11 +29,11 @@ import torch
 from PIL import Image as PilImage
 from pycocotools import mask as coco_mask
 
-from segkit.dataset import Annotation, Category, Dataset, Image
-from segkit.flat import FlatAnnotations
-from segkit.geometry import Framing
-from segkit.loading import Pictures, Sample
-from segkit.order import Key
+from segkit.data.geometry import Framing
+from segkit.data.records import Annotation, Category, Dataset, Image
+from segkit.loading.dataset import Pictures, Sample
+from segkit.loading.packed import FlatAnnotations
+from segkit.loading.sampler import Key
 
 HEIGHT, WIDTH = 1500, 2000
 

@@ -17,7 +17,7 @@ from statistics import median, quantiles
 import torch
 import torch.nn.functional as F
 
-from segkit.memory.meter import CounterMeter
+from segkit.memory.measure.meter import CounterMeter
 from segkit.memory.session import Session
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "zoo"))

@@ -10,9 +10,9 @@ from segkit.config.export import ExportConfig
 from segkit.config.fields import declaration_of
 from segkit.config.label import LabelConfig
 from segkit.config.memprofile import MemprofileConfig
+from segkit.config.parsers import write_units
 from segkit.config.predict import PredictConfig
 from segkit.config.train import TrainConfig
-from segkit.config.units import write_units
 
 PAGE = Path(__file__).with_name("cli.md")
 COMMANDS = {

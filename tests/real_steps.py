@@ -9,18 +9,18 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from segkit.config.train import TrainConfig
-from segkit.dataset import Annotation, Category, Dataset, Image
-from segkit.device import Ranks
-from segkit.gradients import SharedGradients
-from segkit.learn import learn
-from segkit.loading import Sample
-from segkit.memory.meter import CounterMeter
-from segkit.memory.tracker import LiveTensors
+from segkit.data.records import Annotation, Category, Dataset, Image
+from segkit.loading.dataset import Sample
+from segkit.memory.measure.meter import CounterMeter
+from segkit.memory.measure.tracker import LiveTensors
 from segkit.models.adapt import train_mode
-from segkit.plan import plan_without_folder
 from segkit.progress import SILENT
-from segkit.rehearsing.rehearsal import Rehearsal
-from segkit.state import prepare, state_of
+from segkit.runtime.device import Ranks
+from segkit.training.gradients import SharedGradients
+from segkit.training.plan import plan_without_folder
+from segkit.training.rehearsal.rehearsal import Rehearsal
+from segkit.training.state import prepare, state_of
+from segkit.training.step import learn
 
 CPU = torch.device("cpu")
 aten = torch.ops.aten

@@ -14,7 +14,7 @@ from labelme_files import square, write
 from PIL import Image
 from pycocotools.coco import COCO
 
-from segkit.split import Member, assign_splits
+from segkit.convert.split import Member, assign_splits
 
 
 def load(path):

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segkit.dataset import Annotation, Category, Dataset, Image, Result
-from segkit.evaluate.pair import max_dets_needed
-from segkit.evaluate.scores import score_results
-from segkit.evaluate.semantic import Confusion, paint
-from segkit.formats.coco import read_coco, write_coco
-from segkit.masks import mask_to_rle, rle_area, rle_bbox
+from segkit.data.masks import mask_to_rle, rle_area, rle_bbox
+from segkit.data.records import Annotation, Category, Dataset, Image, Result
+from segkit.evaluate.coco.inputs import max_dets_needed
+from segkit.evaluate.coco.score import score_results
+from segkit.evaluate.pixels.confusion import Confusion, paint
+from segkit.formats.coco.file import read_coco, write_coco
 
 H, W = 60, 80
 

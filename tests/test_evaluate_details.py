@@ -10,16 +10,16 @@ from browser import render
 from coco_pairs import random_pair
 from PIL import Image as Picture
 
-from segkit.dataset import Annotation, Category, Dataset, Image, Result
-from segkit.evaluate.details import explain_pair
-from segkit.evaluate.engine import HIT, evaluate, fast, outcomes
-from segkit.evaluate.overlap import matched_in_category, overlaps_of
-from segkit.evaluate.pair import pair_of
-from segkit.evaluate.resample import average_precisions, compared, draws, mean_ap
-from segkit.evaluate.scores import score_results
-from segkit.evaluate.semantic import Confusion, paint
-from segkit.formats.coco import read_coco, read_results
-from segkit.masks import boundary, mask_to_rle, rle_area, rle_bbox, rle_to_mask
+from segkit.data.masks import boundary, mask_to_rle, rle_area, rle_bbox, rle_to_mask
+from segkit.data.records import Annotation, Category, Dataset, Image, Result
+from segkit.evaluate.analysis.bootstrap import average_precisions, compared, draws, mean_ap
+from segkit.evaluate.analysis.details import explain_pair
+from segkit.evaluate.coco.engine import HIT, evaluate, fast, outcomes
+from segkit.evaluate.coco.inputs import pair_of
+from segkit.evaluate.coco.overlap import matched_in_category, overlaps_of
+from segkit.evaluate.coco.score import score_results
+from segkit.evaluate.pixels.confusion import Confusion, paint
+from segkit.formats.coco.file import read_coco, read_results
 
 H, W = 60, 80
 

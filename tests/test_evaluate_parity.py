@@ -11,14 +11,15 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from segkit.config.evaluate import EvalConfig
-from segkit.evaluate import engine, files
-from segkit.evaluate.accumulate import accumulate
-from segkit.evaluate.files import evaluate_results
-from segkit.evaluate.instances import NUMBERS
-from segkit.evaluate.pair import pair_of
-from segkit.evaluate.plain import look
-from segkit.evaluate.stream import Stream
-from segkit.formats.coco import read_coco, read_results
+from segkit.evaluate import results_file as files
+from segkit.evaluate.coco import engine
+from segkit.evaluate.coco.accumulate import accumulate
+from segkit.evaluate.coco.fast_path import look
+from segkit.evaluate.coco.inputs import pair_of
+from segkit.evaluate.coco.instance_metrics import NUMBERS
+from segkit.evaluate.coco.streaming import Stream
+from segkit.evaluate.results_file import evaluate_results
+from segkit.formats.coco.file import read_coco, read_results
 
 ARRAYS = ("precision", "recall", "scores")
 

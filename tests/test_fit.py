@@ -9,10 +9,10 @@ import pytest
 import torch
 from real_steps import CONFIGURATIONS, dataset_of, plan_of, real_steps, rehearsed_steps
 
-from segkit.memory.fit.allocator import CachingAllocator, Full, least_limit, replay
-from segkit.memory.fit.trace import Trace
-from segkit.rehearsing.heaviest import scenes_of
-from segkit.rehearsing.rehearsal import Rehearsal
+from segkit.memory.simulate.allocator import CachingAllocator, Full, least_limit, replay
+from segkit.memory.simulate.trace import Trace
+from segkit.training.rehearsal.batches import scenes_of
+from segkit.training.rehearsal.rehearsal import Rehearsal
 
 MIB = 2**20
 

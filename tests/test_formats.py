@@ -11,8 +11,8 @@ from labelme_files import png, shape, square, write
 from PIL import Image
 from pycocotools.coco import COCO
 
-from segkit.masks import polygons_to_rle, rle_to_mask
-from segkit.outline import trace
+from segkit.data.contours import trace
+from segkit.data.masks import polygons_to_rle, rle_to_mask
 
 
 def load(path):

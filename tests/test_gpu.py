@@ -11,8 +11,8 @@ import torch
 from training import config, lines, losses, weights
 
 from segkit.config.memprofile import MemprofileConfig
-from segkit.memprofile import memprofile
-from segkit.train import train
+from segkit.memprofile.profile import memprofile
+from segkit.training.train import train
 
 pytestmark = [
     pytest.mark.gpu,

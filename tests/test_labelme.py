@@ -9,12 +9,12 @@ import pytest
 from labelme_files import png, shape, square, write
 from PIL import Image, ImageOps
 
-from segkit.dataset import Result
-from segkit.formats.instances import Joining
-from segkit.formats.labelme import LabelmeOptions, read
-from segkit.formats.labelme_write import labelme_document, write_labelme
-from segkit.masks import mask_to_rle, rle_to_mask, to_rle
-from segkit.pictures import load_upright_rgb, read_header, write_upright
+from segkit.data.masks import mask_to_rle, rle_to_mask, to_rle
+from segkit.data.pictures import load_upright_rgb, read_header, write_upright
+from segkit.data.records import Result
+from segkit.formats.labelme.instances import Joining
+from segkit.formats.labelme.source import LabelmeOptions, read
+from segkit.formats.labelme.write import labelme_document, write_labelme
 
 
 def whys(outcome):

@@ -12,17 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from segkit.augment import paste
 from segkit.config.train import TrainConfig
-from segkit.datasets import open_split
-from segkit.decoding import decode_rgb, resize_rgb
+from segkit.data.geometry import Framing
+from segkit.data.pictures import load_rgb
 from segkit.errors import InputError
-from segkit.geometry import Framing
-from segkit.loading import Pictures
+from segkit.formats.dataset_folder import open_split
+from segkit.loading.augment import paste
+from segkit.loading.dataset import Pictures
+from segkit.loading.decode import decode_rgb, resize_rgb
+from segkit.loading.sampler import Key, TrainingOrder, repeats_for_balance
 from segkit.models.heads import _mask_targets
-from segkit.order import Key, TrainingOrder, repeats_for_balance
-from segkit.pictures import load_rgb
-from segkit.tensors import Crop, crops_to_target
+from segkit.models.tensors import Crop, crops_to_target
 
 
 def whole(target, height, width):
@@ -174,7 +174,7 @@ def test_mask_targets_of_crops_are_those_of_whole_masks():
 
 
 def test_the_worst_comes_first(dataset):
-    from segkit.loading import pictures_for_training
+    from segkit.loading.dataset import pictures_for_training
     from segkit.models.card import ModelCard
     from segkit.models.detector import DetectorSettings
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from segkit.masks import (
+from segkit.data.masks import (
     crop_to_rle,
     mask_to_rle,
     polygons_to_rle,

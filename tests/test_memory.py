@@ -15,17 +15,17 @@ from torch import nn
 
 import segkit.memory
 from segkit.config.memprofile import MemprofileConfig
-from segkit.config.units import parse_size
+from segkit.config.parsers import parse_size
 from segkit.errors import ConfigError
-from segkit.memory.holders import find_holders
-from segkit.memory.host import malloc_in_use
-from segkit.memory.nests import Nests
-from segkit.memory.reach import Balance, Named
-from segkit.memory.sources import bounds_in_source, last_name, stores_in_source
-from segkit.memory.swelling import Swelling
-from segkit.memory.tracker import LiveTensors
-from segkit.memory.trend import even_rise, rise, worker_rise
-from segkit.memory.verdict import Ledger
+from segkit.memory.containers.growing_values import Swelling
+from segkit.memory.containers.nested import Nests
+from segkit.memory.containers.reach import Balance, Named
+from segkit.memory.findings.source_lines import bounds_in_source, last_name, stores_in_source
+from segkit.memory.holders.ledger import Ledger
+from segkit.memory.holders.search import find_holders
+from segkit.memory.measure.host import malloc_in_use
+from segkit.memory.measure.tracker import LiveTensors
+from segkit.memory.measure.trend import even_rise, rise, worker_rise
 
 ZOO = Path(__file__).parent / "zoo"
 

@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from segkit.memory import device, private
-from segkit.memory.device import DeviceFigures, Reader, rounded
-from segkit.memory.meter import CounterMeter
+from segkit.memory.measure import cuda as device
+from segkit.memory.measure import torch_private as private
+from segkit.memory.measure.cuda import DeviceFigures, Reader, rounded
+from segkit.memory.measure.meter import CounterMeter
 from segkit.memory.session import Session
 
 

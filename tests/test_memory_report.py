@@ -7,7 +7,7 @@ import pickle
 import torch
 
 import segkit.memory
-from segkit.memory.page import render_page
+from segkit.memory.report.page import render_page
 
 
 def test_the_page_escapes_what_it_is_given():

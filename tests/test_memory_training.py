@@ -7,11 +7,11 @@ import torch
 from training import config, losses
 
 from segkit.config.memprofile import MemprofileConfig
-from segkit.memory.meter import CounterMeter
-from segkit.memory.recorder import Recorder
+from segkit.memory.measure.meter import CounterMeter
+from segkit.memory.process.recorder import Recorder
 from segkit.memory.session import Session
-from segkit.memprofile import memprofile
-from segkit.train import train
+from segkit.memprofile.profile import memprofile
+from segkit.training.train import train
 
 
 def test_the_meter_reads_what_there_is():
@@ -78,9 +78,9 @@ def test_memory_that_is_kept_at_every_step_is_suspected():
 
 def test_a_suspicion_is_said_with_the_command_that_names_the_line(dataset, tmp_path, capsys, monkeypatch):
     from segkit.commands.output import Output
-    from segkit.commands.render_models import render_training
+    from segkit.commands.render.models import render_training
 
-    monkeypatch.setattr("segkit.memory.meter.rise", lambda held: 51_200.0)
+    monkeypatch.setattr("segkit.memory.measure.meter.rise", lambda held: 51_200.0)
     summary = train(config(dataset, tmp_path, model="unet"))
     assert summary.memory_rise == 51_200
     render_training(summary, Output(quiet=False, as_json=False))

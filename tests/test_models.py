@@ -10,16 +10,16 @@ from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 from segkit.config.train import BackboneName, ModelName, NormName
-from segkit.dataset import Category, Image
+from segkit.data.masks import mask_to_rle
+from segkit.data.records import Category, Image
 from segkit.errors import InputError
-from segkit.masks import mask_to_rle
 from segkit.models.adapt import train_mode
 from segkit.models.build import build_model
 from segkit.models.detector import DetectorSettings
+from segkit.models.tensors import prediction_to_results
 from segkit.models.unet import split_instances
 from segkit.models.weights import load_weights
-from segkit.optim import Average, learning_rate
-from segkit.tensors import prediction_to_results
+from segkit.training.optim import Average, learning_rate
 
 MODELS = get_args(ModelName)
 SMALL = DetectorSettings(proposals=50, rois=16, detections=20, anchor_sizes=(8, 16, 32, 64, 128))

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segkit.formats.coco import read_results
-from segkit.masks import to_rle
+from segkit.data.masks import to_rle
+from segkit.formats.coco.file import read_results
 
 SMALL = (
     "--weights",
@@ -191,7 +191,7 @@ def test_export_is_checked_and_is_a_model_itself(road, segkit, parts, tmp_path):
 
 
 def test_an_export_that_differs_is_not_kept(road, segkit, tmp_path, monkeypatch):
-    from segkit.export import checked
+    from segkit.export import export as checked
 
     def spoiled(*arguments, **options):
         return replace(compare(*arguments, **options), scores=0.5)

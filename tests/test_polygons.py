@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from segkit.polygons import flatten_in_python, measure_with_pycocotools, run_total_in_python
+from segkit.data.polygons import flatten_in_python, measure_with_pycocotools, run_total_in_python
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def native(tmp_path_factory):
     hatch_build = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(hatch_build)
     folder = tmp_path_factory.mktemp("built")
-    (folder / "_polygons.c").write_bytes((ROOT / "segkit/_polygons.c").read_bytes())
+    (folder / "_polygons.c").write_bytes((ROOT / "segkit/data/_polygons.c").read_bytes())
     built = hatch_build.build(folder / "_polygons.c")
     if built is None:
         pytest.skip("no C compiler here")

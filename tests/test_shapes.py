@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from labelme_files import png
 
-from segkit.formats.shapes import Drawing, NoRegion, Shape, to_region
-from segkit.masks import rle_area, rle_to_mask, to_rle
+from segkit.data.masks import rle_area, rle_to_mask, to_rle
+from segkit.formats.labelme.shapes import Drawing, NoRegion, Shape, to_region
 
 H, W = 120, 200
 

@@ -8,9 +8,9 @@ import pytest
 from labelme_files import square, write
 from PIL import Image
 
-from segkit.hygiene import inspect_labels
-from segkit.similar import looks
-from segkit.split import Member, assign_splits
+from segkit.convert.label_checks import inspect_labels
+from segkit.convert.near_duplicates import looks
+from segkit.convert.split import Member, assign_splits
 
 
 def load(path):

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
-from segkit.dataset import Category, Image
-from segkit.geometry import Warp, fit
-from segkit.masks import mask_to_rle, polygons_to_rle, rle_area, rle_to_mask
-from segkit.tensors import Crop, crops_to_target, prediction_to_results
+from segkit.data.geometry import Warp, fit
+from segkit.data.masks import mask_to_rle, polygons_to_rle, rle_area, rle_to_mask
+from segkit.data.records import Category, Image
+from segkit.models.tensors import Crop, crops_to_target, prediction_to_results
 
 CATEGORIES = (Category(3, "a"), Category(7, "b"))
 

@@ -11,7 +11,7 @@ from training import config, lines, losses, weights
 
 from segkit.config.fields import load_config
 from segkit.config.train import TrainConfig
-from segkit.train import train
+from segkit.training.train import train
 
 
 @pytest.mark.parametrize("model", ["maskrcnn", "fasterrcnn", "unet"])

@@ -16,7 +16,7 @@ from training import config, lines, losses, start, wait_for_steps, weights
 
 from segkit.config.train import TrainConfig
 from segkit.errors import InputError
-from segkit.train import train
+from segkit.training.train import train
 
 
 @pytest.mark.parametrize("model", ["maskrcnn", "unet"])
@@ -157,7 +157,7 @@ def test_a_damaged_checkpoint_is_noticed_and_the_one_before_it_serves(dataset, t
 
 
 def test_a_full_disk_costs_the_previous_checkpoint_before_the_newest(tmp_path, monkeypatch):
-    from segkit.checkpoint import save_checkpoint
+    from segkit.runs.checkpoint import save_checkpoint
 
     last, previous = tmp_path / "last.pt", tmp_path / "last.previous.pt"
     for step in (1, 2):

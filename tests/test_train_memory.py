@@ -14,14 +14,14 @@ from training import config, lines, losses, weights
 
 from segkit.config.train import TrainConfig
 from segkit.errors import DeviceError
-from segkit.train import train
+from segkit.training.train import train
 
 
 def test_fp16_recovers_from_a_loss_that_is_not_finite():
     """The scaler leaves the step out, shrinks, and goes on."""
-    from segkit.learn import update
-    from segkit.optim import Average, groups_of, make_optimizer
-    from segkit.state import TrainingState
+    from segkit.training.optim import Average, groups_of, make_optimizer
+    from segkit.training.state import TrainingState
+    from segkit.training.step import update
 
     layer = torch.nn.Linear(2, 2)
     optimizer = make_optimizer("sgd", groups_of(layer, {}), lr=0.1, weight_decay=0.0, momentum=0.0, fused=False)

@@ -10,7 +10,7 @@ from training import config, lines, losses, weights
 
 from segkit.config.fields import load_config
 from segkit.config.train import TrainConfig
-from segkit.train import train
+from segkit.training.train import train
 
 
 def test_categories_must_agree(dataset, tmp_path, segkit):
@@ -109,8 +109,8 @@ def test_parts_learn_at_their_own_rate_or_not_at_all(dataset, tmp_path):
     some = config(dataset, tmp_path, model="fasterrcnn", steps=1, freeze=("rpn", "roi_heads.box_head.fc6"))
     run = train(replace(some, lr_factors=(("backbone", 0.0), ("heads", 2.0)))).run
     torch.manual_seed(0)
-    from segkit.checkpoint import load_checkpoint
     from segkit.models.card import ModelCard
+    from segkit.runs.checkpoint import load_checkpoint
 
     start = ModelCard.from_plain(load_checkpoint(run / "last.pt")["card"]).build().state_dict()
     still = {name for name, value in weights(run).items() if torch.equal(value, start[name])}

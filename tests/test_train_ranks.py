@@ -19,7 +19,7 @@ from training import config, lines, start, wait_for_steps
 
 from segkit.config.train import TrainConfig
 from segkit.errors import InputError
-from segkit.train import train
+from segkit.training.train import train
 
 
 @pytest.mark.parametrize("model", ["unet", "maskrcnn"])
@@ -39,7 +39,7 @@ def test_a_bad_picture_in_a_rank_ends_all_of_them_with_its_name_and_a_checkpoint
     shutil.copytree(dataset, broken)
     first = train(config(broken, tmp_path, model="unet", batch=2, steps=1, ranks=2)).run
     images = json.loads((broken / "train.json").read_text())["images"]
-    from segkit.order import TrainingOrder
+    from segkit.loading.sampler import TrainingOrder
 
     order = TrainingOrder(np.zeros(len(images), np.int64), 2, 0)
     name = images[order.keys_of(3)[1].image]["file_name"]  # rank 1's picture in the fourth step
@@ -54,7 +54,7 @@ def test_a_bad_picture_in_a_rank_ends_all_of_them_with_its_name_and_a_checkpoint
 
 
 def test_the_first_host_of_a_slurm_step():
-    from segkit.device import _first_host
+    from segkit.runtime.device import _first_host
 
     assert _first_host("gpu[03-05,9],login") == "gpu03"
     assert _first_host("node7,node8") == "node7"

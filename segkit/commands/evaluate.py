@@ -18,8 +18,8 @@ def evaluate(config: EvalConfig, output: Output) -> int:
 
     [bold]Example:[/bold]  segkit eval runs/latest --data dataset --report
     """
-    from segkit.commands.render_scores import render_evaluation
-    from segkit.evaluate.explain import explain
+    from segkit.commands.render.scores import render_evaluation
+    from segkit.evaluate.report.explain import explain
 
     first = _evaluated(config, output)
     second = None if config.compare is None else _evaluated(replace(config, subject=config.compare), output)
@@ -29,10 +29,10 @@ def evaluate(config: EvalConfig, output: Output) -> int:
 
 def _evaluated(config: EvalConfig, output: Output) -> "Evaluated":
     """A results file without torch, or a model."""
-    from segkit.evaluate.files import evaluate_results, is_results
+    from segkit.evaluate.results_file import evaluate_results, is_results
 
     if is_results(config.subject):
         return evaluate_results(config)
-    from segkit.evaluating import evaluate_model
+    from segkit.inference.evaluate import evaluate_model
 
     return evaluate_model(config, output.progress())

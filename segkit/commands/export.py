@@ -12,8 +12,8 @@ def export(config: ExportConfig, output: Output) -> int:
 
     [bold]Example:[/bold]  segkit export runs/latest --out model.onnx
     """
-    from segkit.commands.render_models import render_export
-    from segkit.export.checked import export
+    from segkit.commands.render.models import render_export
+    from segkit.export.export import export
 
     render_export(export(config, output.progress()), output)
     return DONE

@@ -17,15 +17,15 @@ def memprofile(config: MemprofileConfig, output: Output) -> int:
     [bold]Example:[/bold]  segkit memprofile -- train.py --epochs 3
     """
     if config.fit:
-        from segkit.commands.render_fit import render_fit
-        from segkit.memfit.fit import fit
+        from segkit.commands.render.fit import render_fit
+        from segkit.memprofile.fit import fit
 
         fitted = fit(config, output.progress())
         render_fit(fitted, output)
         return fitted.code
 
-    from segkit.commands.render_memory import live_line, render_profile
-    from segkit.memprofile import memprofile
+    from segkit.commands.render.memory import live_line, render_profile
+    from segkit.memprofile.profile import memprofile
 
     with live_line(output) as on_status:
         stdout = sys.stderr.fileno() if output.as_json else None  # the document alone goes to stdout

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from segkit.config.units import format_duration
+from segkit.config.parsers import format_duration
 from segkit.progress import SILENT, Progress
 
 

@@ -14,8 +14,8 @@ def predict(config: PredictConfig, output: Output) -> int:
 
     [bold]Example:[/bold]  segkit predict new-images/ --format overlay,labelme
     """
-    from segkit.commands.render_models import render_picture, render_prediction
-    from segkit.predict import predict
+    from segkit.commands.render.models import render_picture, render_prediction
+    from segkit.inference.predict import predict
 
     summary = predict(config, output.progress(), lambda picture: render_picture(picture, output), sys.stdin)
     render_prediction(summary, output)

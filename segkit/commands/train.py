@@ -12,8 +12,8 @@ def train(config: TrainConfig, output: Output) -> int:
 
     [bold]Example:[/bold]  segkit train dataset --gpus 0,1 --time 2h
     """
-    from segkit.commands.render_models import render_training
-    from segkit.train import train
+    from segkit.commands.render.models import render_training
+    from segkit.training.train import train
 
     summary = train(config, output.progress())
     if summary.is_main:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from segkit.config.fields import argument, option
-from segkit.config.units import parse_renames
+from segkit.config.parsers import parse_renames
 from segkit.errors import ConfigError
 
 SourceFormat = Literal["auto", "labelme", "coco", "yolo", "voc", "idmask", "semantic", "via"]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from segkit.config.fields import argument, option
-from segkit.config.units import parse_names
+from segkit.config.parsers import parse_names
 from segkit.errors import ConfigError
 
 IouKind = Literal["segm", "bbox", "boundary"]

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import tomli_w
 
-from segkit.config.units import write_units
+from segkit.config.parsers import write_units
 from segkit.errors import ConfigError, InputError
 
 METADATA = "segkit"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segkit.config.fields import argument, option
-from segkit.config.units import parse_size, parse_sizes
+from segkit.config.parsers import parse_size, parse_sizes
 from segkit.errors import ConfigError
 
 _SMALLEST_CARD = 2**26  # bytes; below, a unit was forgotten

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segkit.config.fields import argument, option
-from segkit.config.units import parse_names
+from segkit.config.parsers import parse_names
 from segkit.errors import ConfigError
 
 OUTPUTS = ("overlay", "labelme", "coco", "idmask", "csv")

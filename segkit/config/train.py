@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from segkit.config.fields import argument, option
-from segkit.config.units import (
+from segkit.config.parsers import (
     parse_bytes,
     parse_count_or_auto,
     parse_duration,
@@ -32,7 +32,7 @@ _MODEL, _BUDGET, _DEVICES, _RATES, _DATA, _RUN = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
-    """Everything that determines a training run; None is decided from data and device (``segkit.recipe``)."""
+    """Everything that determines a training run; None is decided by ``segkit.training.defaults``."""
 
     dataset: Path = argument(Path("dataset"), help="Dataset folder, or a COCO file.", metavar="DATASET")
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from segkit.dataset import Dataset, Result
+from segkit.data.records import Dataset, Result
 from segkit.evaluate.metrics import Metrics
-from segkit.evaluate.pixels import PixelScores
+from segkit.evaluate.pixels.per_picture import PixelScores
 
 
 @dataclass(frozen=True, slots=True)

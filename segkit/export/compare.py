@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from segkit.tensors import Prediction
+from segkit.models.tensors import Prediction
 
 _LEAST_SCORE = 0.05  # torchvision's detectors leave out what scores less
 

@@ -1,7 +1,7 @@
 """Model -> ONNX: one picture of any size in, boxes, labels, scores and small masks (or label probabilities) out.
 
-Pasting masks into the picture is not part of the graph: ``segkit.tensors`` does that faster on the host. The exporter
-is PyTorch's TorchScript one: the newer (dynamo) cannot trace torchvision's data-dependent NMS (vision#9306).
+Pasting masks into the picture is not part of the graph: ``segkit.models.tensors`` does that faster on the host. The
+exporter is PyTorch's TorchScript one: the newer (dynamo) cannot trace torchvision's data-dependent NMS (vision#9306).
 """
 
 import contextlib

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from segkit.errors import InputError
 from segkit.models.card import ModelCard
+from segkit.models.tensors import Prediction
 from segkit.models.unet import split_instances
-from segkit.tensors import Prediction
 
 CARD_KEY = "segkit"
 

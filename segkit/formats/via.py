@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from segkit.dataset import AnnotatedImage, Finding, Picture, ReadFile
+from segkit.data.pictures import read_header
+from segkit.data.records import AnnotatedImage, Finding, Picture, ReadFile
 from segkit.errors import InputError
-from segkit.formats.coco import read_json
-from segkit.formats.instances import Joining, join_instances
-from segkit.formats.labelme_shapes import read_shapes
-from segkit.pictures import read_header
+from segkit.formats.coco.file import read_json
+from segkit.formats.labelme.entries import read_shapes
+from segkit.formats.labelme.instances import Joining, join_instances
 
 _NAMES = ("label", "class", "category", "name", "type", "object", "object_name")
 _NO_NAME = "object"  # VIA regions need no attribute: then the only thing known is that something is there

@@ -8,10 +8,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from segkit.dataset import AnnotatedImage, Finding, Instance, Picture, ReadFile
+from segkit.data.masks import measure
+from segkit.data.pictures import PICTURE_SUFFIXES, read_header
+from segkit.data.records import AnnotatedImage, Finding, Instance, Picture, ReadFile
 from segkit.errors import InputError
-from segkit.masks import measure
-from segkit.pictures import PICTURE_SUFFIXES, read_header
 
 
 class LabelledPicture(NamedTuple):

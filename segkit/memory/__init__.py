@@ -15,7 +15,7 @@ optimiser, marks the steps::
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from segkit.memory.watching import Watching
+    from segkit.memory.process.watch import Watching
 
 
 def watch(*, limit: int | None = None, deep: bool = False) -> "Watching":
@@ -27,6 +27,6 @@ def watch(*, limit: int | None = None, deep: bool = False) -> "Watching":
         limit: Bytes that there are, for the steps until they are used up; by default what the device or machine has.
         deep: Look at the host's memory at every step.
     """
-    from segkit.memory.watching import Watching  # noqa: PLC0415 -- torch takes seconds
+    from segkit.memory.process.watch import Watching  # noqa: PLC0415 -- torch takes seconds
 
     return Watching(limit, deep)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from segkit.memory.holders import Holding
-from segkit.memory.tracker import Site
+from segkit.memory.holders.search import Holding
+from segkit.memory.measure.tracker import Site
 
 
 @dataclass(slots=True)

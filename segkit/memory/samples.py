@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from segkit.memory.phases import PhaseRecord
+from segkit.memory.measure.phases import PhaseRecord
 
 
 @dataclass(frozen=True, slots=True)

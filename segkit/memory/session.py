@@ -9,22 +9,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from segkit.memory import device, host, private
-from segkit.memory.bounds import Surroundings
-from segkit.memory.categories import CategoryMeter
-from segkit.memory.census import Census
+from segkit.memory.containers.census import Census
+from segkit.memory.containers.host_leaks import HostLeaks
+from segkit.memory.containers.reach import Balance, collector_paused
 from segkit.memory.culprit import Culprit
-from segkit.memory.diagnosis import diagnose
-from segkit.memory.findings import Finding, finding_of
-from segkit.memory.hostleaks import HostLeaks
-from segkit.memory.lines import USER_CODE
-from segkit.memory.marks import Marks
-from segkit.memory.phases import PhaseClock, PhaseRecord
-from segkit.memory.reach import Balance, collector_paused
+from segkit.memory.findings.bounds import Surroundings
+from segkit.memory.findings.finding import Finding, finding_of
+from segkit.memory.findings.store_watch import StoreWatch
+from segkit.memory.holders.diagnosis import diagnose
+from segkit.memory.holders.ledger import GRACE, LEAK, WARM_UP, WATCH, Ledger
+from segkit.memory.measure import cuda as device
+from segkit.memory.measure import host
+from segkit.memory.measure import torch_private as private
+from segkit.memory.measure.categories import CategoryMeter
+from segkit.memory.measure.phases import PhaseClock, PhaseRecord
+from segkit.memory.measure.steps import Marks
+from segkit.memory.measure.tracker import LiveTensors, Site
+from segkit.memory.measure.user_code import USER_CODE
 from segkit.memory.samples import Sample
-from segkit.memory.storing import StoreWatch
-from segkit.memory.tracker import LiveTensors, Site
-from segkit.memory.verdict import GRACE, LEAK, WARM_UP, WATCH, Ledger
 
 _DRIVER_EVERY = 10  # samples
 _MOST_SAMPLES = 4_000  # steps that the series hold; of longer runs every second is dropped, again and again

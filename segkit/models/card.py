@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import nn
 
-from segkit.dataset import Category
-from segkit.geometry import Framing
+from segkit.data.geometry import Framing
+from segkit.data.records import Category
 from segkit.models.build import build_model
 from segkit.models.detector import DetectorSettings
 

@@ -1,8 +1,8 @@
 """Mask R-CNN and Faster R-CNN: torchvision's models behind segkit's contract.
 
-Architecture, losses and inference are torchvision's (He et al. 2017, https://arxiv.org/abs/1703.06870), and so are
-the parameter names. Two things are taken out of the model: resizing (the loader does it, on bytes) and pasting masks
-into full pictures (``segkit.tensors`` encodes them in their boxes instead). One is changed: losses are means over
+Architecture, losses and inference are torchvision's (He et al. 2017, https://arxiv.org/abs/1703.06870), and so are the
+parameter names. Two things are taken out of the model: resizing (the loader does it, on bytes) and pasting masks into
+full pictures (``segkit.models.tensors`` encodes them in their boxes instead). One is changed: losses are means over
 pictures (``segkit.models.heads``).
 """
 
@@ -23,7 +23,7 @@ from segkit.config.train import BackboneName, NormName
 from segkit.models.backbones import make_body
 from segkit.models.heads import PictureRoIHeads, PictureRPN, SeededSampler
 from segkit.models.roi_align import use_matrix_products
-from segkit.tensors import Target
+from segkit.models.tensors import Target
 
 MEAN, STD = (
     (0.485, 0.456, 0.406),

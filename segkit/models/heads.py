@@ -17,7 +17,7 @@ from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss, proj
 from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import roi_align
 
-from segkit.tensors import Target
+from segkit.models.tensors import Target
 
 
 class SeededSampler(BalancedPositiveNegativeSampler):  # type: ignore[misc]  # torchvision has no types

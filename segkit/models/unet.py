@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.config.train import BackboneName, NormName, UnetLoss
-from segkit.losses import semantic_losses
 from segkit.models.backbones import STRIDES, make_body, make_norm
 from segkit.models.detector import MEAN, STD
-from segkit.tensors import Prediction, Target
+from segkit.models.losses import semantic_losses
+from segkit.models.tensors import Prediction, Target
 
 _WIDTHS = (256, 128, 64, 48, 32)  # channels of the decoder at strides 16, 8, 4, 2, 1
 _MIN_PIXELS = 16  # smaller components are specks

@@ -28,8 +28,9 @@ import matplotlib.pyplot  # noqa: F401 -- imported once, for all children
 import torch
 import torchvision  # noqa: F401
 
-from segkit.memory import attach, launching
-from segkit.memory.merging import merge
+from segkit.memory.process import attach
+from segkit.memory.process import launch as launching
+from segkit.memory.report.merge import merge
 
 HERE = Path(__file__).parent
 LEAKS, CLEAN = sorted((HERE / "leaks").glob("*.py")), sorted((HERE / "clean").glob("*.py"))

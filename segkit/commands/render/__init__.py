@@ -1,0 +1,1 @@
+"""Result records as tables and JSON, a module per kind."""

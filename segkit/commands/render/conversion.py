@@ -1,0 +1,66 @@
+"""Result records -> tables on stderr, or JSON on stdout."""
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+import msgspec
+from rich.markup import escape
+from rich.table import Table
+
+from segkit.commands.output import Output
+from segkit.data.records import Finding
+
+if TYPE_CHECKING:
+    from segkit.convert.summary import ConversionSummary
+
+
+def table_of(title: str, *columns: str) -> Table:
+    """A table in the house's look: the first column left, the others right."""
+    table = Table(title=title, title_justify="left", box=None, header_style="dim", pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left")
+    return table
+
+
+def render_conversion(summary: "ConversionSummary", output: Output) -> None:
+    """What was made, and what was lost."""
+    output.json(summary.totals() | {"findings": [msgspec.to_builtins(row) for row in summary.findings]})
+    err = output.stderr
+    if summary.hygiene:
+        advice = Table(title="Worth a look", title_justify="left", box=None, show_header=False)
+        advice.add_column(overflow="fold")
+        for each in summary.hygiene:
+            remedy = f"  [dim]{escape(each.remedy)}[/dim]" if each.remedy else ""
+            advice.add_row(escape(each.why) + remedy)
+        err.print(advice)
+    if summary.findings:
+        err.print(_findings_table(summary))
+        where = "--json lists them all" if summary.dry_run else f"each of them: {summary.out / 'report.json'}"
+        err.print(escape(where) + "\n")
+    counts = table_of("", "split", "images", "instances", "without any")
+    for name, count in summary.splits.items():
+        counts.add_row(name, str(count.images), str(count.instances), str(count.negatives))
+    err.print(counts)
+    err.print("categories: " + escape(", ".join(f"{name} {n}" for name, n in summary.categories.items())))
+    by_action = Counter(finding.action for finding in summary.findings)
+    losses = ", ".join(f"{count} {action}" for action, count in sorted(by_action.items()) if action != "noted")
+    verb = "would write" if summary.dry_run else "wrote"
+    err.print(f"{verb} {escape(str(summary.out))} from {summary.files} files; {losses or 'nothing was lost'}")
+
+
+def _findings_table(summary: "ConversionSummary") -> Table:
+    """Findings of a kind in one row, with the first as the example."""
+    kinds: dict[tuple[str, str, str], list[Finding]] = defaultdict(list)
+    for finding in summary.findings:
+        kinds[finding.action, finding.shape_type or "", finding.why].append(finding)
+    table = Table(title="Did not go over as it was", title_justify="left", box=None, header_style="dim")
+    table.add_column("times", justify="right")
+    for column in ("", "why", "first"):
+        table.add_column(column, overflow="fold")
+    for (action, shape_type, why), rows in sorted(kinds.items(), key=lambda item: -len(item[1])):
+        first = rows[0]
+        where = first.file if first.shape is None else f"{first.file}, shape {first.shape}"
+        label = f" ({first.label})" if first.label else ""
+        cells = (str(len(rows)), f"{action} {shape_type}".strip(), why, where + label)
+        table.add_row(*(escape(cell) for cell in cells))
+    return table

@@ -1,0 +1,132 @@
+"""Memory profiles -> tables on stderr, or JSON on stdout; and a line that is alive while a script runs."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.text import Text
+
+from segkit.commands.output import Output
+from segkit.commands.render.conversion import table_of
+from segkit.config.parsers import format_bytes
+from segkit.memory.findings.fixes import WHERE
+
+if TYPE_CHECKING:
+    from segkit.memprofile.profile import ProfileSummary
+
+_WORDS = {
+    "clean": "clean: nothing is kept from step to step",
+    "watch": "watch: something stays, but too few steps were seen to call it a leak",
+    "leak": "leak: memory is kept from every step and never given back",
+    "inconclusive": "inconclusive: too few steps to say; measure at least 24",
+}
+_TONES = {"clean": "green", "watch": "yellow", "leak": "red", "inconclusive": "dim"}
+
+
+@contextmanager
+def live_line(output: Output) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A line at the bottom of a terminal while a script runs; nothing in a log, or when quiet."""
+    if output.quiet or not sys.stderr.isatty():
+        yield lambda status: None
+        return
+    with Live(console=Console(stderr=True), transient=True, refresh_per_second=4, redirect_stdout=False) as live:
+
+        def show(status: dict[str, Any]) -> None:
+            text = Text.assemble(
+                ("segkit ", "dim"), f"step {status['step']}  ", f"{1000 * status['seconds']:.0f} ms  ",
+                f"held {format_bytes(status['allocated'])}  peak {format_bytes(status['peak'])}  ",
+                f"resident {format_bytes(status['rss'])}  ",
+            )  # fmt: skip
+            if status["verdict"]:
+                holders = ", ".join(str(holder) for holder in status["holders"])
+                text.append(f"{status['verdict']}: {holders}", style=_TONES[status["verdict"]])
+            live.update(text)
+
+        yield show
+
+
+def render_profile(summary: "ProfileSummary", output: Output) -> None:
+    """The verdict, what stays and what to do, what grew and may, the phases and the categories."""
+    document = summary.document
+    output.json(document)
+    if not document:
+        output.say(f"the script failed with exit code {summary.code} before a step was measured")
+        return
+    _tables(document, output)
+    for number, leak in enumerate(document["leaks"], 1):
+        _leak(number, leak, output)
+    for growth in document["growth"]:
+        bound = f"; {growth['bound']}" if growth.get("bound") else ""
+        size = f" ({format_bytes(growth['bytes'])})" if growth.get("bytes") else ""
+        output.say(f"[cyan]no leak:[/cyan] {escape(growth['name'])}{size}: {escape(growth['what'])}{escape(bound)}")
+    for problem in document["problems"]:
+        output.say(f"warning: a part of the measuring failed: {escape(problem.strip().splitlines()[-1])}")
+    peak = document["peak"]
+    tone = _TONES[document["verdict"]]
+    output.say(f"[{tone}]{escape(_WORDS[document['verdict']])}[/{tone}]")
+    output.say(
+        f"{document['steps']} steps, peak {format_bytes(peak['allocated'])} in {peak['phase']} "
+        f"({escape(document['counted'])}), {format_bytes(peak['rss'])} resident"
+    )
+    if document.get("exit_code"):
+        output.say(f"the script ended with exit code {document['exit_code']}")
+    if summary.page_path is not None:
+        output.say(f"{escape(str(summary.page_path))}\n{escape(str(summary.json_path))}")
+
+
+def _tables(document: dict[str, Any], output: Output) -> None:
+    on_device = document["peak"]["reserved"] is not None
+    more = ("peak reserved", "fragmented", "driver") if on_device else ()
+    table = table_of("by phase", "phase", "median time", "peak allocated", *more, "peak resident")
+    for name, phase in document["phases"].items():
+        seconds = "-" if phase["seconds"] is None else f"{1000 * phase['seconds']:.1f} ms"
+        keys = ("allocated", "reserved", "fragmented", "driver", "rss") if on_device else ("allocated", "rss")
+        table.add_row(name, seconds, *(format_bytes(phase.get(key)) for key in keys))
+    output.stderr.print(table)
+    if document.get("categories"):
+        parts = ", ".join(
+            f"{name.replace('_', ' ')} {format_bytes(size)}" for name, size in document["categories"].items()
+            if size or name == "remainder"
+        )  # fmt: skip
+        output.say(f"at the peak: {escape(parts)}")
+    _largest(document["top"], output)
+
+
+def _largest(top: dict[str, Any], output: Output) -> None:
+    """The step that needed most: its pictures, and what in it was largest."""
+    step = next(iter(top["steps"]), None)
+    if step is None or not top["modules"]:
+        return
+    what = f", {step['instances']} instances" if step["instances"] else ""
+    what += f" ({step['pictures']})" if step["pictures"] else ""
+    modules = ", ".join(f"{name} {format_bytes(size)}" for name, size in list(top["modules"].items())[:3])
+    output.say(f"the most in step {step['step']}{escape(what)}; largest there: {escape(modules)}")
+
+
+def _leak(number: int, leak: dict[str, Any], output: Output) -> None:
+    word, tone = ("leak", "red") if leak["is_leak"] else ("watch", "yellow")
+    per_step = format_bytes(leak["bytes_per_step"])
+    end = f", out of memory in about {leak['steps_to_oom']:,} steps" if leak["steps_to_oom"] is not None else ""
+    output.say(
+        f"[{tone}]{word} {number}: {escape(leak['kind'])}[/{tone}] {WHERE[leak['where']]}: {per_step} a step{end}"
+    )
+    graph = f", with {leak['graph_nodes']} autograd nodes a step" if leak.get("graph_nodes") else ""
+    scope = f"  (in {escape(shorter(leak['scope']))})" if leak.get("scope") and leak["scope"] != "__main__" else ""
+    output.say(f"  held by    {escape(leak['held_by'] or 'nothing that Python can name')}{scope}{graph}")
+    if leak["allocated_at"]:
+        output.say(f"  made at    {escape(shorter(leak['allocated_at']))}")
+    if leak["stored_at"]:
+        surely = "" if leak["stored_surely"] else "  (likely, from the source)"
+        output.say(f"  stored at  {escape(shorter(leak['stored_at']))}{surely}")
+    output.say(f"  fix        {escape(leak['fix'])}")
+
+
+def shorter(place: str) -> str:
+    """A path without the working folder."""
+    return place.replace(f"{Path.cwd()}{os.sep}", "")

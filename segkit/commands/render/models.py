@@ -1,0 +1,109 @@
+"""Records of training, evaluation, prediction and export -> tables on stderr, or JSON on stdout."""
+
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+
+from segkit.commands.output import Output
+from segkit.commands.render.conversion import table_of
+from segkit.commands.render.scores import render_metrics_table
+from segkit.config.parsers import format_bytes, format_duration
+
+if TYPE_CHECKING:
+    from segkit.export.export import ExportSummary
+    from segkit.inference.outputs import PictureResults
+    from segkit.inference.predict import PredictionSummary
+    from segkit.training.train import TrainingSummary
+
+_ENDINGS = {
+    "complete": "done",
+    "time": "time is up",
+    "patience": "no better score for a while",
+    "interrupted": "interrupted",
+}
+
+
+def render_training(summary: "TrainingSummary", output: Output) -> None:
+    """How a run ended, and where it is."""
+    output.json(
+        {
+            "run": str(summary.run),
+            "ended": summary.ended,
+            "steps": summary.steps,
+            "epochs": summary.epochs,
+            "seconds": summary.seconds,
+            "score": dict([summary.score]) if summary.score is not None else {},
+            "best_step": summary.best_step,
+            "skipped": summary.skipped,
+            "bad_pictures": summary.bad_pictures,
+            "micro_batch": summary.micro_batch,
+            "memory_rise": summary.memory_rise,
+            "metrics": summary.metrics.to_json() if summary.metrics is not None else None,
+        }
+    )
+    if summary.metrics is not None:
+        render_metrics_table(summary.metrics, output)
+    score = ""
+    if summary.score is not None:
+        score = f", best {summary.score[0]} {summary.score[1]:.3f} at step {summary.best_step}"
+    skipped = f", {summary.skipped} steps left out (loss not finite)" if summary.skipped else ""
+    bad = f", {summary.bad_pictures} times a picture that cannot be loaded" if summary.bad_pictures else ""
+    output.say(
+        f"{_ENDINGS[summary.ended]}: {summary.steps} steps, {summary.epochs:.1f} epochs in "
+        f"{format_duration(summary.seconds)}{score}{skipped}{bad}: {escape(str(summary.run))}"
+    )
+    if summary.memory_rise is not None:
+        output.say(
+            f"warning: the memory held rose by {summary.memory_rise / 1024:.0f} KiB with every step; what keeps it: "
+            f"segkit memprofile {escape(str(summary.run))}"
+        )
+    if summary.ended == "interrupted":
+        output.say(f"go on with: segkit train --resume {escape(str(summary.run))}")
+
+
+def render_picture(picture: "PictureResults", output: Output) -> None:
+    """A line of JSON, as soon as a picture is done."""
+    if output.as_json:
+        output.json(picture.record())
+
+
+def render_prediction(summary: "PredictionSummary", output: Output) -> None:
+    """What was found, and where it was written."""
+    found = ", ".join(f"{name} {count}" for name, count in summary.instances.items())
+    skipped = f" ({summary.skipped} were done before)" if summary.skipped else ""
+    output.say(f"{summary.pictures} pictures{skipped} with {escape(str(summary.model))}: {escape(found)}")
+    for path in summary.files.values():
+        output.say(f"  {escape(str(path))}")
+    for message in summary.failed:
+        output.error(message)
+
+
+def render_export(summary: "ExportSummary", output: Output) -> None:
+    """How near the file is to its source."""
+    output.json(
+        {
+            "source": str(summary.source),
+            "out": str(summary.out),
+            "bytes": summary.size,
+            "real_pictures": summary.real_pictures,
+            "differences": [
+                {
+                    "picture": d.picture,
+                    "instances": d.instances,
+                    "boxes": d.boxes,
+                    "scores": d.scores,
+                    "masks": d.masks,
+                    "unmatched": d.unmatched,
+                }
+                for d in summary.differences
+            ],
+        }
+    )
+    table = table_of("compared with its source in ONNX Runtime", "picture", "instances", "boxes", "scores", "masks")
+    for d in summary.differences:
+        cells = (f"{value:.1e}" if value else "0" for value in (d.boxes, d.scores, d.masks))
+        table.add_row(escape(d.picture), str(d.instances), *cells)
+    output.stderr.print(table)
+    if not summary.real_pictures:
+        output.say("warning: the run's dataset is gone; it was compared on made-up pictures (name one with --data)")
+    output.say(f"wrote {escape(str(summary.out))} ({format_bytes(summary.size)}) from {escape(str(summary.source))}")

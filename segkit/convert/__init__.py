@@ -1,0 +1,1 @@
+"""A folder of annotations in any format to a dataset: read, lay out, write, report."""

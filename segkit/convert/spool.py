@@ -1,0 +1,124 @@
+"""Instances on their way from readers to writers: as JSON in one file on disk, so that memory stays flat.
+
+An image's instances are lines, each the end of a COCO annotation (all but ids and category). A COCO file is written by
+putting ids before these very bytes: coordinates are encoded once.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from segkit.data.records import Instance, sound
+
+_encoder = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is kept in memory of an image while its instances are in the spool."""
+
+    key: str
+    name: str  # of the picture
+    folder: str | None
+    height: int
+    width: int
+    labels: tuple[str, ...]  # of each instance
+    shapes: tuple[int, ...]  # how many shapes each instance is made of; empty: one each
+    split: str | None
+    flags: tuple[str, ...]
+    source: str | None  # the picture file itself, where it can be used as it is
+    placed: str | None  # where its picture waits for its name
+    thumbnail: bytes | None  # to tell what looks the same
+    at: int = 0
+    size: int = 0
+
+    def num_shapes(self, index: int) -> int:
+        """Of how many shapes the instance at ``index`` is made."""
+        return self.shapes[index] if self.shapes else 1
+
+
+def encode_instances(instances: Sequence[Instance]) -> bytes:
+    """Instances as lines; labels stay out."""
+    return b"\n".join(_encode(_record(instance))[1:] for instance in instances)
+
+
+def _encode(record: dict[str, Any]) -> bytes:
+    try:
+        return _encoder.encode(record)
+    except (OverflowError, UnicodeEncodeError, RecursionError, ValueError, TypeError):
+        return _encoder.encode(record | {"attributes": _plain(record["attributes"], 0)})
+
+
+def _plain(value: Any, depth: int) -> Any:
+    """An attribute as every JSON reader takes it: halves of characters, endless numbers and nests become text."""
+    if depth > 16:
+        return "..."
+    if isinstance(value, dict):
+        return {sound(str(name)): _plain(each, depth + 1) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each, depth + 1) for each in value]
+    if isinstance(value, int) and abs(value) >= 1 << 63:
+        return f"{value:e}" if abs(value) < 10**300 else "a very large number"
+    return sound(value) if isinstance(value, str) else value
+
+
+def _record(instance: Instance) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "segmentation": instance.segmentation,
+        "area": instance.area,
+        "bbox": instance.bbox,
+        "iscrowd": instance.iscrowd,
+    }
+    if instance.attributes:
+        record["attributes"] = dict(sorted(instance.attributes.items()))
+    return record
+
+
+class Spool:
+    """A file of instances, written once in order and then read in any order; ``path`` None keeps nothing."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._file = path.open("w+b") if path is not None else None
+        self._end = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def append(self, data: bytes) -> tuple[int, int]:
+        """Add an image's lines; returns where they are: offset and size."""
+        at = self._end
+        if self._file is not None:
+            self._file.write(data)
+        self._end += len(data)
+        return at, len(data)
+
+    def lines(self, entry: Entry) -> list[bytes]:
+        """An image's instances as the ends of COCO annotations."""
+        if self._file is None or not entry.size:
+            return []
+        self._file.seek(entry.at)
+        return self._file.read(entry.size).split(b"\n")
+
+    def instances(self, entry: Entry) -> Iterator[Instance]:
+        """An image's instances."""
+        for line, label, number in zip(self.lines(entry), entry.labels, range(len(entry.labels)), strict=True):
+            record = msgspec.json.decode(b"{" + line)
+            yield Instance(
+                label,
+                record["segmentation"],
+                tuple(record["bbox"]),
+                record["area"],
+                record["iscrowd"],
+                record.get("attributes", {}),
+                entry.num_shapes(number),
+            )

@@ -1,0 +1,125 @@
+"""What a conversion came to: the summary, and ``report.json``."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from segkit.config.convert import ConvertConfig
+from segkit.convert.label_checks import Advice, inspect_labels
+from segkit.convert.outgoing import Outgoing
+from segkit.convert.read import Gathered
+from segkit.convert.source import Source
+from segkit.data.records import Finding
+from segkit.formats.labelme.instances import IGNORE
+
+
+@dataclass(frozen=True, slots=True)
+class SplitCount:
+    """How much one split holds."""
+
+    images: int
+    instances: int
+    negatives: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionSummary:
+    """What a conversion made, and what it could not carry over.
+
+    Every shape is accounted for: ``shapes`` = ``converted`` + ``left_out`` + ``dropped``.
+    """
+
+    out: Path
+    source_format: str
+    target_format: str
+    files: int
+    shapes: int
+    converted: int
+    dropped: int  # shapes that --map dropped
+    splits: dict[str, SplitCount]
+    categories: dict[str, int]  # instances by name, in the order of their ids
+    findings: tuple[Finding, ...]
+    hygiene: tuple[Advice, ...]
+    dry_run: bool
+
+    @property
+    def left_out(self) -> int:
+        """Shapes that did not go over."""
+        return sum(finding.shapes for finding in self.findings if finding.action == "left out")
+
+    @property
+    def lossless(self) -> bool:
+        """Whether everything went over as it was."""
+        return all(finding.action == "noted" for finding in self.findings)
+
+    def totals(self) -> dict[str, Any]:
+        """The summary as JSON, without the rows."""
+        return {
+            "format": self.source_format,
+            "to": self.target_format,
+            "files": self.files,
+            "shapes": self.shapes,
+            "converted": self.converted,
+            "lost": self.left_out,
+            "dropped": self.dropped,
+            "images": sum(count.images for count in self.splits.values()),
+            "instances": sum(count.instances for count in self.splits.values()),
+            "splits": {name: msgspec.to_builtins(count) for name, count in self.splits.items()},
+            "categories": self.categories,
+            **dict(sorted(Counter(f.action for f in self.findings).items())),
+            "hygiene": [msgspec.to_builtins(advice) for advice in self.hygiene],
+        }
+
+
+def summarise(config: ConvertConfig, source: Source, gathered: Gathered, going: Outgoing) -> ConversionSummary:
+    """Count what was read, what went over, and what did not."""
+    by_split = {split: Counter[str]() for split in going.splits}
+    totals = {split: [0, 0, 0] for split in going.splits}
+    converted = dropped = 0
+    for entry, split in zip(going.entries, going.split_of, strict=True):
+        kept = 0
+        for index, label in enumerate(entry.labels):
+            name = going.renamed[label]
+            if name is None:
+                dropped += entry.num_shapes(index)
+            else:
+                converted += entry.num_shapes(index)
+            if name is not None and name != IGNORE:
+                by_split[split][name] += 1
+                kept += 1
+        totals[split][0] += 1
+        totals[split][1] += kept
+        totals[split][2] += not kept
+    counts: Counter[str] = sum(by_split.values(), Counter())
+    findings = (*gathered.findings, *going.findings)
+    lost_in_writing = sum(finding.shapes for finding in going.findings if finding.action == "left out")
+    categories = {category.name: counts[category.name] for category in going.categories}
+    return ConversionSummary(
+        out=config.out,
+        source_format=source.format,
+        target_format=config.target_format,
+        files=gathered.files,
+        shapes=gathered.shapes,
+        converted=converted - lost_in_writing,
+        dropped=dropped,
+        splits={split: SplitCount(*numbers) for split, numbers in totals.items()},
+        categories=categories,
+        findings=tuple(sorted(findings, key=lambda f: (f.file, -1 if f.shape is None else f.shape, f.why))),
+        hygiene=inspect_labels(categories, by_split),
+        dry_run=config.dry_run,
+    )
+
+
+def write_report(summary: ConversionSummary, settings: dict[str, Any], entries: list[str], path: Path) -> None:
+    """Totals, the entries of the folder that are the dataset's, and a line for every finding."""
+    top = msgspec.json.format(
+        msgspec.json.encode(summary.totals() | {"entries": entries, "split_settings": settings}), indent=1
+    )
+    with path.open("wb", buffering=1 << 20) as file:
+        file.write(top.removesuffix(b"\n}") + b',\n "findings": [')
+        for number, row in enumerate(summary.findings):
+            file.write((b",\n  " if number else b"\n  ") + msgspec.json.encode(row))
+        file.write(b"\n ]\n}\n" if summary.findings else b"]\n}\n")

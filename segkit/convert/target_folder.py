@@ -1,0 +1,225 @@
+"""Writing a dataset folder: beside its place first, then moved in, so that none is ever half written."""
+
+import glob
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePath
+
+import msgspec
+
+from segkit.config.convert import ImagePlacement
+from segkit.convert.spool import Entry
+from segkit.data.pictures import check_decodes, read_header, write_upright
+from segkit.data.records import AnnotatedImage, sound
+from segkit.errors import InputError
+
+_OWN_ENTRIES = (
+    "train.json", "val.json", "test.json", "labels.txt", "report.json", "images", "labels", "masks", "data.yaml",
+    "train", "val", "test", "trainannot", "valannot", "testannot", "classes.txt", "instances.csv",
+    "JPEGImages", "Annotations", "SegmentationClass", "SegmentationObject", "ImageSets", "class_names.txt",
+)  # fmt: skip
+_DAY = 86400
+_MARK = "report.json"  # a folder that has one was made by convert
+
+
+def check_target(out: Path, force: bool) -> None:
+    """Refuse a target that would cost the user something.
+
+    Raises:
+        InputError: It exists and ``force`` is off, or what is there was not made by segkit.
+    """
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise InputError(f"{out}: is a file", "choose another folder with --out")
+    if (out / _MARK).is_file():
+        if not force:
+            raise InputError(f"{out}: holds a dataset", "replace it with --force, or choose another --out")
+    elif entries := [entry for entry in _OWN_ENTRIES if (out / entry).exists()]:
+        raise _not_ours(out, entries)
+
+
+def _not_ours(out: Path, entries: Sequence[str]) -> InputError:
+    more = f" and {len(entries) - 5} more" if len(entries) > 5 else ""
+    return InputError(f"{out}: has {', '.join(entries[:5])}{more} that segkit did not make", "choose another --out")
+
+
+@contextmanager
+def writing_beside(out: Path, work: str) -> Iterator[Path]:
+    """A folder to write to, whose entries are moved into ``out`` at the end, or deleted if anything fails.
+
+    What ``report.json`` of an earlier dataset in ``out`` lists as its own entries is replaced; other entries are not
+    touched.
+
+    Args:
+        out: The final folder.
+        work: An entry that is not moved.
+
+    Raises:
+        InputError: An entry would replace one that segkit did not make, or the folder cannot be written to.
+    """
+    shown, out = out, out.absolute()
+    beside = out.parent / f".{out.name}.writing-{os.getpid()}"
+    _clear_remains(out)
+    made = [parent for parent in (out.parent, *out.parent.parents) if not parent.exists()]
+    try:
+        beside.mkdir(parents=True)
+        yield beside
+        before = _entries_of(out)
+        new = sorted(entry.name for entry in beside.iterdir() if entry.name != work)
+        if foreign := [entry for entry in new if entry not in before and (out / entry).exists()]:
+            raise _not_ours(shown, foreign)
+        out.mkdir(exist_ok=True)
+        with _undisturbed():
+            for entry in sorted({*before, *new}, key=lambda name: (name == _MARK, name)):
+                _replace(beside / entry, out / entry, beside / work)
+    except PermissionError as error:
+        raise InputError(f"{shown}: no permission to write there", "choose another --out") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+        for parent in made:
+            with suppress(OSError):  # only where nothing came of it are they empty
+                parent.rmdir()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let nobody interrupt between the first entry that is moved and the last: it is a matter of moments."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+def _clear_remains(out: Path) -> None:
+    """Delete what conversions left behind days ago that were killed and could not clean up."""
+    if os.name != "posix":  # where signal 0 would end a process instead of asking after it
+        return
+    for remains in out.parent.glob(f".{glob.escape(out.name)}.writing-*"):
+        pid = remains.name.rpartition("-")[2]
+        old = time.time() - remains.stat().st_mtime > _DAY  # on a shared disk the process may be another machine's
+        if old and pid.isdigit() and not _runs(int(pid)):
+            shutil.rmtree(remains, ignore_errors=True)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
+
+
+def _entries_of(out: Path) -> list[str]:
+    """What an earlier conversion put into a folder."""
+    try:
+        entries = msgspec.json.decode((out / _MARK).read_bytes()).get("entries", ())
+    except (OSError, msgspec.DecodeError, AttributeError):
+        return []
+    listed = [
+        entry for entry in entries if isinstance(entry, str) and "/" not in entry and entry not in ("", ".", "..")
+    ]
+    return [entry for entry in listed or _OWN_ENTRIES if (out / entry).exists()]
+
+
+def _replace(new: Path, old: Path, work: Path) -> None:
+    """Move ``new`` to ``old``; if there is no ``new``, the old one goes."""
+    if old.is_dir() and not old.is_symlink():
+        old.rename(work / f"{old.name}.old")
+    elif not new.exists():
+        old.unlink(missing_ok=True)
+    if new.exists() or new.is_symlink():
+        new.replace(old)
+
+
+def file_names(entries: Sequence[Entry]) -> list[str]:
+    """A name for every picture below ``images/``: its own, below the folder of its annotation file, made unique."""
+    taken: set[str] = set()
+    names = []
+    for entry in entries:
+        folder = entry.key.rpartition("/")[0] if entry.folder is None else entry.folder
+        stem, suffix = PurePath(entry.name).stem, PurePath(entry.name).suffix
+        own = PurePath(entry.key).stem
+        name, number = entry.name, 1
+        while (full := "/".join(filter(None, (folder, name)))).casefold() in taken:  # some file systems fold case
+            name = f"{own}{suffix}" if number == 1 else f"{stem}_{number}{suffix}"
+            number += 1
+        taken.add(full.casefold())
+        names.append(full)
+    return names
+
+
+def place(image: AnnotatedImage, target: Path | None, how: ImagePlacement) -> str | None:
+    """Put an image's picture at ``target``, in the frame that its points were drawn in.
+
+    Args:
+        image: Whose picture.
+        target: The file to write; None only finds out whether it could be.
+        how: Link or copy what is ready; leave it where it is (``reference``); have no pictures at all (``none``).
+
+    Returns:
+        The file written, None where there is none.
+
+    Raises:
+        InputError: The picture cannot be decoded, though it has to be.
+    """
+    picture = image.picture
+    source = picture.data if picture.data is not None else picture.path
+    if how == "reference" and (
+        picture.path is None or not picture.is_ready or sound(str(picture.path)) != str(picture.path)
+    ):
+        how = "link"  # it has to be written, or JSON cannot hold its name
+    if how in ("none", "reference") or source is None:
+        return None
+    if target is None:
+        if not picture.is_ready:
+            check_decodes(source, picture.name)
+        return None
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not picture.is_ready or (picture.data is not None and not _keeps_suffix(picture.data, target)):
+        size = (image.height, image.width) if picture.resize else None
+        write_upright(source, target, picture.name, turn=picture.exif == "apply", size=size)
+    elif picture.data is not None:
+        target.write_bytes(picture.data)
+    elif picture.path is not None:
+        _link_or_copy(picture.path, target, how)
+    return str(target)
+
+
+def _link_or_copy(path: Path, target: Path, how: ImagePlacement) -> None:
+    if how == "link":
+        try:
+            target.symlink_to(path.resolve())
+            return
+        except OSError:  # file systems without links, Windows without the right to make them
+            pass
+    shutil.copyfile(path, target)
+
+
+def _keeps_suffix(data: bytes, target: Path) -> bool:
+    kinds = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".tif": "TIFF", ".webp": "WEBP"}
+    return read_header(data, target.name).format == kinds.get(target.suffix.lower())
+
+
+def name_pictures(entries: Sequence[Entry], names: Sequence[str], images_dir: Path) -> None:
+    """Move the pictures that wait for their names below ``images_dir``."""
+    folders: set[Path] = set()
+    for entry, name in zip(entries, names, strict=True):
+        if entry.placed is not None:
+            target = images_dir / name
+            if target.parent not in folders:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                folders.add(target.parent)
+            os.replace(entry.placed, target)  # noqa: PTH105 -- twice as fast, and there are 100,000 of them

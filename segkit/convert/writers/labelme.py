@@ -1,0 +1,98 @@
+"""LabelMe files beside their pictures, such that reading them again gives the very same instances.
+
+Polygons stay polygons, run lengths become ``mask`` shapes, parts and groups share a ``group_id``. The split of a
+picture stands in the file under ``split``, a key that LabelMe keeps.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+from segkit.convert.outgoing import Outgoing
+from segkit.convert.spool import Entry
+from segkit.data.records import Instance
+from segkit.formats.labelme.instances import IGNORE
+from segkit.formats.labelme.write import FORMAT_VERSION, mask_shape
+
+_OWN = frozenset(
+    {"label", "points", "shape_type", "mask", "group_id", "flags", "line_color", "fill_color", "fill", "description"}
+)
+
+
+def write_labelme_dataset(going: Outgoing) -> None:
+    """Write a JSON file beside every picture, and ``labels.txt``."""
+    going.place_pictures(going.names)
+    several = len(going.splits) > 1
+    taken: set[str] = set()
+    for entry, name, split in zip(going.entries, going.names, going.split_of, strict=True):
+        going.progress.advance()
+        path = PurePosixPath(name)
+        own = path.with_suffix(".json")
+        if own.as_posix().casefold() in taken:  # a.jpg and a.png
+            own = path.with_name(f"{path.name}.json")
+        taken.add(own.as_posix().casefold())
+        target = going.root / own
+        target.parent.mkdir(parents=True, exist_ok=True)
+        picture = going.reference(entry, own.parent.as_posix()) or path.name
+        top = _document(entry, picture, going.instances(entry)) | ({"split": split} if several else {})
+        target.write_text(json.dumps(top, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    names = ["__ignore__", "_background_", *(category.name for category in going.categories)]
+    (going.root / "labels.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+
+
+def _document(entry: Entry, picture: str, instances: Iterable[Instance]) -> dict[str, Any]:
+    return {
+        "version": FORMAT_VERSION,
+        "flags": dict.fromkeys(entry.flags, True),
+        "shapes": list(_shapes(list(instances))),
+        "imagePath": picture,
+        "imageData": None,
+        "imageHeight": entry.height,
+        "imageWidth": entry.width,
+    }
+
+
+def _shapes(instances: list[Instance]) -> Iterator[dict[str, Any]]:
+    groups = [group for each in instances if (group := _own_group(each)) is not None]
+    fresh = max(groups, default=0) + 1
+    taken: set[tuple[str, int]] = set()
+    for instance in instances:
+        group = _own_group(instance)
+        segmentation = instance.segmentation
+        parts = len(segmentation) if isinstance(segmentation, list) else 1
+        if (instance.label, group) in taken or (group is None and parts > 1):
+            group, fresh = fresh, fresh + 1
+        if group is not None:
+            taken.add((instance.label, group))
+        rest = _rest(instance)
+        if isinstance(segmentation, list):
+            for part in segmentation:
+                points = [list(point) for point in zip(part[0::2], part[1::2], strict=True)]
+                yield _shape(instance.label, points, group, "polygon", None) | rest
+        else:
+            points, bitmap = mask_shape(segmentation)
+            yield _shape(instance.label, points, group, "mask", bitmap) | rest
+
+
+def _own_group(instance: Instance) -> int | None:
+    group = instance.attributes.get("group_id")
+    return group if isinstance(group, int) and not isinstance(group, bool) else None
+
+
+def _shape(label: str, points: list[Any], group: int | None, kind: str, mask: str | None) -> dict[str, Any]:
+    shape = {"label": label, "points": points, "group_id": group, "description": "", "shape_type": kind}
+    return shape | {"flags": {}, "mask": mask}
+
+
+def _rest(instance: Instance) -> dict[str, Any]:
+    """Attributes where LabelMe has them: what is ticked is a flag, the rest are keys that it keeps."""
+    attributes = {name: value for name, value in instance.attributes.items() if name != "group_id"}
+    flags = {name: True for name, value in attributes.items() if value is True}
+    if instance.iscrowd and instance.label != IGNORE and not flags.keys() & {"crowd", "iscrowd"}:
+        flags["iscrowd"] = True
+    rest = {name: value for name, value in attributes.items() if name not in _OWN and value is not True}
+    description = attributes.get("description")
+    rest |= {"description": description} if isinstance(description, str) else {}
+    odd = {name: attributes[name] for name in attributes if name in _OWN and name not in rest and name not in flags}
+    return rest | {"flags": flags} | ({"other_attributes": odd} if odd else {})

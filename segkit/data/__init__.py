@@ -1,0 +1,1 @@
+"""Records of a dataset, and pictures, masks and polygons without any format."""

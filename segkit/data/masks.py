@@ -1,0 +1,152 @@
+"""Polygon, RLE, bitmap: exact conversions by COCO's rules (sole user of ``pycocotools.mask``).
+
+One rule says which pixels a polygon covers: COCO's rasteriser (``rleFrPoly`` in cocoapi), because it is what
+scores are computed with. ``area`` and ``bbox`` always come from the very segmentation that is written.
+"""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as coco_mask
+
+from segkit.data.polygons import Box as Box
+from segkit.data.polygons import measure_polygons
+from segkit.data.records import Polygons, Rle, Segmentation
+
+Mask = npt.NDArray[np.uint8]  # [H, W], 0 or 1
+
+
+def polygons_to_rle(polygons: Polygons, height: int, width: int) -> Rle:
+    """The union of polygons, clipped to the image; parts of fewer than three points cover nothing."""
+    parts = [part for part in polygons if len(part) >= 6]
+    if not parts:
+        return mask_to_rle(np.zeros((height, width), np.uint8))
+    return _to_text(coco_mask.merge(coco_mask.frPyObjects(parts, height, width)))
+
+
+def to_rle(segmentation: Segmentation, height: int, width: int) -> Rle:
+    """Any COCO segmentation as compressed RLE."""
+    if isinstance(segmentation, list):
+        return polygons_to_rle(segmentation, height, width)
+    if isinstance(segmentation["counts"], list):
+        return _to_text(coco_mask.frPyObjects(segmentation, *segmentation["size"]))
+    return _to_text(segmentation)
+
+
+def mask_to_rle(mask: npt.NDArray[Any]) -> Rle:
+    """Encode a bitmap [H, W]; whatever is not zero is inside."""
+    return _to_text(coco_mask.encode(np.asfortranarray(mask != 0, dtype=np.uint8)))
+
+
+def rle_to_mask(rle: Rle) -> Mask:
+    """Decode to a bitmap [H, W] of 0 and 1."""
+    return cast(Mask, coco_mask.decode(rle))
+
+
+def rle_area(rle: Rle) -> int:
+    """Number of pixels inside."""
+    return int(coco_mask.area(rle))
+
+
+def rle_bbox(rle: Rle) -> Box:
+    """The tight box of the pixels inside, xywh; all zero where there are none."""
+    x, y, w, h = (float(value) for value in coco_mask.toBbox(rle))
+    return (x, y, w, h)
+
+
+def measure(segmentation: Segmentation, height: int, width: int) -> tuple[int, Box]:
+    """Area and tight box of a segmentation, clipped to the image."""
+    if isinstance(segmentation, list) and len(segmentation) == 1 and len(segmentation[0]) >= 6:
+        return measure_polygons(segmentation, height, width)[0]
+    rle = to_rle(segmentation, height, width)
+    return rle_area(rle), rle_bbox(rle)
+
+
+def union(rles: Sequence[Rle]) -> Rle:
+    """Pixels inside any of them."""
+    return _to_text(coco_mask.merge(list(rles)))
+
+
+def subtract(a: Rle, b: Rle) -> Rle:
+    """Pixels inside ``a`` and not inside ``b``."""
+    return mask_to_rle(rle_to_mask(a) & (1 - rle_to_mask(b)))
+
+
+def mask_ious(found: Sequence[Rle], truth: Sequence[Rle], crowd: Sequence[bool]) -> npt.NDArray[np.float64]:
+    """Intersection over union of every pair, [D, G]; over the area of the found mask where the truth is a crowd."""
+    return _ious(list(found), list(truth), crowd)
+
+
+def box_ious(found: Sequence[Box], truth: Sequence[Box], crowd: Sequence[bool]) -> npt.NDArray[np.float64]:
+    """The same for xywh boxes."""
+    return _ious(np.array(found, np.float64).reshape(-1, 4), np.array(truth, np.float64).reshape(-1, 4), crowd)
+
+
+def _ious(found: Any, truth: Any, crowd: Sequence[bool]) -> npt.NDArray[np.float64]:
+    if not len(found) or not len(truth):
+        return np.zeros((len(found), len(truth)))
+    return np.asarray(coco_mask.iou(found, truth, [int(each) for each in crowd]), np.float64)
+
+
+def boundary(rle: Rle, distance: int) -> Rle:
+    """The pixels of a mask that are within a distance (in pixels, along rows and columns) of what is outside it.
+
+    The image's border is outside. Source: Cheng et al., Boundary IoU (CVPR 2021), whose code erodes with a 3 x 3
+    square ``distance`` times.
+    """
+    height, width = rle["size"]
+    x, y, w, h = (int(value) for value in rle_bbox(rle))
+    if not w or not h:
+        return rle
+    inside = rle_to_mask(rle)[y : y + h, x : x + w] > 0
+    return crop_to_rle(inside & ~erode(inside, distance), y, x, height, width)
+
+
+def erode(inside: npt.NDArray[np.bool_], distance: int) -> npt.NDArray[np.bool_]:
+    """The pixels [H, W] that are inside together with the whole square of ``2 * distance + 1`` around them."""
+    side = 2 * distance + 1
+    for axis in (0, 1):
+        pad = [(0, 0), (0, 0)]
+        pad[axis] = (distance + 1, distance)
+        sums = np.cumsum(np.pad(inside, pad), axis=axis, dtype=np.int32)
+        length = inside.shape[axis]
+        low, high = (np.take(sums, range(begin, begin + length), axis=axis) for begin in (0, side))
+        inside = high - low == side
+    return inside
+
+
+def crop_to_rle(crop: npt.NDArray[Any], top: int, left: int, height: int, width: int) -> Rle:
+    """Encode an image-sized mask of which only a crop [h, w] is not empty, without making the rest.
+
+    Equal to ``mask_to_rle`` of the crop pasted into zeros at (``top``, ``left``); parts outside are cut off.
+    Memory and time follow the crop and not the image.
+    """
+    y0, x0 = max(top, 0), max(left, 0)
+    inside = np.asarray(crop)[y0 - top : max(height - top, 0), x0 - left : max(width - left, 0)] != 0
+    columns = np.ascontiguousarray(inside.T)  # [w, h]: COCO counts down the columns
+    edges = np.zeros((columns.shape[0], columns.shape[1] + 2), np.int8)
+    edges[:, 1:-1] = columns
+    steps = np.diff(edges, axis=1)  # [w, h + 1]: 1 where a run begins, -1 where it has ended
+    begin_x, begin_y = np.nonzero(steps == 1)
+    end_x, end_y = np.nonzero(steps == -1)
+    begins = (begin_x + x0) * height + begin_y + y0
+    ends = (end_x + x0) * height + end_y + y0
+    if len(begins) > 1:  # runs that touch over a column border are one run
+        apart = begins[1:] != ends[:-1]
+        begins = np.concatenate([begins[:1], begins[1:][apart]])
+        ends = np.concatenate([ends[:-1][apart], ends[-1:]])
+    borders = np.empty(2 * len(begins) + 2, np.int64)
+    borders[0], borders[-1] = 0, height * width
+    borders[1:-1:2], borders[2:-1:2] = begins, ends
+    counts = np.diff(borders)
+    if len(counts) > 1 and counts[-1] == 0:
+        counts = counts[:-1]
+    return _to_text(coco_mask.frPyObjects({"size": [height, width], "counts": counts.tolist()}, height, width))
+
+
+def _to_text(rle: Any) -> Rle:
+    counts = rle["counts"]
+    text = counts.decode("ascii") if isinstance(counts, bytes) else counts
+    return {"size": [int(side) for side in rle["size"]], "counts": text}

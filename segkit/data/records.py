@@ -1,0 +1,183 @@
+"""What is on disk, whatever its format: images, annotations, categories, results.
+
+Files speak COCO: ``bbox`` is xywh in pixels, ``category_id`` is any positive integer, a segmentation is a list
+of polygons or an RLE. Sources that know no ids (LabelMe) are read as ``AnnotatedImage``, which holds label names;
+``segkit.convert.convert`` gives ids. No tensors here.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, TypedDict
+
+
+class Rle(TypedDict):
+    """COCO's compressed run lengths: ``size`` is [height, width]."""
+
+    size: list[int]
+    counts: str
+
+
+Polygons: TypeAlias = list[list[float]]  # each flat [x1, y1, x2, y2, ...]
+Segmentation: TypeAlias = Polygons | Rle
+
+
+def sound(text: str) -> str:
+    """Text that UTF-8 can hold: JSON escapes and names of files may have halves of characters in them."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """A kind of instance; ids start at 1."""
+
+    id: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One picture: ``file_name`` is relative to the dataset's images folder, with forward slashes.
+
+    ``flags`` are what an annotator ticked for the picture as a whole.
+    """
+
+    id: int
+    file_name: str
+    height: int
+    width: int
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """COCO's ground-truth record of one instance."""
+
+    id: int
+    image_id: int
+    category_id: int
+    segmentation: Segmentation | None
+    bbox: tuple[float, float, float, float]
+    area: float
+    iscrowd: int = 0
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """COCO's record of one predicted instance."""
+
+    image_id: int
+    category_id: int
+    score: float
+    bbox: tuple[float, float, float, float] | None = None
+    segmentation: Segmentation | None = None
+
+
+Uncovered = Literal["background", "ignore"]
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """The images of one split with their annotations.
+
+    ``uncovered`` says what pixels under no annotation are: background, or (sources that mark some pixels as
+    unlabelled) nothing that may be learnt or scored.
+    """
+
+    images: tuple[Image, ...]
+    annotations: tuple[Annotation, ...]
+    categories: tuple[Category, ...]
+    images_dir: Path
+    uncovered: Uncovered = "background"
+
+    def annotations_of(self) -> dict[int, list[Annotation]]:
+        """The annotations of every image that has some, by image id."""
+        groups: dict[int, list[Annotation]] = defaultdict(list)
+        for annotation in self.annotations:
+            groups[annotation.image_id].append(annotation)
+        return groups
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One object in an image, before it has ids: what a reader makes of one or several shapes."""
+
+    label: str
+    segmentation: Segmentation
+    bbox: tuple[float, float, float, float]
+    area: float
+    iscrowd: int = 0
+    attributes: dict[str, Any] = field(default_factory=dict)
+    num_shapes: int = 1
+
+
+Exif = Literal["none", "apply", "drop"]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Where an image's pixels are, and what must happen to them before a trainer may read them.
+
+    At most one of ``path`` (a picture file) and ``data`` (the bytes of one) is set; neither where only annotations
+    are converted. ``exif`` says what to do with an orientation tag: there is none, turn the pixels by it, or (points
+    drawn on the unturned pixels) only take it away. ``resize`` is True where the file has another size than the image.
+    """
+
+    name: str
+    path: Path | None = None
+    data: bytes | None = None
+    exif: Exif = "none"
+    resize: bool = False
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the pixels can be used as they are."""
+        return self.exif == "none" and not self.resize
+
+
+Action = Literal["repaired", "changed", "left out", "noted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A shape or a file that did not go over as it was: one row of ``report.json``.
+
+    ``noted`` is what went over as it was and yet is worth a look: nothing was lost. ``shapes`` is how many shapes the
+    row accounts for.
+    """
+
+    file: str
+    action: Action
+    why: str
+    shape: int | None = None
+    label: str | None = None
+    shape_type: str | None = None
+    shapes: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatedImage:
+    """What one annotation file says of one picture.
+
+    ``key`` is the annotation's path relative to the source and names it in reports; ``folder`` is where the picture
+    goes below ``images/`` (None: the folder of the key).
+    """
+
+    key: str
+    picture: Picture
+    height: int
+    width: int
+    instances: tuple[Instance, ...]
+    split: str | None = None
+    flags: tuple[str, ...] = ()
+    folder: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFile:
+    """What came of one unit of a source: an image (None: nothing could be made of it), and what was not plain."""
+
+    image: AnnotatedImage | None
+    findings: tuple[Finding, ...]
+    num_shapes: int = 0

@@ -1,0 +1,1 @@
+"""What a score is made of: kinds of mistake, counts, intervals."""

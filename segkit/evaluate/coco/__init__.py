@@ -1,0 +1,1 @@
+"""COCO's scores of instances, and what its files need before they can be scored."""

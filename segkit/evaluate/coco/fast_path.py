@@ -1,0 +1,122 @@
+"""The short road: two files in which nothing has to be put right go to the engine as they are.
+
+Reading polygons into Python lists costs more than scoring them. Where everything but the masks themselves (ids,
+references, boxes, scores, mask sizes) reads and checks as it should, the engine reads the files; the smallest oddity
+sends the pair down the careful road (``segkit.evaluate.coco.inputs``), which gives the same numbers or says what is
+wrong.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from segkit.data.masks import Box
+from segkit.data.polygons import run_totals
+from segkit.evaluate.coco.engine import IouType
+
+_WHOLE, _SIDE = 2**62, 2**31
+
+
+class _Rle(msgspec.Struct, gc=False):
+    size: tuple[int, int]
+    counts: str | list[int]
+
+
+class _Image(msgspec.Struct, gc=False):
+    id: int
+    height: int
+    width: int
+
+
+class _Category(msgspec.Struct, gc=False):
+    id: int
+    name: str
+
+
+class _Annotation(msgspec.Struct, gc=False):
+    id: int
+    image_id: int
+    category_id: int
+    area: float
+    iscrowd: int
+    bbox: Box
+    segmentation: list[msgspec.Raw] | _Rle | None = None
+
+
+class _Truth(msgspec.Struct):
+    images: list[_Image]
+    annotations: list[_Annotation]
+    categories: list[_Category]
+
+
+class _Result(msgspec.Struct, gc=False):
+    image_id: int
+    category_id: int
+    score: float
+    bbox: Box
+    segmentation: list[msgspec.Raw] | _Rle | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlainPair:
+    """What is known of two plain files without their masks."""
+
+    images: int
+    names: dict[int, str]
+    most: int  # instances of a category in an image
+    kinds: tuple[IouType, ...]  # what can be compared
+
+
+def look(truth_path: Path, results_path: Path) -> PlainPair | None:
+    """Check two files; None: they need care, or are not what they should be."""
+    try:
+        truth = msgspec.json.decode(truth_path.read_bytes(), type=_Truth)
+        results = msgspec.json.decode(results_path.read_bytes(), type=list[_Result])
+    except (msgspec.DecodeError, UnicodeDecodeError, OSError):
+        return None
+    annotations = truth.annotations
+    sizes = {image.id: (image.height, image.width) for image in truth.images}
+    names = {category.id: category.name for category in truth.categories}
+    ids = {annotation.id for annotation in annotations}
+    records: list[_Annotation | _Result] = [*annotations, *results]
+    masks = {bool(record.segmentation) for record in records}
+    plain = (
+        annotations
+        and results
+        and len(masks) == 1
+        and len(sizes) == len(truth.images)
+        and len(names) == len(truth.categories) == len(set(names.values()))
+        and len(ids) == len(annotations)
+        and 0 not in ids
+        and all(-_WHOLE < number < _WHOLE for numbers in (ids, sizes, names) for number in numbers)
+        and all(0 < h < _SIDE and 0 < w < _SIDE and h * w < 2 * _SIDE for h, w in sizes.values())
+        and {annotation.iscrowd for annotation in annotations} <= {0, 1}
+        and all(math.isfinite(result.score) for result in results)
+        and all(r.image_id in sizes and r.category_id in names for r in records)
+        and _add_up(records, sizes)
+    )
+    if not plain:
+        return None
+    pairs = Counter((a.image_id, a.category_id) for a in annotations if not a.iscrowd)
+    return PlainPair(
+        images=len(sizes),
+        names=names,
+        most=max(pairs.values(), default=0),
+        kinds=("segm", "bbox") if masks == {True} else ("bbox",),
+    )
+
+
+def _add_up(records: Sequence[_Annotation | _Result], sizes: dict[int, tuple[int, int]]) -> bool:
+    """Whether all run lengths are of their image's size, and fill it."""
+    rles = [(r.segmentation, sizes[r.image_id]) for r in records if isinstance(r.segmentation, _Rle)]
+    if any(rle.size != size for rle, size in rles):
+        return False
+    listed = [(rle.counts, h * w) for rle, (h, w) in rles if isinstance(rle.counts, list)]
+    texts = [(rle.counts, h * w) for rle, (h, w) in rles if isinstance(rle.counts, str)]
+    return all(min(counts, default=0) >= 0 and sum(counts) == pixels for counts, pixels in listed) and run_totals(
+        [text for text, _ in texts]
+    ) == [pixels for _, pixels in texts]

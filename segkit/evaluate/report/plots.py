@@ -1,0 +1,192 @@
+"""The report's plots as inline SVG."""
+
+import io
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from segkit.data.draw import colour
+from segkit.evaluate.analysis.counts import curve
+from segkit.evaluate.analysis.details import Explanation, flat
+from segkit.evaluate.analysis.tide import KINDS, MEANINGS
+
+_MOST_CURVES = 10
+_MOST_CELLS = 15  # categories whose confusion is written out as numbers
+_TONE, _WRONG = "#2f6fb7", "#c9342f"
+_HEAT = LinearSegmentedColormap.from_list("heat", ["#ffffff", "#9dc3e6", "#1f4e8c"])
+_RC = {
+    "svg.hashsalt": "segkit",  # the same input gives the same bytes
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.parse_math": False,  # a dollar sign in a label is a dollar sign
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+def precision_recall(explanation: Explanation) -> str:
+    """Precision over recall at IoU 0.5: all categories together, and those with the most instances."""
+
+    def draw(axes: Axes) -> None:
+        names = explanation.pair.names
+        most = sorted(names, key=lambda c: (-flat(explanation.pictures, c)[3], c))[:_MOST_CURVES]
+        for category in most if len(names) > 1 else []:
+            recall, precision, _ = curve(*flat(explanation.pictures, category))
+            rgb = tuple(value / 255 for value in colour(sorted(names).index(category)))
+            axes.plot(*_stairs(recall, precision), label=names[category], linewidth=1.2, color=rgb)
+        recall, precision, _ = curve(*flat(explanation.pictures))
+        axes.plot(*_stairs(recall, precision), label="all together", linewidth=2.2, color="black")
+        axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.03))
+        axes.legend(frameon=False, fontsize=8, loc="best")
+
+    return _svg(draw, (6.4, 4.4))
+
+
+def over_scores(explanation: Explanation) -> str:
+    """Precision, recall and F1 of all categories together over the score from which a prediction counts."""
+
+    def draw(axes: Axes) -> None:
+        score, hit, miss, positives = flat(explanation.pictures)
+        recall, precision, at = curve(score, hit, miss, positives)
+        f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+        for values, label, tone, width in (
+            (precision, "precision", _TONE, 1.3),
+            (recall, "recall", "#d98200", 1.3),
+            (f1, "F1", "black", 2.2),
+        ):
+            axes.plot(at, values, label=label, color=tone, linewidth=width)
+        axes.axvline(explanation.score, color="#888888", linestyle=":", linewidth=1)
+        axes.set(xlabel="score from which a prediction counts", xlim=(0, 1), ylim=(0, 1.03))
+        axes.legend(frameon=False, fontsize=8, loc="lower center", ncols=3)
+
+    return _svg(draw, (6.4, 4.4))
+
+
+def mistake_costs(explanation: Explanation) -> str:
+    """The AP50 that each kind of mistake costs, with how often it is made."""
+
+    def draw(axes: Axes) -> None:
+        mistakes = explanation.document["mistakes"]
+        values = [mistakes["AP50_cost"][kind] for kind in KINDS]
+        axes.barh(range(len(KINDS)), values, color=_WRONG, height=0.62)
+        axes.set_yticks(range(len(KINDS)), [f"{kind}: {MEANINGS[kind]}" for kind in KINDS])
+        axes.invert_yaxis()
+        for n, (kind, value) in enumerate(zip(KINDS, values, strict=True)):
+            axes.annotate(
+                f"{value:.3f}  ({mistakes['counts'][kind]} times)", (max(value, 0), n), (4, 0),
+                textcoords="offset points", va="center", fontsize=9,
+            )  # fmt: skip
+        axes.set(xlabel="AP50 to be gained by putting it right", xlim=(0, 1.45 * max([*values, 0.01])))
+
+    return _svg(draw, (9.6, 3.2))
+
+
+def score_histogram(explanation: Explanation) -> str:
+    """How sure the model was of what was right and of what was wrong."""
+
+    def draw(axes: Axes) -> None:
+        score, hit, miss, _ = flat(explanation.pictures)
+        bins = np.linspace(0, 1, 21).tolist()
+        axes.hist(
+            [score[hit], score[miss]], bins=bins, stacked=True, color=["#2ea043", _WRONG], label=["right", "wrong"]
+        )
+        axes.set(xlabel="score", ylabel="predictions", xlim=(0, 1))
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(frameon=False, fontsize=8)
+
+    return _svg(draw, (6.4, 3.2))
+
+
+def size_histogram(explanation: Explanation) -> str:
+    """Instances by size, and how many of each size were found at the asked score."""
+
+    def draw(axes: Axes) -> None:
+        truth = explanation.pair.truth["annotations"]
+        sides, found = [], []
+        for picture in explanation.pictures:
+            overlaps = picture.fates.picture
+            kept = set(picture.fates.annotation[picture.fates.hit & (overlaps.score >= explanation.score)].tolist())
+            for g, n in enumerate(overlaps.annotation.tolist()):
+                if not overlaps.crowd[g]:
+                    sides.append(max(float(truth[n]["area"]), 1) ** 0.5)
+                    found.append(g in kept)
+        if not sides:
+            return
+        side, hit = np.array(sides), np.array(found)
+        bins = np.geomspace(side.min() * 0.99, side.max() * 1.01, 21).tolist()
+        axes.hist(side, bins=bins, color="#d0d7de", label="instances")
+        axes.hist(side[hit], bins=bins, color=_TONE, label="found")
+        axes.set_xscale("log")
+        ticks = [t for t in (1, 2, 5, 10, 20, 32, 50, 96, 200, 500, 1000, 2000, 5000) if bins[0] <= t <= bins[-1]]
+        axes.set_xticks(ticks, [str(t) for t in ticks])
+        axes.set_xticks([], minor=True)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set(xlabel="root of the area, pixels (COCO: small < 32, large > 96)", ylabel="instances")
+        axes.legend(frameon=False, fontsize=8)
+
+    return _svg(draw, (6.4, 3.2))
+
+
+def confusion(names: Sequence[str], counts: Any) -> str:
+    """Confusion as shares of each row, written out where there are few categories.
+
+    Args:
+        names: Of rows and columns.
+        counts: [truth, prediction].
+    """
+    matrix = np.asarray(counts, float)
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    few = len(names) <= _MOST_CELLS
+
+    def draw(axes: Axes) -> None:
+        axes.imshow(share, cmap=_HEAT, vmin=0, vmax=1, aspect="auto")
+        if few:
+            for row, column in np.ndindex(share.shape):
+                if matrix[row, column]:
+                    text = f"{int(matrix[row, column])}" if matrix.max() < 1e5 else f"{share[row, column]:.0%}"
+                    axes.text(column, row, text, ha="center", va="center", fontsize=8,
+                              color="white" if share[row, column] > 0.55 else "black")  # fmt: skip
+        size = 9 if few else max(3, 9 - len(names) // 15)
+        axes.set_xticks(range(len(names)), [_short(name) for name in names], rotation=45, ha="right", fontsize=size)
+        axes.set_yticks(range(len(names)), [_short(name) for name in names], fontsize=size)
+        axes.set(xlabel="predicted", ylabel="true")
+        for side in ("left", "bottom"):
+            axes.spines[side].set_visible(False)
+
+    side = min(12.0, 2.2 + 0.45 * len(names))
+    return _svg(draw, (max(4.5, side * 1.15), max(3.2, side * 0.9)))
+
+
+def _stairs(recall: Any, precision: Any) -> tuple[Any, Any]:
+    """A curve that begins at recall 0 and falls to the axis where the detections end."""
+    if not len(recall):
+        return np.array([0.0, 0.0]), np.array([0.0, 0.0])
+    return np.concatenate([[0], recall, recall[-1:]]), np.concatenate([precision[:1], precision, [0]])
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 22 else name[:21] + "…"
+
+
+def _svg(draw: Callable[[Axes], None], size: tuple[float, float]) -> str:
+    with mpl.rc_context(_RC), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # letters that this font has not: the browser has them
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots()
+        draw(axes)
+        if not axes.images:
+            axes.grid(alpha=0.25)
+        axes.set_axisbelow(True)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    # No wider than it was drawn, so that letters are of one size all over the page.
+    return text[text.index("<svg") :].replace("<svg", f"<svg style='max-width:{size[0]}in'", 1)

@@ -1,0 +1,131 @@
+"""Exporting a model, and running the file against its source before it is called done."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from segkit.config.export import ExportConfig
+from segkit.config.fields import read_toml
+from segkit.data.pictures import load_rgb
+from segkit.data.records import Dataset
+from segkit.errors import InputError, SegkitError
+from segkit.export.compare import Difference, compare
+from segkit.export.onnx import write_onnx
+from segkit.export.onnx_model import OnnxModel
+from segkit.formats.dataset_folder import open_split, split_file
+from segkit.loading.dataset import load_for_model
+from segkit.models.card import ModelCard
+from segkit.progress import SILENT, Progress
+from segkit.runs.checkpoint import find_checkpoint, load_model
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSummary:
+    """What was exported, and how far it is from its source."""
+
+    source: Path
+    out: Path
+    size: int  # bytes
+    differences: tuple[Difference, ...]
+    real_pictures: bool
+
+
+def export(config: ExportConfig, progress: Progress = SILENT) -> ExportSummary:
+    """Write a model in another format, and compare the two on pictures.
+
+    Raises:
+        InputError: There is no such model.
+        SegkitError: The file differs from its source by more than the tolerance; it is not kept.
+    """
+    source = find_checkpoint(config.model)
+    if source.suffix == ".onnx":
+        raise InputError(f"{source}: is an exported file already")
+    model, card = load_model(source, torch.device("cpu"))
+    out = config.out or source.with_name("model.onnx")
+    beside = out.with_name(f".{out.name}.unchecked")
+    progress.start(f"exporting {out.name}", None)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_onnx(model, card, beside)
+        pictures, real = _pictures(source, card, config.data)
+        differences = _compare(model, beside, card, pictures, config.tolerance)
+        for difference in differences:
+            if not difference.within(config.tolerance):
+                raise SegkitError(
+                    f"{out}: differs from {source} on {difference.picture}: {_tell(difference)}",
+                    f"nothing was written; accept more with --tolerance (now {config.tolerance:g})",
+                )
+        beside.replace(out)
+    finally:
+        beside.unlink(missing_ok=True)
+        progress.done()
+    return ExportSummary(source, out, out.stat().st_size, tuple(differences), real)
+
+
+def _tell(difference: Difference) -> str:
+    return (
+        f"boxes by {difference.boxes:.1e} of the picture, scores by {difference.scores:.1e}, masks by "
+        f"{difference.masks:.1e}, {difference.unmatched} instances in only one of them"
+    )
+
+
+@torch.inference_mode()
+def _compare(
+    model: torch.nn.Module, file: Path, card: ModelCard, pictures: list[tuple[str, Tensor]], tolerance: float
+) -> list[Difference]:
+    exported = OnnxModel(file)
+    return [
+        compare(what, image, model([image])[0], exported([image])[0], tolerance=tolerance, cap=card.settings.detections)
+        for what, image in pictures
+    ]
+
+
+def _pictures(source: Path, card: ModelCard, data: Path | None) -> tuple[list[tuple[str, Tensor]], bool]:
+    """Pictures with many, with one and with no instance, and one at another size; whether they are real ones."""
+    dataset = _dataset(source, data)
+    chosen: list[tuple[str, Pixels]] = []
+    if dataset is not None:
+        counts = {image.id: 0 for image in dataset.images} | {
+            image_id: len(each) for image_id, each in dataset.annotations_of().items()
+        }
+        by_count = sorted(dataset.images, key=lambda image: counts[image.id])
+        wanted = {
+            "many instances": by_count[-1:],
+            "one instance": [i for i in by_count if counts[i.id] == 1][:1],
+        }
+        wanted["no instance"] = [i for i in by_count if counts[i.id] == 0][:1]
+        for what, some in wanted.items():
+            chosen += [
+                (f"{image.file_name} ({what})", load_rgb(dataset.images_dir / image.file_name)) for image in some
+            ]
+    real = bool(chosen)
+    if not real:
+        noise = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+        chosen.append(("made-up blobs", cv2.resize(noise, (320, 240), interpolation=cv2.INTER_CUBIC)))
+    chosen.append(("a plain grey picture", np.full((240, 320, 3), 114, np.uint8)))
+    what, first = chosen[0]
+    images = [(name, load_for_model(pixels, card.framing)) for name, pixels in chosen]
+    smaller = cv2.resize(first, None, fx=0.7, fy=0.55, interpolation=cv2.INTER_AREA)
+    return [
+        *images,
+        (f"{what} at another size", torch.from_numpy(smaller).permute(2, 0, 1).contiguous()),
+    ], real
+
+
+def _dataset(source: Path, data: Path | None) -> Dataset | None:
+    """The pictures to compare on: those named, else the validation split of the run's own dataset if it is there."""
+    if data is not None:
+        return open_split(data, "val") if data.is_dir() else open_split(data, "train")
+    config = source.parent / "config.toml"
+    if not config.is_file():
+        return None
+    path = Path(str(read_toml(config).get("dataset", "dataset")))
+    file = split_file(path, "val") or split_file(path, "train")
+    return open_split(file, "train") if file is not None else None

@@ -1,0 +1,261 @@
+"""COCO JSON: datasets in and out, results in and out.
+
+Format: https://cocodataset.org/#format-data and #format-results. segkit adds one key to ``info``: ``uncovered``
+(see ``segkit.data.records.Dataset``).
+"""
+
+import contextlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from segkit.data.masks import Box, rle_area, rle_bbox, to_rle
+from segkit.data.records import Annotation, Category, Dataset, Image, Polygons, Result, Uncovered, sound
+from segkit.errors import InputError
+from segkit.formats.coco.values import box, crowd, identity, number, segmentation, told
+
+_encoder = msgspec.json.Encoder()
+
+
+def read_json(path: Path) -> Any:
+    """Read any JSON file.
+
+    Raises:
+        InputError: It is missing or no JSON.
+    """
+    try:
+        data = path.read_bytes()
+        try:
+            return msgspec.json.decode(data)
+        except msgspec.DecodeError:
+            with contextlib.suppress(ValueError):
+                return json.loads(data)  # takes NaN and Infinity, which Python writes and JSON does not have
+            raise
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder, not a JSON file") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid JSON: {error}", "was it cut off while it was copied?") from error
+
+
+def is_coco(top: Any) -> bool:
+    """Whether a JSON document has the lists that make a COCO annotation file."""
+    lists = ("images", "annotations", "categories")
+    return isinstance(top, dict) and all(isinstance(top.get(name), list) for name in lists)
+
+
+def images_and_categories(path: Path, top: dict[str, Any]) -> tuple[tuple[Image, ...], tuple[Category, ...]]:
+    """The records of a COCO document that everything else refers to.
+
+    Raises:
+        InputError: They are not as COCO has them, or ids are used twice.
+    """
+    try:
+        images = tuple(_image(raw) for raw in top["images"])
+        categories = tuple(Category(_id(c), sound(str(c["name"])) or "unnamed") for c in top["categories"])
+        image_ids, category_ids = {image.id for image in images}, {category.id for category in categories}
+    except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
+        what = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{path}: not a COCO annotation file: {what}") from error
+    for what, found, distinct in (
+        ("image", len(images), image_ids),
+        ("category", len(categories), category_ids),
+    ):
+        if len(distinct) != found:
+            raise InputError(f"{path}: {found - len(distinct)} {what} ids are used twice", "give every one its own id")
+    return images, categories
+
+
+def _image(raw: dict[str, Any]) -> Image:
+    height, width, name = raw["height"], raw["width"], raw.get("file_name", str(raw["id"]))
+    if not (isinstance(name, str) and all(type(side) is int and 0 < side < 1 << 31 for side in (height, width))):
+        raise ValueError(f"image {raw['id']!r} has no file name or no size")
+    if height * width >= 1 << 32:
+        raise ValueError(f"image {raw['id']!r} has {width} x {height} pixels, more than COCO's run lengths can count")
+    flags = raw.get("flags")
+    flags = [flag for flag in flags if isinstance(flag, str)] if isinstance(flags, list) else []
+    return Image(_id(raw), name, height, width, tuple(flags))
+
+
+def _id(raw: dict[str, Any]) -> Any:
+    if not isinstance(raw["id"], int | str):
+        raise ValueError(f"an id is {raw['id']!r}, neither a number nor a text")
+    return raw["id"]
+
+
+def read_coco(path: Path) -> Dataset:
+    """Read a COCO annotation file; absent ``area``, ``iscrowd`` and ``bbox`` are made up from the rest.
+
+    Raises:
+        InputError: It is no COCO annotation file, or contradicts itself.
+    """
+    top = read_json(path)
+    if not is_coco(top):
+        raise InputError(
+            f"{path}: not a COCO annotation file: it needs the lists images, annotations and categories",
+            "make one with: segkit convert LABELME-DIR",
+        )
+    images, categories = images_and_categories(path, top)
+    try:
+        sizes = {image.id: (image.height, image.width) for image in images}
+        annotations = tuple(
+            told(a, f"annotation {a.get('id', n) if isinstance(a, dict) else n}", lambda raw: _annotation(raw, sizes))
+            for n, a in enumerate(top["annotations"])
+        )
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
+    _check_references(path, images, annotations, categories)
+    info = top.get("info")
+    ignores = isinstance(info, dict) and info.get("uncovered") == "ignore"
+    return Dataset(
+        images, annotations, categories, find_images_dir(path, images), "ignore" if ignores else "background"
+    )
+
+
+def _annotation(raw: dict[str, Any], sizes: dict[Any, tuple[int, int]]) -> Annotation:
+    mask = segmentation(raw.get("segmentation"))
+    bbox = box(raw["bbox"]) if raw.get("bbox") else None
+    area = number(raw["area"]) if raw.get("area") is not None else None
+    if (bbox is None or area is None) and mask is not None and raw["image_id"] in sizes:
+        rle = to_rle(mask, *sizes[raw["image_id"]])
+        area = rle_area(rle) if area is None else area
+        bbox = bbox or (_bbox_of(mask) if isinstance(mask, list) else rle_bbox(rle))
+    if bbox is None:
+        raise KeyError("bbox")
+    known = {"id", "image_id", "category_id", "segmentation", "bbox", "area", "iscrowd", "attributes"}
+    attributes = raw.get("attributes")
+    own = dict(attributes) if isinstance(attributes, dict) else {}
+    return Annotation(
+        id=identity(raw["id"]),
+        image_id=identity(raw["image_id"]),
+        category_id=identity(raw["category_id"]),
+        segmentation=mask,
+        bbox=bbox,
+        area=area if area is not None else bbox[2] * bbox[3],
+        iscrowd=crowd(raw.get("iscrowd")),
+        attributes=own | {name: value for name, value in raw.items() if name not in known},
+    )
+
+
+def _bbox_of(polygons: Polygons) -> Box:
+    xs, ys = ([v for part in polygons for v in part[axis::2]] for axis in (0, 1))
+    return (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))
+
+
+def _check_references(
+    path: Path,
+    images: tuple[Image, ...],
+    annotations: tuple[Annotation, ...],
+    categories: tuple[Category, ...],
+) -> None:
+    image_ids, category_ids = {image.id for image in images}, {category.id for category in categories}
+    twice = len(annotations) - len({annotation.id for annotation in annotations})
+    if twice:
+        raise InputError(f"{path}: {twice} annotation ids are used twice", "give every one its own id")
+    for annotation in annotations:
+        if annotation.image_id not in image_ids:
+            raise InputError(
+                f"{path}: annotation {annotation.id} is of image {annotation.image_id}, which is not there"
+            )
+        if annotation.category_id not in category_ids:
+            raise InputError(
+                f"{path}: annotation {annotation.id} is of category {annotation.category_id}, which is not there"
+            )
+
+
+def find_images_dir(path: Path, images: tuple[Image, ...]) -> Path:
+    """The folder that ``file_name`` is relative to: the first of the usual places that holds the first image."""
+    folder = path.absolute().parent
+    places = [
+        folder / "images",
+        folder,
+        folder / path.stem,
+        folder.parent / "images",
+        folder.parent / path.stem,
+    ]
+    for place in [*places, folder.parent]:
+        if images and (place / images[0].file_name).is_file():
+            return place
+    return places[0] if places[0].is_dir() else folder
+
+
+def write_coco(dataset: Dataset, path: Path) -> None:
+    """Write an annotation file; the same dataset gives the same bytes."""
+    top: dict[str, Any] = {
+        "info": info_record(dataset.uncovered),
+        "images": [image_record(image) for image in dataset.images],
+        "annotations": [_annotation_record(annotation) for annotation in dataset.annotations],
+        "categories": dataset.categories,
+    }
+    path.write_bytes(_encoder.encode(top))
+
+
+def info_record(uncovered: Uncovered) -> dict[str, str]:
+    """What stands under ``info``."""
+    return {"uncovered": "ignore"} if uncovered == "ignore" else {}
+
+
+def image_record(image: Image) -> dict[str, Any]:
+    """An image as COCO writes it; ``flags``, segkit's own key, only where there are some."""
+    record: dict[str, Any] = {"id": image.id, "file_name": image.file_name, "height": image.height}
+    record["width"] = image.width
+    return record | ({"flags": image.flags} if image.flags else {})
+
+
+def _annotation_record(annotation: Annotation) -> dict[str, Any]:
+    record = {
+        "id": annotation.id,
+        "image_id": annotation.image_id,
+        "category_id": annotation.category_id,
+        "segmentation": annotation.segmentation if annotation.segmentation is not None else [],
+        "area": annotation.area,
+        "bbox": annotation.bbox,
+        "iscrowd": annotation.iscrowd,
+    }
+    return record | ({"attributes": annotation.attributes} if annotation.attributes else {})
+
+
+def read_results(path: Path) -> list[Result]:
+    """Read a COCO results file: a list of records with image, category, score, and a box or a segmentation.
+
+    Raises:
+        InputError: It is something else.
+    """
+    top = read_json(path)
+    if not isinstance(top, list):
+        raise InputError(f"{path}: not a COCO results file: it must be a list of results")
+    try:
+        return [told(raw, f"result {n}", _result) for n, raw in enumerate(top)]
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _result(raw: dict[str, Any]) -> Result:
+    image_id, category_id, score = identity(raw["image_id"]), identity(raw["category_id"]), raw["score"]
+    if type(score) not in (int, float) or not abs(score) < 1e300:
+        raise ValueError(f"its score is {str(score)[:20]}, not a finite number")
+    bbox = box(raw["bbox"]) if raw.get("bbox") else None
+    mask = segmentation(raw.get("segmentation"))
+    return Result(image_id, category_id, float(score), bbox, mask)
+
+
+def result_record(result: Result) -> dict[str, Any]:
+    """A result as COCO writes it."""
+    record: dict[str, Any] = {
+        "image_id": result.image_id,
+        "category_id": result.category_id,
+        "score": result.score,
+    }
+    for name in ("bbox", "segmentation"):
+        if (value := getattr(result, name)) is not None:
+            record[name] = value
+    return record
+
+
+def write_results(results: Iterable[Result], path: Path) -> None:
+    """Write a COCO results file."""
+    path.write_bytes(_encoder.encode([result_record(result) for result in results]))

@@ -1,0 +1,65 @@
+"""A dataset folder, or a COCO file, as the splits that a command needs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from segkit.data.records import Dataset
+from segkit.errors import InputError
+from segkit.formats.coco.file import read_coco
+
+
+def open_split(path: Path, split: str) -> Dataset:
+    """Read one split.
+
+    Args:
+        path: A dataset folder, or a COCO file, which is taken as it is.
+        split: Name of the split in a folder.
+
+    Raises:
+        InputError: It is not there, or no COCO file.
+    """
+    return read_coco(find_split(path, split))
+
+
+def find_split(path: Path, split: str) -> Path:
+    """The file of a split.
+
+    Raises:
+        InputError: It is not there.
+    """
+    file = split_file(path, split)
+    if file is None:
+        raise InputError(*_missing(path, split))
+    return file
+
+
+def with_pictures_in(folder: Path | None, dataset: Dataset) -> Dataset:
+    """The dataset with its pictures elsewhere; None leaves them where they are.
+
+    Raises:
+        InputError: There is no such folder.
+    """
+    if folder is None:
+        return dataset
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder", "--images-dir names the folder of the pictures")
+    return replace(dataset, images_dir=folder)
+
+
+def split_file(path: Path, split: str) -> Path | None:
+    """The file of a split; None if there is none. A file given for training may have ``val.json`` beside it."""
+    if path.is_file():
+        if split == "train":
+            return path
+        beside = path.with_name(f"{split}.json")
+        return beside if beside.is_file() and beside != path else None
+    file = path / f"{split}.json"
+    return file if file.is_file() else None
+
+
+def _missing(path: Path, split: str) -> tuple[str, str]:
+    if not path.exists():
+        return f"{path}: no such dataset", "make one: segkit convert LABELME-DIR"
+    there = sorted(p.stem for p in path.glob("*.json") if p.stem != "report") if path.is_dir() else []
+    have = f"; it has {', '.join(there)}" if there else ""
+    return f"{path}: has no split {split!r}{have}", "make one: segkit convert LABELME-DIR --val 0.2"

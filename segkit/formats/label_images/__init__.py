@@ -1,0 +1,1 @@
+"""Annotations as pictures whose values are ids: VOC, instance ids, class ids."""

@@ -1,0 +1,101 @@
+"""Pictures and PNGs of instance numbers (as Penn-Fudan): 0 is background, every other number an instance.
+
+The numbers say nothing of categories. ``instances.csv`` (file,instance,category) does, where segkit wrote the folder;
+otherwise every instance is an ``object``, which ``--map object=person`` renames.
+"""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from segkit.data.masks import crop_to_rle, rle_area, rle_bbox
+from segkit.data.pictures import opened
+from segkit.data.records import Finding, Instance, ReadFile
+from segkit.errors import InputError
+from segkit.formats.label_images.pairs import Pair, find_pairs, read_ids, read_pair
+
+LIST = "instances.csv"
+Names = dict[tuple[str, int], str]  # category by (mask file relative to the root, instance number)
+_SAMPLE = 12
+
+
+def is_idmask(root: Path) -> bool:
+    """Whether the masks under a folder number instances rather than classes.
+
+    They do if they have more than 8 bits, or if in every one of a sample the numbers are 1 to n, and n varies.
+    """
+    if (root / LIST).is_file():
+        return True
+    pairs = find_pairs(root)
+    if not pairs or (root / "classes.txt").is_file():
+        return False
+    counts = set()
+    for pair in pairs[:: max(1, len(pairs) // _SAMPLE)]:
+        try:
+            with opened(pair.mask, pair.mask.name) as picture:
+                if picture.mode.startswith("I"):
+                    return True
+            numbers = np.unique(read_ids(pair.mask)).tolist()
+        except InputError:
+            continue
+        found = [number for number in numbers if number != 0]
+        if found != list(range(1, len(found) + 1)):
+            return False
+        counts.add(len(found))
+    return len(counts) > 1
+
+
+def open_idmask(root: Path) -> tuple[list[Pair], Names]:
+    """The pairs under a folder, and the categories where they are listed.
+
+    Raises:
+        InputError: There are none.
+    """
+    pairs = find_pairs(root)
+    if not pairs:
+        hint = "expected folders such as images and masks, with equal file names (masks may end in _mask)"
+        raise InputError(f"{root}: no pictures with instance-id PNGs beside them", hint)
+    names: Names = {}
+    if (root / LIST).is_file():
+        with (root / LIST).open(encoding="utf-8", newline="") as file:
+            try:
+                for row in csv.DictReader(file):
+                    names[row["file"], int(row["instance"])] = row["category"]
+            except (KeyError, ValueError, TypeError, csv.Error) as error:
+                hint = "its columns are file, instance, category"
+                raise InputError(f"{root / LIST}: cannot be read: {error}", hint) from error
+    return [pair._replace(key=f"{pair.key}\n{pair.mask.relative_to(root).as_posix()}") for pair in pairs], names
+
+
+def read(pair: Pair, names: Names) -> ReadFile:
+    """Read one pair. Never raises for bad input: that becomes a finding."""
+    key, _, mask = pair.key.partition("\n")
+
+    def find(ids: npt.NDArray[Any]) -> tuple[Instance, ...]:
+        return tuple(_instance(ids, number, names.get((mask, number), "object")) for number in _numbers(ids))
+
+    try:
+        image = read_pair(pair._replace(key=key), find)
+    except InputError as error:
+        return ReadFile(None, (Finding(key, "left out", error.message, shapes=0),))
+    return ReadFile(image, (), len(image.instances))
+
+
+def _numbers(ids: npt.NDArray[Any]) -> list[int]:
+    return [number for number in np.unique(ids).tolist() if number != 0]
+
+
+def _instance(ids: npt.NDArray[Any], number: int, name: str) -> Instance:
+    rle = region_of(ids == number)
+    return Instance(name, rle, rle_bbox(rle), rle_area(rle))
+
+
+def region_of(inside: npt.NDArray[np.bool_]) -> Any:
+    """The RLE of a region that is small in its image: only its box is looked at."""
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    top, left = int(rows[0]), int(columns[0])
+    crop = inside[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
+    return crop_to_rle(crop, top, left, inside.shape[0], inside.shape[1])

@@ -1,0 +1,111 @@
+"""The entries of LabelMe's ``shapes``: checked, and made sense of where that is possible."""
+
+from math import isfinite
+from typing import Any
+
+from segkit.data.polygons import flatten
+from segkit.data.records import Finding, sound
+from segkit.formats.labelme.shapes import NoRegion, Shape
+
+_GEOMETRY = frozenset({"label", "points", "shape_type", "mask", "group_id", "line_color", "fill_color", "fill"})
+
+
+def read_shapes(raw: list[Any], key: str, findings: list[Finding]) -> list[Shape]:
+    """Every entry of which sense can be made; the others become findings."""
+    shapes = []
+    for number, entry in enumerate(raw):
+        shape = _shape(entry, number, key, findings)
+        if shape is not None:
+            shapes.append(shape)
+    return shapes
+
+
+def points_within(raw: list[Any], frame: tuple[int, int]) -> bool:
+    """Whether all points lie in a frame (height, width), with a pixel to spare."""
+    for entry in raw:
+        try:
+            flat = _flat(entry.get("points")) if isinstance(entry, dict) else []
+        except NoRegion:
+            continue
+        xs, ys = flat[0::2], flat[1::2]
+        if flat and not (min(xs) >= -1 and min(ys) >= -1 and max(xs) <= frame[1] + 1 and max(ys) <= frame[0] + 1):
+            return False
+    return True
+
+
+def _flat(raw: Any) -> list[float]:
+    """Points as x1, y1, x2, y2, ...
+
+    Raises:
+        NoRegion: They are not pairs of finite numbers.
+    """
+    flat = flatten(raw)
+    if flat is None:
+        raise NoRegion("points lie a million pixels away" if _far(raw) else "points are not pairs of numbers")
+    return flat
+
+
+def _far(raw: Any) -> bool:
+    """Whether points are pairs of finite numbers all the same."""
+    if not isinstance(raw, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in raw):
+        return False
+    values = [value for pair in raw for value in pair]
+    return all(type(value) is int or (type(value) is float and isfinite(value)) for value in values)
+
+
+def _shape(raw: Any, number: int, key: str, findings: list[Finding]) -> Shape | None:
+    """One entry of ``shapes``; None, and a finding, if no sense can be made of it."""
+    if not isinstance(raw, dict):
+        findings.append(Finding(key, "left out", "not a shape", number))
+        return None
+    label, kind = raw.get("label"), raw.get("shape_type") or "polygon"
+    kind = kind if isinstance(kind, str) else repr(kind)[:40]
+    if isinstance(label, int | float) and not isinstance(label, bool):
+        label = _text(label)
+        why = f"label {label} is a number; read as text"
+        findings.append(Finding(key, "repaired", why, number, label, kind, shapes=0))
+    if not isinstance(label, str) or not label:
+        findings.append(Finding(key, "left out", "no label", number, None, kind))
+        return None
+    if (whole := sound(label)) != label:
+        findings.append(Finding(key, "repaired", "half a character in the label", number, whole, kind, shapes=0))
+        label = whole
+    try:
+        points = _flat(raw.get("points"))
+    except NoRegion as why_not:
+        findings.append(Finding(key, "left out", str(why_not), number, label, kind))
+        return None
+    mask = raw.get("mask")
+    return Shape(
+        number=number,
+        label=label,
+        shape_type=kind,
+        flat=points,
+        group_id=_group(raw.get("group_id")),
+        mask=mask if isinstance(mask, str) else None,
+        attributes=_attributes(raw),
+    )
+
+
+def _text(number: int | float) -> str:
+    try:
+        return str(number)
+    except ValueError:  # Python refuses to print integers of more than 4300 digits
+        return "a very large number"
+
+
+def _group(value: Any) -> int | str | None:
+    if isinstance(value, float) and value.is_integer():  # scripts that went through a table write 1.0
+        return int(value)
+    return value if isinstance(value, int | str) and not isinstance(value, bool) and value != "" else None
+
+
+def _attributes(raw: dict[str, Any]) -> dict[str, Any]:
+    """What an annotator said of a shape beyond its outline: flags that are on, description, keys of other tools."""
+    rest = [name for name in raw if name not in _GEOMETRY]
+    if not rest:
+        return {}
+    attributes = {name: value for name in rest if (value := raw[name]) not in (None, "", {}, [])}
+    if isinstance(flags := attributes.pop("flags", None), dict):
+        attributes |= {name: True for name, on in flags.items() if on}
+    return attributes

@@ -1,0 +1,178 @@
+"""Shapes -> instances: which belong together, their union, their holes; every shape is accounted for."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from segkit.data.masks import rle_area, rle_bbox, subtract, to_rle, union
+from segkit.data.polygons import Box, measure_polygons
+from segkit.data.records import Finding, Instance, Polygons, Segmentation
+from segkit.formats.labelme.raster import draw_shape
+from segkit.formats.labelme.shapes import Drawing, NoRegion, Shape, to_region
+
+IGNORE, BACKGROUND = "__ignore__", "_background_"  # LabelMe's convention in labels.txt
+TINY = 16  # pixels: below, hardly anything can be learnt from an instance
+_CROWD_FLAGS = frozenset({"crowd", "iscrowd"})
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """How shapes become instances; ``as_labelme``: with the pixels of LabelMe's own masks, outlines included."""
+
+    drawing: Drawing = field(default_factory=Drawing)
+    hole_label: str | None = None
+    as_labelme: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Region:
+    shape: Shape
+    segmentation: Segmentation
+
+
+def join_instances(
+    shapes: Sequence[Shape], key: str, height: int, width: int, joining: Joining, findings: list[Finding]
+) -> tuple[Instance, ...]:
+    """Join the shapes of one label and group into instances, in the order in which they were begun.
+
+    LabelMe's rule: shapes of one image with the same label and ``group_id`` are one instance, their union; without
+    a ``group_id`` a shape is its own instance.
+    """
+    groups: dict[Any, list[_Region]] = {}
+    holes: dict[Any, list[_Region]] = defaultdict(list)
+    for shape in shapes:
+        try:
+            region = _region(shape, height, width, joining)
+        except NoRegion as why:
+            findings.append(_left_out(key, shape, str(why)))
+            continue
+        if shape.label == joining.hole_label:
+            holes[shape.group_id].append(region)
+        else:
+            group = ("group", shape.group_id) if shape.group_id is not None else shape.number
+            groups.setdefault((shape.label, group), []).append(region)
+    taken = {parts[0].shape.group_id for parts in groups.values()} - {None}
+    for group_id, cuts in holes.items():
+        if group_id not in taken:
+            needs = "a hole needs the group_id of the instance that it is in"
+            findings.extend(_left_out(key, cut.shape, needs) for cut in cuts)
+    return tuple(_instances(groups, holes, key, height, width, findings))
+
+
+def _instances(
+    groups: dict[Any, list[_Region]],
+    holes: dict[Any, list[_Region]],
+    key: str,
+    height: int,
+    width: int,
+    findings: list[Finding],
+) -> list[Instance]:
+    measured = _measure_simple(groups, holes, height, width)
+    counted: set[Any] = set()
+    seen: dict[Any, int] = {}
+    instances = []
+    for (label, group), parts in groups.items():
+        first = parts[0].shape
+        if (label, group) in measured:
+            segmentation = parts[0].segmentation
+            area, bbox = measured[label, group]
+            cuts: list[_Region] = []
+        else:
+            cuts = holes.get(first.group_id, []) if first.group_id is not None else []
+            segmentation = _join(
+                [part.segmentation for part in parts], [cut.segmentation for cut in cuts], height, width
+            )
+            rle = to_rle(segmentation, height, width)
+            area, bbox = rle_area(rle), rle_bbox(rle)
+            if len(parts) > 1 and isinstance(segmentation, dict) and not cuts:
+                _note(findings, key, first, "parts overlap or are bitmaps: written as run lengths")
+        if area == 0:
+            findings.extend(_left_out(key, part.shape, _why_nothing(part)) for part in parts)
+            continue
+        uncounted = [cut for cut in cuts if cut.shape.number not in counted]
+        counted |= {cut.shape.number for cut in cuts}
+        instances.append(_instance(parts, segmentation, bbox, area, len(parts) + len(uncounted)))
+        _notice(findings, key, first, area, bbox, seen)
+    for cuts in holes.values():  # holes of instances that cover nothing
+        lost = [cut for cut in cuts if cut.shape.number not in counted and _grouped(groups, cut)]
+        findings.extend(_left_out(key, cut.shape, "a hole in an instance that covers nothing") for cut in lost)
+    return instances
+
+
+def _grouped(groups: dict[Any, list[_Region]], cut: _Region) -> bool:
+    ids = {parts[0].shape.group_id for parts in groups.values()}
+    return cut.shape.group_id is not None and cut.shape.group_id in ids
+
+
+def _measure_simple(
+    groups: dict[Any, list[_Region]], holes: dict[Any, list[_Region]], height: int, width: int
+) -> dict[Any, tuple[int, Box]]:
+    """Areas and boxes of the instances that are one polygon, all at once."""
+    simple: list[Any] = []
+    polygons: Polygons = []
+    for name, parts in groups.items():
+        segmentation = parts[0].segmentation
+        if len(parts) == 1 and isinstance(segmentation, list) and len(segmentation) == 1:
+            group_id = parts[0].shape.group_id
+            if group_id is None or group_id not in holes:
+                simple.append(name)
+                polygons.append(segmentation[0])
+    return dict(zip(simple, measure_polygons(polygons, height, width), strict=True))
+
+
+def _region(shape: Shape, height: int, width: int, joining: Joining) -> _Region:
+    if shape.label == BACKGROUND:
+        raise NoRegion("background is what no shape covers")
+    draw = draw_shape if joining.as_labelme else to_region
+    return _Region(shape, draw(shape, height, width, joining.drawing))
+
+
+def _instance(parts: list[_Region], segmentation: Segmentation, bbox: Box, area: int, num_shapes: int) -> Instance:
+    first = parts[0].shape
+    attributes = first.attributes or {}
+    if len(parts) > 1:
+        attributes = {name: value for part in parts for name, value in (part.shape.attributes or {}).items()}
+    if first.group_id is not None:
+        attributes = attributes | {"group_id": first.group_id}
+    crowd = first.label == IGNORE or any(attributes.get(flag) is True for flag in _CROWD_FLAGS)
+    return Instance(first.label, segmentation, bbox, area, int(crowd), attributes, num_shapes)
+
+
+def _join(parts: list[Segmentation], holes: list[Segmentation], height: int, width: int) -> Segmentation:
+    """The union of parts less the holes: polygons where they say it exactly, else RLE."""
+    if len(parts) == 1 and not holes:
+        return parts[0]
+    rles = [to_rle(part, height, width) for part in parts]
+    whole = union(rles)
+    polygons: Polygons = [polygon for part in parts if isinstance(part, list) for polygon in part]
+    apart = sum(rle_area(rle) for rle in rles) == rle_area(whole)  # no pixel is in two parts
+    if apart and not holes and all(isinstance(part, list) for part in parts):
+        return polygons
+    for hole in holes:
+        whole = subtract(whole, to_rle(hole, height, width))
+    return whole
+
+
+def _why_nothing(part: _Region) -> str:
+    distinct = len(set(part.shape.points))
+    if distinct < 3 and isinstance(part.segmentation, list) and len(part.shape.points) > 2:
+        return f"a polygon of {distinct} distinct points has no area"
+    return "covers no pixel of the image"
+
+
+def _left_out(key: str, shape: Shape, why: str) -> Finding:
+    return Finding(key, "left out", why, shape.number, shape.label, shape.shape_type)
+
+
+def _note(findings: list[Finding], key: str, shape: Shape, why: str) -> None:
+    findings.append(Finding(key, "noted", why, shape.number, shape.label, shape.shape_type, shapes=0))
+
+
+def _notice(findings: list[Finding], key: str, shape: Shape, area: int, bbox: Box, seen: dict[Any, int]) -> None:
+    """What is worth a look: tiny instances, and instances that are there twice."""
+    if area < TINY:
+        _note(findings, key, shape, f"tiny: fewer than {TINY} pixels")
+    before = seen.setdefault((shape.label, bbox, area), shape.number)
+    if before != shape.number:
+        _note(findings, key, shape, "there twice: label, box and area are those of an earlier shape")

@@ -1,0 +1,179 @@
+"""LabelMe's shapes as regions of an image: one rule per shape type (``docs/labelme-format.md``).
+
+LabelMe's canvas is continuous: pixel (row i, column j) spans [j, j + 1) x [i, i + 1). So do COCO's polygons, which
+therefore carry over with their coordinates untouched.
+"""
+
+import binascii
+import io
+import math
+from base64 import b64decode
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from segkit.data.masks import crop_to_rle, polygons_to_rle
+from segkit.data.records import Polygons, Rle, Segmentation
+
+Point = tuple[float, float]
+
+_CHORDS, _SAGITTA = (
+    360,
+    0.25,
+)  # a chord for each degree, more where they would stray further (px) from the circle
+_MAX_TIMES, _MAX_PIXELS = 4, 1 << 20  # a bitmap larger than its image so many times, and more, is a mistake
+OUTLINED = ("polygon", "oriented_rectangle", "rotation", "quadrilateral")  # the last two are X-AnyLabeling's
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A region as drawn: ``number`` is its place in the file, from 0."""
+
+    number: int
+    label: str
+    shape_type: str
+    flat: list[float]  # x1, y1, x2, y2, ...
+    group_id: int | str | None = None
+    mask: str | None = None  # base64 of a PNG, for shape type "mask"
+    attributes: dict[str, Any] | None = None
+
+    @property
+    def points(self) -> list[Point]:
+        """The same as pairs."""
+        return list(zip(self.flat[0::2], self.flat[1::2], strict=True))
+
+
+class NoRegion(Exception):
+    """The shape covers no area; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """How what has no area is given one: stroke width and disc radius in pixels, None to leave it out."""
+
+    line_width: float | None = None
+    point_radius: float | None = None
+
+
+def to_region(shape: Shape, height: int, width: int, drawing: Drawing) -> Segmentation:
+    """The pixels that a shape stands for, as polygons where it is one, else as RLE.
+
+    Raises:
+        NoRegion: It stands for none.
+    """
+    if shape.shape_type in OUTLINED or (shape.shape_type == "rectangle" and len(shape.flat) == 8):
+        distinct = len(set(shape.points)) if len(shape.flat) <= 8 else 3  # long ones show by covering nothing
+        _need(distinct >= 3, f"a polygon of {distinct} distinct points has no area")
+        return [shape.flat]
+    points = shape.points
+    match shape.shape_type:
+        case "rectangle":
+            _need(len(points) == 2, f"a rectangle of {len(points)} points")
+            (x1, y1), (x2, y2) = points
+            left, right, top, bottom = min(x1, x2), max(x1, x2), min(y1, y2), max(y1, y2)
+            return [[left, top, right, top, right, bottom, left, bottom]]
+        case "cuboid":
+            return [_hull(points)]
+        case "circle":
+            _need(len(points) == 2, f"a circle of {len(points)} points")
+            return _circle(points[0], math.dist(*points))
+        case "mask":
+            return _bitmap(shape, height, width)
+        case "line" | "linestrip":
+            _need(drawing.line_width is not None, f"a {shape.shape_type} has no area; --line-width gives it one")
+            _need(len(points) >= 2, f"a {shape.shape_type} of {len(points)} points")
+            return _strokes(points, drawing.line_width or 0.0, height, width)
+        case "point":
+            _need(drawing.point_radius is not None, "a point has no area; --point-radius gives it one")
+            _need(len(points) == 1, f"a point of {len(points)} points")
+            return _circle(points[0], drawing.point_radius or 0.0)
+        case "points":
+            raise NoRegion("points are a prompt for LabelMe's AI tools, not an annotation")
+        case other:
+            raise NoRegion(f"unknown shape type {other!r}")
+
+
+def _need(holds: bool, why_not: str) -> None:
+    if not holds:
+        raise NoRegion(why_not)
+
+
+def _hull(points: list[Point]) -> list[float]:
+    """The outline of a box drawn in perspective: the convex hull of its corners (monotone chains), flat."""
+    corners = sorted(set(points))
+    _need(len(corners) >= 3, f"a cuboid of {len(corners)} distinct points has no area")
+    outline: list[Point] = []
+    for chain in (corners, corners[::-1]):
+        begin = len(outline)
+        for x, y in chain:
+            while len(outline) >= begin + 2:
+                (x0, y0), (x1, y1) = outline[-2:]
+                if (x1 - x0) * (y - y0) - (y1 - y0) * (x - x0) > 0:
+                    break
+                outline.pop()
+            outline.append((x, y))
+        outline.pop()
+    _need(len(outline) >= 3, "a cuboid whose corners are on one line has no area")
+    return [value for point in outline for value in point]
+
+
+def _circle(centre: Point, radius: float) -> Polygons:
+    _need(radius > 0, "a circle of radius 0")
+    chords = max(_CHORDS, math.ceil(math.pi / math.acos(1 - _SAGITTA / radius)) if radius > 1 else 0)
+    angles = [2 * math.pi * k / chords for k in range(chords)]
+    return [[value for a in angles for value in (centre[0] + radius * math.cos(a), centre[1] + radius * math.sin(a))]]
+
+
+def _strokes(points: list[Point], width: float, height: int, image_width: int) -> Rle:
+    """Rectangles along the segments with round joints, as one region."""
+    _need(width > 0, "a stroke of width 0")
+    parts: Polygons = []
+    for (x1, y1), (x2, y2) in pairwise(points):
+        length = math.dist((x1, y1), (x2, y2))
+        if length > 0:
+            dx, dy = (y1 - y2) / length * width / 2, (x2 - x1) / length * width / 2
+            parts.append([x1 + dx, y1 + dy, x2 + dx, y2 + dy, x2 - dx, y2 - dy, x1 - dx, y1 - dy])
+    _need(bool(parts), "a line of length 0")
+    for joint in points[1:-1]:
+        parts += _circle(joint, width / 2)
+    return polygons_to_rle(parts, height, image_width)
+
+
+def _bitmap(shape: Shape, height: int, width: int) -> Rle:
+    """Place a mask's bitmap by LabelMe 7.1's rule.
+
+    Corners are inclusive. Whole-number corners crop the bitmap to their box; fractional ones place it by rounding.
+    """
+    _need(len(shape.points) == 2, f"a mask of {len(shape.points)} points")
+    _need(bool(shape.mask), "a mask without a bitmap")
+    try:
+        with Image.open(io.BytesIO(b64decode(shape.mask or ""))) as picture:
+            _need(math.prod(picture.size) <= _MAX_TIMES * height * width + _MAX_PIXELS, "a bitmap of absurd size")
+            bitmap = np.asarray(picture)
+    except (OSError, ValueError, binascii.Error, SyntaxError, EOFError, IndexError, TypeError) as error:
+        raise NoRegion(f"the mask's bitmap cannot be decoded: {error}") from error
+    _need(bitmap.ndim in (2, 3), "the mask's bitmap is no picture")
+    inside = _inside(bitmap)
+    (x1, y1), (x2, y2) = shape.points
+    left, top = _round(min(x1, x2)), _round(min(y1, y2))
+    if all(float(value).is_integer() for point in shape.points for value in point):
+        inside = inside[: _round(abs(y2 - y1)) + 1, : _round(abs(x2 - x1)) + 1]
+    _need(bool(inside.any()), "an empty mask")
+    return crop_to_rle(inside, top, left, height, width)
+
+
+def _inside(bitmap: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Whatever is not zero, of any channel; what is transparent is outside."""
+    if bitmap.ndim == 2:
+        return np.asarray(bitmap > 0)
+    opaque = bitmap[..., -1] > 0 if bitmap.shape[2] in (2, 4) else True
+    colours = bitmap[..., :-1] if bitmap.shape[2] in (2, 4) else bitmap
+    return np.asarray((colours.max(axis=2) > 0) & opaque)
+
+
+def _round(value: float) -> int:
+    return math.floor(value + 0.5)

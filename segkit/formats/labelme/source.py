@@ -1,0 +1,159 @@
+"""LabelMe -> annotated images: which picture, which frame, which shapes."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from segkit.data.pictures import Header, find_picture, read_header
+from segkit.data.records import AnnotatedImage, Exif, Finding, Picture, ReadFile
+from segkit.errors import InputError
+from segkit.formats.labelme.entries import points_within, read_shapes
+from segkit.formats.labelme.file import Embedded, LabelmeFile, read_labelme
+from segkit.formats.labelme.instances import Joining, join_instances
+
+_EXIF_APPLIED_SINCE = (3, 11)  # before, LabelMe showed and annotated the unturned pixels
+_EMBEDDED_SUFFIX = {
+    "JPEG": ".jpg",
+    "PNG": ".png",
+    "BMP": ".bmp",
+    "TIFF": ".tif",
+    "WEBP": ".webp",
+    "GIF": ".png",
+}
+_MAX_PIXELS = 1 << 32  # COCO's run lengths are 32-bit
+
+
+@dataclass(frozen=True, slots=True)
+class LabelmeOptions:
+    """How to read what LabelMe leaves open.
+
+    ``pictures`` is False where only annotations are wanted: then a file whose picture is missing counts too, and
+    embedded pictures stay where they are.
+    """
+
+    images_dir: Path | None = None
+    joining: Joining = field(default_factory=Joining)
+    drop_flag: str | None = None
+    pictures: bool = True
+
+
+def read(path: Path, key: str, options: LabelmeOptions = LabelmeOptions()) -> ReadFile:
+    """Read one LabelMe file, of whatever release. Never raises for bad input: that becomes a finding.
+
+    Args:
+        path: The JSON file.
+        key: Its name in reports.
+        options: What LabelMe leaves open.
+    """
+    findings: list[Finding] = []
+    num_shapes = 0
+    try:
+        source = read_labelme(path, picture=options.pictures)
+        if source is None:
+            return ReadFile(None, (Finding(key, "left out", "not a LabelMe file", shapes=0),))
+        num_shapes = len(source.shapes)
+        if options.drop_flag in source.flags:
+            why = f"flagged {options.drop_flag!r}"
+            return ReadFile(None, (Finding(key, "left out", why, shapes=num_shapes),), num_shapes)
+        if source.code_page:
+            findings.append(Finding(key, "repaired", f"not UTF-8; read as {source.code_page}", shapes=0))
+        picture, (height, width) = _frame(path, key, source, options, findings)
+        if height * width >= _MAX_PIXELS:
+            raise InputError(f"a picture of {width} x {height} is too large for COCO's run lengths")
+    except InputError as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        lost = Finding(key, "left out", error.message + hint, shapes=num_shapes)
+        return ReadFile(None, (*findings, lost), num_shapes)
+    shapes = read_shapes(source.shapes, key, findings)
+    instances = join_instances(shapes, key, height, width, options.joining, findings)
+    image = AnnotatedImage(key, picture, height, width, instances, source.split, source.flags)
+    return ReadFile(image, tuple(findings), num_shapes)
+
+
+def _frame(
+    path: Path, key: str, source: LabelmeFile, options: LabelmeOptions, findings: list[Finding]
+) -> tuple[Picture, tuple[int, int]]:
+    """The picture that was annotated, and the (height, width) of the frame its points are in."""
+    picture, header = _picture(path, key, source, options, findings)
+    if header is None:
+        assert source.size is not None
+        return picture, source.size
+    where = picture.path.name if picture.path is not None else "embedded picture"
+    stored = (header.height, header.width)
+    turn = _turns(header, source)
+    frame = header.upright if turn else stored
+    exif: Exif = "apply" if turn else "drop" if header.orientation != 1 else "none"
+    resize = False
+    if source.size is not None and source.size != frame:
+        says = f"imageHeight x imageWidth is {source.size[0]}x{source.size[1]}"
+        if points_within(source.shapes, source.size) or not points_within(source.shapes, frame):
+            why = f"{says}, {where} has {frame[0]}x{frame[1]}: picture scaled to the points"
+            findings.append(Finding(key, "changed", why, shapes=0))
+            frame, resize = source.size, True
+        else:
+            why = f"{says}, but {where} and the points have {frame[0]}x{frame[1]}"
+            findings.append(Finding(key, "repaired", why, shapes=0))
+    return Picture(picture.name, picture.path, picture.data, exif, resize), frame
+
+
+def _picture(
+    path: Path, key: str, source: LabelmeFile, options: LabelmeOptions, findings: list[Finding]
+) -> tuple[Picture, Header | None]:
+    """The picture, and its header unless the file's word has to do for it.
+
+    Raises:
+        InputError: There is none that can be read.
+    """
+    broken = None
+    if source.embedded is not None:
+        try:
+            return _embedded(path, source.embedded, options)
+        except InputError as error:
+            broken = error
+    found = find_picture(path, source.image_path, options.images_dir)
+    if broken is not None:
+        if found is None:
+            raise broken
+        why = f"{broken.message}; took {found.path.name} beside it"
+        findings.append(Finding(key, "repaired", why, shapes=0))
+    elif found is None:
+        names = f"picture {source.image_path!r} not found" if source.image_path else "names no picture"
+        if options.pictures:
+            hint = "put it beside the file, name its folder with --images-dir, or do without with --images none"
+            raise InputError(names, hint)
+        if source.size is None:
+            raise InputError(f"{names}, and without imageHeight and imageWidth its size is unknown")
+        findings.append(Finding(key, "noted", names, shapes=0))
+        name = (source.image_path or "").replace("\\", "/").rpartition("/")[2]
+        return Picture(name if name and not name.endswith(".json") else f"{path.stem}.jpg"), None
+    elif found.guess:
+        findings.append(Finding(key, "repaired", found.guess, shapes=0))
+    return Picture(found.path.name, found.path), read_header(found.path, found.path.name)
+
+
+def _embedded(path: Path, embedded: Embedded, options: LabelmeOptions) -> tuple[Picture, Header]:
+    if not options.pictures:
+        try:
+            header = read_header(embedded.head(), "imageData")
+        except InputError:  # a header longer than what was read of it
+            whole = embedded if embedded.whole else None
+            again = read_labelme(path) if whole is None else None
+            whole = again.embedded if again is not None else whole
+            if whole is None:
+                raise
+            header = read_header(whole.decode(), "imageData")
+        return Picture(path.stem + _EMBEDDED_SUFFIX.get(header.format, ".png")), header
+    data = embedded.decode()
+    header = read_header(data, "imageData")
+    return Picture(path.stem + _EMBEDDED_SUFFIX.get(header.format, ".png"), None, data), header
+
+
+def _turns(header: Header, source: LabelmeFile) -> bool:
+    """Whether the points were drawn on the picture as its orientation tag turns it."""
+    if header.orientation == 1:
+        return False
+    if header.upright != (header.height, header.width) and source.size is not None:
+        if source.size == header.upright:
+            return True
+        if source.size == (header.height, header.width):
+            return False
+    return source.version >= _EXIF_APPLIED_SINCE

@@ -1,0 +1,87 @@
+"""Results -> LabelMe files: every instance a ``mask`` shape, so that converting back gives the very same RLE."""
+
+import base64
+import io
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from segkit.data.masks import rle_area, rle_bbox, rle_to_mask, to_rle
+from segkit.data.records import Result, Rle
+
+FORMAT_VERSION = "5.11.0"  # of the format: masks as 8-bit PNGs of 0 and 1, imageData optional
+
+
+def labelme_document(
+    results: Sequence[Result], names: dict[int, str], picture: Path, json_path: Path, height: int, width: int
+) -> dict[str, Any]:
+    """What LabelMe opens.
+
+    The score stands in each shape as ``score``, a key that LabelMe (4.2.7 and later) keeps, and in ``description``,
+    which it shows. A result without a mask becomes a rectangle; one whose mask is empty is left out.
+
+    Args:
+        results: Of one picture.
+        names: Category names by id.
+        picture: The picture file.
+        json_path: Where the document will be, for the relative path to the picture.
+        height: Of the picture, upright.
+        width: Likewise.
+    """
+    shapes = [shape for result in results if (shape := _shape(result, names, height, width)) is not None]
+    return {
+        "version": FORMAT_VERSION,
+        "flags": {},
+        "shapes": shapes,
+        "imagePath": _relative(picture, json_path.parent),
+        "imageData": None,
+        "imageHeight": height,
+        "imageWidth": width,
+    }
+
+
+def write_labelme(document: dict[str, Any], path: Path) -> None:
+    """Write a LabelMe file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def _relative(picture: Path, folder: Path) -> str:
+    try:
+        return Path(os.path.relpath(picture.absolute(), folder.absolute())).as_posix()
+    except ValueError:  # another drive on Windows
+        return picture.absolute().as_posix()
+
+
+def _shape(result: Result, names: dict[int, str], height: int, width: int) -> dict[str, Any] | None:
+    shape: dict[str, Any] = {"label": names[result.category_id], "group_id": None, "flags": {}}
+    shape |= {"description": f"score {result.score:.3f}", "score": result.score}
+    if result.segmentation is None:
+        if result.bbox is None:
+            return None
+        x, y, w, h = result.bbox
+        return shape | {"shape_type": "rectangle", "points": [[x, y], [x + w, y + h]], "mask": None}
+    rle = to_rle(result.segmentation, height, width)
+    if rle_area(rle) == 0:
+        return None
+    corners, bitmap = mask_shape(rle)
+    return shape | {"shape_type": "mask", "points": corners, "mask": bitmap}
+
+
+def mask_shape(rle: Rle) -> tuple[list[list[float]], str]:
+    """The corners of a ``mask`` shape, both inside as LabelMe has it, and its bitmap as base64 of a PNG."""
+    x, y, w, h = (round(value) for value in rle_bbox(rle))
+    crop = rle_to_mask(rle)[y : y + h, x : x + w]
+    return [[float(x), float(y)], [float(x + w - 1), float(y + h - 1)]], _png(crop)
+
+
+def _png(crop: npt.NDArray[np.uint8]) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(crop).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,1 @@
+"""A trained model on pictures: its predictions, and their score."""

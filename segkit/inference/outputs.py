@@ -1,0 +1,153 @@
+"""What ``predict`` writes, format by format, and the journal that lets it go on after an interruption."""
+
+import csv
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as PilImage
+
+from segkit.data.draw import draw_results
+from segkit.data.masks import rle_area, rle_to_mask, to_rle
+from segkit.data.records import Category, Dataset, Image, Result
+from segkit.errors import InputError
+from segkit.formats.coco.file import result_record, write_coco, write_results
+from segkit.formats.labelme.write import labelme_document, write_labelme
+
+JOURNAL = "pictures.jsonl"
+OWN_ENTRIES = (JOURNAL, "results.json", "images.json", "instances.csv", "overlay", "labelme", "idmask")
+
+
+@dataclass(frozen=True, slots=True)
+class PictureResults:
+    """The results of one picture; ``pixels`` (RGB [H, W, 3]) are there only while it is being written."""
+
+    name: str
+    path: Path
+    height: int
+    width: int
+    results: tuple[Result, ...]
+    names: dict[int, str]
+    model: Path
+    pixels: npt.NDArray[np.uint8] | None = None
+
+    def record(self) -> dict[str, Any]:
+        """As a line of JSON."""
+        instances = [{"category": self.names[r.category_id], **result_record(r)} for r in self.results]
+        for instance in instances:
+            del instance["image_id"]
+        return {
+            "file": self.name,
+            "path": str(self.path.absolute()),
+            "model": str(self.model),
+            "height": self.height,
+            "width": self.width,
+            "instances": instances,
+        }
+
+
+def read_journal(out: Path) -> Iterator[PictureResults]:
+    """The pictures that a folder holds results of; a last line that was cut off is passed over."""
+    path = out / JOURNAL
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                raw = msgspec.json.decode(line)
+            except msgspec.DecodeError:
+                continue
+            results = tuple(
+                Result(0, i["category_id"], i["score"], i.get("bbox") and tuple(i["bbox"]), i.get("segmentation"))
+                for i in raw["instances"]
+            )
+            names = {i["category_id"]: i["category"] for i in raw["instances"]}
+            path, model = Path(raw["path"]), Path(raw["model"])
+            yield PictureResults(raw["file"], path, raw["height"], raw["width"], results, names, model)
+
+
+class Writer:
+    """Writes pictures one by one; COCO and CSV files are made of the journal at the end."""
+
+    def __init__(self, out: Path, formats: Sequence[str], categories: Sequence[Category]) -> None:
+        self._out, self._formats, self._categories = out, formats, tuple(categories)
+        self._names = {category.id: category.name for category in categories}
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            self._journal = (out / JOURNAL).open("ab")
+        except PermissionError as error:
+            raise InputError(f"{out}: no permission to write there", "choose another --out") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._journal.close()
+
+    def write(self, picture: PictureResults) -> None:
+        """Write one picture's own files, then note that it is done."""
+        stem = Path(picture.name).with_suffix("")
+        if "overlay" in self._formats and picture.pixels is not None:
+            drawn = draw_results(picture.pixels, picture.results, self._names)
+            self._save(drawn, self._out / "overlay" / f"{stem}.jpg")
+        if "labelme" in self._formats:
+            path = self._out / "labelme" / f"{stem}.json"
+            write_labelme(
+                labelme_document(picture.results, self._names, picture.path, path, picture.height, picture.width),
+                path,
+            )
+        if "idmask" in self._formats:
+            self._save(_id_mask(picture), self._out / "idmask" / f"{stem}.png")
+        self._journal.write(msgspec.json.encode(picture.record()) + b"\n")
+        self._journal.flush()
+
+    def _save(self, pixels: npt.NDArray[Any], path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        PilImage.fromarray(pixels).save(path, quality=92)  # PNG has no use for it
+
+    def finish(self) -> tuple[dict[str, Path], dict[str, int]]:
+        """Write the files over all pictures; returns what there is by format, and the instances by category."""
+        files = {name: self._out / name for name in ("overlay", "labelme", "idmask") if name in self._formats}
+        images, results = [], []
+        for number, picture in enumerate(read_journal(self._out), 1):
+            images.append(Image(number, picture.name, picture.height, picture.width))
+            results += [Result(number, r.category_id, r.score, r.bbox, r.segmentation) for r in picture.results]
+        if "coco" in self._formats:
+            files["coco"] = self._out / "results.json"
+            write_results(results, files["coco"])
+            write_coco(Dataset(tuple(images), (), self._categories, self._out), self._out / "images.json")
+        if "csv" in self._formats:
+            files["csv"] = self._out / "instances.csv"
+            self._write_csv(images, results, files["csv"])
+        counts = Counter(self._names[result.category_id] for result in results)
+        return files, {name: counts[name] for name in self._names.values()}
+
+    def _write_csv(self, images: Sequence[Image], results: Sequence[Result], path: Path) -> None:
+        by_id = {image.id: image for image in images}
+        with path.open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(["file", "category", "score", "x", "y", "width", "height", "area"])
+            for r in results:
+                image = by_id[r.image_id]
+                area: float | str = ""
+                if r.segmentation is not None:
+                    area = rle_area(to_rle(r.segmentation, image.height, image.width))
+                box = [round(value, 2) for value in r.bbox] if r.bbox is not None else [""] * 4
+                table.writerow([image.file_name, self._names[r.category_id], round(r.score, 4), *box, area])
+
+
+def _id_mask(picture: PictureResults) -> npt.NDArray[np.uint16]:
+    """Instance numbers from 1 in the order of the results, 0 for none; the surest is on top."""
+    out = np.zeros((picture.height, picture.width), np.uint16)
+    for number, result in reversed(list(enumerate(picture.results, 1))):
+        if result.segmentation is not None:
+            out[rle_to_mask(to_rle(result.segmentation, picture.height, picture.width)) > 0] = number
+    return out

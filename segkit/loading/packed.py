@@ -1,0 +1,101 @@
+"""Annotations in a few flat arrays.
+
+Loader workers share the parent's memory until somebody writes to it, and Python writes to every object it looks at
+(the reference count): a list of 100,000 annotation records is copied into every worker, a page at a time. Arrays
+have one reference count between them and stay shared.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from segkit.data.masks import to_rle
+from segkit.data.records import Annotation, Dataset, Image, Polygons, Segmentation
+from segkit.errors import InputError
+
+
+class Item(NamedTuple):
+    """One annotation as training needs it."""
+
+    label: int
+    segmentation: Segmentation
+    iscrowd: bool
+
+
+class FlatAnnotations:
+    """The images of a dataset, and their annotations by image, in flat arrays."""
+
+    def __init__(self, dataset: Dataset, labels: dict[int, int], *, boxes_will_do: bool) -> None:
+        """Pack a dataset.
+
+        Args:
+            dataset: What to pack.
+            labels: Label by category id.
+            boxes_will_do: Take the box where an annotation has no segmentation.
+
+        Raises:
+            InputError: An annotation has no segmentation, and boxes will not do.
+        """
+        names = [image.file_name.encode() for image in dataset.images]
+        self._names, self._name_ends = (
+            np.frombuffer(b"".join(names), np.uint8),
+            np.cumsum([len(n) for n in names]),
+        )
+        self.sizes = np.array([(i.height, i.width) for i in dataset.images], np.int32).reshape(-1, 2)
+        self.ids = np.array([image.id for image in dataset.images])
+        by_image = dataset.annotations_of()
+        ordered = [a for image in dataset.images for a in by_image.get(image.id, [])]
+        counts = [len(by_image.get(image.id, [])) for image in dataset.images]
+        self.counts = np.array(counts, np.int64)
+        self._first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        self._labels = np.array([labels[a.category_id] for a in ordered], np.int32)
+        self._crowd = np.array([a.iscrowd for a in ordered], np.bool_)
+        packed = [_pack(a, boxes_will_do) for a in ordered]
+        parts = [part for each in packed for part in each]
+        self._parts = np.concatenate([[0], np.cumsum([len(each) for each in packed])]).astype(np.int64)
+        self._is_rle = np.array([isinstance(part, bytes) for part in parts], np.bool_)
+        raw = [part if isinstance(part, bytes) else np.asarray(part, np.float64).tobytes() for part in parts]
+        self._bytes = np.frombuffer(b"".join(raw), np.uint8)
+        self._ends = np.concatenate([[0], np.cumsum([len(part) for part in raw])]).astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def image(self, index: int) -> Image:
+        """The record of one image."""
+        begin = int(self._name_ends[index - 1]) if index else 0
+        name = self._names[begin : self._name_ends[index]].tobytes().decode()
+        height, width = self.sizes[index].tolist()
+        return Image(self.ids[index].item(), name, height, width)
+
+    def items(self, index: int) -> list[Item]:
+        """The annotations of one image."""
+        height, width = self.sizes[index].tolist()
+        out = []
+        for a in range(int(self._first[index]), int(self._first[index + 1])):
+            polygons: Polygons = []
+            segmentation: Segmentation = polygons
+            for part in range(int(self._parts[a]), int(self._parts[a + 1])):
+                raw = self._bytes[self._ends[part] : self._ends[part + 1]].tobytes()
+                if self._is_rle[part]:
+                    segmentation = {"size": [height, width], "counts": raw.decode("ascii")}
+                else:
+                    polygons.append(np.frombuffer(raw, np.float64).tolist())
+            out.append(Item(int(self._labels[a]), segmentation, bool(self._crowd[a])))
+        return out
+
+
+def _pack(annotation: Annotation, boxes_will_do: bool) -> Sequence[bytes | list[float]]:
+    segmentation = annotation.segmentation
+    if segmentation is None:
+        if not boxes_will_do:
+            raise InputError(
+                f"annotation {annotation.id} has a box but no segmentation",
+                "boxes are enough for --model fasterrcnn",
+            )
+        x, y, w, h = annotation.bbox
+        return [[x, y, x + w, y, x + w, y + h, x, y + h]]
+    if isinstance(segmentation, list):
+        return segmentation
+    return [to_rle(segmentation, *segmentation["size"])["counts"].encode("ascii")]

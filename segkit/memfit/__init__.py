@@ -1,1 +1,0 @@
-"""``memprofile --fit``: what a training would need on a GPU, said without one."""

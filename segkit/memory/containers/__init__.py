@@ -1,0 +1,1 @@
+"""Containers and values of the host that have a name, and grow."""

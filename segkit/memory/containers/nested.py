@@ -1,0 +1,84 @@
+"""Containers of containers that grow inside: ``found.setdefault(image_id, []).append(...)``.
+
+Each of the inner ones is short, and gets an entry now and then; the outer one stays as long as it is. Only all of them
+together show it.
+"""
+
+import collections
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from segkit.memory.containers.reach import Named
+from segkit.memory.measure.trend import Track
+
+_OUTER, _INNER = (dict, list), (list, dict, set, collections.deque)
+_FEWEST, _MOST = 4, 50_000  # inner containers
+
+
+@dataclass(slots=True, kw_only=True)
+class Nest(Track):
+    """A container, and how many entries its inner containers have together.
+
+    Attributes:
+        container: The outer one; only during a look.
+    """
+
+    container: Any = None
+
+    def sample(self) -> list[Any]:
+        """A few of the inner containers' newest entries, during a look."""
+        parts = list(islice(_parts(self.container), 400))[:: max(1, min(400, len(self.container)) // 12)]
+        return [_newest(part) for part in parts if type(part) in _INNER and len(part) > 0]
+
+
+class Nests:
+    """All looks of a process so far."""
+
+    def __init__(self) -> None:
+        self.nests: dict[int, Nest] = {}
+
+    def take(self, step: int, named: Iterable[Named]) -> None:
+        """Note how much is in every container of containers that has a name."""
+        seen: dict[int, Nest] = {}
+        for _, value in named:
+            if not isinstance(value, _OUTER) or id(value) in seen or not _FEWEST <= len(value) <= _MOST:
+                continue
+            total = _total(value)
+            if total == 0:
+                continue
+            known = self.nests.get(id(value))
+            if known is None or total < known.lengths[-1]:
+                known = Nest()
+            known.steps.append(step)
+            known.lengths.append(total)
+            known.container = value
+            seen[id(value)] = known
+        self.nests = seen
+
+    def steady(self) -> list[Nest]:
+        """Those that have gained entries all the time."""
+        return [nest for nest in self.nests.values() if nest.container is not None and nest.is_steady()]
+
+    def release(self) -> None:
+        """Let go of every container."""
+        for nest in self.nests.values():
+            nest.container = None
+
+
+def _total(outer: Any) -> int:
+    try:
+        return sum(len(part) for part in _parts(outer) if type(part) in _INNER)
+    except RuntimeError:  # another thread has changed it
+        return 0
+
+
+def _parts(outer: Any) -> Iterable[Any]:
+    return outer.values() if isinstance(outer, dict) else outer
+
+
+def _newest(inner: Any) -> Any:
+    if isinstance(inner, dict):
+        return next(reversed(inner.values()))
+    return next(iter(inner)) if isinstance(inner, set) else inner[-1]

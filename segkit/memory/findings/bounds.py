@@ -1,0 +1,115 @@
+"""Growth that ends by itself: the bound of a container, read from the container and from the source."""
+
+import functools
+import inspect
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple
+
+from torch.utils.data import Dataset
+
+from segkit.memory.containers.census import is_bounded
+from segkit.memory.findings.source_lines import bounds_in_source
+from segkit.memory.holders.search import is_users
+
+_LRU = type(functools.lru_cache(lambda: 0))
+
+
+class Surroundings(NamedTuple):
+    """What is known of a run when bounds are looked for.
+
+    Attributes:
+        sizes: Sizes of the tensors that the model was given.
+        files: The user's source files.
+        datasets: Lengths of the datasets that loaders have read.
+        lengths: How long a container was some steps ago, by its identity; None: that is not known.
+    """
+
+    sizes: Collection[int] = ()
+    files: Collection[str] = ()
+    datasets: Collection[int] = ()
+    lengths: Callable[[int], int | None] = lambda identity: None
+
+
+def bound_of(
+    chain: Sequence[Any], at: int | None, expression: str | None, known: Surroundings
+) -> tuple[int | None, str] | None:
+    """The most entries that a container will have (None: a number that is not known), and why; None: no bound is seen.
+
+    Args:
+        chain: The objects from the root to what is held.
+        at: Which of them grows, if one does.
+        expression: Python for it.
+        known: Of the run.
+    """
+    for each in chain:
+        if isinstance(each, _LRU):
+            most = each.cache_parameters()["maxsize"]
+            return None if most is None else (most, f"the lru_cache holds at most {most}")
+    if at is None:
+        return None
+    container = chain[at]
+    length = is_bounded(container)
+    if length is not None:
+        return length, f"the deque holds at most {length}"
+    if isinstance(container, dict):
+        found = _bound_of_keys(container, chain[:at], known)
+        if found is not None:
+            return found
+    flat = not isinstance(chain[min(at + 1, len(chain) - 1)], list | dict | set | deque)
+    if isinstance(container, list) and flat and known.lengths(id(container)) == len(container):
+        return len(container), f"the list has {len(container)} places, and gets no more"
+    if expression is not None:
+        line = bounds_in_source(expression, known.files)
+        if line is not None:
+            return None, f"{line} keeps it short"
+    return None
+
+
+def _bound_of_keys(
+    container: dict[Any, Any], owners: Sequence[Any], known: Surroundings
+) -> tuple[int | None, str] | None:
+    keys = list(container)
+    numbers = [number for key in keys for number in _numbers(key)]
+    several = all(isinstance(key, tuple | list) for key in keys)
+    may_be_sizes = all(_numbers(key) for key in keys) and (several or not _counts_up(keys))
+    seen = any(each in known.sizes for each in numbers) and all(each in known.sizes or each < 5 for each in numbers)
+    if may_be_sizes and seen:
+        return None, "it is keyed by sizes, and grows only with new ones"
+    if all(type(key) is int for key in keys):
+        own = [length for owner in owners if (length := _length_of_dataset(owner)) is not None]
+        seen_elsewhere = [] if _counts_up(keys) else list(known.datasets)
+        for length in (*own, *seen_elsewhere):
+            if all(0 <= key < length for key in keys):
+                return length, f"it is keyed by the dataset's {length} indices"
+    return None
+
+
+def _counts_up(keys: list[Any]) -> bool:
+    """Whether the keys are those of a counter: one a step."""
+    return all(type(key) is int for key in keys) and keys == list(range(keys[0], keys[0] + len(keys)))
+
+
+def _numbers(key: Any) -> list[int]:
+    """The integers that a key is made of; none where it is made of anything else."""
+    if type(key) is int:
+        return [key]
+    if isinstance(key, tuple | list):
+        parts = [_numbers(each) for each in key if not _is_a_name(each)]
+        return [number for part in parts for number in part] if all(parts) else []
+    return []
+
+
+def _is_a_name(value: Any) -> bool:
+    return isinstance(value, str) or type(value).__module__ == "torch"  # "cpu", torch.float32, device("cpu")
+
+
+def _length_of_dataset(owner: Any) -> int | None:
+    if not hasattr(type(owner), "__getitem__") or not hasattr(type(owner), "__len__") or inspect.isclass(owner):
+        return None
+    if not (is_users(type(owner)) or isinstance(owner, Dataset)):  # a tensor has a length, too
+        return None
+    try:
+        return len(owner)
+    except Exception:  # the user's own
+        return None

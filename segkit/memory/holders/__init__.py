@@ -1,0 +1,1 @@
+"""What keeps a tensor alive, as a Python expression."""

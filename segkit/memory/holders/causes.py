@@ -1,0 +1,96 @@
+"""Why a thing is held: the cause, read from the chain of objects that holds it."""
+
+import collections
+import functools
+import queue
+import types
+from typing import Any
+
+import torch
+
+from segkit.memory.culprit import Culprit
+from segkit.memory.holders.search import Holding
+
+_LRU = type(functools.lru_cache(lambda: 0))
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks")
+
+
+def cause_of(culprit: Culprit, target: Any) -> str:
+    """The key of ``taxonomy.FIXES`` that fits."""
+    holding = culprit.holding
+    by_chain = cause_in_chain(holding, culprit.container)
+    graph = culprit.via_graph or getattr(target, "grad_fn", None) is not None
+    if by_chain in (
+        "optimizer state",
+        "registered again",
+        "hook",
+        "hooks registered again",
+        "lru_cache",
+        "generator",
+        "traceback",
+        "thread",
+        "queue",
+    ):
+        return by_chain
+    if culprit.extra.get("joined"):
+        return "growing tensor"
+    if culprit.extra.get("carried"):
+        operation = type(getattr(target, "grad_fn", None)).__name__
+        return "graph of a sum" if operation.startswith("Add") and target.numel() == 1 else "graph over steps"
+    if graph:
+        return "kept graph" if culprit.extra.get("saved") or not culprit.via_graph else "graph kept after backward"
+    if by_chain is not None:
+        return by_chain
+    if culprit.born_in == "eval":
+        return "kept outputs"
+    return "kept tensors"
+
+
+def cause_in_chain(holding: Holding | None, container: Any) -> str | None:
+    """What the chain itself says."""
+    if holding is None:
+        return None
+    chain, path = holding.chain, holding.expressions[-1]
+    if any(hook in path for hook in _HOOKS):
+        grows = isinstance(container, dict) and any(container is each for each in _hook_dicts(chain))
+        return "hooks registered again" if grows else "hook"
+    for index, each in enumerate(chain):
+        if isinstance(each, torch.optim.Optimizer) and any(container is inner for inner in chain[index + 1 :]):
+            return "optimizer state"
+        if isinstance(each, _LRU):
+            return "lru_cache"
+        if isinstance(each, types.GeneratorType | types.CoroutineType):
+            return "generator"
+        if isinstance(each, types.TracebackType | BaseException):
+            return "traceback"
+        if isinstance(each, queue.Queue | queue.SimpleQueue):
+            return "queue"
+    if holding.kind == "thread":
+        return "thread"
+    if isinstance(container, collections.deque):
+        return "deque without bound"
+    if any(isinstance(each, types.CellType) for each in chain):
+        return "closure"
+    if isinstance(container, dict) and any(
+        container is getattr(each, name, None) for each in chain for name in ("_buffers", "_parameters", "_modules")
+    ):
+        return "registered again"
+    if isinstance(container, dict) and not _is_namespace(container):
+        return "dict without bound"
+    if holding.kind == "class":
+        return "class attribute"
+    return None
+
+
+def _hook_dicts(chain: tuple[Any, ...]) -> list[Any]:
+    out = []
+    for each in chain:
+        for name in _HOOKS:
+            found = getattr(each, name, None) if hasattr(type(each), "register_forward_hook") else None
+            if found is not None:
+                out.append(found)
+    return out
+
+
+def _is_namespace(container: dict[Any, Any]) -> bool:
+    return all(isinstance(key, str) for key in container) and len(container) < 6

@@ -1,0 +1,1 @@
+"""Counters by step and phase: tensors by line, CUDA's allocator, the host."""

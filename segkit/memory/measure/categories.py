@@ -1,0 +1,136 @@
+"""What the memory at the highest peak was: parameters, gradients, optimiser state, activations, inputs, temporaries.
+
+Every live byte is in one category. What a tensor is, is known by identity where it can be (a parameter, its gradient,
+the optimiser's state, a buffer), else by the phase that made it and whether it lived until the backward pass. The sum
+is the measured total; what the categories do not explain is written beside them, as ``remainder``.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from segkit.memory.measure import cuda as device
+from segkit.memory.measure.cuda import DeviceFigures
+from segkit.memory.measure.phases import PhaseClock
+from segkit.memory.measure.torch_private import storage_key
+from segkit.memory.measure.tracker import GRAPH, Birth, LiveTensors
+
+CATEGORIES = (
+    "parameters", "buffers", "gradients", "optimizer_state", "activations", "inputs", "temporaries", "kept",
+)  # fmt: skip
+
+
+class CategoryMeter:
+    """Classifies what was alive at the highest peak.
+
+    Attributes:
+        categories: Bytes by category at the highest peak so far; with the remainder, their sum is the measured total.
+            On a CUDA device these are, beside the tensors, the rounding of blocks, what libraries have taken through
+            PyTorch for good (``workspace``), and, of what is reserved, the fragments and the cache; what the driver
+            counts beyond is ``context`` (with other processes' memory, if there are any).
+        modules: Bytes of activations at that peak by the module that made them.
+        sites: Bytes at that peak by line.
+        makers: Bytes at that peak by the library's line that made them, for large tensors.
+    """
+
+    def __init__(self, tensors: LiveTensors) -> None:
+        self.tensors = tensors
+        self.categories: dict[str, int] = {}
+        self.modules: dict[str, int] = {}
+        self.sites: dict[str, int] = {}
+        self.makers: dict[str, int] = {}
+        self.peak = 0
+        self._gradients: set[int] = set()
+
+    def note_optimizer(self, optimizer: Any) -> None:
+        """Before an optimiser's step, gradients are there."""
+        for parameter in _parameters(optimizer):
+            if parameter.grad is not None:
+                self._gradients.add(_key(parameter.grad))
+
+    def take(self, clock: PhaseClock, optimizers: Iterable[Any], modules: Iterable[nn.Module]) -> None:
+        """At the end of a step whose peak was kept: classify, if the peak is a new one."""
+        if clock.highest > self.peak and clock.crest:
+            self.peak = clock.highest
+            counted = [birth for birth in clock.crest if self._counts(birth)]
+            self._classify(counted, list(optimizers), list(modules))
+            if clock.at_highest is not None:
+                self._add_device(counted, clock.at_highest, clock.allocated)
+        clock.crest = []
+        self.tensors.crest = []
+        self._gradients.clear()
+
+    def _counts(self, birth: Birth) -> bool:
+        return birth.device == self.tensors.counted and birth.operation != GRAPH
+
+    def _classify(self, crest: list[Birth], optimizers: list[Any], modules: list[nn.Module]) -> None:
+        parameters = {_key(p) for optimizer in optimizers for p in _parameters(optimizer)}
+        parameters |= {_key(p) for module in modules for p in module.parameters()}
+        buffers = {_key(buffer) for module in modules for buffer in module.buffers()}
+        states = {
+            _key(value) for optimizer in optimizers for state in list(optimizer.state.values())
+            if isinstance(state, dict) for value in state.values() if isinstance(value, torch.Tensor)
+        }  # fmt: skip
+        sums: Counter[str] = Counter()
+        by_module: Counter[str] = Counter()
+        by_line: Counter[str] = Counter()
+        by_maker: Counter[str] = Counter()
+        for birth in crest:
+            name = _category(birth, self.tensors.step, parameters, buffers, states, self._gradients)
+            sums[name] += birth.size
+            by_line[f"{birth.site.line}"] += birth.size
+            if birth.maker is not None:
+                by_maker[birth.maker] += birth.size
+            if birth.module is not None and name in ("activations", "temporaries"):
+                by_module[birth.module] += birth.size
+        self.categories = {name: sums[name] for name in CATEGORIES} | {"remainder": self.peak - sum(sums.values())}
+        self.modules = dict(by_module.most_common(12))
+        self.sites = dict(by_line.most_common(12))
+        self.makers = dict(by_maker.most_common(12))
+
+    def _add_device(self, crest: list[Birth], figures: DeviceFigures, allocated: int) -> None:
+        """Bring the sum to what the device says is in use."""
+        tensors = sum(birth.size for birth in crest)
+        live = sum(device.rounded(birth.size) for birth in self.tensors.live.values() if self._counts(birth))
+        rounding = sum(device.rounded(birth.size) for birth in crest) - tensors
+        workspace = max(0, allocated - live)  # at the end of a step, when nothing passes by
+        fragmented = min(figures.fragmented, figures.reserved - figures.peak)
+        used = device.driver_used()
+        self.categories |= {
+            "rounding": rounding,
+            "workspace": workspace,
+            "fragmented": fragmented,
+            "cache": figures.reserved - figures.peak - fragmented,
+            "context": max(0, (used or figures.reserved) - figures.reserved),
+            "remainder": figures.peak - tensors - rounding - workspace,
+        }
+
+
+def _category(
+    birth: Birth, step: int, parameters: set[int], buffers: set[int], states: set[int], gradients: set[int]
+) -> str:
+    for name, keys in (
+        ("parameters", parameters), ("buffers", buffers), ("optimizer_state", states), ("gradients", gradients),
+    ):  # fmt: skip
+        if birth.key in keys:
+            return name
+    if birth.step < step - 1:
+        return "kept"
+    if birth.saved:
+        return "activations"
+    return {"load": "inputs", "transfer": "inputs"}.get(birth.phase, "temporaries")
+
+
+def _parameters(optimizer: Any) -> list[torch.Tensor]:
+    return [p for group in getattr(optimizer, "param_groups", ()) for p in group.get("params", ())
+            if isinstance(p, torch.Tensor)]  # fmt: skip
+
+
+def _key(tensor: torch.Tensor) -> int:
+    try:
+        return storage_key(tensor)[1]
+    except (RuntimeError, NotImplementedError):
+        return 0

@@ -1,0 +1,77 @@
+"""What a CUDA device holds: the caching allocator's own figures, the driver's, and those of pinned host memory."""
+
+import weakref
+from typing import Any, NamedTuple
+
+import torch
+
+from segkit.memory.measure import torch_private as private
+
+
+class DeviceFigures(NamedTuple):
+    """Bytes of the caching allocator.
+
+    Attributes:
+        allocated: In tensors and workspaces now.
+        peak: The most of it since the last reading.
+        reserved: Taken from the device, at most since then.
+        fragmented: Free parts of segments that are in use, at most since then.
+    """
+
+    allocated: int
+    peak: int
+    reserved: int
+    fragmented: int
+
+
+class Reader:
+    """Reads peaks since its own last reading: the allocator has one set of peaks, and there may be several readers."""
+
+    def __init__(self, device: torch.device | None = None) -> None:
+        self._device = device
+        self._unread = DeviceFigures(0, 0, 0, 0)
+        _readers.add(self)
+
+    def read(self) -> DeviceFigures | None:
+        """The figures now; None where no CUDA device is in use."""
+        if not private.on_cuda():
+            return None
+        stats = torch.cuda.memory_stats_as_nested_dict(self._device)  # flat keys would cost ten times as much
+        torch.cuda.reset_peak_memory_stats(self._device)
+        of = {
+            name: stats.get(f"{name}_bytes", {}).get("all", {}) for name in ("allocated", "reserved", "inactive_split")
+        }
+        now = DeviceFigures(
+            int(of["allocated"].get("current", 0)), int(of["allocated"].get("peak", 0)),
+            int(of["reserved"].get("peak", 0)), int(of["inactive_split"].get("peak", 0)),
+        )  # fmt: skip
+        for reader in _readers:
+            reader._unread = DeviceFigures(now.allocated, *map(max, reader._unread[1:], now[1:]))
+        figures, self._unread = self._unread, DeviceFigures(0, 0, 0, 0)
+        return figures
+
+
+_readers: "weakref.WeakSet[Reader]" = weakref.WeakSet()
+
+
+def driver_used() -> int | None:
+    """Bytes in use on the device, by the driver's account: contexts, libraries and other processes included."""
+    if not private.on_cuda():
+        return None
+    free, total = torch.cuda.mem_get_info()
+    return int(total - free)
+
+
+def pinned() -> int | None:
+    """Bytes of pinned host memory that PyTorch has taken and keeps; None where it does not say."""
+    stats = private.host_memory_stats()
+    return None if stats is None else _first(stats, "reserved_bytes.current", "allocated_bytes.current")
+
+
+def _first(stats: dict[str, Any], *names: str) -> int | None:
+    return next((int(stats[name]) for name in names if name in stats), None)
+
+
+def rounded(size: int) -> int:
+    """What the allocator gives for a request of ``size`` bytes, at least: whole blocks of 512 bytes."""
+    return -(-size // 512) * 512

@@ -1,0 +1,102 @@
+"""Which line of the user's code is running: the innermost frame outside Python, torch and installed packages."""
+
+import sys
+import sysconfig
+from pathlib import Path
+from types import FrameType
+from typing import NamedTuple
+
+_OWN = str(Path(__file__).parents[1])
+_DEPTH = 120  # frames looked at
+
+
+class Line(NamedTuple):
+    """A line of code: the file as Python knows it, the line's number, the function that it is in."""
+
+    file: str
+    number: int
+    function: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.number}"
+
+
+UNKNOWN = Line("<unknown>", 0, "<unknown>")
+
+
+class UserCode:
+    """Tells the user's files from libraries'.
+
+    Everything below ``site-packages`` and the standard library is a library, except the package that was started as a
+    program (``python -m pkg``): for this run it is the user's.
+    """
+
+    def __init__(self) -> None:
+        self._is_users: dict[str, bool] = {}
+        self._libraries = tuple(
+            {str(Path(path)) + "/" for name, path in sysconfig.get_paths().items() if name.endswith(("lib", "stdlib"))}
+        )
+        self._program: str | None = None
+
+    def start(self) -> None:
+        """Look up, once, what program this is."""
+        main = sys.modules.get("__main__")
+        spec = getattr(main, "__spec__", None)
+        package = (spec.name.partition(".")[0] if spec is not None and spec.name else "") or ""
+        found = sys.modules.get(package)
+        file = getattr(found, "__file__", None) if package not in ("", "__main__", "runpy") else None
+        self._program = str(Path(file).parent) + "/" if file else None
+        self._is_users.clear()
+
+    def owns(self, file: str) -> bool:
+        """Whether a code object's file is the user's."""
+        known = self._is_users.get(file)
+        if known is None:
+            known = self._is_users[file] = self._look(file)
+        return known
+
+    def files(self) -> list[str]:
+        """The user's files that code was seen running in."""
+        return [file for file, users in self._is_users.items() if users]
+
+    def _look(self, file: str) -> bool:
+        if file.startswith(("<", _OWN)) or "/segkit/memory/" in file:
+            return False
+        if self._program is not None and file.startswith(self._program):
+            return True
+        if "/site-packages/" in file or "/dist-packages/" in file:
+            return False
+        return not file.startswith(self._libraries)
+
+    def innermost(self, frame: FrameType | None) -> Line:
+        """The innermost line of the user's at or above ``frame``; that of a library where there is none."""
+        first, known = frame, self._is_users
+        for _ in range(_DEPTH):
+            if frame is None:
+                break
+            code = frame.f_code
+            users = known.get(code.co_filename)
+            if users is None:
+                users = self.owns(code.co_filename)
+            if users:
+                return Line(code.co_filename, frame.f_lineno, code.co_name)
+            frame = frame.f_back
+        while first is not None and first.f_code.co_filename.startswith(_OWN):
+            first = first.f_back
+        if first is None:
+            return UNKNOWN
+        return Line(first.f_code.co_filename, first.f_lineno, first.f_code.co_name)
+
+    def maker(self, frame: FrameType | None) -> str | None:
+        """The innermost line outside torch itself, as ``torchvision/ops/boxes.py:308 (box_iou)``: what works there."""
+        for _ in range(_DEPTH):
+            if frame is None:
+                return None
+            file = frame.f_code.co_filename
+            if "/torch/" not in file and not file.startswith((_OWN, "<")):
+                return f"{file.rpartition('/site-packages/')[2]}:{frame.f_lineno} ({frame.f_code.co_name})"
+            frame = frame.f_back
+        return None
+
+
+USER_CODE = UserCode()

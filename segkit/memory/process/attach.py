@@ -1,0 +1,131 @@
+"""In the process of a script: begin to watch when torch is there, and write down what was found."""
+
+import atexit
+import json
+import multiprocessing
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from segkit.memory.measure import torch_private as private
+from segkit.memory.process.workers import WorkerWatch
+from segkit.memory.session import Session
+
+FOLDER, HOME = "SEGKIT_MEMPROFILE", "SEGKIT_MEMPROFILE_HOME"
+SETTINGS = "settings.json"
+_STATUS_SECONDS, _WRITE_SECONDS = 0.5, 5.0
+
+_attached: "Attached | None" = None
+
+
+class Attached:
+    """The session of this process, and the files that tell the outside of it.
+
+    ``recording-PID.json`` is the whole report, ``status-PID.json`` a line for those who wait.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        self.folder, self.pid, self.limit = folder, os.getpid(), settings["limit"]
+        self.session = Session(every=settings["every"], steps=settings["steps"], deep=settings["deep"])
+        self.session.after_step = self._after_step
+        self._status_at = self._written_at = 0.0
+        self._verdicts = 0
+        self.done = False
+
+    def _after_step(self) -> None:
+        now = time.monotonic()
+        session = self.session
+        if now - self._status_at >= _STATUS_SECONDS:
+            self._status_at = now
+            sample = session.samples[-1]
+            worst = set(session.levels.values())
+            _write(
+                self.folder / f"status-{self.pid}.json",
+                {"step": session.count, "allocated": sample.allocated, "peak": sample.peak, "rss": sample.rss,
+                 "seconds": sample.seconds, "verdict": "leak" if "leak" in worst else "watch" if worst else "",
+                 "holders": [finding.holder or finding.held_by for finding in session.findings.values()][:2]},
+            )  # fmt: skip
+        if now - self._written_at >= max(_WRITE_SECONDS, 50 * self._cost) or session.diagnoses != self._verdicts:
+            self._verdicts, self._written_at = session.diagnoses, now
+            self.write(ended=False)
+            self._cost = time.monotonic() - now
+
+    _cost = 0.0
+
+    def write(self, *, ended: bool) -> None:
+        """Write the report as it stands."""
+        from segkit.memory.report.document import report_of  # noqa: PLC0415 -- only where there is something to report
+
+        with self.session.tensors.pause():
+            document = report_of(self.session, self.limit)
+        document["rank"] = os.environ.get("RANK")
+        document["ended"] = ended
+        _write(self.folder / f"recording-{self.pid}.json", document)
+
+    def finish(self) -> None:
+        """At the end of the process."""
+        if self.done or os.getpid() != self.pid:
+            return
+        self.done = True
+        try:
+            self.session.finish()
+            self.session.snapshot(self.folder / f"snapshot-{self.pid}.pickle")
+            self.write(ended=True)
+        except Exception as error:
+            self.session.failures.append(f"{type(error).__name__}: {error}")
+            (self.folder / f"failure-{self.pid}.txt").write_text(f"{type(error).__name__}: {error}\n", encoding="utf-8")
+
+    def leave(self) -> None:
+        """In a process that was forked from this one: it is not the training."""
+        self.done = True
+        self.session.tensors.paused = True
+        self.session.marks.uninstall()
+        self.session.stores.stop()
+        self.session.abandon()
+
+
+def attached() -> Attached | None:
+    """What watches this process, where it was started by ``segkit memprofile``."""
+    return _attached if _attached is not None and not _attached.done else None
+
+
+def attach() -> None:
+    """Begin to watch this process."""
+    global _attached
+    folder = Path(os.environ[FOLDER])
+    _watch_workers(folder)
+    if multiprocessing.parent_process() is not None or threading.current_thread() is not threading.main_thread():
+        return  # a worker, started anew: only what it loads is looked at
+    _attached = Attached(folder)
+    atexit.register(_attached.finish)
+    leave_now = os._exit
+    mine = _attached
+
+    def _exit(code: int) -> Any:
+        mine.finish()
+        leave_now(code)
+
+    os._exit = _exit  # type: ignore[assignment]
+    os.register_at_fork(after_in_child=_attached.leave)
+    _attached.session.start()
+
+
+def _watch_workers(folder: Path) -> None:
+    """Let every loader worker look at itself while it fetches."""
+    loader = private.loader_classes()
+    if loader is None:
+        return
+    watch = WorkerWatch(folder)
+    for name in ("_MapDatasetFetcher", "_IterableDatasetFetcher"):
+        kind = getattr(loader[1], name, None)
+        if kind is not None:
+            kind.fetch = watch.around(kind.fetch)
+
+
+def _write(path: Path, document: Any) -> None:
+    beside = path.with_suffix(".writing")
+    beside.write_text(json.dumps(document, default=str), encoding="utf-8")
+    beside.replace(path)

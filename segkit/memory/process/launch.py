@@ -1,0 +1,169 @@
+"""Running a user's script as it would run by itself, with something in it that watches.
+
+The script runs in a process of its own, by the Python that it names: arguments, working folder, standard streams and
+exit code stay its own, and a crash of either does not touch the other. What watches gets in by Python's own way for it,
+a ``sitecustomize`` on ``PYTHONPATH``, so that launchers (torchrun, a shell script) pass it on to what they start.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from segkit.errors import InputError
+from segkit.memory.report.merge import merge
+
+FOLDER, HOME, SETTINGS = "SEGKIT_MEMPROFILE", "SEGKIT_MEMPROFILE_HOME", "settings.json"
+SNAPSHOT = "snapshot.pickle"  # of CUDA's allocator, beside memory.json; for PyTorch's memory viewer
+_FORWARDED = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
+_POLL_SECONDS = 0.25
+
+Status = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptRun:
+    """How a script ended, and what was seen in it.
+
+    Attributes:
+        code: Its exit code; 128 + n where signal n ended it.
+        document: The report; None where no training was seen.
+        failures: What went wrong in the watching itself.
+    """
+
+    code: int
+    document: dict[str, Any] | None
+    failures: tuple[str, ...]
+
+
+def command_line(command: Sequence[str]) -> list[str]:
+    """What to execute: a script gets this Python; anything else is run as it is.
+
+    Raises:
+        InputError: There is no such script or program.
+    """
+    first = command[0]
+    if first == "-m" or (Path(first).exists() and not shutil.which(first)) or first.endswith(".py"):
+        if first != "-m" and not Path(first).exists():
+            raise InputError(f"{first}: no such script", "name it as for python: segkit memprofile -- train.py ARGS")
+        return [sys.executable, *command]
+    if re.fullmatch(r"python(\d(\.\d+)?)?", first):  # the one that segkit runs in; another is named by its path
+        return [sys.executable, *command[1:]]
+    found = shutil.which(first)
+    if found is None:
+        raise InputError(f"{first}: no such program", "name a script: segkit memprofile -- train.py ARGS")
+    return [found, *command[1:]]
+
+
+def run_script(
+    command: Sequence[str],
+    *,
+    every: int,
+    steps: int | None,
+    deep: bool,
+    limit: int | None,
+    snapshot: Path | None = None,
+    stdout: int | None = None,
+    on_status: Callable[[Status], None] = lambda status: None,
+) -> ScriptRun:
+    """Run a script to its end and collect what was seen in it.
+
+    Args:
+        command: The script and its arguments, or a whole command.
+        every: Optimiser steps (or passes, in a script without an optimiser) to a step.
+        steps: End it after so many; None: let it run.
+        deep: Look at the host at every step.
+        limit: Bytes that there are.
+        snapshot: Where the history of CUDA's allocator goes, of the first process that has one.
+        stdout: Where its standard output goes, if not to this process's.
+        on_status: Told now and then how it goes.
+    """
+    line = command_line(command)
+    with tempfile.TemporaryDirectory(prefix="segkit-memprofile-") as name:
+        folder = Path(name)
+        settings = {"every": every, "steps": steps, "deep": deep, "limit": limit}
+        (folder / SETTINGS).write_text(json.dumps(settings), encoding="utf-8")
+        startup = str(Path(__file__).parent / "startup")
+        paths = [startup, *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = os.environ | {
+            FOLDER: name, HOME: str(Path(__file__).parents[2]), "PYTHONPATH": os.pathsep.join(paths),
+        }  # fmt: skip
+        sys.stdout.flush()
+        with subprocess.Popen(line, env=environment, stdout=stdout) as process, _passing_on_signals(process):
+            while process.poll() is None:
+                try:
+                    process.wait(_POLL_SECONDS)
+                except subprocess.TimeoutExpired:
+                    status = _newest(folder)
+                    if status is not None:
+                        on_status(status)
+        code = process.returncode
+        document, failures = merge(folder)
+        found = next(iter(sorted(folder.glob("snapshot-*.pickle"))), None)
+        if found is not None and snapshot is not None:
+            snapshot.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(found, snapshot)
+    return ScriptRun(code if code >= 0 else 128 - code, document, failures)
+
+
+class _passing_on_signals:  # noqa: N801 -- used like a function
+    """Signals sent to this process go to the script; Ctrl-C reaches both from the terminal."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self._process = process
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        for name in _FORWARDED:
+            number = getattr(signal, name, None)
+            if number is not None:
+                self._set(number, self._forward)
+        self._set(signal.SIGINT, self._interrupt)
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _set(self, number: int, handler: Callable[[int, FrameType | None], None]) -> None:
+        try:
+            self._before[number] = signal.signal(number, handler)
+        except ValueError:  # not in the main thread: this process keeps its handlers
+            return
+
+    def _forward(self, number: int, frame: FrameType | None) -> None:
+        self._process.send_signal(number)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        if not _is_in_foreground():  # else the terminal has sent it to the script as well
+            self._process.send_signal(number)
+
+
+def _is_in_foreground() -> bool:
+    for stream in (0, 1, 2):
+        try:
+            if os.isatty(stream) and os.tcgetpgrp(stream) == os.getpgrp():
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def _newest(folder: Path) -> Status | None:
+    found = None
+    for path in folder.glob("status-*.json"):
+        try:
+            status = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if found is None or status["step"] > found["step"]:
+            found = status
+    return found

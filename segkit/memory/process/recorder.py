@@ -1,0 +1,41 @@
+"""segkit's own trainer as a case of a watched script: it names its phases and steps itself."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from segkit.memory.measure.meter import CounterMeter, StepRecord
+from segkit.memory.session import Session
+
+
+class Recorder:
+    """See ``segkit.memory.measure.meter.Meter``; what it is told goes to a session as well."""
+
+    def __init__(self, device: torch.device, session: Session) -> None:
+        self._counters = CounterMeter(device)
+        self._session = session
+        self.device = device
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """See ``Meter``."""
+        before = self._session.tensors.phase
+        self._session.clock.enter(name)
+        try:
+            with self._counters.phase(name):
+                yield
+                if self.device.type == "cuda":
+                    torch.cuda.synchronize(self.device)  # or the time would be that of launching kernels
+        finally:
+            self._session.clock.enter(before if before in ("eval", "save") else "load")
+
+    def step(self, pictures: Sequence[str] = ()) -> StepRecord:
+        """See ``Meter``."""
+        record = self._counters.step()
+        self._session.step(", ".join(pictures) or None)
+        return record
+
+    def rise(self) -> float | None:
+        """See ``Meter``: the session says more."""
+        return None

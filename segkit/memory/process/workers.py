@@ -1,0 +1,90 @@
+"""Loader workers: each looks at itself while it fetches, and tells copy-on-write from a leak of its own."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from segkit.memory.containers.census import Census
+from segkit.memory.containers.host_leaks import HostLeaks
+from segkit.memory.containers.reach import collector_paused
+from segkit.memory.findings.bounds import Surroundings
+from segkit.memory.findings.store_watch import StoreWatch
+from segkit.memory.measure import host
+from segkit.memory.measure.user_code import USER_CODE
+
+
+class WorkerWatch:
+    """Counts a worker's batches, and takes a census now and then."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._pid = 0
+        self._failed = False
+        self._batches, self._next = 0, 4
+        self._rows: list[list[int]] = []
+        self._stores = StoreWatch()
+        self._host = HostLeaks(Census(), where="worker")
+
+    def around(self, fetch: Callable[..., Any]) -> Callable[..., Any]:
+        """A fetcher's ``fetch`` that looks at the worker after each batch."""
+
+        def watched(fetcher: Any, index: Any) -> Any:
+            batch = fetch(fetcher, index)
+            if not self._failed and _in_worker():
+                try:
+                    self._after_batch()
+                except Exception:  # the batch matters more
+                    self._failed = True
+            return batch
+
+        return watched
+
+    def _after_batch(self) -> None:
+        if self._pid != os.getpid():
+            self._begin()
+        self._batches += 1
+        self._stores.tidy()
+        self._host.census.release()
+        news = self._host.learn(self._stores)
+        if self._batches < self._next:
+            if news:  # there may be no next look
+                self._write()
+            return
+        self._next = max(self._next + 3, round(self._batches * 1.4))
+        with collector_paused():
+            self._host.look(self._batches, self._stores, Surroundings(files=USER_CODE.files()), [])
+        now = host.mapped()
+        if now is not None:
+            self._rows.append([self._batches, *now])
+        self._write()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        USER_CODE.start()
+        self._batches, self._next = 0, 4
+        self._rows, self._stores = [], StoreWatch()
+        self._host = HostLeaks(Census(), where="worker")
+
+    def _write(self) -> None:
+        from segkit.memory.findings.finding import Room  # noqa: PLC0415
+        from segkit.memory.report.judge import host_leak  # noqa: PLC0415 -- only where there is something to report
+
+        leaks = []
+        for leak in self._host.leaks.values():
+            document = host_leak(leak, Room(None, 0))
+            document |= {"where": "worker", "state": leak.state, "bound": leak.finding.bound, "entries": leak.entries,
+                         "bound_entries": leak.finding.bound_entries}  # fmt: skip
+            leaks.append(document)
+        path = self._folder / f"worker-{self._pid}.json"
+        beside = path.with_suffix(".writing")
+        content = {"parent": os.getppid(), "batches": self._batches, "mapped": self._rows, "leaks": leaks}
+        beside.write_text(json.dumps(content, default=str), encoding="utf-8")
+        beside.replace(path)
+
+
+def _in_worker() -> bool:
+    from torch.utils.data import get_worker_info  # noqa: PLC0415 -- the tool may run where torch is not loaded yet
+
+    return get_worker_info() is not None

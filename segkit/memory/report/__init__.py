@@ -1,0 +1,1 @@
+"""Verdict, document and page."""

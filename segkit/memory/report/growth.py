@@ -1,0 +1,184 @@
+"""Growth that is no leak, by name: what it is, how much, and where it ends."""
+
+import itertools
+from collections.abc import Sequence
+from statistics import mean, median
+from typing import Any
+
+from segkit.config.parsers import format_bytes
+from segkit.memory.findings.finding import Finding, absolute
+from segkit.memory.findings.source_lines import last_name
+from segkit.memory.holders.ledger import GRACE, WATCH
+from segkit.memory.measure import torch_private as private
+from segkit.memory.samples import Sample
+from segkit.memory.session import Session
+
+_MUCH = 8 * 2**20  # bytes: less is not worth a line
+
+
+def _named(name: str, what: str, bytes_: float | None, bound: str | None, where: str = "host") -> dict[str, Any]:
+    return {
+        "name": name,
+        "what": what,
+        "bytes": None if bytes_ is None else int(bytes_),
+        "bound": bound,
+        "where": where,
+    }
+
+
+def name_growth(session: Session) -> list[dict[str, Any]]:
+    """Everything that grew in a run, and is not expected to go on."""
+    samples = session.samples
+    if len(samples) < 4:
+        return []
+    found = [
+        *_containers(session),
+        *_pictures(samples),
+        *_phases(session),
+        *_host(samples),
+        *_device(samples),
+        *_regions(session),
+    ]
+    if not private.on_cuda():
+        found = [each | {"where": "host"} for each in found]
+    return found
+
+
+def _containers(session: Session) -> list[dict[str, Any]]:
+    """Sites that kept something for a while."""
+    out: dict[str, dict[str, Any]] = {}
+    now = session.tensors.step
+    for site, ledger in session.ledgers.items():
+        if ledger.state(now) != "clean" or max(ledger.most, ledger.bound) < WATCH or ledger.bytes < 0:
+            continue
+        finding = session.findings.get(session.by_site.get(site, ""))
+        if ledger.bytes == 0 or (finding is not None and finding.kind in ("reference cycle", "optimizer state")):
+            continue  # nothing is there; or it is named elsewhere
+        holder = _name_of(finding)
+        what = f"{holder or 'something'} keeps what is made at {absolute(site.line)}"
+        if ledger.emptied:
+            name, bound = "kept for a while", f"it was emptied after {ledger.bound} steps"
+        elif ledger.added < len(ledger.cohorts) or ledger.oldest > GRACE + WATCH:
+            name, bound = "sliding window", f"it holds the last {len(ledger.cohorts)} steps"
+        else:
+            name, bound = (
+                "cache that filled",
+                f"nothing was added since step {max(ledger.cohorts, default=0) - session._base + 1}",
+            )
+        known = out.setdefault(what, _named(name, what, 0, bound))
+        known["bytes"] += ledger.bytes
+    return list(out.values())
+
+
+def _name_of(finding: Finding | None) -> str | None:
+    if finding is None or finding.scope is None or not finding.scope.startswith("a nameless"):
+        return finding.holder or finding.held_by if finding is not None else None
+    return f"{finding.scope}'s {last_name(finding.holder or finding.held_by or '')}"
+
+
+def _pictures(samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    """Peaks that follow the size of the pictures, or the instances in them."""
+    steady = samples[2:]
+    peaks = [float(sample.peak) for sample in steady]
+    spread = max(peaks) - median(peaks)
+    out = []
+    for name, values, unit in (
+        ("new picture sizes", [float(sample.elements) for sample in steady], "values in what the model is given"),
+        ("crowded pictures", [float(sample.instances) for sample in steady], "instances in a step"),
+    ):
+        if len(set(values)) < 3 or spread < 0.05 * max(peaks):
+            continue
+        if _correlation(values, peaks) >= 0.8:
+            at = max(range(len(steady)), key=lambda index: peaks[index])
+            what = f"the peak follows the {unit}: {values[at]:.0f} at the highest, {median(values):.0f} in the middle"
+            out.append(_named(name, what, spread, f"{format_bytes(max(peaks))}, with the largest seen", "device"))
+    return out
+
+
+def _phases(session: Session) -> list[dict[str, Any]]:
+    peaks = session.clock.peaks
+    if "backward" not in peaks:
+        return []  # there is no training
+    training = max((peaks.get(name, 0) for name in ("forward", "loss", "backward", "step")), default=0)
+    spike = peaks.get("eval", 0) - training
+    if training and spike > max(0.1 * training, _MUCH):
+        what = "evaluation needs more than training; its blocks come on top of those that training has cached"
+        return [_named("evaluation spike", what, spike, format_bytes(peaks["eval"]), "device")]
+    return []
+
+
+def _host(samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    """Resident memory that malloc retains, and libraries' caches of shapes."""
+    out: list[dict[str, Any]] = []
+    begin, end = samples[min(3, len(samples) - 1)], samples[-1]
+    grown = end.rss - begin.rss
+    if end.malloc is None or begin.malloc is None:
+        return out
+    used = end.malloc - begin.malloc
+    retained = (end.retained or 0) - (begin.retained or 0)
+    if grown > 4 * _MUCH and used < 0.4 * grown and retained > 0.3 * grown:
+        what = "resident memory that was given back to malloc and that glibc keeps (MALLOC_ARENA_MAX=2 makes it less)"
+        out.append(_named("retained by malloc", what, grown - used, "the most that was in use at once"))
+    apart = [(sample.malloc or 0) - sample.allocated for sample in samples]
+    sizes: set[int] = set()
+    first: list[float] = []
+    for sample in samples:
+        first.append(0.0 if sample.elements in sizes else 1.0)
+        sizes.add(sample.elements)
+    steps = [0.0, *(float(b - a) for a, b in itertools.pairwise(apart))]
+    if len(sizes) > 5 and apart[-1] - apart[3] > _MUCH and _correlation(first[3:], steps[3:]) > 0.2:
+        what = f"oneDNN and torch cache a kernel for every new size ({len(sizes)} sizes so far)"
+        bound = "ONEDNN_PRIMITIVE_CACHE_CAPACITY (1024 kernels), or as many as there are sizes"
+        out.append(_named("kernels cached by size", what, apart[-1] - apart[3], bound))
+    return out
+
+
+def _device(samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    """What PyTorch has taken from the device and does not use, and what others hold of it."""
+    early, late = samples[2], samples[-1]
+    if early.reserved is None or late.reserved is None:
+        return []
+    out = []
+    gap = [(sample.reserved or 0) - sample.peak for sample in (early, late)]
+    if gap[1] - gap[0] > 4 * _MUCH and gap[1] > 0.15 * late.reserved:
+        what = "reserved blocks that fit no request (PYTORCH_ALLOC_CONF=expandable_segments:True helps)"
+        out.append(_named("fragmentation", what, gap[1] - gap[0], None, "device"))
+    beyond = [(sample.driver or 0) - (sample.reserved or 0) for sample in (early, late)]
+    if early.driver and beyond[1] - beyond[0] > 8 * _MUCH:
+        what = "memory of the device that PyTorch's allocator did not take: cuDNN plans, NCCL, decoders, other programs"
+        out.append(_named("outside the allocator", what, beyond[1] - beyond[0], None, "device"))
+    pinned = (late.pinned or 0) - (early.pinned or 0)
+    if pinned > _MUCH:
+        what = "pinned host memory is kept for the next batch, in sizes that are powers of two"
+        bound = "the largest batch, for each that loaders prefetch"
+        out.append(_named("pinned-memory cache", what, pinned, bound))
+    return out
+
+
+def _regions(session: Session) -> list[dict[str, Any]]:
+    """Positive regions of a detector, which rise while its proposals become better."""
+    heads = next(
+        (m for top in session.marks.modules for m in top.modules() if type(m).__name__ == "RoIHeads"), None
+    )  # fmt: skip
+    peaks = [float(sample.peak) for sample in session.samples[3:]]
+    if heads is None or len(peaks) < 24:
+        return []
+    third = len(peaks) // 3
+    rise = mean(peaks[-third:]) - mean(peaks[:third])
+    if rise < 0.03 * max(peaks):
+        return []
+    sampler: Any = heads.fg_bg_sampler
+    most = int(sampler.batch_size_per_image * sampler.positive_fraction)
+    what = "the mask head sees more positive regions as the proposals become better"
+    return [_named("positive regions rise", what, rise, f"{most} regions a picture", "device")]
+
+
+def _correlation(xs: Sequence[float], ys: Sequence[float]) -> float:
+    if len(xs) < 3:
+        return 0.0
+    x, y = mean(xs), mean(ys)
+    xx = sum((each - x) ** 2 for each in xs)
+    yy = sum((each - y) ** 2 for each in ys)
+    if xx == 0 or yy == 0:
+        return 0.0
+    return float(sum((a - x) * (b - y) for a, b in zip(xs, ys, strict=True)) / (xx * yy) ** 0.5)

@@ -1,0 +1,200 @@
+"""A model of CUDA's caching allocator: what a device gives away for a series of allocations and releases.
+
+Sizes and rules are those of c10/cuda/CUDACachingAllocator.cpp: blocks are multiples of 512 bytes; up to 1 MiB they are
+cut from segments of 2 MiB, below 10 MiB from segments of 20 MiB, else from a segment of their own, in multiples of
+2 MiB; the best fit is taken, and cut where enough is left; free neighbours join. With expandable segments there is one
+segment for small and one for large blocks, which grow at their ends. Where the device is full, segments that nothing
+uses are given back before it is called full. One stream; no garbage collection, no rounding to powers of two.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from segkit.memory.simulate.trace import Event
+
+_KIB, _MIB = 1 << 10, 1 << 20
+_UNIT, _SMALL, _SMALL_SEGMENT, _LARGE_SEGMENT, _OWN_SEGMENT, _ROUND = (
+    512, _MIB, 2 * _MIB, 20 * _MIB, 10 * _MIB, 2 * _MIB,
+)  # fmt: skip
+
+
+class Full(Exception):
+    """The device has no more to give."""
+
+
+class Replayed(NamedTuple):
+    """Peaks in bytes up to some events: of blocks in use, and of what was taken from the device for them."""
+
+    allocated: tuple[int, ...]
+    reserved: tuple[int, ...]
+
+
+class _Block:
+    __slots__ = ("address", "after", "before", "free", "size", "small")
+
+    def __init__(self, address: int, size: int, small: bool) -> None:
+        self.address, self.size, self.small = address, size, small
+        self.free = True
+        self.before: _Block | None = None
+        self.after: _Block | None = None
+
+
+class CachingAllocator:
+    """The allocator's state.
+
+    Attributes:
+        allocated: Bytes in blocks that are in use.
+        reserved: Bytes taken from the device.
+    """
+
+    def __init__(self, *, expandable: bool = False, limit: int | None = None) -> None:
+        """Begin with nothing; ``limit`` is what the device has."""
+        self.allocated = self.reserved = 0
+        self._expandable, self._limit = expandable, limit
+        self._free: dict[bool, list[tuple[int, int, _Block]]] = {True: [], False: []}
+        self._used: dict[int, _Block] = {}
+        self._ends: dict[bool, _Block] = {}  # of expandable segments
+        self._next_address = 0
+
+    def allocate(self, number: int, size: int) -> None:
+        """Hand out a block.
+
+        Raises:
+            Full: The device has not enough left.
+        """
+        size = max(_UNIT, -(-size // _UNIT) * _UNIT)
+        small = size <= _SMALL
+        block = self._best_fit(size, small) or self._grow(size, small)
+        left = block.size - size
+        if left >= _UNIT if small or self._expandable else left > _SMALL:
+            self._cut(block, size)
+        block.free = False
+        self._used[number] = block
+        self.allocated += block.size
+
+    def release(self, number: int) -> None:
+        """Take a block back."""
+        block = self._used.pop(number)
+        self.allocated -= block.size
+        block.free = True
+        for neighbour in (block.before, block.after):
+            if neighbour is not None and neighbour.free:
+                self._take(neighbour)
+                block = self._join(*sorted((neighbour, block), key=lambda each: each.address))
+        insort(self._free[block.small], (block.size, block.address, block))
+
+    def _best_fit(self, size: int, small: bool) -> _Block | None:
+        free = self._free[small]
+        place = bisect_left(free, (size, -1))  # a shorter tuple comes first
+        return free.pop(place)[2] if place < len(free) else None
+
+    def _grow(self, size: int, small: bool) -> _Block:
+        """A free block from the device."""
+        if self._expandable:
+            return self._extend(size, small)
+        segment = _SMALL_SEGMENT if small else _LARGE_SEGMENT if size < _OWN_SEGMENT else -(-size // _ROUND) * _ROUND
+        self._reserve(segment)
+        block = _Block(self._next_address, segment, small)
+        self._next_address += segment + 1  # a gap: segments do not join
+        return block
+
+    def _extend(self, size: int, small: bool) -> _Block:
+        page = _SMALL_SEGMENT if small else _LARGE_SEGMENT
+        end = self._ends.get(small)
+        there = end.size if end is not None and end.free else 0
+        more = -(-(size - there) // page) * page
+        self._reserve(more)
+        if end is not None and end.free:
+            self._take(end)
+            end.size += more
+            return end
+        block = _Block(end.address + end.size if end is not None else (1 << 60) * (1 + small), more, small)
+        block.before = end
+        if end is not None:
+            end.after = block
+        self._ends[small] = block
+        return block
+
+    def _reserve(self, size: int) -> None:
+        if self._limit is not None and self.reserved + size > self._limit:
+            self._give_back()
+            if self.reserved + size > self._limit:
+                raise Full
+        self.reserved += size
+
+    def _give_back(self) -> None:
+        """Return segments that nothing uses to the device."""
+        if self._expandable:
+            return  # what is free at the end of a segment is used by what did not fit elsewhere
+        for small, free in self._free.items():
+            kept = [entry for entry in free if entry[2].before is not None or entry[2].after is not None]
+            self.reserved -= sum(size for size, _, _ in free) - sum(size for size, _, _ in kept)
+            self._free[small] = kept
+
+    def _cut(self, block: _Block, size: int) -> None:
+        rest = _Block(block.address + size, block.size - size, block.small)
+        rest.before, rest.after = block, block.after
+        if block.after is not None:
+            block.after.before = rest
+        block.after, block.size = rest, size
+        if self._ends.get(block.small) is block:
+            self._ends[block.small] = rest
+        insort(self._free[block.small], (rest.size, rest.address, rest))
+
+    def _join(self, low: _Block, high: _Block) -> _Block:
+        low.size += high.size
+        low.after = high.after
+        if high.after is not None:
+            high.after.before = low
+        if self._ends.get(low.small) is high:
+            self._ends[low.small] = low
+        return low
+
+    def _take(self, block: _Block) -> None:
+        free = self._free[block.small]
+        del free[bisect_left(free, (block.size, block.address))]
+
+
+def replay(
+    events: Sequence[Event], ends: Sequence[int], *, expandable: bool = False, limit: int | None = None
+) -> Replayed:
+    """Play a trace to an allocator.
+
+    Args:
+        events: What was allocated and freed, in order.
+        ends: Numbers of events at which a stretch ends whose peaks are wanted; the first begins with the first event.
+        expandable: Whether segments grow at their ends.
+        limit: What the device has; None: no end of it.
+
+    Raises:
+        Full: It was not enough.
+    """
+    allocator = CachingAllocator(expandable=expandable, limit=limit)
+    allocated, reserved, begin = [], [], 0
+    for end in ends:
+        most = most_reserved = 0
+        for number, size in events[begin:end]:
+            if size:
+                allocator.allocate(number, size)
+                most, most_reserved = max(most, allocator.allocated), max(most_reserved, allocator.reserved)
+            else:
+                allocator.release(number)
+        allocated.append(most)
+        reserved.append(most_reserved)
+        begin = end
+    return Replayed(tuple(allocated), tuple(reserved))
+
+
+def least_limit(events: Sequence[Event], end: int) -> int:
+    """The least that a device must have for the events before ``end``, to a hundredth, giving back what is free."""
+    whole = replay(events, (end,))
+    enough, too_little = whole.reserved[0], whole.allocated[0] - 1
+    while enough - too_little > enough // 100:
+        tried = (enough + too_little) // 2
+        try:
+            replay(events, (end,), limit=tried)
+            enough = tried
+        except Full:
+            too_little = tried
+    return enough

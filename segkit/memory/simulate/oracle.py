@@ -1,0 +1,179 @@
+"""Answers what a tensor without values cannot: how many places are nonzero, what a number is, what a condition says.
+
+An answer is a size, by the function that asks. A detector asks in some twenty places
+(``segkit.memory.simulate.detector_bounds``); whoever asks from a place that is not known gets the largest size that
+there can be, and is noted.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from segkit.memory.measure.torch_private import constant_of, unanswerable, without_modes
+from segkit.memory.simulate.detector_bounds import RULES, Asked, Bounds
+from segkit.memory.simulate.trace import Trace
+
+aten = torch.ops.aten
+
+_TORCH = str(Path(torch.__file__).parent)
+_OWN = str(Path(__file__).parent)
+_COMPREHENSIONS = ("<listcomp>", "<genexpr>", "<dictcomp>", "<setcomp>", "<lambda>")
+_SCALARS = (aten._local_scalar_dense.default, aten.item.default)
+_FOLLOWED = (
+    aten._to_copy.default, aten.select.int, aten.unbind.int, aten.slice.Tensor, aten.alias.default,
+    aten.detach.default, aten.view.default, aten.unsqueeze.default,
+)  # fmt: skip
+
+
+class _Place(NamedTuple):
+    """Who asks: the innermost function that is not torch's."""
+
+    function: str
+    file: str
+    frame: FrameType | None
+
+
+class Oracle(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types here
+    """Goes between a model and fake tensors, and answers.
+
+    Attributes:
+        bounds: What the answers are taken from.
+        unknown: Places that had to be guessed, in the order of their first question.
+        answers: Sizes to give instead, in order, as a real run was seen to have them; None: by rule.
+    """
+
+    def __init__(self, bounds: Bounds, trace: Trace, *, as_cuda: bool) -> None:
+        """Answer from ``bounds``; what CUDA's kernels take for themselves goes into ``trace``, where ``as_cuda``."""
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.bounds, self._trace, self._as_cuda = bounds, trace, as_cuda
+        self.unknown: dict[str, None] = {}
+        self.answers: list[int] | None = None
+        self._asked: dict[str, int] = {}
+        self._skipped: dict[CodeType, bool] = {}
+
+    def next_forward(self, instances: Sequence[int]) -> None:
+        """A micro-batch of pictures with so many instances begins: questions are counted from its first picture."""
+        self._asked.clear()
+        self.bounds = replace(self.bounds, instances=tuple(instances))
+
+    def know(self, tensor: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """Remember the values of a fake tensor, through casts and views."""
+        with without_modes():
+            rows = values.tolist()
+        tensor.known = values  # type: ignore[attr-defined]
+        tensor.tolist = lambda: rows  # type: ignore[method-assign]  # a fake tensor's own asks for them one by one
+        return tensor
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is aten.nonzero.default:
+            return args[0].new_empty((self._size("nonzero", args[0]), args[0].dim()), dtype=torch.int64)
+        if func in _SCALARS:
+            return self._scalar(args[0])
+        if func is aten._unique2.default:
+            return self._unique(args[0])
+        if func is aten.equal.default:
+            return True
+        name = func._schema.name
+        if name == "torchvision::nms":
+            count = args[0].shape[0]
+            if self._as_cuda:  # a bit for each pair of boxes
+                self._trace.transient(8 * count * -(-count // 64))
+            return args[0].new_empty((self._size("nms", args[0]),), dtype=torch.int64)
+        if func in _FOLLOWED and hasattr(args[0], "known"):
+            return self._followed(func, args, kwargs)
+        try:
+            out = func(*args, **kwargs)
+        except unanswerable():
+            return self._guess(func, args, kwargs)
+        return _with_statistics_in_fp32(out) if func is aten.native_batch_norm.default else out
+
+    def _size(self, operation: str, asked_about: torch.Tensor) -> int:
+        """How many there are, of at most as many as there are elements (boxes, where boxes are suppressed)."""
+        if self.answers is not None:
+            return self.answers.pop(0)
+        shape = tuple(asked_about.shape[:1] if operation == "nms" else asked_about.shape)
+        most = torch.Size(shape).numel()
+        if operation == "nms":
+            return most
+        place = self._place()
+        name = place.function if operation == "nonzero" else f"{place.function}:{operation}"
+        rule = RULES.get(name)
+        if rule is None or place.frame is None:
+            self._note(operation, place)
+            return most
+        times = self._asked.get(name, 0)
+        self._asked[name] = times + 1
+        return min(most, rule(self.bounds, Asked(shape, times, place.frame.f_locals)))
+
+    def _scalar(self, tensor: torch.Tensor) -> Any:
+        known = getattr(tensor, "known", None)
+        value = known if known is not None else constant_of(tensor)
+        if value is not None:
+            with without_modes():
+                return value.item()
+        if tensor.dtype is torch.bool:
+            return False  # conditions ask whether something is wrong
+        if tensor.dtype.is_floating_point:
+            return 1.0
+        place = self._place()
+        if place.function == "__call__" and place.frame is not None and "most" in place.frame.f_locals:
+            return place.frame.f_locals["most"]
+        self._note("a whole number", place)
+        return 0
+
+    def _unique(self, tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Distinct values, which are taken to be 0, 1, 2, ..."""
+        count = self._size("unique", tensor)
+        with without_modes():
+            values = torch.arange(count, dtype=tensor.dtype)
+        empty = tensor.new_empty((0,), dtype=torch.int64)
+        return self.know(tensor.new_empty((count,)), values), empty, empty
+
+    def _followed(self, func: Any, args: Any, kwargs: Any) -> Any:
+        out = func(*args, **kwargs)
+        with without_modes():
+            values = func(args[0].known, *args[1:], **kwargs)
+        if isinstance(out, torch.Tensor):
+            return self.know(out, values)
+        return [self.know(each, value) for each, value in zip(out, values, strict=True)]
+
+    def _guess(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """The largest that an operation on these tensors can give, where nothing is known of it."""
+        self._note(func._schema.name, self._place())
+        tensors = [each for each in (*args, *kwargs.values()) if isinstance(each, torch.Tensor)]
+        largest = max(tensors, key=lambda tensor: tensor.numel())
+        out: list[Any] = []
+        for each in func._schema.returns:
+            kind = str(each.type)
+            whole = largest.new_empty((largest.numel(),)) if "Tensor" in kind else 0
+            out.append([whole] if kind.startswith("List") else whole)
+        return out[0] if len(out) == 1 else tuple(out)
+
+    def _note(self, what: str, place: _Place) -> None:
+        self.unknown[f"{what} in {place.function} ({place.file})"] = None
+
+    def _place(self) -> _Place:
+        frame: FrameType | None = sys._getframe(2)
+        while frame is not None:
+            code = frame.f_code
+            skip = self._skipped.get(code)
+            if skip is None:
+                skip = code.co_filename.startswith((_TORCH + "/", _OWN, "<")) or code.co_name in _COMPREHENSIONS
+                self._skipped[code] = skip
+            if not skip:
+                return _Place(code.co_name, Path(code.co_filename).name, frame)
+            frame = frame.f_back
+        return _Place("?", "?", None)
+
+
+def _with_statistics_in_fp32(out: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """Batch norm keeps means and deviations in fp32 where its input is not; fake tensors say otherwise."""
+    whole, *statistics = out
+    return (whole, *(s if s.dtype is torch.float32 else s.new_empty(s.shape, dtype=torch.float32) for s in statistics))

@@ -1,0 +1,58 @@
+"""What memory is for, in words that its user knows: the part of the model, or the task, that asked for it."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_leaves
+
+from segkit.memory.simulate.trace import Trace
+
+_PARTS = {
+    "backbone.body": "feature extractor",
+    "backbone.fpn": "feature pyramid",
+    "rpn": "region proposals",
+    "roi_heads": "region heads",
+    "roi_heads.box_roi_pool": "pooling for boxes",
+    "roi_heads.box_head": "box head",
+    "roi_heads.box_predictor": "box head",
+    "roi_heads.mask_roi_pool": "pooling for masks",
+    "roi_heads.mask_head": "mask head",
+    "roi_heads.mask_predictor": "mask head",
+    "body": "encoder",
+    "decoder": "decoder",
+    "head": "head",
+}
+
+
+def name_purposes(model: nn.Module, trace: Trace) -> None:
+    """Let a trace know, by hooks, which part of a model is running."""
+    parts = dict(model.named_modules())
+    for name, purpose in _PARTS.items():
+        if name not in parts:
+            continue
+        _during(parts[name], trace, purpose)
+        if name in ("backbone.body", "body", "decoder"):
+            for child, part in parts[name].named_children():
+                _during(part, trace, f"{purpose}, {child}")
+
+
+def _during(part: nn.Module, trace: Trace, purpose: str) -> None:
+    """Name what is done in a part's forward, and in backward from where the gradient of its output is there."""
+    before: list[str] = []
+
+    def begin(module: nn.Module, inputs: Any) -> None:
+        before.append(trace.purpose)
+        trace.purpose = purpose
+
+    def end(module: nn.Module, inputs: Any, output: Any) -> None:
+        trace.purpose = before.pop()
+        for tensor in tree_leaves(output):
+            if isinstance(tensor, torch.Tensor) and tensor.requires_grad:
+                tensor.register_hook(enter_backward)  # type: ignore[no-untyped-call]
+
+    def enter_backward(gradient: torch.Tensor) -> None:
+        trace.purpose = purpose
+
+    part.register_forward_pre_hook(begin)
+    part.register_forward_hook(end)

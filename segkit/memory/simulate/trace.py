@@ -1,0 +1,163 @@
+"""Every storage that a run on fake tensors would allocate and free, in order, and what was alive at the peak."""
+
+import sys
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from segkit.memory.measure.torch_private import storage_key
+
+_DEPTH = 30  # frames looked at
+
+TASKS = {
+    "assign_targets_to_anchors": "anchor matching",
+    "assign_targets_to_proposals": "region matching",
+    "filter_proposals": "choosing proposals",
+    "compute_loss": "loss of the proposals",
+    "_mask_targets": "mask targets",
+    "semantic_losses": "loss",
+    "normalize": "pictures",
+    "batch_images": "pictures",
+    "batch_of": "pictures",
+}
+"""Functions that do something worth a name."""
+
+Event = tuple[int, int]
+"""An allocation (number, bytes), or a release (number, 0)."""
+
+
+class _Birth(weakref.ref):  # type: ignore[type-arg]
+    """A weak reference to a storage, which knows its size and what it was made for."""
+
+    __slots__ = ("key", "number", "purpose", "size")
+
+    key: int
+    number: int
+    purpose: str
+    size: int
+
+
+class Peak(NamedTuple):
+    """The most that was alive at once: bytes, and by purpose."""
+
+    allocated: int
+    by_purpose: dict[str, int]
+
+
+class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types here
+    """Follows the storages that operations make, fake or real, until they are freed.
+
+    Attributes:
+        events: What was allocated and freed, in order.
+        allocated: Bytes alive.
+        purpose: What is being done; storages keep the purpose that they were made for.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.events: list[Event] = []
+        self.allocated = 0
+        self.purpose = "model"
+        self._live: dict[int, _Birth] = {}
+        self._peak = 0
+        self._at_peak: dict[str, int] | None = None  # None: still rising
+        self._sums: dict[str, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, torch.Tensor):
+            self._note(out)
+        elif isinstance(out, tuple | list):
+            for each in out:
+                if isinstance(each, torch.Tensor):
+                    self._note(each)
+        return out
+
+    def reset_peak(self) -> None:
+        """Begin to look for a new peak."""
+        self._peak, self._at_peak = self.allocated, None
+
+    def peak(self) -> Peak:
+        """The highest peak since the last reset."""
+        if self._at_peak is None:
+            self._at_peak = dict(self._sums)
+        return Peak(self._peak, {name: size for name, size in self._at_peak.items() if size})
+
+    @contextmanager
+    def doing(self, purpose: str) -> Iterator[None]:
+        """Name what is done inside."""
+        before, self.purpose = self.purpose, purpose
+        try:
+            yield
+        finally:
+            self.purpose = before
+
+    def claim(self, tensors: Sequence[torch.Tensor], purpose: str) -> None:
+        """Say what storages are for that were made for something else, or before."""
+        for tensor in tensors:
+            birth = self._live.get(storage_key(tensor)[1])
+            if birth is not None:
+                self._add(birth.purpose, -birth.size)
+                birth.purpose = purpose
+                self._add(purpose, birth.size)
+
+    def transient(self, size: int) -> None:
+        """Note memory that a kernel takes for itself and gives back before it returns."""
+        number = len(self.events)
+        self.events += [(number, size), (number, 0)]
+        if self._rise(size):  # it is a peak, and over already
+            self._at_peak = self._sums | {self.purpose: self._sums.get(self.purpose, 0) + size}
+
+    def _note(self, tensor: torch.Tensor) -> None:
+        try:
+            storage, key = storage_key(tensor)
+        except (NotImplementedError, RuntimeError):  # sparse, functorch wrappers
+            return
+        if key in self._live:
+            return
+        size = storage.nbytes()
+        if size == 0:
+            return
+        birth = _Birth(storage, self._died)
+        birth.key, birth.number, birth.size, birth.purpose = key, len(self.events), size, self._purpose_here()
+        self._live[key] = birth
+        self.events.append((birth.number, size))
+        self._rise(size)
+        self.allocated += size
+        self._add(birth.purpose, size)
+
+    def _purpose_here(self) -> str:
+        """The task whose function is running, else the part of the model, else the phase."""
+        frame: FrameType | None = sys._getframe(3)
+        for _ in range(_DEPTH):
+            if frame is None:
+                break
+            task = TASKS.get(frame.f_code.co_name)
+            if task is not None:
+                return task
+            frame = frame.f_back
+        return self.purpose
+
+    def _rise(self, size: int) -> bool:
+        """Whether so many bytes more are a new peak."""
+        if self.allocated + size <= self._peak:
+            return False
+        self._peak, self._at_peak = self.allocated + size, None
+        return True
+
+    def _add(self, purpose: str, size: int) -> None:
+        self._sums[purpose] = self._sums.get(purpose, 0) + size
+
+    def _died(self, birth: _Birth) -> None:
+        if self._at_peak is None and self.allocated == self._peak:
+            self._at_peak = dict(self._sums)
+        if self._live.get(birth.key) is birth:
+            del self._live[birth.key]
+            self.allocated -= birth.size
+            self._add(birth.purpose, -birth.size)
+            self.events.append((birth.number, 0))

@@ -1,0 +1,1 @@
+"""The memory of a training: measured, or estimated without a GPU."""

@@ -1,0 +1,221 @@
+"""``memprofile --fit``: what segkit's own training would need on a GPU, and what would make it fit on a smaller one."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segkit.config.memprofile import MemprofileConfig
+from segkit.config.parsers import format_bytes
+from segkit.config.train import TrainConfig
+from segkit.errors import DONE, NO_FIT
+from segkit.formats.dataset_folder import split_file
+from segkit.memprofile.fit_needs import EVALUATING, Overhead, Reckoned, Stretch, reckon
+from segkit.memprofile.fit_options import Changes, apply, combinations, options_of, singles
+from segkit.memprofile.own_training import found_training
+from segkit.progress import SILENT, Progress
+from segkit.runtime.device import resolve_precision
+from segkit.training.micro_batch import most_that_fits
+from segkit.training.plan import Plan, plan_without_folder, read_data
+
+CARDS = tuple(size * 2**30 for size in (6, 8, 12, 16, 24))
+_HELPS = 0.97  # of what was needed: a change that leaves more is not worth it
+_EXPANDABLE = "PYTORCH_ALLOC_CONF=expandable_segments:True"
+
+
+@dataclass(frozen=True, slots=True)
+class FitSummary:
+    """What was found, the file that holds it, and how the command ends: 0 where it fits on every card, else 4."""
+
+    document: dict[str, Any]
+    json_path: Path
+    code: int
+
+
+def fit(config: MemprofileConfig, progress: Progress = SILENT) -> FitSummary:
+    """Rehearse a training and cheaper ones, and write ``fit.json``.
+
+    Raises:
+        SegkitError: There is no such run, config or dataset, or nothing to learn in it.
+    """
+    asked, file = _training(config.run)
+    overhead = Overhead() if config.overhead is None else Overhead(config.overhead, 0.0, assumed=False)
+    reckoner = _Reckoner(asked, overhead, config.vram or CARDS, progress)
+    try:
+        document = reckoner.document(_command(config.run, file))
+    finally:
+        progress.done()
+    config.out.mkdir(parents=True, exist_ok=True)
+    path = config.out / "fit.json"
+    beside = path.with_name(f".{path.name}.writing")
+    beside.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    beside.replace(path)
+    return FitSummary(document, path, DONE if document["verdict"] == "fits" else NO_FIT)
+
+
+def _training(target: Path | None) -> tuple[TrainConfig, Path | None]:
+    """The training of a run or a config; of a dataset, the default one."""
+    is_dataset = target is not None and (target.suffix == ".json" if target.is_file() else split_file(target, "train"))
+    if target is not None and is_dataset:
+        return TrainConfig(dataset=target), None
+    return found_training(target)
+
+
+def _command(target: Path | None, file: Path | None) -> str:
+    if file is not None:
+        return f"segkit train --config {file}"
+    return f"segkit train {target}" if target is not None else "segkit train"
+
+
+class _Reckoner:
+    """Reckons trainings that differ in some options, each once."""
+
+    def __init__(self, asked: TrainConfig, overhead: Overhead, cards: Sequence[int], progress: Progress) -> None:
+        self._asked = replace(asked, gpus=None, device="auto", ranks=1, resume=None)
+        self._ranks = len(asked.gpus) if asked.gpus else asked.ranks
+        self._overhead, self._cards, self._progress = overhead, cards, progress
+        self._data = read_data(asked.dataset)
+        self._reckoned: dict[str, Reckoned] = {}
+        self._kind: str | None = None  # of the real batches that are heaviest as configured
+        self._dtype = _dtype(asked)
+        self._plan = self._plan_of({})
+        progress.start("rehearsing", None)
+
+    def document(self, command: str) -> dict[str, Any]:
+        """Everything that is to be said."""
+        plan, micro = self._plan, self._micro_batch()
+        first = self._reckon({}, micro)
+        self._kind = first.heaviest_kind
+        rows = [first, *(self._reckon(each, micro) for each in singles(self._asked, plan, micro))]
+        cures = {card: self._cure(card, rows, micro, command) for card in self._cards}
+        helps = {cure["options"] for cure in cures.values() if cure is not None} - {row.options for row in rows}
+        rows += [each for each in self._reckoned.values() if each.options in helps]
+        what, size = first.binding()
+        return {
+            "verdict": self._overall(first),
+            "training": self._described(micro),
+            "vram": [{"vram": card, **self._verdict(first, card), "cheapest": cures[card]} for card in self._cards],
+            "settings": [self._row(each) for each in rows],
+            "binding": _binding(first.worst, what, size),
+            "overhead": {"fixed": self._overhead.fixed, "share": self._overhead.share,
+                         "assumed": self._overhead.assumed},
+            "warnings": self._warnings(first),
+        }  # fmt: skip
+
+    def _micro_batch(self) -> int:
+        share = self._plan.batch // self._ranks
+        asked = self._plan.config.micro_batch
+        if asked != "auto":
+            return int(asked or share)
+        card = self._asked.vram or min(self._cards)
+        found = most_that_fits(share, lambda count: self._fits(self._reckon({}, count), card))
+        return max(1, found)
+
+    def _cure(self, card: int, rows: list[Reckoned], micro: int, command: str) -> dict[str, Any] | None:
+        """The cheapest change after which a card is enough; None where nothing has to change, or nothing helps."""
+        first = rows[0]
+        if self._fits(first, card):
+            return None
+        if first.fits_when_expandable(card, self._overhead):
+            return {"options": "", "command": f"{_EXPANDABLE} {command}"}
+        for one in rows[1:]:
+            if self._fits(one, card):
+                return {"options": one.options, "command": f"{command} {one.options}"}
+        most = first.needs(self._overhead)[1]
+        helps = {name for one in rows[1:] for name in one.changes if one.needs(self._overhead)[1] < _HELPS * most}
+        for changes in combinations(self._asked, self._plan, micro, helps):
+            one = self._reckon(changes, micro)
+            if self._fits(one, card):
+                return {"options": one.options, "command": f"{command} {one.options}"}
+        return None
+
+    def _reckon(self, changes: Changes, micro: int) -> Reckoned:
+        count = int(changes.get("micro_batch", micro))
+        key = f"{options_of(changes)} {count}"
+        if key not in self._reckoned:
+            plan = self._plan_of(changes)
+            self._reckoned[key] = reckon(plan, changes, count, self._ranks, self._kind if changes else None)
+            self._progress.advance(1, trying=options_of(changes) or "as configured")
+        return self._reckoned[key]
+
+    def _plan_of(self, changes: Changes) -> Plan:
+        dtype = torch.bfloat16 if changes.get("precision") == "bf16" else self._dtype
+        device = torch.device("cuda")
+        return plan_without_folder(apply(self._asked, changes), *self._data, device, self._ranks, dtype)
+
+    def _fits(self, one: Reckoned, card: int) -> bool:
+        return one.verdict(card, self._overhead)[0] == "fits"
+
+    def _verdict(self, one: Reckoned, card: int) -> dict[str, str]:
+        verdict, why = one.verdict(card, self._overhead)
+        return {"verdict": verdict, "why": why}
+
+    def _overall(self, first: Reckoned) -> str:
+        verdicts = [first.verdict(card, self._overhead)[0] for card in self._cards]
+        return next((each for each in ("does not fit", "tight") if each in verdicts), "fits")
+
+    def _row(self, one: Reckoned) -> dict[str, Any]:
+        now, most = one.needs(self._overhead)
+        return {
+            "options": one.options,
+            "micro_batch": one.micro_batch,
+            "held": one.held,
+            "allocated": {"now": one.allocated[0], "at_most": one.allocated[1]},
+            "reserved": {"now": one.reserved[0], "at_most": one.reserved[1],
+                         "at_most_expandable": max(one.expandable.reserved)},
+            "needed": {"now": now, "at_most": most},
+            "verdicts": {str(card): self._verdict(one, card) for card in self._cards},
+            "peaks": [
+                {"of": each.name, "picture": each.heaviest.name, "instances": each.heaviest.instances,
+                 "allocated": each.peak.allocated, "parts": dict(sorted(each.peak.by_purpose.items(),
+                                                                        key=lambda item: -item[1]))}
+                for each in one.stretches
+            ],
+        }  # fmt: skip
+
+    def _described(self, micro: int) -> dict[str, Any]:
+        card, config = self._plan.card, self._plan.config
+        return {
+            "model": card.model, "backbone": card.backbone, "norm": card.norm, "optimizer": config.optimizer,
+            "size": card.framing.size, "max_size": card.framing.max_size, "batch": self._plan.batch,
+            "micro_batch": micro, "gpus": self._ranks, "precision": str(self._plan.dtype).removeprefix("torch."),
+            "memory": config.memory, "images": len(self._plan.train.images),
+        }  # fmt: skip
+
+    def _warnings(self, first: Reckoned) -> list[str]:
+        notes = [
+            f"{each}: its size depends on values and is not known; the largest was taken" for each in first.unknown
+        ]
+        if self._asked.precision == "auto" and self._plan.dtype is torch.float32:
+            notes.append("--precision auto was taken as fp32, as on cards without bf16; newer ones (Ampere, RTX 30 and "
+                         "later) take bf16")  # fmt: skip
+        if self._ranks > 1:
+            notes.append("what ranks exchange gradients with (NCCL's buffers) was not counted")
+        if self._asked.compile:
+            notes.append("--compile was left out: compiled code is not known before it is compiled")
+        if self._plan.card.norm == "batch":
+            notes.append("batch norm follows the pictures that go through together: --micro-batch changes what is "
+                         "learnt, except with --norm group or frozen")  # fmt: skip
+        return notes
+
+
+def _dtype(asked: TrainConfig) -> torch.dtype:
+    """What a GPU would compute in: the one that is here, or where there is none, the one that needs the most memory."""
+    if asked.precision == "auto" and not torch.cuda.is_available():
+        return torch.float32
+    return resolve_precision(asked.precision, torch.device("cuda"))
+
+
+def _binding(worst: Stretch, what: str, size: int) -> dict[str, Any]:
+    shape = worst.heaviest
+    counted = f", {shape.instances} instance{'' if shape.instances == 1 else 's'}" if len(shape.boxes) else ""
+    height, width = worst.frame or (shape.height, shape.width)
+    return {
+        "picture": shape.name, "instances": shape.instances, "height": height, "width": width, "part": what,
+        "bytes": size, "of": worst.peak.allocated, "when": worst.name,
+        "text": f"{EVALUATING + ' ' if worst.name == EVALUATING else ''}{shape.name}{counted}, {height}x{width} as the "
+                f"model gets it: {format_bytes(size)} of {format_bytes(worst.peak.allocated)} in {what}",
+    }  # fmt: skip

@@ -1,0 +1,79 @@
+"""Cheaper trainings than the one asked for, from what costs the least to what costs the most."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from segkit.config.train import TrainConfig
+from segkit.training.plan import Plan
+
+Changes = dict[str, Any]
+"""New values of options, by their names in the config."""
+
+_SMALLEST = 64  # pixels; smaller pictures show nothing
+_DEEP = ("resnet34", "resnet50", "resnet101")
+
+
+def singles(asked: TrainConfig, plan: Plan, micro_batch: int) -> list[Changes]:
+    """One change each.
+
+    Fewer pictures at once cost a little time and change nothing that is learnt, unless norms follow the batch: then
+    they come after what does not touch it.
+    """
+    fewer: list[Changes] = [{"micro_batch": count} for count in sorted({micro_batch // 2, 1}, reverse=True)
+                            if 0 < count < micro_batch]  # fmt: skip
+    half: list[Changes] = [{"precision": "bf16"}] if plan.dtype is torch.float32 else []
+    low: list[Changes] = [{"memory": "low"}] if asked.memory == "normal" and not asked.compile else []
+    smaller = [change for change in (_size(asked, plan, 0.75),) if change]
+    if plan.card.norm == "batch":
+        return [*half, *low, *fewer, *smaller]
+    return [*fewer, *half, *low, *smaller]
+
+
+def combinations(asked: TrainConfig, plan: Plan, micro_batch: int, helps: Collection[str]) -> list[Changes]:
+    """Several changes at once, each more than the one before; of those that help alone, and smaller models."""
+    change: Changes = {"micro_batch": 1} if micro_batch > 1 and "micro_batch" in helps else {}
+    out = []
+    further = [
+        {"precision": "bf16"} if "precision" in helps else {},
+        {"memory": "low"} if "memory" in helps else {},
+        _size(asked, plan, 0.75),
+        _size(asked, plan, 0.5),
+        _shallower(asked, plan),
+        _size(asked, plan, 0.25),
+    ]
+    for more in further:
+        if more:
+            change = change | more
+            out.append(change)
+    return [each for each in out if len(each) > 1 or not _is_single(each)]
+
+
+def options_of(changes: Changes) -> str:
+    """The changes as they would be typed."""
+    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in changes.items())
+
+
+def apply(asked: TrainConfig, changes: Changes) -> TrainConfig:
+    """The training with the changes made."""
+    return replace(asked, **changes)
+
+
+def _is_single(changes: Changes) -> bool:
+    return next(iter(changes)) in ("micro_batch", "precision", "memory")
+
+
+def _size(asked: TrainConfig, plan: Plan, share: float) -> Changes:
+    size = max(_SMALLEST, round(plan.card.framing.size * share / 32) * 32)
+    if size >= plan.card.framing.size:
+        return {}
+    longest = {"max_size": max(size, round(plan.card.framing.max_size * share))}
+    return {"size": size} | (longest if asked.max_size is not None and asked.model != "unet" else {})
+
+
+def _shallower(asked: TrainConfig, plan: Plan) -> Changes:
+    if plan.card.backbone not in _DEEP:
+        return {}
+    return {"backbone": "resnet18"} | ({"weights": "imagenet"} if plan.config.weights == "coco" else {})

@@ -1,0 +1,80 @@
+"""segkit's own training as a case of what ``memprofile`` measures."""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segkit.config.fields import load_config
+from segkit.config.memprofile import MemprofileConfig
+from segkit.config.train import TrainConfig
+from segkit.errors import ConfigError, InputError, Interrupted
+from segkit.memory.measure.meter import Meter
+from segkit.memory.process.launch import SNAPSHOT
+from segkit.memory.process.recorder import Recorder
+from segkit.memory.report.document import report_of
+from segkit.memory.session import Session
+from segkit.progress import Progress
+from segkit.runs.folder import CONFIG, find_run
+from segkit.training.train import train
+
+_STEPS = 30
+
+
+def profile_training(config: MemprofileConfig, progress: Progress) -> dict[str, Any]:
+    """Measure real steps, from the run's own config; their weights are thrown away. Returns the report."""
+    training = _training_config(config)
+    session = Session(every=config.step_every, deep=config.deep)
+
+    def record(device: torch.device) -> Meter:
+        return Recorder(device, session)
+
+    with tempfile.TemporaryDirectory(prefix="segkit-memprofile-") as folder:
+        session.start(phases=False)
+        try:
+            steps = config.steps or _STEPS
+            ended = train(replace(training, out=Path(folder), steps=steps), progress, record).ended
+            session.clock.close()
+        finally:
+            session.finish()
+    if ended == "interrupted":
+        raise Interrupted("interrupted before enough was measured")
+    config.out.mkdir(parents=True, exist_ok=True)
+    session.snapshot(config.out / SNAPSHOT)
+    document = report_of(session, config.limit)
+    backbone = training.backbone or "default backbone"
+    document["model"] = f"{training.model}, {backbone}, batch {training.batch or 'default'}"
+    return document
+
+
+def found_training(target: Path | None) -> tuple[TrainConfig, Path | None]:
+    """The training that a run, a config.toml, or nothing stands for, and the file that says so, if there is one.
+
+    Raises:
+        InputError: There is none.
+    """
+    if target is None and not Path("runs/latest").exists():
+        if not Path("dataset").is_dir():
+            raise InputError(
+                "neither runs/latest nor ./dataset is here",
+                "name a run or a config.toml: segkit memprofile runs/NAME, or a script: segkit memprofile -- train.py",
+            )
+        return TrainConfig(), None
+    path = target or Path("runs/latest")
+    file = path if path.is_file() and path.suffix == ".toml" else find_run(path) / CONFIG
+    return load_config(TrainConfig, file), file
+
+
+def _training_config(config: MemprofileConfig) -> TrainConfig:
+    """What to run: the run's config, without what would keep it from being one short run in this process."""
+    found, _ = found_training(config.run)
+    if config.device == "auto" and found.gpus and not torch.cuda.is_available():
+        raise ConfigError("the run was made for GPUs, and there is none here", "measure it on the CPU: --device cpu")
+    gpus = found.gpus[:1] if found.gpus and config.device == "auto" else None
+    device = found.device if config.device == "auto" else config.device
+    return replace(
+        found, gpus=gpus, device="auto" if gpus else device, ranks=1, epochs=None, time=None, name=None, resume=None,
+        patience=None, eval_every=10**9,
+    )  # fmt: skip

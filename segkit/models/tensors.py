@@ -1,0 +1,121 @@
+"""Target, Prediction, and the border between files and tensors.
+
+Dimension letters: N instances, H and W the image as the model gets it, M the side of a mask head's output,
+K categories (labels 1..K; 0 is background). Boxes are xyxy float32 in pixels. Only this module converts between
+these and COCO's conventions.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.models.detection.roi_heads import expand_boxes, expand_masks
+
+from segkit.data.masks import crop_to_rle
+from segkit.data.records import Category, Image, Result, Segmentation
+
+_MASK_THRESHOLD = 0.5
+
+
+class Target(TypedDict, total=False):
+    """What a model is given to learn from, per image: instances (masks in one of two forms), or a label map."""
+
+    boxes: Tensor  # [N, 4]
+    labels: Tensor  # int64 [N]
+    masks: Tensor  # uint8 [N, H, W]
+    crops: Tensor  # uint8 [sum of h * w]: masks cut to their boxes (whole pixels), one after the other, row by row
+    semantic: Tensor  # uint8 [H, W], 255 where nothing may be learnt
+    seed: int  # of what the model draws at random for this picture
+    frame: tuple[int, int]  # height and width that the batch is padded to
+
+
+class Prediction(TypedDict, total=False):
+    """What a model gives, per image, by falling score; masks come in one of two forms, or not at all."""
+
+    boxes: Tensor  # [N, 4]
+    labels: Tensor  # int64 [N]
+    scores: Tensor  # [N]
+    masks: Tensor  # float [N, M, M]: probabilities in the frame of the box
+    crops: list[npt.NDArray[np.bool_]]  # N bitmaps [h, w] whose top left pixel is the box's
+    semantic: npt.NDArray[np.uint8]  # [H, W]
+
+
+def labels_of(categories: Sequence[Category]) -> dict[int, int]:
+    """Label by category id: 1..K in the order of the ids."""
+    return {category.id: label for label, category in enumerate(sorted(categories, key=lambda c: c.id), 1)}
+
+
+class Crop(NamedTuple):
+    """The mask of an instance in the frame that the model gets, cut to its tight box; ``bitmap`` may be shared."""
+
+    label: int
+    top: int
+    left: int
+    bitmap: npt.NDArray[np.uint8]  # [h, w], 0 or 1, h and w positive
+
+
+def crops_to_target(crops: Sequence[Crop]) -> Target:
+    """Instances as detectors expect them: boxes are the tight boxes of their pixels."""
+    corners = [(c.left, c.top, c.left + c.bitmap.shape[1], c.top + c.bitmap.shape[0]) for c in crops]
+    pixels = np.concatenate([c.bitmap.ravel() for c in crops]) if crops else np.zeros(0, np.uint8)
+    return {
+        "boxes": torch.tensor(corners, dtype=torch.float32).reshape(-1, 4),
+        "labels": torch.tensor([c.label for c in crops], dtype=torch.int64),
+        "crops": torch.from_numpy(pixels),
+    }
+
+
+def prediction_to_results(
+    prediction: Prediction, image: Image, model_height: int, model_width: int, categories: Sequence[Category]
+) -> list[Result]:
+    """A prediction as COCO results in the pixels of the picture.
+
+    Masks are never pasted into full pictures: each is scaled to its own box, cut at 0.5 and run-length encoded,
+    which gives the very runs of torchvision's ``paste_masks_in_image`` at a fraction of its time and memory.
+
+    Args:
+        prediction: In the frame that the model got.
+        image: The picture's record.
+        model_height: Height of that frame.
+        model_width: Width of that frame.
+        categories: The categories that the labels stand for.
+    """
+    category_ids = {label: category_id for category_id, label in labels_of(categories).items()}
+    scale = torch.tensor([image.width / model_width, image.height / model_height] * 2)
+    boxes = prediction["boxes"].float().cpu() * scale  # [N, 4]
+    boxes[:, 0::2] = boxes[:, 0::2].clamp(0, image.width)
+    boxes[:, 1::2] = boxes[:, 1::2].clamp(0, image.height)
+    segmentations: Sequence[Segmentation | None]
+    if "masks" in prediction:
+        segmentations = _encode_masks(prediction["masks"].float().cpu(), boxes, image)
+    elif "crops" in prediction:
+        corners = boxes[:, :2].round().int().tolist()
+        segmentations = [
+            crop_to_rle(crop, top, left, image.height, image.width)
+            for crop, (left, top) in zip(prediction["crops"], corners, strict=True)
+        ]
+    else:
+        segmentations = [None] * len(boxes)
+    scores, labels = prediction["scores"].tolist(), prediction["labels"].tolist()
+    return [
+        Result(image.id, category_ids[label], score, (x1, y1, x2 - x1, y2 - y1), segmentation)
+        for label, score, (x1, y1, x2, y2), segmentation in zip(
+            labels, scores, boxes.tolist(), segmentations, strict=True
+        )
+        if label in category_ids
+    ]
+
+
+def _encode_masks(masks: Tensor, boxes: Tensor, image: Image) -> list[Segmentation]:
+    """Mask probabilities [N, M, M] in their boxes [N, 4] (picture pixels) -> RLE."""
+    padded, scale = expand_masks(masks[:, None], padding=1)  # a border, so that edges interpolate towards zero
+    out: list[Segmentation] = []
+    for mask, (x1, y1, x2, y2) in zip(padded, expand_boxes(boxes, scale).to(torch.int64).tolist(), strict=True):
+        side = (max(y2 - y1 + 1, 1), max(x2 - x1 + 1, 1))
+        scaled = F.interpolate(mask[None], size=side, mode="bilinear", align_corners=False)[0, 0]
+        out.append(crop_to_rle((scaled > _MASK_THRESHOLD).numpy(), y1, x1, image.height, image.width))
+    return out

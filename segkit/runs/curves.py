@@ -1,0 +1,66 @@
+"""A run as a picture: loss, score, learning rate and memory over steps."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from segkit.runs.folder import METRICS, read_metrics
+
+CURVES = "curves.png"
+
+
+def draw_curves(run: Path) -> Path | None:
+    """Draw ``metrics.jsonl`` into ``curves.png``; None where there is no step to draw."""
+    lines = list(read_metrics(run / METRICS))
+    steps = [line for line in lines if line["kind"] == "step"]
+    evaluations = [line for line in lines if line["kind"] == "eval"]
+    if not steps:
+        return None
+    figure = Figure(figsize=(11, 7), layout="constrained")
+    (loss, scores), (rate, memory) = figure.subplots(2, 2, sharex=True)
+    at = [line["step"] for line in steps]
+    for name in steps[0]["losses"]:
+        _smooth(loss, at, [line["losses"].get(name) for line in steps], name.removeprefix("loss_"))
+    _smooth(loss, at, [line["loss"] for line in steps], "sum", color="black", linewidth=2)
+    _scores(scores, evaluations)
+    rate.plot(at, [line["lr"] for line in steps])
+    held = "peak" if steps[0]["peak"] is not None else "rss"
+    memory.plot(at, [line[held] / 2**30 for line in steps])
+    titles = ("Loss", "Score on the validation split", "Learning rate", f"Memory, GiB ({held})")
+    for axes, title in zip((loss, scores, rate, memory), titles, strict=True):
+        axes.set_title(title, loc="left", fontsize=11)
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+    for axes in (rate, memory):
+        axes.set_xlabel("step")
+    loss.legend(frameon=False, fontsize=8)
+    figure.suptitle(run.name, fontsize=12)
+    path = run / CURVES
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    return path
+
+
+def _smooth(axes: Axes, at: Sequence[int], values: Sequence[float | None], label: str, **style: Any) -> None:
+    """A curve averaged over a fiftieth of the run; gaps stay where a loss was not finite."""
+    raw = np.array([np.nan if value is None else value for value in values], dtype=float)
+    width = max(1, len(raw) // 50)
+    means = np.array([np.nanmean(raw[max(0, i - width + 1) : i + 1]) if width > 1 else raw[i] for i in range(len(raw))])
+    axes.plot(at, means, label=label, **({"linewidth": 1.2} | style))
+
+
+def _scores(axes: Axes, evaluations: Sequence[dict[str, Any]]) -> None:
+    at = [line["step"] for line in evaluations]
+    for part, figure, label in (
+        ("segm", "AP", "mask AP"),
+        ("segm", "AP50", "mask AP50"),
+        ("bbox", "AP", "box AP"),
+        ("semantic", "mIoU", "mIoU"),
+    ):
+        if evaluations and part in evaluations[0]:
+            axes.plot(at, [max(0.0, line[part][figure]) for line in evaluations], marker="o", markersize=3, label=label)
+    if evaluations:
+        axes.legend(frameon=False, fontsize=8)

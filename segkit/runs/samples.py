@@ -1,0 +1,64 @@
+"""Sample predictions of a run as one picture: what is there beside what was found."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from segkit.data.draw import Pixels, draw_results
+from segkit.data.pictures import load_rgb
+from segkit.data.records import Dataset, Image, Result
+from segkit.errors import SegkitError
+
+SAMPLES = "samples.jpg"
+_COUNT, _WIDTH, _HEIGHT, _SCORE = 4, 480, 480, 0.5
+
+
+def sample_images(dataset: Dataset) -> list[Image]:
+    """A few images spread over a split, the same every time, with something in them where there are such."""
+    annotated = {annotation.image_id for annotation in dataset.annotations}
+    images = [image for image in dataset.images if image.id in annotated] or list(dataset.images)
+    return images[:: max(1, len(images) // _COUNT)][:_COUNT]
+
+
+def draw_samples(run: Path, dataset: Dataset, results: Sequence[Result], caption: str) -> None:
+    """Draw a few pictures of a split, truth on the left and predictions on the right, into ``samples.jpg``.
+
+    Args:
+        run: Its folder.
+        dataset: The split; its ``sample_images`` are drawn.
+        results: Predictions for them; those of a score of at least 0.5 are drawn.
+        caption: Words under the first.
+    """
+    names = {category.id: category.name for category in dataset.categories}
+    truth, rows = dataset.annotations_of(), []
+    for image in sample_images(dataset):
+        try:
+            pixels = load_rgb(dataset.images_dir / image.file_name)
+        except SegkitError:  # told where it counts; here it is only not shown
+            continue
+        there = [Result(image.id, a.category_id, 1.0, a.bbox, a.segmentation) for a in truth.get(image.id, ())]
+        found = [r for r in results if r.image_id == image.id and r.score >= _SCORE]
+        left, right = (_panel(draw_results(pixels, some, names)) for some in (there, found))
+        left = draw_results(left, [], names, f"{image.file_name}: annotated")
+        rows.append(np.hstack([left, draw_results(right, [], names, f"found {caption}")]))
+    if rows:
+        width = max(row.shape[1] for row in rows)
+        page = np.vstack(
+            [np.pad(row, ((0, 6), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
+        )
+        done, data = cv2.imencode(".jpg", page[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+        assert done
+        beside = run / f".{SAMPLES}.writing"
+        beside.write_bytes(data.tobytes())
+        beside.replace(run / SAMPLES)
+
+
+def _panel(pixels: Pixels) -> Pixels:
+    """As large as fits into a cell of the page."""
+    scale = min(_WIDTH / pixels.shape[1], _HEIGHT / pixels.shape[0])
+    side = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
+    return np.asarray(
+        cv2.resize(pixels, side, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC), np.uint8
+    )

@@ -1,0 +1,94 @@
+"""What a run tells while it goes on: ``metrics.jsonl``, event files by option, and whoever watches."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self
+
+from segkit.config.parsers import format_bytes, format_duration
+from segkit.evaluate.metrics import Metrics
+from segkit.memory.measure.meter import StepRecord
+from segkit.progress import Progress
+from segkit.runs.folder import EVENTS, METRICS, MetricsFile
+from segkit.runs.tensorboard import EventFile
+from segkit.runtime.device import Ranks
+from segkit.training.plan import Plan
+from segkit.training.state import TrainingState
+from segkit.training.step import Learnt
+
+
+class Journal:
+    """The lines of a run; ranks other than the first write none."""
+
+    def __init__(self, plan: Plan, first_step: int, ranks: Ranks, progress: Progress) -> None:
+        self._plan, self._first_step, self._is_main, self._progress = plan, first_step, ranks.is_main, progress
+        self._files: list[Any] = []
+        self._open = ExitStack()
+        self._told: set[str] = set()
+
+    def __enter__(self) -> Self:
+        if self._is_main:
+            self._files.append(self._open.enter_context(MetricsFile(self._plan.run / METRICS, self._first_step)))
+            if self._plan.config.tensorboard:
+                self._files.append(self._open.enter_context(EventFile(self._plan.run / EVENTS)))
+        self._progress.start("training", self._plan.total_steps)
+        self._progress.advance(self._first_step)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+        self._progress.done()
+
+    def step(self, state: TrainingState, learnt: Learnt, rate: float, record: StepRecord, bad: Sequence[str]) -> None:
+        """A step is done.
+
+        Args:
+            state: Where the run is now.
+            learnt: What the step came to.
+            rate: Its learning rate.
+            record: Its time and memory.
+            bad: Why pictures of it were replaced.
+        """
+        plan, config = self._plan, self._plan.config
+        loss, epoch = sum(learnt.losses.values()), plan.epoch(state.step - 1)
+        speed = plan.batch / record.seconds if record.seconds else None
+        self._write(
+            {
+                "kind": "step",
+                "step": state.step,
+                "epoch": epoch,
+                "loss": loss,
+                "losses": learnt.losses,
+                "lr": rate,
+                "grad_norm": learnt.grad_norm,
+                "images_per_s": speed,
+                **record.line(),
+                "micro_batch": state.micro_batch,
+                **({"bad_pictures": list(bad)} if bad else {}),
+            }
+        )
+        for message in bad:
+            if message not in self._told:
+                self._told.add(message)
+                self._progress.note(f"step {state.step}: {message}; another picture takes its place")
+        memory = format_bytes(record.peak if record.peak is not None else record.rss)
+        shown = {"epoch": str(epoch), "loss": f"{loss:.3f}", "memory": memory}
+        if speed is not None:
+            shown["images/s"] = f"{speed:.1f}"
+        if config.time:
+            shown["time left"] = format_duration(max(0.0, config.time - state.seconds))
+        self._progress.advance(1, **shown)
+
+    def evaluation(self, state: TrainingState, metrics: Metrics, better: bool) -> None:
+        """The model was scored after a step."""
+        epoch = self._plan.epoch(state.step)
+        self._write({"kind": "eval", "step": state.step, "epoch": epoch} | metrics.to_json())
+        name, value = metrics.primary()
+        mark = "best so far" if better else f"best {state.best:.3f} at step {state.best_step}"
+        self._progress.note(f"step {state.step}, epoch {epoch}: {name} {value:.3f} ({mark})")
+
+    def _write(self, line: dict[str, Any]) -> None:
+        for file in self._files:
+            file.write(line)

@@ -1,0 +1,194 @@
+"""What is fixed before the first step of a run: config, data, model card, limits, folder."""
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from segkit.config.fields import load_config, write_toml
+from segkit.config.parsers import format_duration
+from segkit.config.train import TrainConfig
+from segkit.data.records import Dataset
+from segkit.errors import ConfigError
+from segkit.formats.dataset_folder import open_split, split_file
+from segkit.loading.sampler import epoch_length, repeats_for_balance
+from segkit.models.card import ModelCard
+from segkit.runs.checkpoint import card_of_weights
+from segkit.runs.folder import CONFIG, LABELS, find_run, new_run, point_latest, write_origin
+from segkit.runtime.device import Ranks, device_name, resolve_precision
+from segkit.training.defaults import DataFacts, card_for, fill_in, settings_for
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run before its first step; nothing of ``config`` is open any more but what has no value."""
+
+    config: TrainConfig
+    card: ModelCard
+    train: Dataset
+    val: Dataset | None
+    dtype: torch.dtype
+    total_steps: int | None
+    batch: int
+    lr: float
+    run: Path
+    repeats: npt.NDArray[np.float64] | None = None
+
+    @property
+    def epoch_length(self) -> int:
+        """Pictures in an epoch: all of them, some more than once where categories are balanced."""
+        return epoch_length(len(self.train.images), self.repeats)
+
+    def done(self, step: int, seconds: float) -> float:
+        """The share of the run that is over, by steps or by time, whichever is more."""
+        by_steps = step / self.total_steps if self.total_steps else 0.0
+        by_time = seconds / self.config.time if self.config.time else 0.0
+        return min(1.0, max(by_steps, by_time))
+
+    def epoch(self, step: int) -> int:
+        """Whole epochs after a number of steps."""
+        return step * self.batch // self.epoch_length
+
+    def evaluates_after(self, step: int) -> bool:
+        """Whether a step ends an epoch after which the model is evaluated."""
+        before, after = self.epoch(step - 1), self.epoch(step)
+        return after // self.config.eval_every > before // self.config.eval_every
+
+    def describe(self, ranks: Ranks) -> str:
+        """A sentence on what is going to happen."""
+        limits = [f"{self.total_steps} steps"] if self.total_steps else []
+        limits += [format_duration(self.config.time)] if self.config.time else []
+        return (
+            f"{self.card.model} with {self.card.backbone}, {len(self.train.images)} images of "
+            f"{len(self.card.categories)} categories, size {self.card.framing.size}, batch {self.batch}, "
+            f"{ranks.world_size} x {device_name(ranks.device)} in {str(self.dtype).removeprefix('torch.')}, "
+            f"{' or '.join(limits)} -> {self.run}"
+        )
+
+
+_LIMITS, _PLACES = frozenset({"epochs", "steps", "time"}), frozenset({"gpus", "device", "ranks"})
+_MAY_CHANGE = _LIMITS | _PLACES | {
+    "workers", "micro_batch", "vram", "memory", "compile", "patience", "bad_pictures", "tensorboard",
+}  # fmt: skip
+
+
+def config_of_run(config: TrainConfig) -> TrainConfig:
+    """The config of the run that ``config.resume`` names; its limits and where it runs may be set anew.
+
+    Raises:
+        ConfigError: Something else was given too.
+    """
+    assert config.resume is not None
+    run = find_run(config.out / "latest" if config.resume == "latest" else Path(config.resume))
+    given = {
+        each.name: getattr(config, each.name)
+        for each in fields(TrainConfig)
+        if each.name not in ("resume", "dataset", "out") and getattr(config, each.name) != each.default
+    }
+    if fixed := sorted(given.keys() - _MAY_CHANGE):
+        flags = ", ".join("--" + name.replace("_", "-") for name in fixed)
+        raise ConfigError(
+            f"--resume goes on with the config of {run}: {flags} cannot be changed",
+            f"for a new run with other options: segkit train --config {run / CONFIG} {flags.split(',')[0]} ...",
+        )
+    if given.keys() & _LIMITS:
+        given = dict.fromkeys(_LIMITS) | given
+    if given.keys() & _PLACES:
+        given = {"gpus": None, "device": "auto", "ranks": 1} | given
+    return replace(load_config(TrainConfig, run / CONFIG), resume=str(run), **given)
+
+
+def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
+    """Read the data, decide what is open, and make the folder of a new run.
+
+    Raises:
+        SegkitError: Data, options and device do not go together.
+    """
+    training, val = read_data(config.dataset)
+    plan = plan_without_folder(config, training, val, ranks.device, ranks.world_size)
+    run = Path(config.resume) if config.resume is not None else _make_run(config, plan.config, plan.card, ranks)
+    return replace(plan, run=run)
+
+
+def read_data(dataset: Path) -> tuple[Dataset, Dataset | None]:
+    """What a run learns from, and what it is evaluated on, if there is such a split with images.
+
+    Raises:
+        SegkitError: They cannot be read, or do not go together.
+    """
+    training = open_split(dataset, "train")
+    return training, _validation(dataset, training)
+
+
+def plan_without_folder(
+    config: TrainConfig,
+    training: Dataset,
+    val: Dataset | None,
+    device: torch.device,
+    world_size: int,
+    dtype: torch.dtype | None = None,
+) -> Plan:
+    """What a run would be on a device, which need not be here; ``run`` is where the folders of runs are.
+
+    Args:
+        config: What was asked for.
+        training: What it would learn from.
+        val: What it would be evaluated on.
+        device: Where it would run.
+        world_size: On how many of them.
+        dtype: What it would compute in, where the device cannot be asked.
+
+    Raises:
+        SegkitError: Data, options and device do not go together.
+    """
+    facts = DataFacts.of(training)
+    filled = fill_in(config, facts, device, world_size, card_of_weights(config.weights))
+    assert filled.batch is not None
+    assert filled.lr is not None
+    repeats = repeats_for_balance(training) if filled.balance else None
+    limits = [filled.steps] if filled.steps else []
+    if filled.epochs:
+        limits.append(-(-filled.epochs * epoch_length(len(training.images), repeats) // filled.batch))
+    return Plan(
+        config=filled,
+        card=card_for(filled, training, settings_for(filled, facts, device.type == "cpu")),
+        train=training,
+        val=val,
+        dtype=dtype or resolve_precision(filled.precision, device),
+        total_steps=min(limits) if limits else None,
+        batch=filled.batch,
+        lr=filled.lr,
+        run=filled.out,
+        repeats=repeats,
+    )
+
+
+def _validation(dataset: Path, training: Dataset) -> Dataset | None:
+    """The split that goes with the training split, if there is one with images.
+
+    Raises:
+        ConfigError: It has other categories.
+    """
+    file = split_file(dataset, "val")
+    val = open_split(file, "train") if file is not None else None
+    if val is None or not val.images:
+        return None
+    if sorted((c.id, c.name) for c in val.categories) != sorted((c.id, c.name) for c in training.categories):
+        raise ConfigError(f"{file}: its categories are not those of the training split", "convert both in one go")
+    return val
+
+
+def _make_run(asked: TrainConfig, filled: TrainConfig, card: ModelCard, ranks: Ranks) -> Path:
+    """The folder of a new run with what is known before it starts; rank 0 makes it, all learn its name."""
+    run: Path | None = None
+    if ranks.is_main:
+        run = new_run(asked.out, asked.name, asked.model)
+        write_toml(replace(filled, dataset=filled.dataset.absolute(), name=None), run / CONFIG)
+        (run / LABELS).write_text("".join(f"{category.name}\n" for category in card.categories), encoding="utf-8")
+        write_origin(run, device_name(ranks.device), ranks.world_size)
+        point_latest(run)
+    made = ranks.gather(run)[0]
+    assert made is not None
+    return Path(made)

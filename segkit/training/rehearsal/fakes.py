@@ -1,0 +1,99 @@
+"""What a rehearsal takes from elsewhere in other clothes: pictures, gradients, phases, sizes."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from segkit.data.records import Image
+from segkit.loading.dataset import Sample
+from segkit.memory.measure.meter import StepRecord
+from segkit.memory.measure.torch_private import without_modes
+from segkit.memory.simulate.detector_bounds import Bounds
+from segkit.memory.simulate.oracle import Oracle
+from segkit.memory.simulate.trace import Trace
+from segkit.models.tensors import Target
+from segkit.training.gradients import SharedGradients
+from segkit.training.rehearsal.batches import Shape
+
+
+def fake_sample(shape: Shape, frame: tuple[int, int] | None, kind: str, oracle: Oracle) -> Sample:
+    """A picture of a shape, as the loader would give it; its boxes keep their values, which masks are cut by.
+
+    Args:
+        shape: The picture.
+        frame: What its batch is padded to.
+        kind: Of the model's targets: ``instances`` or ``semantic``.
+        oracle: Who will be asked for the values.
+    """
+    image = torch.empty(3, shape.height, shape.width, dtype=torch.uint8)
+    record = Image(0, shape.name, shape.height, shape.width)
+    if kind == "semantic":
+        return Sample(image, {"semantic": torch.empty(shape.height, shape.width, dtype=torch.uint8)}, record)
+    with without_modes():
+        corners = torch.from_numpy(shape.boxes).float()
+    target: Target = {
+        "boxes": oracle.know(torch.empty(shape.instances, 4), corners),
+        "labels": torch.empty(shape.instances, dtype=torch.int64),
+        "crops": torch.empty(shape.crop_bytes, dtype=torch.uint8),
+        "seed": 0,
+    }
+    if frame is not None:
+        target["frame"] = frame
+    return Sample(image, target, record)
+
+
+def to_channels_last(module: nn.Module) -> None:
+    """What ``module.to(memory_format=torch.channels_last)`` does, which fake parameters do not allow."""
+    for layer in module.modules():
+        for name, parameter in layer.named_parameters(recurse=False):
+            if parameter.dim() == 4:
+                turned = parameter.detach().contiguous(memory_format=torch.channels_last)
+                setattr(layer, name, nn.Parameter(turned, requires_grad=parameter.requires_grad))
+
+
+class KeptGradients(SharedGradients):
+    """Gradients as ranks that share them keep them: always there."""
+
+    def clear(self) -> None:
+        """Forget their values."""
+        for parameter in self._learning:
+            if parameter.grad is not None:
+                parameter.grad.zero_()
+
+
+class Phases:
+    """A meter that measures nothing and tells a trace what is being done."""
+
+    _names: ClassVar = {"transfer": "pictures", "backward": "backward pass", "step": "optimiser"}
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        """See ``Meter``."""
+        return self._trace.doing(self._names.get(name, name))
+
+    def step(self, pictures: Sequence[str] = ()) -> StepRecord:
+        """See ``Meter``."""
+        return StepRecord(0.0, None, None, None, 0, {})
+
+    def rise(self) -> float | None:
+        """See ``Meter``."""
+        return None
+
+
+def bounds_of(module: Any, at_most: bool) -> Bounds:
+    """The sizes that a model's own samplers allow; a U-Net has none."""
+    if not hasattr(module, "roi_heads"):
+        return Bounds()
+    rpn, roi = module.rpn.fg_bg_sampler, module.roi_heads.fg_bg_sampler
+    return Bounds(
+        rpn_samples=rpn.batch_size_per_image,
+        rpn_positives=int(rpn.batch_size_per_image * rpn.positive_fraction),
+        roi_samples=roi.batch_size_per_image,
+        roi_positives=int(roi.batch_size_per_image * roi.positive_fraction),
+        at_most=at_most,
+    )

@@ -1,0 +1,143 @@
+"""A training rehearsed on fake tensors: the very code of a run, without computing and without memory."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision.ops import MultiScaleRoIAlign
+
+from segkit.errors import DeviceError
+from segkit.memory.measure.torch_private import fake_mode
+from segkit.memory.simulate.cuda_rules import CudaAutocast, cuda_suppression
+from segkit.memory.simulate.detector_bounds import Bounds
+from segkit.memory.simulate.oracle import Oracle
+from segkit.memory.simulate.purposes import name_purposes
+from segkit.memory.simulate.trace import Peak, Trace
+from segkit.models.adapt import train_mode
+from segkit.models.roi_align import MatrixRoIAlign
+from segkit.models.tensors import Target
+from segkit.models.unet import batch_of
+from segkit.progress import SILENT
+from segkit.runtime.device import Ranks, autocast
+from segkit.training.gradients import SharedGradients
+from segkit.training.plan import Plan
+from segkit.training.rehearsal.batches import Scene, Shape
+from segkit.training.rehearsal.fakes import KeptGradients, Phases, bounds_of, fake_sample, to_channels_last
+from segkit.training.state import TrainingState, prepare, state_of
+from segkit.training.step import learn
+
+_CPU = torch.device("cpu")
+
+
+class Rehearsal:
+    """A model and its optimiser on fake tensors; within its context, steps can be taken."""
+
+    def __init__(self, plan: Plan, micro_batch: int, *, as_cuda: bool = True, ranks: int = 1) -> None:
+        """Prepare.
+
+        Args:
+            plan: The training.
+            micro_batch: Pictures that go through the model at once.
+            as_cuda: Whether to keep to CUDA's rules, or to this CPU's.
+            ranks: How many share a batch.
+        """
+        self._plan, self._as_cuda, self._ranks = plan, as_cuda, ranks
+        self._micro_batch = micro_batch
+        self.trace = Trace()
+        self.oracle = Oracle(Bounds(), self.trace, as_cuda=as_cuda)
+        self._stack = ExitStack()
+        self.state: TrainingState
+
+    def __enter__(self) -> "Rehearsal":
+        mode = fake_mode()
+        if mode is None:
+            raise DeviceError("this torch has no fake tensors to rehearse with", "segkit needs torch 2.11 or later")
+        try:
+            self._begin(mode)
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def _begin(self, mode: AbstractContextManager[Any]) -> None:
+        enter = self._stack.enter_context
+        enter(mode)
+        enter(self.trace)
+        enter(self.oracle)
+        if self._as_cuda:
+            enter(CudaAutocast())
+            enter(cuda_suppression())
+        self._build()
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def _build(self) -> None:
+        module = self._plan.card.build()
+        prepare(self._plan, module)
+        if self._plan.config.channels_last:
+            to_channels_last(module)
+        self.state = state_of(self._plan, module)
+        self.state.micro_batch = self._micro_batch
+        train_mode(module)
+        for layer in module.modules():
+            if self._as_cuda and isinstance(layer, MatrixRoIAlign):
+                layer.__class__ = MultiScaleRoIAlign  # the short cut is for CPUs
+        name_purposes(module, self.trace)
+        module.register_forward_pre_hook(self._before_forward)
+        parameters = list(module.parameters())
+        self.trace.claim(parameters, "parameters")
+        self.trace.claim(list(module.buffers()), "buffers")
+        self.trace.claim(list(self.state.average.state.values()), "averaged weights")
+        if self._as_cuda and self._plan.config.optimizer == "rmsprop":  # which is not fused, and on CUDA goes in one go
+            for group in self.state.optimizer.param_groups:
+                group["foreach"] = True
+        learning = [p for p in parameters if p.requires_grad]
+        for parameter in learning:
+            parameter.grad = torch.zeros_like(parameter)
+            parameter.register_post_accumulate_grad_hook(self._claim_gradient)  # type: ignore[no-untyped-call]
+        self.state.optimizer.step()
+        kept = [v for values in self.state.optimizer.state.values() for v in values.values()]
+        self.trace.claim([v for v in kept if isinstance(v, torch.Tensor)], "optimiser state")
+        shares = self._ranks > 1
+        self.gradients = (KeptGradients if shares else SharedGradients)(module, Ranks(0, 1, _CPU))
+        self.gradients.clear()
+
+    def _claim_gradient(self, parameter: torch.Tensor) -> None:
+        if parameter.grad is not None:
+            self.trace.claim([parameter.grad], "gradients")
+
+    def _before_forward(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        targets: Sequence[Target] = inputs[1] or () if len(inputs) > 1 else ()
+        self.oracle.next_forward([len(target["labels"]) for target in targets if "labels" in target])
+
+    def step(self, scene: Scene) -> Peak:
+        """One optimiser step over a scene's pictures, a micro-batch at a time; its peak."""
+        self.oracle.bounds = bounds_of(self.state.module, scene.at_most)
+        with self.trace.doing("pictures"):
+            kind = self._plan.card.framing.kind
+            batch = [fake_sample(shape, scene.frame, kind, self.oracle) for shape in scene.shapes]
+        self.trace.reset_peak()
+        learn(self._plan, self.state, self.gradients, batch, Ranks(0, 1, _CPU), Phases(self.trace), (), SILENT)
+        return self.trace.peak()
+
+    def evaluate(self, shape: Shape, count: int = 1) -> Peak:
+        """Evaluate some pictures of a shape at once, as a training does between steps; its peak."""
+        module: Any = self.state.module
+        if self.state.average.decay:
+            module = self._plan.card.build()
+            self.trace.claim(list(module.state_dict().values()), "averaged weights")
+        module.eval()
+        self.oracle.bounds = bounds_of(module, at_most=True)
+        self.trace.reset_peak()
+        with self.trace.doing("evaluation"), torch.no_grad(), autocast(_CPU, self._plan.dtype):
+            images = [torch.empty(3, shape.height, shape.width, dtype=torch.uint8) for _ in range(count)]
+            if self._plan.card.framing.kind == "semantic":
+                for one in module.logits(batch_of(images)).float():
+                    one.softmax(0).max(dim=0)
+            else:
+                module(images)
+        train_mode(self.state.module)
+        return self.trace.peak()

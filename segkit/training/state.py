@@ -1,0 +1,167 @@
+"""Everything that changes while a run goes on, and its way into a checkpoint and back."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from segkit.models.adapt import compile_features, freeze, initialise, recompute_stages
+from segkit.models.card import ModelCard
+from segkit.models.weights import load_weights
+from segkit.progress import Progress
+from segkit.runs.checkpoint import LAST, load_last
+from segkit.runtime.device import Ranks
+from segkit.training.optim import Average, groups_of, make_optimizer
+from segkit.training.plan import Plan
+
+_COUNTS = (
+    "step", "seconds", "best", "best_step", "stale", "skipped", "skipped_in_a_row", "bad_pictures",
+    "micro_batch", "micro_batch_asked", "evaluated",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class TrainingState:
+    """The model, what trains it, and how far it is.
+
+    Attributes:
+        module: The model, not wrapped for ranks.
+        optimizer: Its optimiser.
+        scaler: Loss scaling for fp16; does nothing otherwise.
+        average: The averaged weights.
+        step: Steps done.
+        seconds: Time spent, over all sessions.
+        best: The best score so far.
+        stale: Evaluations since then.
+        skipped: Steps left out because their loss or gradients were not finite.
+        best_step: The step that had the best score.
+        skipped_in_a_row: How many of them were the last ones.
+        micro_batch: Pictures that go through the model at once; less than asked for where memory ran out.
+        micro_batch_asked: What it was decided from; another wish decides it anew.
+        bad_pictures: Times that another picture stood in for one that could not be loaded.
+        evaluated: The step after which the model was last evaluated.
+        saved_step: The step that ``last.pt`` holds.
+        last_is_whole: Whether it may be kept as the previous one; not when the run had to go on from that.
+    """
+
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    average: Average
+    step: int = 0
+    seconds: float = 0.0
+    best: float | None = None
+    stale: int = 0
+    skipped: int = 0
+    best_step: int = 0
+    skipped_in_a_row: int = 0
+    micro_batch: int = 1
+    micro_batch_asked: str = ""
+    bad_pictures: int = 0
+    evaluated: int = 0
+    saved_step: int = 0
+    last_is_whole: bool = True
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """What is evaluated, saved and exported."""
+        return self.average.state_of(self.module)
+
+    def to_checkpoint(self, card: ModelCard, ranks: Ranks) -> dict[str, Any]:
+        """All of it in plain values and tensors; every rank must call this, and rank 0 saves what it returns."""
+        return {
+            "card": card.to_plain(),
+            "model": self.weights(),
+            "raw": self.module.state_dict() if self.average.decay else None,
+            "average_updates": self.average.updates,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "random": ranks.gather(_random_state(ranks.device)),
+            **{name: getattr(self, name) for name in _COUNTS},
+        }
+
+    def restore(self, content: dict[str, Any], ranks: Ranks) -> None:
+        """Go on from where ``to_checkpoint`` was called."""
+        self.module.load_state_dict(content["raw"] or content["model"])
+        if self.average.decay:
+            self.average.state = {name: value.to(ranks.device) for name, value in content["model"].items()}
+            self.average.updates = content["average_updates"]
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.scaler.load_state_dict(content["scaler"])
+        for name in _COUNTS:
+            setattr(self, name, content.get(name, getattr(self, name)))  # an older file lacks some
+        if ranks.rank < len(content["random"]):
+            _set_random_state(content["random"][ranks.rank], ranks.device)
+
+
+def _random_state(device: torch.device) -> list[torch.Tensor]:
+    states = [torch.get_rng_state()]
+    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
+
+
+def _set_random_state(states: list[torch.Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states[0].cpu())
+    if device.type == "cuda" and len(states) > 1:
+        torch.cuda.set_rng_state(states[1].cpu(), device)
+
+
+def start_state(plan: Plan, ranks: Ranks, progress: Progress) -> TrainingState:
+    """The state at the first step: fresh, or as the run's last whole checkpoint left it.
+
+    Raises:
+        SegkitError: Weights or checkpoints cannot be read, or options name layers that are not there.
+    """
+    config, module = plan.config, plan.card.build()
+    last = load_last(plan.run, ranks.device, progress.note) if config.resume is not None else None
+    if last is None:
+        assert config.weights is not None
+        initialise(module, config.init)
+        loaded = load_weights(module, config.weights, config.model, plan.card.backbone)  # type: ignore[arg-type]
+        progress.note(f"starting from {loaded}")
+    prepare(plan, module)
+    module = module.to(ranks.device)
+    if config.channels_last:
+        module = module.to(memory_format=torch.channels_last)
+    state = state_of(plan, module)
+    if last is not None:
+        path, content = last
+        state.restore(content, ranks)
+        state.saved_step, state.last_is_whole = state.step, path.name == LAST
+        progress.note(f"going on after step {state.step}")
+    if config.compile:
+        compile_features(state.module)
+    return state
+
+
+def prepare(plan: Plan, module: nn.Module) -> None:
+    """Do to a model what the plan asks for, before it goes to its device.
+
+    Raises:
+        ConfigError: Options name layers that are not there.
+    """
+    config = plan.config
+    freeze(module, config.freeze or ())
+    if config.dropout:
+        module.dropout = config.dropout  # type: ignore[assignment]  # a U-Net: the config sees to that
+    if config.memory == "low":
+        recompute_stages(module)
+
+
+def state_of(plan: Plan, module: nn.Module) -> TrainingState:
+    """A model on its device, and what trains it, as the plan says.
+
+    Raises:
+        ConfigError: Options name layers that are not there.
+    """
+    config = plan.config
+    assert config.optimizer is not None
+    optimizer = make_optimizer(
+        config.optimizer,
+        groups_of(module, dict(config.lr_factors or ())),
+        lr=plan.lr,
+        weight_decay=config.weight_decay or 0.0,
+        momentum=config.momentum,
+        fused=True,
+    )
+    scaler = torch.amp.GradScaler(next(module.parameters()).device.type, enabled=plan.dtype is torch.float16)
+    return TrainingState(module, optimizer, scaler, Average(module, config.ema or 0.0))
