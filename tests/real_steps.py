@@ -15,7 +15,7 @@ from segkit.memory.measure.meter import CounterMeter
 from segkit.memory.measure.tracker import LiveTensors
 from segkit.models.adapt import train_mode
 from segkit.progress import SILENT
-from segkit.runtime.device import Ranks
+from segkit.runtime.ranks import Ranks
 from segkit.training.gradients import SharedGradients
 from segkit.training.plan import plan_without_folder
 from segkit.training.rehearsal.rehearsal import Rehearsal

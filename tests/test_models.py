@@ -9,7 +9,7 @@ from torch import nn
 from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
-from segkit.config.train import BackboneName, ModelName, NormName
+from segkit.choices import BackboneName, ModelName, NormName
 from segkit.data.masks import mask_to_rle
 from segkit.data.records import Category, Image
 from segkit.errors import InputError

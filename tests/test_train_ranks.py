@@ -54,7 +54,7 @@ def test_a_bad_picture_in_a_rank_ends_all_of_them_with_its_name_and_a_checkpoint
 
 
 def test_the_first_host_of_a_slurm_step():
-    from segkit.runtime.device import _first_host
+    from segkit.runtime.ranks import _first_host
 
     assert _first_host("gpu[03-05,9],login") == "gpu03"
     assert _first_host("node7,node8") == "node7"

@@ -7,7 +7,7 @@ import time
 import torch
 
 from segkit.config.train import TrainConfig
-from segkit.runs.folder import read_metrics
+from segkit.runs.metrics_file import read_metrics
 
 TINY = {
     "weights": "none",

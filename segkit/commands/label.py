@@ -1,8 +1,17 @@
-"""``segkit label``."""
+"""``segkit label``: LabelMe, started as a program; segkit never imports it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 from segkit.commands.options import configured_by
 from segkit.commands.output import Output
 from segkit.config.label import LabelConfig
+from segkit.errors import InputError
+
+_DEFAULT_LABELS = (Path("dataset/labels.txt"), Path("runs/latest/labels.txt"))
 
 
 @configured_by(LabelConfig)
@@ -11,6 +20,34 @@ def label(config: LabelConfig, output: Output) -> int:
 
     [bold]Example:[/bold]  segkit label predictions/labelme
     """
-    from segkit.label import open_labelme
+    return _open_labelme(config)
 
-    return open_labelme(config)
+
+def labelme_program() -> str:
+    """Where LabelMe is: beside this Python, or on the path.
+
+    Raises:
+        InputError: Nowhere.
+    """
+    beside = shutil.which("labelme", path=str(Path(sys.executable).parent))
+    program = beside or shutil.which("labelme")
+    if program is None:
+        raise InputError("LabelMe is not installed", "install it: pip install labelme")
+    return program
+
+
+def _open_labelme(config: LabelConfig) -> int:
+    """Open LabelMe on a folder and wait until it is closed; returns its exit code.
+
+    Raises:
+        InputError: There is no such folder, no LabelMe, or no screen.
+    """
+    if not config.folder.is_dir():
+        raise InputError(f"{config.folder}: no such folder")
+    if sys.platform.startswith("linux") and not {"DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"} & os.environ.keys():
+        raise InputError("there is no screen to open LabelMe on", "run it where the screen is, or use ssh -X")
+    labels = config.labels or next((path for path in _DEFAULT_LABELS if path.is_file()), None)
+    command = [labelme_program(), str(config.folder)]
+    if labels is not None:
+        command += ["--labels", str(labels)]
+    return subprocess.run(command, check=False).returncode

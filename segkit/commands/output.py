@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+from rich.table import Table
 
-from segkit.config.parsers import format_duration
 from segkit.progress import SILENT, Progress
+from segkit.units import format_duration
 
 
 @dataclass(frozen=True)
@@ -125,3 +126,11 @@ class _Lines:
 
     def note(self, message: str) -> None:
         print(message, file=sys.stderr, flush=True)
+
+
+def table_of(title: str, *columns: str) -> Table:
+    """A table in the house's look: the first column left, the others right."""
+    table = Table(title=title, title_justify="left", box=None, header_style="dim", pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left")
+    return table

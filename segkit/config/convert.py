@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from segkit.choices import ImagePlacement
 from segkit.config.fields import argument, option
 from segkit.config.parsers import parse_renames
 from segkit.errors import ConfigError
 
 SourceFormat = Literal["auto", "labelme", "coco", "yolo", "voc", "idmask", "semantic", "via"]
 TargetFormat = Literal["coco", "labelme", "yolo", "voc", "idmask", "semantic"]
-ImagePlacement = Literal["link", "copy", "reference", "none"]
 IgnoreAs = Literal["drop", "crowd"]
 Raster = Literal["coco", "labelme"]
 

@@ -4,6 +4,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from segkit.choices import (
+    AugmentLevel,
+    BackboneName,
+    Initialisation,
+    ModelName,
+    NormName,
+    OptimizerName,
+    Precision,
+    ScheduleName,
+    UnetLoss,
+)
 from segkit.config.fields import argument, option
 from segkit.config.parsers import (
     parse_bytes,
@@ -14,16 +25,6 @@ from segkit.config.parsers import (
     parse_names,
 )
 from segkit.errors import ConfigError
-
-ModelName = Literal["maskrcnn", "fasterrcnn", "unet"]
-BackboneName = Literal["resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2", "mobilenet_v3_large"]
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
-OptimizerName = Literal["sgd", "adamw", "adam", "rmsprop", "adagrad"]
-ScheduleName = Literal["step", "cosine", "poly", "onecycle", "constant"]
-NormName = Literal["batch", "sync", "group", "frozen"]
-AugmentLevel = Literal["none", "light", "medium", "heavy"]
-UnetLoss = Literal["ce", "dice", "ce+dice", "focal"]
-Initialisation = Literal["default", "kaiming", "xavier", "orthogonal"]
 
 _MODEL, _BUDGET, _DEVICES, _RATES, _DATA, _RUN = (
     "Model", "How long", "Devices and memory", "Optimisation", "Data", "The run"

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from segkit.config.convert import ConvertConfig
+from segkit.convert.images import file_names
 from segkit.convert.near_duplicates import looks
 from segkit.convert.outgoing import Outgoing
 from segkit.convert.read import Gathered
 from segkit.convert.source import Source, read_labels
 from segkit.convert.split import SPLITS, Member, assign_splits
 from segkit.convert.spool import Entry, Spool
-from segkit.convert.target_folder import file_names
 from segkit.data.records import Category, Finding
 from segkit.errors import InputError
 from segkit.formats.coco.file import read_json

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from segkit.convert.images import name_pictures
 from segkit.convert.spool import Entry, Spool
-from segkit.convert.target_folder import name_pictures
 from segkit.data.records import Category, Finding, Instance, Uncovered
 from segkit.formats.labelme.instances import IGNORE
 from segkit.progress import Progress

@@ -13,11 +13,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from segkit.config.convert import ImagePlacement
+from segkit.choices import ImagePlacement
+from segkit.convert.images import place
 from segkit.convert.parallel import MAX_WORKERS, map_in_order, usable_cores
 from segkit.convert.source import Source
 from segkit.convert.spool import Entry, Spool, encode_instances
-from segkit.convert.target_folder import place
 from segkit.data.pictures import thumbnail
 from segkit.data.records import AnnotatedImage, Finding, ReadFile, sound
 from segkit.errors import InputError

@@ -9,7 +9,8 @@ from segkit.errors import DeviceError, SegkitError
 from segkit.loading.dataset import Sample
 from segkit.models.tensors import Prediction
 from segkit.progress import Progress
-from segkit.runtime.device import Ranks, autocast, free_memory, is_out_of_memory
+from segkit.runtime.device import autocast, free_memory, is_out_of_memory
+from segkit.runtime.ranks import Ranks
 
 Predict = Callable[[Sequence[Tensor]], list[Prediction]]
 

@@ -13,7 +13,8 @@ from segkit.formats.dataset_folder import find_split, with_pictures_in
 from segkit.inference.model import LoadedModel, load
 from segkit.inference.score import Wanted, default_iou_types, score
 from segkit.progress import SILENT, Progress
-from segkit.runtime.device import Ranks, out_of_memory_told, resolve_device, resolve_precision
+from segkit.runtime.device import out_of_memory_told, resolve_device, resolve_precision
+from segkit.runtime.ranks import Ranks
 
 
 def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluated:

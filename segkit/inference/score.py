@@ -21,7 +21,7 @@ from segkit.loading.sampler import evaluation_batches
 from segkit.models.card import ModelCard
 from segkit.models.tensors import labels_of, prediction_to_results
 from segkit.progress import SILENT, Progress
-from segkit.runtime.device import Ranks
+from segkit.runtime.ranks import Ranks
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from segkit.config.train import AugmentLevel
+from segkit.choices import AugmentLevel
 from segkit.data.geometry import Warp, fit
 from segkit.models.tensors import Crop
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
-from segkit.config.train import AugmentLevel, TrainConfig
+from segkit.choices import AugmentLevel
+from segkit.config.train import TrainConfig
 from segkit.data.geometry import Framing, Warp, fit
 from segkit.data.records import Dataset, Image
 from segkit.errors import InputError, SegkitError

@@ -12,21 +12,20 @@ from typing import Any
 from segkit.memory.containers.census import Census
 from segkit.memory.containers.host_leaks import HostLeaks
 from segkit.memory.containers.reach import Balance, collector_paused
-from segkit.memory.culprit import Culprit
 from segkit.memory.findings.bounds import Surroundings
 from segkit.memory.findings.finding import Finding, finding_of
 from segkit.memory.findings.store_watch import StoreWatch
+from segkit.memory.holders.causes import Culprit
 from segkit.memory.holders.diagnosis import diagnose
 from segkit.memory.holders.ledger import GRACE, LEAK, WARM_UP, WATCH, Ledger
 from segkit.memory.measure import cuda as device
 from segkit.memory.measure import host
 from segkit.memory.measure import torch_private as private
 from segkit.memory.measure.categories import CategoryMeter
-from segkit.memory.measure.phases import PhaseClock, PhaseRecord
+from segkit.memory.measure.phases import PhaseClock, PhaseRecord, Sample
 from segkit.memory.measure.steps import Marks
 from segkit.memory.measure.tracker import LiveTensors, Site
 from segkit.memory.measure.user_code import USER_CODE
-from segkit.memory.samples import Sample
 
 _DRIVER_EVERY = 10  # samples
 _MOST_SAMPLES = 4_000  # steps that the series hold; of longer runs every second is dropped, again and again

@@ -9,17 +9,16 @@ from typing import Any
 import torch
 
 from segkit.config.memprofile import MemprofileConfig
-from segkit.config.parsers import format_bytes
 from segkit.config.train import TrainConfig
 from segkit.errors import DONE, NO_FIT
 from segkit.formats.dataset_folder import split_file
 from segkit.memprofile.fit_needs import EVALUATING, Overhead, Reckoned, Stretch, reckon
 from segkit.memprofile.fit_options import Changes, apply, combinations, options_of, singles
-from segkit.memprofile.own_training import found_training
 from segkit.progress import SILENT, Progress
 from segkit.runtime.device import resolve_precision
 from segkit.training.micro_batch import most_that_fits
-from segkit.training.plan import Plan, plan_without_folder, read_data
+from segkit.training.plan import Plan, found_training, plan_without_folder, read_data
+from segkit.units import format_bytes
 
 CARDS = tuple(size * 2**30 for size in (6, 8, 12, 16, 24))
 _HELPS = 0.97  # of what was needed: a change that leaves more is not worth it

@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from segkit.config.parsers import format_bytes
 from segkit.memory.simulate.allocator import Replayed, least_limit, replay
 from segkit.memory.simulate.trace import Event, Peak
 from segkit.memprofile.fit_options import Changes, options_of
 from segkit.training.plan import Plan
 from segkit.training.rehearsal.batches import Shape, largest_to_evaluate, scenes_of
 from segkit.training.rehearsal.rehearsal import Rehearsal
+from segkit.units import format_bytes
 
 Verdict = Literal["fits", "tight", "does not fit"]
 

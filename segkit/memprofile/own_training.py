@@ -7,17 +7,16 @@ from typing import Any
 
 import torch
 
-from segkit.config.fields import load_config
 from segkit.config.memprofile import MemprofileConfig
 from segkit.config.train import TrainConfig
-from segkit.errors import ConfigError, InputError, Interrupted
+from segkit.errors import ConfigError, Interrupted
 from segkit.memory.measure.meter import Meter
 from segkit.memory.process.launch import SNAPSHOT
 from segkit.memory.process.recorder import Recorder
 from segkit.memory.report.document import report_of
 from segkit.memory.session import Session
 from segkit.progress import Progress
-from segkit.runs.folder import CONFIG, find_run
+from segkit.training.plan import found_training
 from segkit.training.train import train
 
 _STEPS = 30
@@ -47,24 +46,6 @@ def profile_training(config: MemprofileConfig, progress: Progress) -> dict[str, 
     backbone = training.backbone or "default backbone"
     document["model"] = f"{training.model}, {backbone}, batch {training.batch or 'default'}"
     return document
-
-
-def found_training(target: Path | None) -> tuple[TrainConfig, Path | None]:
-    """The training that a run, a config.toml, or nothing stands for, and the file that says so, if there is one.
-
-    Raises:
-        InputError: There is none.
-    """
-    if target is None and not Path("runs/latest").exists():
-        if not Path("dataset").is_dir():
-            raise InputError(
-                "neither runs/latest nor ./dataset is here",
-                "name a run or a config.toml: segkit memprofile runs/NAME, or a script: segkit memprofile -- train.py",
-            )
-        return TrainConfig(), None
-    path = target or Path("runs/latest")
-    file = path if path.is_file() and path.suffix == ".toml" else find_run(path) / CONFIG
-    return load_config(TrainConfig, file), file
 
 
 def _training_config(config: MemprofileConfig) -> TrainConfig:

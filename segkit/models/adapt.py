@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from segkit.config.train import Initialisation
+from segkit.choices import Initialisation
 from segkit.errors import ConfigError
 from segkit.models.backbones import freeze_stem
 

@@ -8,7 +8,7 @@ from torch import nn
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops import FrozenBatchNorm2d
 
-from segkit.config.train import BackboneName, NormName
+from segkit.choices import BackboneName, NormName
 
 Norm = Callable[[int], nn.Module]
 

@@ -4,7 +4,7 @@ from typing import assert_never
 
 from torch import nn
 
-from segkit.config.train import BackboneName, ModelName, NormName, UnetLoss
+from segkit.choices import BackboneName, ModelName, NormName, UnetLoss
 from segkit.models.detector import DetectorSettings, build_detector
 from segkit.models.unet import UNet
 

@@ -19,7 +19,7 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops.poolers import _setup_scales
 
-from segkit.config.train import BackboneName, NormName
+from segkit.choices import BackboneName, NormName
 from segkit.models.backbones import make_body
 from segkit.models.heads import PictureRoIHeads, PictureRPN, SeededSampler
 from segkit.models.roi_align import use_matrix_products

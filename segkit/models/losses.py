@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segkit.config.train import UnetLoss
+from segkit.choices import UnetLoss
 
 IGNORED = 255
 

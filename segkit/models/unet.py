@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.config.train import BackboneName, NormName, UnetLoss
+from segkit.choices import BackboneName, NormName, UnetLoss
 from segkit.models.backbones import STRIDES, make_body, make_norm
 from segkit.models.detector import MEAN, STD
 from segkit.models.losses import semantic_losses

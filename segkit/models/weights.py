@@ -9,7 +9,7 @@ import torchvision
 from torch import nn
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights, MaskRCNN_ResNet50_FPN_Weights
 
-from segkit.config.train import BackboneName, ModelName
+from segkit.choices import BackboneName, ModelName
 from segkit.errors import ConfigError, InputError
 
 _COCO = {

@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from segkit.runs.folder import METRICS, read_metrics
+from segkit.runs.folder import METRICS
+from segkit.runs.metrics_file import read_metrics
 
 CURVES = "curves.png"
 

@@ -9,7 +9,8 @@ from statistics import median
 
 import torch
 
-from segkit.config.train import BackboneName, NormName, TrainConfig
+from segkit.choices import BackboneName, NormName
+from segkit.config.train import TrainConfig
 from segkit.data.geometry import Framing
 from segkit.data.records import Dataset
 from segkit.errors import ConfigError

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from segkit.runtime.device import Ranks
+from segkit.runtime.ranks import Ranks
 
 _BUCKET = 25 * 2**20  # bytes; as DDP's default: large enough for the bus, small enough to begin early
 

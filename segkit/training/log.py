@@ -5,16 +5,17 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
-from segkit.config.parsers import format_bytes, format_duration
 from segkit.evaluate.metrics import Metrics
 from segkit.memory.measure.meter import StepRecord
 from segkit.progress import Progress
-from segkit.runs.folder import EVENTS, METRICS, MetricsFile
+from segkit.runs.folder import EVENTS, METRICS
+from segkit.runs.metrics_file import MetricsFile
 from segkit.runs.tensorboard import EventFile
-from segkit.runtime.device import Ranks
+from segkit.runtime.ranks import Ranks
 from segkit.training.plan import Plan
 from segkit.training.state import TrainingState
 from segkit.training.step import Learnt
+from segkit.units import format_bytes, format_duration
 
 
 class Journal:

@@ -11,18 +11,19 @@ from typing import Any
 import psutil
 import torch
 
-from segkit.config.parsers import format_bytes
 from segkit.errors import ConfigError, DeviceError
 from segkit.loading.dataset import Pictures, Sample, pictures_for_evaluation, pictures_for_training
 from segkit.loading.sampler import Key
 from segkit.models.adapt import train_mode
 from segkit.progress import Progress
-from segkit.runtime.device import Ranks, autocast, free_memory, is_out_of_memory, limit_memory
+from segkit.runtime.device import autocast, free_memory, is_out_of_memory, limit_memory
+from segkit.runtime.ranks import Ranks
 from segkit.training.gradients import batch_statistics
 from segkit.training.plan import Plan
 from segkit.training.rehearsal.batches import largest_to_evaluate, scenes_of
 from segkit.training.rehearsal.rehearsal import Rehearsal
 from segkit.training.state import TrainingState
+from segkit.units import format_bytes
 
 _SHARE = 0.95  # of the budget: what is left is for blocks of odd sizes between those in use
 _STATES = {"adamw": 2, "adam": 2, "rmsprop": 2, "adagrad": 1, "sgd": 1}  # tensors an optimiser keeps by parameter

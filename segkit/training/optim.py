@@ -7,7 +7,7 @@ from typing import Any, assert_never
 import torch
 from torch import nn
 
-from segkit.config.train import OptimizerName, ScheduleName
+from segkit.choices import OptimizerName, ScheduleName
 from segkit.models.adapt import select
 
 _WARMUP_SHARE, _LONGEST_WARMUP = 0.05, 1000

@@ -8,17 +8,18 @@ import numpy.typing as npt
 import torch
 
 from segkit.config.fields import load_config, write_toml
-from segkit.config.parsers import format_duration
 from segkit.config.train import TrainConfig
 from segkit.data.records import Dataset
-from segkit.errors import ConfigError
+from segkit.errors import ConfigError, InputError
 from segkit.formats.dataset_folder import open_split, split_file
 from segkit.loading.sampler import epoch_length, repeats_for_balance
 from segkit.models.card import ModelCard
 from segkit.runs.checkpoint import card_of_weights
 from segkit.runs.folder import CONFIG, LABELS, find_run, new_run, point_latest, write_origin
-from segkit.runtime.device import Ranks, device_name, resolve_precision
+from segkit.runtime.device import device_name, resolve_precision
+from segkit.runtime.ranks import Ranks
 from segkit.training.defaults import DataFacts, card_for, fill_in, settings_for
+from segkit.units import format_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,3 +193,21 @@ def _make_run(asked: TrainConfig, filled: TrainConfig, card: ModelCard, ranks: R
     made = ranks.gather(run)[0]
     assert made is not None
     return Path(made)
+
+
+def found_training(target: Path | None) -> tuple[TrainConfig, Path | None]:
+    """The training that a run, a config.toml, or nothing stands for, and the file that says so, if there is one.
+
+    Raises:
+        InputError: There is none.
+    """
+    if target is None and not Path("runs/latest").exists():
+        if not Path("dataset").is_dir():
+            raise InputError(
+                "neither runs/latest nor ./dataset is here",
+                "name a run or a config.toml: segkit memprofile runs/NAME, or a script: segkit memprofile -- train.py",
+            )
+        return TrainConfig(), None
+    path = target or Path("runs/latest")
+    file = path if path.is_file() and path.suffix == ".toml" else find_run(path) / CONFIG
+    return load_config(TrainConfig, file), file

@@ -11,7 +11,7 @@ from segkit.models.card import ModelCard
 from segkit.models.weights import load_weights
 from segkit.progress import Progress
 from segkit.runs.checkpoint import LAST, load_last
-from segkit.runtime.device import Ranks
+from segkit.runtime.ranks import Ranks
 from segkit.training.optim import Average, groups_of, make_optimizer
 from segkit.training.plan import Plan
 

@@ -14,7 +14,8 @@ from segkit.errors import DeviceError, SegkitError
 from segkit.loading.dataset import Sample
 from segkit.memory.measure.meter import Meter
 from segkit.progress import Progress
-from segkit.runtime.device import Ranks, autocast, free_memory, is_out_of_memory
+from segkit.runtime.device import autocast, free_memory, is_out_of_memory
+from segkit.runtime.ranks import Ranks
 from segkit.training.gradients import SharedGradients, batch_statistics
 from segkit.training.plan import Plan
 from segkit.training.state import TrainingState

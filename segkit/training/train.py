@@ -21,16 +21,9 @@ from segkit.progress import SILENT, NotesOnly, Progress
 from segkit.runs.checkpoint import BEST, LAST, PREVIOUS, save_checkpoint
 from segkit.runs.curves import draw_curves
 from segkit.runs.samples import draw_samples, sample_images
-from segkit.runtime.device import (
-    Ranks,
-    adopt_slurm,
-    check_gpus,
-    joined_ranks,
-    launched_from_outside,
-    out_of_memory_told,
-    seed_everything,
-)
+from segkit.runtime.device import check_gpus, out_of_memory_told, seed_everything
 from segkit.runtime.launch import launch_ranks
+from segkit.runtime.ranks import Ranks, adopt_slurm, joined_ranks, launched_from_outside
 from segkit.runtime.signals import StopRequest, stop_requests
 from segkit.training.gradients import SharedGradients
 from segkit.training.log import Journal

@@ -7,19 +7,11 @@ import msgspec
 from rich.markup import escape
 from rich.table import Table
 
-from segkit.commands.output import Output
+from segkit.commands.output import Output, table_of
 from segkit.data.records import Finding
 
 if TYPE_CHECKING:
     from segkit.convert.summary import ConversionSummary
-
-
-def table_of(title: str, *columns: str) -> Table:
-    """A table in the house's look: the first column left, the others right."""
-    table = Table(title=title, title_justify="left", box=None, header_style="dim", pad_edge=False)
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left")
-    return table
 
 
 def render_conversion(summary: "ConversionSummary", output: Output) -> None:

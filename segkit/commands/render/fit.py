@@ -4,9 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from segkit.commands.output import Output
-from segkit.commands.render.conversion import table_of
-from segkit.config.parsers import format_bytes
+from segkit.commands.output import Output, table_of
+from segkit.units import format_bytes
 
 if TYPE_CHECKING:
     from segkit.memprofile.fit import FitSummary

@@ -12,10 +12,9 @@ from rich.live import Live
 from rich.markup import escape
 from rich.text import Text
 
-from segkit.commands.output import Output
-from segkit.commands.render.conversion import table_of
-from segkit.config.parsers import format_bytes
+from segkit.commands.output import Output, table_of
 from segkit.memory.findings.fixes import WHERE
+from segkit.units import format_bytes
 
 if TYPE_CHECKING:
     from segkit.memprofile.profile import ProfileSummary

@@ -4,10 +4,9 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from segkit.commands.output import Output
-from segkit.commands.render.conversion import table_of
+from segkit.commands.output import Output, table_of
 from segkit.commands.render.scores import render_metrics_table
-from segkit.config.parsers import format_bytes, format_duration
+from segkit.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
     from segkit.export.export import ExportSummary

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from segkit.commands.output import Output
-from segkit.commands.render.conversion import table_of
+from segkit.commands.output import Output, table_of
 from segkit.evaluate.metrics import InstanceMetrics, Metrics
 
 if TYPE_CHECKING:

@@ -205,8 +205,3 @@ def _tensor_bytes(tensor: torch.Tensor, seen: set[int]) -> int:
         return storage.nbytes() + 600  # the Python object, the tensor and the storage records themselves
     except (RuntimeError, NotImplementedError):
         return 600
-
-
-def is_bounded(container: Any) -> int | None:
-    """The most entries a container takes by itself: ``deque(maxlen=...)``; None without a bound."""
-    return container.maxlen if isinstance(container, collections.deque) else None

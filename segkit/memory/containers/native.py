@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from segkit.memory.containers.host_leaks import SPAN_WATCH, HostLeak
 from segkit.memory.findings.finding import Finding
+from segkit.memory.measure.phases import Sample
 from segkit.memory.measure.trend import NOISE, even_rise
 from segkit.memory.measure.user_code import UNKNOWN
-from segkit.memory.samples import Sample
 
 _STEPS, _SURE = 48, 90  # steps that are asked for, after the first quarter of the run; to call it a leak
 

@@ -1,5 +1,6 @@
 """Growth that ends by itself: the bound of a container, read from the container and from the source."""
 
+import collections
 import functools
 import inspect
 from collections import deque
@@ -8,7 +9,6 @@ from typing import Any, NamedTuple
 
 from torch.utils.data import Dataset
 
-from segkit.memory.containers.census import is_bounded
 from segkit.memory.findings.source_lines import bounds_in_source
 from segkit.memory.holders.search import is_users
 
@@ -113,3 +113,8 @@ def _length_of_dataset(owner: Any) -> int | None:
         return len(owner)
     except Exception:  # the user's own
         return None
+
+
+def is_bounded(container: Any) -> int | None:
+    """The most entries a container takes by itself: ``deque(maxlen=...)``; None without a bound."""
+    return container.maxlen if isinstance(container, collections.deque) else None

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from segkit.memory.culprit import Culprit
 from segkit.memory.findings.bounds import Surroundings, bound_of
 from segkit.memory.findings.fixes import fix_for
 from segkit.memory.findings.source_lines import (
@@ -16,6 +15,7 @@ from segkit.memory.findings.source_lines import (
     stores_in_source,
     within_one_function,
 )
+from segkit.memory.holders.causes import Culprit
 from segkit.memory.holders.graph import NODE_BYTES
 from segkit.memory.holders.ledger import Ledger, Verdict
 from segkit.memory.measure.tracker import Site

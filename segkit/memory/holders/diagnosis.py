@@ -12,8 +12,7 @@ from typing import Any
 
 import torch
 
-from segkit.memory.culprit import Culprit
-from segkit.memory.holders.causes import cause_of
+from segkit.memory.holders.causes import Culprit, cause_of
 from segkit.memory.holders.graph import GraphHolding, find_graphs
 from segkit.memory.holders.ledger import WATCH
 from segkit.memory.holders.search import Holding, find_holders

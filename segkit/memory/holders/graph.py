@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from segkit.memory.measure.torch_private import attach_to_node, attached_to_node, storage_key
+from segkit.memory.measure.graph_token import _LEAVES, token_of
+from segkit.memory.measure.torch_private import storage_key
 
 NODE_BYTES = 500  # measured: a Mask R-CNN step keeps 230 to 254 KB in 509 nodes
-_LEAVES = ("AccumulateGrad", "TBackward0", "TransposeBackward0")  # what leads to parameters, and nowhere else
 _NODES, _SECONDS = 200_000, 1.0  # seconds of processor time: a busy machine must not cost a finding
 
 
@@ -112,41 +112,3 @@ def _saved(node: Any, names: dict[type, tuple[str, ...]]) -> Iterable[torch.Tens
         for each in value if isinstance(value, tuple | list) else (value,):
             if isinstance(each, torch.Tensor):
                 yield each
-
-
-_TOKEN = "segkit"
-
-
-class Token:
-    """Owned by a node of a step's graph: while it lives, something keeps the graph."""
-
-    __slots__ = ("__weakref__",)
-
-
-def deepest(node: Any) -> Any:
-    """The node nearest to the inputs on one way through the graph: whatever keeps any part of this way keeps it."""
-    for _ in range(2000):
-        following = next(
-            (
-                each for each, _ in node.next_functions
-                if each is not None and type(each).__name__ not in _LEAVES
-            ),
-            None,
-        )  # fmt: skip
-        if following is None:
-            return node
-        node = following
-    return node
-
-
-def token_of(node: Any) -> object | None:
-    """The token that a node owns."""
-    return attached_to_node(node, _TOKEN)
-
-
-def give_token(node: Any) -> Token | None:
-    """Let a node own a token, unless it has one."""
-    if token_of(node) is not None:
-        return None
-    token = Token()
-    return token if attach_to_node(node, _TOKEN, token) else None

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from segkit.memory.holders.graph import deepest, give_token
 from segkit.memory.measure import torch_private as private
+from segkit.memory.measure.graph_token import deepest, give_token
 from segkit.memory.measure.phases import PhaseClock
 from segkit.memory.measure.tracker import LiveTensors
 from segkit.memory.measure.user_code import USER_CODE, Line

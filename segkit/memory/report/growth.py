@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from statistics import mean, median
 from typing import Any
 
-from segkit.config.parsers import format_bytes
 from segkit.memory.findings.finding import Finding, absolute
 from segkit.memory.findings.source_lines import last_name
 from segkit.memory.holders.ledger import GRACE, WATCH
 from segkit.memory.measure import torch_private as private
-from segkit.memory.samples import Sample
+from segkit.memory.measure.phases import Sample
 from segkit.memory.session import Session
+from segkit.units import format_bytes
 
 _MUCH = 8 * 2**20  # bytes: less is not worth a line
 

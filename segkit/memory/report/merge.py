@@ -5,9 +5,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from segkit.config.parsers import format_bytes
 from segkit.memory.findings.fixes import fix_for
 from segkit.memory.measure.trend import worker_rise
+from segkit.units import format_bytes
 
 _ORDER = {"leak": 3, "watch": 2, "clean": 1, "inconclusive": 0}
 _COPIED = 8 * 2**20  # bytes of a worker's memory that became its own

@@ -7,8 +7,8 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from segkit.config.parsers import format_bytes
 from segkit.memory.findings.fixes import WHERE
+from segkit.units import format_bytes
 
 _VERDICTS = {
     "clean": ("Clean", "Nothing is kept from step to step.", "#1b7f4d"),

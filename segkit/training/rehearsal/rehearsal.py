@@ -20,7 +20,8 @@ from segkit.models.roi_align import MatrixRoIAlign
 from segkit.models.tensors import Target
 from segkit.models.unet import batch_of
 from segkit.progress import SILENT
-from segkit.runtime.device import Ranks, autocast
+from segkit.runtime.device import autocast
+from segkit.runtime.ranks import Ranks
 from segkit.training.gradients import SharedGradients
 from segkit.training.plan import Plan
 from segkit.training.rehearsal.batches import Scene, Shape

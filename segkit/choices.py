@@ -1,0 +1,24 @@
+"""The names that users choose from."""
+
+from typing import Literal
+
+ModelName = Literal["maskrcnn", "fasterrcnn", "unet"]
+
+BackboneName = Literal["resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2", "mobilenet_v3_large"]
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+OptimizerName = Literal["sgd", "adamw", "adam", "rmsprop", "adagrad"]
+
+ScheduleName = Literal["step", "cosine", "poly", "onecycle", "constant"]
+
+NormName = Literal["batch", "sync", "group", "frozen"]
+
+AugmentLevel = Literal["none", "light", "medium", "heavy"]
+
+UnetLoss = Literal["ce", "dice", "ce+dice", "focal"]
+
+Initialisation = Literal["default", "kaiming", "xavier", "orthogonal"]
+
+
+ImagePlacement = Literal["link", "copy", "reference", "none"]

@@ -1,0 +1,122 @@
+"""Processes that share a run: the only module that reads RANK."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from segkit.errors import SegkitError
+from segkit.runtime.device import check_gpus, resolve_device, select_device
+
+_TIMEOUT = timedelta(minutes=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """This process among those that share a run."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes the files and talks to the user."""
+        return self.rank == 0
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        if self.world_size > 1:
+            dist.barrier()
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all ranks, on every rank."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value)
+        return values
+
+    def from_main(self, *values: float) -> tuple[float, ...]:
+        """Figures whose sum over ranks is what they are on rank 0."""
+        return values if self.is_main else (0.0,) * len(values)
+
+    def sum(self, figures: Sequence[float]) -> list[float]:
+        """The sums over ranks of some figures, as many on every rank."""
+        if self.world_size == 1:
+            return list(figures)
+        values = torch.tensor(figures, dtype=torch.float64, device=self.device)
+        dist.all_reduce(values)
+        total: list[float] = values.tolist()
+        return total
+
+    def raise_together(self, error: SegkitError | None) -> None:
+        """Raise on every rank what one of them has met; every rank must call this.
+
+        Raises:
+            SegkitError: The first rank's error, marked as raised everywhere.
+        """
+        for each in self.gather(error):
+            if each is not None:
+                each.everywhere = True
+                raise each
+
+
+def launched_from_outside() -> bool:
+    """Whether torchrun or srun has started this process as one of several ranks."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def adopt_slurm() -> None:
+    """Translate srun's variables into torchrun's, where only srun's are there."""
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))  # of srun's step; an sbatch script itself has none
+    if launched_from_outside() or tasks < 2 or "SLURM_PROCID" not in os.environ:
+        return
+    os.environ["RANK"], os.environ["WORLD_SIZE"] = os.environ["SLURM_PROCID"], str(tasks)
+    os.environ["LOCAL_RANK"] = os.environ.get("SLURM_LOCALID", "0")
+    os.environ.setdefault("MASTER_ADDR", _first_host(os.environ.get("SLURM_STEP_NODELIST", "127.0.0.1")))
+    os.environ.setdefault("MASTER_PORT", "29500")
+
+
+def _first_host(nodes: str) -> str:
+    """The first of Slurm's list of nodes, such as ``gpu[03-05,9],login``: the one that has rank 0."""
+    match = re.match(r"([^\[,]+)(?:\[(\d+)[^\]]*\]([^,]*))?", nodes)
+    return "".join(part or "" for part in match.groups()) if match else nodes
+
+
+@contextmanager
+def joined_ranks(device: str, gpus: tuple[int, ...] | None) -> Iterator[Ranks]:
+    """Join the ranks this process was started among, and leave them at the end; alone, there is one.
+
+    Args:
+        device: The device asked for.
+        gpus: The GPUs asked for, one for each rank of this machine.
+    """
+    if not launched_from_outside():
+        chosen = torch.device("cuda", gpus[0]) if gpus else resolve_device(device)
+        select_device(chosen)
+        yield Ranks(0, 1, chosen)
+        return
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    check_gpus(gpus or ())
+    on_gpu = gpus is not None or resolve_device(device).type == "cuda"
+    if on_gpu:
+        index = gpus[local % len(gpus)] if gpus else local % torch.cuda.device_count()
+        chosen = torch.device("cuda", index)
+        # NCCL refuses two ranks on one GPU; gloo does not mind.
+        shared = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > (len(gpus) if gpus else torch.cuda.device_count())
+    else:
+        chosen, shared = torch.device("cpu"), False
+    select_device(chosen)
+    dist.init_process_group("nccl" if on_gpu and not shared else "gloo", timeout=_TIMEOUT)
+    try:
+        yield Ranks(rank, world_size, chosen)
+    finally:
+        dist.destroy_process_group()

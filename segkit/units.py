@@ -1,0 +1,18 @@
+"""Bytes and durations as people read them."""
+
+
+def format_bytes(count: float | None) -> str:
+    """Print bytes in the largest unit of which there is a tenth; a dash where there is no figure."""
+    if count is None:
+        return "-"
+    if abs(count) < 2**20 / 10:
+        return f"{count:.0f} B" if abs(count) < 1024 else f"{count / 1024:.1f} KiB"
+    return f"{count / 2**30:.2f} GiB" if abs(count) >= 2**30 / 10 else f"{count / 2**20:.1f} MiB"
+
+
+def format_duration(seconds: float) -> str:
+    """Print seconds as ``1h02m``, ``3m20s`` or ``12s``."""
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 60}m{whole % 60:02d}s" if whole >= 60 else f"{whole}s"
