@@ -53,14 +53,6 @@ def test_a_bad_picture_in_a_rank_ends_all_of_them_with_its_name_and_a_checkpoint
     assert torch.load(first / "last.pt", weights_only=True)["step"] == before
 
 
-def test_the_first_host_of_a_slurm_step():
-    from segkit.runtime.ranks import _first_host
-
-    assert _first_host("gpu[03-05,9],login") == "gpu03"
-    assert _first_host("node7,node8") == "node7"
-    assert _first_host("a[1-2]-ib") == "a1-ib"
-
-
 def test_torchrun_joins_its_ranks(dataset, tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "segkit", "train", str(dataset),

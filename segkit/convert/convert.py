@@ -5,7 +5,6 @@ Instances wait on disk (``segkit.convert.spool``); what stays in memory is a sho
 """
 
 import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ from segkit.convert.writers.yolo import write_yolo_dataset
 from segkit.data.records import Finding
 from segkit.errors import InputError
 from segkit.progress import SILENT, Progress
+from segkit.runtime.signals import signal_handlers
 
 _WRITERS: dict[TargetFormat, Callable[[Outgoing], None]] = {
     "coco": write_coco_dataset,
@@ -57,7 +57,8 @@ def convert(config: ConvertConfig, progress: Progress = SILENT, stdin: Iterable[
         check_target(config.out, config.force)
     source = open_source(config, stdin)
     with (
-        _ended_by_sigterm(),
+        # Schedulers end jobs by SIGTERM: then, too, nothing half-written stays behind.
+        signal_handlers({signal.SIGTERM: signal.default_int_handler}),
         _work_folder(config) as root,
         Spool(root / _WORK / "instances" if root else None) as spool,
     ):
@@ -76,19 +77,6 @@ def convert(config: ConvertConfig, progress: Progress = SILENT, stdin: Iterable[
             entries = sorted(["report.json", *(entry.name for entry in root.iterdir() if entry.name != _WORK)])
             write_report(summary, split_settings(config), entries, root / "report.json")
     return summary
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Schedulers end jobs by SIGTERM: then, too, nothing half-written stays behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
 
 
 @contextmanager

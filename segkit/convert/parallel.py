@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import signal
 import sys
 import threading
 from collections import deque
@@ -11,6 +10,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
+
+from segkit.runtime.signals import leave_interrupts_to_parent
 
 Item = TypeVar("Item")
 Out = TypeVar("Out")
@@ -38,7 +39,7 @@ def map_in_order(
     if workers <= 1:
         yield from map(function, items)
         return
-    pool = ProcessPoolExecutor(workers, _context(), _hear_only_the_parent)
+    pool = ProcessPoolExecutor(workers, _context(), leave_interrupts_to_parent)
     try:
         waiting: deque[Future[list[Out]]] = deque()
         source = iter(items)
@@ -50,12 +51,6 @@ def map_in_order(
             yield from waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _hear_only_the_parent() -> None:
-    """Ctrl-C is for the parent: it stops to hand out work and takes the processes down with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _apply(function: Callable[[Any], Out], items: Sequence[Any]) -> list[Out]:

@@ -4,7 +4,6 @@ import glob
 import os
 import shutil
 import signal
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from segkit.errors import InputError
+from segkit.runtime.signals import signal_handlers
 
 _OWN_ENTRIES = (
     "train.json", "val.json", "test.json", "labels.txt", "report.json", "images", "labels", "masks", "data.yaml",
@@ -71,7 +71,8 @@ def writing_beside(out: Path, work: str) -> Iterator[Path]:
         if foreign := [entry for entry in new if entry not in before and (out / entry).exists()]:
             raise _not_ours(shown, foreign)
         out.mkdir(exist_ok=True)
-        with _undisturbed():
+        # Not to be interrupted between the first entry that is moved and the last: it takes moments.
+        with signal_handlers({signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_IGN}):
             for entry in sorted({*before, *new}, key=lambda name: (name == _MARK, name)):
                 _replace(beside / entry, out / entry, beside / work)
     except PermissionError as error:
@@ -81,20 +82,6 @@ def writing_beside(out: Path, work: str) -> Iterator[Path]:
         for parent in made:
             with suppress(OSError):  # only where nothing came of it are they empty
                 parent.rmdir()
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let nobody interrupt between the first entry that is moved and the last: it is a matter of moments."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 
 def _clear_remains(out: Path) -> None:

@@ -5,10 +5,8 @@ import logging
 import os
 import signal
 import tempfile
-import threading
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -21,6 +19,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from segkit import errors
 from segkit.errors import DeviceError, Interrupted, SegkitError
+from segkit.runtime.signals import signal_handlers
 
 Outcome = TypeVar("Outcome")
 
@@ -47,7 +46,10 @@ def launch_ranks(function: Callable[..., Outcome], arguments: tuple[Any, ...], n
         start_method="spawn",
         signals_to_handle="SIGHUP,SIGQUIT",
     )
-    with tempfile.TemporaryDirectory(prefix="segkit-") as folder, _ranks_hear_signals():
+    # The ranks answer Ctrl-C and SIGTERM: they save and end together, and this process waits for them. A terminal sends
+    # Ctrl-C to all processes; a scheduler's SIGTERM reaches this process alone.
+    handlers = signal_handlers({signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: _pass_on_to_ranks})
+    with tempfile.TemporaryDirectory(prefix="segkit-") as folder, handlers:
         try:
             outcomes = elastic_launch(config, _in_rank)(function, arguments, folder, num_ranks)
         except ChildFailedError as failed:
@@ -58,27 +60,9 @@ def launch_ranks(function: Callable[..., Outcome], arguments: tuple[Any, ...], n
     return outcome
 
 
-@contextmanager
-def _ranks_hear_signals() -> Iterator[None]:
-    """Let the ranks answer Ctrl-C and SIGTERM: they save and end together, and this process waits for them.
-
-    A terminal sends Ctrl-C to all of them; a scheduler's SIGTERM reaches this process alone and is passed on.
-    """
-
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        for child in psutil.Process().children():
-            child.send_signal(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN)}
-    before[signal.SIGTERM] = signal.signal(signal.SIGTERM, pass_on)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _pass_on_to_ranks(number: int, frame: FrameType | None) -> None:
+    for child in psutil.Process().children():
+        child.send_signal(number)
 
 
 def _in_rank(function: Callable[..., Any], arguments: tuple[Any, ...], folder: str, num_ranks: int) -> Any:

@@ -1,14 +1,46 @@
-"""Ctrl-C and a scheduler's SIGTERM as a wish to stop, which the loop grants when it has saved."""
+"""The only module that installs signal handlers: within a block, and what was there before comes back after it.
+
+It imports nothing but the standard library, so that converting may use it.
+"""
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
+
+Handler = Callable[[int, FrameType | None], Any] | int | None
+
+
+@contextmanager
+def signal_handlers(handlers: Mapping[int, Handler]) -> Iterator[None]:
+    """Install handlers by signal number for the length of a block.
+
+    Outside the main thread Python allows no handlers: there, nothing is installed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before: dict[int, Handler] = {}
+    try:
+        for number, handler in handlers.items():
+            before[number] = signal.signal(number, handler)
+        yield
+    finally:
+        for number, handler in before.items():
+            # None: it was installed from C, and Python cannot install it again.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def leave_interrupts_to_parent() -> None:
+    """In a worker process: ignore Ctrl-C, which the parent answers for all, and end at SIGTERM."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class StopRequest:
-    """Whether somebody asked to stop; asked a second time, it does not wait for the step to end."""
+    """Whether the user or the scheduler has asked to stop; the second request does not wait for the step to end."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -22,15 +54,7 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Listen to SIGINT and SIGTERM; outside the main thread, where Python allows no handler, to neither."""
+    """Turn SIGINT and SIGTERM into a request to stop, which the training loop follows when it has saved."""
     request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
+    with signal_handlers({signal.SIGINT: request.ask, signal.SIGTERM: request.ask}):
         yield request
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, request.ask) for number in numbers}
-    try:
-        yield request
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
