@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,11 @@ from segkit.evaluate.coco.engine import HIT, evaluate, fast, outcomes
 from segkit.evaluate.coco.inputs import pair_of
 from segkit.evaluate.coco.overlap import matched_in_category, overlaps_of
 from segkit.evaluate.coco.score import score_results
+from segkit.evaluate.evaluated import Evaluated
+from segkit.evaluate.metrics import Metrics
 from segkit.evaluate.pixels.confusion import Confusion, paint
+from segkit.evaluate.pixels.per_picture import PixelScores
+from segkit.evaluate.report.page import render_report
 from segkit.formats.coco.file import read_coco, read_results
 
 H, W = 60, 80
@@ -322,7 +327,8 @@ def test_the_report(segkit, here):
     page = (here / "evaluation" / "report.html").read_text(encoding="utf-8")
     assert "<script" not in page
     assert "<b>1" not in page
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<td>&lt;script&gt;alert(1)&lt;/script&gt;</td>" in page
+    assert "<td>$x^2$ &amp; &#34;quotes&#34;</td>" in page
     assert not re.findall(r"""(?:src|href)=['"](?!data:|#)""", page), "nothing is fetched from anywhere"
     assert not re.findall(r"url\((?!#)", page)
     assert page.count("<svg") == 6
@@ -331,6 +337,28 @@ def test_the_report(segkit, here):
     assert pixels.shape == (2400, 1200, 3)
     assert 0.005 < (pixels.std(axis=2) > 20).mean() < 0.7, "coloured plots on a light page"
     assert pixels.max() == 255
+
+
+def test_names_are_escaped_in_the_report_of_pixel_scores():
+    name = "<img src=x onerror='alert(1)'> & \"b\""
+    data, _ = one_picture([(1, (10, 10, 30, 30))], [], categories=1)
+    data = replace(data, categories=(Category(1, name),), images_dir=Path())
+    data = replace(data, images=(replace(data.images[0], file_name=name),))
+    pixels = PixelScores(data, draws=10, explains=True)
+    truth = paint(data.images[0], data.annotations, {1: 1}, "background")
+    pixels.add(data.images[0], truth, np.roll(truth, 4, axis=1))
+    metrics = Metrics(images=1, max_dets=100, semantic=pixels.confusion.metrics(data), warnings=[name])
+    page = render_report(Evaluated(metrics, None, name, data, (), pixels), metrics, None)
+    assert "<img src=x" not in page
+    escaped = "&lt;img src=x onerror=&#39;alert(1)&#39;&gt; &amp; &#34;b&#34;"
+    for begin in (
+        '<p class="soft">',
+        "<td>",
+        '<p class="warn">',
+        "</span>",
+        "<b>",
+    ):
+        assert begin + escaped in page, begin
 
 
 def test_the_report_repeats_to_the_byte(segkit, here):

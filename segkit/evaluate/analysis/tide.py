@@ -18,12 +18,12 @@ from segkit.evaluate.coco.overlap import Floats, Ints
 Kind = Literal["class", "localisation", "both", "duplicate", "background", "missed"]
 KINDS: tuple[Kind, ...] = ("class", "localisation", "both", "duplicate", "background", "missed")
 MEANINGS: dict[str, str] = {
-    "class": "right place, wrong category",
-    "localisation": "right category, overlap below 0.5",
-    "both": "wrong category, and overlap below 0.5",
-    "duplicate": "found a second time",
-    "background": "nothing there",
-    "missed": "not found, nor nearly",
+    "class": "correct location, wrong category",
+    "localisation": "correct category, IoU from 0.1 to 0.5",
+    "both": "wrong category and IoU below 0.5",
+    "duplicate": "second detection of one instance",
+    "background": "IoU below 0.1 with every instance",
+    "missed": "instance without a detection",
 }
 _NEAR = 0.1  # overlap from which a detection is about an annotation at all
 

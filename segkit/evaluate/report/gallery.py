@@ -75,9 +75,10 @@ def _exhibit(explanation: Explanation, picture: Picture, image: Image, folder: P
         detections.append(
             Drawn(segmentation, result["bbox"], WRONG if kind else FOUND, f"{tag}: {kind}" if kind else tag)
         )
-    panels = (("truth", annotations), ("prediction", detections))
+    panels = (("ground truth", annotations), ("prediction", detections))
     q = picture.quality
-    words = f"{q.hits} of {picture.instances} found, {q.misses} wrong, quality {max(q.figures()['PQ'], 0):.2f}"
+    quality = max(q.figures()["PQ"], 0)
+    words = f"{q.hits} of {picture.instances} instances matched, {q.misses} false positives, PQ {quality:.2f}"
     return Exhibit(
         image.file_name,
         words,
@@ -115,11 +116,11 @@ def pixel_exhibits(shown: Sequence[LabelMaps], dataset: Dataset) -> list[Exhibit
         exhibits.append(
             Exhibit(
                 image.file_name,
-                f"mIoU {maps.row.mIoU:.2f}, {maps.row.pixel_accuracy:.0%} of the pixels right",
+                f"mIoU {maps.row.mIoU:.2f}, pixel accuracy {maps.row.pixel_accuracy:.0%}",
                 (
-                    ("truth", _jpeg(_painted(pixels, truth))),
+                    ("ground truth", _jpeg(_painted(pixels, truth))),
                     ("prediction", _jpeg(_painted(pixels, prediction))),
-                    ("wrong", _jpeg(differ)),
+                    ("errors", _jpeg(differ)),
                 ),
             )
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -32,7 +33,7 @@ _RC = {
 }
 
 
-def precision_recall(explanation: Explanation) -> str:
+def precision_recall(explanation: Explanation) -> Markup:
     """Precision over recall at IoU 0.5: all categories together, and those with the most instances."""
 
     def draw(axes: Axes) -> None:
@@ -41,7 +42,7 @@ def precision_recall(explanation: Explanation) -> str:
         for category in most if len(names) > 1 else []:
             recall, precision, _ = curve(*flat(explanation.pictures, category))
             rgb = tuple(value / 255 for value in colour(sorted(names).index(category)))
-            axes.plot(*_stairs(recall, precision), label=names[category], linewidth=1.2, color=rgb)
+            axes.plot(*_stairs(recall, precision), label=_short(names[category]), linewidth=1.2, color=rgb)
         recall, precision, _ = curve(*flat(explanation.pictures))
         axes.plot(*_stairs(recall, precision), label="all together", linewidth=2.2, color="black")
         axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.03))
@@ -50,8 +51,8 @@ def precision_recall(explanation: Explanation) -> str:
     return _svg(draw, (6.4, 4.4))
 
 
-def over_scores(explanation: Explanation) -> str:
-    """Precision, recall and F1 of all categories together over the score from which a prediction counts."""
+def over_thresholds(explanation: Explanation) -> Markup:
+    """Precision, recall and F1 of all categories together over the score threshold."""
 
     def draw(axes: Axes) -> None:
         score, hit, miss, positives = flat(explanation.pictures)
@@ -64,14 +65,14 @@ def over_scores(explanation: Explanation) -> str:
         ):
             axes.plot(at, values, label=label, color=tone, linewidth=width)
         axes.axvline(explanation.score, color="#888888", linestyle=":", linewidth=1)
-        axes.set(xlabel="score from which a prediction counts", xlim=(0, 1), ylim=(0, 1.03))
+        axes.set(xlabel="score threshold", xlim=(0, 1), ylim=(0, 1.03))
         axes.legend(frameon=False, fontsize=8, loc="lower center", ncols=3)
 
     return _svg(draw, (6.4, 4.4))
 
 
-def mistake_costs(explanation: Explanation) -> str:
-    """The AP50 that each kind of mistake costs, with how often it is made."""
+def error_costs(explanation: Explanation) -> Markup:
+    """The AP50 that each error type costs, and how many errors of that type there are."""
 
     def draw(axes: Axes) -> None:
         mistakes = explanation.document["mistakes"]
@@ -84,19 +85,23 @@ def mistake_costs(explanation: Explanation) -> str:
                 f"{value:.3f}  ({mistakes['counts'][kind]} times)", (max(value, 0), n), (4, 0),
                 textcoords="offset points", va="center", fontsize=9,
             )  # fmt: skip
-        axes.set(xlabel="AP50 to be gained by putting it right", xlim=(0, 1.45 * max([*values, 0.01])))
+        axes.set(xlabel="AP50 gained if errors of this type were corrected", xlim=(0, 1.45 * max([*values, 0.01])))
 
     return _svg(draw, (9.6, 3.2))
 
 
-def score_histogram(explanation: Explanation) -> str:
-    """How sure the model was of what was right and of what was wrong."""
+def score_histogram(explanation: Explanation) -> Markup:
+    """The scores of true positives and of false positives."""
 
     def draw(axes: Axes) -> None:
         score, hit, miss, _ = flat(explanation.pictures)
         bins = np.linspace(0, 1, 21).tolist()
         axes.hist(
-            [score[hit], score[miss]], bins=bins, stacked=True, color=["#2ea043", _WRONG], label=["right", "wrong"]
+            [score[hit], score[miss]],
+            bins=bins,
+            stacked=True,
+            color=["#2ea043", _WRONG],
+            label=["true positives", "false positives"],
         )
         axes.set(xlabel="score", ylabel="predictions", xlim=(0, 1))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -105,8 +110,8 @@ def score_histogram(explanation: Explanation) -> str:
     return _svg(draw, (6.4, 3.2))
 
 
-def size_histogram(explanation: Explanation) -> str:
-    """Instances by size, and how many of each size were found at the asked score."""
+def size_histogram(explanation: Explanation) -> Markup:
+    """Instances by size, and how many of each size were detected at the score threshold."""
 
     def draw(axes: Axes) -> None:
         truth = explanation.pair.truth["annotations"]
@@ -123,19 +128,19 @@ def size_histogram(explanation: Explanation) -> str:
         side, hit = np.array(sides), np.array(found)
         bins = np.geomspace(side.min() * 0.99, side.max() * 1.01, 21).tolist()
         axes.hist(side, bins=bins, color="#d0d7de", label="instances")
-        axes.hist(side[hit], bins=bins, color=_TONE, label="found")
+        axes.hist(side[hit], bins=bins, color=_TONE, label="true positives")
         axes.set_xscale("log")
         ticks = [t for t in (1, 2, 5, 10, 20, 32, 50, 96, 200, 500, 1000, 2000, 5000) if bins[0] <= t <= bins[-1]]
         axes.set_xticks(ticks, [str(t) for t in ticks])
         axes.set_xticks([], minor=True)
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set(xlabel="root of the area, pixels (COCO: small < 32, large > 96)", ylabel="instances")
+        axes.set(xlabel="square root of the area, pixels (COCO: small < 32, large > 96)", ylabel="instances")
         axes.legend(frameon=False, fontsize=8)
 
     return _svg(draw, (6.4, 3.2))
 
 
-def confusion(names: Sequence[str], counts: Any) -> str:
+def confusion(names: Sequence[str], counts: Any) -> Markup:
     """Confusion as shares of each row, written out where there are few categories.
 
     Args:
@@ -176,7 +181,7 @@ def _short(name: str) -> str:
     return name if len(name) <= 22 else name[:21] + "…"
 
 
-def _svg(draw: Callable[[Axes], None], size: tuple[float, float]) -> str:
+def _svg(draw: Callable[[Axes], None], size: tuple[float, float]) -> Markup:
     with mpl.rc_context(_RC), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # letters that this font has not: the browser has them
         figure = Figure(figsize=size, layout="constrained")
@@ -189,4 +194,4 @@ def _svg(draw: Callable[[Axes], None], size: tuple[float, float]) -> str:
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     # No wider than it was drawn, so that letters are of one size all over the page.
-    return text[text.index("<svg") :].replace("<svg", f"<svg style='max-width:{size[0]}in'", 1)
+    return Markup(text[text.index("<svg") :].replace("<svg", f"<svg style='max-width:{size[0]}in'", 1))
