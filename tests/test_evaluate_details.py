@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 from browser import render
 from coco_pairs import random_pair
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image as Picture
 
-from segkit.data.masks import boundary, mask_to_rle, rle_area, rle_bbox, rle_to_mask
+from segkit.data.masks import mask_to_rle, rle_area, rle_bbox, rle_to_mask
 from segkit.data.records import Annotation, Category, Dataset, Image, Result
 from segkit.evaluate.analysis.bootstrap import average_precisions, compared, draws, mean_ap
 from segkit.evaluate.analysis.details import explain_pair
+from segkit.evaluate.coco.band import mask_band, rle_band
 from segkit.evaluate.coco.engine import HIT, evaluate, fast, outcomes
 from segkit.evaluate.coco.inputs import pair_of
 from segkit.evaluate.coco.overlap import matched_in_category, overlaps_of
@@ -54,6 +57,13 @@ def one_picture(truth, found, categories=2):
     results = [Result(1, category, score, tuple(map(float, where)), box(*where)) for category, where, score in found]
     names = tuple(Category(n, f"c{n}") for n in range(1, categories + 1))
     return Dataset((Image(1, "a.png", H, W),), tuple(annotations), names, None), results
+
+
+@st.composite
+def masks(draw):
+    """Masks [H, W] of squares: thin and thick parts, holes, the border, nothing, everything."""
+    cells = draw(st.lists(st.lists(st.booleans(), min_size=5, max_size=5), min_size=1, max_size=5))
+    return np.kron(np.array(cells), np.ones((draw(st.integers(1, 9)), draw(st.integers(1, 9))))) > 0
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -211,14 +221,16 @@ def test_a_result_compared_with_itself_and_with_a_worse_one(tmp_path):
     assert less.interval[0] > 0
 
 
-@pytest.mark.parametrize("distance", [1, 3])
-def test_a_boundary_is_what_erosion_takes_away(distance):
-    rng = np.random.default_rng(distance)
-    mask = np.kron(rng.integers(0, 2, (6, 8)), np.ones((10, 10))).astype(np.uint8)
-    padded = np.pad(mask, distance)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * distance + 1, 2 * distance + 1))
-    expected = mask & ~windows.all(axis=(2, 3))
-    assert np.array_equal(rle_to_mask(boundary(mask_to_rle(mask), distance)), expected)
+@given(masks(), st.integers(1, 12))
+def test_a_band_is_what_repeated_erosion_removes(mask, distance):
+    """As the code of the paper writes it: a border of background, 3 x 3 squares, one erosion after another."""
+    eroded = np.pad(mask, 1)
+    for _ in range(distance):
+        windows = np.lib.stride_tricks.sliding_window_view(np.pad(eroded, 1), (3, 3))
+        eroded = windows.all(axis=(2, 3))
+    expected = mask & ~eroded[1:-1, 1:-1]
+    assert np.array_equal(mask_band(mask, distance), expected)
+    assert np.array_equal(rle_to_mask(rle_band(mask_to_rle(mask), distance)), expected)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -90,33 +90,6 @@ def _ious(found: Any, truth: Any, crowd: Sequence[bool]) -> npt.NDArray[np.float
     return np.asarray(coco_mask.iou(found, truth, [int(each) for each in crowd]), np.float64)
 
 
-def boundary(rle: Rle, distance: int) -> Rle:
-    """The pixels of a mask that are within a distance (in pixels, along rows and columns) of what is outside it.
-
-    The image's border is outside. Source: Cheng et al., Boundary IoU (CVPR 2021), whose code erodes with a 3 x 3
-    square ``distance`` times.
-    """
-    height, width = rle["size"]
-    x, y, w, h = (int(value) for value in rle_bbox(rle))
-    if not w or not h:
-        return rle
-    inside = rle_to_mask(rle)[y : y + h, x : x + w] > 0
-    return crop_to_rle(inside & ~erode(inside, distance), y, x, height, width)
-
-
-def erode(inside: npt.NDArray[np.bool_], distance: int) -> npt.NDArray[np.bool_]:
-    """The pixels [H, W] that are inside together with the whole square of ``2 * distance + 1`` around them."""
-    side = 2 * distance + 1
-    for axis in (0, 1):
-        pad = [(0, 0), (0, 0)]
-        pad[axis] = (distance + 1, distance)
-        sums = np.cumsum(np.pad(inside, pad), axis=axis, dtype=np.int32)
-        length = inside.shape[axis]
-        low, high = (np.take(sums, range(begin, begin + length), axis=axis) for begin in (0, side))
-        inside = high - low == side
-    return inside
-
-
 def crop_to_rle(crop: npt.NDArray[Any], top: int, left: int, height: int, width: int) -> Rle:
     """Encode an image-sized mask of which only a crop [h, w] is not empty, without making the rest.
 

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segkit.data.masks import Box, boundary, box_ious, mask_ious, to_rle
+from segkit.data.masks import Box, box_ious, mask_ious, to_rle
 from segkit.data.records import Rle
+from segkit.evaluate.coco.band import band_distance, rle_band
 from segkit.evaluate.coco.engine import IouType, Records
 from segkit.evaluate.coco.inputs import Pair
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 _NEAREST_TO_ONE = 1 - 1e-10  # COCOeval's guard: masks that are equal match at any threshold
-BOUNDARY_RATIO = 0.02  # of the image's diagonal, as in the paper
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +72,9 @@ def ious(
     whole = mask_ious(found, truth, crowd.tolist())
     if kind == "segm" or not whole.size:
         return whole
-    distance = max(1, round(BOUNDARY_RATIO * float(np.hypot(*size))))
-    edges = mask_ious(
-        [boundary(rle, distance) for rle in found], [boundary(rle, distance) for rle in truth], crowd.tolist()
-    )
-    return np.where(crowd, whole, np.minimum(whole, edges))
+    distance = band_distance(*size)
+    found, truth = ([rle_band(rle, distance) for rle in rles] for rles in (found, truth))
+    return np.where(crowd, whole, np.minimum(whole, mask_ious(found, truth, crowd.tolist())))
 
 
 def matched(iou: Floats, crowd: npt.NDArray[np.bool_], threshold: float) -> Ints:

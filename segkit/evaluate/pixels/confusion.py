@@ -6,11 +6,11 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-from segkit.data.masks import erode, rle_to_mask, to_rle
+from segkit.data.masks import rle_to_mask, to_rle
 from segkit.data.records import Annotation, Dataset, Image
 from segkit.evaluate.analysis.bootstrap import interval
+from segkit.evaluate.coco.band import band_distance, mask_band
 from segkit.evaluate.coco.inputs import unique_names
-from segkit.evaluate.coco.overlap import BOUNDARY_RATIO
 from segkit.evaluate.metrics import SemanticMetrics
 
 IGNORED = 255
@@ -68,9 +68,9 @@ class Confusion:
 
     def _add_edges(self, truth: LabelMap, prediction: npt.NDArray[np.integer]) -> None:
         assert self.edges is not None
-        counted = truth != IGNORED
+        counted, distance = truth != IGNORED, band_distance(*truth.shape)
         for label in np.union1d(truth[counted], prediction[counted]).tolist():
-            real, found = (band(labels == label) & counted for labels in (truth, prediction))
+            real, found = (mask_band(labels == label, distance) & counted for labels in (truth, prediction))
             self.edges[label] += ((real & found).sum(), (real | found).sum())
 
     def metrics(self, dataset: Dataset) -> SemanticMetrics:
@@ -126,11 +126,6 @@ def mean_iou(counts: npt.NDArray[np.int64], first: int) -> float:
     hits = np.diag(counts)
     either = (counts.sum(axis=1) + counts.sum(axis=0) - hits)[first:]
     return float(np.mean(hits[first:][either > 0] / either[either > 0])) if either.any() else float("nan")
-
-
-def band(inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """The pixels of a region [H, W] near its contour: within 2 % of the diagonal; the image's border is outside."""
-    return inside & ~erode(inside, max(1, round(BOUNDARY_RATIO * float(np.hypot(*inside.shape)))))
 
 
 def _mean(values: Sequence[float | None]) -> float:
