@@ -4,9 +4,11 @@ import json
 import os
 import pickle
 
+import pytest
 import torch
 
 import segkit.memory
+from segkit.memory.report.merge import merge
 from segkit.memory.report.page import render_page
 
 
@@ -23,6 +25,55 @@ def test_the_page_escapes_what_it_is_given():
     assert "<b>evil" not in page
     assert "&lt;b&gt;evil" in page
     assert "<x>" not in page
+
+
+KEYS = {
+    "kind", "where", "bytes_per_step", "allocated_at", "held_by", "stored_at", "fix", "steps_to_oom", "operation",
+    "holder", "scope", "verified", "stored_surely", "graph_nodes", "steps_seen", "is_leak", "leak_since", "also_at",
+}  # fmt: skip
+
+
+def test_every_leak_has_the_same_keys(tmp_path):
+    """That of a tensor, of the host, and of workers whose memory grows without a Python object that explains it."""
+    tensors, rows = [], []
+    with segkit.memory.watch() as watching:
+        for _ in range(40):
+            tensors.append(torch.rand(2000))
+            rows.append(bytes(20_000))
+            watching.step()
+        document = watching.report()
+    assert {leak["holder"]: leak["leak_since"] is not None for leak in document["leaks"]} == {
+        "tensors": True, "rows": True,
+    }  # fmt: skip
+    document["leaks"] = [leak for leak in document["leaks"] if leak["holder"] == "tensors"]
+    (tmp_path / "recording-1.json").write_text(json.dumps(document))
+    mapped = [[batch, 10**8 + 50_000 * batch, 0, 10**7 + 50_000 * batch, 0] for batch in range(4, 100, 8)]
+    (tmp_path / "worker-2.json").write_text(json.dumps({"batches": 80, "mapped": mapped, "leaks": []}))
+    merged, _ = merge(tmp_path)
+    own, worker = merged["leaks"]
+    assert set(own) == KEYS
+    assert set(worker) == KEYS | {"workers"}
+    assert worker["bytes_per_step"] == pytest.approx(2 * 50_000)  # two batches a step
+    assert worker["leak_since"] is None  # workers count batches
+    render_page(merged)
+
+
+def test_a_report_of_an_earlier_version_is_shown(segkit, here):
+    """Without ``leak_since``, and with a key that is not known any more."""
+    leak = dict.fromkeys(KEYS - {"leak_since"}) | {
+        "kind": "kept tensors", "where": "host", "bytes_per_step": 400, "fix": "empty it", "is_leak": True,
+        "also_at": [], "gone": 1, "held_by": "kept[0]", "operation": "aten::rand", "steps_seen": 20,
+    }  # fmt: skip
+    document = {
+        "verdict": "leak", "steps": 30, "leaks": [leak], "growth": [], "phases": {}, "categories": {},
+        "peak": {"allocated": 1, "phase": "forward", "rss": 1, "reserved": None}, "counted": "bytes", "model": "m",
+        "series": {"stride": 1, "peak": []}, "top": {"modules": {}, "lines": {}, "steps": []}, "problems": [],
+    }  # fmt: skip
+    (here / "old.json").write_text(json.dumps(document))
+    outcome = segkit("memprofile", "--explain", "old.json")
+    assert outcome.code == 3
+    assert "kept[0]" in outcome.err
+    assert "kept[0]" in (here / "memprofile/memory.html").read_text()
 
 
 def test_recordings_are_read_again(segkit, here):

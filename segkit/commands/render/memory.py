@@ -13,18 +13,13 @@ from rich.markup import escape
 from rich.text import Text
 
 from segkit.commands.output import Output, table_of
-from segkit.memory.findings.fixes import WHERE
+from segkit.memory.findings.records import Leak
+from segkit.memory.report.wording import VERDICTS, leak_heading, leak_rows
 from segkit.units import format_bytes
 
 if TYPE_CHECKING:
     from segkit.memprofile.profile import ProfileSummary
 
-_WORDS = {
-    "clean": "clean: nothing is kept from step to step",
-    "watch": "watch: something stays, but too few steps were seen to call it a leak",
-    "leak": "leak: memory is kept from every step and never given back",
-    "inconclusive": "inconclusive: too few steps to say; measure at least 24",
-}
 _TONES = {"clean": "green", "watch": "yellow", "leak": "red", "inconclusive": "dim"}
 
 
@@ -59,7 +54,7 @@ def render_profile(summary: "ProfileSummary", output: Output) -> None:
         return
     _tables(document, output)
     for number, leak in enumerate(document["leaks"], 1):
-        _leak(number, leak, output)
+        _leak(number, Leak.from_json(leak), output)
     for growth in document["growth"]:
         bound = f"; {growth['bound']}" if growth.get("bound") else ""
         size = f" ({format_bytes(growth['bytes'])})" if growth.get("bytes") else ""
@@ -67,8 +62,8 @@ def render_profile(summary: "ProfileSummary", output: Output) -> None:
     for problem in document["problems"]:
         output.say(f"warning: a part of the measuring failed: {escape(problem.strip().splitlines()[-1])}")
     peak = document["peak"]
-    tone = _TONES[document["verdict"]]
-    output.say(f"[{tone}]{escape(_WORDS[document['verdict']])}[/{tone}]")
+    tone, (_, sentence) = _TONES[document["verdict"]], VERDICTS[document["verdict"]]
+    output.say(f"[{tone}]{document['verdict']}: {sentence}[/{tone}]")
     output.say(
         f"{document['steps']} steps, peak {format_bytes(peak['allocated'])} in {peak['phase']} "
         f"({escape(document['counted'])}), {format_bytes(peak['rss'])} resident"
@@ -108,22 +103,12 @@ def _largest(top: dict[str, Any], output: Output) -> None:
     output.say(f"the most in step {step['step']}{escape(what)}; largest there: {escape(modules)}")
 
 
-def _leak(number: int, leak: dict[str, Any], output: Output) -> None:
-    word, tone = ("leak", "red") if leak["is_leak"] else ("watch", "yellow")
-    per_step = format_bytes(leak["bytes_per_step"])
-    end = f", out of memory in about {leak['steps_to_oom']:,} steps" if leak["steps_to_oom"] is not None else ""
-    output.say(
-        f"[{tone}]{word} {number}: {escape(leak['kind'])}[/{tone}] {WHERE[leak['where']]}: {per_step} a step{end}"
-    )
-    graph = f", with {leak['graph_nodes']} autograd nodes a step" if leak.get("graph_nodes") else ""
-    scope = f"  (in {escape(shorter(leak['scope']))})" if leak.get("scope") and leak["scope"] != "__main__" else ""
-    output.say(f"  held by    {escape(leak['held_by'] or 'nothing that Python can name')}{scope}{graph}")
-    if leak["allocated_at"]:
-        output.say(f"  made at    {escape(shorter(leak['allocated_at']))}")
-    if leak["stored_at"]:
-        surely = "" if leak["stored_surely"] else "  (likely, from the source)"
-        output.say(f"  stored at  {escape(shorter(leak['stored_at']))}{surely}")
-    output.say(f"  fix        {escape(leak['fix'])}")
+def _leak(number: int, leak: Leak, output: Output) -> None:
+    word, tone = ("leak", "red") if leak.is_leak else ("watch", "yellow")
+    output.say(f"[{tone}]{word} {number}[/{tone}]: {escape(leak_heading(leak))}")
+    for label, text in leak_rows(leak):
+        if (label, text) != ("valid in", "__main__"):
+            output.say(f"  {label:9}  {escape(shorter(text))}")
 
 
 def shorter(place: str) -> str:

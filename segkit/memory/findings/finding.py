@@ -3,10 +3,10 @@
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from segkit.memory.findings.bounds import Surroundings, bound_of
 from segkit.memory.findings.fixes import fix_for
+from segkit.memory.findings.records import Leak, MemoryLimit, Where
 from segkit.memory.findings.source_lines import (
     REGISTERING,
     assigned_in_source,
@@ -16,10 +16,8 @@ from segkit.memory.findings.source_lines import (
     within_one_function,
 )
 from segkit.memory.holders.causes import Culprit
-from segkit.memory.holders.graph import NODE_BYTES
-from segkit.memory.holders.ledger import Ledger, Verdict
 from segkit.memory.measure.tracker import Site
-from segkit.memory.measure.user_code import USER_CODE, Line
+from segkit.memory.measure.user_code import UNKNOWN, USER_CODE, Line
 
 GRAPH_KINDS = ("kept graph", "graph kept after backward", "graph over steps", "graph of a sum")
 
@@ -138,48 +136,48 @@ def _in_scope(lines: list[Line], culprit: Culprit) -> list[Line]:
     return [line for line in lines if within_one_function(line, running)] or lines
 
 
-class Room(NamedTuple):
-    """Bytes that there are, if that is known, and those in use at the highest."""
-
-    limit: int | None
-    used: int
-
-    def steps_left(self, per_step: float) -> int | None:
-        """Steps until what is free is used up; None where nothing is known of a limit."""
-        if self.limit is None or per_step <= 0:
-            return None
-        return max(0, int((self.limit - self.used) / per_step))
-
-
 def leak_of(
-    finding: Finding, ledgers: dict[Site, Ledger], state: Verdict, where: str, room: Room, since: int | None = None
-) -> dict[str, Any]:
-    """A leak, as ``memory.json`` holds it."""
-    mine = [ledgers[site] for site in finding.sites if site in ledgers]
-    per_step = finding.per_step if finding.per_step is not None else sum(ledger.bytes_per_step for ledger in mine)
-    if finding.kind in GRAPH_KINDS:
-        per_step += finding.nodes * NODE_BYTES
-    cohorts = max((len(ledger.cohorts) for ledger in mine), default=0)
-    return {
-        "kind": finding.kind,
-        "where": where,
-        "bytes_per_step": per_step,
-        "allocated_at": absolute(finding.allocated_at),
-        "held_by": finding.held_by,
-        "stored_at": absolute(finding.stored_at) if finding.stored_at is not None else None,
-        "fix": fix_for(finding.kind, last_name(finding.holder or finding.held_by or "")),
-        "steps_to_oom": room.steps_left(per_step),
-        "operation": finding.operation,
-        "holder": finding.holder,
-        "scope": finding.scope,
-        "verified": finding.verified,
-        "stored_surely": finding.stored_surely,
-        "graph_nodes": finding.nodes or None,
-        "steps_seen": cohorts,
-        "is_leak": state == "leak",
-        "leak_since": since if state == "leak" else None,
-        "also_at": [absolute(site.line) for site in finding.sites if site.line != finding.allocated_at][:12],
-    }
+    finding: Finding,
+    where: Where,
+    limit: MemoryLimit,
+    *,
+    per_step: float,
+    steps_seen: int,
+    is_leak: bool,
+    since: int | None,
+) -> Leak:
+    """The record of a leak.
+
+    Args:
+        finding: What keeps the memory.
+        where: Which memory it is.
+        limit: How much of it there is.
+        per_step: Bytes that every step adds.
+        steps_seen: Steps from which something is kept.
+        is_leak: Whether enough of them were seen to be sure.
+        since: The step from which on it was called a leak.
+    """
+    made_at = finding.allocated_at
+    return Leak(
+        kind=finding.kind,
+        where=where,
+        bytes_per_step=per_step,
+        allocated_at=None if made_at is UNKNOWN else absolute(made_at),
+        held_by=finding.held_by,
+        stored_at=absolute(finding.stored_at) if finding.stored_at is not None else None,
+        fix=fix_for(finding.kind, last_name(finding.holder or finding.held_by or "")),
+        steps_to_oom=limit.steps_left(per_step),
+        operation=finding.operation,
+        holder=finding.holder,
+        scope=finding.scope,
+        verified=finding.verified,
+        stored_surely=finding.stored_surely,
+        graph_nodes=finding.nodes or None,
+        steps_seen=steps_seen,
+        is_leak=is_leak,
+        leak_since=since,
+        also_at=tuple(absolute(site.line) for site in finding.sites if site.line != made_at)[:12],
+    )
 
 
 def absolute(line: Line) -> str:

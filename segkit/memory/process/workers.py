@@ -10,6 +10,7 @@ from segkit.memory.containers.census import Census
 from segkit.memory.containers.host_leaks import HostLeaks
 from segkit.memory.containers.reach import collector_paused
 from segkit.memory.findings.bounds import Surroundings
+from segkit.memory.findings.records import MemoryLimit
 from segkit.memory.findings.store_watch import StoreWatch
 from segkit.memory.measure import host
 from segkit.memory.measure.user_code import USER_CODE
@@ -68,15 +69,13 @@ class WorkerWatch:
         self._host = HostLeaks(Census(), where="worker")
 
     def _write(self) -> None:
-        from segkit.memory.findings.finding import Room  # noqa: PLC0415
         from segkit.memory.report.judge import host_leak  # noqa: PLC0415 -- only where there is something to report
 
-        leaks = []
-        for leak in self._host.leaks.values():
-            document = host_leak(leak, Room(None, 0))
-            document |= {"where": "worker", "state": leak.state, "bound": leak.finding.bound, "entries": leak.entries,
-                         "bound_entries": leak.finding.bound_entries}  # fmt: skip
-            leaks.append(document)
+        leaks = [
+            {"leak": host_leak(found, MemoryLimit(None, 0), "worker").to_json(), "state": found.state,
+             "bound": found.finding.bound, "bound_entries": found.finding.bound_entries, "entries": found.entries}
+            for found in self._host.leaks.values()
+        ]  # fmt: skip
         path = self._folder / f"worker-{self._pid}.json"
         beside = path.with_suffix(".writing")
         content = {"parent": os.getppid(), "batches": self._batches, "mapped": self._rows, "leaks": leaks}

@@ -5,13 +5,13 @@ from typing import Any
 
 import torch
 
-from segkit.memory.findings.finding import Room
-from segkit.memory.holders.ledger import STEPS_NEEDED, Verdict
+from segkit.memory.findings.records import MemoryLimit, Where
 from segkit.memory.measure import host
 from segkit.memory.measure import torch_private as private
 from segkit.memory.measure.phases import PHASES, PhaseRecord
 from segkit.memory.report.growth import name_growth
 from segkit.memory.report.judge import leaks_of
+from segkit.memory.report.wording import verdict_of
 from segkit.memory.session import Session
 
 
@@ -26,13 +26,13 @@ def report_of(session: Session, limit: int | None = None) -> dict[str, Any]:
     on_cuda = private.on_cuda()
     peak = max(session.clock.peaks.values(), default=0)
     rss = max((sample.rss for sample in samples), default=0)
-    rooms = _rooms(limit, peak, rss)
-    leaks, bounded = leaks_of(session, rooms)
+    limits = _limits(limit, peak, rss)
+    leaks, growth = leaks_of(session, limits)
     return {
-        "verdict": _verdict(leaks, session.count),
+        "verdict": verdict_of(leaks, session.count),
         "steps": session.count,
-        "leaks": leaks,
-        "growth": [*bounded, *name_growth(session)],
+        "leaks": [leak.to_json() for leak in leaks],
+        "growth": [each.to_json() for each in (*growth, *name_growth(session))],
         "phases": _phases(session),
         "categories": session.categories.categories,
         "peak": _peak(session, peak, rss),
@@ -44,7 +44,7 @@ def report_of(session: Session, limit: int | None = None) -> dict[str, Any]:
         },
         "counted": "bytes of PyTorch's CUDA allocator" if on_cuda else "bytes of live tensors, counted one by one",
         "device": torch.cuda.get_device_name() if on_cuda else "cpu",
-        "limit": rooms["device" if on_cuda else "host"].limit,
+        "limit": limits["device" if on_cuda else "host"].limit,
         "marked_by": session.marks.kind,
         "model": ", ".join(session.marks.called[:4]) or "no module was called",
         "problems": session.failures,
@@ -66,20 +66,12 @@ def report_of(session: Session, limit: int | None = None) -> dict[str, Any]:
     }
 
 
-def _rooms(limit: int | None, peak: int, rss: int) -> dict[str, Room]:
+def _limits(limit: int | None, peak: int, rss: int) -> dict[Where, MemoryLimit]:
     """Memory that there is, and what of it is used; a limit that was named is that of the device, if there is one."""
     if not private.on_cuda():
-        return {"host": Room(limit or host.host_limit(), rss), "device": Room(None, peak)}
+        return {"host": MemoryLimit(limit or host.host_limit(), rss), "device": MemoryLimit(None, peak)}
     total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
-    return {"host": Room(host.host_limit(), rss), "device": Room(limit or total, peak)}
-
-
-def _verdict(leaks: list[dict[str, Any]], steps: int) -> Verdict:
-    if any(leak["is_leak"] for leak in leaks):
-        return "leak"
-    if leaks:
-        return "watch"
-    return "clean" if steps >= STEPS_NEEDED else "inconclusive"
+    return {"host": MemoryLimit(host.host_limit(), rss), "device": MemoryLimit(limit or total, peak)}
 
 
 def _phases(session: Session) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import mean, median
 from typing import Any
 
 from segkit.memory.findings.finding import Finding, absolute
+from segkit.memory.findings.records import Growth
 from segkit.memory.findings.source_lines import last_name
 from segkit.memory.holders.ledger import GRACE, WATCH
 from segkit.memory.measure import torch_private as private
@@ -16,17 +18,28 @@ from segkit.units import format_bytes
 _MUCH = 8 * 2**20  # bytes: less is not worth a line
 
 
-def _named(name: str, what: str, bytes_: float | None, bound: str | None, where: str = "host") -> dict[str, Any]:
-    return {
-        "name": name,
-        "what": what,
-        "bytes": None if bytes_ is None else int(bytes_),
-        "bound": bound,
-        "where": where,
-    }
+def bounded_growth(finding: Finding, per_step: float, steps: int) -> Growth:
+    """A container that will not grow beyond a bound."""
+    most = None if finding.bound_entries is None else int(finding.bound_entries * per_step)
+    name = "bounded cache" if "keyed" in (finding.bound or "") else "bounded container"
+    what = f"{finding.holder or finding.held_by} keeps what is made at {absolute(finding.allocated_at)}"
+    bound = finding.bound if most is None else f"{finding.bound}: about {format_bytes(most)}"
+    return Growth(name, what, int(per_step * steps), bound)
 
 
-def name_growth(session: Session) -> list[dict[str, Any]]:
+def collected_growth(finding: Finding, per_step: float, steps: int) -> Growth:
+    """Reference cycles that Python's garbage collector frees after some steps."""
+    what = f"what is made at {absolute(finding.allocated_at)} ends in reference cycles, and waits to be collected"
+    return Growth("cyclic garbage", what, int(per_step * steps), f"the collector has freed it after {steps} steps")
+
+
+def small_growth(holder: str, per_step: float, steps: int) -> Growth:
+    """What grows at every step, by too little to matter."""
+    bound = f"{per_step / 1000:.1f} GB in a million steps"
+    return Growth("log", f"{holder} grows by {per_step:.0f} bytes a step", int(per_step * steps), bound)
+
+
+def name_growth(session: Session) -> list[Growth]:
     """Everything that grew in a run, and is not expected to go on."""
     samples = session.samples
     if len(samples) < 4:
@@ -40,13 +53,13 @@ def name_growth(session: Session) -> list[dict[str, Any]]:
         *_regions(session),
     ]
     if not private.on_cuda():
-        found = [each | {"where": "host"} for each in found]
+        found = [replace(each, where="host") for each in found]
     return found
 
 
-def _containers(session: Session) -> list[dict[str, Any]]:
+def _containers(session: Session) -> list[Growth]:
     """Sites that kept something for a while."""
-    out: dict[str, dict[str, Any]] = {}
+    out: dict[str, Growth] = {}
     now = session.tensors.step
     for site, ledger in session.ledgers.items():
         if ledger.state(now) != "clean" or max(ledger.most, ledger.bound) < WATCH or ledger.bytes < 0:
@@ -65,8 +78,8 @@ def _containers(session: Session) -> list[dict[str, Any]]:
                 "cache that filled",
                 f"nothing was added since step {max(ledger.cohorts, default=0) - session._base + 1}",
             )
-        known = out.setdefault(what, _named(name, what, 0, bound))
-        known["bytes"] += ledger.bytes
+        known = out.get(what, Growth(name, what, 0, bound))
+        out[what] = replace(known, bytes=(known.bytes or 0) + ledger.bytes)
     return list(out.values())
 
 
@@ -76,7 +89,7 @@ def _name_of(finding: Finding | None) -> str | None:
     return f"{finding.scope}'s {last_name(finding.holder or finding.held_by or '')}"
 
 
-def _pictures(samples: Sequence[Sample]) -> list[dict[str, Any]]:
+def _pictures(samples: Sequence[Sample]) -> list[Growth]:
     """Peaks that follow the size of the pictures, or the instances in them."""
     steady = samples[2:]
     peaks = [float(sample.peak) for sample in steady]
@@ -91,11 +104,11 @@ def _pictures(samples: Sequence[Sample]) -> list[dict[str, Any]]:
         if _correlation(values, peaks) >= 0.8:
             at = max(range(len(steady)), key=lambda index: peaks[index])
             what = f"the peak follows the {unit}: {values[at]:.0f} at the highest, {median(values):.0f} in the middle"
-            out.append(_named(name, what, spread, f"{format_bytes(max(peaks))}, with the largest seen", "device"))
+            out.append(Growth(name, what, int(spread), f"{format_bytes(max(peaks))}, with the largest seen", "device"))
     return out
 
 
-def _phases(session: Session) -> list[dict[str, Any]]:
+def _phases(session: Session) -> list[Growth]:
     peaks = session.clock.peaks
     if "backward" not in peaks:
         return []  # there is no training
@@ -103,13 +116,13 @@ def _phases(session: Session) -> list[dict[str, Any]]:
     spike = peaks.get("eval", 0) - training
     if training and spike > max(0.1 * training, _MUCH):
         what = "evaluation needs more than training; its blocks come on top of those that training has cached"
-        return [_named("evaluation spike", what, spike, format_bytes(peaks["eval"]), "device")]
+        return [Growth("evaluation spike", what, spike, format_bytes(peaks["eval"]), "device")]
     return []
 
 
-def _host(samples: Sequence[Sample]) -> list[dict[str, Any]]:
+def _host(samples: Sequence[Sample]) -> list[Growth]:
     """Resident memory that malloc retains, and libraries' caches of shapes."""
-    out: list[dict[str, Any]] = []
+    out: list[Growth] = []
     begin, end = samples[min(3, len(samples) - 1)], samples[-1]
     grown = end.rss - begin.rss
     if end.malloc is None or begin.malloc is None:
@@ -118,7 +131,7 @@ def _host(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     retained = (end.retained or 0) - (begin.retained or 0)
     if grown > 4 * _MUCH and used < 0.4 * grown and retained > 0.3 * grown:
         what = "resident memory that was given back to malloc and that glibc keeps (MALLOC_ARENA_MAX=2 makes it less)"
-        out.append(_named("retained by malloc", what, grown - used, "the most that was in use at once"))
+        out.append(Growth("retained by malloc", what, grown - used, "the most that was in use at once"))
     apart = [(sample.malloc or 0) - sample.allocated for sample in samples]
     sizes: set[int] = set()
     first: list[float] = []
@@ -129,11 +142,11 @@ def _host(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     if len(sizes) > 5 and apart[-1] - apart[3] > _MUCH and _correlation(first[3:], steps[3:]) > 0.2:
         what = f"oneDNN and torch cache a kernel for every new size ({len(sizes)} sizes so far)"
         bound = "ONEDNN_PRIMITIVE_CACHE_CAPACITY (1024 kernels), or as many as there are sizes"
-        out.append(_named("kernels cached by size", what, apart[-1] - apart[3], bound))
+        out.append(Growth("kernels cached by size", what, apart[-1] - apart[3], bound))
     return out
 
 
-def _device(samples: Sequence[Sample]) -> list[dict[str, Any]]:
+def _device(samples: Sequence[Sample]) -> list[Growth]:
     """What PyTorch has taken from the device and does not use, and what others hold of it."""
     early, late = samples[2], samples[-1]
     if early.reserved is None or late.reserved is None:
@@ -142,20 +155,20 @@ def _device(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     gap = [(sample.reserved or 0) - sample.peak for sample in (early, late)]
     if gap[1] - gap[0] > 4 * _MUCH and gap[1] > 0.15 * late.reserved:
         what = "reserved blocks that fit no request (PYTORCH_ALLOC_CONF=expandable_segments:True helps)"
-        out.append(_named("fragmentation", what, gap[1] - gap[0], None, "device"))
+        out.append(Growth("fragmentation", what, gap[1] - gap[0], None, "device"))
     beyond = [(sample.driver or 0) - (sample.reserved or 0) for sample in (early, late)]
     if early.driver and beyond[1] - beyond[0] > 8 * _MUCH:
         what = "memory of the device that PyTorch's allocator did not take: cuDNN plans, NCCL, decoders, other programs"
-        out.append(_named("outside the allocator", what, beyond[1] - beyond[0], None, "device"))
+        out.append(Growth("outside the allocator", what, beyond[1] - beyond[0], None, "device"))
     pinned = (late.pinned or 0) - (early.pinned or 0)
     if pinned > _MUCH:
         what = "pinned host memory is kept for the next batch, in sizes that are powers of two"
         bound = "the largest batch, for each that loaders prefetch"
-        out.append(_named("pinned-memory cache", what, pinned, bound))
+        out.append(Growth("pinned-memory cache", what, pinned, bound))
     return out
 
 
-def _regions(session: Session) -> list[dict[str, Any]]:
+def _regions(session: Session) -> list[Growth]:
     """Positive regions of a detector, which rise while its proposals become better."""
     heads = next(
         (m for top in session.marks.modules for m in top.modules() if type(m).__name__ == "RoIHeads"), None
@@ -170,7 +183,7 @@ def _regions(session: Session) -> list[dict[str, Any]]:
     sampler: Any = heads.fg_bg_sampler
     most = int(sampler.batch_size_per_image * sampler.positive_fraction)
     what = "the mask head sees more positive regions as the proposals become better"
-    return [_named("positive regions rise", what, rise, f"{most} regions a picture", "device")]
+    return [Growth("positive regions rise", what, int(rise), f"{most} regions a picture", "device")]
 
 
 def _correlation(xs: Sequence[float], ys: Sequence[float]) -> float:

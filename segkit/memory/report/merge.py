@@ -2,10 +2,12 @@
 
 import json
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from segkit.memory.findings.fixes import fix_for
+from segkit.memory.findings.records import Growth, Leak, MemoryLimit
 from segkit.memory.measure.trend import worker_rise
 from segkit.units import format_bytes
 
@@ -16,7 +18,7 @@ _COPIED = 8 * 2**20  # bytes of a worker's memory that became its own
 def merge(folder: Path) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
     """The report of a run, and what went wrong in watching it.
 
-    The rank with the worst verdict speaks; what the others found beside it is added with their rank.
+    The report is that of the rank with the worst verdict; leaks that only others found are added with their rank.
     """
     recordings = [document for path in sorted(folder.glob("recording-*.json")) if (document := _read(path)) is not None]
     failures = tuple(path.read_text(encoding="utf-8").strip() for path in sorted(folder.glob("failure-*.txt")))
@@ -32,70 +34,77 @@ def merge(folder: Path) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
             if (leak["allocated_at"], leak["holder"]) not in known:
                 document["leaks"].append(leak | {"rank": other.get("rank")})
     leaks, growth = _workers(folder, document)
-    document["leaks"] += leaks
-    document["growth"] += growth
-    if any(leak["is_leak"] for leak in leaks):
+    document["leaks"] += [leak.to_json() for leak in leaks]
+    document["growth"] += [each.to_json() for each in growth]
+    if any(leak.is_leak for leak in leaks):
         document["verdict"] = "leak"
     elif leaks and document["verdict"] in ("clean", "inconclusive"):
         document["verdict"] = "watch"
     return document, failures
 
 
-def _workers(folder: Path, document: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _workers(folder: Path, document: dict[str, Any]) -> tuple[list[Leak], list[Growth]]:
     """What loader workers found in themselves: the same leak in several workers is one."""
     workers = [each for path in sorted(folder.glob("worker-*.json")) if (each := _read(path)) is not None]
     by_holder: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for worker in workers:
-        for leak in worker["leaks"]:
-            by_holder[str(leak["holder"])].append(leak | {"batches": worker["batches"]})
-    leaks, growth = [], []
-    total_batches = sum(worker["batches"] for worker in workers)
-    for holder, found in by_holder.items():
-        worst = max(found, key=lambda leak: (leak["state"] == "leak", leak["bytes_per_step"]))
-        state, bound, most = worst.pop("state"), worst.pop("bound"), worst.pop("bound_entries")
-        entries = worst.pop("entries")
-        batches = worst.pop("batches")
-        if bound is not None:
-            per_entry = worst["bytes_per_step"] * batches / max(1, entries)
-            reach = f", about {format_bytes(most * per_entry * len(found))} in {len(found)} workers" if most else ""
-            growth.append(
-                {"name": "dataset cache", "what": f"every worker fills its own {holder}", "where": "worker",
-                 "bytes": int(worst["bytes_per_step"] * worst["steps_seen"] * len(found)), "bound": bound + reach}
-            )  # fmt: skip
-        elif state != "log":
-            batches_a_step = total_batches / max(1, document["steps"])
-            worst["bytes_per_step"] *= min(batches_a_step, len(workers)) if batches_a_step > 0 else 1
-            worst["workers"] = len(found)
-            limit = document.get("limit")
-            if limit is not None:
-                worst["steps_to_oom"] = max(0, int((limit - document["peak"]["rss"]) / worst["bytes_per_step"]))
-            leaks.append(worst)
+        for found in worker["leaks"]:
+            by_holder[str(found["leak"]["holder"])].append(found | {"batches": worker["batches"]})
+    leaks: list[Leak] = []
+    growth: list[Growth] = []
+    batches = sum(worker["batches"] for worker in workers) / max(1, document["steps"])
+    for found in by_holder.values():
+        worst = max(found, key=lambda each: (each["state"] == "leak", each["leak"]["bytes_per_step"]))
+        leak = Leak.from_json(worst["leak"])  # its steps are batches of one worker
+        if worst["bound"] is not None:
+            growth.append(_bounded(leak, worst, len(found)))
+        elif worst["state"] != "log":
+            per_step = leak.bytes_per_step * (min(batches, len(workers)) if batches > 0 else 1)
+            left = _host_limit(document).steps_left(per_step)
+            leaks.append(replace(leak, bytes_per_step=per_step, workers=len(found), steps_to_oom=left))
     if not leaks:
-        leaks += _by_themselves(workers, document)
+        leaks += _unexplained(workers, batches, _host_limit(document))
     growth += _copied(workers, bool(leaks))
     return leaks, growth
 
 
-def _by_themselves(workers: list[dict[str, Any]], document: dict[str, Any]) -> list[dict[str, Any]]:
-    """Growth of workers that no Python object in them explains: a decoder that keeps what it has read."""
+def _host_limit(document: dict[str, Any]) -> MemoryLimit:
+    return MemoryLimit(document.get("limit"), document["peak"]["rss"])
+
+
+def _bounded(leak: Leak, found: dict[str, Any], workers: int) -> Growth:
+    """A container that grows up to a bound, in several workers."""
+    per_entry = leak.bytes_per_step * found["batches"] / max(1, found["entries"])
+    most = found["bound_entries"]
+    reach = f", about {format_bytes(most * per_entry * workers)} in {workers} workers" if most else ""
+    what = f"every worker fills its own {leak.holder}"
+    size = int(leak.bytes_per_step * leak.steps_seen * workers)
+    return Growth("dataset cache", what, size, found["bound"] + reach, "worker")
+
+
+def _unexplained(workers: list[dict[str, Any]], batches: float, limit: MemoryLimit) -> list[Leak]:
+    """Growth of workers that no Python object in them explains: a decoder that keeps what it has read.
+
+    Args:
+        workers: What each has written.
+        batches: That all of them load for a step.
+        limit: Of the host's memory.
+    """
     rates = [rate for worker in workers if (rate := worker_rise(worker["mapped"])) is not None]
     if not rates or 2 * len(rates) < len(workers):
         return []
-    per_batch = sum(rates) / len(rates)
-    batches = sum(worker["batches"] for worker in workers) / max(1, document["steps"])
-    room = None if document.get("limit") is None else document["limit"] - document["peak"]["rss"]
-    per_step = per_batch * batches
+    per_step = sum(rates) / len(rates) * batches
+    steps_seen = min(worker["batches"] for worker in workers)
     return [
-        {"kind": "native memory", "where": "worker", "bytes_per_step": per_step, "allocated_at": None, "held_by": None,
-         "stored_at": None, "fix": fix_for("native memory", None),
-         "steps_to_oom": None if room is None else max(0, int(room / per_step)), "operation": "malloc", "holder": None,
-         "scope": None, "verified": False, "stored_surely": False, "graph_nodes": None,
-         "steps_seen": min(worker["batches"] for worker in workers), "is_leak": True, "also_at": [],
-         "workers": len(rates)}
+        Leak(
+            kind="native memory", where="worker", bytes_per_step=per_step, fix=fix_for("native memory", None),
+            steps_to_oom=limit.steps_left(per_step), operation="malloc", steps_seen=steps_seen, is_leak=True,
+            workers=len(rates),
+        )
     ]  # fmt: skip
 
 
-def _copied(workers: list[dict[str, Any]], leaking: bool) -> list[dict[str, Any]]:
+def _copied(workers: list[dict[str, Any]], leaking: bool) -> list[Growth]:
     """Copy-on-write: memory that workers shared with the trainer becomes their own, page by page, as they read it."""
     own = shared = resident = 0
     for worker in workers:
@@ -108,7 +117,7 @@ def _copied(workers: list[dict[str, Any]], leaking: bool) -> list[dict[str, Any]
         return []
     what = "workers copy pages of Python objects that they share with the trainer, by counting references to them"
     bound = "the objects' size, once for each worker; arrays and tensors instead of lists of objects are not copied"
-    return [{"name": "copy-on-write", "what": what, "bytes": own, "bound": bound, "where": "worker"}]
+    return [Growth("copy-on-write", what, own, bound, "worker")]
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -7,15 +7,12 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from segkit.memory.findings.fixes import WHERE
+from segkit.memory.findings.records import Leak
+from segkit.memory.holders.ledger import Verdict
+from segkit.memory.report.wording import VERDICTS, leak_heading, leak_rows
 from segkit.units import format_bytes
 
-_VERDICTS = {
-    "clean": ("Clean", "Nothing is kept from step to step.", "#1b7f4d"),
-    "watch": ("Watch", "Something stays, but too few steps were seen to call it a leak.", "#a66b00"),
-    "leak": ("Leak", "Memory is kept from every step and never given back.", "#b3261e"),
-    "inconclusive": ("Inconclusive", "Too few steps to say: measure at least 24.", "#5f6368"),
-}
+_TONES: dict[Verdict, str] = {"clean": "#1b7f4d", "watch": "#a66b00", "leak": "#b3261e", "inconclusive": "#5f6368"}
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1f2328; max-width: 62rem; margin: 2rem auto; padding: 0 1.5rem }
 h1 { font-size: 1.5rem; margin-bottom: .2rem } h2 { font-size: 1.1rem; margin-top: 2rem }
@@ -37,15 +34,17 @@ td.words, th.words { text-align: left }
 
 def render_page(report: dict[str, Any]) -> str:
     """The page of a ``memory.json`` document."""
-    title, sentence, tone = _VERDICTS[report["verdict"]]
+    verdict: Verdict = report["verdict"]
+    title, sentence = VERDICTS[verdict]
     peak = report["peak"]
     parts = [
         "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>segkit memory report</title>",
         f"<meta name='viewport' content='width=device-width, initial-scale=1'><style>{_STYLE}</style></head><body>",
         f"<h1>Memory report</h1><p class='note'>{escape(report['model'])}</p>",
-        f"<div class='verdict' style='--tone:{tone}'><b>{title}.</b> {sentence} {report['steps']} steps measured; "
+        f"<div class='verdict' style='--tone:{_TONES[verdict]}'><b>{title}.</b> {sentence.capitalize()}. "
+        f"{report['steps']} steps measured; "
         f"the peak was {format_bytes(peak['allocated'])}, in phase {escape(str(peak['phase']))}.</div>",
-        _leaks(report["leaks"]),
+        _leaks([Leak.from_json(leak) for leak in report["leaks"]]),
         _growth(report["growth"]),
         "<h2>Step by step</h2>",
         _curves(report),
@@ -62,25 +61,14 @@ def render_page(report: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _leaks(leaks: list[dict[str, Any]]) -> str:
+def _leaks(leaks: list[Leak]) -> str:
     parts = []
     for leak in leaks:
-        word = "Leak" if leak["is_leak"] else "Watch"
-        end = f", out of memory in about {leak['steps_to_oom']:,} steps" if leak["steps_to_oom"] is not None else ""
-        rows = [
-            ("held by", leak["held_by"] or "nothing that Python can name"),
-            ("valid in", leak["scope"]),
-            ("made at", leak["allocated_at"]),
-            ("stored at", (leak["stored_at"] or "") + ("" if leak["stored_surely"] else " (likely, from the source)")
-             if leak["stored_at"] else None),
-            ("graph", f"{leak['graph_nodes']} autograd nodes a step" if leak["graph_nodes"] else None),
-        ]  # fmt: skip
-        shown = "".join(f"<dt>{name}</dt><dd><code>{escape(str(text))}</code></dd>" for name, text in rows if text)
-        parts.append(
-            f"<div class='leak'><h3>{word}: {escape(leak['kind'])}, {WHERE[leak['where']]}: "
-            f"{format_bytes(leak['bytes_per_step'])} a step{end}</h3><dl>{shown}<dt>fix</dt>"
-            f"<dd>{escape(leak['fix'])}</dd></dl></div>"
-        )
+        rows = [(label, f"<code>{escape(text)}</code>" if label != "fix" else escape(text))
+                for label, text in leak_rows(leak)]  # fmt: skip
+        shown = "".join(f"<dt>{label}</dt><dd>{text}</dd>" for label, text in rows)
+        word = "Leak" if leak.is_leak else "Watch"
+        parts.append(f"<div class='leak'><h3>{word}: {escape(leak_heading(leak))}</h3><dl>{shown}</dl></div>")
     return "<h2>What stays, and why</h2>" + "".join(parts) if parts else ""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from segkit.errors import InputError
+from segkit.memory.findings.records import Growth
 from segkit.memory.measure.user_code import USER_CODE
 
 
@@ -74,7 +75,7 @@ def _of_snapshot(path: Path, snapshot: dict[str, Any]) -> dict[str, Any]:
     growth = []
     if split > 0.15 * max(1, reserved):
         what = "free parts of segments that are in use: no request fits them"
-        growth.append({"name": "fragmentation", "what": what, "bytes": split, "bound": None, "where": "device"})
+        growth.append(Growth("fragmentation", what, split, None, "device").to_json())
     series = {key: list[int]() for key in ("allocated", "peak", "reserved", "rss", "malloc", "seconds")}
     return {
         "verdict": "inconclusive",
