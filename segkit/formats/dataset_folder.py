@@ -22,12 +22,12 @@ def open_split(path: Path, split: str) -> Dataset:
 
 
 def find_split(path: Path, split: str) -> Path:
-    """The file of a split.
+    """The file of a split in a dataset folder; a COCO file is taken as it is.
 
     Raises:
         InputError: It is not there.
     """
-    file = split_file(path, split)
+    file = path if path.is_file() else split_file(path, split)
     if file is None:
         raise InputError(*_missing(path, split))
     return file

@@ -1,80 +1,91 @@
-"""Predictions batch by batch, for pictures that may not load and memory that may not do."""
+"""Predictions batch by batch; where memory runs out, with fewer images at once."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from segkit.errors import DeviceError, SegkitError
-from segkit.loading.dataset import Sample
+from segkit.errors import DeviceError
 from segkit.models.tensors import Prediction
 from segkit.progress import Progress
 from segkit.runtime.device import autocast, free_memory, is_out_of_memory
-from segkit.runtime.ranks import Ranks
 
 Predict = Callable[[Sequence[Tensor]], list[Prediction]]
 
 
-def good(loader: "Iterable[list[Sample | SegkitError]]", warnings: list[str] | None) -> Iterator[list[Sample]]:
-    """The pictures that can be loaded, batch by batch.
+class BatchPredictor:
+    """Predicts batches; from the first that runs out of memory on, with half as many images at once."""
 
-    Args:
-        loader: Samples, or why there is none.
-        warnings: Takes the reasons; None: the first is raised.
-    """
-    for batch in loader:
-        for error in (each for each in batch if isinstance(each, SegkitError)):
-            if warnings is None:
-                raise error
-            warnings.append(f"{error.message}: counted as nothing found")
-        if good := [each for each in batch if isinstance(each, Sample)]:
-            yield good
+    def __init__(
+        self,
+        predict: Predict,
+        device: torch.device,
+        dtype: torch.dtype,
+        batch: int,
+        progress: Progress,
+        activity: str = "evaluating",
+    ) -> None:
+        """Nothing is halved yet.
 
+        Args:
+            predict: The model, in evaluation mode.
+            device: Where it computes.
+            dtype: What autocast computes in.
+            batch: Images at once.
+            progress: Shows each halving.
+            activity: What messages call the work.
+        """
+        self._predict, self._device, self._dtype = predict, device, dtype
+        self._at_once, self._progress, self._activity = batch, progress, activity
+        self.batch = batch
 
-class InHalves:
-    """Predicts batches, and from the first that is too much for the memory on, half as many pictures at once."""
+    def __call__(self, images: Sequence[Tensor], names: Sequence[str]) -> list[Prediction]:
+        """The predictions of a batch.
 
-    def __init__(self, predict: Predict, ranks: Ranks, dtype: torch.dtype, at_once: int, progress: Progress) -> None:
-        self._predict, self._ranks, self._dtype = predict, ranks, dtype
-        self._at_once, self._progress = at_once, progress
-
-    def __call__(self, samples: Sequence[Sample]) -> list[Prediction]:
-        """The predictions for a batch.
+        Args:
+            images: uint8 [3, H, W] each, on any device.
+            names: Of the images, for messages.
 
         Raises:
-            DeviceError: One picture alone is too much.
+            DeviceError: A single image needs more memory than there is.
         """
-        done: list[Prediction] = []
-        alone = False
-        while len(done) < len(samples):
-            some = samples[len(done) : len(done) + self._at_once]
-            found = self._try(some)
+        predictions: list[Prediction] = []
+        retries_single = False
+        while len(predictions) < len(images):
+            part = slice(len(predictions), len(predictions) + self._at_once)
+            found = self._try(images[part])
             if found is not None:
-                done += found
-                alone = False
+                predictions += found
+                retries_single = False
                 continue
-            free_memory(self._ranks.device)
-            largest = max(some, key=lambda sample: sample.image.shape[-2] * sample.image.shape[-1])
-            height, width = largest.image.shape[-2:]
-            which = f"{largest.record.file_name} ({height}x{width} as the model gets it)"
-            if alone:
-                raise DeviceError(
-                    f"out of memory while evaluating {which}", "try a smaller --size, or another --device"
-                )
-            alone = len(some) == 1
-            self._at_once = -(-len(some) // 2)
-            self._progress.note(
-                f"out of memory while evaluating {len(some)} pictures at once, the largest {which}; "
-                f"going on with {self._at_once}"
-            )
-        return done
+            free_memory(self._device)
+            self._halve(images[part], names[part], retries_single)
+            retries_single = len(images[part]) == 1
+        return predictions
 
-    def _try(self, samples: Sequence[Sample]) -> list[Prediction] | None:
-        device = self._ranks.device
+    def _try(self, images: Sequence[Tensor]) -> list[Prediction] | None:
         try:
-            with autocast(device, self._dtype):
-                return self._predict([sample.image.to(device) for sample in samples])
+            with autocast(self._device, self._dtype):
+                return self._predict([image.to(self._device) for image in images])
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             return None
+
+    def _halve(self, images: Sequence[Tensor], names: Sequence[str], last_try: bool) -> None:
+        """Predict half as many images at once from now on; a single one is tried twice, as memory was freed."""
+        height, width, name = max(
+            ((*image.shape[-2:], name) for image, name in zip(images, names, strict=True)),
+            key=lambda each: each[0] * each[1],
+        )
+        largest = f"{name} ({height}x{width} as the model gets it)"
+        if last_try:
+            raise DeviceError(
+                f"out of memory while {self._activity} {largest}",
+                "try another --device, or a model of a smaller --size",
+            )
+        self._at_once = -(-len(images) // 2)
+        self._progress.note(
+            f"out of memory while {self._activity} {len(images)} pictures at once, the largest {largest}; "
+            f"going on with {self._at_once}"
+        )

@@ -1,21 +1,21 @@
 """A trained model as ``predict`` and ``eval`` use it: from a run, a checkpoint, or an exported file."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from segkit.export.onnx_model import OnnxModel
+from segkit.inference.batches import BatchPredictor, Predict
 from segkit.models.card import ModelCard
-from segkit.models.tensors import Prediction
+from segkit.progress import Progress
 from segkit.runs.checkpoint import find_checkpoint, load_model
+from segkit.runtime.device import resolve_precision
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """Something that predicts, and what it is.
+    """A model that predicts, and its model card.
 
     Attributes:
         path: The file it came from.
@@ -25,9 +25,20 @@ class LoadedModel:
     """
 
     path: Path
-    predict: Callable[[Sequence[Tensor]], list[Prediction]]
+    predict: Predict
     card: ModelCard
     device: torch.device
+
+    def in_batches(self, batch: int, progress: Progress, activity: str) -> BatchPredictor:
+        """The model's predictions of many images: on a GPU in the precision that suits it, else in fp32.
+
+        Args:
+            batch: Images at once.
+            progress: Shows when memory allows fewer.
+            activity: What messages call the work.
+        """
+        dtype = resolve_precision("auto" if self.device.type == "cuda" else "fp32", self.device)
+        return BatchPredictor(self.predict, self.device, dtype, batch, progress, activity)
 
 
 def load(model: Path | None, device: torch.device) -> LoadedModel:

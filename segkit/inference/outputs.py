@@ -3,7 +3,7 @@
 import csv
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,9 +15,9 @@ from PIL import Image as PilImage
 
 from segkit.data.draw import draw_results
 from segkit.data.masks import rle_area, rle_to_mask, to_rle
-from segkit.data.records import Category, Dataset, Image, Result
+from segkit.data.records import Category, Image, Result
 from segkit.errors import InputError
-from segkit.formats.coco.file import result_record, write_coco, write_results
+from segkit.formats.coco.write import result_record, write_coco, write_results
 from segkit.formats.labelme.write import labelme_document, write_labelme
 
 JOURNAL = "pictures.jsonl"
@@ -114,34 +114,39 @@ class Writer:
         PilImage.fromarray(pixels).save(path, quality=92)  # PNG has no use for it
 
     def finish(self) -> tuple[dict[str, Path], dict[str, int]]:
-        """Write the files over all pictures; returns what there is by format, and the instances by category."""
-        files = {name: self._out / name for name in ("overlay", "labelme", "idmask") if name in self._formats}
-        images, results = [], []
-        for number, picture in enumerate(read_journal(self._out), 1):
-            images.append(Image(number, picture.name, picture.height, picture.width))
-            results += [Result(number, r.category_id, r.score, r.bbox, r.segmentation) for r in picture.results]
+        """Write the files over all pictures; returns what there is by format, and the instances by category.
+
+        They are written from the journal, picture by picture, so that memory does not grow with the pictures.
+        """
+        out = self._out
+        files = {name: out / name for name in ("overlay", "labelme", "idmask") if name in self._formats}
         if "coco" in self._formats:
-            files["coco"] = self._out / "results.json"
-            write_results(results, files["coco"])
-            write_coco(Dataset(tuple(images), (), self._categories, self._out), self._out / "images.json")
+            files["coco"] = out / "results.json"
+            write_results(files["coco"], (result for _, results in self._pictures() for result in results))
+            write_coco(out / "images.json", (image for image, _ in self._pictures()), (), self._categories)
         if "csv" in self._formats:
-            files["csv"] = self._out / "instances.csv"
-            self._write_csv(images, results, files["csv"])
-        counts = Counter(self._names[result.category_id] for result in results)
+            files["csv"] = out / "instances.csv"
+            self._write_csv(files["csv"])
+        counts = Counter(self._names[result.category_id] for _, results in self._pictures() for result in results)
         return files, {name: counts[name] for name in self._names.values()}
 
-    def _write_csv(self, images: Sequence[Image], results: Sequence[Result], path: Path) -> None:
-        by_id = {image.id: image for image in images}
+    def _pictures(self) -> Iterator[tuple[Image, list[Result]]]:
+        """The images and results of the journal, numbered as COCO needs it."""
+        for number, picture in enumerate(read_journal(self._out), 1):
+            image = Image(number, picture.name, picture.height, picture.width)
+            yield image, [replace(result, image_id=number) for result in picture.results]
+
+    def _write_csv(self, path: Path) -> None:
         with path.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(["file", "category", "score", "x", "y", "width", "height", "area"])
-            for r in results:
-                image = by_id[r.image_id]
-                area: float | str = ""
-                if r.segmentation is not None:
-                    area = rle_area(to_rle(r.segmentation, image.height, image.width))
-                box = [round(value, 2) for value in r.bbox] if r.bbox is not None else [""] * 4
-                table.writerow([image.file_name, self._names[r.category_id], round(r.score, 4), *box, area])
+            for image, results in self._pictures():
+                for r in results:
+                    area: float | str = ""
+                    if r.segmentation is not None:
+                        area = rle_area(to_rle(r.segmentation, image.height, image.width))
+                    box = [round(value, 2) for value in r.bbox] if r.bbox is not None else [""] * 4
+                    table.writerow([image.file_name, self._names[r.category_id], round(r.score, 4), *box, area])
 
 
 def _id_mask(picture: PictureResults) -> npt.NDArray[np.uint16]:

@@ -5,22 +5,22 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from segkit.config.predict import PredictConfig
 from segkit.data.files import list_files
+from segkit.data.geometry import Pixels
 from segkit.data.pictures import PICTURE_SUFFIXES, load_upright_rgb
-from segkit.data.records import Image, Result
+from segkit.data.records import Image
 from segkit.errors import InputError
 from segkit.inference.model import LoadedModel, load
 from segkit.inference.outputs import JOURNAL, OWN_ENTRIES, PictureResults, Writer, read_journal
 from segkit.loading.dataset import load_for_model
 from segkit.models.tensors import prediction_to_results
 from segkit.progress import SILENT, Progress
-from segkit.runtime.device import autocast, out_of_memory_told, resolve_device, resolve_precision
-
-_HINT_MEMORY = "try a smaller --batch, or --device cpu"
+from segkit.runtime.device import out_of_memory_told, resolve_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,34 +55,29 @@ def predict(
     """Predict pictures and write what was asked for; a picture that cannot be read does not stop the others.
 
     Args:
-        config: What to do.
-        progress: Who is told how far it is.
-        on_picture: Is given the results of every picture as it is done.
+        config: Options of the command.
+        progress: Shows how many pictures are done.
+        on_picture: Called with the results of every picture as soon as it is done.
         stdin: Where ``-`` reads paths.
 
     Raises:
-        InputError: There are no pictures, no model, or the folder is taken.
+        InputError: There are no pictures, no model, or the output folder holds predictions already.
+        DeviceError: A single picture needs more memory than there is.
     """
     found = _find_pictures(config, stdin)
     _check_target(config)
-    model = load(config.model, resolve_device(config.device))
-    before = _done_before(config, model.path)
-    pictures = _name_pictures(found, {path: name for name, path in before.items()})
-    todo = [(path, name) for path, name in pictures if name not in before]
-    dtype = resolve_precision("auto" if model.device.type == "cuda" else "fp32", model.device)
-    failed: list[str] = []
-    progress.start("predicting", len(todo))
-    with Writer(config.out, config.format, model.card.categories) as writer, out_of_memory_told(_HINT_MEMORY):
-        for start in range(0, len(todo), config.batch):
-            loaded, bad = _load(todo[start : start + config.batch])
-            failed += bad
-            for done in _predict_batch(model, loaded, dtype, config.score):
+    with out_of_memory_told("try --device cpu"):
+        model = load(config.model, resolve_device(config.device))
+        before = _done_before(config, model.path)
+        pictures = _name_pictures(found, {path: name for name, path in before.items()})
+        todo = [(path, name) for path, name in pictures if name not in before]
+        failed: list[str] = []
+        with Writer(config.out, config.format, model.card.categories) as writer:
+            for done in _results(model, todo, config, progress, failed):
                 writer.write(done)
                 if on_picture is not None:
                     on_picture(done)
-            progress.advance(len(loaded) + len(bad))
-        progress.done()
-        files, instances = writer.finish()
+            files, instances = writer.finish()
     return PredictionSummary(
         out=config.out,
         model=model.path,
@@ -92,6 +87,49 @@ def predict(
         failed=tuple(failed),
         files=files,
     )
+
+
+@torch.inference_mode()
+def _results(
+    model: LoadedModel,
+    pictures: Sequence[tuple[Path, str]],
+    config: PredictConfig,
+    progress: Progress,
+    failed: list[str],
+) -> Iterator[PictureResults]:
+    """The results of pictures, predicted batch by batch.
+
+    Args:
+        model: The model.
+        pictures: Files and names.
+        config: Batch size and lowest score.
+        progress: Shows how many pictures are done.
+        failed: Receives messages on pictures that cannot be read.
+    """
+    predictor = model.in_batches(config.batch, progress, "predicting")
+    category_names = {category.id: category.name for category in model.card.categories}
+    progress.start("predicting", len(pictures))
+    for start in range(0, len(pictures), config.batch):
+        loaded, bad = _load(pictures[start : start + config.batch])
+        failed += bad
+        images = [load_for_model(each.pixels, model.card.framing) for each in loaded]
+        predictions = predictor(images, [each.name for each in loaded])
+        for each, image, prediction in zip(loaded, images, predictions, strict=True):
+            record = Image(0, each.name, *each.pixels.shape[:2])
+            height, width = image.shape[-2:]
+            results = prediction_to_results(prediction, record, height, width, model.card.categories)
+            yield PictureResults(
+                name=each.name,
+                path=each.path,
+                height=record.height,
+                width=record.width,
+                results=tuple(result for result in results if result.score >= config.score),
+                names=category_names,
+                model=model.path.resolve(),
+                pixels=each.pixels,
+            )
+        progress.advance(len(loaded) + len(bad))
+    progress.done()
 
 
 def _done_before(config: PredictConfig, model: Path) -> dict[str, Path]:
@@ -165,40 +203,18 @@ def _check_target(config: PredictConfig) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-@dataclass(frozen=True, slots=True)
-class _Loaded:
+class _Loaded(NamedTuple):
     path: Path
     name: str
-    pixels: "torch.Tensor"  # uint8 [H, W, 3], upright
+    pixels: Pixels  # [H, W, 3], upright
 
 
-def _load(todo: Sequence[tuple[Path, str]]) -> tuple[list[_Loaded], list[str]]:
+def _load(pictures: Sequence[tuple[Path, str]]) -> tuple[list[_Loaded], list[str]]:
+    """The pictures that can be read, and messages on those that cannot."""
     loaded, failed = [], []
-    for path, name in todo:
+    for path, name in pictures:
         try:
-            loaded.append(_Loaded(path, name, torch.from_numpy(load_upright_rgb(path))))
+            loaded.append(_Loaded(path, name, load_upright_rgb(path)))
         except InputError as error:
             failed.append(error.message)
     return loaded, failed
-
-
-@torch.inference_mode()
-def _predict_batch(
-    model: LoadedModel, loaded: Sequence[_Loaded], dtype: torch.dtype, least: float
-) -> Iterator[PictureResults]:
-    if not loaded:
-        return
-    images = [load_for_model(each.pixels.numpy(), model.card.framing).to(model.device) for each in loaded]
-    with autocast(model.device, dtype):
-        predictions = model.predict(images)
-    for each, image, prediction in zip(loaded, images, predictions, strict=True):
-        height, width = each.pixels.shape[:2]
-        record = Image(0, each.name, height, width)
-        results: list[Result] = prediction_to_results(
-            prediction, record, image.shape[-2], image.shape[-1], model.card.categories
-        )
-        kept = tuple(result for result in results if result.score >= least)
-        names = {category.id: category.name for category in model.card.categories}
-        yield PictureResults(
-            each.name, each.path, height, width, kept, names, model.path.resolve(), each.pixels.numpy()
-        )

@@ -1,13 +1,13 @@
 """A model's predictions for a dataset, and their score: the same code inside training and after it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from segkit.data.records import Annotation, Dataset, Result
+from segkit.data.records import Dataset, Image, Result
 from segkit.errors import Interrupted, SegkitError
 from segkit.evaluate.coco.engine import EngineName
 from segkit.evaluate.coco.score import score_results
@@ -15,18 +15,18 @@ from segkit.evaluate.coco.streaming import Stream
 from segkit.evaluate.metrics import Metrics
 from segkit.evaluate.pixels.confusion import paint
 from segkit.evaluate.pixels.per_picture import PixelScores
-from segkit.inference.batches import InHalves, Predict, good
-from segkit.loading.dataset import make_loader, pictures_for_evaluation
+from segkit.inference.batches import BatchPredictor
+from segkit.loading.dataset import Sample, make_loader, pictures_for_evaluation
 from segkit.loading.sampler import evaluation_batches
 from segkit.models.card import ModelCard
-from segkit.models.tensors import labels_of, prediction_to_results
+from segkit.models.tensors import Prediction, labels_of, prediction_to_results
 from segkit.progress import SILENT, Progress
 from segkit.runtime.ranks import Ranks
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A model's score; where the reason was wanted, its predictions too."""
+    """A model's score, with the results and pixel scores that were asked for."""
 
     metrics: Metrics
     results: list[Result]
@@ -34,132 +34,167 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is to be scored.
+class ScoreOptions:
+    """What is scored, and what is kept.
 
     Attributes:
-        kinds: Which of segm, bbox and boundary; None: what the model predicts.
-        pixels: Score pixels; None: if the model labels pixels.
+        iou_types: Any of segm, bbox and boundary; None: those that the model predicts.
+        pixels: Score pixels; None: if the model predicts a label for every pixel.
         max_dets: ``auto`` or a number.
-        engine: Who computes AP.
-        explains: Keep what reasons are found in.
-        draws: Bootstrap draws of the pictures for pixel scores.
+        engine: What computes AP.
+        details: Keep all results, and pixel scores by image.
+        bootstrap_samples: Of the images, for the confidence intervals of pixel scores.
         lvis: The annotation file, where LVIS's federated AP is wanted.
-        shows: Ids of images whose predictions are kept to be shown.
+        keep_results_of: Ids of images whose results are kept without ``details``.
+        workers: Processes that load images.
+        skip_bad: Count an image that cannot be loaded as one without predictions, and warn, instead of raising.
     """
 
-    kinds: tuple[str, ...] | None = None
+    iou_types: tuple[str, ...] | None = None
     pixels: bool | None = None
     max_dets: str = "auto"
     engine: EngineName = "fast"
-    explains: bool = False
-    draws: int = 0
+    details: bool = False
+    bootstrap_samples: int = 0
     lvis: Path | None = None
-    shows: frozenset[int] = frozenset()
+    keep_results_of: frozenset[int] = frozenset()
+    workers: int = 0
+    skip_bad: bool = False
 
 
 @torch.inference_mode()
 def score(
-    predict: Predict,
+    predictor: BatchPredictor,
     card: ModelCard,
     dataset: Dataset,
     ranks: Ranks,
-    *,
-    dtype: torch.dtype,
-    batch: int,
-    workers: int = 0,
-    wanted: Wanted = Wanted(),
+    options: ScoreOptions = ScoreOptions(),
     progress: Progress = SILENT,
-    description: str = "evaluating",
-    skip_bad: bool = False,
-    stop: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Scored:
-    """Predict every picture of a dataset once over all ranks, and score the predictions as they come.
-
-    Where memory runs out, fewer pictures are predicted at once.
+    """Predict every image of a dataset once over all ranks, and score the predictions batch by batch.
 
     Args:
-        predict: The model, in evaluation mode.
-        card: What it is.
-        dataset: Pictures and truth; its categories must be the model's.
-        ranks: Who shares the work; all get the same answer.
-        dtype: What autocast computes in.
-        batch: Pictures at once.
-        workers: Loader processes.
-        wanted: What is to be scored.
-        progress: Who is told how far it is.
-        description: What to call it.
-        skip_bad: Count nothing found in a picture that cannot be loaded, and warn, instead of ending.
-        stop: Whether somebody asked to stop; it is heard between batches.
+        predictor: Predicts batches, in evaluation mode.
+        card: The model card.
+        dataset: Images and ground truth; its categories must be the model's.
+        ranks: They share the images; all get the same score.
+        options: What is scored.
+        progress: Shows how many images are done.
+        should_stop: Asked between batches.
 
     Raises:
-        SegkitError: On all ranks: a picture cannot be loaded, or is too large for the memory there is.
-        Interrupted: On all ranks: one was asked to stop.
+        SegkitError: On all ranks: an image cannot be loaded, or needs more memory than there is.
+        Interrupted: On all ranks: one of them should stop.
     """
-    kinds = default_iou_types(card) if wanted.kinds is None else wanted.kinds
-    # These two are computed of everything at once, and then so is the rest.
-    in_the_end = "boundary" in kinds or wanted.lvis is not None
-    as_they_come = tuple(kind for kind in ("segm", "bbox") if kind in kinds and not in_the_end)
-    stream = Stream(dataset, as_they_come, wanted.max_dets, wanted.engine)
-    pixels = None
-    if card.model == "unet" if wanted.pixels is None else wanted.pixels:
-        pixels = PixelScores(dataset, draws=wanted.draws, explains=wanted.explains, edges="boundary" in kinds)
-    by_image, labels = dataset.annotations_of(), labels_of(dataset.categories)
+    scores = _RankScores(card, dataset, options)
     pictures = pictures_for_evaluation(dataset, card)
-    keys = evaluation_batches(len(pictures), batch, ranks.rank, ranks.world_size)
-    loader = make_loader(pictures, keys, workers=workers, pin_memory=False)
-    in_halves = InHalves(predict, ranks, dtype, batch, progress)
-    kept: list[Result] = []
-    bad: list[str] = []
-    missing = {dataset.images[key.image].id: dataset.images[key.image] for some in keys for key in some}
+    keys = evaluation_batches(len(pictures), predictor.batch, ranks.rank, ranks.world_size)
+    unscored = {image.id: image for image in (dataset.images[key.image] for batch in keys for key in batch)}
+    unreadable: list[str] = []
     failure: SegkitError | None = None
-    progress.start(description, len(pictures))
+    progress.start("evaluating", len(pictures))
     try:
-        for samples in good(loader, bad if skip_bad else None):
-            if stop():
+        loader = make_loader(pictures, keys, workers=options.workers, pin_memory=False)
+        for samples in _loaded(loader, unreadable if options.skip_bad else None):
+            if should_stop():
                 raise Interrupted("interrupted while evaluating")
-            results = []
-            for sample, prediction in zip(samples, in_halves(samples), strict=True):
-                height, width = sample.image.shape[-2:]
-                results += prediction_to_results(prediction, sample.record, height, width, dataset.categories)
-                if pixels is not None:
-                    truth = paint(sample.record, by_image.get(sample.record.id, []), labels, dataset.uncovered)
-                    pixels.add(sample.record, truth, prediction["semantic"])
-                del missing[sample.record.id]
-            stream.add([sample.record for sample in samples], results)
-            everything = wanted.explains or in_the_end
-            kept += results if everything else [r for r in results if r.image_id in wanted.shows]
+            names = [sample.record.file_name for sample in samples]
+            scores.add(samples, predictor([sample.image for sample in samples], names))
+            for sample in samples:
+                del unscored[sample.record.id]
             progress.advance(len(samples) * ranks.world_size)
-        if missing:
-            stream.add(list(missing.values()), [])
-    except SegkitError as error:  # the other ranks wait to hear of it
+        scores.add_unpredicted(list(unscored.values()))
+    except SegkitError as error:  # raised below, on all ranks: the others would wait for this one
         failure = error
     progress.done()
     ranks.raise_together(failure)
-    gathered = ranks.gather((stream.parts, kept, pixels.confusion.counts if pixels is not None else 0, bad))
-    kept = sorted((r for _, part, _, _ in gathered for r in part), key=lambda r: str(r.image_id))
-    if in_the_end:
-        metrics = score_results(dataset, kept, kinds, wanted.max_dets, wanted.engine, lvis=wanted.lvis)
-    else:
-        metrics = stream.finish([parts for parts, _, _, _ in gathered])
-    if pixels is not None:
-        pixels.confusion.counts = np.sum([counts for _, _, counts, _ in gathered], axis=0)
-        metrics = replace(metrics, semantic=pixels.confusion.metrics(dataset))
-    unread = [warning for _, _, _, part in gathered for warning in part]
-    warnings = [*metrics.warnings, *unread, *_warnings(dataset, card, by_image)]
-    return Scored(replace(metrics, warnings=list(dict.fromkeys(warnings))), kept, pixels)
+    return scores.gather(ranks, unreadable)
 
 
-def _warnings(dataset: Dataset, card: ModelCard, by_image: dict[int, list[Annotation]]) -> list[str]:
-    warnings = [] if dataset.annotations else ["the data has no annotations: there is nothing to score"]
-    most = max((len(each) for each in by_image.values()), default=0)
-    if "bbox" in default_iou_types(card) and most > card.settings.detections:
-        warnings.append(f"an image has {most} instances, but the model predicts at most {card.settings.detections}")
-    return warnings
+def _loaded(loader: Iterable[list[Sample | SegkitError]], warnings: list[str] | None) -> Iterator[list[Sample]]:
+    """The samples of each batch; errors are added to ``warnings``, or raised where it is None."""
+    for batch in loader:
+        for error in (each for each in batch if isinstance(each, SegkitError)):
+            if warnings is None:
+                raise error
+            warnings.append(f"{error.message}: counted as nothing found")
+        if samples := [each for each in batch if isinstance(each, Sample)]:
+            yield samples
+
+
+class _RankScores:
+    """The scores of the images that one rank has predicted so far."""
+
+    def __init__(self, card: ModelCard, dataset: Dataset, options: ScoreOptions) -> None:
+        self._card, self._dataset, self._options = card, dataset, options
+        self._iou_types = default_iou_types(card) if options.iou_types is None else options.iou_types
+        # Boundary IoU and LVIS's AP are computed from all results at once, and then so are the others.
+        self._at_the_end = "boundary" in self._iou_types or options.lvis is not None
+        by_batch = tuple(kind for kind in ("segm", "bbox") if kind in self._iou_types and not self._at_the_end)
+        self._stream = Stream(dataset, by_batch, options.max_dets, options.engine)
+        self._pixels: PixelScores | None = None
+        if card.model == "unet" if options.pixels is None else options.pixels:
+            self._pixels = PixelScores(
+                dataset,
+                draws=options.bootstrap_samples,
+                explains=options.details,
+                edges="boundary" in self._iou_types,
+            )
+        self._annotations, self._labels = dataset.annotations_of(), labels_of(dataset.categories)
+        self._kept: list[Result] = []
+
+    def add(self, samples: Sequence[Sample], predictions: Sequence[Prediction]) -> None:
+        """Score a batch."""
+        dataset, results = self._dataset, []
+        for sample, prediction in zip(samples, predictions, strict=True):
+            image, (height, width) = sample.record, sample.image.shape[-2:]
+            results += prediction_to_results(prediction, image, height, width, dataset.categories)
+            if self._pixels is not None:
+                truth = paint(image, self._annotations.get(image.id, []), self._labels, dataset.uncovered)
+                self._pixels.add(image, truth, prediction["semantic"])
+        self._stream.add([sample.record for sample in samples], results)
+        keep_all = self._options.details or self._at_the_end
+        self._kept += results if keep_all else [r for r in results if r.image_id in self._options.keep_results_of]
+
+    def add_unpredicted(self, images: Sequence[Image]) -> None:
+        """Score images without predictions."""
+        if images:
+            self._stream.add(images, [])
+
+    def gather(self, ranks: Ranks, unreadable: list[str]) -> Scored:
+        """The score of the images of all ranks; every rank calls it.
+
+        Args:
+            ranks: The ranks.
+            unreadable: Warnings of this rank about images that cannot be loaded.
+        """
+        options, pixels = self._options, self._pixels
+        counts = pixels.confusion.counts if pixels is not None else 0
+        gathered = ranks.gather((self._stream.parts, self._kept, counts, unreadable))
+        kept = sorted((r for _, part, _, _ in gathered for r in part), key=lambda r: str(r.image_id))
+        if self._at_the_end:
+            metrics = score_results(
+                self._dataset, kept, self._iou_types, options.max_dets, options.engine, lvis=options.lvis
+            )
+        else:
+            metrics = self._stream.finish([parts for parts, _, _, _ in gathered])
+        if pixels is not None:
+            pixels.confusion.counts = np.sum([counts for _, _, counts, _ in gathered], axis=0)
+            metrics = replace(metrics, semantic=pixels.confusion.metrics(self._dataset))
+        warnings = [*metrics.warnings, *(w for _, _, _, part in gathered for w in part), *self._warnings()]
+        return Scored(replace(metrics, warnings=list(dict.fromkeys(warnings))), kept, pixels)
+
+    def _warnings(self) -> list[str]:
+        warnings = [] if self._dataset.annotations else ["the data has no annotations: there is nothing to score"]
+        most, limit = max(map(len, self._annotations.values()), default=0), self._card.settings.detections
+        if "bbox" in default_iou_types(self._card) and most > limit:
+            warnings.append(f"an image has {most} instances, but the model predicts at most {limit}")
+        return warnings
 
 
 def default_iou_types(card: ModelCard) -> tuple[str, ...]:
-    """What a model's instances can be compared by; of a dataset without background they are no instances."""
+    """The IoU types for a model's instances; a model of a dataset without background predicts no instances."""
     match card.model:
         case "maskrcnn":
             return ("segm", "bbox")

@@ -9,6 +9,7 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
+from segkit.config.fields import read_toml
 from segkit.errors import InputError
 
 LATEST = "latest"
@@ -62,6 +63,15 @@ def find_run(path: Path) -> Path:
     if not (path / CONFIG).is_file():
         raise InputError(f"{path}: not a run", "train one: segkit train")
     return path.resolve() if path.name == LATEST else path
+
+
+def dataset_of_run(checkpoint: Path) -> Path | None:
+    """The dataset that the run of a checkpoint was trained on: a folder or a COCO file, which may be gone.
+
+    None where the checkpoint is in no run's folder.
+    """
+    config = checkpoint.parent / CONFIG
+    return Path(str(read_toml(config).get("dataset", "dataset"))) if config.is_file() else None
 
 
 def write_origin(run: Path, device: str, world_size: int) -> None:

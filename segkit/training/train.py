@@ -12,7 +12,8 @@ import torch
 from segkit.config.train import TrainConfig
 from segkit.errors import Interrupted, SegkitError
 from segkit.evaluate.metrics import Metrics
-from segkit.inference.score import Wanted, score
+from segkit.inference.batches import BatchPredictor
+from segkit.inference.score import ScoreOptions, score
 from segkit.loading.dataset import Sample, batches_of, make_loader, pictures_for_training
 from segkit.loading.sampler import TrainingOrder, by_orientation
 from segkit.memory.measure.meter import CounterMeter, Meter
@@ -245,16 +246,16 @@ def _evaluate(
         module.eval()
         try:
             scored = score(
-                module,
+                BatchPredictor(module, ranks.device, plan.dtype, state.micro_batch, NotesOnly(progress)),
                 plan.card,
                 plan.val,
                 ranks,
-                dtype=plan.dtype,
-                batch=state.micro_batch,
-                wanted=Wanted(shows=frozenset(image.id for image in sample_images(plan.val))),
-                progress=NotesOnly(progress),
-                skip_bad=plan.config.bad_pictures == "skip",
-                stop=lambda: stop.asked,
+                ScoreOptions(
+                    keep_results_of=frozenset(image.id for image in sample_images(plan.val)),
+                    skip_bad=plan.config.bad_pictures == "skip",
+                ),
+                NotesOnly(progress),
+                should_stop=lambda: stop.asked,
             )
         finally:
             train_mode(state.module)

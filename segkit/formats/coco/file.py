@@ -1,4 +1,4 @@
-"""COCO JSON: datasets in and out, results in and out.
+"""COCO JSON files, read: datasets and results.
 
 Format: https://cocodataset.org/#format-data and #format-results. segkit adds one key to ``info``: ``uncovered``
 (see ``segkit.data.records.Dataset``).
@@ -6,18 +6,15 @@ Format: https://cocodataset.org/#format-data and #format-results. segkit adds on
 
 import contextlib
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from segkit.data.masks import Box, rle_area, rle_bbox, to_rle
-from segkit.data.records import Annotation, Category, Dataset, Image, Polygons, Result, Uncovered, sound
+from segkit.data.records import Annotation, Category, Dataset, Image, Polygons, Result, sound
 from segkit.errors import InputError
 from segkit.formats.coco.values import box, crowd, identity, number, segmentation, told
-
-_encoder = msgspec.json.Encoder()
 
 
 def read_json(path: Path) -> Any:
@@ -183,42 +180,6 @@ def find_images_dir(path: Path, images: tuple[Image, ...]) -> Path:
     return places[0] if places[0].is_dir() else folder
 
 
-def write_coco(dataset: Dataset, path: Path) -> None:
-    """Write an annotation file; the same dataset gives the same bytes."""
-    top: dict[str, Any] = {
-        "info": info_record(dataset.uncovered),
-        "images": [image_record(image) for image in dataset.images],
-        "annotations": [_annotation_record(annotation) for annotation in dataset.annotations],
-        "categories": dataset.categories,
-    }
-    path.write_bytes(_encoder.encode(top))
-
-
-def info_record(uncovered: Uncovered) -> dict[str, str]:
-    """What stands under ``info``."""
-    return {"uncovered": "ignore"} if uncovered == "ignore" else {}
-
-
-def image_record(image: Image) -> dict[str, Any]:
-    """An image as COCO writes it; ``flags``, segkit's own key, only where there are some."""
-    record: dict[str, Any] = {"id": image.id, "file_name": image.file_name, "height": image.height}
-    record["width"] = image.width
-    return record | ({"flags": image.flags} if image.flags else {})
-
-
-def _annotation_record(annotation: Annotation) -> dict[str, Any]:
-    record = {
-        "id": annotation.id,
-        "image_id": annotation.image_id,
-        "category_id": annotation.category_id,
-        "segmentation": annotation.segmentation if annotation.segmentation is not None else [],
-        "area": annotation.area,
-        "bbox": annotation.bbox,
-        "iscrowd": annotation.iscrowd,
-    }
-    return record | ({"attributes": annotation.attributes} if annotation.attributes else {})
-
-
 def read_results(path: Path) -> list[Result]:
     """Read a COCO results file: a list of records with image, category, score, and a box or a segmentation.
 
@@ -241,21 +202,3 @@ def _result(raw: dict[str, Any]) -> Result:
     bbox = box(raw["bbox"]) if raw.get("bbox") else None
     mask = segmentation(raw.get("segmentation"))
     return Result(image_id, category_id, float(score), bbox, mask)
-
-
-def result_record(result: Result) -> dict[str, Any]:
-    """A result as COCO writes it."""
-    record: dict[str, Any] = {
-        "image_id": result.image_id,
-        "category_id": result.category_id,
-        "score": result.score,
-    }
-    for name in ("bbox", "segmentation"):
-        if (value := getattr(result, name)) is not None:
-            record[name] = value
-    return record
-
-
-def write_results(results: Iterable[Result], path: Path) -> None:
-    """Write a COCO results file."""
-    path.write_bytes(_encoder.encode([result_record(result) for result in results]))

@@ -1,0 +1,71 @@
+"""COCO JSON files, written entry by entry: memory does not grow with them.
+
+Format: https://cocodataset.org/#format-data and #format-results; ``segkit.formats.coco.file`` has segkit's own keys.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from segkit.data.records import Category, Image, Result, Uncovered
+
+_encode = msgspec.json.Encoder().encode
+
+
+def write_coco(
+    path: Path,
+    images: Iterable[Image],
+    annotations: Iterable[bytes],
+    categories: Sequence[Category],
+    uncovered: Uncovered = "background",
+) -> None:
+    """Write an annotation file.
+
+    Args:
+        path: The file.
+        images: Its images.
+        annotations: Its annotations, encoded as JSON.
+        categories: Its categories.
+        uncovered: What pixels without an annotation are.
+    """
+    with path.open("wb", buffering=1 << 20) as file:
+        file.write(b'{"info":' + _encode({"uncovered": "ignore"} if uncovered == "ignore" else {}) + b',"images":')
+        _write_list(file, (_encode(_image_record(image)) for image in images))
+        file.write(b',"annotations":')
+        _write_list(file, annotations)
+        file.write(b',"categories":' + _encode(categories) + b"}")
+
+
+def write_results(path: Path, results: Iterable[Result]) -> None:
+    """Write a results file."""
+    with path.open("wb", buffering=1 << 20) as file:
+        _write_list(file, (_encode(result_record(result)) for result in results))
+
+
+def _write_list(file: BinaryIO, entries: Iterable[bytes]) -> None:
+    separator = b"["
+    for entry in entries:
+        file.write(separator + entry)
+        separator = b","
+    file.write(b"]" if separator == b"," else b"[]")
+
+
+def _image_record(image: Image) -> dict[str, Any]:
+    """An image as COCO writes it; ``flags``, segkit's own key, only where there are some."""
+    record = {"id": image.id, "file_name": image.file_name, "height": image.height, "width": image.width}
+    return record | ({"flags": image.flags} if image.flags else {})
+
+
+def result_record(result: Result) -> dict[str, Any]:
+    """A result as COCO writes it."""
+    record: dict[str, Any] = {
+        "image_id": result.image_id,
+        "category_id": result.category_id,
+        "score": result.score,
+    }
+    for name in ("bbox", "segmentation"):
+        if (value := getattr(result, name)) is not None:
+            record[name] = value
+    return record

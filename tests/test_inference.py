@@ -1,0 +1,157 @@
+"""Predictions in batches: what happens when memory runs out, and what is kept in memory."""
+
+import csv
+import json
+import tracemalloc
+from pathlib import Path
+
+import pytest
+import torch
+
+from segkit.data.records import Category, Result
+from segkit.errors import DeviceError
+from segkit.inference.batches import BatchPredictor
+from segkit.inference.outputs import PictureResults, Writer
+from segkit.progress import SILENT
+
+
+class Notes:
+    """Collects what a progress display would show for good."""
+
+    def __init__(self):
+        self.notes = []
+
+    def note(self, message):
+        self.notes.append(message)
+
+
+class Device:
+    """A model with memory for some images at once: it returns the sum of each image as a score."""
+
+    def __init__(self, room):
+        self.room, self.calls = room, []
+
+    def __call__(self, images):
+        self.calls.append(len(images))
+        if len(images) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
+        return [{"scores": image.float().sum()[None]} for image in images]
+
+
+def predictor(model, batch=8, progress=SILENT):
+    return BatchPredictor(model, torch.device("cpu"), torch.float32, batch, progress)
+
+
+IMAGES = [torch.full((3, 4, 4 + n), n, dtype=torch.uint8) for n in range(8)]
+NAMES = [f"{n}.jpg" for n in range(8)]
+
+
+@pytest.mark.parametrize("room", [1, 2, 3, 5])
+def test_predictions_are_the_same_with_fewer_at_once(room):
+    whole, parts = (predictor(Device(r))(IMAGES, NAMES) for r in (8, room))
+    assert parts == whole
+
+
+def test_what_did_not_fit_is_not_tried_again():
+    device, shown = Device(3), Notes()
+    predict = predictor(device, progress=shown)
+    predict(IMAGES, NAMES)
+    predict(IMAGES, NAMES)
+    assert device.calls == [8, 4, *[2] * 8]
+    assert shown.notes == [
+        "out of memory while evaluating 8 pictures at once, the largest 7.jpg (4x11 as the model gets it); "
+        "going on with 4",
+        "out of memory while evaluating 4 pictures at once, the largest 3.jpg (4x7 as the model gets it); "
+        "going on with 2",
+    ]
+
+
+def test_one_image_too_large_is_named_after_a_second_try():
+    device = Device(0)
+    with pytest.raises(DeviceError, match=r"out of memory while evaluating 0\.jpg \(4x4") as caught:
+        predictor(device, batch=2)(IMAGES, NAMES)
+    assert device.calls == [2, 1, 1]
+    assert "--device" in caught.value.hint
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory():
+    def broken(images):
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        predictor(broken)(IMAGES, NAMES)
+
+
+def test_predict_goes_on_with_fewer_pictures_at_once(dataset, tmp_path, monkeypatch, segkit):
+    from training import config
+
+    from segkit.training.train import train
+
+    model = train(config(dataset, tmp_path, model="unet", steps=1)).run / "last.pt"
+    arguments = ["predict", dataset / "images", "--model", model, "--score", 0, "--format", "coco", "--device", "cpu"]
+    assert segkit(*arguments, "--batch", 2, "--out", tmp_path / "a").code == 0
+    forward = torch.nn.Conv2d.forward
+
+    def limited(layer, features):
+        if len(features) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
+        return forward(layer, features)
+
+    monkeypatch.setattr("torch.nn.Conv2d.forward", limited)
+    outcome = segkit(*arguments, "--batch", 4, "--out", tmp_path / "b")
+    assert outcome.code == 0, outcome.err
+    assert "out of memory while predicting 4 pictures at once, the largest" in outcome.err
+    for name in ("results.json", "images.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+CATEGORIES = (Category(3, "bolt"), Category(5, "nut"))
+NAMES_BY_ID = {3: "bolt", 5: "nut"}
+MASK = {"size": [200, 200], "counts": [100] * 400}
+
+
+def write(out, pictures, each):
+    """Results of some pictures in every format that is written over all of them; returns the peak of allocations."""
+    results = tuple(Result(0, 3 + 2 * (n % 2), 0.75, (1.0, 2.0, 30.0, 40.125), MASK) for n in range(each))
+    with Writer(out, ("coco", "csv"), CATEGORIES) as writer:
+        tracemalloc.start()
+        for number in range(pictures):
+            name = f"{number}.jpg"
+            writer.write(PictureResults(name, Path(name), 200, 200, results, NAMES_BY_ID, Path("m.pt")))
+        files, counts = writer.finish()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert counts == {"bolt": pictures * ((each + 1) // 2), "nut": pictures * (each // 2)}
+    assert set(files) == {"coco", "csv"}
+    return peak
+
+
+def test_result_files_over_all_pictures(tmp_path):
+    write(tmp_path, 3, 2)
+    images = json.loads((tmp_path / "images.json").read_bytes())
+    assert images == {
+        "info": {},
+        "images": [{"id": n, "file_name": f"{n - 1}.jpg", "height": 200, "width": 200} for n in (1, 2, 3)],
+        "annotations": [],
+        "categories": [{"id": 3, "name": "bolt"}, {"id": 5, "name": "nut"}],
+    }
+    results = json.loads((tmp_path / "results.json").read_bytes())
+    assert [(r["image_id"], r["category_id"]) for r in results] == [(n, c) for n in (1, 2, 3) for c in (3, 5)]
+    assert results[0] == {
+        "image_id": 1, "category_id": 3, "score": 0.75, "bbox": [1.0, 2.0, 30.0, 40.125], "segmentation": MASK,
+    }  # fmt: skip
+    with (tmp_path / "instances.csv").open() as file:
+        rows = list(csv.reader(file))
+    assert rows[1] == ["0.jpg", "bolt", "0.75", "1.0", "2.0", "30.0", "40.12", "20000"]
+    assert len(rows) == 7
+
+
+def test_no_pictures_make_empty_lists(tmp_path):
+    write(tmp_path, 0, 0)
+    assert json.loads((tmp_path / "results.json").read_bytes()) == []
+    assert json.loads((tmp_path / "images.json").read_bytes())["images"] == []
+
+
+def test_memory_does_not_grow_with_the_pictures(tmp_path):
+    few, many = write(tmp_path / "few", 10, 5), write(tmp_path / "many", 200, 5)
+    assert many - few < 100_000  # bytes; the results of 190 pictures would take more than 10 MB
