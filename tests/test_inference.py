@@ -154,4 +154,4 @@ def test_no_pictures_make_empty_lists(tmp_path):
 
 def test_memory_does_not_grow_with_the_pictures(tmp_path):
     few, many = write(tmp_path / "few", 10, 5), write(tmp_path / "many", 200, 5)
-    assert many - few < 100_000  # bytes; the results of 190 pictures would take more than 10 MB
+    assert many - few < 100_000  # bytes; the results of 190 pictures would take 6 MB

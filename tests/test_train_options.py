@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from training import config, lines, losses, weights
 
 from segkit.config.fields import load_config
 from segkit.config.train import TrainConfig
+from segkit.errors import ConfigError
 from segkit.training.train import train
 
 
@@ -149,14 +151,42 @@ def test_balance_makes_epochs_longer_and_shows_every_picture(dataset, tmp_path):
     assert summary.epochs <= 2 * 2 / 9
 
 
+def scalars(run, tag):
+    """What TensorBoard's own reader finds in a run."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run / "events"))
+    events.Reload()
+    return {event.step: event.value for event in events.Scalars(tag)}
+
+
 def test_event_files_are_what_tensorboard_reads(dataset, tmp_path):
-    loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
     run = train(config(dataset, tmp_path, model="unet", steps=2, tensorboard=True)).run
-    (path,) = (run / "events").iterdir()
-    events = list(loader.EventFileLoader(str(path)).Load())
-    found = {v.tag: v.tensor.float_val[0] for event in events if event.step == 2 for v in event.summary.value}
-    assert found["train/loss"] == pytest.approx(lines(run)[-1]["loss"])
-    assert found["val/semantic/mIoU"] == pytest.approx(lines(run, "eval")[-1]["semantic"]["mIoU"])
+    assert scalars(run, "train/loss") == pytest.approx({line["step"]: line["loss"] for line in lines(run)})
+    name = next(iter(lines(run)[0]["losses"]))
+    assert scalars(run, f"train/losses/{name}") == pytest.approx(
+        {line["step"]: line["losses"][name] for line in lines(run)}
+    )
+    assert scalars(run, "val/semantic/mIoU") == pytest.approx({2: lines(run, "eval")[-1]["semantic"]["mIoU"]})
+
+
+def test_steps_that_a_resumed_run_repeats_are_dropped_from_its_event_files(dataset, tmp_path):
+    run = train(config(dataset, tmp_path, model="unet", steps=2, tensorboard=True, eval_every=1)).run
+    shutil.copy(run / "last.pt", tmp_path / "after-2.pt")
+    train(TrainConfig(resume=str(run), steps=4))
+    assert scalars(run, "train/loss").keys() == {1, 2, 3, 4}
+    shutil.copy(tmp_path / "after-2.pt", run / "last.pt")  # as if it had been killed before it saved step 4
+    train(TrainConfig(resume=str(run), steps=3))
+    assert scalars(run, "train/loss") == pytest.approx({line["step"]: line["loss"] for line in lines(run)})
+    assert scalars(run, "train/loss").keys() == {1, 2, 3}
+
+
+def test_without_the_package_tensorboard_no_run_starts(dataset, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(ConfigError, match="the package tensorboard is not installed") as caught:
+        train(config(dataset, tmp_path, model="unet", steps=2, tensorboard=True))
+    assert caught.value.hint == 'pip install "segkit[tensorboard]"'
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

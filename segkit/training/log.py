@@ -31,7 +31,7 @@ class Journal:
         if self._is_main:
             self._files.append(self._open.enter_context(MetricsFile(self._plan.run / METRICS, self._first_step)))
             if self._plan.config.tensorboard:
-                self._files.append(self._open.enter_context(EventFile(self._plan.run / EVENTS)))
+                self._files.append(self._open.enter_context(EventFile(self._plan.run / EVENTS, self._first_step)))
         self._progress.start("training", self._plan.total_steps)
         self._progress.advance(self._first_step)
         return self

@@ -22,6 +22,7 @@ from segkit.progress import SILENT, NotesOnly, Progress
 from segkit.runs.checkpoint import BEST, LAST, PREVIOUS, save_checkpoint
 from segkit.runs.curves import draw_curves
 from segkit.runs.samples import draw_samples, sample_images
+from segkit.runs.tensorboard import require_tensorboard
 from segkit.runtime.device import check_gpus, out_of_memory_told, seed_everything
 from segkit.runtime.launch import launch_ranks
 from segkit.runtime.ranks import Ranks, adopt_slurm, joined_ranks, launched_from_outside
@@ -91,6 +92,8 @@ def train(config: TrainConfig, progress: Progress = SILENT, make_meter: MakeMete
     adopt_slurm()
     if config.resume is not None:
         config = config_of_run(config)
+    if config.tensorboard:
+        require_tensorboard()
     num_ranks = len(config.gpus) if config.gpus else config.ranks
     if num_ranks == 1 or launched_from_outside():
         return _train_in_rank(config, progress, make_meter)
