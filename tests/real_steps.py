@@ -14,13 +14,12 @@ from segkit.loading.dataset import Sample
 from segkit.memory.measure.meter import CounterMeter
 from segkit.memory.measure.tracker import LiveTensors
 from segkit.models.adapt import train_mode
-from segkit.progress import SILENT
 from segkit.runtime.ranks import Ranks
 from segkit.training.gradients import SharedGradients
 from segkit.training.plan import plan_without_folder
 from segkit.training.rehearsal.rehearsal import Rehearsal
 from segkit.training.state import prepare, state_of
-from segkit.training.step import learn
+from segkit.training.step import Training, train_step
 
 CPU = torch.device("cpu")
 aten = torch.ops.aten
@@ -89,12 +88,13 @@ def real_steps(plan, scenes, micro_batch, *, trained=False):
         state.optimizer.step()
         gradients = SharedGradients(module, Ranks(0, 1, CPU))
         gradients.clear()
+        training = Training(plan, state, gradients, Ranks(0, 1, CPU), CounterMeter(CPU))
         kind, labels = plan.card.framing.kind, len(plan.card.categories)
         for scene in scenes:
             batch = [_sample(shape, scene.frame, kind, labels) for shape in scene.shapes]
             tensors.reset_peak()
             with Sizes() as seen, _finding(module, batch) if trained else _nothing():
-                learn(plan, state, gradients, batch, Ranks(0, 1, CPU), CounterMeter(CPU), (), SILENT)
+                train_step(training, batch)
             del batch
             peaks.append(tensors.peak)
             sizes.append(seen.seen)

@@ -21,7 +21,7 @@ def test_fp16_recovers_from_a_loss_that_is_not_finite():
     """The scaler leaves the step out, shrinks, and goes on."""
     from segkit.training.optim import Average, groups_of, make_optimizer
     from segkit.training.state import TrainingState
-    from segkit.training.step import update
+    from segkit.training.step import update_weights
 
     layer = torch.nn.Linear(2, 2)
     optimizer = make_optimizer("sgd", groups_of(layer, {}), lr=0.1, weight_decay=0.0, momentum=0.0, fused=False)
@@ -30,7 +30,7 @@ def test_fp16_recovers_from_a_loss_that_is_not_finite():
     for factor in (1.0, float("inf"), 1.0):
         state.scaler.scale(layer(torch.ones(1, 2)).sum() * factor).backward()
         state.scaler.unscale_(optimizer)
-        took.append(update(state, finite=True))
+        took.append(update_weights(state, finite=True))
         optimizer.zero_grad()
     assert took == [True, False, True]
     assert all(torch.isfinite(p).all() for p in layer.parameters())

@@ -13,7 +13,7 @@ from segkit.inference.model import LoadedModel, load
 from segkit.inference.score import ScoreOptions, default_iou_types, score
 from segkit.progress import SILENT, Progress
 from segkit.runs.folder import dataset_of_run
-from segkit.runtime.device import out_of_memory_told, resolve_device
+from segkit.runtime.device import reraise_out_of_memory, resolve_device
 from segkit.runtime.ranks import Ranks
 
 
@@ -31,7 +31,7 @@ def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluated
         raise InputError(f"{folder}: no permission to write there", "name another folder for metrics.json: --out")
     predictor = model.in_batches(config.batch, progress, "evaluating")
     options = _score_options(model, config, file)
-    with out_of_memory_told("try a smaller --batch, or --device cpu"):
+    with reraise_out_of_memory("try a smaller --batch, or --device cpu"):
         scored = score(predictor, model.card, dataset, Ranks(0, 1, model.device), options, progress)
     return Evaluated(scored.metrics, folder, str(model.path), dataset, tuple(scored.results), scored.pixels)
 

@@ -20,7 +20,7 @@ from segkit.inference.outputs import JOURNAL, OWN_ENTRIES, PictureResults, Write
 from segkit.loading.dataset import load_for_model
 from segkit.models.tensors import prediction_to_results
 from segkit.progress import SILENT, Progress
-from segkit.runtime.device import out_of_memory_told, resolve_device
+from segkit.runtime.device import reraise_out_of_memory, resolve_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def predict(
     """
     found = _find_pictures(config, stdin)
     _check_target(config)
-    with out_of_memory_told("try --device cpu"):
+    with reraise_out_of_memory("try --device cpu"):
         model = load(config.model, resolve_device(config.device))
         before = _done_before(config, model.path)
         pictures = _name_pictures(found, {path: name for name, path in before.items()})

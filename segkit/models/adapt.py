@@ -7,12 +7,11 @@ from typing import Any, assert_never
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from segkit.choices import Initialisation
 from segkit.errors import ConfigError
-from segkit.models.backbones import freeze_stem
+from segkit.models.backbones import BATCH_NORMS, freeze_stem
 
 _BODIES = ("backbone.body", "body")  # of detectors, of U-Nets
 
@@ -51,7 +50,7 @@ def train_mode(model: nn.Module) -> nn.Module:
     """Training mode, in which frozen layers stay as they are: their batch norms do not follow the data."""
     model.train()
     for layer in model.modules():
-        if isinstance(layer, _BatchNorm) and layer.weight is not None and not layer.weight.requires_grad:
+        if isinstance(layer, BATCH_NORMS) and layer.weight is not None and not layer.weight.requires_grad:
             layer.eval()
     return model
 
@@ -121,7 +120,7 @@ def _contexts(stage: nn.Module) -> tuple[AbstractContextManager[None], AbstractC
 @contextmanager
 def _statistics_kept(stage: nn.Module) -> Iterator[None]:
     """Let batch norms compute what they computed, without counting the batch a second time."""
-    layers = [m for m in stage.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    layers = [m for m in stage.modules() if isinstance(m, BATCH_NORMS) and m.training and m.track_running_stats]
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.momentum = 0.0
@@ -143,7 +142,7 @@ def compile_features(module: Any) -> None:
 
 
 @contextmanager
-def compilation_told() -> Iterator[None]:
+def reraise_compile_errors() -> Iterator[None]:
     """Turn a compiler's failure into an error that says what to do.
 
     Raises:

@@ -13,6 +13,7 @@ from segkit.choices import BackboneName, NormName
 Norm = Callable[[int], nn.Module]
 
 STRIDES = (2, 4, 8, 16, 32)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def make_norm(name: NormName) -> Norm:

@@ -102,7 +102,7 @@ def limit_memory(device: torch.device, budget: int) -> None:
 
 
 @contextmanager
-def out_of_memory_told(hint: str) -> Iterator[None]:
+def reraise_out_of_memory(hint: str) -> Iterator[None]:
     """Turn the device's out-of-memory error into one that says what to do."""
     try:
         yield

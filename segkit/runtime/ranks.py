@@ -43,17 +43,17 @@ class Ranks:
         dist.all_gather_object(values, value)
         return values
 
-    def from_main(self, *values: float) -> tuple[float, ...]:
-        """Figures whose sum over ranks is what they are on rank 0."""
-        return values if self.is_main else (0.0,) * len(values)
+    def any(self, condition: bool) -> bool:
+        """Whether a condition holds on at least one rank."""
+        return self.sum([float(condition)])[0] > 0
 
-    def sum(self, figures: Sequence[float]) -> list[float]:
-        """The sums over ranks of some figures, as many on every rank."""
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """Sum numbers over ranks, each with those in the same place; every rank gives as many."""
         if self.world_size == 1:
-            return list(figures)
-        values = torch.tensor(figures, dtype=torch.float64, device=self.device)
-        dist.all_reduce(values)
-        total: list[float] = values.tolist()
+            return list(values)
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(tensor)
+        total: list[float] = tensor.tolist()
         return total
 
     def raise_together(self, error: SegkitError | None) -> None:

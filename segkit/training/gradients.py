@@ -1,37 +1,38 @@
-"""Gradients summed over ranks, bucket by bucket, while the last backward pass is still on its way.
+"""Gradients summed over ranks, bucket by bucket, while the last backward pass is still running.
 
 DistributedDataParallel does the same, but a rank that runs out of memory in that pass leaves the others waiting for
 the buckets that it did not send, and there is no way to send them. Here ``finish`` sends what is missing, whatever
-happened before: every rank sends every bucket exactly once in a step, so that ranks can then agree to try again.
+happened before: every rank sends every bucket exactly once in a step, so that all ranks can then repeat the step.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from segkit.models.backbones import BATCH_NORMS
 from segkit.runtime.ranks import Ranks
 
 _BUCKET = 25 * 2**20  # bytes; as DDP's default: large enough for the bus, small enough to begin early
 
 
 class SharedGradients:
-    """The gradients of a model's learning parameters, and the figures of its batch norms, over all ranks.
+    """The gradients of a model's trainable parameters, and the statistics of its batch norms, over all ranks.
 
-    With several ranks gradients live in the buckets that are sent, so that they take no memory twice.
+    With several ranks the gradients live in the buckets that are sent, so that they take no memory twice.
     """
 
     def __init__(self, module: nn.Module, ranks: Ranks) -> None:
-        """Take over the gradients of a model in training mode; all ranks begin with the weights of the first."""
+        """Take over the gradients of a model in training mode; all ranks get the weights of rank 0."""
         self._ranks, self._alone = ranks, ranks.world_size == 1
-        self._learning = [p for p in module.parameters() if p.requires_grad]
+        self._trainable = [p for p in module.parameters() if p.requires_grad]
         self._statistics = [each for each in batch_statistics(module) if each.is_floating_point()]
         self._buckets: list[Tensor] = []
         self._bucket_of: dict[Tensor, int] = {}
-        self._sizes: list[int] = []
-        self._waiting: list[int] = []
+        self._num_parameters: list[int] = []  # in each bucket
+        self._missing: list[int] = []  # gradients that each bucket still waits for
         self._works: list[Any] = []
         self._sending = False
         if not self._alone:
@@ -41,36 +42,36 @@ class SharedGradients:
 
     def _make_buckets(self) -> None:
         some: list[nn.Parameter] = []
-        for place, parameter in enumerate(reversed(self._learning)):  # roughly the order in which gradients come
+        for place, parameter in enumerate(reversed(self._trainable)):  # roughly the order in which gradients come
             some.append(parameter)
             full = sum(p.numel() * p.element_size() for p in some) >= _BUCKET
-            if full or place == len(self._learning) - 1:
+            if full or place == len(self._trainable) - 1:
                 bucket, at = torch.zeros(sum(p.numel() for p in some), dtype=some[0].dtype, device=some[0].device), 0
                 for p in some:
                     p.grad = bucket[at : at + p.numel()].as_strided(p.shape, p.stride(), at)
                     at += p.numel()
                     self._bucket_of[p] = len(self._buckets)
-                    p.register_post_accumulate_grad_hook(self._arrived)  # type: ignore[no-untyped-call]
+                    p.register_post_accumulate_grad_hook(self._on_gradient)  # type: ignore[no-untyped-call]
                 self._buckets.append(bucket)
-                self._sizes.append(len(some))
+                self._num_parameters.append(len(some))
                 some = []
 
     def send_in_next_backward(self) -> None:
-        """Begin to sum buckets as soon as the next backward pass has filled them."""
+        """Begin to sum each bucket as soon as the next backward pass has filled it."""
         self._sending = not self._alone
-        self._waiting = list(self._sizes)
+        self._missing = list(self._num_parameters)
 
-    def _arrived(self, parameter: Tensor) -> None:
+    def _on_gradient(self, parameter: Tensor) -> None:
         if self._sending:
-            self._waiting[self._bucket_of[parameter]] -= 1
-            while len(self._works) < len(self._buckets) and self._waiting[len(self._works)] == 0:
+            self._missing[self._bucket_of[parameter]] -= 1
+            while len(self._works) < len(self._buckets) and self._missing[len(self._works)] == 0:
                 self._send()
 
     def _send(self) -> None:
         self._works.append(dist.all_reduce(self._buckets[len(self._works)], async_op=True))
 
     def finish(self) -> None:
-        """Send what was not sent yet, and wait until all ranks have the sums."""
+        """Send the buckets that were not sent yet, and wait until all ranks have the sums."""
         if self._alone:
             return
         self._sending = False
@@ -87,19 +88,30 @@ class SharedGradients:
                 buffer.copy_(mean.view_as(buffer))
 
     def clear(self) -> None:
-        """Forget the gradients."""
+        """Delete the gradients; with several ranks, set them to zero in their buckets."""
         if self._alone:
-            for parameter in self._learning:
+            for parameter in self._trainable:
                 parameter.grad = None
         for bucket in self._buckets:
             bucket.zero_()
 
-    def clip(self, largest: float) -> float:
-        """Scale gradients down to a norm of ``largest`` (0: no limit); returns their norm before."""
-        return float(nn.utils.clip_grad_norm_(self._learning, largest if largest > 0 else float("inf")))
+    def clip(self, max_norm: float) -> float:
+        """Scale the gradients down to a norm of ``max_norm`` (0: no limit); returns their norm before."""
+        return float(nn.utils.clip_grad_norm_(self._trainable, max_norm if max_norm > 0 else float("inf")))
 
 
 def batch_statistics(module: nn.Module) -> list[Tensor]:
-    """What batch norms count in training: running means and variances, and numbers of batches."""
-    layers = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    """What batch norms update in training: running means, running variances, and numbers of batches."""
+    layers = [m for m in module.modules() if isinstance(m, BATCH_NORMS) and m.training and m.track_running_stats]
     return [buffer for layer in layers for buffer in layer.buffers(recurse=False)]
+
+
+def copy_statistics(module: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """The statistics of batch norms, each with a copy, for ``restore_statistics``."""
+    return [(buffer, buffer.clone()) for buffer in batch_statistics(module)]
+
+
+def restore_statistics(statistics: Sequence[tuple[Tensor, Tensor]]) -> None:
+    """Set the statistics of batch norms back to their copies."""
+    for buffer, copy in statistics:
+        buffer.copy_(copy)

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: ``metrics.jsonl``, event files by option, and whoever watches."""
+"""What a run reports while it goes on: ``metrics.jsonl``, event files by option, and the progress bar."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -14,18 +14,26 @@ from segkit.runs.tensorboard import EventFile
 from segkit.runtime.ranks import Ranks
 from segkit.training.plan import Plan
 from segkit.training.state import TrainingState
-from segkit.training.step import Learnt
+from segkit.training.step import StepOutcome
 from segkit.units import format_bytes, format_duration
 
 
-class Journal:
-    """The lines of a run; ranks other than the first write none."""
+class RunLog:
+    """Writes a line for every step and every evaluation; only rank 0 writes files."""
 
     def __init__(self, plan: Plan, first_step: int, ranks: Ranks, progress: Progress) -> None:
+        """Prepare; files are opened on entering the context.
+
+        Args:
+            plan: The run.
+            first_step: Steps that were done before.
+            ranks: The processes that share it.
+            progress: Shows the figures.
+        """
         self._plan, self._first_step, self._is_main, self._progress = plan, first_step, ranks.is_main, progress
         self._files: list[Any] = []
         self._open = ExitStack()
-        self._told: set[str] = set()
+        self._shown: set[str] = set()
 
     def __enter__(self) -> Self:
         if self._is_main:
@@ -42,18 +50,20 @@ class Journal:
         self._open.close()
         self._progress.done()
 
-    def step(self, state: TrainingState, learnt: Learnt, rate: float, record: StepRecord, bad: Sequence[str]) -> None:
-        """A step is done.
+    def step(
+        self, state: TrainingState, outcome: StepOutcome, rate: float, record: StepRecord, replaced: Sequence[str]
+    ) -> None:
+        """Log a step that is done.
 
         Args:
-            state: Where the run is now.
-            learnt: What the step came to.
+            state: The state after it.
+            outcome: Its losses and gradient norm.
             rate: Its learning rate.
             record: Its time and memory.
-            bad: Why pictures of it were replaced.
+            replaced: Why images of it were replaced, on all ranks.
         """
         plan, config = self._plan, self._plan.config
-        loss, epoch = sum(learnt.losses.values()), plan.epoch(state.step - 1)
+        loss, epoch = sum(outcome.losses.values()), plan.epoch(state.step - 1)
         speed = plan.batch / record.seconds if record.seconds else None
         self._write(
             {
@@ -61,18 +71,18 @@ class Journal:
                 "step": state.step,
                 "epoch": epoch,
                 "loss": loss,
-                "losses": learnt.losses,
+                "losses": outcome.losses,
                 "lr": rate,
-                "grad_norm": learnt.grad_norm,
+                "grad_norm": outcome.grad_norm,
                 "images_per_s": speed,
                 **record.line(),
                 "micro_batch": state.micro_batch,
-                **({"bad_pictures": list(bad)} if bad else {}),
+                **({"bad_pictures": list(replaced)} if replaced else {}),
             }
         )
-        for message in bad:
-            if message not in self._told:
-                self._told.add(message)
+        for message in replaced:
+            if message not in self._shown:
+                self._shown.add(message)
                 self._progress.note(f"step {state.step}: {message}; another picture takes its place")
         memory = format_bytes(record.peak if record.peak is not None else record.rss)
         shown = {"epoch": str(epoch), "loss": f"{loss:.3f}", "memory": memory}
@@ -83,7 +93,7 @@ class Journal:
         self._progress.advance(1, **shown)
 
     def evaluation(self, state: TrainingState, metrics: Metrics, better: bool) -> None:
-        """The model was scored after a step."""
+        """Log the evaluation after a step, and whether it was the best so far."""
         epoch = self._plan.epoch(state.step)
         self._write({"kind": "eval", "step": state.step, "epoch": epoch} | metrics.to_json())
         name, value = metrics.primary()

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from segkit.evaluate.metrics import Metrics
 from segkit.models.adapt import compile_features, freeze, initialise, recompute_stages
 from segkit.models.card import ModelCard
 from segkit.models.weights import load_weights
@@ -42,6 +43,8 @@ class TrainingState:
         bad_pictures: Times that another picture stood in for one that could not be loaded.
         evaluated: The step after which the model was last evaluated.
         saved_step: The step that ``last.pt`` holds.
+        saved_at: When it was written, by ``time.monotonic``.
+        metrics: The last evaluation of this session.
         last_is_whole: Whether it may be kept as the previous one; not when the run had to go on from that.
     """
 
@@ -62,6 +65,8 @@ class TrainingState:
     evaluated: int = 0
     saved_step: int = 0
     last_is_whole: bool = True
+    saved_at: float = 0.0
+    metrics: Metrics | None = None
 
     def weights(self) -> dict[str, torch.Tensor]:
         """What is evaluated, saved and exported."""

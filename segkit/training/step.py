@@ -1,219 +1,237 @@
-"""One optimiser step over a batch: micro-batches, precision, clipping, and what is done when something is in the way.
+"""One optimizer step over a batch: forward, backward, clipping, update, and what happens when something fails.
 
-A step that runs out of memory on any rank is begun again by all of them with half as many pictures at once. The batch
-stays what it is, and so does what is learnt from it: the loss of a batch is the mean of its pictures' losses.
+A step that runs out of memory on any rank is repeated by all ranks with half the micro-batch. The batch stays the
+same, and so does the gradient: the loss of a batch is the mean of its images' losses.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from segkit.errors import DeviceError, SegkitError
 from segkit.loading.dataset import Sample
 from segkit.memory.measure.meter import Meter
-from segkit.progress import Progress
+from segkit.models.tensors import target_to
+from segkit.progress import SILENT, Progress
 from segkit.runtime.device import autocast, free_memory, is_out_of_memory
 from segkit.runtime.ranks import Ranks
-from segkit.training.gradients import SharedGradients, batch_statistics
+from segkit.runtime.signals import StopRequest
+from segkit.training.gradients import SharedGradients, copy_statistics, restore_statistics
 from segkit.training.plan import Plan
 from segkit.training.state import TrainingState
 
-_TOO_MANY_SKIPS = 10  # steps in a row without a finite loss
+_MOST_NONFINITE = 10  # steps in a row without a finite loss
 HINT_MEMORY = "try a smaller --size, --memory low, --precision bf16, or a smaller --backbone"
 
+Statistics = list[tuple[Tensor, Tensor]]
 
-class Learnt(NamedTuple):
-    """What one step came to, alike on all ranks."""
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """A training in this process: what every part of it uses.
+
+    Attributes:
+        plan: What is fixed.
+        state: What changes.
+        gradients: The model's gradients, summed over ranks.
+        ranks: The processes that share every batch.
+        meter: Measures time and memory by phase.
+        progress: Shows messages.
+        stop: Whether the user has asked to stop.
+    """
+
+    plan: Plan
+    state: TrainingState
+    gradients: SharedGradients
+    ranks: Ranks
+    meter: Meter
+    progress: Progress = SILENT
+    stop: StopRequest = field(default_factory=StopRequest)
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutcome:
+    """The result of one step.
+
+    Attributes:
+        losses: The batch's losses by name, alike on all ranks.
+        grad_norm: The norm of the gradients before clipping, alike on all ranks.
+        images: File names of this rank's images.
+        replaced: Why images of this rank could not be loaded and others took their place.
+    """
 
     losses: dict[str, float]
     grad_norm: float
-    agreed: tuple[float, ...]
+    images: list[str]
+    replaced: list[str]
 
 
-def learn(
-    plan: Plan,
-    state: TrainingState,
-    gradients: SharedGradients,
-    batch: Sequence[Sample] | SegkitError,
-    ranks: Ranks,
-    meter: Meter,
-    mine: tuple[float, ...],
-    progress: Progress,
-) -> Learnt:
-    """One optimiser step over a batch, a micro-batch at a time; every rank calls it with its share.
+def train_step(training: Training, batch: Sequence[Sample] | SegkitError) -> StepOutcome:
+    """Forward, backward and optimizer step over a batch; every rank calls it with its part of the batch.
 
     Args:
-        plan: What is fixed.
-        state: What changes.
-        gradients: The model's, shared with the other ranks.
-        batch: This rank's share, or why it has none.
-        ranks: Who shares the step.
-        meter: Who measures.
-        mine: Figures of this rank; their sums over ranks come back as ``agreed``, so that all decide alike on
-            whether to stop, how late it is, and when to save.
-        progress: Who hears what was in the way.
+        training: The training.
+        batch: This rank's part, or why it could not be loaded.
 
     Raises:
-        SegkitError: On all ranks alike: one of them has no batch, or a single picture is too much for its memory.
+        SegkitError: On all ranks alike: one rank has no batch, or too little memory for a single image.
     """
-    alone = False  # whether one picture at a time was tried
+    state, gradients, ranks = training.state, training.gradients, training.ranks
+    failed_alone = False  # whether one image at a time was tried
     while True:
-        statistics = [(buffer, buffer.clone()) for buffer in batch_statistics(state.module)]
-        losses, failure = _add_up_gradients(plan, state, gradients, batch, ranks, meter)
-        with meter.phase("step"):
+        statistics = copy_statistics(state.module)
+        losses, failure = forward_backward(training, batch)
+        with training.meter.phase("step"):
             gradients.finish()
-            failed, *agreed = ranks.sum([float(failure is not None), *mine])
-            if not failed:
+            if not ranks.any(failure is not None):
+                assert not isinstance(batch, SegkitError)
                 numbers = dict(zip(losses, ranks.sum(torch.stack(list(losses.values())).tolist()), strict=True))
-                norm = _take_step(plan, state, gradients, numbers, statistics)
-                return Learnt(numbers, norm, tuple(agreed))
-            _restore(statistics)
+                norm = optimizer_step(training, numbers, statistics)
+                replaced = [sample.instead_of for sample in batch if sample.instead_of]
+                return StepOutcome(numbers, norm, [sample.record.file_name for sample in batch], replaced)
+            restore_statistics(statistics)
             gradients.clear()
             free_memory(ranks.device)
-            exhausted, alone = alone, state.micro_batch == 1
-            _make_room(plan, state, ranks, failure, exhausted, progress)
+            last_try, failed_alone = failed_alone, state.micro_batch == 1
+            _halve_micro_batch(training, failure, last_try)
 
 
-def _add_up_gradients(
-    plan: Plan,
-    state: TrainingState,
-    gradients: SharedGradients,
-    batch: Sequence[Sample] | SegkitError,
-    ranks: Ranks,
-    meter: Meter,
-) -> tuple[dict[str, torch.Tensor], SegkitError | None]:
-    """Forward and backward; the losses of this rank's share, or what kept it from them."""
+def forward_backward(
+    training: Training, batch: Sequence[Sample] | SegkitError
+) -> tuple[dict[str, Tensor], SegkitError | None]:
+    """Forward and backward over this rank's part of a batch, a micro-batch at a time.
+
+    Returns:
+        The losses by name, and why there are none. The error is returned and not raised: a traceback would keep the
+        tensors of the step alive.
+    """
     if isinstance(batch, SegkitError):
         return {}, batch
-    totals: dict[str, torch.Tensor] = {}
+    plan, state, device, phase = training.plan, training.state, training.ranks.device, training.meter.phase
+    totals: dict[str, Tensor] = {}
     micro: Sequence[Sample] = ()
     try:
         for start in range(0, len(batch), state.micro_batch):
             micro = batch[start : start + state.micro_batch]
-            with meter.phase("transfer"):
-                images = [sample.image.to(ranks.device, non_blocking=True) for sample in micro]
-                targets = [_to_device(sample.target, ranks.device) for sample in micro]
+            with phase("transfer"):
+                images = [sample.image.to(device, non_blocking=True) for sample in micro]
+                targets = [target_to(sample.target, device) for sample in micro]
             if start + state.micro_batch >= len(batch):
-                gradients.send_in_next_backward()
-            share = len(micro) / plan.batch  # so that the last, smaller micro-batch counts rightly
-            with meter.phase("forward"), autocast(ranks.device, plan.dtype):
-                losses: dict[str, torch.Tensor] = state.module(images, targets)
-                loss = torch.stack(list(losses.values())).sum() * share
-            with meter.phase("backward"):
+                training.gradients.send_in_next_backward()
+            weight = len(micro) / plan.batch  # the last micro-batch may be smaller
+            with phase("forward"), autocast(device, plan.dtype):
+                losses: dict[str, Tensor] = state.module(images, targets)
+                loss = torch.stack(list(losses.values())).sum() * weight
+            with phase("backward"):
                 state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             for name, value in losses.items():
-                totals[name] = totals.get(name, 0.0) + value.detach().float() * share
+                totals[name] = totals.get(name, 0.0) + value.detach().float() * weight
             del images, targets, losses, loss
     except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error) or (plan.card.norm == "sync" and ranks.world_size > 1):
+        if not is_out_of_memory(error) or (plan.card.norm == "sync" and training.ranks.world_size > 1):
             raise  # ranks that exchange statistics inside the model cannot wait for one that left it
-        return {}, DeviceError(f"out of memory with {_described(micro)}", HINT_MEMORY)
+        return {}, DeviceError(f"out of memory with {_describe(micro)}", HINT_MEMORY)
     return totals, None
 
 
-def _described(micro: Sequence[Sample]) -> str:
-    """How many pictures, and which of them is the heaviest."""
-    heaviest = max(micro, key=lambda s: (s.image.shape[-2] * s.image.shape[-1], len(s.target.get("labels", ()))))
-    height, width = heaviest.image.shape[-2:]
-    count = len(heaviest.target["labels"]) if "labels" in heaviest.target else None
-    instances = "" if count is None else f", {count} instance{'' if count == 1 else 's'}"
-    which = f"{heaviest.record.file_name} ({height}x{width} as the model gets it{instances})"
-    return which if len(micro) == 1 else f"{len(micro)} pictures at once, the largest {which}"
+def optimizer_step(training: Training, losses: dict[str, float], statistics: Statistics) -> float:
+    """Update the weights; a step whose loss or gradients are not finite is skipped and leaves no trace.
 
+    Args:
+        training: The training, with gradients summed over ranks.
+        losses: The batch's losses.
+        statistics: Those of batch norms before the step (``copy_statistics``).
 
-def _make_room(
-    plan: Plan, state: TrainingState, ranks: Ranks, failure: SegkitError | None, exhausted: bool, progress: Progress
-) -> None:
-    """Let all ranks put half as many pictures through the model at once; the batch stays what it is.
-
-    Raises:
-        SegkitError: There is nothing to halve, or memory was not what a rank lacked.
+    Returns:
+        The norm of the gradients before clipping.
     """
-    failures = [each for each in ranks.gather(failure) if each is not None]
-    other = [each for each in failures if not isinstance(each, DeviceError)]
-    if other or exhausted:
-        first = (other or failures)[0]
-        first.everywhere = True
-        raise first
-    state.micro_batch = -(-state.micro_batch // 2)
-    times = -(-plan.batch // ranks.world_size // state.micro_batch)
-    what = f"{state.micro_batch} at once, {times} times a step" if state.micro_batch > 1 else "one at a time"
-    progress.note(f"step {state.step + 1}: {failures[0].message}; going on with {what} (the batch stays {plan.batch})")
-
-
-def _take_step(
-    plan: Plan,
-    state: TrainingState,
-    gradients: SharedGradients,
-    losses: dict[str, float],
-    statistics: Sequence[tuple[torch.Tensor, torch.Tensor]],
-) -> float:
-    """Update the weights, or leave them where loss or gradients are not finite; returns the gradients' norm."""
+    state, gradients = training.state, training.gradients
     state.scaler.unscale_(state.optimizer)
-    norm = gradients.clip(plan.config.clip_grad or 0.0)
+    norm = gradients.clip(training.plan.config.clip_grad or 0.0)
     finite = math.isfinite(sum(losses.values())) and (math.isfinite(norm) or state.scaler.is_enabled())
-    if update(state, finite):
+    if update_weights(state, finite):
         state.average.update(state.module)
         state.skipped_in_a_row = 0
     else:
-        _restore(statistics)  # a step that is left out leaves nothing
+        restore_statistics(statistics)
         state.skipped += 1
         state.skipped_in_a_row += 1
     gradients.clear()
     return norm
 
 
-def update(state: TrainingState, finite: bool) -> bool:
-    """Let the optimiser step if the loss is finite; returns whether it did.
+def update_weights(state: TrainingState, finite: bool) -> bool:
+    """Let the optimizer step if the loss is finite; returns whether it did.
 
-    Memory that it lacks is looked for once: fused optimisers allocate all that they need before they change anything.
+    When memory runs out here, what is not used is freed, and the step is tried once more: fused optimizers allocate
+    all that they need before they change anything.
 
     Raises:
-        DeviceError: There is none.
+        DeviceError: There is too little memory.
     """
     if not (state.scaler.is_enabled() or finite):
         return False
     scale = state.scaler.get_scale()
     for again in (False, True):
         try:
-            state.scaler.step(state.optimizer)  # where it scales, it looks for itself whether gradients are finite
+            state.scaler.step(state.optimizer)  # a scaler that is enabled checks itself whether gradients are finite
             break
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            begun = {float(values["step"]) for values in state.optimizer.state.values() if "step" in values}
-            if again or len(begun) > 1:
+            step_counts = {float(values["step"]) for values in state.optimizer.state.values() if "step" in values}
+            if again or len(step_counts) > 1:  # some parameters were updated, others not
                 raise DeviceError("out of memory in the optimiser", "--optimizer sgd needs the least") from None
         free_memory(next(state.module.parameters()).device)
     state.scaler.update()
     return not state.scaler.is_enabled() or state.scaler.get_scale() >= scale
 
 
-def give_up_on_nonsense(state: TrainingState, batch: Sequence[Sample], ranks: Ranks) -> None:
-    """End a run that left out too many steps in a row.
+def stop_after_nonfinite_steps(state: TrainingState, images: Sequence[str], ranks: Ranks) -> None:
+    """End a run in which too many steps in a row had no finite loss.
 
     Raises:
-        SegkitError: It did; the message names the pictures of the last one.
+        SegkitError: On all ranks; the message names the images of the last step.
     """
-    if state.skipped_in_a_row >= _TOO_MANY_SKIPS:
-        names = ", ".join(name for part in ranks.gather([s.record.file_name for s in batch]) for name in part)
+    if state.skipped_in_a_row >= _MOST_NONFINITE:
+        names = ", ".join(name for part in ranks.gather(images) for name in part)
         error = SegkitError(
-            f"loss or gradients were not finite {_TOO_MANY_SKIPS} steps in a row, last on {names}",
+            f"loss or gradients were not finite {_MOST_NONFINITE} steps in a row, last on {names}",
             "start again with a smaller --lr, or --precision fp32",
         )
         error.everywhere = True
         raise error
 
 
-def _restore(statistics: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
-    for buffer, before in statistics:
-        buffer.copy_(before)
+def _halve_micro_batch(training: Training, failure: SegkitError | None, last_try: bool) -> None:
+    """Go on with half the micro-batch on all ranks; the batch stays the same.
+
+    Raises:
+        SegkitError: There is nothing to halve, or a rank failed for another reason than memory.
+    """
+    plan, state, ranks = training.plan, training.state, training.ranks
+    failures = [each for each in ranks.gather(failure) if each is not None]
+    other = [each for each in failures if not isinstance(each, DeviceError)]
+    if other or last_try:
+        first = (other or failures)[0]
+        first.everywhere = True
+        raise first
+    state.micro_batch = -(-state.micro_batch // 2)
+    times = -(-plan.batch // ranks.world_size // state.micro_batch)
+    what = f"{state.micro_batch} at once, {times} times a step" if state.micro_batch > 1 else "one at a time"
+    training.progress.note(
+        f"step {state.step + 1}: {failures[0].message}; going on with {what} (the batch stays {plan.batch})"
+    )
 
 
-def _to_device(target: Any, device: torch.device) -> dict[str, Any]:
-    return {
-        name: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
-        for name, value in target.items()
-    }
+def _describe(micro: Sequence[Sample]) -> str:
+    """The number of images in a micro-batch, and its largest one."""
+    largest = max(micro, key=lambda s: (s.image.shape[-2] * s.image.shape[-1], len(s.target.get("labels", ()))))
+    height, width = largest.image.shape[-2:]
+    count = len(largest.target["labels"]) if "labels" in largest.target else None
+    instances = "" if count is None else f", {count} instance{'' if count == 1 else 's'}"
+    which = f"{largest.record.file_name} ({height}x{width} as the model gets it{instances})"
+    return which if len(micro) == 1 else f"{len(micro)} pictures at once, the largest {which}"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from segkit.export.export import ExportSummary
     from segkit.inference.outputs import PictureResults
     from segkit.inference.predict import PredictionSummary
-    from segkit.training.train import TrainingSummary
+    from segkit.training.summary import TrainingSummary
 
 _ENDINGS = {
     "complete": "done",

@@ -59,7 +59,7 @@ class KeptGradients(SharedGradients):
 
     def clear(self) -> None:
         """Forget their values."""
-        for parameter in self._learning:
+        for parameter in self._trainable:
             if parameter.grad is not None:
                 parameter.grad.zero_()
 

@@ -19,7 +19,6 @@ from segkit.models.adapt import train_mode
 from segkit.models.roi_align import MatrixRoIAlign
 from segkit.models.tensors import Target
 from segkit.models.unet import batch_of
-from segkit.progress import SILENT
 from segkit.runtime.device import autocast
 from segkit.runtime.ranks import Ranks
 from segkit.training.gradients import SharedGradients
@@ -27,7 +26,7 @@ from segkit.training.plan import Plan
 from segkit.training.rehearsal.batches import Scene, Shape
 from segkit.training.rehearsal.fakes import KeptGradients, Phases, bounds_of, fake_sample, to_channels_last
 from segkit.training.state import TrainingState, prepare, state_of
-from segkit.training.step import learn
+from segkit.training.step import Training, train_step
 
 _CPU = torch.device("cpu")
 
@@ -103,8 +102,10 @@ class Rehearsal:
         kept = [v for values in self.state.optimizer.state.values() for v in values.values()]
         self.trace.claim([v for v in kept if isinstance(v, torch.Tensor)], "optimiser state")
         shares = self._ranks > 1
-        self.gradients = (KeptGradients if shares else SharedGradients)(module, Ranks(0, 1, _CPU))
-        self.gradients.clear()
+        alone = Ranks(0, 1, _CPU)
+        gradients = (KeptGradients if shares else SharedGradients)(module, alone)
+        gradients.clear()
+        self._training = Training(self._plan, self.state, gradients, alone, Phases(self.trace))
 
     def _claim_gradient(self, parameter: torch.Tensor) -> None:
         if parameter.grad is not None:
@@ -121,7 +122,7 @@ class Rehearsal:
             kind = self._plan.card.framing.kind
             batch = [fake_sample(shape, scene.frame, kind, self.oracle) for shape in scene.shapes]
         self.trace.reset_peak()
-        learn(self._plan, self.state, self.gradients, batch, Ranks(0, 1, _CPU), Phases(self.trace), (), SILENT)
+        train_step(self._training, batch)
         return self.trace.peak()
 
     def evaluate(self, shape: Shape, count: int = 1) -> Peak:

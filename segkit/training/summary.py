@@ -1,0 +1,66 @@
+"""How a run ended."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from segkit.evaluate.metrics import Metrics
+from segkit.runs.curves import draw_curves
+from segkit.training.step import Training
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSummary:
+    """How a run ended.
+
+    Attributes:
+        run: Its folder.
+        ended: ``complete``, ``time``, ``patience`` or ``interrupted``.
+        steps: Steps done, over all sessions.
+        epochs: Passes over the training images.
+        seconds: Time spent, over all sessions.
+        metrics: The last evaluation.
+        score: The name of the metric that models are compared by, and its best value.
+        best_step: The step that had it.
+        skipped: Steps skipped because their loss or gradients were not finite.
+        bad_pictures: Images that could not be loaded and were replaced by others.
+        micro_batch: Images that went through the model at once, at the end.
+        is_main: Whether this process is rank 0.
+        memory_rise: Bytes per step by which the held memory rose steadily; None where it did not.
+    """
+
+    run: Path
+    ended: str
+    steps: int
+    epochs: float
+    seconds: float
+    metrics: Metrics | None
+    score: tuple[str, float] | None
+    best_step: int
+    skipped: int
+    bad_pictures: int
+    micro_batch: int
+    is_main: bool
+    memory_rise: float | None = None
+
+
+def summarise(training: Training, ended: str) -> TrainingSummary:
+    """The summary of a training that has ended; draws the run's curves."""
+    plan, state = training.plan, training.state
+    if training.ranks.is_main:
+        draw_curves(plan.run)
+    name = state.metrics.primary()[0] if state.metrics is not None else "score"
+    return TrainingSummary(
+        run=plan.run,
+        ended=ended,
+        steps=state.step,
+        epochs=state.step * plan.batch / plan.epoch_length,
+        seconds=state.seconds,
+        metrics=state.metrics,
+        score=(name, state.best) if state.best is not None else None,
+        best_step=state.best_step,
+        skipped=state.skipped,
+        bad_pictures=state.bad_pictures,
+        micro_batch=state.micro_batch,
+        is_main=training.ranks.is_main,
+        memory_rise=training.meter.rise(),
+    )

@@ -1,0 +1,121 @@
+"""What a training does between steps: score the model on the validation split, and save checkpoints."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segkit.errors import SegkitError
+from segkit.inference.batches import BatchPredictor
+from segkit.inference.score import Scored, ScoreOptions, score
+from segkit.models.adapt import train_mode
+from segkit.progress import NotesOnly
+from segkit.runs.checkpoint import BEST, LAST, PREVIOUS, save_checkpoint
+from segkit.runs.samples import draw_samples, sample_images
+from segkit.runtime.ranks import Ranks
+from segkit.training.log import RunLog
+from segkit.training.step import Training
+
+
+def validate(training: Training, log: RunLog) -> None:
+    """Score the model on the validation split, and save it as ``best.pt`` if no evaluation before was better.
+
+    Raises:
+        Interrupted: On all ranks: one of them was asked to stop.
+    """
+    plan, state = training.plan, training.state
+    if plan.val is None:
+        state.evaluated = state.step
+        save_best(training)
+        return
+    scored = _score(training)
+    state.metrics, state.evaluated = scored.metrics, state.step
+    name, value = scored.metrics.primary()
+    nothing_to_find = value < 0  # no model is better than another: the last one is kept
+    better = nothing_to_find or state.best is None or value >= state.best
+    if not nothing_to_find:
+        state.stale = 0 if state.best is None or value > state.best else state.stale + 1
+        state.best, state.best_step = (value, state.step) if better else (state.best, state.best_step)
+    if better:
+        save_best(training)
+        if training.ranks.is_main:
+            draw_samples(plan.run, plan.val, scored.results, f"after step {state.step}: {name} {value:.3f}")
+    if nothing_to_find:
+        training.progress.note(
+            f"step {state.step}: the validation split has nothing to score; best.pt is the last model"
+        )
+    else:
+        log.evaluation(state, scored.metrics, better)
+
+
+def _score(training: Training) -> Scored:
+    """Score the averaged weights, or where there are none the model's own, on the validation split."""
+    plan, state, ranks = training.plan, training.state, training.ranks
+    assert plan.val is not None
+    # Random numbers drawn by an evaluation must not change the training after it.
+    devices = [ranks.device] if ranks.device.type == "cuda" else []
+    with training.meter.phase("eval"), torch.random.fork_rng(devices):
+        module = state.module
+        if state.average.decay:
+            module = plan.card.build().to(ranks.device)
+            module.load_state_dict(state.weights())
+        module.eval()
+        progress = NotesOnly(training.progress)
+        try:
+            return score(
+                BatchPredictor(module, ranks.device, plan.dtype, state.micro_batch, progress),
+                plan.card,
+                plan.val,
+                ranks,
+                ScoreOptions(
+                    keep_results_of=frozenset(image.id for image in sample_images(plan.val)),
+                    skip_bad=plan.config.bad_pictures == "skip",
+                ),
+                progress,
+                should_stop=lambda: training.stop.asked,
+            )
+        finally:
+            train_mode(state.module)
+
+
+def save_last(training: Training) -> None:
+    """Write ``last.pt``, from which a run resumes, and keep the one of an earlier step as ``last.previous.pt``."""
+    plan, state = training.plan, training.state
+    with training.meter.phase("save"):
+        keep = plan.run / PREVIOUS if state.last_is_whole and state.saved_step != state.step else None
+        _save(plan.run / LAST, state.to_checkpoint(plan.card, training.ranks), training.ranks, keep)
+        state.saved_step, state.last_is_whole = state.step, True
+    state.saved_at = time.monotonic()
+
+
+def save_best(training: Training) -> None:
+    """Write ``best.pt``: the weights and the model card."""
+    card, state = training.plan.card, training.state
+    content = {"card": card.to_plain(), "model": state.weights(), "step": state.step}
+    _save(training.plan.run / BEST, content, training.ranks)
+
+
+@contextmanager
+def saved_on_failure(training: Training) -> Iterator[None]:
+    """Save the state when an image, the loss or the memory ends the run.
+
+    Where one of several ranks failed in a way that the others could not learn of, the last checkpoint is older.
+    """
+    plan, state = training.plan, training.state
+    try:
+        yield
+    except (SegkitError, torch.OutOfMemoryError) as error:
+        if state.step > state.saved_step and (training.ranks.world_size == 1 or getattr(error, "everywhere", False)):
+            save_last(training)
+        if state.saved_step:
+            training.progress.note(f"saved after step {state.saved_step}; go on with: segkit train --resume {plan.run}")
+        raise
+
+
+def _save(path: Path, content: dict[str, Any], ranks: Ranks, keep_as: Path | None = None) -> None:
+    if ranks.is_main:
+        save_checkpoint(path, content, keep_as)
+    ranks.barrier()
