@@ -22,7 +22,7 @@ def require_tensorboard() -> None:
     """
     if find_spec("tensorboard") is None:
         raise ConfigError(
-            "--tensorboard: the tensorboard package is not installed", 'pip install "segkit[tensorboard]"'
+            "--tensorboard: the package tensorboard is not installed", 'pip install "segkit[tensorboard]"'
         )
 
 
