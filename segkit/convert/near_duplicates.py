@@ -1,9 +1,10 @@
 """Pictures that look nearly the same: frames of one video, exposures of one scene, copies."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
+
+from segkit.convert.union_find import UnionFind
 
 ALIKE = 6.0  # mean difference of 16 x 16 greys, of 255, at full contrast
 _KEYS = 4  # pictures are compared where one of so many coarse keys is equal
@@ -23,14 +24,7 @@ def looks(thumbnails: Sequence[bytes | None]) -> list[int | None]:
         A number for each; None where there was None.
     """
     known = [index for index, thumbnail in enumerate(thumbnails) if thumbnail is not None]
-    leader = {index: index for index in known}
-
-    def find(index: int) -> int:
-        while leader[index] != index:
-            leader[index] = leader[leader[index]]
-            index = leader[index]
-        return index
-
+    alike = UnionFind(len(known))
     if known:
         pixels = np.stack([np.frombuffer(thumbnails[index] or b"", np.uint8) for index in known]).astype(np.int16)
         for order in _orders(pixels):
@@ -40,14 +34,11 @@ def looks(thumbnails: Sequence[bytes | None]) -> list[int | None]:
                     first, second = a[start : start + 4096], b[start : start + 4096]
                     apart = np.abs(pixels[first] - pixels[second]).mean(axis=1)
                     for hit in np.flatnonzero(apart <= ALIKE).tolist():
-                        leader[find(known[int(second[hit])])] = find(known[int(first[hit])])
-    members: dict[int, list[int]] = defaultdict(list)
-    for index in known:
-        members[find(index)].append(index)
+                        alike.join(int(second[hit]), int(first[hit]))
     numbers: list[int | None] = [None] * len(thumbnails)
-    for some in members.values():
-        for index in some:
-            numbers[index] = some[0]
+    for members in alike.sets():
+        for member in members:
+            numbers[known[member]] = known[members[0]]
     return numbers
 
 

@@ -1,12 +1,12 @@
 """What a conversion writes, whatever the format: which pictures, in which splits, with which instances."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from segkit.convert.images import name_pictures
 from segkit.convert.spool import Entry, Spool
+from segkit.data.files import relative_path
 from segkit.data.records import Category, Finding, Instance, Uncovered
 from segkit.formats.labelme.instances import IGNORE
 from segkit.progress import Progress
@@ -81,14 +81,6 @@ class Outgoing:
         if not self.references or entry.placed is not None or entry.source is None:
             return None
         return relative_path(Path(entry.source), self.out / folder)
-
-
-def relative_path(path: Path, folder: Path) -> str:
-    """The way from a folder to a file, with forward slashes."""
-    try:
-        return Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix()
-    except ValueError:  # another drive on Windows
-        return path.absolute().as_posix()
 
 
 def flat_names(names: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from hashlib import sha1
 from typing import NamedTuple
 
+from segkit.convert.union_find import UnionFind
 from segkit.errors import ConfigError
 
 SPLITS = ("train", "val", "test")
@@ -90,29 +91,19 @@ def assign_splits(
 
 def _groups(images: Sequence[Member], group_by: str | None) -> list[_Group]:
     """Images that share a name or a tie, directly or through others."""
-    leader = list(range(len(images)))
-
-    def find(index: int) -> int:
-        while leader[index] != index:
-            leader[index] = leader[leader[index]]
-            index = leader[index]
-        return index
-
+    linked = UnionFind(len(images))
     first: dict[Hashable, int] = {}
     names = [_group_name(image.key, group_by) for image in images]
     for index, image in enumerate(images):
         for what in (("name", names[index]), *image.ties):
-            leader[find(index)] = find(first.setdefault(what, index))
-    members: dict[int, list[int]] = defaultdict(list)
-    for index in range(len(images)):
-        members[find(index)].append(index)
+            linked.join(index, first.setdefault(what, index))
     return [
         _Group(
             min(names[index] for index in some),
             some,
             Counter(label for index in some for label in images[index].labels),
         )
-        for some in members.values()
+        for some in linked.sets()
     ]
 
 

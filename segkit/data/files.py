@@ -1,10 +1,55 @@
-"""Which files a command's SRC means: a folder, a file, or paths on standard input."""
+"""Files: which ones a command's SRC means, a relative path, and writing one through a temporary file."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from segkit.errors import InputError
+
+
+@contextmanager
+def temporary_file(path: Path, *, shared: bool = False, flush: bool = False) -> Iterator[Path]:
+    """A temporary file in the folder of ``path``, which replaces ``path`` when the block ends.
+
+    If the block or the replacement fails, the temporary file is removed and ``path`` stays as it was. Whoever opens
+    ``path`` finds the old file or the new one, never a part of one.
+
+    Args:
+        path: The file to write.
+        shared: Whether other processes may write the same file now: then each has a temporary file of its own.
+        flush: Wait until the file and its name are on the disk, so that a power cut does not lose them.
+
+    Yields:
+        The temporary file's path; the block creates the file.
+    """
+    temporary = path.with_name(f".{path.name}.writing{f'-{os.getpid()}' if shared else ''}")
+    try:
+        yield temporary
+        if flush:
+            _flush(temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if flush and os.name == "posix":  # Windows opens no folders, and flushes names by itself
+        _flush(path.parent)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def relative_path(path: Path, folder: Path) -> str:
+    """The path of a file relative to a folder, with forward slashes; absolute where they are on different drives."""
+    try:
+        return Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix()
+    except ValueError:  # another drive on Windows
+        return path.absolute().as_posix()
 
 
 def list_files(

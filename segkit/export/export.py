@@ -11,6 +11,7 @@ from torch import Tensor
 
 from segkit.config.export import ExportConfig
 from segkit.config.fields import read_toml
+from segkit.data.files import temporary_file
 from segkit.data.pictures import load_rgb
 from segkit.data.records import Dataset
 from segkit.errors import InputError, SegkitError
@@ -49,22 +50,20 @@ def export(config: ExportConfig, progress: Progress = SILENT) -> ExportSummary:
         raise InputError(f"{source}: is an exported file already")
     model, card = load_model(source, torch.device("cpu"))
     out = config.out or source.with_name("model.onnx")
-    beside = out.with_name(f".{out.name}.unchecked")
     progress.start(f"exporting {out.name}", None)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_onnx(model, card, beside)
-        pictures, real = _pictures(source, card, config.data)
-        differences = _compare(model, beside, card, pictures, config.tolerance)
-        for difference in differences:
-            if not difference.within(config.tolerance):
-                raise SegkitError(
-                    f"{out}: differs from {source} on {difference.picture}: {_tell(difference)}",
-                    f"nothing was written; accept more with --tolerance (now {config.tolerance:g})",
-                )
-        beside.replace(out)
+        with temporary_file(out) as unchecked:
+            write_onnx(model, card, unchecked)
+            pictures, real = _pictures(source, card, config.data)
+            differences = _compare(model, unchecked, card, pictures, config.tolerance)
+            for difference in differences:
+                if not difference.within(config.tolerance):
+                    raise SegkitError(
+                        f"{out}: differs from {source} on {difference.picture}: {_tell(difference)}",
+                        f"nothing was written; accept more with --tolerance (now {config.tolerance:g})",
+                    )
     finally:
-        beside.unlink(missing_ok=True)
         progress.done()
     return ExportSummary(source, out, out.stat().st_size, tuple(differences), real)
 

@@ -62,7 +62,7 @@ def write_onnx(model: nn.Module, card: ModelCard, path: Path) -> None:
     Args:
         model: In evaluation mode, on the CPU, in fp32.
         card: What it is.
-        path: File to write; it appears only when it is whole.
+        path: File to write.
     """
     detects = card.framing.kind == "instances"
     graph: nn.Module = _Detector(model) if detects else _LabelMap(model)
@@ -71,25 +71,20 @@ def write_onnx(model: nn.Module, card: ModelCard, path: Path) -> None:
     axes: dict[str, Any] = {"image": {1: "height", 2: "width"}}
     axes |= {name: {0: "instances"} for name in outputs} if detects else {outputs[0]: {1: "height", 2: "width"}}
     example = torch.randint(0, 256, (3, *_EXAMPLE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    beside = path.with_name(f".{path.name}.writing")
-    try:
-        with _quiet(), torch.no_grad():
-            torch.onnx.export(
-                graph.eval(),
-                (example,),
-                str(beside),
-                dynamo=False,
-                opset_version=_OPSET,
-                input_names=["image"],
-                output_names=outputs,
-                dynamic_axes=axes,
-            )
-        proto = onnx.load(str(beside))
-        onnx.helper.set_model_props(proto, {CARD_KEY: json.dumps(card.to_plain())})
-        onnx.save(proto, str(beside))
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with _quiet(), torch.no_grad():
+        torch.onnx.export(
+            graph.eval(),
+            (example,),
+            str(path),
+            dynamo=False,
+            opset_version=_OPSET,
+            input_names=["image"],
+            output_names=outputs,
+            dynamic_axes=axes,
+        )
+    proto = onnx.load(str(path))
+    onnx.helper.set_model_props(proto, {CARD_KEY: json.dumps(card.to_plain())})
+    onnx.save(proto, str(path))
 
 
 @contextlib.contextmanager

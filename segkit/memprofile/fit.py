@@ -10,6 +10,7 @@ import torch
 
 from segkit.config.memprofile import MemprofileConfig
 from segkit.config.train import TrainConfig
+from segkit.data.files import temporary_file
 from segkit.errors import DONE, NO_FIT
 from segkit.formats.dataset_folder import split_file
 from segkit.memprofile.fit_needs import EVALUATING, Overhead, Reckoned, Stretch, reckon
@@ -49,9 +50,8 @@ def fit(config: MemprofileConfig, progress: Progress = SILENT) -> FitSummary:
         progress.done()
     config.out.mkdir(parents=True, exist_ok=True)
     path = config.out / "fit.json"
-    beside = path.with_name(f".{path.name}.writing")
-    beside.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    beside.replace(path)
+    with temporary_file(path) as temporary:
+        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return FitSummary(document, path, DONE if document["verdict"] == "fits" else NO_FIT)
 
 

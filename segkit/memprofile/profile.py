@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segkit.config.memprofile import MemprofileConfig
+from segkit.data.files import temporary_file
 from segkit.errors import FINDINGS, INCONCLUSIVE, NO_FIT, InputError
 from segkit.memory.process.launch import SNAPSHOT, Status, run_script
 from segkit.memory.report.page import render_page
@@ -84,9 +85,8 @@ def _written(config: MemprofileConfig, document: dict[str, Any], code: int) -> P
     config.out.mkdir(parents=True, exist_ok=True)
     json_path, page_path = config.out / "memory.json", config.out / "memory.html"
     for path, text in ((json_path, json.dumps(document, indent=1) + "\n"), (page_path, render_page(document))):
-        beside = path.with_name(f".{path.name}.writing")
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
+        with temporary_file(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     return ProfileSummary(document, json_path, page_path, code or _code(document, config.limit))
 
 

@@ -1,11 +1,11 @@
 """A file to go on from, and the model in it.
 
-Files load with ``torch.load(..., weights_only=True)``; ``["model"]`` is the state dict. They are written beside their
-place, flushed to the disk, and renamed: a crash leaves the old one or the new one, never half of one. The CRC32 that
-the format holds for every tensor is checked before a file is believed, which PyTorch's own reader does not do.
+Files load with ``torch.load(..., weights_only=True)``; ``["model"]`` is the state dict. A file is
+written under a temporary name, flushed to the disk, and renamed: a crash leaves the old one or the new one, never half
+of one. The CRC32 that the format holds for every tensor is checked before a file is believed, which PyTorch's own
+reader does not do.
 """
 
-import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from segkit.data.files import temporary_file
 from segkit.errors import InputError
 from segkit.models.card import ModelCard
 from segkit.runs.folder import LATEST, find_run
@@ -33,18 +34,13 @@ def save_checkpoint(path: Path, content: dict[str, Any], keep_as: Path | None = 
     Raises:
         InputError: The disk is full.
     """
-    beside = path.with_name(f".{path.name}.writing")
     try:
-        with beside.open("wb") as file:
-            torch.save({"version": _VERSION, **content}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        if keep_as is not None and path.exists():
-            _name_also(path, keep_as)
-        beside.replace(path)
-        _flush_names(path.parent)
+        with temporary_file(path, flush=True) as temporary:
+            with temporary.open("wb") as file:
+                torch.save({"version": _VERSION, **content}, file)
+            if keep_as is not None and path.exists():
+                _name_also(path, keep_as)
     except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as RuntimeError
-        beside.unlink(missing_ok=True)
         if keep_as is not None and keep_as.exists():  # room for two, not for three: the newest two count
             keep_as.unlink()
             save_checkpoint(path, content, keep_as)
@@ -67,16 +63,6 @@ def _name_also(path: Path, name: Path) -> None:
         path.replace(name)
         return
     link.replace(name)
-
-
-def _flush_names(folder: Path) -> None:
-    """Let a power cut find the new names; Windows, which opens no folders, sees to that itself."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

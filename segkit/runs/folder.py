@@ -1,7 +1,6 @@
 """The folder of a run: its files, the way to find it, and what it was made with."""
 
 import json
-import os
 import platform
 import re
 import shutil
@@ -10,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from segkit.config.fields import read_toml
+from segkit.data.files import temporary_file
 from segkit.errors import InputError
 
 LATEST = "latest"
@@ -44,12 +44,11 @@ def new_run(out: Path, name: str | None, model: str) -> Path:
 
 def point_latest(run: Path) -> None:
     """Make ``runs/latest`` mean this run: a link, or where there are none a file with its name."""
-    latest, beside = run.parent / LATEST, run.parent / f".{LATEST}.{os.getpid()}"
-    try:
-        beside.symlink_to(run.name, target_is_directory=True)
-    except OSError:
-        beside.write_text(run.name, encoding="utf-8")
-    beside.replace(latest)
+    with temporary_file(run.parent / LATEST, shared=True) as temporary:
+        try:
+            temporary.symlink_to(run.name, target_is_directory=True)
+        except OSError:
+            temporary.write_text(run.name, encoding="utf-8")
 
 
 def find_run(path: Path) -> Path:

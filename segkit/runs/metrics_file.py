@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from segkit.data.files import temporary_file
+
 
 class MetricsFile:
     """``metrics.jsonl``: a line as soon as there is one, so that a crash loses none."""
@@ -15,9 +17,8 @@ class MetricsFile:
         """Open for appending; lines of later steps than ``keep_up_to_step`` were redone and go."""
         if keep_up_to_step is not None and path.is_file():
             kept = [line for line in read_metrics(path) if line["step"] <= keep_up_to_step]
-            beside = path.with_name(f".{path.name}.writing")
-            beside.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-            beside.replace(path)
+            with temporary_file(path) as temporary:
+                temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, line: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from segkit.data.draw import Pixels, draw_results
+from segkit.data.files import temporary_file
 from segkit.data.pictures import load_rgb
 from segkit.data.records import Dataset, Image, Result
 from segkit.errors import SegkitError
@@ -50,9 +51,8 @@ def draw_samples(run: Path, dataset: Dataset, results: Sequence[Result], caption
         )
         done, data = cv2.imencode(".jpg", page[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
         assert done
-        beside = run / f".{SAMPLES}.writing"
-        beside.write_bytes(data.tobytes())
-        beside.replace(run / SAMPLES)
+        with temporary_file(run / SAMPLES) as temporary:
+            temporary.write_bytes(data.tobytes())
 
 
 def _panel(pixels: Pixels) -> Pixels:

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from segkit.data.files import relative_path
 from segkit.data.masks import rle_area, rle_bbox, rle_to_mask, to_rle
 from segkit.data.records import Result, Rle
 
@@ -39,7 +39,7 @@ def labelme_document(
         "version": FORMAT_VERSION,
         "flags": {},
         "shapes": shapes,
-        "imagePath": _relative(picture, json_path.parent),
+        "imagePath": relative_path(picture, json_path.parent),
         "imageData": None,
         "imageHeight": height,
         "imageWidth": width,
@@ -50,13 +50,6 @@ def write_labelme(document: dict[str, Any], path: Path) -> None:
     """Write a LabelMe file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-
-
-def _relative(picture: Path, folder: Path) -> str:
-    try:
-        return Path(os.path.relpath(picture.absolute(), folder.absolute())).as_posix()
-    except ValueError:  # another drive on Windows
-        return picture.absolute().as_posix()
 
 
 def _shape(result: Result, names: dict[int, str], height: int, width: int) -> dict[str, Any] | None:

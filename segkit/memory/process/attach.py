@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from segkit.data.files import temporary_file
 from segkit.memory.measure import torch_private as private
 from segkit.memory.process.workers import WorkerWatch
 from segkit.memory.session import Session
@@ -126,6 +127,5 @@ def _watch_workers(folder: Path) -> None:
 
 
 def _write(path: Path, document: Any) -> None:
-    beside = path.with_suffix(".writing")
-    beside.write_text(json.dumps(document, default=str), encoding="utf-8")
-    beside.replace(path)
+    with temporary_file(path) as temporary:
+        temporary.write_text(json.dumps(document, default=str), encoding="utf-8")

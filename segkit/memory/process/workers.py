@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from segkit.data.files import temporary_file
 from segkit.memory.containers.census import Census
 from segkit.memory.containers.host_leaks import HostLeaks
 from segkit.memory.containers.reach import collector_paused
@@ -77,10 +78,9 @@ class WorkerWatch:
             for found in self._host.leaks.values()
         ]  # fmt: skip
         path = self._folder / f"worker-{self._pid}.json"
-        beside = path.with_suffix(".writing")
         content = {"parent": os.getppid(), "batches": self._batches, "mapped": self._rows, "leaks": leaks}
-        beside.write_text(json.dumps(content, default=str), encoding="utf-8")
-        beside.replace(path)
+        with temporary_file(path) as temporary:
+            temporary.write_text(json.dumps(content, default=str), encoding="utf-8")
 
 
 def _in_worker() -> bool:
