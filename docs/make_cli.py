@@ -1,16 +1,16 @@
 """Write docs/cli.md from the config records, so that it cannot go stale: ``python docs/make_cli.py``."""
 
-from dataclasses import MISSING, fields
+from dataclasses import MISSING
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from segkit.config.convert import ConvertConfig
 from segkit.config.evaluate import EvalConfig
 from segkit.config.export import ExportConfig
-from segkit.config.fields import declaration_of
+from segkit.config.fields import declaration_of, flag_of, options_of
 from segkit.config.label import LabelConfig
 from segkit.config.memprofile import MemprofileConfig
-from segkit.config.parsers import write_units
+from segkit.config.parsers import to_toml
 from segkit.config.predict import PredictConfig
 from segkit.config.train import TrainConfig
 
@@ -46,10 +46,10 @@ def render() -> str:
     parts = [_INTRODUCTION]
     for name, (record, what) in COMMANDS.items():
         hints = get_type_hints(record)
-        arguments = [f for f in fields(record) if declaration_of(f).argument]
+        arguments = [f for f in options_of(record) if declaration_of(f).argument]
         usage = " ".join(_usage(f) for f in arguments)
         parts.append(f"## segkit {name} {usage}\n\n{what}\n\n| option | meaning | default |\n|---|---|---|")
-        parts += [_row(f, hints[f.name]) for f in fields(record)]
+        parts += [_row(f, hints[f.name]) for f in options_of(record) if not declaration_of(f).after_separator]
         parts.append("")
     return "\n".join(parts)
 
@@ -61,13 +61,12 @@ def _usage(each: Any) -> str:
 
 def _row(each: Any, hint: Any) -> str:
     declared = declaration_of(each)
-    name = (declared.metavar or each.name).replace("|", "\\|")
-    flag = name if declared.argument else declared.flag or "--" + each.name.replace("_", "-")
+    flag = flag_of(each).replace("|", "\\|")
     text, _, default = declared.help.partition("[default:")
     if default:
         default = default.strip(" ]")
     elif each.default is not MISSING and each.default is not None and hint is not bool:
-        default = str(write_units(each.default))
+        default = str(to_toml(each.default))
     choices = [value for kind in (hint, *get_args(hint)) if get_origin(kind) is Literal for value in get_args(kind)]
     if choices:
         flag += " " + "\\|".join(choices)

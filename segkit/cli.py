@@ -3,7 +3,6 @@
 import errno
 import os
 import sys
-from itertools import zip_longest
 from typing import Annotated, Any
 
 import typer
@@ -15,13 +14,13 @@ from segkit.commands.evaluate import evaluate
 from segkit.commands.export import export
 from segkit.commands.label import label
 from segkit.commands.memprofile import memprofile
-from segkit.commands.options import BARE_OPTIONS
+from segkit.commands.options import ConfiguredCommand
 from segkit.commands.predict import predict
 from segkit.commands.train import train
 from segkit.errors import DONE, FAILED, USAGE, SegkitError
 
 app = typer.Typer(
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -36,7 +35,7 @@ COMMANDS = {
     "label": label,
 }
 for name, command in COMMANDS.items():
-    app.command(name)(command)
+    app.command(name, cls=ConfiguredCommand)(command)
 
 
 def _print_version(asked: bool) -> None:
@@ -47,6 +46,7 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def segkit(
+    ctx: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
@@ -55,25 +55,27 @@ def segkit(
 
     convert  ->  train  ->  eval, predict, export;  memprofile says where the memory goes.
     """
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help(), nl=False)  # empty where Rich has printed it
+        raise typer.Exit(USAGE)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code; a user's error ends in one line instead of a traceback."""
-    arguments = _with_bare_values(sys.argv[1:] if arguments is None else arguments)
     try:
         result = get_command(app).main(arguments, prog_name="segkit", standalone_mode=False)
         return result if isinstance(result, int) else DONE
     except SegkitError as error:
         if "SEGKIT_DEBUG" in os.environ:
             raise
-        return _tell(error.message, error.hint, error.exit_code)
+        return _print_error(error.message, error.hint, error.exit_code)
     except BrokenPipeError:  # `segkit ... | head` has seen enough
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 -- the interpreter flushes stdout at exit
         return DONE
     except OSError as error:
         if "SEGKIT_DEBUG" in os.environ or (error.errno not in _REMEDIES and error.filename is None):
             raise
-        return _tell(f"{error.filename or 'writing'}: {error.strerror}", _REMEDIES.get(error.errno), FAILED)
+        return _print_error(f"{error.filename or 'writing'}: {error.strerror}", _REMEDIES.get(error.errno), FAILED)
     except Exception as error:
         if not hasattr(error, "format_message"):  # Typer's usage errors have it; anything else is our bug
             raise
@@ -95,25 +97,7 @@ _REMEDIES: dict[int | None, str] = {
 }
 
 
-def _with_bare_values(arguments: list[str]) -> list[str]:
-    """Give options that stand alone (``--resume``) the value that this means.
-
-    What follows ``--`` is left as it is; for ``memprofile`` the mark itself is kept, and tells a script from a run.
-    """
-    if "--" in arguments:
-        mark = arguments.index("--")
-        rest = arguments[mark:]
-        return [*_with_bare_values(arguments[:mark]), *(["--"] if arguments[0] == "memprofile" else []), *rest]
-    out = []
-    for here, following in zip_longest(arguments, arguments[1:], fillvalue="-"):
-        out.append(here)
-        bare = BARE_OPTIONS.get((arguments[0], here))
-        if bare is not None and following.startswith("-"):
-            out.append(bare)
-    return out
-
-
-def _tell(message: str, hint: str | None, code: int) -> int:
+def _print_error(message: str, hint: str | None, code: int) -> int:
     sys.stdout.flush()
     typer.secho(f"error: {message}", fg="red", err=True)
     if hint:

@@ -68,10 +68,18 @@ def test_completion_can_be_had(segkit):
     assert "--install-completion" in segkit("--help").out
 
 
-def test_no_command_shows_help(segkit):
-    outcome = segkit()
-    assert outcome.code == 2
-    assert "Usage: segkit" in outcome.out + outcome.err
+@pytest.mark.parametrize("environment", [{}, {"TYPER_USE_RICH": "0"}])
+def test_no_command_shows_help_and_nothing_else(environment):
+    alone, asked = (
+        subprocess.run(
+            [sys.executable, "-m", "segkit", *arguments], capture_output=True, text=True, check=False,
+            env=os.environ | environment,
+        )
+        for arguments in ([], ["--help"])
+    )  # fmt: skip
+    assert (alone.returncode, alone.stderr) == (2, "")
+    assert "Usage: segkit" in alone.stdout
+    assert alone.stdout.split() == asked.stdout.split()
 
 
 def test_an_unknown_command(segkit):

@@ -69,7 +69,7 @@ def test_a_budget_is_kept_by_fewer_pictures_at_once(dataset, tmp_path):
 
 def test_a_profile_on_the_gpu(dataset, tmp_path):
     (tmp_path / "c.toml").write_text(f'dataset = "{dataset}"\nweights = "none"\nsize = 64\nbatch = 2\n')
-    summary = memprofile(MemprofileConfig(run=tmp_path / "c.toml", steps=26, out=tmp_path / "m"))
+    summary = memprofile(MemprofileConfig(target=[str(tmp_path / "c.toml")], steps=26, out=tmp_path / "m"))
     document = json.loads(summary.json_path.read_text())
     assert document["counted"] == "bytes of PyTorch's CUDA allocator"
     assert document["series"]["reserved"][-1] > 0

@@ -14,9 +14,6 @@ import torch
 from torch import nn
 
 import segkit.memory
-from segkit.config.memprofile import MemprofileConfig
-from segkit.config.parsers import parse_size
-from segkit.errors import ConfigError
 from segkit.memory.containers.growing_values import Swelling
 from segkit.memory.containers.nested import Nests
 from segkit.memory.containers.reach import Balance, Named
@@ -214,14 +211,6 @@ def test_the_tool_fails_and_the_script_goes_on(monkeypatch):
         report = watching.report()
     assert len(kept) == 30
     assert "a bug" in report["problems"][0]
-
-
-def test_sizes_are_read():
-    assert [parse_size(text) for text in ("6GiB", "800MB", "1.5 GB", "12")] == [6 * 2**30, 800 * 10**6, 15 * 10**8, 12]
-    with pytest.raises(ValueError, match="not a size"):
-        parse_size("much")
-    with pytest.raises(ConfigError, match="which script"):
-        _ = MemprofileConfig(target=["--"]).script
 
 
 def test_a_rise_is_suspected_only_where_every_part_is_higher():

@@ -2,18 +2,59 @@
 
 import inspect
 from collections.abc import Callable
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
 from segkit.commands.output import Output
-from segkit.config.fields import Declaration, declaration_of, read_toml
+from segkit.config.fields import CommandConfig, declaration_of, flag_of, options_of, read_toml
+from segkit.config.parsers import to_toml
 from segkit.errors import Interrupted
 
-Config = TypeVar("Config")
-BARE_OPTIONS: dict[tuple[str, str], str] = {}  # (command, option) that may stand without a value: what it then means
+Config = TypeVar("Config", bound=CommandConfig)
+_AFTER_SEPARATOR = "segkit.after_separator"
+
+
+class ConfiguredCommand(TyperCommand):
+    """What Click can do and Typer has no name for: optional values, and the words after ``--`` by themselves."""
+
+    def make_parser(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Let options with a ``bare`` value stand alone."""
+        parser: Any = super().make_parser(ctx)
+        for each in options_of(self._config_type):
+            if (bare := declaration_of(each).bare) is not None:
+                _make_value_optional(parser._long_opt[flag_of(each)], bare)
+        return parser
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Set the words after ``--`` aside where the config has a field for them."""
+        if "--" in args and any(declaration_of(each).after_separator for each in options_of(self._config_type)):
+            separator = args.index("--")
+            args, ctx.meta[_AFTER_SEPARATOR] = args[:separator], args[separator + 1 :]
+        return super().parse_args(ctx, args)
+
+    @property
+    def _config_type(self) -> type[CommandConfig]:
+        config_type: type[CommandConfig] = vars(self.callback)["config_type"]
+        return config_type
+
+
+def _make_value_optional(parser_option: Any, bare: str) -> None:
+    """Take the next word as the value unless it is an option; without one, ``bare`` is the value.
+
+    In Click this is ``flag_value``. Typer does not pass it on, and the copy of Click inside Typer from 0.26 on is
+    without it. With ``nargs`` 0 the parser, old and new, leaves the words to ``process``.
+    """
+    store = parser_option.process
+
+    def process(_: object, state: Any) -> None:
+        stands_alone = not state.rargs or state.rargs[0].startswith("-")
+        store(bare if stands_alone else state.rargs.pop(0), state)
+
+    parser_option.nargs, parser_option.process = 0, process
 
 
 def _read_config_file(ctx: typer.Context, path: Path | None) -> Path | None:
@@ -27,38 +68,20 @@ def _read_config_file(ctx: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
+def _common_option(name: str, hint: Any, default: Any, *flags: str, **settings: Any) -> inspect.Parameter:
+    annotation = Annotated[hint, typer.Option(*flags, rich_help_panel="Output", **settings)]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
 _COMMON = [
-    inspect.Parameter(
-        "config",
-        inspect.Parameter.KEYWORD_ONLY,
-        default=None,
-        annotation=Annotated[
-            Path | None,
-            typer.Option(
-                help="TOML file of option values; flags win over it.",
-                is_eager=True,
-                callback=_read_config_file,
-                rich_help_panel="Output",
-            ),
-        ],
+    _common_option(
+        "config", Path | None, None,
+        help="TOML file of option values; flags win over it.", is_eager=True, callback=_read_config_file,
     ),
-    inspect.Parameter(
-        "as_json",
-        inspect.Parameter.KEYWORD_ONLY,
-        default=False,
-        annotation=Annotated[
-            bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel="Output")
-        ],
-    ),
-    inspect.Parameter(
-        "quiet",
-        inspect.Parameter.KEYWORD_ONLY,
-        default=False,
-        annotation=Annotated[
-            bool, typer.Option("--quiet", "-q", help="Only errors on stderr.", rich_help_panel="Output")
-        ],
-    ),
-]
+    _common_option("as_json", bool, False, "--json", help="One JSON document on stdout."),
+    _common_option("quiet", bool, False, "--quiet", "-q", help="Only errors on stderr."),
+    inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
+]  # fmt: skip
 
 
 def configured_by(
@@ -74,17 +97,23 @@ def configured_by(
             each.name,
             inspect.Parameter.KEYWORD_ONLY,
             default=inspect.Parameter.empty if each.default is MISSING else _typed_default(each),
-            annotation=_annotation(each.name, hints[each.name], each.default, declaration_of(each)),
+            annotation=_annotation(each, hints[each.name]),
         )
-        for each in fields(config_type)  # type: ignore[arg-type]
+        for each in options_of(config_type)
+        if not declaration_of(each).after_separator
     ]
+    after_separator = [each.name for each in options_of(config_type) if declaration_of(each).after_separator]
 
     def decorate(command: Callable[[Config, Output], int]) -> Callable[..., None]:
-        def from_options(*, config: Path | None, as_json: bool, quiet: bool, **values: Any) -> None:
-            given = {name: value for name, value in values.items() if value is not None}
+        def from_options(*, ctx: typer.Context, config: Path | None, as_json: bool, quiet: bool, **values: Any) -> None:
+            given = {name for name in values if _is_given(ctx, name)}
+            if _AFTER_SEPARATOR in ctx.meta:
+                values |= dict.fromkeys(after_separator, ctx.meta[_AFTER_SEPARATOR])
+                given.update(after_separator)
+            values = {name: value for name, value in values.items() if value is not None}
             output = Output(as_json=as_json, quiet=quiet)
             try:
-                code = command(config_type(**given), output)
+                code = command(config_type(given=frozenset(given), **values), output)
             except KeyboardInterrupt:
                 raise Interrupted("interrupted") from None
             finally:
@@ -92,27 +121,29 @@ def configured_by(
             if code:
                 raise typer.Exit(code)
 
-        for each in fields(config_type):  # type: ignore[arg-type]
-            if (bare := declaration_of(each).bare) is not None:
-                BARE_OPTIONS[command.__name__, "--" + each.name.replace("_", "-")] = bare
         from_options.__name__ = command.__name__
         from_options.__doc__ = command.__doc__
         from_options.__signature__ = inspect.Signature([*parameters, *_COMMON])  # type: ignore[attr-defined]
         from_options.__annotations__ = {p.name: p.annotation for p in (*parameters, *_COMMON)}
+        from_options.config_type = config_type  # type: ignore[attr-defined]
         return from_options
 
     return decorate
 
 
-def _typed_default(each: Any) -> Any:
+def _is_given(ctx: typer.Context, name: str) -> bool:
+    """Whether the user gave an option, on the command line or in a config file."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+def _typed_default(each: Field[Any]) -> Any:
     """The default as it would be typed: values with a parser go through it again."""
+    return each.default if declaration_of(each).parse is None else to_toml(each.default) or None
+
+
+def _annotation(each: Field[Any], hint: Any) -> Any:
     declared = declaration_of(each)
-    if declared.parse is None or each.default is None:
-        return each.default
-    return ",".join(each.default) or None
-
-
-def _annotation(name: str, hint: Any, default: Any, declared: Declaration) -> Any:
     text = declared.help.replace("[", "\\[")  # Rich would take [default: ...] for markup
     settings: dict[str, Any] = {"help": text, "show_default": "[default:" not in text}
     if declared.argument:
@@ -125,10 +156,10 @@ def _annotation(name: str, hint: Any, default: Any, declared: Declaration) -> An
     if declared.parse is not None:
         settings["parser"] = _parser(declared.parse)
         hint = str | None  # Typer must not look into the parsed type
-    flags = [declared.flag] if declared.flag else ["--" + name.replace("_", "-")] if hint is bool else []
-    if hint is bool and default is True:
-        flags = [f"{flags[0]}/--no-{flags[0][2:]}"]
-    return Annotated[hint, typer.Option(*flags, **settings)]
+    flag = flag_of(each)
+    if hint is bool and each.default is True:
+        flag = f"{flag}/--no-{flag[2:]}"
+    return Annotated[hint, typer.Option(flag, **settings)]
 
 
 def _metavar(hint: Any) -> str | None:

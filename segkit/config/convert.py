@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from segkit.choices import ImagePlacement
-from segkit.config.fields import argument, option
+from segkit.config.fields import CommandConfig, argument, option
 from segkit.config.parsers import parse_renames
 from segkit.errors import ConfigError
 
@@ -16,7 +16,7 @@ Raster = Literal["coco", "labelme"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ConvertConfig:
+class ConvertConfig(CommandConfig):
     """Everything that determines a conversion."""
 
     src: str = argument(

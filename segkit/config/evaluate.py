@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from segkit.config.fields import argument, option
+from segkit.config.fields import CommandConfig, argument, option
 from segkit.config.parsers import parse_names
 from segkit.errors import ConfigError
 
@@ -15,7 +15,7 @@ _KINDS = ("segm", "bbox", "boundary")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EvalConfig:
+class EvalConfig(CommandConfig):
     """Everything that determines an evaluation."""
 
     subject: Path | None = argument(

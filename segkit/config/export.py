@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from segkit.config.fields import argument, option
+from segkit.config.fields import CommandConfig, argument, option
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ExportConfig:
+class ExportConfig(CommandConfig):
     """Everything that determines an export."""
 
     model: Path | None = argument(None, help="A run or a checkpoint.  [default: runs/latest]", metavar="MODEL")

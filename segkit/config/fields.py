@@ -6,22 +6,54 @@ bounds and help. ``segkit.commands.options`` derives the command line from it.
 
 import tomllib
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 import tomli_w
 
-from segkit.config.parsers import write_units
+from segkit.config.parsers import to_toml
 from segkit.errors import ConfigError, InputError
 
-METADATA = "segkit"
-Record = TypeVar("Record")
+_METADATA = "segkit"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CommandConfig:
+    """The options of a command.
+
+    Attributes:
+        given: The names of the options that the user gave, on the command line or in ``--config FILE``, also where the
+            value equals the default. None for a record made in Python: then every value that differs from its default
+            counts as given.
+    """
+
+    given: frozenset[str] | None = field(default=None, compare=False, repr=False)
+
+    def given_options(self) -> frozenset[str]:
+        """The names of the options that were given."""
+        if self.given is not None:
+            return self.given
+        return frozenset(each.name for each in options_of(type(self)) if getattr(self, each.name) != each.default)
+
+
+Record = TypeVar("Record", bound=CommandConfig)
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """What the shell needs to know of an option beyond its type and default."""
+    """What the command line needs to know about an option beyond its type and default.
+
+    Attributes:
+        help: What the option does, in a sentence; ``[default: ...]`` at its end where the default is computed.
+        min: The least value.
+        max: The largest value.
+        parse: Reads the value from text; raises ``ValueError`` with the expected form.
+        metavar: What stands for the value in the help.
+        flag: The name on the command line, where it is not the field's.
+        panel: The heading in the help.
+        bare: The value of an option that stands alone, as in ``--resume``; None where it needs a value.
+    """
 
     help: str
     min: float | None = None
@@ -31,7 +63,8 @@ class Declaration:
     flag: str | None = None
     panel: str | None = None
     argument: bool = False
-    bare: str | None = None  # the value of an option that stands without one, as in `--resume`
+    after_separator: bool = False
+    bare: str | None = None
 
 
 def option(
@@ -47,24 +80,46 @@ def option(
     panel: str | None = None,
     bare: str | None = None,
 ) -> Any:
-    """Declare a field that the command line offers as ``--name``."""
+    """Declare a field that the command line offers as ``--name``; the arguments are those of ``Declaration``."""
     declared = Declaration(help, min, max, parse, metavar, flag, panel, bare=bare)
-    return field(default=default, metadata={METADATA: declared})
+    return field(default=default, metadata={_METADATA: declared})
 
 
 def argument(default: Any = MISSING, /, *, help: str, metavar: str | None = None) -> Any:
     """Declare a field that the command line takes by position."""
-    return field(default=default, metadata={METADATA: Declaration(help, metavar=metavar, argument=True)})
+    return field(default=default, metadata={_METADATA: Declaration(help, metavar=metavar, argument=True)})
 
 
-def declaration_of(record_field: Any) -> Declaration:
+def after_separator(*, help: str) -> Any:
+    """Declare a field that holds the words after ``--``, or None where there is no ``--``."""
+    return field(default=None, metadata={_METADATA: Declaration(help, after_separator=True)})
+
+
+def options_of(record: type[CommandConfig]) -> list[Field[Any]]:
+    """The fields that are options, in the order of the help."""
+    return [each for each in fields(record) if _METADATA in each.metadata]
+
+
+def declaration_of(record_field: Field[Any]) -> Declaration:
     """The declaration that a field was made with."""
-    declared: Declaration = record_field.metadata[METADATA]
+    declared: Declaration = record_field.metadata[_METADATA]
     return declared
 
 
+def flag_of(record_field: Field[Any]) -> str:
+    """The option as it is typed: ``--max-size``; an argument by its name in the help."""
+    declared = declaration_of(record_field)
+    if declared.argument:
+        return declared.metavar or record_field.name.upper()
+    return declared.flag or "--" + record_field.name.replace("_", "-")
+
+
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a flat table of option values."""
+    """Read a flat table of option values.
+
+    Raises:
+        InputError: There is no such file, or it is not TOML.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -73,21 +128,23 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not valid TOML: {error}") from error
 
 
-def write_toml(config: Any, path: Path) -> None:
-    """Save a config so that ``--config`` repeats it; what is unset is left out."""
-    values = {}
-    for each in fields(config):
-        value = getattr(config, each.name)
-        if value is not None:
-            values[each.name] = str(value) if isinstance(value, Path) else write_units(value)
+def write_toml(config: CommandConfig, path: Path) -> None:
+    """Write a config so that ``--config`` repeats it; what is None is left out."""
+    values = {each.name: to_toml(getattr(config, each.name)) for each in options_of(type(config))}
+    values = {name: value for name, value in values.items() if value is not None}
     path.write_text(tomli_w.dumps(values), encoding="utf-8")
 
 
 def load_config(record: type[Record], path: Path) -> Record:
-    """Rebuild a config record from the TOML that ``write_toml`` saved."""
+    """Rebuild a config record from the TOML that ``write_toml`` wrote.
+
+    Raises:
+        InputError: There is no such file, or it is not TOML.
+        ConfigError: It has keys or values that the record does not know.
+    """
     values = read_toml(path)
     hints = get_type_hints(record)
-    known = {each.name: declaration_of(each) for each in fields(record)}  # type: ignore[arg-type]
+    known = {each.name: declaration_of(each) for each in options_of(record)}
     if unknown := sorted(values.keys() - known.keys()):
         raise ConfigError(f"{path}: unknown keys: {', '.join(unknown)}", "was it written by another version?")
     for name, value in values.items():

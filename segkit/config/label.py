@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from segkit.config.fields import argument, option
+from segkit.config.fields import CommandConfig, argument, option
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LabelConfig:
+class LabelConfig(CommandConfig):
     """Which folder LabelMe opens, and with which labels."""
 
     folder: Path = argument(help="A folder of LabelMe files or of pictures.", metavar="DIR")

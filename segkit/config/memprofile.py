@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from segkit.config.fields import argument, option
-from segkit.config.parsers import parse_size, parse_sizes
+from segkit.config.fields import CommandConfig, after_separator, argument, option
+from segkit.config.parsers import SIZE_UNITS, parse_size, parse_sizes
 from segkit.errors import ConfigError
 
-_SMALLEST_CARD = 2**26  # bytes; below, a unit was forgotten
+_LEAST_VRAM = 2**26  # bytes; below, a unit was forgotten
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class MemprofileConfig:
+class MemprofileConfig(CommandConfig):
     """Everything that determines a memory profile."""
 
     target: list[str] | None = argument(
@@ -30,51 +30,53 @@ class MemprofileConfig:
     out: Path = option(Path("memprofile"), help="Folder that receives memory.json and memory.html.")
     deep: bool = option(False, help="Look at the host's memory at every step, instead of now and then.")
     limit: int | None = option(
-        None, help="Memory that there is to be, as 8GiB: says when it is used up; exit 4 if the peak is higher."
-        "  [default: the device's, else the machine's]", parse=parse_size, metavar="SIZE",
+        None, help="Memory limit: exit 4 if the peak is higher; a leak's steps to out of memory are counted up to it. "
+        f"{SIZE_UNITS}  [default: the device's memory, else the machine's]", parse=parse_size, metavar="SIZE",
     )  # fmt: skip
     explain: Path | None = option(None, help="Read a recording: a memory.json, or a snapshot.pickle of PyTorch's.")
     fit: bool = option(
-        False, help="Say, without a GPU and in seconds, what segkit's own training would need on one, and on which it "
-        "fits; exit 4 if not on every --vram.",
+        False, help="Estimate the peak GPU memory of segkit's own training, without a GPU; exit 4 if it does not fit "
+        "into every --vram.",
     )  # fmt: skip
     vram: tuple[int, ...] | None = option(
-        None, help="With --fit: memory of the cards.  [default: 6GiB,8GiB,12GiB,16GiB,24GiB]",
+        None, help=f"With --fit: GPU memory sizes to check. {SIZE_UNITS}  [default: 6GiB,8GiB,12GiB,16GiB,24GiB]",
         parse=parse_sizes, metavar="SIZE,...",
     )  # fmt: skip
     overhead: int | None = option(
-        None, help="With --fit: what a card holds beside tensors (driver, CUDA's context, workspaces, a desktop), as "
-        "measured on yours.  [default: 0.8 GiB and 5 % of the tensors, an assumption]", parse=parse_size,
+        None, help="With --fit: GPU memory that is not tensors (driver, CUDA context, workspaces, desktop), measured "
+        f"on your GPU. {SIZE_UNITS}  [default: an assumed 0.8 GiB and 5 % of the tensors]", parse=parse_size,
         metavar="SIZE",
     )  # fmt: skip
     device: str = option("auto", help="auto, cpu, cuda, cuda:1; for segkit's own training.")
 
+    command: list[str] | None = after_separator(help="A PyTorch script with its arguments, or a whole command.")
+
     def __post_init__(self) -> None:
         if self.fit and self.script is not None:
             raise ConfigError(
-                "--fit reckons with segkit's own training, not with a script",
+                "--fit estimates segkit's own training, not a script",
                 "measure the script: segkit memprofile --limit 8GiB -- train.py ARGS",
             )
-        for name in ("explain", "steps", "step_every", "deep", "limit", "device") if self.fit else ():
-            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
-                raise ConfigError(f"--fit and --{name.replace('_', '-')} do not go together", "leave one of them out")
-        if self.vram is not None and self.vram[0] < _SMALLEST_CARD:
-            raise ConfigError(f"--vram: a card of {self.vram[0]} bytes", "sizes take units: --vram 6GiB,12GiB")
+        unused = {"explain", "steps", "step_every", "deep", "limit", "device"} & self.given_options()
+        for name in sorted(unused) if self.fit else ():
+            raise ConfigError(f"--fit and --{name.replace('_', '-')} do not go together", "leave one of them out")
+        if self.vram is not None and self.vram[0] < _LEAST_VRAM:
+            raise ConfigError(f"--vram: a GPU of {self.vram[0]} bytes", "sizes take units: --vram 6GiB,12GiB")
         for name in ("vram", "overhead"):
             if getattr(self, name) is not None and not self.fit:
                 raise ConfigError(f"--{name} goes with --fit", f"segkit memprofile --fit --{name} 8GiB")
-        if len(self.target or ()) > 1 and self.script is None:
+        if len(self.target or ()) + (self.command is not None) > 1 and self.script is None:
             raise ConfigError("one run at a time", "a script comes after --: segkit memprofile -- train.py ARGS")
 
     @property
     def script(self) -> list[str] | None:
         """The command to measure, where it is not segkit's own training."""
-        target = self.target or []
-        if target[:1] == ["--"]:
-            if not target[1:]:
-                raise ConfigError("--: which script?", "segkit memprofile -- train.py ARGS")
-            return target[1:]
-        return list(target) if target and target[0].endswith(".py") else None
+        script = [*(self.target or ()), *(self.command or ())]
+        if self.target:
+            return script if self.target[0].endswith(".py") else None
+        if self.command is not None and not script:
+            raise ConfigError("--: which script?", "segkit memprofile -- train.py ARGS")
+        return script or None
 
     @property
     def run(self) -> Path | None:

@@ -4,14 +4,24 @@ Parsers raise ``ValueError`` with the expected form; the shell turns that into a
 """
 
 import re
+from pathlib import Path
 
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
-_BYTES: dict[str, int] = {"": 1} | {
+_BYTES: dict[str, int] = {"": 1, "b": 1} | {
     unit: base**power
     for power, letter in enumerate("kmgt", 1)
-    for unit, base in ((letter, 1024), (f"{letter}ib", 1024), (f"{letter}b", 1000))
-}  # KiB and K are powers of 1024, kB of 1000
+    for unit, base in (
+        (letter, 1024),
+        (f"{letter}i", 1024),
+        (f"{letter}ib", 1024),
+        (f"{letter}b", 1000),
+    )
+}
+_MOST_BYTES = 2**63
+
+SIZE_UNITS = "8GiB or 8G is 8 x 1024^3 bytes, 8GB is 8 x 1000^3."
+"""What the help of every option that takes a size says."""
 
 
 def parse_duration(text: str) -> float:
@@ -26,12 +36,16 @@ def parse_duration(text: str) -> float:
 
 
 def parse_size(text: str) -> int:
-    """Read ``6GiB``, ``800MB`` or plain bytes; returns bytes."""
-    whole = re.fullmatch(r"\s*(\d+\.?\d*)\s*([kmgt]?)(i?)b?\s*", text.lower())
-    if whole is None or float(whole[1]) <= 0:
-        raise ValueError(f"{text!r} is not a size such as 6GiB or 800MB")
-    base = 1024 if whole[3] else 1000
-    return int(float(whole[1]) * base ** " kmgt".index(whole[2] or " "))
+    """Read ``6GiB``, ``800MB`` or plain bytes, in any case and with or without a space; returns bytes.
+
+    GiB, Gi and a bare G are 1024^3 bytes, as PyTorch and nvidia-smi count; GB is 1000^3 bytes (IEC 80000-13).
+    """
+    match = re.fullmatch(r"\s*(\d+\.?\d*)\s*([a-z]*)\s*", text.lower())
+    if match and match[2] in _BYTES:
+        size = float(match[1]) * _BYTES[match[2]]
+        if 1 <= size < _MOST_BYTES:
+            return round(size)
+    raise ValueError(f"{text!r} is not a size such as 6GiB or 800MB")
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:
@@ -66,14 +80,6 @@ def parse_renames(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def parse_bytes(text: str) -> int:
-    """Read ``6GiB``, ``800MB`` or plain bytes; returns bytes."""
-    match = re.fullmatch(r"\s*(\d+\.?\d*)\s*([a-zA-Z]*)\s*", text)
-    if match and match[2].lower() in _BYTES and float(match[1]) > 0:
-        return round(float(match[1]) * _BYTES[match[2].lower()])
-    raise ValueError(f"{text!r} is not a size such as 6GiB or 800MB")
-
-
 def parse_count_or_auto(text: str) -> int | str:
     """Read a number from 1, or ``auto``."""
     if text.strip() == "auto":
@@ -97,10 +103,10 @@ def parse_factors(text: str) -> tuple[tuple[str, float], ...]:
     return tuple(pairs)
 
 
-def write_units(value: object) -> object:
+def to_toml(value: object) -> object:
     """Turn a parsed value back into what TOML holds and its parser reads."""
     if isinstance(value, tuple) and value and isinstance(value[0], tuple):
-        return ",".join(f"{old}={new}" for old, new in value)
+        return ",".join(f"{name}={of_name}" for name, of_name in value)
     if isinstance(value, tuple):
         return ",".join(str(item) for item in value)
-    return value
+    return str(value) if isinstance(value, Path) else value

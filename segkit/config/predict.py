@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from segkit.config.fields import argument, option
+from segkit.config.fields import CommandConfig, argument, option
 from segkit.config.parsers import parse_names
 from segkit.errors import ConfigError
 
@@ -11,7 +11,7 @@ OUTPUTS = ("overlay", "labelme", "coco", "idmask", "csv")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PredictConfig:
+class PredictConfig(CommandConfig):
     """Everything that determines a prediction."""
 
     source: list[str] = argument(help="Pictures, folders, globs, or - for paths on stdin.", metavar="SOURCE...")

@@ -15,14 +15,15 @@ from segkit.choices import (
     ScheduleName,
     UnetLoss,
 )
-from segkit.config.fields import argument, option
+from segkit.config.fields import CommandConfig, argument, option
 from segkit.config.parsers import (
-    parse_bytes,
+    SIZE_UNITS,
     parse_count_or_auto,
     parse_duration,
     parse_factors,
     parse_indices,
     parse_names,
+    parse_size,
 )
 from segkit.errors import ConfigError
 
@@ -32,7 +33,7 @@ _MODEL, _BUDGET, _DEVICES, _RATES, _DATA, _RUN = (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainConfig:
+class TrainConfig(CommandConfig):
     """Everything that determines a training run; None is decided by ``segkit.training.defaults``."""
 
     dataset: Path = argument(Path("dataset"), help="Dataset folder, or a COCO file.", metavar="DATASET")
@@ -90,8 +91,9 @@ class TrainConfig:
         parse=parse_count_or_auto, metavar="N|auto", panel=_DEVICES,
     )  # fmt: skip
     vram: int | None = option(
-        None, help="Memory of a device that may be used; auto keeps to it: 6GiB, 800MB.  [default: all that is free]",
-        parse=parse_bytes, metavar="SIZE", panel=_DEVICES,
+        None,
+        help=f"GPU memory to use; --micro-batch auto keeps within it. {SIZE_UNITS}  [default: all free memory]",
+        parse=parse_size, metavar="SIZE", panel=_DEVICES,
     )  # fmt: skip
     memory: Literal["normal", "low"] = option(
         "normal", help="low: compute activations of the backbone twice instead of keeping them.", panel=_DEVICES
@@ -149,6 +151,12 @@ class TrainConfig:
     )  # fmt: skip
 
     def __post_init__(self) -> None:
+        if self.name is not None and (not self.name or "/" in self.name or self.name in (".", "..", "latest")):
+            raise ConfigError(f"--name {self.name!r}: a plain folder name other than 'latest' is needed")
+        if self.resume is None:  # else these are only the changes to the run's own config
+            self._check_together()
+
+    def _check_together(self) -> None:
         if self.gpus is not None and self.device not in ("auto", "cuda"):
             raise ConfigError(f"--gpus and --device {self.device} contradict each other")
         if self.ranks > 1 and self.device != "cpu":
@@ -159,5 +167,3 @@ class TrainConfig:
             raise ConfigError(f"--dropout is for --model unet; {self.model} has none")
         if self.size and self.max_size and self.max_size < self.size:
             raise ConfigError(f"--max-size {self.max_size} is less than --size {self.size}")
-        if self.name is not None and (not self.name or "/" in self.name or self.name in (".", "..", "latest")):
-            raise ConfigError(f"--name {self.name!r}: a plain folder name other than 'latest' is needed")

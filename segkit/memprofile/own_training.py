@@ -51,10 +51,11 @@ def profile_training(config: MemprofileConfig, progress: Progress) -> dict[str, 
 def _training_config(config: MemprofileConfig) -> TrainConfig:
     """What to run: the run's config, without what would keep it from being one short run in this process."""
     found, _ = found_training(config.run)
-    if config.device == "auto" and found.gpus and not torch.cuda.is_available():
+    of_run = "device" not in config.given_options()
+    if of_run and found.gpus and not torch.cuda.is_available():
         raise ConfigError("the run was made for GPUs, and there is none here", "measure it on the CPU: --device cpu")
-    gpus = found.gpus[:1] if found.gpus and config.device == "auto" else None
-    device = found.device if config.device == "auto" else config.device
+    gpus = found.gpus[:1] if found.gpus and of_run else None
+    device = found.device if of_run else config.device
     return replace(
         found, gpus=gpus, device="auto" if gpus else device, ranks=1, epochs=None, time=None, name=None, resume=None,
         patience=None, eval_every=10**9,

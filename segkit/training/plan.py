@@ -1,13 +1,13 @@
 """What is fixed before the first step of a run: config, data, model card, limits, folder."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from segkit.config.fields import load_config, write_toml
+from segkit.config.fields import flag_of, load_config, options_of, write_toml
 from segkit.config.train import TrainConfig
 from segkit.data.records import Dataset
 from segkit.errors import ConfigError, InputError
@@ -69,9 +69,9 @@ class Plan:
         )
 
 
-_LIMITS, _PLACES = frozenset({"epochs", "steps", "time"}), frozenset({"gpus", "device", "ranks"})
-_MAY_CHANGE = _LIMITS | _PLACES | {
-    "workers", "micro_batch", "vram", "memory", "compile", "patience", "bad_pictures", "tensorboard",
+_LIMITS, _DEVICES = frozenset({"epochs", "steps", "time"}), frozenset({"gpus", "device"})
+_MAY_CHANGE = _LIMITS | _DEVICES | {
+    "ranks", "workers", "micro_batch", "vram", "memory", "compile", "patience", "bad_pictures", "tensorboard",
 }  # fmt: skip
 
 
@@ -79,26 +79,40 @@ def config_of_run(config: TrainConfig) -> TrainConfig:
     """The config of the run that ``config.resume`` names; its limits and where it runs may be set anew.
 
     Raises:
-        ConfigError: Something else was given too.
+        ConfigError: An option that cannot change was given with another value than the run's.
     """
     assert config.resume is not None
     run = find_run(config.out / "latest" if config.resume == "latest" else Path(config.resume))
-    given = {
-        each.name: getattr(config, each.name)
-        for each in fields(TrainConfig)
-        if each.name not in ("resume", "dataset", "out") and getattr(config, each.name) != each.default
-    }
-    if fixed := sorted(given.keys() - _MAY_CHANGE):
-        flags = ", ".join("--" + name.replace("_", "-") for name in fixed)
+    stored = load_config(TrainConfig, run / CONFIG)
+    given = config.given_options() - {"resume"}
+    values = {name: getattr(config, name) for name in given & _MAY_CHANGE}
+    changed = [
+        flag_of(each)
+        for each in options_of(TrainConfig)
+        if each.name in given - _MAY_CHANGE and not _is_of_run(each.name, config, stored, run)
+    ]
+    if changed:
         raise ConfigError(
-            f"--resume goes on with the config of {run}: {flags} cannot be changed",
-            f"for a new run with other options: segkit train --config {run / CONFIG} {flags.split(',')[0]} ...",
+            f"--resume goes on with the config of {run}: {', '.join(changed)} cannot be changed",
+            f"for a new run with other options: segkit train --config {run / CONFIG} {changed[0]} ...",
         )
-    if given.keys() & _LIMITS:
-        given = dict.fromkeys(_LIMITS) | given
-    if given.keys() & _PLACES:
-        given = {"gpus": None, "device": "auto", "ranks": 1} | given
-    return replace(load_config(TrainConfig, run / CONFIG), resume=str(run), **given)
+    if given & _LIMITS:
+        values = dict.fromkeys(_LIMITS) | values
+    if given & _DEVICES:
+        values = {"gpus": None, "device": "auto", "ranks": 1} | values
+    return replace(replace(stored, **values), resume=str(run))
+
+
+def _is_of_run(name: str, config: TrainConfig, stored: TrainConfig, run: Path) -> bool:
+    """Whether an option has the value that the run was made with."""
+    if name == "name":
+        return config.name == run.name
+    if name == "out":
+        return config.out.resolve() == run.resolve().parent
+    if name == "dataset":
+        return config.dataset.resolve() == stored.dataset.resolve()
+    same: bool = getattr(config, name) == getattr(stored, name)
+    return same
 
 
 def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
