@@ -2,17 +2,20 @@
 
 import csv
 import json
+import shutil
 import tracemalloc
 from pathlib import Path
 
 import pytest
 import torch
+from training import config
 
 from segkit.data.records import Category, Result
 from segkit.errors import DeviceError
 from segkit.inference.batches import BatchPredictor
 from segkit.inference.outputs import PictureResults, Writer
 from segkit.progress import SILENT
+from segkit.training.train import train
 
 
 class Notes:
@@ -82,11 +85,28 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory():
         predictor(broken)(IMAGES, NAMES)
 
 
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_eval_and_export_use_the_dataset_of_the_run(dataset, tmp_path, segkit, kind):
+    """A run may have been trained on a COCO file: then its validation split is the file beside it."""
+    own = tmp_path / "own"
+    shutil.copytree(dataset, own)
+    trained_on = own if kind == "folder" else own / "train.json"
+    run = train(config(trained_on, tmp_path, model="unet", steps=1)).run
+    images = len(json.loads((own / "val.json").read_bytes())["images"])
+    evaluation, export = (
+        segkit("eval", run, "--json"), segkit("export", run, "--out", tmp_path / "m.onnx", "--json"),
+    )  # fmt: skip
+    assert json.loads(evaluation.out)["images"] == images
+    assert json.loads(export.out)["real_pictures"]
+
+    shutil.rmtree(own)
+    gone, made_up = segkit("eval", run), segkit("export", run, "--out", tmp_path / "m.onnx", "--json")
+    assert gone.code == 1
+    assert f"error: {trained_on}: no such dataset" in gone.err
+    assert not json.loads(made_up.out)["real_pictures"]
+
+
 def test_predict_goes_on_with_fewer_pictures_at_once(dataset, tmp_path, monkeypatch, segkit):
-    from training import config
-
-    from segkit.training.train import train
-
     model = train(config(dataset, tmp_path, model="unet", steps=1)).run / "last.pt"
     arguments = ["predict", dataset / "images", "--model", model, "--score", 0, "--format", "coco", "--device", "cpu"]
     assert segkit(*arguments, "--batch", 2, "--out", tmp_path / "a").code == 0

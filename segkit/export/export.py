@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from segkit.config.export import ExportConfig
-from segkit.config.fields import read_toml
 from segkit.data.files import temporary_file
 from segkit.data.pictures import load_rgb
 from segkit.data.records import Dataset
@@ -18,11 +17,13 @@ from segkit.errors import InputError, SegkitError
 from segkit.export.compare import Difference, compare
 from segkit.export.onnx import write_onnx
 from segkit.export.onnx_model import OnnxModel
+from segkit.formats.coco.file import read_coco
 from segkit.formats.dataset_folder import open_split, split_file
 from segkit.loading.dataset import load_for_model
 from segkit.models.card import ModelCard
 from segkit.progress import SILENT, Progress
 from segkit.runs.checkpoint import find_checkpoint, load_model
+from segkit.runs.folder import dataset_of_run
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -87,44 +88,45 @@ def _compare(
 
 
 def _pictures(source: Path, card: ModelCard, data: Path | None) -> tuple[list[tuple[str, Tensor]], bool]:
-    """Pictures with many, with one and with no instance, and one at another size; whether they are real ones."""
+    """Named images to compare on, and whether they are from a dataset.
+
+    They show many, one and no instance where the dataset has such images, a plain colour, and another size.
+    """
     dataset = _dataset(source, data)
-    chosen: list[tuple[str, Pixels]] = []
-    if dataset is not None:
-        counts = {image.id: 0 for image in dataset.images} | {
-            image_id: len(each) for image_id, each in dataset.annotations_of().items()
-        }
-        by_count = sorted(dataset.images, key=lambda image: counts[image.id])
-        wanted = {
-            "many instances": by_count[-1:],
-            "one instance": [i for i in by_count if counts[i.id] == 1][:1],
-        }
-        wanted["no instance"] = [i for i in by_count if counts[i.id] == 0][:1]
-        for what, some in wanted.items():
-            chosen += [
-                (f"{image.file_name} ({what})", load_rgb(dataset.images_dir / image.file_name)) for image in some
-            ]
-    real = bool(chosen)
-    if not real:
+    chosen = _typical(dataset) if dataset is not None else []
+    is_real = bool(chosen)
+    if not is_real:
         noise = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
-        chosen.append(("made-up blobs", cv2.resize(noise, (320, 240), interpolation=cv2.INTER_CUBIC)))
+        chosen = [("made-up blobs", cv2.resize(noise, (320, 240), interpolation=cv2.INTER_CUBIC))]
     chosen.append(("a plain grey picture", np.full((240, 320, 3), 114, np.uint8)))
-    what, first = chosen[0]
     images = [(name, load_for_model(pixels, card.framing)) for name, pixels in chosen]
+    name, first = chosen[0]
     smaller = cv2.resize(first, None, fx=0.7, fy=0.55, interpolation=cv2.INTER_AREA)
+    images.append((f"{name} at another size", torch.from_numpy(smaller).permute(2, 0, 1).contiguous()))
+    return images, is_real
+
+
+def _typical(dataset: Dataset) -> list[tuple[str, Pixels]]:
+    """Images of a dataset with many, with one and with no instance, where there are such."""
+    by_image = dataset.annotations_of()
+    counts = {image.id: len(by_image.get(image.id, ())) for image in dataset.images}
+    by_count = sorted(dataset.images, key=lambda image: counts[image.id])
+    groups = {
+        "many instances": by_count[-1:],
+        "one instance": [image for image in by_count if counts[image.id] == 1][:1],
+        "no instance": [image for image in by_count if counts[image.id] == 0][:1],
+    }
     return [
-        *images,
-        (f"{what} at another size", torch.from_numpy(smaller).permute(2, 0, 1).contiguous()),
-    ], real
+        (f"{image.file_name} ({what})", load_rgb(dataset.images_dir / image.file_name))
+        for what, images in groups.items()
+        for image in images
+    ]
 
 
 def _dataset(source: Path, data: Path | None) -> Dataset | None:
-    """The pictures to compare on: those named, else the validation split of the run's own dataset if it is there."""
+    """The dataset that was named, else the run's where it is still there; the validation split if it has one."""
     if data is not None:
-        return open_split(data, "val") if data.is_dir() else open_split(data, "train")
-    config = source.parent / "config.toml"
-    if not config.is_file():
-        return None
-    path = Path(str(read_toml(config).get("dataset", "dataset")))
-    file = split_file(path, "val") or split_file(path, "train")
-    return open_split(file, "train") if file is not None else None
+        return open_split(data, "val")
+    trained_on = dataset_of_run(source)
+    file = trained_on and (split_file(trained_on, "val") or split_file(trained_on, "train"))
+    return read_coco(file) if file else None

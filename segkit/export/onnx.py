@@ -49,9 +49,9 @@ class _LabelMap(nn.Module):
         self.std = nn.Buffer(torch.tensor(STD)[:, None, None])
 
     def forward(self, image: Tensor) -> Tensor:
-        height, width = torch._shape_as_tensor(image)[1], torch._shape_as_tensor(image)[2]
+        height, width = image.shape[-2:]
         normalised = ((image.float() / 255 - self.mean) / self.std)[None]
-        padded = F.pad(normalised, (0, (-width) % 32, 0, (-height) % 32))  # type: ignore[arg-type]
+        padded = F.pad(normalised, (0, (-width) % 32, 0, (-height) % 32))
         probabilities: Tensor = self.model.logits(padded)[0].softmax(0)  # type: ignore[operator]
         return probabilities[:, :height, :width]
 
