@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image as PilImage
 
 from segkit.data.draw import draw_results
+from segkit.data.files import temporary_file
 from segkit.data.masks import rle_area, rle_to_mask, to_rle
 from segkit.data.records import Category, Image, Result
 from segkit.errors import InputError
@@ -137,7 +138,7 @@ class Writer:
             yield image, [replace(result, image_id=number) for result in picture.results]
 
     def _write_csv(self, path: Path) -> None:
-        with path.open("w", newline="", encoding="utf-8") as file:
+        with temporary_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(["file", "category", "score", "x", "y", "width", "height", "area"])
             for image, results in self._pictures():

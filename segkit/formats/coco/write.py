@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from segkit.data.files import temporary_file
 from segkit.data.records import Category, Image, Result, Uncovered
 
 _encode = msgspec.json.Encoder().encode
@@ -30,7 +31,7 @@ def write_coco(
         categories: Its categories.
         uncovered: What pixels without an annotation are.
     """
-    with path.open("wb", buffering=1 << 20) as file:
+    with temporary_file(path) as temporary, temporary.open("wb", buffering=1 << 20) as file:
         file.write(b'{"info":' + _encode({"uncovered": "ignore"} if uncovered == "ignore" else {}) + b',"images":')
         _write_list(file, (_encode(_image_record(image)) for image in images))
         file.write(b',"annotations":')
@@ -40,7 +41,7 @@ def write_coco(
 
 def write_results(path: Path, results: Iterable[Result]) -> None:
     """Write a results file."""
-    with path.open("wb", buffering=1 << 20) as file:
+    with temporary_file(path) as temporary, temporary.open("wb", buffering=1 << 20) as file:
         _write_list(file, (_encode(result_record(result)) for result in results))
 
 
