@@ -1,4 +1,4 @@
-"""Whether an exported file predicts what its source predicts."""
+"""The difference between the predictions of an exported file and of its source."""
 
 from dataclasses import dataclass
 
@@ -8,20 +8,20 @@ from torchvision.ops import box_iou
 
 from segkit.models.tensors import Prediction
 
-_LEAST_SCORE = 0.05  # torchvision's detectors leave out what scores less
+_MIN_SCORE = 0.05  # of the instances that torchvision's detectors return (box_score_thresh)
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The largest differences on one picture.
+    """The largest differences on one image.
 
     Attributes:
-        picture: What it shows.
-        instances: How many the source finds.
-        boxes: Of box corners, as a share of the picture's longer side.
+        picture: Its name.
+        instances: Number of instances that the source predicts.
+        boxes: Of box corners, as a share of the image's longer side.
         scores: Of scores.
-        masks: Of mask or label probabilities.
-        unmatched: Instances that only one of the two finds, other than those on the verge of being left out.
+        masks: Of mask probabilities; of label maps, the share of pixels that differ.
+        unmatched: Number of instances that only one of the two predicts, without those near a cut-off.
     """
 
     picture: str
@@ -32,24 +32,24 @@ class Difference:
     unmatched: int
 
     def within(self, tolerance: float) -> bool:
-        """Whether all of it is tolerable."""
+        """Whether no difference is larger than the tolerance."""
         return self.unmatched == 0 and max(self.boxes, self.scores, self.masks) <= tolerance
 
 
 def compare(
     picture: str, image: Tensor, source: Prediction, exported: Prediction, *, tolerance: float, cap: int
 ) -> Difference:
-    """Match instances by label and box, and measure.
+    """Match instances by label and box, and measure how they differ.
 
-    Order is not compared: two instances may score alike to the last bit that rounding leaves.
+    Their order is not compared, as rounding may swap two instances of nearly equal score.
 
     Args:
-        picture: What it shows.
-        image: What both were given, [3, H, W].
-        source: From the model.
-        exported: From the file.
-        tolerance: Instances this near to a cut-off may be on either side of it.
-        cap: How many instances the model predicts at most.
+        picture: Name of the image.
+        image: The image, [3, H, W].
+        source: Prediction of the model.
+        exported: Prediction of the exported file.
+        tolerance: Instances whose score is this near to a cut-off may be in one prediction only.
+        cap: Largest number of instances that the model predicts.
     """
     pairs, unmatched = _match(source, exported, tolerance, cap)
     here, there = (torch.tensor([pair[side] for pair in pairs], dtype=torch.int64) for side in (0, 1))
@@ -68,7 +68,7 @@ def _largest(a: Tensor, b: Tensor) -> float:
 
 
 def _match(source: Prediction, exported: Prediction, tolerance: float, cap: int) -> tuple[list[tuple[int, int]], int]:
-    """Pairs of indices that are the same instance, and how many instances of note have no partner."""
+    """Pairs of indices of the same instance, and the number of unmatched instances that are not near a cut-off."""
     scores_a, scores_b = source["scores"].cpu(), exported["scores"]
     alike = source["labels"].cpu()[:, None] == exported["labels"][None]
     overlaps = box_iou(source["boxes"].cpu(), exported["boxes"]) * alike  # [A, B]
@@ -82,8 +82,8 @@ def _match(source: Prediction, exported: Prediction, tolerance: float, cap: int)
                 pairs.append((a, b))
                 used.add(b)
                 break
-    lonely = [scores_a[a] for a in range(len(scores_a)) if a not in {pair[0] for pair in pairs}]
-    lonely += [scores_b[b] for b in range(len(scores_b)) if b not in used]
-    full = len(scores_a) == len(scores_b) == cap  # where both lists are cut, the last of them may differ
-    verge = max(_LEAST_SCORE, float(scores_a.min()) if full else 0.0) + tolerance
-    return pairs, sum(float(score) > verge for score in lonely)
+    unmatched = [scores_a[a] for a in range(len(scores_a)) if a not in {pair[0] for pair in pairs}]
+    unmatched += [scores_b[b] for b in range(len(scores_b)) if b not in used]
+    full = len(scores_a) == len(scores_b) == cap  # the lowest scores of full lists may differ
+    cutoff = max(_MIN_SCORE, float(scores_a.min()) if full else 0.0) + tolerance
+    return pairs, sum(float(score) > cutoff for score in unmatched)

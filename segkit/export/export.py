@@ -1,4 +1,4 @@
-"""Exporting a model, and running the file against its source before it is called done."""
+"""Export a model, and keep the file only if it predicts what its source predicts."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,17 +30,25 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class ExportSummary:
-    """What was exported, and how far it is from its source."""
+    """What was exported.
+
+    Attributes:
+        source: The checkpoint.
+        out: The exported file.
+        size: In bytes.
+        differences: Between the predictions of the two, by image.
+        real_pictures: Whether images of a dataset were compared, not only made-up ones.
+    """
 
     source: Path
     out: Path
-    size: int  # bytes
+    size: int
     differences: tuple[Difference, ...]
     real_pictures: bool
 
 
 def export(config: ExportConfig, progress: Progress = SILENT) -> ExportSummary:
-    """Write a model in another format, and compare the two on pictures.
+    """Write a model in another format, and compare the predictions of the two.
 
     Raises:
         InputError: There is no such model.
@@ -56,20 +64,20 @@ def export(config: ExportConfig, progress: Progress = SILENT) -> ExportSummary:
         out.parent.mkdir(parents=True, exist_ok=True)
         with temporary_file(out) as unchecked:
             write_onnx(model, card, unchecked)
-            pictures, real = _pictures(source, card, config.data)
-            differences = _compare(model, unchecked, card, pictures, config.tolerance)
+            images, are_real = _images(source, card, config.data)
+            differences = _compare(model, unchecked, card, images, config.tolerance)
             for difference in differences:
                 if not difference.within(config.tolerance):
                     raise SegkitError(
-                        f"{out}: differs from {source} on {difference.picture}: {_tell(difference)}",
+                        f"{out}: differs from {source} on {difference.picture}: {_describe(difference)}",
                         f"nothing was written; accept more with --tolerance (now {config.tolerance:g})",
                     )
     finally:
         progress.done()
-    return ExportSummary(source, out, out.stat().st_size, tuple(differences), real)
+    return ExportSummary(source, out, out.stat().st_size, tuple(differences), are_real)
 
 
-def _tell(difference: Difference) -> str:
+def _describe(difference: Difference) -> str:
     return (
         f"boxes by {difference.boxes:.1e} of the picture, scores by {difference.scores:.1e}, masks by "
         f"{difference.masks:.1e}, {difference.unmatched} instances in only one of them"
@@ -78,16 +86,16 @@ def _tell(difference: Difference) -> str:
 
 @torch.inference_mode()
 def _compare(
-    model: torch.nn.Module, file: Path, card: ModelCard, pictures: list[tuple[str, Tensor]], tolerance: float
+    model: torch.nn.Module, file: Path, card: ModelCard, images: list[tuple[str, Tensor]], tolerance: float
 ) -> list[Difference]:
     exported = OnnxModel(file)
     return [
-        compare(what, image, model([image])[0], exported([image])[0], tolerance=tolerance, cap=card.settings.detections)
-        for what, image in pictures
+        compare(name, image, model([image])[0], exported([image])[0], tolerance=tolerance, cap=card.settings.detections)
+        for name, image in images
     ]
 
 
-def _pictures(source: Path, card: ModelCard, data: Path | None) -> tuple[list[tuple[str, Tensor]], bool]:
+def _images(source: Path, card: ModelCard, data: Path | None) -> tuple[list[tuple[str, Tensor]], bool]:
     """Named images to compare on, and whether they are from a dataset.
 
     They show many, one and no instance where the dataset has such images, a plain colour, and another size.

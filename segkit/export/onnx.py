@@ -1,7 +1,7 @@
-"""Model -> ONNX: one picture of any size in, boxes, labels, scores and small masks (or label probabilities) out.
+"""Model -> ONNX: one image of any size in; boxes, labels, scores and small masks, or label probabilities, out.
 
-Pasting masks into the picture is not part of the graph: ``segkit.models.tensors`` does that faster on the host. The
-exporter is PyTorch's TorchScript one: the newer (dynamo) cannot trace torchvision's data-dependent NMS (vision#9306).
+The graph does not paste masks into the image: ``segkit.models.tensors`` does that faster on the CPU. PyTorch's
+TorchScript exporter is used, as the newer one (dynamo) cannot trace torchvision's data-dependent NMS (vision#9306).
 """
 
 import contextlib
@@ -23,11 +23,11 @@ from segkit.models.card import ModelCard
 from segkit.models.detector import MEAN, STD
 
 _OPSET = 17  # RoIAlign with half-pixel coordinates needs 16
-_EXAMPLE = (200, 264)  # height and width to trace with; both stay open in the graph
+_EXAMPLE = (200, 264)  # height and width to trace with; the graph takes any
 
 
 class _Detector(nn.Module):
-    """A detector for one picture, its outputs in a fixed order."""
+    """A detector for one image, with its outputs in a fixed order."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class _Detector(nn.Module):
 
 
 class _LabelMap(nn.Module):
-    """A U-Net for one picture of any size: padding and cutting are part of the graph."""
+    """A U-Net for one image of any size; the graph pads it, and crops the output."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -57,11 +57,11 @@ class _LabelMap(nn.Module):
 
 
 def write_onnx(model: nn.Module, card: ModelCard, path: Path) -> None:
-    """Trace a model and write it, with its card inside.
+    """Trace a model and write it, with its model card in the metadata.
 
     Args:
         model: In evaluation mode, on the CPU, in fp32.
-        card: What it is.
+        card: The model card.
         path: File to write.
     """
     detects = card.framing.kind == "instances"
@@ -89,7 +89,7 @@ def write_onnx(model: nn.Module, card: ModelCard, path: Path) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter warns of its age and of every constant that it traces; what it wrote is run and compared instead."""
+    """Silence the exporter's warnings of its age and of constants: the exported file is run and compared instead."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

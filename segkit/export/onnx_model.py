@@ -1,4 +1,4 @@
-"""An exported file as a model: the same predictions from ONNX Runtime as from the checkpoint it came from."""
+"""An exported file as a model that predicts, run by ONNX Runtime."""
 
 import json
 from collections.abc import Sequence
@@ -19,13 +19,13 @@ CARD_KEY = "segkit"
 
 
 class OnnxModel:
-    """Honours the evaluation half of the models' contract, on the CPU."""
+    """A model in evaluation mode, on the CPU: images in, a list of ``Prediction`` out."""
 
     def __init__(self, path: Path) -> None:
         """Open a file.
 
         Raises:
-            InputError: It is no ONNX file, or not one that segkit exported.
+            InputError: It is not an ONNX file, or segkit did not export it.
         """
         options = ort.SessionOptions()
         options.log_severity_level = 3

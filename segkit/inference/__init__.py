@@ -1,1 +1,1 @@
-"""A trained model on pictures: its predictions, and their score."""
+"""Predictions of a trained model, and their score."""

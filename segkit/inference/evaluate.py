@@ -1,4 +1,4 @@
-"""``eval`` of a model: its predictions on a split, and their score."""
+"""``eval`` of a model: predict a split, and score the predictions."""
 
 import os
 from pathlib import Path
@@ -64,7 +64,7 @@ def _score_options(model: LoadedModel, config: EvalConfig, file: Path) -> ScoreO
 
 
 def _annotation_file(model: LoadedModel, config: EvalConfig) -> Path:
-    """Of the dataset that was named, else of the run's, else of ``./dataset``."""
+    """The annotation file of the dataset that was named, else of the run's, else of ``./dataset``."""
     if config.data is not None:
         return find_split(config.data, config.split)
     trained_on = dataset_of_run(model.path) or Path("dataset")
@@ -72,10 +72,10 @@ def _annotation_file(model: LoadedModel, config: EvalConfig) -> Path:
 
 
 def _matching(model: LoadedModel, dataset: Dataset, config: EvalConfig) -> Dataset:
-    """The dataset, if its categories are the model's.
+    """The dataset, once its categories are checked.
 
     Raises:
-        InputError: They are not.
+        InputError: They are not the model's.
     """
     own, theirs = (
         {(c.id, c.name) for c in model.card.categories},

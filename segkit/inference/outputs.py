@@ -1,4 +1,4 @@
-"""What ``predict`` writes, format by format, and the journal that lets it go on after an interruption."""
+"""The files that ``predict`` writes, by format, and the journal that ``--resume`` reads."""
 
 import csv
 from collections import Counter
@@ -27,7 +27,18 @@ OWN_ENTRIES = (JOURNAL, "results.json", "images.json", "instances.csv", "overlay
 
 @dataclass(frozen=True, slots=True)
 class PictureResults:
-    """The results of one picture; ``pixels`` (RGB [H, W, 3]) are there only while it is being written."""
+    """The results of one picture.
+
+    Attributes:
+        name: Unique in the output folder.
+        path: The picture file.
+        height: Of the picture, upright.
+        width: Likewise.
+        results: Its instances, by falling score.
+        names: Category names by id.
+        model: The file of the model.
+        pixels: RGB [H, W, 3], upright; None where it was read from the journal.
+    """
 
     name: str
     path: Path
@@ -39,7 +50,7 @@ class PictureResults:
     pixels: npt.NDArray[np.uint8] | None = None
 
     def record(self) -> dict[str, Any]:
-        """As a line of JSON."""
+        """As it stands in the journal."""
         instances = [{"category": self.names[r.category_id], **result_record(r)} for r in self.results]
         for instance in instances:
             del instance["image_id"]
@@ -54,7 +65,7 @@ class PictureResults:
 
 
 def read_journal(out: Path) -> Iterator[PictureResults]:
-    """The pictures that a folder holds results of; a last line that was cut off is passed over."""
+    """The results in an output folder; an incomplete last line, left by a crash, is skipped."""
     path = out / JOURNAL
     if not path.is_file():
         return
@@ -74,9 +85,14 @@ def read_journal(out: Path) -> Iterator[PictureResults]:
 
 
 class Writer:
-    """Writes pictures one by one; COCO and CSV files are made of the journal at the end."""
+    """Writes the results of pictures one by one; COCO and CSV files are made from the journal at the end."""
 
     def __init__(self, out: Path, formats: Sequence[str], categories: Sequence[Category]) -> None:
+        """Open the journal of an output folder, which is made if it is missing.
+
+        Raises:
+            InputError: It cannot be written.
+        """
         self._out, self._formats, self._categories = out, formats, tuple(categories)
         self._names = {category.id: category.name for category in categories}
         try:
@@ -94,7 +110,7 @@ class Writer:
         self._journal.close()
 
     def write(self, picture: PictureResults) -> None:
-        """Write one picture's own files, then note that it is done."""
+        """Write one picture's own files, then its line in the journal."""
         stem = Path(picture.name).with_suffix("")
         if "overlay" in self._formats and picture.pixels is not None:
             drawn = draw_results(picture.pixels, picture.results, self._names)
@@ -112,12 +128,13 @@ class Writer:
 
     def _save(self, pixels: npt.NDArray[Any], path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        PilImage.fromarray(pixels).save(path, quality=92)  # PNG has no use for it
+        PilImage.fromarray(pixels).save(path, quality=92)  # PNG ignores it
 
     def finish(self) -> tuple[dict[str, Path], dict[str, int]]:
-        """Write the files over all pictures; returns what there is by format, and the instances by category.
+        """Write the files that cover all pictures, reading the journal line by line so that memory does not grow.
 
-        They are written from the journal, picture by picture, so that memory does not grow with the pictures.
+        Returns:
+            Paths by format, and the number of instances by category.
         """
         out = self._out
         files = {name: out / name for name in ("overlay", "labelme", "idmask") if name in self._formats}
@@ -132,7 +149,7 @@ class Writer:
         return files, {name: counts[name] for name in self._names.values()}
 
     def _pictures(self) -> Iterator[tuple[Image, list[Result]]]:
-        """The images and results of the journal, numbered as COCO needs it."""
+        """The images and results in the journal, with COCO ids from 1."""
         for number, picture in enumerate(read_journal(self._out), 1):
             image = Image(number, picture.name, picture.height, picture.width)
             yield image, [replace(result, image_id=number) for result in picture.results]
@@ -151,7 +168,7 @@ class Writer:
 
 
 def _id_mask(picture: PictureResults) -> npt.NDArray[np.uint16]:
-    """Instance numbers from 1 in the order of the results, 0 for none; the surest is on top."""
+    """Instance numbers from 1 in the order of the results, 0 for none; the one of the highest score is on top."""
     out = np.zeros((picture.height, picture.width), np.uint16)
     for number, result in reversed(list(enumerate(picture.results, 1))):
         if result.segmentation is not None:

@@ -1,6 +1,5 @@
-"""Pictures -> results, overlays, LabelMe files: batch after batch, so that memory does not grow with pictures."""
+"""Pictures -> results, overlays, LabelMe files: batch after batch, so that memory does not grow with the pictures."""
 
-import glob
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,11 +9,11 @@ from typing import NamedTuple
 import torch
 
 from segkit.config.predict import PredictConfig
-from segkit.data.files import list_files
 from segkit.data.geometry import Pixels
-from segkit.data.pictures import PICTURE_SUFFIXES, load_upright_rgb
+from segkit.data.pictures import load_upright_rgb
 from segkit.data.records import Image
 from segkit.errors import InputError
+from segkit.inference.input_files import find_pictures, name_pictures
 from segkit.inference.model import LoadedModel, load
 from segkit.inference.outputs import JOURNAL, OWN_ENTRIES, PictureResults, Writer, read_journal
 from segkit.loading.dataset import load_for_model
@@ -25,16 +24,16 @@ from segkit.runtime.device import reraise_out_of_memory, resolve_device
 
 @dataclass(frozen=True, slots=True)
 class PredictionSummary:
-    """What was predicted.
+    """What was predicted and written.
 
     Attributes:
-        out: The folder.
-        model: The file that predicted.
-        pictures: Pictures predicted now.
-        skipped: Pictures that had been done before.
-        instances: Instances found in all pictures of the folder, by category.
+        out: The output folder.
+        model: The file of the model.
+        pictures: Number of pictures predicted now.
+        skipped: Number of pictures that had been predicted before.
+        instances: Number of instances in all pictures of the folder, by category.
         failed: Messages on pictures that could not be read.
-        files: What was written, by output name.
+        files: Files and folders written, by format.
     """
 
     out: Path
@@ -52,24 +51,24 @@ def predict(
     on_picture: Callable[[PictureResults], None] | None = None,
     stdin: Iterable[str] = (),
 ) -> PredictionSummary:
-    """Predict pictures and write what was asked for; a picture that cannot be read does not stop the others.
+    """Predict pictures and write the results; a picture that cannot be read does not stop the others.
 
     Args:
         config: Options of the command.
         progress: Shows how many pictures are done.
-        on_picture: Called with the results of every picture as soon as it is done.
+        on_picture: Called with the results of each picture as soon as they are written.
         stdin: Where ``-`` reads paths.
 
     Raises:
         InputError: There are no pictures, no model, or the output folder holds predictions already.
         DeviceError: A single picture needs more memory than there is.
     """
-    found = _find_pictures(config, stdin)
-    _check_target(config)
+    found = find_pictures(config.source, config.out, stdin)
+    _clear(config)
     with reraise_out_of_memory("try --device cpu"):
         model = load(config.model, resolve_device(config.device))
-        before = _done_before(config, model.path)
-        pictures = _name_pictures(found, {path: name for name, path in before.items()})
+        before = _predicted_before(config, model.path)
+        pictures = name_pictures(found, {path: name for name, path in before.items()})
         todo = [(path, name) for path, name in pictures if name not in before]
         failed: list[str] = []
         with Writer(config.out, config.format, model.card.categories) as writer:
@@ -89,6 +88,44 @@ def predict(
     )
 
 
+def _clear(config: PredictConfig) -> None:
+    """Remove earlier predictions from the output folder with ``--force``.
+
+    Raises:
+        InputError: It holds predictions, and neither ``--resume`` nor ``--force`` was given; or files of others.
+    """
+    present = [entry for entry in OWN_ENTRIES if (config.out / entry).exists()]
+    if not present or config.resume:
+        return
+    if not config.force:
+        raise InputError(
+            f"{config.out}: holds predictions",
+            "go on with --resume, replace them with --force, or choose another --out",
+        )
+    if not (config.out / JOURNAL).is_file():
+        raise InputError(f"{config.out}: has {', '.join(present)} that segkit did not make", "choose another --out")
+    for entry in present:
+        path = config.out / entry
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _predicted_before(config: PredictConfig, model: Path) -> dict[str, Path]:
+    """The pictures that ``--resume`` skips: resolved paths by name.
+
+    Raises:
+        InputError: They were predicted by another model.
+    """
+    before = {}
+    for picture in read_journal(config.out) if config.resume else ():
+        if picture.model != model.resolve():
+            raise InputError(
+                f"{config.out}: its predictions are by {picture.model}, not by {model}",
+                "choose another --out, or replace them with --force",
+            )
+        before[picture.name] = picture.path.resolve()
+    return before
+
+
 @torch.inference_mode()
 def _results(
     model: LoadedModel,
@@ -101,7 +138,7 @@ def _results(
 
     Args:
         model: The model.
-        pictures: Files and names.
+        pictures: Paths and names.
         config: Batch size and lowest score.
         progress: Shows how many pictures are done.
         failed: Receives messages on pictures that cannot be read.
@@ -130,77 +167,6 @@ def _results(
             )
         progress.advance(len(loaded) + len(bad))
     progress.done()
-
-
-def _done_before(config: PredictConfig, model: Path) -> dict[str, Path]:
-    """The pictures that ``--resume`` finds done, by name.
-
-    Raises:
-        InputError: Another model did them.
-    """
-    done = {}
-    for entry in read_journal(config.out) if config.resume else ():
-        if entry.model != model.resolve():
-            raise InputError(
-                f"{config.out}: its predictions are by {entry.model}, not by {model}",
-                "choose another --out, or replace them with --force",
-            )
-        done[entry.name] = entry.path.resolve()
-    return done
-
-
-def _find_pictures(config: PredictConfig, stdin: Iterable[str]) -> dict[Path, str]:
-    """The picture files that were named, in a stable order, with their names below what was named."""
-    found: dict[Path, str] = {}
-    for source in config.source:
-        matches = sorted(glob.glob(source, recursive=True)) if glob.has_magic(source) else []  # noqa: PTH207
-        for each in matches or [source]:
-            found |= dict(list_files(each, PICTURE_SUFFIXES, stdin, skip=config.out))
-    if not found:
-        names = " ".join(config.source)
-        raise InputError(f"{names}: no pictures there", f"known are {' '.join(sorted(PICTURE_SUFFIXES))}")
-    return found
-
-
-def _name_pictures(found: dict[Path, str], known: dict[Path, str]) -> list[tuple[Path, str]]:
-    """Pictures with names that differ in more than their suffix; known ones keep theirs."""
-    taken = {_stem(name) for name in known.values()}
-    pictures = []
-    for path, name in found.items():
-        unique = known.get(path.resolve()) or next(n for n in _names(name) if _stem(n) not in taken)
-        taken.add(_stem(unique))
-        pictures.append((path, unique))
-    return pictures
-
-
-def _stem(name: str) -> str:
-    """What a picture's outputs are named after; some file systems fold case."""
-    return name.rpartition(".")[0].casefold()
-
-
-def _names(name: str) -> Iterator[str]:
-    stem, _, suffix = name.rpartition(".")
-    yield name
-    number = 2
-    while True:
-        yield f"{stem}_{number}.{suffix}"
-        number += 1
-
-
-def _check_target(config: PredictConfig) -> None:
-    there = [entry for entry in OWN_ENTRIES if (config.out / entry).exists()]
-    if not there or config.resume:
-        return
-    if not config.force:
-        raise InputError(
-            f"{config.out}: holds predictions",
-            "go on with --resume, replace them with --force, or choose another --out",
-        )
-    if not (config.out / JOURNAL).is_file():
-        raise InputError(f"{config.out}: has {', '.join(there)} that segkit did not make", "choose another --out")
-    for entry in there:
-        path = config.out / entry
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 class _Loaded(NamedTuple):

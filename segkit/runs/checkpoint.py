@@ -1,9 +1,8 @@
-"""A file to go on from, and the model in it.
+"""Checkpoints: written, found and loaded.
 
-Files load with ``torch.load(..., weights_only=True)``; ``["model"]`` is the state dict. A file is
-written under a temporary name, flushed to the disk, and renamed: a crash leaves the old one or the new one, never half
-of one. The CRC32 that the format holds for every tensor is checked before a file is believed, which PyTorch's own
-reader does not do.
+Files load with ``torch.load(..., weights_only=True)``; ``["model"]`` is the state dict. A file is written under a
+temporary name, flushed to the disk, and renamed: a crash leaves the old file or the new one, never a part of one. The
+format holds a CRC32 of every tensor, which is checked before loading; PyTorch's own reader does not check it.
 """
 
 import zipfile
@@ -24,12 +23,12 @@ _VERSION = 2
 
 
 def save_checkpoint(path: Path, content: dict[str, Any], keep_as: Path | None = None) -> None:
-    """Write a checkpoint so that a crash at any moment leaves a whole file.
+    """Write a checkpoint; a crash at any moment leaves a whole file.
 
     Args:
-        path: Where.
+        path: The file.
         content: Plain values and tensors.
-        keep_as: What the file that was there before is called from now on; None: it goes.
+        keep_as: Keep the file that was there before under this name; None: replace it.
 
     Raises:
         InputError: The disk is full.
@@ -39,9 +38,9 @@ def save_checkpoint(path: Path, content: dict[str, Any], keep_as: Path | None = 
             with temporary.open("wb") as file:
                 torch.save({"version": _VERSION, **content}, file)
             if keep_as is not None and path.exists():
-                _name_also(path, keep_as)
+                _link(path, keep_as)
     except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as RuntimeError
-        if keep_as is not None and keep_as.exists():  # room for two, not for three: the newest two count
+        if keep_as is not None and keep_as.exists():  # there is room for two files, but not for three: drop the oldest
             keep_as.unlink()
             save_checkpoint(path, content, keep_as)
             return
@@ -53,13 +52,13 @@ def save_checkpoint(path: Path, content: dict[str, Any], keep_as: Path | None = 
         ) from error
 
 
-def _name_also(path: Path, name: Path) -> None:
-    """Give a file a second name, so that at no moment there is none under the first."""
+def _link(path: Path, name: Path) -> None:
+    """Give a file a second name; the first stays valid all the time."""
     link = name.with_name(f".{name.name}.linking")
     link.unlink(missing_ok=True)
     try:
         link.hardlink_to(path)
-    except OSError:  # a file system without hard links: for a moment there is only the second name, which is read too
+    except OSError:  # no hard links here: for a moment there is only the second name, which ``load_last`` reads too
         path.replace(name)
         return
     link.replace(name)
@@ -80,20 +79,20 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         raise InputError(f"{path}: no such checkpoint") from None
     except InputError:
         raise
-    except Exception as error:  # torch raises a dozen kinds for a file that is not its own
+    except Exception as error:  # torch raises many types for a file that is not its own
         raise InputError(f"{path}: not a checkpoint, or a damaged one", "use the run's other one") from error
     if not (isinstance(content, dict) and "model" in content and "card" in content):
         raise InputError(f"{path}: not a segkit checkpoint", "to start from plain weights: segkit train --weights FILE")
     return content
 
 
-def load_last(run: Path, device: torch.device | str, tell: Callable[[str], None]) -> tuple[Path, dict[str, Any]] | None:
-    """The newest checkpoint of a run that is whole, and its file; None where it has none yet.
+def load_last(run: Path, device: torch.device | str, warn: Callable[[str], None]) -> tuple[Path, dict[str, Any]] | None:
+    """The newest undamaged checkpoint of a run, and its file; None where the run has none yet.
 
     Args:
-        run: The folder.
-        device: Where its tensors go.
-        tell: Who hears that the newest was damaged.
+        run: The run's folder.
+        device: Of the loaded tensors.
+        warn: Called with a message if the newest checkpoint is damaged.
 
     Raises:
         InputError: All are damaged.
@@ -105,12 +104,12 @@ def load_last(run: Path, device: torch.device | str, tell: Callable[[str], None]
         except InputError as error:
             if path == paths[-1]:
                 raise
-            tell(f"{error.message}: going on from the one before it, {paths[-1].name}")
+            warn(f"{error.message}: going on from the one before it, {paths[-1].name}")
     return None
 
 
 def find_checkpoint(model: Path | None, runs: Path = Path("runs")) -> Path:
-    """The checkpoint that MODEL means: a run's best one (else its last), a file, or by default the latest run's.
+    """The checkpoint that MODEL means: a file, or a run's best one (else its last); by default of the latest run.
 
     Raises:
         InputError: There is none.
@@ -133,18 +132,18 @@ def find_checkpoint(model: Path | None, runs: Path = Path("runs")) -> Path:
 
 
 def card_of_weights(weights: str | None) -> ModelCard | None:
-    """The card in a file that ``--weights`` names; None where it is no checkpoint of segkit's."""
+    """The model card in the file of ``--weights``; None where it is not a checkpoint of segkit."""
     if weights is None or not Path(weights).is_file():
         return None
     try:
         content = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
-    except Exception:  # torch raises a dozen kinds; whoever loads the weights says what is wrong with the file
+    except Exception:  # many types; loading the weights will report what is wrong with the file
         return None
     return ModelCard.from_plain(content["card"]) if isinstance(content, dict) and "card" in content else None
 
 
 def load_model(path: Path, device: torch.device) -> tuple[nn.Module, ModelCard]:
-    """The model in a checkpoint, ready to predict."""
+    """The model in a checkpoint, in evaluation mode, and its model card."""
     content = load_checkpoint(path, device)
     card = ModelCard.from_plain(content["card"])
     module = card.build()

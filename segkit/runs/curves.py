@@ -1,4 +1,4 @@
-"""A run as a picture: loss, score, learning rate and memory over steps."""
+"""Plots of a run: loss, score, learning rate and memory over steps."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ CURVES = "curves.png"
 
 
 def draw_curves(run: Path) -> Path | None:
-    """Draw ``metrics.jsonl`` into ``curves.png``; None where there is no step to draw."""
+    """Plot ``metrics.jsonl`` into ``curves.png``; None where it has no step."""
     lines = list(read_metrics(run / METRICS))
     steps = [line for line in lines if line["kind"] == "step"]
     evaluations = [line for line in lines if line["kind"] == "eval"]
@@ -46,7 +46,7 @@ def draw_curves(run: Path) -> Path | None:
 
 
 def _smooth(axes: Axes, at: Sequence[int], values: Sequence[float | None], label: str, **style: Any) -> None:
-    """A curve averaged over a fiftieth of the run; gaps stay where a loss was not finite."""
+    """Plot a moving average over a fiftieth of the run, with gaps where a loss was not finite."""
     raw = np.array([np.nan if value is None else value for value in values], dtype=float)
     width = max(1, len(raw) // 50)
     means = np.array([np.nanmean(raw[max(0, i - width + 1) : i + 1]) if width > 1 else raw[i] for i in range(len(raw))])

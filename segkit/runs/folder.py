@@ -1,4 +1,4 @@
-"""The folder of a run: its files, the way to find it, and what it was made with."""
+"""The folder of a run: its files, how to find it, and the versions that it was made with."""
 
 import json
 import platform
@@ -37,13 +37,13 @@ def new_run(out: Path, name: str | None, model: str) -> Path:
         run = out / f"{model}-{max(taken, default=0) + 1}"
         try:
             run.mkdir()
-        except FileExistsError:  # another run that starts at this moment took the number
+        except FileExistsError:  # another run that started at this moment took the number
             continue
         return run
 
 
 def point_latest(run: Path) -> None:
-    """Make ``runs/latest`` mean this run: a link, or where there are none a file with its name."""
+    """Point ``runs/latest`` to this run: a link, or a file with its name where the file system has no links."""
     with temporary_file(run.parent / LATEST, shared=True) as temporary:
         try:
             temporary.symlink_to(run.name, target_is_directory=True)
@@ -52,10 +52,10 @@ def point_latest(run: Path) -> None:
 
 
 def find_run(path: Path) -> Path:
-    """The folder of a run: ``runs/latest`` is followed.
+    """Check that a path is a run's folder, and resolve ``runs/latest``.
 
     Raises:
-        InputError: There is none.
+        InputError: It is not.
     """
     if path.is_file() and path.name == LATEST:
         path = path.parent / path.read_text(encoding="utf-8").strip()
@@ -74,7 +74,7 @@ def dataset_of_run(checkpoint: Path) -> Path | None:
 
 
 def write_origin(run: Path, device: str, world_size: int) -> None:
-    """Note what the run is made with: versions, commit, device."""
+    """Write ``origin.json``: versions of the packages, commit, device, number of ranks."""
     packages = ("segkit", "torch", "torchvision", "numpy", "opencv-python", "pycocotools")
     origin = {
         "versions": {name: _version(name) for name in packages} | {"python": platform.python_version()},
@@ -94,7 +94,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The commit of the working folder, where it is a checkout: the user's, not segkit's."""
+    """The commit of the working folder (the user's project, not segkit), if it is a git checkout."""
     if shutil.which("git") is None:
         return None
     done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)

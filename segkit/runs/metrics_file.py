@@ -1,4 +1,4 @@
-"""The figures of a run, a line each: ``metrics.jsonl``."""
+"""``metrics.jsonl``: the losses, scores and memory of a run, one JSON object per line."""
 
 import json
 import math
@@ -11,10 +11,10 @@ from segkit.data.files import temporary_file
 
 
 class MetricsFile:
-    """``metrics.jsonl``: a line as soon as there is one, so that a crash loses none."""
+    """Writes ``metrics.jsonl`` line by line, so that a crash loses none."""
 
     def __init__(self, path: Path, keep_up_to_step: int | None = None) -> None:
-        """Open for appending; lines of later steps than ``keep_up_to_step`` were redone and go."""
+        """Open for appending; lines of later steps than ``keep_up_to_step``, which will be repeated, are dropped."""
         if keep_up_to_step is not None and path.is_file():
             kept = [line for line in read_metrics(path) if line["step"] <= keep_up_to_step]
             with temporary_file(path) as temporary:
@@ -22,7 +22,7 @@ class MetricsFile:
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, line: dict[str, Any]) -> None:
-        """Append a line; what is not finite becomes null, which JSON has and NaN is not."""
+        """Append a line; numbers that are not finite become null, as JSON has no NaN."""
         self._file.write(json.dumps(_finite(line)) + "\n")
         self._file.flush()
 
@@ -42,7 +42,7 @@ def _finite(value: Any) -> Any:
 
 
 def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a metrics file; a last line that a crash cut off is passed over."""
+    """The lines of a metrics file; an incomplete last line, left by a crash, is skipped."""
     with path.open(encoding="utf-8") as file:
         for line in file:
             try:

@@ -1,4 +1,4 @@
-"""Sample predictions of a run as one picture: what is there beside what was found."""
+"""Sample predictions of a run in one picture: the ground truth on the left, the predictions on the right."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,27 +17,27 @@ _COUNT, _WIDTH, _HEIGHT, _SCORE = 4, 480, 480, 0.5
 
 
 def sample_images(dataset: Dataset) -> list[Image]:
-    """A few images spread over a split, the same every time, with something in them where there are such."""
+    """A few images spread over a split, the same every time; images with annotations are preferred."""
     annotated = {annotation.image_id for annotation in dataset.annotations}
     images = [image for image in dataset.images if image.id in annotated] or list(dataset.images)
     return images[:: max(1, len(images) // _COUNT)][:_COUNT]
 
 
 def draw_samples(run: Path, dataset: Dataset, results: Sequence[Result], caption: str) -> None:
-    """Draw a few pictures of a split, truth on the left and predictions on the right, into ``samples.jpg``.
+    """Draw a few images of a split, ground truth on the left and predictions on the right, into ``samples.jpg``.
 
     Args:
-        run: Its folder.
+        run: The run's folder.
         dataset: The split; its ``sample_images`` are drawn.
-        results: Predictions for them; those of a score of at least 0.5 are drawn.
-        caption: Words under the first.
+        results: Predictions for these images; those with a score of at least 0.5 are drawn.
+        caption: Added to the title of the predictions.
     """
     names = {category.id: category.name for category in dataset.categories}
     truth, rows = dataset.annotations_of(), []
     for image in sample_images(dataset):
         try:
             pixels = load_rgb(dataset.images_dir / image.file_name)
-        except SegkitError:  # told where it counts; here it is only not shown
+        except SegkitError:  # the evaluation reports it; here the image is only left out
             continue
         there = [Result(image.id, a.category_id, 1.0, a.bbox, a.segmentation) for a in truth.get(image.id, ())]
         found = [r for r in results if r.image_id == image.id and r.score >= _SCORE]
@@ -56,7 +56,7 @@ def draw_samples(run: Path, dataset: Dataset, results: Sequence[Result], caption
 
 
 def _panel(pixels: Pixels) -> Pixels:
-    """As large as fits into a cell of the page."""
+    """Resized to fit into a cell of the page."""
     scale = min(_WIDTH / pixels.shape[1], _HEIGHT / pixels.shape[0])
     side = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
     return np.asarray(
