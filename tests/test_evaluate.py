@@ -11,7 +11,7 @@ import pytest
 
 from segkit.data.masks import mask_to_rle, rle_area, rle_bbox
 from segkit.data.records import Annotation, Category, Dataset, Image, Result
-from segkit.evaluate.coco.inputs import max_dets_needed
+from segkit.evaluate.coco.inputs import resolve_max_dets
 from segkit.evaluate.coco.score import score_results
 from segkit.evaluate.pixels.confusion import Confusion, paint
 from segkit.formats.coco.file import read_coco
@@ -63,7 +63,7 @@ def test_order_of_results_does_not_matter():
 def test_many_instances_in_one_image_raise_the_cap():
     """With COCO's cap of 100, 150 perfect detections of one image do not score 1."""
     data = dataset(num_images=1, per_image=150, categories=1)
-    assert max_dets_needed(data, "auto") == 150
+    assert resolve_max_dets(data, "auto") == 150
     scores = scored(data, perfect(data), "segm")
     assert scores.AP < 0.8
     assert scores.at_max_dets["AP"] == 1.0

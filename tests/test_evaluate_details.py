@@ -15,17 +15,18 @@ from PIL import Image as Picture
 
 from segkit.data.masks import mask_to_rle, rle_area, rle_bbox, rle_to_mask
 from segkit.data.records import Annotation, Category, Dataset, Image, Result
-from segkit.evaluate.analysis.bootstrap import average_precisions, compared, draws, mean_ap
-from segkit.evaluate.analysis.details import explain_pair
+from segkit.evaluate.analysis.bootstrap import average_precisions, bootstrap_weights, compare_pools, mean_ap
+from segkit.evaluate.analysis.details import DetailOptions, compute_details
 from segkit.evaluate.coco.band import mask_band, rle_band
-from segkit.evaluate.coco.engine import HIT, evaluate, fast, outcomes
-from segkit.evaluate.coco.inputs import pair_of
-from segkit.evaluate.coco.overlap import matched_in_category, overlaps_of
+from segkit.evaluate.coco.engine import evaluate, fast
+from segkit.evaluate.coco.inputs import prepare_inputs
+from segkit.evaluate.coco.outcomes import TRUE_POSITIVE, match_detections
+from segkit.evaluate.coco.overlap import match_in_category, overlaps_by_image
 from segkit.evaluate.coco.score import score_results
 from segkit.evaluate.evaluated import Evaluated
 from segkit.evaluate.metrics import Metrics
 from segkit.evaluate.pixels.confusion import Confusion, paint
-from segkit.evaluate.pixels.per_picture import PixelScores
+from segkit.evaluate.pixels.per_image import PixelScores
 from segkit.evaluate.report.page import render_report
 from segkit.formats.coco.file import read_coco, read_results
 
@@ -38,8 +39,9 @@ def from_files(folder, truth, results):
     return read_coco(folder / "t.json"), read_results(folder / "r.json")
 
 
-def explained(dataset, results, kind="segm", score=0.5, resamples=0):
-    return explain_pair(pair_of(dataset, results, (kind,)), kind, score=score, cap=100, resamples=resamples)
+def details(dataset, results, bootstrap_samples=0):
+    options = DetailOptions(score=0.5, max_dets=100, bootstrap_samples=bootstrap_samples)
+    return compute_details(prepare_inputs(dataset, results, ("segm",)), "segm", options)
 
 
 def box(x, y, w, h, shape=(H, W)):
@@ -69,14 +71,14 @@ def masks(draw):
 @pytest.mark.parametrize("seed", range(12))
 def test_matches_are_coco_s_own(tmp_path, seed):
     dataset, results = from_files(tmp_path, *random_pair(np.random.default_rng(seed), images=4))
-    pair = pair_of(dataset, results, ("segm",))
+    pair = prepare_inputs(dataset, results, ("segm",))
     for kind in ("segm", "bbox"):
         own = sum(
             int((chosen[chosen >= 0] >= 0).sum() - picture.crowd[chosen[chosen >= 0]].sum())
-            for picture in overlaps_of(pair, kind, 100)
-            for chosen in [matched_in_category(picture, 0.5)]
+            for picture in overlaps_by_image(pair, kind, 100)
+            for chosen in [match_in_category(picture, 0.5)]
         )
-        assert own == (outcomes(pair.truth, pair.results, kind, 100).outcome[0, :, 0] == HIT).sum()
+        assert own == (match_detections(pair.truth, pair.results, kind, 100).outcome[0, :, 0] == TRUE_POSITIVE).sum()
 
 
 @pytest.mark.parametrize(
@@ -88,9 +90,9 @@ def test_matches_are_coco_s_own(tmp_path, seed):
         ((1, (50, 40, 10, 10), 0.9), "background"),
     ],
 )
-def test_each_kind_of_mistake(found, kind):
+def test_each_error_type(found, kind):
     dataset, results = one_picture([(1, (10, 10, 20, 20))], [found])
-    mistakes = explained(dataset, results).document["mistakes"]
+    mistakes = details(dataset, results).document["mistakes"]
     expected = {kind: 1} | ({"missed": 1} if kind in ("both", "background") else {})
     assert {name: count for name, count in mistakes["counts"].items() if count} == expected
     gained = mistakes["AP50_cost"][kind]
@@ -102,7 +104,7 @@ def test_a_second_time_is_a_duplicate_and_costs_what_stands_after_it():
         [(1, (10, 10, 20, 20)), (1, (50, 30, 20, 20))],
         [(1, (10, 10, 20, 20), 0.9), (1, (11, 10, 20, 20), 0.8), (1, (50, 30, 20, 20), 0.7)],
     )
-    mistakes = explained(dataset, results).document["mistakes"]
+    mistakes = details(dataset, results).document["mistakes"]
     assert {name: count for name, count in mistakes["counts"].items() if count} == {"duplicate": 1}
     # Recalls up to 1/2 (51 of 101) at precision 1, the others at 2/3.
     assert mistakes["AP50_cost"]["duplicate"] == pytest.approx(1 - (51 + 50 * 2 / 3) / 101)
@@ -113,7 +115,7 @@ def test_confusion_counts_each_once():
         [(1, (10, 10, 20, 20)), (2, (40, 10, 20, 20)), (2, (10, 40, 10, 10))],
         [(1, (10, 10, 20, 20), 0.9), (1, (40, 10, 20, 20), 0.8), (2, (60, 40, 10, 10), 0.7), (1, (0, 0, 5, 5), 0.1)],
     )
-    confusion = explained(dataset, results).document["confusion"]
+    confusion = details(dataset, results).document["confusion"]
     assert confusion["categories"] == ["c1", "c2", "background"]
     assert confusion["counts"] == [[1, 0, 0], [1, 0, 1], [0, 1, 0]]
 
@@ -123,8 +125,8 @@ def test_confusion_adds_up(tmp_path, seed):
     truth, results = random_pair(np.random.default_rng(seed), images=4, categories=3)
     for annotation in truth["annotations"]:
         annotation["iscrowd"] = 0
-    found = explained(*from_files(tmp_path, truth, results))
-    counts = found.confusion
+    found = details(*from_files(tmp_path, truth, results))
+    counts = np.array(found.document["confusion"]["counts"])
     document = found.document["per_category"].values()
     assert counts[:-1].sum(axis=1).tolist() == [figures["instances"] for figures in document]
     assert counts[:, :-1].sum(axis=0).tolist() == [figures["predictions"] for figures in document]
@@ -155,7 +157,7 @@ def test_panoptic_quality_by_its_definition(seed):
     annotations = tuple(Annotation(n, 1, c, r, rle_bbox(r), rle_area(r)) for n, (c, r) in enumerate(rles[0], 1))
     results = [Result(1, c, 0.9 - n / 100, rle_bbox(r), r) for n, (c, r) in enumerate(rles[1])]
     categories = (Category(1, "a"), Category(2, "b"))
-    document = explained(Dataset((Image(1, "a", H, W),), annotations, categories, None), results).document
+    document = details(Dataset((Image(1, "a", H, W),), annotations, categories, None), results).document
     for number, name in ((1, "a"), (2, "b")):
         own = [iou for t, _, iou in pairs if truth[t][0] == number]
         total = sum(c == number for c, _ in truth) + sum(c == number for c, _ in found)
@@ -168,16 +170,16 @@ def test_precision_recall_and_the_best_cut():
         [(1, (10, 10, 20, 20)), (1, (50, 30, 20, 20)), (1, (0, 50, 8, 8))],
         [(1, (10, 10, 20, 20), 0.9), (1, (30, 0, 5, 5), 0.6), (1, (50, 30, 20, 20), 0.4), (1, (70, 0, 5, 5), 0.2)],
     )
-    figures = explained(dataset, results).document["per_category"]["c1"]
+    figures = details(dataset, results).document["per_category"]["c1"]
     assert (figures["precision"], figures["recall"], figures["F1"]) == (1 / 2, 1 / 3, 2 / 5)
     assert (figures["count_bias"], figures["count_error"]) == (-1, 1)
     assert figures["best"] == {"score": 0.4, "precision": 2 / 3, "recall": 2 / 3, "F1": 2 / 3}
 
 
-def test_the_first_draw_is_ap_itself_and_intervals_hold_it(tmp_path):
+def test_the_first_bootstrap_sample_is_ap_itself_and_intervals_hold_it(tmp_path):
     dataset, results = from_files(tmp_path, *random_pair(np.random.default_rng(3), images=12, categories=3))
-    found = explained(dataset, results, resamples=200)
-    scores = average_precisions(found.pools, draws(len(dataset.images), 5))
+    found = details(dataset, results, bootstrap_samples=200)
+    scores = average_precisions(found.pools, bootstrap_weights(len(dataset.images), 5))
     own = score_results(dataset, results, ("segm",)).segm
     assert mean_ap(scores)[0] == pytest.approx(own.AP, abs=1e-12)
     assert mean_ap(scores, 0)[0] == pytest.approx(own.AP50, abs=1e-12)
@@ -185,12 +187,12 @@ def test_the_first_draw_is_ap_itself_and_intervals_hold_it(tmp_path):
     assert low < own.AP < high
 
 
-def test_a_draw_scores_as_its_pictures_do(tmp_path):
+def test_a_bootstrap_sample_scores_as_its_images_do(tmp_path):
     """A picture drawn three times counts as three pictures: the same AP as of a file that has it three times."""
     truth, results = random_pair(np.random.default_rng(4), images=5, categories=2)
     dataset, found = from_files(tmp_path, truth, results)
     weights = np.array([[1, 0, 3, 1, 0]], np.float32)
-    drawn = mean_ap(average_precisions(explained(dataset, found).pools, weights))[0]
+    drawn = mean_ap(average_precisions(details(dataset, found).pools, weights))[0]
     images, annotations, repeated = [], [], []
     for image, times in zip(truth["images"], weights[0].astype(int), strict=True):
         for _ in range(times):
@@ -211,10 +213,10 @@ def test_a_result_compared_with_itself_and_with_a_worse_one(tmp_path):
     truth, results = random_pair(np.random.default_rng(6), images=25, categories=2)
     dataset, found = from_files(tmp_path, truth, results)
     perfect = [Result(a.image_id, a.category_id, 0.9, a.bbox, a.segmentation) for a in dataset.annotations]
-    pools, others = explained(dataset, perfect).pools, explained(dataset, found).pools
-    same = compared(pools, pools, 25, 200)
+    pools, others = details(dataset, perfect).pools, details(dataset, found).pools
+    same = compare_pools(pools, pools, 25, 200)
     assert (same.value, same.p) == (0, 1)
-    less = compared(pools, others, 25, 200)
+    less = compare_pools(pools, others, 25, 200)
     expected = score_results(dataset, perfect, ("segm",)).segm.AP - score_results(dataset, found, ("segm",)).segm.AP
     assert less.value == pytest.approx(expected, abs=1e-12)
     assert less.p < 0.05
@@ -259,7 +261,7 @@ def test_federated_ap_counts_only_what_was_looked_for(tmp_path):
     metrics = score_results(dataset, found, ("segm",), lvis=tmp_path / "t.json")
     kept = [r for r in found if r.category_id in looked[r.image_id]]
     assert len(kept) < len(found)
-    pair = pair_of(dataset, kept, ("segm",))
+    pair = prepare_inputs(dataset, kept, ("segm",))
     by_hand = evaluate(pair.truth, pair.results, "segm", [1, 10, 300]).precision[..., 0, 2]
     assert metrics.lvis["segm"]["AP"] == pytest.approx(by_hand[by_hand > -1].mean(), abs=1e-12)
     assert "APr" not in metrics.lvis["segm"]
@@ -284,11 +286,11 @@ def test_categories_of_one_name_do_not_share_a_score():
 def test_the_p_value_does_not_ask_who_is_first(tmp_path):
     truth, results = random_pair(np.random.default_rng(9), images=10, categories=2)
     dataset, found = from_files(tmp_path, truth, results)
-    one, two = explained(dataset, found).pools, explained(dataset, found[::2]).pools
-    assert compared(one, two, 10, 300).p == compared(two, one, 10, 300).p
+    one, two = details(dataset, found).pools, details(dataset, found[::2]).pools
+    assert compare_pools(one, two, 10, 300).p == compare_pools(two, one, 10, 300).p
 
 
-def test_both_masks_and_boxes_are_compared(segkit, here):
+def test_both_masks_and_boxes_are_compare_pools(segkit, here):
     hostile_pair(here)
     results = json.loads((here / "r.json").read_text())
     (here / "boxes.json").write_text(json.dumps([{k: v for k, v in r.items() if k != "segmentation"} for r in results]))
@@ -302,7 +304,7 @@ def test_pixels_beyond_miou():
     data, _ = one_picture([(1, (10, 10, 30, 30)), (2, (45, 10, 20, 20))], [])
     truth = paint(data.images[0], data.annotations, {1: 1, 2: 2}, "background")
     wrong = np.roll(truth, 4, axis=1)
-    confusion = Confusion(3, draws=50, edges=True)
+    confusion = Confusion(3, bootstrap_samples=50, boundary=True)
     confusion.add(truth, wrong, 1)
     scores = confusion.metrics(data)
     ious = [((truth == c) & (wrong == c)).sum() / ((truth == c) | (wrong == c)).sum() for c in range(3)]
@@ -311,10 +313,10 @@ def test_pixels_beyond_miou():
     assert scores.mean_accuracy == pytest.approx(np.mean([(wrong == c)[truth == c].mean() for c in range(3)]))
     assert scores.boundary_IoU < scores.mIoU, "a shift hurts contours more than areas"
     assert np.array(scores.confusion).sum() == truth.size
-    again = Confusion(3, draws=50)
+    again = Confusion(3, bootstrap_samples=50)
     again.add(truth, wrong, 1)
-    assert np.array_equal(again.drawn, confusion.drawn), "a picture is drawn alike for every model"
-    assert again.drawn.sum() == pytest.approx(50 * truth.size, rel=0.5)
+    assert np.array_equal(again.sampled, confusion.sampled), "all models are scored on the same samples"
+    assert again.sampled.sum() == pytest.approx(50 * truth.size, rel=0.5)
 
 
 def hostile_pair(folder):
@@ -356,7 +358,7 @@ def test_names_are_escaped_in_the_report_of_pixel_scores():
     data, _ = one_picture([(1, (10, 10, 30, 30))], [], categories=1)
     data = replace(data, categories=(Category(1, name),), images_dir=Path())
     data = replace(data, images=(replace(data.images[0], file_name=name),))
-    pixels = PixelScores(data, draws=10, explains=True)
+    pixels = PixelScores(data, bootstrap_samples=10, details=True)
     truth = paint(data.images[0], data.annotations, {1: 1}, "background")
     pixels.add(data.images[0], truth, np.roll(truth, 4, axis=1))
     metrics = Metrics(images=1, max_dets=100, semantic=pixels.confusion.metrics(data), warnings=[name])

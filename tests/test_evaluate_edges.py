@@ -10,7 +10,7 @@ from coco_pairs import random_pair
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from segkit.evaluate.coco.fast_path import look
+from segkit.evaluate.coco.fast_path import check_files
 
 ONE = pytest.approx(1, abs=1e-12)  # COCOeval adds the smallest number to what it divides by
 SQUARE = [[2, 2, 12, 2, 12, 12, 2, 12]]
@@ -107,7 +107,7 @@ def test_string_ids_give_the_numbers_of_whole_ones(evaluated):
 def test_an_empty_segmentation_among_others_can_only_be_missed(evaluated):
     scores = evaluated(document(TRUTH, TRUTH | {"id": 2, "segmentation": []}), [FOUND], "--iou", "segm")
     assert scores["segm"]["AR100"] == 0.5
-    assert scores["warnings"] == ["1 annotations have an empty segmentation: as masks they can only be missed"]
+    assert scores["warnings"] == ["1 annotations have an empty segmentation: as masks they can only be false negatives"]
 
 
 def test_boxes_only(evaluated, refused):
@@ -236,7 +236,7 @@ def test_results_of_predict_go_by_file_name_and_no_others(segkit, here):
         assert json.loads(outcome.out)["segm"]["AP"] == ONE, name
     (here / "results.json").write_text(json.dumps([FOUND | {"image_id": 77}]))
     outcome = segkit("eval", "results.json", "--data", "t.json")
-    assert outcome.err.startswith("error: results.json: image 77 is not in the images.json beside it")
+    assert outcome.err.startswith("error: results.json: image 77 is not in the images.json of the results")
 
 
 def test_the_first_result_says_what_all_areas_are_of(tmp_path, evaluated, here):
@@ -244,7 +244,7 @@ def test_the_first_result_says_what_all_areas_are_of(tmp_path, evaluated, here):
     truth, results = random_pair(np.random.default_rng(8), images=4)
     results[0].pop("bbox")
     scores = evaluated(truth, results, "--iou", "segm")
-    assert look(here / "t.json", here / "r.json") is None
+    assert check_files(here / "t.json", here / "r.json") is None
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(str(here / "t.json"))
         run = COCOeval(coco, coco.loadRes(str(here / "r.json")), "segm")

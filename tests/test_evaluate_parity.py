@@ -11,12 +11,12 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from segkit.config.evaluate import EvalConfig
-from segkit.evaluate import results_file as files
 from segkit.evaluate.coco import engine
 from segkit.evaluate.coco.accumulate import accumulate
-from segkit.evaluate.coco.fast_path import look
-from segkit.evaluate.coco.inputs import pair_of
+from segkit.evaluate.coco.fast_path import check_files
+from segkit.evaluate.coco.inputs import prepare_inputs
 from segkit.evaluate.coco.instance_metrics import NUMBERS
+from segkit.evaluate.coco.outcomes import FALSE_POSITIVE, IGNORED, TRUE_POSITIVE, match_detections
 from segkit.evaluate.coco.streaming import Stream
 from segkit.evaluate.results_file import evaluate_results
 from segkit.formats.coco.file import read_coco, read_results
@@ -52,7 +52,7 @@ def streamed(dataset, results, kind, batch=2):
 
 
 def check(folder, kind):
-    """Numbers and arrays of every road."""
+    """IntegerIds and arrays of every road."""
     oracle = reference(folder, kind)
     expected = [float(value) for value in oracle.stats]
     config = EvalConfig(subject=folder / "r.json", data=folder / "t.json", iou=(kind,))
@@ -69,13 +69,13 @@ def check(folder, kind):
             values = oracle.eval["precision"][:, :, k, 0, 2]
             known = values[values > -1]
             assert part.per_category[f"c{category_id}"]["AP"] == (np.mean(known) if known.size else -1), name
-    pair = pair_of(dataset, results, (kind,))
+    pair = prepare_inputs(dataset, results, (kind,))
     caps = [1, 10, 100]
     for found in (
         engine.evaluate(pair.truth, pair.results, kind, caps),
         engine.evaluate_files(str(folder / "t.json"), str(folder / "r.json"), kind, caps),
         accumulate(
-            engine.outcomes(pair.truth, pair.results, kind, 100), sorted(c.id for c in dataset.categories), caps
+            match_detections(pair.truth, pair.results, kind, 100), sorted(c.id for c in dataset.categories), caps
         ),
     ):
         for array in ARRAYS:
@@ -95,7 +95,7 @@ def test_random_pairs(tmp_path, block):
             continue
         folder = written(tmp_path, truth, results)
         if truth["annotations"]:
-            assert look(folder / "t.json", folder / "r.json") is not None, "such pairs need no care"
+            assert check_files(folder / "t.json", folder / "r.json") is not None, "the fast path is tested, too"
         for kind in ("segm", "bbox"):
             check(folder, kind)
 
@@ -109,24 +109,16 @@ def test_negative_ids(tmp_path, seed):
         check(written(tmp_path, truth, results), kind)
 
 
-def test_the_fast_engine_numbers_outcomes_as_we_do():
-    own = engine.fast._ufcoco
-    assert (own.OUTCOME_IGNORED, own.OUTCOME_TRUE_POSITIVE, own.OUTCOME_FALSE_POSITIVE) == (
-        engine.IGNORED,
-        engine.HIT,
-        engine.MISS,
-    )
-
-
 @pytest.mark.parametrize("seed", range(10))
-def test_both_engines_say_the_same_of_every_detection(tmp_path, seed):
+def test_both_engines_give_every_detection_the_same_outcome(tmp_path, seed):
     folder = written(tmp_path, *random_pair(np.random.default_rng(seed)))
     dataset, results = read_coco(folder / "t.json"), read_results(folder / "r.json")
     for kind in ("segm", "bbox"):
-        pair = pair_of(dataset, results, (kind,))
-        one, two = (engine.outcomes(pair.truth, pair.results, kind, 100, name) for name in ("fast", "pycocotools"))
+        pair = prepare_inputs(dataset, results, (kind,))
+        one, two = (match_detections(pair.truth, pair.results, kind, 100, name) for name in ("fast", "pycocotools"))
         for name in ("slot", "image", "rank", "score", "outcome", "positives"):
             np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+        assert set(np.unique(one.outcome)) == {IGNORED, TRUE_POSITIVE, FALSE_POSITIVE}
 
 
 def test_without_the_fast_engine_pycocotools_answers(tmp_path, monkeypatch):
@@ -134,7 +126,6 @@ def test_without_the_fast_engine_pycocotools_answers(tmp_path, monkeypatch):
     config = EvalConfig(subject=folder / "r.json", data=folder / "t.json")
     expected = evaluate_results(config).metrics
     monkeypatch.setattr(engine, "fast", None)
-    monkeypatch.setattr(files, "has_fast", False)
     metrics = evaluate_results(config).metrics
     assert metrics.engine.startswith("pycocotools ")
     assert metrics.warnings[0].startswith("ultrafast-pycocotools is not installed")

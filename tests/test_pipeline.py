@@ -157,7 +157,7 @@ def test_predictions_of_the_dataset_score_as_the_model_does(road, segkit, tmp_pa
     assert outcome.code == 0, outcome.err
     from_file, from_model = json.loads(outcome.out), json.loads(segkit("eval", "--json").out)
     in_training = len(json.loads(Path("dataset/train.json").read_text())["images"])
-    assert f"{in_training} predicted pictures are not in the split and do not count" in from_file["warnings"]
+    assert f"{in_training} predicted images are not in the split and do not count" in from_file["warnings"]
     part = "bbox" if model == "fasterrcnn" else "segm"
     assert from_file[part]["AP50"] == pytest.approx(from_model[part]["AP50"], abs=1e-6)
 

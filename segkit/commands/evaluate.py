@@ -19,11 +19,11 @@ def evaluate(config: EvalConfig, output: Output) -> int:
     [bold]Example:[/bold]  segkit eval runs/latest --data dataset --report
     """
     from segkit.commands.render.scores import render_evaluation
-    from segkit.evaluate.report.explain import explain
+    from segkit.evaluate.report.write import write_evaluation
 
     first = _evaluated(config, output)
     second = None if config.compare is None else _evaluated(replace(config, subject=config.compare), output)
-    render_evaluation(explain(config, first, second, output.progress()), output)
+    render_evaluation(write_evaluation(config, first, second, output.progress()), output)
     return DONE
 
 

@@ -1,16 +1,16 @@
-"""What an evaluation hands to whoever explains it, and what comes of that."""
+"""An evaluation before and after its files are written."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from segkit.data.records import Dataset, Result
 from segkit.evaluate.metrics import Metrics
-from segkit.evaluate.pixels.per_picture import PixelScores
+from segkit.evaluate.pixels.per_image import PixelScores
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """Scores, where they belong, and (where somebody asked why) what they were computed from."""
+    """Metrics, the folder of their files, and (where details are wanted) what they were computed from."""
 
     metrics: Metrics
     folder: Path | None
@@ -21,8 +21,8 @@ class Evaluated:
 
 
 @dataclass(frozen=True, slots=True)
-class Explained:
-    """The numbers with all that was asked for beyond them, and the files that hold it."""
+class WrittenEvaluation:
+    """Metrics with details and comparison, and the files that were written."""
 
     metrics: Metrics
     files: tuple[Path, ...]

@@ -1,4 +1,4 @@
-"""``eval`` of a results file, whichever tool it is from, without torch."""
+"""``eval`` of a results file of any tool, without torch."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,10 +6,10 @@ from pathlib import Path
 from segkit.config.evaluate import EvalConfig
 from segkit.data.records import Dataset, Result
 from segkit.errors import ConfigError, InputError
-from segkit.evaluate.coco.engine import engine_name, has_fast
-from segkit.evaluate.coco.fast_path import look
-from segkit.evaluate.coco.inputs import kinds_there
-from segkit.evaluate.coco.instance_metrics import evaluate_plain
+from segkit.evaluate.coco.engine import COCO_IOU_TYPES, engine_name, evaluate_files, uses_fast
+from segkit.evaluate.coco.fast_path import check_files
+from segkit.evaluate.coco.inputs import comparable_iou_types
+from segkit.evaluate.coco.instance_metrics import max_dets_list, metrics_of
 from segkit.evaluate.coco.score import score_results
 from segkit.evaluate.evaluated import Evaluated
 from segkit.evaluate.metrics import Metrics
@@ -31,71 +31,84 @@ def evaluate_results(config: EvalConfig) -> Evaluated:
     assert config.subject is not None
     if config.task == "semantic":
         raise ConfigError("--task semantic scores models; a results file holds instances")
-    data = config.data or Path("dataset")
-    own = config.subject.with_name("images.json")  # beside it by segkit predict, whose ids are its own
-    named = config.subject.name == "results.json" and own.is_file() and own.resolve() != data.resolve()
+    subject, data = config.subject, config.data or Path("dataset")
     truth = find_split(data, config.split if data.is_dir() else "train")
-    if not named and (metrics := _plain(config, truth)) is not None:
-        return Evaluated(metrics, config.out, str(config.subject))
-    results, dataset = read_results(config.subject), with_pictures_in(config.images_dir, read_coco(truth))
+    predicted = _predicted_images(subject, data)
+    simple = not (predicted or config.explains or config.lvis) and uses_fast(config.engine)
+    if simple and (metrics := _score_files(truth, subject, config.iou, config.max_dets)) is not None:
+        return Evaluated(metrics, config.out, str(subject))
+    results, dataset = read_results(subject), with_pictures_in(config.images_dir, read_coco(truth))
     warnings = [] if results else ["the results file is empty"]
-    if named:
-        results, left_out = _by_name(results, read_coco(own), dataset, config.subject)
-        warnings.append("images.json beside the results says which picture each is of; they go together by file name")
+    if predicted is not None:
+        results, left_out = _match_by_name(results, read_coco(predicted), dataset, subject)
+        warnings.append("the results have an images.json: they are matched to the data by file name")
         if left_out:
-            warnings.append(f"{left_out} predicted pictures are not in the split and do not count")
-    kinds = config.iou or kinds_there(dataset, results)
-    if config.iou is None and kinds == ("bbox",) and any(r.segmentation is not None for r in results):
-        warnings.append("some results have masks and the first has none: boxes are scored (--iou segm for masks)")
+            warnings.append(f"{left_out} predicted images are not in the split and do not count")
+    iou_types = config.iou or comparable_iou_types(dataset, results)
+    if config.iou is None and iou_types == ("bbox",) and any(r.segmentation is not None for r in results):
+        warnings.append("the first result has no mask: only boxes are scored (--iou segm for masks)")
     lvis = truth if config.lvis else None
-    metrics = score_results(dataset, results, kinds, config.max_dets, config.engine, lvis=lvis)
+    metrics = score_results(dataset, results, iou_types, config.max_dets, config.engine, lvis=lvis)
     metrics = replace(metrics, warnings=[*warnings, *metrics.warnings])
-    return Evaluated(metrics, config.out, str(config.subject), dataset, tuple(results))
+    return Evaluated(metrics, config.out, str(subject), dataset, tuple(results))
 
 
-def _plain(config: EvalConfig, truth: Path) -> Metrics | None:
-    """The numbers of two files by the short road; None: they need care, or more than the numbers is asked for."""
-    assert config.subject is not None
-    if not has_fast or config.engine != "fast" or config.explains or config.lvis or "boundary" in (config.iou or ()):
+def _predicted_images(subject: Path, data: Path) -> Path | None:
+    """The ``images.json`` that ``segkit predict`` writes with its ``results.json``: the images of its ids."""
+    images = subject.with_name("images.json")
+    own = subject.name == "results.json" and images.is_file() and images.resolve() != data.resolve()
+    return images if own else None
+
+
+def _score_files(truth: Path, results: Path, asked: tuple[str, ...] | None, max_dets: str) -> Metrics | None:
+    """The metrics by the fast path; None where the files need correction or the fast path cannot score them.
+
+    Args:
+        truth: The annotation file.
+        results: The results file.
+        asked: IoU types; None: all that both files have.
+        max_dets: ``auto`` or a number.
+    """
+    files = check_files(truth, results)
+    if files is None or not set(iou_types := asked or files.iou_types) <= set(files.iou_types):
         return None
-    plain = look(truth, config.subject)
-    if plain is None or not set(kinds := config.iou or plain.kinds) <= set(plain.kinds):
-        return None
-    cap = max(100, plain.most) if config.max_dets == "auto" else int(config.max_dets)
+    limit = max(100, files.most) if max_dets == "auto" else int(max_dets)
     try:
-        numbers = {
-            kind: evaluate_plain(truth, config.subject, kind, plain.names, cap)
-            for kind in ("segm", "bbox")
-            if kind in kinds
+        metrics = {
+            each: metrics_of(evaluate_files(str(truth), str(results), each, max_dets_list(limit)), files.names)
+            for each in COCO_IOU_TYPES
+            if each in iou_types
         }
     except (ValueError, TypeError, KeyError, OverflowError):
-        return None  # a mask is none; the careful road says which
+        return None  # a mask is invalid; reading the files record by record reports which
     return Metrics(
-        images=plain.images,
-        max_dets=cap,
+        images=files.images,
+        max_dets=limit,
         engine=engine_name("fast"),
-        segm=numbers.get("segm"),
-        bbox=numbers.get("bbox"),
+        segm=metrics.get("segm"),
+        bbox=metrics.get("bbox"),
     )
 
 
-def _by_name(results: list[Result], predicted: Dataset, dataset: Dataset, subject: Path) -> tuple[list[Result], int]:
-    """Results of ``segkit predict``, whose ids are those of its own images.json, with the ids of a dataset.
+def _match_by_name(
+    results: list[Result], predicted: Dataset, dataset: Dataset, subject: Path
+) -> tuple[list[Result], int]:
+    """Results of ``segkit predict``, with the dataset's image ids in place of those of its images.json.
 
     Returns:
-        The results of pictures that the dataset has, and how many predicted pictures it has not.
+        The results of images that the dataset has, and how many predicted images it does not have.
 
     Raises:
         InputError: It has none of them.
     """
     ids = {image.file_name: image.id for image in dataset.images}
     names = {image.id: image.file_name for image in predicted.images}
-    if strangers := {r.image_id for r in results} - names.keys():
-        raise InputError(f"{subject}: image {min(strangers, key=str)} is not in the images.json beside it")
+    if unlisted := {r.image_id for r in results} - names.keys():
+        raise InputError(f"{subject}: image {min(unlisted, key=str)} is not in the images.json of the results")
     unknown = [name for name in names.values() if name not in ids]
     if len(unknown) == len(names):
         raise InputError(
-            f"{subject}: none of its pictures is in the split; the first is {unknown[0] if unknown else 'missing'}",
+            f"{subject}: none of its images is in the split; the first is {unknown[0] if unknown else 'missing'}",
             "predict the folder that the dataset's file names are relative to: segkit predict dataset/images",
         )
     kept = [replace(r, image_id=ids[names[r.image_id]]) for r in results if names[r.image_id] in ids]

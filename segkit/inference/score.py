@@ -14,7 +14,7 @@ from segkit.evaluate.coco.score import score_results
 from segkit.evaluate.coco.streaming import Stream
 from segkit.evaluate.metrics import Metrics
 from segkit.evaluate.pixels.confusion import paint
-from segkit.evaluate.pixels.per_picture import PixelScores
+from segkit.evaluate.pixels.per_image import PixelScores
 from segkit.inference.batches import BatchPredictor
 from segkit.loading.dataset import Sample, make_loader, pictures_for_evaluation
 from segkit.loading.sampler import evaluation_batches
@@ -137,9 +137,9 @@ class _RankScores:
         if card.model == "unet" if options.pixels is None else options.pixels:
             self._pixels = PixelScores(
                 dataset,
-                draws=options.bootstrap_samples,
-                explains=options.details,
-                edges="boundary" in self._iou_types,
+                bootstrap_samples=options.bootstrap_samples,
+                details=options.details,
+                boundary="boundary" in self._iou_types,
             )
         self._annotations, self._labels = dataset.annotations_of(), labels_of(dataset.categories)
         self._kept: list[Result] = []

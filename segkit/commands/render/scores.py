@@ -9,7 +9,7 @@ from segkit.commands.output import Output, table_of
 from segkit.evaluate.metrics import InstanceMetrics, Metrics
 
 if TYPE_CHECKING:
-    from segkit.evaluate.evaluated import Explained
+    from segkit.evaluate.evaluated import WrittenEvaluation
 
 _PARTS = (("segm", "masks"), ("bbox", "boxes"), ("boundary", "boundaries"))
 
@@ -47,9 +47,9 @@ def _instances(title: str, part: InstanceMetrics, output: Output) -> None:
     output.say("  ".join(f"{name} {_figure(getattr(part, name))}" for name in recalls))
 
 
-def render_evaluation(explained: "Explained", output: Output) -> None:
+def render_evaluation(written: "WrittenEvaluation", output: Output) -> None:
     """Scores, the reasons that were asked for, and where they were written."""
-    metrics = explained.metrics
+    metrics = written.metrics
     output.json(metrics.to_json())
     render_metrics_table(metrics, output)
     for kind, title in _PARTS:
@@ -65,7 +65,7 @@ def render_evaluation(explained: "Explained", output: Output) -> None:
     if metrics.compare is not None:
         _comparison(metrics.compare, output)
     output.say(f"{metrics.images} images")
-    for path in explained.files:
+    for path in written.files:
         output.say(f"  {escape(str(path))}")
 
 

@@ -1,1 +1,1 @@
-"""What a score is made of: kinds of mistake, counts, intervals."""
+"""What a score is made of: error types, counts, panoptic quality, confidence intervals."""

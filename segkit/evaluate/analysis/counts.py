@@ -1,157 +1,132 @@
-"""What is counted at a threshold: precision, recall and F1, panoptic quality, confusion, and each picture's share."""
+"""True and false positives at IoU 0.5: precision, recall, F1 and AP50 over score thresholds, and confusion."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from segkit.evaluate.coco.overlap import Floats, Ints, Overlaps, matched_in_category
+from segkit.evaluate.coco.accumulate import RECALLS, precision_envelope
+from segkit.evaluate.coco.overlap import Bools, Floats, ImageOverlaps, Ints, match_in_category
 
-HALF = 0.5  # overlap from which a detection has found an annotation
-_MORE_THAN_HALF = float(np.nextafter(HALF, 1))
-Bools = npt.NDArray[np.bool_]
+HALF = 0.5  # the IoU of a match
 
 
 @dataclass(frozen=True, slots=True)
-class Fates:
-    """What became of each detection of a picture at IoU 0.5, [D]: the annotation it found, or whether it is a miss.
+class ImageMatches:
+    """The matches of an image's detections at IoU 0.5, each [D]; what matches a crowd is neither tp nor fp."""
 
-    Detections that found a crowd are neither.
-    """
-
-    picture: Overlaps
+    overlaps: ImageOverlaps
     annotation: Ints  # -1: none
-    hit: Bools
-    miss: Bools
+    tp: Bools
+    fp: Bools
+
+
+def match_image(overlaps: ImageOverlaps) -> ImageMatches:
+    """Match an image by COCO's rule at IoU 0.5."""
+    annotation = match_in_category(overlaps, HALF)
+    crowd = np.zeros(len(annotation), bool)
+    if len(overlaps.crowd):
+        crowd = (annotation >= 0) & overlaps.crowd[annotation]
+    return ImageMatches(overlaps, annotation, (annotation >= 0) & ~crowd, annotation < 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
-    """Precision, recall and F1 of the detections from a score on."""
+class OperatingPoint:
+    """Precision, recall and F1 of the detections with a score of at least ``score``."""
 
     score: float
     precision: float
     recall: float
     F1: float
-    hits: int
-    misses: int
-
-
-def fates_of(picture: Overlaps) -> Fates:
-    """Match a picture by COCO's rule at IoU 0.5."""
-    annotation = matched_in_category(picture, HALF)
-    crowd = np.zeros(len(annotation), bool)
-    if len(picture.crowd):
-        crowd = (annotation >= 0) & picture.crowd[annotation]
-    return Fates(picture, annotation, (annotation >= 0) & ~crowd, annotation < 0)
-
-
-def cut_at(score: Floats, hit: Bools, miss: Bools, positives: int, least: float) -> Cut:
-    """Counts of the detections whose score is at least ``least``."""
-    kept = score >= least
-    hits, misses = int((hit & kept).sum()), int((miss & kept).sum())
-    precision = hits / (hits + misses) if hits + misses else 0.0
-    recall = hits / positives if positives else 0.0
-    return Cut(least, precision, recall, _f1(hits, misses, positives), hits, misses)
-
-
-def best_cut(score: Floats, hit: Bools, miss: Bools, positives: int) -> Cut | None:
-    """The cut of the highest F1, at the score of a detection; None without a detection."""
-    if not len(score):
-        return None
-    order = np.argsort(-score, kind="mergesort")
-    hits, misses = np.cumsum(hit[order]), np.cumsum(miss[order])
-    last = np.append(np.diff(score[order]) != 0, True)  # equal scores are cut together
-    f1 = np.where(last, 2 * hits / np.maximum(hits + misses + positives, 1), -1.0)
-    return cut_at(score, hit, miss, positives, float(score[order][int(np.argmax(f1))]))
-
-
-def curve(score: Floats, hit: Bools, miss: Bools, positives: int) -> tuple[Floats, Floats, Floats]:
-    """Recall, precision and score after each detection, by falling score."""
-    order = np.argsort(-score, kind="mergesort")
-    hits, misses = np.cumsum(hit[order]), np.cumsum(miss[order])
-    return hits / max(positives, 1), hits / np.maximum(hits + misses, 1), score[order]
+    tp: int
+    fp: int
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
-    """Sums behind panoptic quality for one category: overlap of what was found, hits, misses, missed annotations."""
+class Detections:
+    """Detections of many images, each [D]; ``positives`` counts the annotations that are no crowds."""
 
-    overlap: float = 0.0
-    hits: int = 0
-    misses: int = 0
-    missed: int = 0
+    score: Floats
+    tp: Bools
+    fp: Bools
+    positives: int
 
-    def __add__(self, other: "Quality") -> "Quality":
-        return Quality(
-            self.overlap + other.overlap,
-            self.hits + other.hits,
-            self.misses + other.misses,
-            self.missed + other.missed,
-        )
+    @classmethod
+    def of(cls, images: Iterable[ImageMatches], category: int | None = None) -> "Detections":
+        """All detections of some images, or those of one category."""
+        scores, tp, fp, positives = [np.zeros(0)], [np.zeros(0, bool)], [np.zeros(0, bool)], 0
+        for image in images:
+            overlaps = image.overlaps
+            own = slice(None) if category is None else overlaps.category == category
+            scores.append(overlaps.score[own])
+            tp.append(image.tp[own])
+            fp.append(image.fp[own])
+            real = ~overlaps.crowd
+            positives += int(real.sum() if category is None else (real & (overlaps.true_category == category)).sum())
+        return cls(np.concatenate(scores), np.concatenate(tp), np.concatenate(fp), positives)
 
-    def figures(self) -> dict[str, float]:
-        """PQ and its factors: SQ, the mean overlap of what was found, and RQ; -1 where there is nothing to score.
+    def at(self, score: float) -> OperatingPoint:
+        """The counts at a score threshold."""
+        kept = self.score >= score
+        tp, fp = int((self.tp & kept).sum()), int((self.fp & kept).sum())
+        precision = tp / (tp + fp) if tp + fp else 0.0
+        recall = tp / self.positives if self.positives else 0.0
+        total = tp + fp + self.positives
+        return OperatingPoint(score, precision, recall, 2 * tp / total if total else 0.0, tp, fp)
 
-        Source: Kirillov et al., Panoptic Segmentation (CVPR 2019).
-        """
-        half_wrong = self.hits + self.misses / 2 + self.missed / 2
-        if not half_wrong:
-            return {"PQ": -1.0, "SQ": -1.0, "RQ": -1.0}
-        segmentation = self.overlap / self.hits if self.hits else 0.0
-        return {"PQ": self.overlap / half_wrong, "SQ": segmentation, "RQ": self.hits / half_wrong}
+    def best(self) -> OperatingPoint | None:
+        """The highest F1, at the score of a detection; None without detections."""
+        if not len(self.score):
+            return None
+        score, tp, fp = self._sums()
+        last = np.append(np.diff(score) != 0, True)  # a threshold keeps all equal scores, or none
+        f1 = np.where(last, 2 * tp / np.maximum(tp + fp + self.positives, 1), -1.0)
+        return self.at(float(score[int(np.argmax(f1))]))
+
+    def curve(self) -> tuple[Floats, Floats, Floats]:
+        """Recall, precision and score after each detection, by falling score."""
+        score, tp, fp = self._sums()
+        return tp / max(self.positives, 1), tp / np.maximum(tp + fp, 1), score
+
+    def average_precision(self) -> float:
+        """COCO's average precision: the mean of the precision envelope at 101 recalls."""
+        _, tp, fp = (sums.astype(float) for sums in self._sums())
+        envelope = np.append(precision_envelope(tp / (tp + fp + np.spacing(1))), 0.0)
+        return float(np.mean(envelope[np.searchsorted(tp / self.positives, RECALLS, side="left")]))
+
+    def _sums(self) -> tuple[Floats, Ints, Ints]:
+        """Scores, and the true and false positives up to each, by falling score."""
+        order = np.argsort(-self.score, kind="mergesort")
+        return self.score[order], np.cumsum(self.tp[order]), np.cumsum(self.fp[order])
 
 
-def quality_of(picture: Overlaps, least: float) -> dict[int, Quality]:
-    """The sums of a picture by category, of detections from a score on.
+def confusion_matrix(matches: ImageMatches, categories: Sequence[int], score: float) -> Ints:
+    """True categories (rows) by predicted categories (columns), [K + 1, K + 1]; the last of both is background.
 
-    A detection is a hit where it overlaps an annotation by more than half, which for segments that do not overlap
-    each other leaves no choice; where they do, the surest chooses first. Detections inside crowds do not count.
+    Matches within a category come first. Then, by falling score, each false positive takes the free annotation of
+    another category that it overlaps most, with an IoU of at least 0.5. The rest is confused with background.
+
+    Args:
+        matches: The matches of an image.
+        categories: The sorted category ids.
+        score: The score threshold.
     """
-    kept = picture.score >= least
-    annotation = matched_in_category(picture, _MORE_THAN_HALF, kept)
-    sums: dict[int, Quality] = {}
-    for category in np.union1d(picture.found[kept], picture.truth):
-        own = kept & (picture.found == category)
-        real = ~picture.crowd & (picture.truth == category)
-        rows = np.flatnonzero(own & (annotation >= 0))
-        rows = rows[real[annotation[rows]]] if len(rows) else rows
-        sums[int(category)] = Quality(
-            float(picture.iou[rows, annotation[rows]].sum()),
-            len(rows),
-            int((own & (annotation < 0)).sum()),
-            int(real.sum()) - len(rows),
-        )
-    return sums
-
-
-def confusion_of(fates: Fates, categories: Sequence[int], least: float) -> Ints:
-    """Annotations (rows) by what they were taken for (columns), [K + 1, K + 1]; the last is background.
-
-    What found its own category stays with it. Of the rest, the surest first, each detection takes the annotation of
-    another category that it overlaps most, by half at least; what remains was made up, or overlooked.
-    """
-    picture, slots = fates.picture, {category: slot for slot, category in enumerate(categories)}
+    overlaps, slots = matches.overlaps, {category: slot for slot, category in enumerate(categories)}
     background = len(categories)
     counts = np.zeros((background + 1, background + 1), np.int64)
-    kept = picture.score >= least
-    free = ~picture.crowd
-    for d in np.flatnonzero(fates.hit & kept):
-        free[fates.annotation[d]] = False
-        counts[slots[int(picture.found[d])], slots[int(picture.found[d])]] += 1
-    for d in np.flatnonzero(fates.miss & kept):
-        row = np.where(free, picture.iou[d], -1.0)
-        truth = background
+    kept = overlaps.score >= score
+    free = ~overlaps.crowd
+    for d in np.flatnonzero(matches.tp & kept):
+        free[matches.annotation[d]] = False
+        counts[slots[int(overlaps.category[d])], slots[int(overlaps.category[d])]] += 1
+    for d in np.flatnonzero(matches.fp & kept):
+        row = np.where(free, overlaps.iou[d], -1.0)
+        true = background
         if row.size and row.max() >= HALF:
             best = int(row.argmax())
             free[best] = False
-            truth = slots[int(picture.truth[best])]
-        counts[truth, slots[int(picture.found[d])]] += 1
+            true = slots[int(overlaps.true_category[best])]
+        counts[true, slots[int(overlaps.category[d])]] += 1
     for g in np.flatnonzero(free):
-        counts[slots[int(picture.truth[g])], background] += 1
+        counts[slots[int(overlaps.true_category[g])], background] += 1
     return counts
-
-
-def _f1(hits: int, misses: int, positives: int) -> float:
-    return 2 * hits / (hits + misses + positives) if hits + misses + positives else 0.0

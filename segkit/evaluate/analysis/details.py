@@ -1,200 +1,206 @@
-"""The reason behind AP, from one pass over the pictures: everything that ``--details`` and ``--report`` show."""
+"""The details behind AP that ``--details`` and ``--report`` show, from one pass over the images."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from segkit.evaluate.analysis.bootstrap import Pool, average_precisions, draws, interval, mean_ap, pools_of
-from segkit.evaluate.analysis.counts import (
-    Cut,
-    Fates,
-    Quality,
-    best_cut,
-    confusion_of,
-    cut_at,
-    fates_of,
-    quality_of,
-)  # fmt: skip
-from segkit.evaluate.analysis.tide import KINDS, Mistake, costs, mistakes_of
-from segkit.evaluate.coco.engine import EngineName, IouType, outcomes
-from segkit.evaluate.coco.inputs import Pair, renumbered
-from segkit.evaluate.coco.overlap import Floats, Ints, overlaps_of
+from segkit.evaluate.analysis.bootstrap import (
+    LEVEL,
+    Pool,
+    average_precisions,
+    bootstrap_weights,
+    confidence_interval,
+    mean_ap,
+    pool_by_category,
+)
+from segkit.evaluate.analysis.counts import Detections, ImageMatches, OperatingPoint, confusion_matrix, match_image
+from segkit.evaluate.analysis.panoptic import PanopticSums, panoptic_sums
+from segkit.evaluate.analysis.tide import ERROR_TYPES, TideError, ap50_costs, classify_errors
+from segkit.evaluate.coco.engine import EngineName, IouType
+from segkit.evaluate.coco.inputs import EvaluationInputs, renumbered
+from segkit.evaluate.coco.outcomes import match_detections
+from segkit.evaluate.coco.overlap import overlaps_by_image
 from segkit.progress import SILENT, Progress
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """One picture at the asked score: what was found, what was made up, what was missed."""
+class DetailOptions:
+    """How details are computed.
 
-    image_id: int
-    fates: Fates
-    mistakes: list[Mistake]
-    quality: Quality
-    instances: int
-    predictions: int
+    Attributes:
+        score: The score threshold of predictions.
+        max_dets: Detections of a category counted in an image.
+        bootstrap_samples: Samples behind the confidence intervals; 0: none.
+        engine: What matches for the intervals.
+    """
+
+    score: float
+    max_dets: int
+    bootstrap_samples: int = 0
+    engine: EngineName = "fast"
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
-    """All that is known of a pair; the figures of ``document`` are what ``--json`` gives."""
+class ImageDetails:
+    """One image: its matches and errors at any score; its panoptic sums and counts at the score threshold."""
 
-    pair: Pair
-    kind: IouType
+    image_id: int
+    matches: ImageMatches
+    errors: list[TideError]
+    panoptic: dict[int, PanopticSums]  # by category
+    instances: int
+    predictions: int
+
+    def panoptic_total(self) -> PanopticSums:
+        """The panoptic sums over all categories."""
+        return sum(self.panoptic.values(), PanopticSums())
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """The details of an evaluation; ``document`` is what ``metrics.json`` has of them."""
+
+    inputs: EvaluationInputs
+    iou_type: IouType
     score: float
-    pictures: list[Picture]
-    confusion: Ints  # [K + 1, K + 1]
+    images: list[ImageDetails]
     pools: list[Pool]
     document: dict[str, Any]
 
+    def detections(self, category: int | None = None) -> Detections:
+        """All detections, or those of one category."""
+        return Detections.of((image.matches for image in self.images), category)
 
-def explain_pair(
-    pair: Pair,
-    kind: IouType,
-    *,
-    score: float,
-    cap: int,
-    resamples: int,
-    engine: EngineName = "fast",
-    progress: Progress = SILENT,
-) -> Explanation:
-    """Look at every picture of a pair.
+
+def compute_details(
+    inputs: EvaluationInputs, iou_type: IouType, options: DetailOptions, progress: Progress = SILENT
+) -> Details:
+    """The details behind a score.
 
     Args:
-        pair: Annotations and results.
-        kind: Compare masks or boxes.
-        score: From which a detection counts as a prediction.
-        cap: Detections counted in an image and category.
-        resamples: Draws behind the confidence intervals; 0: none.
-        engine: Who matches for the intervals.
-        progress: Who is told how far it is.
+        inputs: Annotations and results.
+        iou_type: Compare masks or boxes.
+        options: How details are computed.
+        progress: Shows how many images are done.
     """
-    pair = pair.with_truth(renumbered(pair.truth))
-    categories = sorted(pair.names)
-    pictures, confusion = [], np.zeros((len(categories) + 1, len(categories) + 1), np.int64)
-    by_category: dict[int, Quality] = {category: Quality() for category in categories}
-    progress.start("looking at every picture", len(pair.truth["images"]))
-    for overlaps in overlaps_of(pair, kind, cap):
-        fates = fates_of(overlaps)
-        qualities = quality_of(overlaps, score)
-        for category, quality in qualities.items():
-            by_category[category] += quality
-        confusion += confusion_of(fates, categories, score)
-        pictures.append(
-            Picture(
-                overlaps.image_id,
-                fates,
-                mistakes_of(fates),
-                sum(qualities.values(), Quality()),
-                int((~overlaps.crowd).sum()),
-                int((overlaps.score >= score).sum()),
-            )
-        )
+    inputs = inputs.with_truth(renumbered(inputs.truth))
+    names, score = dict(sorted(inputs.names.items())), options.score
+    progress.start("matching detections", len(inputs.truth["images"]))
+    images = []
+    for image in _image_details(inputs, iou_type, options):
+        images.append(image)
         progress.advance()
-    progress.start("drawing pictures again and again", None)
-    pools = _pools(pair, kind, cap, engine)
+    progress.start("bootstrap", None)
+    pools = _pools(inputs, iou_type, options)
     document = {
-        "kind": kind,
+        "kind": iou_type,
         "iou": 0.5,
         "score": score,
-        **_counted(pictures, pair.names, by_category, score),
-        "mistakes": _mistakes(pictures, categories),
-        "confusion": {
-            "categories": [*(pair.names[category] for category in categories), "background"],
-            "counts": confusion.tolist(),
-        },
-        "confidence": _confidence(pools, pair.names, len(pictures), resamples) if resamples else None,
+        **_counts(images, names, score),
+        "mistakes": _errors(images, list(names)),
+        "confusion": _confusion(images, names, score),
+        "confidence": _confidence(pools, names, len(images), options.bootstrap_samples),
     }
     progress.done()
-    return Explanation(pair, kind, score, pictures, confusion, pools, document)
+    return Details(inputs, iou_type, score, images, pools, document)
 
 
-def flat(pictures: Sequence[Picture], category: int | None = None) -> tuple[Floats, Any, Any, int]:
-    """Score, hit and miss [D] of all detections (of a category), and how many annotations there are to find."""
-    scores, hits, misses, positives = [np.zeros(0)], [np.zeros(0, bool)], [np.zeros(0, bool)], 0
-    for picture in pictures:
-        overlaps = picture.fates.picture
-        own = slice(None) if category is None else overlaps.found == category
-        scores.append(overlaps.score[own])
-        hits.append(picture.fates.hit[own])
-        misses.append(picture.fates.miss[own])
-        real = ~overlaps.crowd
-        positives += int(real.sum() if category is None else (real & (overlaps.truth == category)).sum())
-    return np.concatenate(scores), np.concatenate(hits), np.concatenate(misses), positives
+def _image_details(inputs: EvaluationInputs, iou_type: IouType, options: DetailOptions) -> Iterator[ImageDetails]:
+    for overlaps in overlaps_by_image(inputs, iou_type, options.max_dets):
+        matches = match_image(overlaps)
+        yield ImageDetails(
+            overlaps.image_id,
+            matches,
+            classify_errors(matches),
+            panoptic_sums(overlaps, options.score),
+            int((~overlaps.crowd).sum()),
+            int((overlaps.score >= options.score).sum()),
+        )
 
 
-def _counted(
-    pictures: list[Picture], names: dict[int, str], qualities: dict[int, Quality], score: float
-) -> dict[str, Any]:
-    """Counts and what follows from them, by category and over all; means are over categories with annotations."""
+def _counts(images: list[ImageDetails], names: dict[int, str], score: float) -> dict[str, Any]:
+    """Counts and metrics by category and overall; overall PQ is the mean over categories with annotations."""
     per_category = {}
-    for category, name in sorted(names.items()):
-        figures = _figures(*flat(pictures, category), score) | qualities[category].figures()
-        per_category[name] = figures | _count_errors(pictures, score, category)
+    for category, name in names.items():
+        panoptic = sum((i.panoptic[category] for i in images if category in i.panoptic), PanopticSums())
+        figures = _figures(images, score, category) | panoptic.quality()
+        per_category[name] = figures | _count_errors(images, score, category)
     scored = [each for each in per_category.values() if each["PQ"] >= 0]
-    overall = _figures(*flat(pictures), score) | _count_errors(pictures, score)
+    overall = _figures(images, score) | _count_errors(images, score)
     for name in ("PQ", "SQ", "RQ"):
         overall[name] = float(np.mean([each[name] for each in scored])) if scored else -1.0
     return {"overall": overall, "per_category": per_category}
 
 
-def _figures(scores: Floats, hit: Any, miss: Any, positives: int, least: float) -> dict[str, Any]:
-    cut, best = cut_at(scores, hit, miss, positives, least), best_cut(scores, hit, miss, positives)
+def _figures(images: list[ImageDetails], score: float, category: int | None = None) -> dict[str, Any]:
+    detections = Detections.of((image.matches for image in images), category)
+    point, best = detections.at(score), detections.best()
     return {
-        "instances": positives,
-        "predictions": int((scores >= least).sum()),
-        "found": cut.hits,
-        "wrong": cut.misses,
-        "precision": cut.precision,
-        "recall": cut.recall,
-        "F1": cut.F1,
-        "best": None if best is None else _cut(best),
+        "instances": detections.positives,
+        "predictions": int((detections.score >= score).sum()),
+        "found": point.tp,
+        "wrong": point.fp,
+        "precision": point.precision,
+        "recall": point.recall,
+        "F1": point.F1,
+        "best": None if best is None else _best(best),
     }
 
 
-def _count_errors(pictures: list[Picture], score: float, category: int | None = None) -> dict[str, float]:
-    """How far the number of predictions is from that of instances, per picture: the mean, and the mean of its size."""
-    off = []
-    for picture in pictures:
-        overlaps = picture.fates.picture
-        predicted, there = overlaps.score >= score, ~overlaps.crowd
+def _best(point: OperatingPoint) -> dict[str, float]:
+    return {"score": point.score, "precision": point.precision, "recall": point.recall, "F1": point.F1}
+
+
+def _count_errors(images: list[ImageDetails], score: float, category: int | None = None) -> dict[str, float]:
+    """The number of predictions less that of instances in an image: its mean, and the mean of its absolute value."""
+    differences = []
+    for image in images:
+        overlaps = image.matches.overlaps
+        predicted, true = overlaps.score >= score, ~overlaps.crowd
         if category is not None:
-            predicted, there = predicted & (overlaps.found == category), there & (overlaps.truth == category)
-        off.append(int(predicted.sum()) - int(there.sum()))
-    if not off:
+            predicted, true = predicted & (overlaps.category == category), true & (overlaps.true_category == category)
+        differences.append(int(predicted.sum()) - int(true.sum()))
+    if not differences:
         return {"count_bias": 0.0, "count_error": 0.0}
-    return {"count_bias": float(np.mean(off)), "count_error": float(np.mean(np.abs(off)))}
+    return {"count_bias": float(np.mean(differences)), "count_error": float(np.mean(np.abs(differences)))}
 
 
-def _cut(cut: Cut) -> dict[str, float]:
-    return {"score": cut.score, "precision": cut.precision, "recall": cut.recall, "F1": cut.F1}
+def _errors(images: list[ImageDetails], categories: list[int]) -> dict[str, Any]:
+    counts = Counter(error.type for image in images for error in image.errors)
+    costs = ap50_costs([image.matches for image in images], [image.errors for image in images], categories)
+    return {"counts": {each: counts[each] for each in ERROR_TYPES}, "AP50_cost": costs}
 
 
-def _mistakes(pictures: list[Picture], categories: list[int]) -> dict[str, Any]:
-    counts = Counter(mistake.kind for picture in pictures for mistake in picture.mistakes)
-    fates, mistakes = [p.fates for p in pictures], [p.mistakes for p in pictures]
-    return {"counts": {kind: counts[kind] for kind in KINDS}, "AP50_cost": costs(fates, mistakes, categories)}
+def _confusion(images: list[ImageDetails], names: dict[int, str], score: float) -> dict[str, Any]:
+    counts = np.zeros((len(names) + 1, len(names) + 1), np.int64)
+    for image in images:
+        counts += confusion_matrix(image.matches, list(names), score)
+    return {"categories": [*names.values(), "background"], "counts": counts.tolist()}
 
 
-def _pools(pair: Pair, kind: IouType, cap: int, engine: EngineName) -> list[Pool]:
-    images = sorted(image["id"] for image in pair.truth["images"])
-    position = {image_id: n for n, image_id in enumerate(images)}
-    slots = {category: k for k, category in enumerate(sorted(pair.names))}
+def _pools(inputs: EvaluationInputs, iou_type: IouType, options: DetailOptions) -> list[Pool]:
+    images = sorted(image["id"] for image in inputs.truth["images"])
+    places = {image_id: n for n, image_id in enumerate(images)}
+    slots = {category: k for k, category in enumerate(sorted(inputs.names))}
     positives = np.zeros((len(slots), len(images)), np.int64)
-    for annotation in pair.truth["annotations"]:
+    for annotation in inputs.truth["annotations"]:
         if not annotation["iscrowd"]:
-            positives[slots[annotation["category_id"]], position[annotation["image_id"]]] += 1
-    return pools_of(outcomes(pair.truth, pair.results, kind, cap, engine), images, positives)
+            positives[slots[annotation["category_id"]], places[annotation["image_id"]]] += 1
+    found = match_detections(inputs.truth, inputs.results, iou_type, options.max_dets, options.engine)
+    return pool_by_category(found, images, positives)
 
 
-def _confidence(pools: list[Pool], names: dict[int, str], num_images: int, resamples: int) -> dict[str, Any]:
-    scores = average_precisions(pools, draws(num_images, resamples))
+def _confidence(pools: list[Pool], names: dict[int, str], num_images: int, num_samples: int) -> dict[str, Any] | None:
+    if not num_samples:
+        return None
+    scores = average_precisions(pools, bootstrap_weights(num_images, num_samples))
     return {
-        "level": 0.95,
-        "resamples": resamples,
-        "AP": interval(mean_ap(scores)),
-        "AP50": interval(mean_ap(scores, 0)),
-        "per_category": {name: interval(mean_ap(scores[:, [k]])) for k, (_, name) in enumerate(sorted(names.items()))},
+        "level": LEVEL,
+        "resamples": num_samples,
+        "AP": confidence_interval(mean_ap(scores)),
+        "AP50": confidence_interval(mean_ap(scores, 0)),
+        "per_category": {name: confidence_interval(mean_ap(scores[:, [k]])) for k, name in enumerate(names.values())},
     }

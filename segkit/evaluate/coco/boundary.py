@@ -1,8 +1,7 @@
-"""Boundary AP: AP by the overlap of contours as well as of areas, which large instances cannot hide behind.
+"""Boundary AP: AP by the overlap of contours as well as of masks, in which errors of large instances count.
 
-Source: Cheng et al., Boundary IoU: Improving Object-Centric Image Segmentation Evaluation (CVPR 2021): overlap is the
-smaller of mask IoU and the IoU of the bands inside the contours, 2 % of the image's diagonal wide; of crowds it is
-that of the masks.
+Source: Cheng et al., Boundary IoU (CVPR 2021): the overlap is the smaller of mask IoU and the IoU of the bands inside
+the contours; of crowds it is that of the masks.
 """
 
 from collections import defaultdict
@@ -10,21 +9,21 @@ from collections import defaultdict
 import numpy as np
 
 from segkit.evaluate.coco.engine import Evaluation, Records, evaluate_with
-from segkit.evaluate.coco.inputs import Pair
+from segkit.evaluate.coco.inputs import EvaluationInputs
 from segkit.evaluate.coco.overlap import Floats, ious
 
 
-def evaluate_boundary(pair: Pair, caps: list[int]) -> Evaluation:
+def evaluate_boundary(inputs: EvaluationInputs, max_dets: list[int]) -> Evaluation:
     """COCO's numbers with boundary IoU.
 
     Args:
-        pair: Annotations and results with masks.
-        caps: Detections counted in an image and category, rising.
+        inputs: Annotations and results with masks.
+        max_dets: Limits on the detections of a category in an image, rising.
     """
-    sizes = {image["id"]: (image["height"], image["width"]) for image in pair.truth["images"]}
+    sizes = {image["id"]: (image["height"], image["width"]) for image in inputs.truth["images"]}
     truth: dict[tuple[int, int], Records] = defaultdict(list)
     found: dict[tuple[int, int], Records] = defaultdict(list)
-    for groups, records in ((truth, pair.truth["annotations"]), (found, pair.results)):
+    for groups, records in ((truth, inputs.truth["annotations"]), (found, inputs.results)):
         for record in records:
             groups[record["image_id"], record["category_id"]].append(record)
 
@@ -32,8 +31,8 @@ def evaluate_boundary(pair: Pair, caps: list[int]) -> Evaluation:
         annotations, results = truth[image_id, category_id], found[image_id, category_id]
         if not annotations and not results:
             return []
-        results = sorted(results, key=lambda result: -result["score"])[: caps[-1]]
+        results = sorted(results, key=lambda result: -result["score"])[: max_dets[-1]]
         crowd = np.array([bool(a["iscrowd"]) for a in annotations], bool)
         return ious(results, annotations, crowd, "boundary", sizes[image_id])
 
-    return evaluate_with(overlap, pair.truth, pair.results, caps)
+    return evaluate_with(overlap, inputs.truth, inputs.results, max_dets)

@@ -1,9 +1,8 @@
-"""The short road: two files in which nothing has to be put right go to the engine as they are.
+"""A fast path: two files that need no correction are read by the engine itself.
 
-Reading polygons into Python lists costs more than scoring them. Where everything but the masks themselves (ids,
-references, boxes, scores, mask sizes) reads and checks as it should, the engine reads the files; the smallest oddity
-sends the pair down the careful road (``segkit.evaluate.coco.inputs``), which gives the same numbers or says what is
-wrong.
+Reading polygons into Python lists costs more than scoring them. If everything but the masks themselves (ids,
+references, boxes, scores, mask sizes) is valid, the engine reads the files. All other files go through
+``segkit.evaluate.coco.inputs``, which gives the same numbers or reports what is wrong.
 """
 
 import math
@@ -62,17 +61,17 @@ class _Result(msgspec.Struct, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
-class PlainPair:
-    """What is known of two plain files without their masks."""
+class PlainFiles:
+    """Two files that the engine can read itself, without their masks."""
 
     images: int
     names: dict[int, str]
     most: int  # instances of a category in an image
-    kinds: tuple[IouType, ...]  # what can be compared
+    iou_types: tuple[IouType, ...]  # what can be compared
 
 
-def look(truth_path: Path, results_path: Path) -> PlainPair | None:
-    """Check two files; None: they need care, or are not what they should be."""
+def check_files(truth_path: Path, results_path: Path) -> PlainFiles | None:
+    """Check two files; None: they need correction, or are not valid."""
     try:
         truth = msgspec.json.decode(truth_path.read_bytes(), type=_Truth)
         results = msgspec.json.decode(results_path.read_bytes(), type=list[_Result])
@@ -101,17 +100,17 @@ def look(truth_path: Path, results_path: Path) -> PlainPair | None:
     )
     if not plain:
         return None
-    pairs = Counter((a.image_id, a.category_id) for a in annotations if not a.iscrowd)
-    return PlainPair(
+    instances = Counter((a.image_id, a.category_id) for a in annotations if not a.iscrowd)
+    return PlainFiles(
         images=len(sizes),
         names=names,
-        most=max(pairs.values(), default=0),
-        kinds=("segm", "bbox") if masks == {True} else ("bbox",),
+        most=max(instances.values(), default=0),
+        iou_types=("segm", "bbox") if masks == {True} else ("bbox",),
     )
 
 
 def _add_up(records: Sequence[_Annotation | _Result], sizes: dict[int, tuple[int, int]]) -> bool:
-    """Whether all run lengths are of their image's size, and fill it."""
+    """Whether all RLEs have their image's size, and run lengths that add up to it."""
     rles = [(r.segmentation, sizes[r.image_id]) for r in records if isinstance(r.segmentation, _Rle)]
     if any(rle.size != size for rle, size in rles):
         return False

@@ -1,8 +1,8 @@
-"""Truth and results side by side, checked and completed: the plain dicts that COCO's evaluators take.
+"""Annotations and results, checked and completed: the plain dicts that COCOeval takes.
 
-pycocotools assumes much of its input (an ``area`` on every annotation, integer ids from 1, a box beside every mask)
-and crashes or miscounts without a word where that does not hold. Here each such case is put right, with a warning
-where a number depends on it, or ends in one clear message.
+pycocotools expects an ``area`` on every annotation, integer ids from 1, and a box with every mask; without them it
+crashes or counts wrongly. Here each such case is corrected, with a warning where a number depends on it, or raises an
+InputError.
 """
 
 import math
@@ -16,92 +16,71 @@ from segkit.data.polygons import run_totals
 from segkit.data.records import Dataset, Result
 from segkit.errors import InputError
 from segkit.evaluate.coco.engine import IouType, Records
+from segkit.evaluate.coco.ids import IntegerIds, category_names
 
-_LARGEST = 2**62
 Sizes = dict[Any, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """What is compared, and what has to be said about it; ``truth`` is a COCO document, ``names`` by category id."""
+class EvaluationInputs:
+    """What is compared: ``truth`` is a COCO document, ``names`` are by category id."""
 
     truth: dict[str, Any]
     results: Records
     names: dict[int, str]
     warnings: tuple[str, ...] = ()
 
-    def with_truth(self, truth: dict[str, Any]) -> "Pair":
-        """The same results beside another document."""
+    def with_truth(self, truth: dict[str, Any]) -> "EvaluationInputs":
+        """The same results with another COCO document."""
         return replace(self, truth=truth)
 
 
-@dataclass(frozen=True, slots=True)
-class Numbers:
-    """The whole numbers that COCOeval needs for ids; ids that are others get numbers in their sorted order."""
-
-    images: dict[Any, int]
-    categories: dict[Any, int]
-    annotations: dict[Any, int]  # only those that differ from the id
-
-    @classmethod
-    def of(cls, dataset: Dataset) -> "Numbers":
-        """The numbers of a dataset."""
-        ids = [a.id for a in dataset.annotations]
-        return cls(
-            _numbers([i.id for i in dataset.images]),
-            _numbers([c.id for c in dataset.categories]),
-            # The id 0 stays what it is: COCOeval's number depends on it.
-            {} if _whole(ids) else {i: n for n, i in enumerate(ids, 1) if i != 0},
-        )
-
-
-def pair_of(
-    dataset: Dataset, results: Sequence[Result], kinds: Sequence[IouType], numbers: Numbers | None = None
-) -> Pair:
-    """Complete a dataset's annotations and results for the comparisons that are asked for.
+def prepare_inputs(
+    dataset: Dataset, results: Sequence[Result], iou_types: Sequence[IouType], ids: IntegerIds | None = None
+) -> EvaluationInputs:
+    """Complete annotations and results with what COCOeval needs.
 
     Args:
-        dataset: The truth, or the part of it that belongs to some images.
+        dataset: The ground truth, or the part of it that belongs to some images.
         results: Predictions for its images, in any order.
-        kinds: What is to be compared.
-        numbers: Those of the whole dataset, where this is a part.
+        iou_types: What is compared.
+        ids: Those of the whole dataset, where this is a part.
 
     Raises:
         InputError: A result is of an unknown image, or lacks what is compared.
     """
-    numbers = numbers or Numbers.of(dataset)
-    sizes = {numbers.images[image.id]: (image.height, image.width) for image in dataset.images}
-    named = {numbers.categories[category.id]: category.name for category in dataset.categories}
-    if strangers := {result.image_id for result in results} - {image.id for image in dataset.images}:
+    ids = ids or IntegerIds.of(dataset)
+    sizes = {ids.images[image.id]: (image.height, image.width) for image in dataset.images}
+    if unknown := {result.image_id for result in results} - {image.id for image in dataset.images}:
         raise InputError(
-            f"{len(strangers)} images of the results are not in the annotations: "
-            f"{_some(sorted(str(i) for i in strangers))}",
+            f"{len(unknown)} images of the results are not in the annotations: "
+            f"{_first_few(sorted(str(i) for i in unknown))}",
             "are these the annotations that the results were made for? name others with --data",
         )
-    annotations, empty = _annotations(dataset, numbers, sizes, "segm" in kinds)
-    found, unknown = _found(results, numbers, sizes, kinds)
+    annotations, empty = _annotation_records(dataset, ids, sizes, "segm" in iou_types)
+    found, left_out = _result_records(results, ids, sizes, iou_types)
     warnings = []
-    if unknown:
-        what = "1 result is of a category" if len(unknown) == 1 else f"{len(unknown)} results are of categories"
-        warnings.append(f"{what} that the data does not have, and does not count: {_some(sorted(set(unknown)))}")
+    if left_out:
+        what = "1 result is of a category" if len(left_out) == 1 else f"{len(left_out)} results are of categories"
+        warnings.append(f"{what} that the data does not have, and does not count: {_first_few(sorted(set(left_out)))}")
     if empty:
-        warnings.append(f"{empty} annotations have an empty segmentation: as masks they can only be missed")
+        warnings.append(f"{empty} annotations have an empty segmentation: as masks they can only be false negatives")
     truth = {
         "images": [{"id": i, "height": h, "width": w} for i, (h, w) in sizes.items()],
         "annotations": annotations,
-        "categories": [{"id": number, "name": name} for number, name in named.items()],
+        "categories": [{"id": ids.categories[c.id], "name": c.name} for c in dataset.categories],
     }
-    return Pair(truth, found, unique_names(named), tuple(warnings))
+    return EvaluationInputs(truth, found, category_names(dataset, ids), tuple(warnings))
 
 
-def check_comparable(dataset: Dataset, kinds: Sequence[str]) -> None:
-    """See that there is something to compare with.
+def check_comparable(dataset: Dataset, iou_types: Sequence[str]) -> None:
+    """Check that the annotations have what is compared.
 
     Raises:
-        InputError: Masks are to be compared, and no annotation has one.
+        InputError: Masks are compared, and no annotation has one.
     """
     if (
-        set(kinds) & {"segm", "boundary"}
+        set(iou_types) & {"segm", "boundary"}
         and dataset.annotations
         and not any(a.segmentation for a in dataset.annotations)
     ):
@@ -111,18 +90,18 @@ def check_comparable(dataset: Dataset, kinds: Sequence[str]) -> None:
         )
 
 
-def kinds_there(dataset: Dataset, results: Sequence[Result]) -> tuple[IouType, ...]:
-    """What both sides can be compared by: masks, boxes or both; masks where there is nothing to tell from."""
+def comparable_iou_types(dataset: Dataset, results: Sequence[Result]) -> tuple[IouType, ...]:
+    """What both sides have: masks, boxes or both; masks where neither side has records."""
     first = results[0] if results else None
     masks = not dataset.annotations or any(a.segmentation for a in dataset.annotations)
     segm = masks and (first is None or first.segmentation is not None)
     bbox = first is None or first.bbox is not None
-    kinds: tuple[tuple[IouType, bool], ...] = (("segm", segm), ("bbox", bbox))
-    return tuple(kind for kind, there in kinds if there) or ("segm",)
+    iou_types: tuple[tuple[IouType, bool], ...] = (("segm", segm), ("bbox", bbox))
+    return tuple(iou_type for iou_type, present in iou_types if present) or ("segm",)
 
 
-def starts_at_zero(truth: dict[str, Any]) -> bool:
-    """Whether an annotation has the id 0, whose match COCOeval takes for none."""
+def has_zero_id(truth: dict[str, Any]) -> bool:
+    """Whether an annotation has the id 0, with which COCOeval takes a match for none."""
     return any(annotation["id"] == 0 for annotation in truth["annotations"])
 
 
@@ -132,27 +111,15 @@ def renumbered(truth: dict[str, Any]) -> dict[str, Any]:
     return truth | {"annotations": annotations}
 
 
-def max_dets_needed(dataset: Dataset, asked: str) -> int:
-    """The cap on detections of a category in an image: what was asked for, or (auto) at least the most instances."""
-    if asked != "auto":
-        return int(asked)
-    pairs = Counter((a.image_id, a.category_id) for a in dataset.annotations if not a.iscrowd)
-    return max(100, max(pairs.values(), default=0))
+def resolve_max_dets(dataset: Dataset, max_dets: str) -> int:
+    """The limit on detections of a category in an image: a number, or ``auto``: 100, or the most instances."""
+    if max_dets != "auto":
+        return int(max_dets)
+    instances = Counter((a.image_id, a.category_id) for a in dataset.annotations if not a.iscrowd)
+    return max(100, max(instances.values(), default=0))
 
 
-def _numbers(ids: list[Any]) -> dict[Any, int]:
-    if _whole(ids):
-        return {i: i for i in ids}
-    alike = all(isinstance(i, int) for i in ids)
-    return {i: number for number, i in enumerate(sorted(ids, key=None if alike else str), 1)}
-
-
-def _whole(ids: list[Any]) -> bool:
-    """Whether ids are numbers that every engine takes."""
-    return all(type(i) is int and abs(i) < _LARGEST for i in ids)
-
-
-def _annotations(dataset: Dataset, numbers: Numbers, sizes: Sizes, masks: bool) -> tuple[Records, int]:
+def _annotation_records(dataset: Dataset, ids: IntegerIds, sizes: Sizes, masks: bool) -> tuple[Records, int]:
     """Annotations with every key, and how many have no mask.
 
     Raises:
@@ -160,16 +127,16 @@ def _annotations(dataset: Dataset, numbers: Numbers, sizes: Sizes, masks: bool) 
     """
     records, empty = [], 0
     for a in dataset.annotations:
-        image_id = numbers.images[a.image_id]
+        image_id = ids.images[a.image_id]
         segmentation: Any = a.segmentation
         if not segmentation and masks:
             segmentation, empty = _no_mask(sizes[image_id]), empty + 1
         _check_size(segmentation, sizes[image_id], f"annotation {a.id}")
         records.append(
             {
-                "id": numbers.annotations.get(a.id, a.id),
+                "id": ids.annotations.get(a.id, a.id),
                 "image_id": image_id,
-                "category_id": numbers.categories[a.category_id],
+                "category_id": ids.categories[a.category_id],
                 "segmentation": segmentation,
                 "bbox": list(a.bbox),
                 "area": a.area,
@@ -179,28 +146,28 @@ def _annotations(dataset: Dataset, numbers: Numbers, sizes: Sizes, masks: bool) 
     return records, empty
 
 
-def _found(
-    results: Sequence[Result], numbers: Numbers, sizes: Sizes, kinds: Sequence[IouType]
+def _result_records(
+    results: Sequence[Result], ids: IntegerIds, sizes: Sizes, iou_types: Sequence[IouType]
 ) -> tuple[Records, list[str]]:
     """Results with the keys that ``COCO.loadRes`` adds, and the unknown categories of those that are left out.
 
-    loadRes asks the first result what all of them hold: of masks with boxes beside them the area is the box's.
+    As in loadRes, the first result decides for all: if it has a box, areas are those of the boxes, else of the masks.
     """
     boxed = bool(results) and results[0].bbox is not None
     records: Records = []
-    unknown = []
+    left_out = []
     for number, r in enumerate(results):
         if not math.isfinite(r.score):
             raise InputError(f"result {number}: its score is {r.score}", "a score must be a finite number")
-        if "segm" in kinds and r.segmentation is None:
+        if "segm" in iou_types and r.segmentation is None:
             raise InputError(f"result {number} has no segmentation", "score its boxes: --iou bbox")
-        if r.category_id not in numbers.categories:
-            unknown.append(str(r.category_id))
+        if r.category_id not in ids.categories:
+            left_out.append(str(r.category_id))
             continue
         record: dict[str, Any] = {
             "id": number + 1,
-            "image_id": numbers.images[r.image_id],
-            "category_id": numbers.categories[r.category_id],
+            "image_id": ids.images[r.image_id],
+            "category_id": ids.categories[r.category_id],
             "score": r.score,
             "iscrowd": 0,
         }
@@ -216,7 +183,7 @@ def _found(
         else:
             raise InputError(f"result {number} has neither a box nor a segmentation")
         records.append(record)
-    return records, unknown
+    return records, left_out
 
 
 def _check_size(segmentation: Any, size: tuple[int, int], whose: str) -> None:
@@ -238,19 +205,5 @@ def _no_mask(size: tuple[int, int]) -> dict[str, Any]:
     return {"size": list(size), "counts": [size[0] * size[1]]}
 
 
-def category_names(dataset: Dataset, numbers: Numbers) -> dict[int, str]:
-    """Names by number that tell categories apart, even where two are called the same."""
-    return unique_names({numbers.categories[category.id]: category.name for category in dataset.categories})
-
-
-def unique_names(names: dict[int, str]) -> dict[int, str]:
-    """Names that tell things apart: those that stand for several get their number added."""
-    count = Counter(names.values())
-    while max(count.values(), default=1) > 1:
-        names = {number: name if count[name] == 1 else f"{name} ({number})" for number, name in names.items()}
-        count = Counter(names.values())
-    return names
-
-
-def _some(items: list[str]) -> str:
+def _first_few(items: list[str]) -> str:
     return ", ".join(items[:3]) + (", ..." if len(items) > 3 else "")

@@ -5,17 +5,18 @@ from pathlib import Path
 
 from segkit.data.records import Dataset, Result
 from segkit.evaluate.coco.boundary import evaluate_boundary
-from segkit.evaluate.coco.engine import EngineName, engine_name, engine_warnings
-from segkit.evaluate.coco.inputs import Numbers, check_comparable, max_dets_needed, pair_of, renumbered
-from segkit.evaluate.coco.instance_metrics import caps_of, evaluate_pair, metrics_of, zero_id_warning
+from segkit.evaluate.coco.engine import COCO_IOU_TYPES, EngineName, IouType, engine_name, engine_warnings
+from segkit.evaluate.coco.ids import IntegerIds
+from segkit.evaluate.coco.inputs import check_comparable, prepare_inputs, renumbered, resolve_max_dets
+from segkit.evaluate.coco.instance_metrics import evaluate_inputs, max_dets_list, metrics_of, zero_id_warning
 from segkit.evaluate.coco.lvis import lvis_scores
-from segkit.evaluate.metrics import Metrics
+from segkit.evaluate.metrics import InstanceMetrics, Metrics
 
 
 def score_results(
     dataset: Dataset,
     results: Sequence[Result],
-    kinds: Sequence[str],
+    iou_types: Sequence[str],
     max_dets: str = "auto",
     engine: EngineName = "fast",
     *,
@@ -26,32 +27,38 @@ def score_results(
     Args:
         dataset: The ground truth.
         results: Predictions for its images, in any order.
-        kinds: Any of segm, bbox, boundary.
+        iou_types: Any of segm, bbox, boundary.
         max_dets: ``auto`` or a number.
-        engine: Who computes AP.
+        engine: What computes AP.
         lvis: The annotation file, where LVIS's federated AP is wanted too.
 
     Raises:
         InputError: A result is of an unknown image, or lacks what is compared.
     """
-    check_comparable(dataset, kinds)
-    cap = max_dets_needed(dataset, max_dets)
-    pair = pair_of(dataset, results, ["segm" if kind == "boundary" else kind for kind in kinds])  # type: ignore[misc]
-    numbers = {kind: evaluate_pair(pair, kind, cap, engine) for kind in ("segm", "bbox") if kind in kinds}
-    warnings = [*pair.warnings, *zero_id_warning(list(numbers.items()))]
-    if "boundary" in kinds:
-        found = evaluate_boundary(pair.with_truth(renumbered(pair.truth)), caps_of(cap))
-        numbers["boundary"] = metrics_of(found, pair.names)
-    federated, said = lvis_scores(lvis, pair, Numbers.of(dataset), kinds) if lvis is not None else (None, [])
+    check_comparable(dataset, iou_types)
+    limit = resolve_max_dets(dataset, max_dets)
+    needed: list[IouType] = ["bbox" if iou_type == "bbox" else "segm" for iou_type in iou_types]
+    inputs = prepare_inputs(dataset, results, needed)
+    metrics: dict[str, InstanceMetrics] = {
+        each: evaluate_inputs(inputs, each, limit, engine) for each in COCO_IOU_TYPES if each in iou_types
+    }
+    warnings = [*inputs.warnings, *zero_id_warning(metrics)]
+    boundary = federated = None
+    if "boundary" in iou_types:
+        found = evaluate_boundary(inputs.with_truth(renumbered(inputs.truth)), max_dets_list(limit))
+        boundary = metrics_of(found, inputs.names)
     if not dataset.annotations:
         warnings.append("the data has no annotations: there is nothing to score")
+    if lvis is not None:
+        federated, lvis_warnings = lvis_scores(lvis, inputs, IntegerIds.of(dataset), iou_types)
+        warnings += lvis_warnings
     return Metrics(
         images=len(dataset.images),
-        max_dets=cap,
+        max_dets=limit,
         engine=engine_name(engine),
-        segm=numbers.get("segm"),
-        bbox=numbers.get("bbox"),
-        boundary=numbers.get("boundary"),
+        segm=metrics.get("segm"),
+        bbox=metrics.get("bbox"),
+        boundary=boundary,
         lvis=federated,
-        warnings=[*warnings, *said, *engine_warnings(engine)],
+        warnings=[*warnings, *engine_warnings(engine)],
     )

@@ -1,117 +1,92 @@
-"""Scores of predictions as they come: each batch is matched while the next is predicted, only sums are left to the end.
+"""Scores of predictions batch by batch: each batch is matched at once, and only sums are left to the end.
 
-The same engine matches as for files; what became of each detection is kept (some bytes), its mask is not. The numbers
+The same engine matches as for files. The outcome of each detection is kept (some bytes), its mask is not. The numbers
 equal those of ``score_results`` on everything at once, to the bit.
 """
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
 from segkit.data.records import Dataset, Image, Result
 from segkit.evaluate.coco.accumulate import accumulate
-from segkit.evaluate.coco.engine import (
-    EngineName,
-    Evaluation,
-    IouType,
-    Outcomes,
-    engine_name,
-    engine_warnings,
-    outcomes,
-)
-from segkit.evaluate.coco.inputs import (
-    Numbers,
-    category_names,
-    check_comparable,
-    max_dets_needed,
-    pair_of,
-    renumbered,
-)  # fmt: skip
-from segkit.evaluate.coco.instance_metrics import COCO_CAPS, caps_of, metrics_of, zero_id_warning
+from segkit.evaluate.coco.engine import EngineName, Evaluation, IouType, engine_name, engine_warnings
+from segkit.evaluate.coco.ids import IntegerIds, category_names
+from segkit.evaluate.coco.inputs import check_comparable, prepare_inputs, renumbered, resolve_max_dets
+from segkit.evaluate.coco.instance_metrics import COCO_MAX_DETS, max_dets_list, metrics_of, zero_id_warning
+from segkit.evaluate.coco.outcomes import Outcomes, match_detections, merge
 from segkit.evaluate.metrics import InstanceMetrics, Metrics
 
-Parts = dict[tuple[IouType, bool], list[Outcomes]]  # by what is compared, and whether ids were made to start at 1
+Parts = dict[tuple[IouType, bool], list[Outcomes]]  # by IoU type, and whether annotations have ids from 1
 
 
 class Stream:
-    """What became of the detections in the pictures so far.
+    """The outcomes of the detections in the images so far.
+
+    Args:
+        dataset: The ground truth.
+        iou_types: Any of segm and bbox.
+        max_dets: ``auto`` or a number.
+        engine: What matches.
 
     Raises:
-        InputError: Masks are to be compared, and no annotation has one.
+        InputError: Masks are compared, and no annotation has one.
     """
 
     def __init__(
-        self, dataset: Dataset, kinds: Sequence[IouType], max_dets: str = "auto", engine: EngineName = "fast"
+        self, dataset: Dataset, iou_types: Sequence[IouType], max_dets: str = "auto", engine: EngineName = "fast"
     ) -> None:
-        check_comparable(dataset, kinds)
-        self.dataset, self.kinds, self.engine = dataset, kinds, engine
-        self.cap = max_dets_needed(dataset, max_dets)
-        self.numbers = Numbers.of(dataset)
-        self.from_zero = any(a.id == 0 for a in dataset.annotations)
-        self.annotations = dataset.annotations_of()
-        self.parts: Parts = {(kind, right): [] for kind in kinds for right in self._ways()}
-
-    def _ways(self) -> tuple[bool, ...]:
-        return (False, True) if self.from_zero else (False,)
+        check_comparable(dataset, iou_types)
+        self._dataset, self._iou_types, self._engine = dataset, iou_types, engine
+        self._max_dets = resolve_max_dets(dataset, max_dets)
+        self._ids = IntegerIds.of(dataset)
+        self._annotations = dataset.annotations_of()
+        # With the annotation id 0, COCOeval's own numbers and those with ids from 1 are computed.
+        zero = any(a.id == 0 for a in dataset.annotations)
+        self._numberings = (False, True) if zero else (False,)
+        self.parts: Parts = {(iou_type, new_ids): [] for iou_type in iou_types for new_ids in self._numberings}
 
     def add(self, images: Sequence[Image], results: Sequence[Result]) -> None:
-        """Match the results of some pictures; each picture comes once, with all of its results.
+        """Match the results of some images; each image comes once, with all of its results.
 
         Raises:
             InputError: A result lacks what is compared.
         """
-        if not self.kinds:
+        if not self._iou_types:
             return
-        annotations = tuple(a for image in images for a in self.annotations.get(image.id, ()))
-        part = Dataset(tuple(images), annotations, self.dataset.categories, self.dataset.images_dir)
-        pair = pair_of(part, results, self.kinds, self.numbers)
-        for kind, right in self.parts:
-            truth = renumbered(pair.truth) if right else pair.truth
-            engine = "pycocotools" if self.from_zero and not right else self.engine  # only it errs on the id 0
-            self.parts[kind, right].append(outcomes(truth, pair.results, kind, self.cap, engine))
+        annotations = tuple(a for image in images for a in self._annotations.get(image.id, ()))
+        part = Dataset(tuple(images), annotations, self._dataset.categories, self._dataset.images_dir)
+        inputs = prepare_inputs(part, results, self._iou_types, self._ids)
+        for iou_type, new_ids in self.parts:
+            truth = renumbered(inputs.truth) if new_ids else inputs.truth
+            only_reference = True in self._numberings and not new_ids  # only pycocotools miscounts the id 0
+            engine: EngineName = "pycocotools" if only_reference else self._engine
+            found = match_detections(truth, inputs.results, iou_type, self._max_dets, engine)
+            self.parts[iou_type, new_ids].append(found)
 
     def finish(self, gathered: Iterable[Parts] | None = None) -> Metrics:
-        """The numbers of all pictures.
+        """The metrics of all images.
 
         Args:
-            gathered: The ``parts`` of every rank; None: this one had all pictures.
+            gathered: The ``parts`` of every rank; None: this one had all images.
         """
-        everything = list(gathered) if gathered is not None else [self.parts]
-        found: dict[str, InstanceMetrics] = {}
-        for kind in self.kinds:
-            wholes = [
-                self._evaluation([part for parts in everything for part in parts[kind, right]])
-                for right in self._ways()
+        ranks = list(gathered) if gathered is not None else [self.parts]
+        names = category_names(self._dataset, self._ids)
+        metrics: dict[str, InstanceMetrics] = {}
+        for iou_type in self._iou_types:
+            evaluations = [
+                self._evaluation([outcomes for parts in ranks for outcomes in parts[iou_type, new_ids]])
+                for new_ids in self._numberings
             ]
-            found[kind] = metrics_of(wholes[0], category_names(self.dataset, self.numbers), *wholes[1:])
+            metrics[iou_type] = metrics_of(evaluations[0], names, *evaluations[1:])
         return Metrics(
-            images=len(self.dataset.images),
-            max_dets=self.cap,
-            engine=engine_name(self.engine) if self.kinds else None,
-            segm=found.get("segm"),
-            bbox=found.get("bbox"),
-            warnings=[*zero_id_warning(list(found.items())), *engine_warnings(self.engine)],
+            images=len(self._dataset.images),
+            max_dets=self._max_dets,
+            engine=engine_name(self._engine) if self._iou_types else None,
+            segm=metrics.get("segm"),
+            bbox=metrics.get("bbox"),
+            warnings=[*zero_id_warning(metrics), *engine_warnings(self._engine)],
         )
 
     def _evaluation(self, parts: list[Outcomes]) -> Evaluation:
-        ids = sorted(self.numbers.categories.values())
-        return accumulate(merge(parts, len(ids)), ids, caps_of(self.cap), curves_from=len(COCO_CAPS) - 1)
-
-
-def merge(parts: Sequence[Outcomes], num_categories: int) -> Outcomes:
-    """One record of many, in COCOeval's order: by category, image id, falling score."""
-    if not parts:
-        none = np.zeros(0, np.int64)
-        return Outcomes(
-            none, none, none, np.zeros(0), np.zeros((4, 0, 10), np.uint8), np.zeros((4, num_categories), int)
-        )
-    slot, image, rank = (np.concatenate([getattr(p, name) for p in parts]) for name in ("slot", "image", "rank"))
-    order = np.lexsort((image, slot))  # stable: ranks rise within each already
-    return Outcomes(
-        slot[order],
-        image[order],
-        rank[order],
-        np.concatenate([part.score for part in parts])[order],
-        np.concatenate([part.outcome for part in parts], axis=1)[:, order],
-        np.sum([part.positives for part in parts], axis=0),
-    )
+        ids = sorted(self._ids.categories.values())
+        max_dets = max_dets_list(self._max_dets)
+        return accumulate(merge(parts, len(ids)), ids, max_dets, curves_from=len(COCO_MAX_DETS) - 1)

@@ -1,4 +1,4 @@
-"""Pixel scores by class, from one confusion matrix that grows with classes and not with pictures."""
+"""Pixel metrics by category, from one confusion matrix, whose size does not depend on the number of images."""
 
 from collections.abc import Sequence
 from zlib import crc32
@@ -8,9 +8,9 @@ import numpy.typing as npt
 
 from segkit.data.masks import rle_to_mask, to_rle
 from segkit.data.records import Annotation, Dataset, Image
-from segkit.evaluate.analysis.bootstrap import interval
+from segkit.evaluate.analysis.bootstrap import confidence_interval
 from segkit.evaluate.coco.band import band_distance, mask_band
-from segkit.evaluate.coco.inputs import unique_names
+from segkit.evaluate.coco.ids import unique_names
 from segkit.evaluate.metrics import SemanticMetrics
 
 IGNORED = 255
@@ -39,83 +39,86 @@ class Confusion:
 
     Args:
         num_labels: Background and the categories.
-        draws: Bootstrap draws of the pictures to count as well; they grow with labels, not with pictures.
-        edges: Whether boundary IoU is to be had.
+        bootstrap_samples: Bootstrap samples of the images, each with a matrix of its own.
+        boundary: Whether to count for boundary IoU, too.
     """
 
-    def __init__(self, num_labels: int, *, draws: int = 0, edges: bool = False) -> None:
+    def __init__(self, num_labels: int, *, bootstrap_samples: int = 0, boundary: bool = False) -> None:
         self.counts = np.zeros((num_labels, num_labels), np.int64)  # [truth, prediction]
-        self.drawn = np.zeros((draws, num_labels, num_labels), np.int64)
-        self.edges = np.zeros((num_labels, 2), np.int64) if edges else None  # pixels in both bands, in either
+        self.sampled = np.zeros((bootstrap_samples, num_labels, num_labels), np.int64)
+        self.boundary = np.zeros((num_labels, 2), np.int64) if boundary else None  # pixels in both bands, in either
 
     def add(self, truth: LabelMap, prediction: npt.NDArray[np.integer], image_id: int = 0) -> npt.NDArray[np.int64]:
-        """Count one picture, and return its own counts.
+        """Count one image, and return its own counts.
 
-        A draw has each picture 0, 1, 2, ... times (Poisson, mean 1): the bootstrap for pictures that pass by one at a
-        time (Chamandy et al., Estimating Uncertainty for Massive Data Streams, 2012). The times follow from the
-        image id, so two models that are compared are drawn alike.
+        A bootstrap sample has each image 0, 1, 2, ... times (Poisson, mean 1): the bootstrap for images that come one
+        by one (Chamandy et al., Estimating Uncertainty for Massive Data Streams, 2012). The random numbers depend on
+        the image id only, so that two models are compared on the same samples.
         """
         counted = truth != IGNORED
         pairs = truth[counted].astype(np.int64) * len(self.counts) + prediction[counted]
         own = np.bincount(pairs, minlength=self.counts.size).reshape(self.counts.shape)
         self.counts += own
-        if len(self.drawn):
-            times = np.random.default_rng([crc32(str(image_id).encode()), len(self.drawn)]).poisson(1, len(self.drawn))
-            self.drawn += times[:, None, None] * own
-        if self.edges is not None:
-            self._add_edges(truth, prediction)
+        if samples := len(self.sampled):
+            times = np.random.default_rng([crc32(str(image_id).encode()), samples]).poisson(1, samples)
+            self.sampled += times[:, None, None] * own
+        if self.boundary is not None:
+            self._add_boundary(self.boundary, truth, prediction)
         return own
 
-    def _add_edges(self, truth: LabelMap, prediction: npt.NDArray[np.integer]) -> None:
-        assert self.edges is not None
+    @staticmethod
+    def _add_boundary(sums: npt.NDArray[np.int64], truth: LabelMap, prediction: npt.NDArray[np.integer]) -> None:
         counted, distance = truth != IGNORED, band_distance(*truth.shape)
         for label in np.union1d(truth[counted], prediction[counted]).tolist():
             real, found = (mask_band(labels == label, distance) & counted for labels in (truth, prediction))
-            self.edges[label] += ((real & found).sum(), (real | found).sum())
+            sums[label] += ((real & found).sum(), (real | found).sum())
 
     def metrics(self, dataset: Dataset) -> SemanticMetrics:
         """IoU and F1 of every class; background is one unless the dataset ignores uncovered pixels.
 
-        A class that occurs neither in truth nor in prediction has no score (None) and no part in the means.
+        A class that occurs neither in truth nor in prediction has None, and is not part of the means.
         """
         names, first = self._names(dataset)
-        hits = np.diag(self.counts).astype(float)
-        truth, found = self.counts.sum(axis=1), self.counts.sum(axis=0)
-        per_category: dict[str, dict[str, float | None]] = {}
-        for label in range(first, len(names)):
-            either = truth[label] + found[label] - hits[label]
-            scores: dict[str, float | None] = {
-                "IoU": float(hits[label] / either) if either else None,
-                "F1": float(2 * hits[label] / (truth[label] + found[label])) if either else None,
-                "precision": float(hits[label] / found[label]) if found[label] else None,
-                "recall": float(hits[label] / truth[label]) if truth[label] else None,
-                "pixels": float(truth[label]),
-            }
-            if self.edges is not None:
-                both, union = self.edges[label]
-                scores["boundary_IoU"] = float(both / union) if union else None
-            per_category[names[label]] = scores
+        per_category = {names[label]: self._class_metrics(label) for label in range(first, len(names))}
         scored = [scores for scores in per_category.values() if scores["IoU"] is not None]
-        total = float(truth[first:].sum())
-        edges = [scores["boundary_IoU"] for scores in scored if scores.get("boundary_IoU") is not None]
+        total = float(self.counts[first:].sum())
+        boundary = [scores["boundary_IoU"] for scores in scored if scores.get("boundary_IoU") is not None]
+        correct = np.diag(self.counts).astype(float).sum()
         return SemanticMetrics(
             mIoU=_mean([s["IoU"] for s in scored]),
-            pixel_accuracy=float(hits.sum() / self.counts.sum()) if self.counts.sum() else -1.0,
+            pixel_accuracy=float(correct / self.counts.sum()) if self.counts.sum() else -1.0,
             mean_accuracy=_mean([s["recall"] for s in scored if s["recall"] is not None]),
             F1=_mean([s["F1"] for s in scored]),
             fwIoU=float(sum((s["IoU"] or 0) * (s["pixels"] or 0) for s in scored)) / total if total else -1.0,
             per_category=per_category,
-            boundary_IoU=_mean(edges) if self.edges is not None else None,
-            mIoU_interval=interval(self.drawn_means(dataset)) if len(self.drawn) else None,
-            confusion=self.counts.tolist() if self.edges is not None else None,
+            boundary_IoU=_mean(boundary) if self.boundary is not None else None,
+            mIoU_interval=confidence_interval(self.sampled_miou(dataset)) if len(self.sampled) else None,
+            confusion=self.counts.tolist() if self.boundary is not None else None,
         )
 
-    def drawn_means(self, dataset: Dataset) -> npt.NDArray[np.float64]:
-        """MIoU of the pictures, and then of each draw of them, [1 + draws]; NaN where there is nothing."""
+    def _class_metrics(self, label: int) -> dict[str, float | None]:
+        tp = float(self.counts[label, label])
+        truth, found = self.counts[label].sum(), self.counts[:, label].sum()
+        either = truth + found - tp
+        scores: dict[str, float | None] = {
+            "IoU": float(tp / either) if either else None,
+            "F1": float(2 * tp / (truth + found)) if either else None,
+            "precision": float(tp / found) if found else None,
+            "recall": float(tp / truth) if truth else None,
+            "pixels": float(truth),
+        }
+        if self.boundary is not None:
+            both, union = self.boundary[label]
+            scores["boundary_IoU"] = float(both / union) if union else None
+        return scores
+
+    def sampled_miou(self, dataset: Dataset) -> npt.NDArray[np.float64]:
+        """MIoU of the images, and then of each bootstrap sample, [1 + samples]; NaN where there is nothing."""
         _, first = self._names(dataset)
-        return np.array([mean_iou(counts, first) for counts in (self.counts, *self.drawn)])
+        return np.array([mean_iou(counts, first) for counts in (self.counts, *self.sampled)])
 
     def _names(self, dataset: Dataset) -> tuple[list[str], int]:
+        """Names by label, and the first label that has metrics."""
         names = ["background", *(category.name for category in dataset.categories)]
         distinct = unique_names(dict(enumerate(names)))
         return list(distinct.values()), 1 if dataset.uncovered == "ignore" else 0
@@ -123,9 +126,9 @@ class Confusion:
 
 def mean_iou(counts: npt.NDArray[np.int64], first: int) -> float:
     """The mean over classes from ``first`` on that occur, from their confusion; NaN where none does."""
-    hits = np.diag(counts)
-    either = (counts.sum(axis=1) + counts.sum(axis=0) - hits)[first:]
-    return float(np.mean(hits[first:][either > 0] / either[either > 0])) if either.any() else float("nan")
+    tp = np.diag(counts)
+    either = (counts.sum(axis=1) + counts.sum(axis=0) - tp)[first:]
+    return float(np.mean(tp[first:][either > 0] / either[either > 0])) if either.any() else float("nan")
 
 
 def _mean(values: Sequence[float | None]) -> float:

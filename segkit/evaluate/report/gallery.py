@@ -1,4 +1,4 @@
-"""The worst and the best pictures, truth beside prediction, as JPEG data for a page."""
+"""The worst and the best images, ground truth and prediction, as JPEG data for a page."""
 
 import base64
 from collections.abc import Sequence
@@ -14,80 +14,86 @@ from segkit.data.masks import mask_to_rle, rle_to_mask, to_rle
 from segkit.data.pictures import load_rgb
 from segkit.data.records import Dataset, Image
 from segkit.errors import InputError
-from segkit.evaluate.analysis.details import Explanation, Picture
+from segkit.evaluate.analysis.details import Details, ImageDetails
 from segkit.evaluate.pixels.confusion import IGNORED
-from segkit.evaluate.pixels.per_picture import LabelMaps
+from segkit.evaluate.pixels.per_image import LabelMaps
 from segkit.evaluate.report.tables import worst_first
 
 Pixels = npt.NDArray[np.uint8]
-FOUND, WRONG, MISSED = (46, 160, 67), (218, 54, 51), (240, 150, 0)
+TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE, CROWD = (46, 160, 67), (218, 54, 51), (240, 150, 0), (128, 128, 128)
 _WIDTH = 720  # of a panel, pixels
-_LEAST = 400  # what is narrower is enlarged, so that its words can be read
+_LEAST = 400  # narrower images are enlarged, so that their labels can be read
 _OPACITY = 0.55
 NUM_WORST, NUM_BEST = 12, 4
 
 
 @dataclass(frozen=True, slots=True)
 class Exhibit:
-    """One picture of the gallery: its name, what is to be said of it, and its panels with their titles."""
+    """One image of the gallery: its name, a line about it, and its panels with their titles."""
 
     name: str
     words: str
     panels: tuple[tuple[str, str], ...]  # title, base64 JPEG
 
 
-def instance_exhibits(
-    explanation: Explanation, images: dict[int, Image], folder: Path
-) -> tuple[list[Exhibit], list[Exhibit]]:
-    """The worst and the best pictures by the quality at the asked score."""
-    scored = [p for p in sorted(explanation.pictures, key=worst_first) if p.quality.figures()["PQ"] >= 0]
+def instance_exhibits(details: Details, images: dict[int, Image], folder: Path) -> tuple[list[Exhibit], list[Exhibit]]:
+    """The worst and the best images by panoptic quality at the score threshold."""
+    scored = [i for i in sorted(details.images, key=worst_first) if i.panoptic_total().quality()["PQ"] >= 0]
     worst = scored[: min(NUM_WORST, (2 * len(scored) + 2) // 3)]
     best = scored[max(len(worst), len(scored) - NUM_BEST) :][::-1]
 
-    def exhibits(pictures: list[Picture]) -> list[Exhibit]:
-        return [_exhibit(explanation, picture, images[picture.image_id], folder) for picture in pictures]
+    def exhibits(some: list[ImageDetails]) -> list[Exhibit]:
+        return [_exhibit(details, image, images[image.image_id], folder) for image in some]
 
     return exhibits(worst), exhibits(best)
 
 
-def _exhibit(explanation: Explanation, picture: Picture, image: Image, folder: Path) -> Exhibit:
-    pixels, times = _picture(folder, image), max(1, round(_LEAST / image.width))
-    overlaps, fates = picture.fates.picture, picture.fates
-    names, truth = explanation.pair.names, explanation.pair.truth["annotations"]
-    shown = overlaps.score >= explanation.score
-    found = set(fates.annotation[fates.hit & shown].tolist())
-    wrong = {mistake.detection: mistake.kind for mistake in picture.mistakes}
-    annotations = [
-        Drawn(
-            truth[n].get("segmentation"),
-            truth[n]["bbox"],
-            (128, 128, 128) if overlaps.crowd[g] else FOUND if g in found else MISSED,
-            names[int(overlaps.truth[g])] + (" (crowd)" if overlaps.crowd[g] else ""),
-        )
-        for g, n in enumerate(overlaps.annotation.tolist())
-    ]
-    detections = []
-    for d in np.flatnonzero(shown).tolist():
-        result = explanation.pair.results[int(overlaps.number[d])]
-        tag = f"{names[int(overlaps.found[d])]} {overlaps.score[d]:.2f}"
-        segmentation = result.get("segmentation") if explanation.kind == "segm" else None
-        kind = wrong.get(d)
-        detections.append(
-            Drawn(segmentation, result["bbox"], WRONG if kind else FOUND, f"{tag}: {kind}" if kind else tag)
-        )
-    panels = (("ground truth", annotations), ("prediction", detections))
-    q = picture.quality
-    quality = max(q.figures()["PQ"], 0)
-    words = f"{q.hits} of {picture.instances} instances matched, {q.misses} false positives, PQ {quality:.2f}"
+def _exhibit(details: Details, found: ImageDetails, image: Image, folder: Path) -> Exhibit:
+    pixels, times = _load(folder, image), max(1, round(_LEAST / image.width))
+    sums = found.panoptic_total()
+    quality = max(sums.quality()["PQ"], 0)
+    panels = (("ground truth", _annotations(details, found)), ("prediction", _predictions(details, found)))
     return Exhibit(
         image.file_name,
-        words,
+        f"{sums.tp} of {found.instances} instances matched, {sums.fp} false positives, PQ {quality:.2f}",
         tuple((title, _jpeg(draw_regions(*_enlarged(pixels, regions, times)))) for title, regions in panels),
     )
 
 
+def _annotations(details: Details, found: ImageDetails) -> list[Drawn]:
+    """Annotations, in the colours of true positives and false negatives at the score threshold."""
+    overlaps, matches = found.matches.overlaps, found.matches
+    matched = set(matches.annotation[matches.tp & (overlaps.score >= details.score)].tolist())
+    regions = []
+    for g, n in enumerate(overlaps.annotation_index.tolist()):
+        annotation = details.inputs.truth["annotations"][n]
+        name = details.inputs.names[int(overlaps.true_category[g])]
+        if overlaps.crowd[g]:
+            shade, name = CROWD, f"{name} (crowd)"
+        else:
+            shade = TRUE_POSITIVE if g in matched else FALSE_NEGATIVE
+        regions.append(Drawn(annotation.get("segmentation"), annotation["bbox"], shade, name))
+    return regions
+
+
+def _predictions(details: Details, found: ImageDetails) -> list[Drawn]:
+    """Predictions above the score threshold, in the colours of true and false positives, with their error types."""
+    overlaps = found.matches.overlaps
+    errors = {error.detection: error.type for error in found.errors}
+    regions = []
+    for d in np.flatnonzero(overlaps.score >= details.score).tolist():
+        result = details.inputs.results[int(overlaps.result_index[d])]
+        segmentation = result.get("segmentation") if details.iou_type == "segm" else None
+        tag = f"{details.inputs.names[int(overlaps.category[d])]} {overlaps.score[d]:.2f}"
+        if d in errors:
+            regions.append(Drawn(segmentation, result["bbox"], FALSE_POSITIVE, f"{tag}: {errors[d]}"))
+        else:
+            regions.append(Drawn(segmentation, result["bbox"], TRUE_POSITIVE, tag))
+    return regions
+
+
 def _enlarged(pixels: Pixels, regions: Sequence[Drawn], times: int) -> tuple[Pixels, list[Drawn]]:
-    """A picture and what is to be drawn on it, so many times as large."""
+    """An image and the regions to be drawn on it, enlarged by a whole number."""
     if times == 1:
         return pixels, list(regions)
     height, width = pixels.shape[:2]
@@ -105,14 +111,14 @@ def _enlarged(pixels: Pixels, regions: Sequence[Drawn], times: int) -> tuple[Pix
 
 
 def pixel_exhibits(shown: Sequence[LabelMaps], dataset: Dataset) -> list[Exhibit]:
-    """Pictures with their true and predicted labels, and where the two differ."""
+    """Images with their true and predicted labels, and the pixels where the two differ."""
     exhibits = []
     for maps in shown:
         image, (truth, prediction) = maps.row.image, maps.unpacked()
-        pixels = _picture(dataset.images_dir, image)
-        wrong = (truth != prediction) & (truth != IGNORED)
+        pixels = _load(dataset.images_dir, image)
+        errors = (truth != prediction) & (truth != IGNORED)
         differ = pixels.copy()
-        differ[wrong] = (pixels[wrong] * (1 - _OPACITY) + np.array(WRONG) * _OPACITY).astype(np.uint8)
+        differ[errors] = (pixels[errors] * (1 - _OPACITY) + np.array(FALSE_POSITIVE) * _OPACITY).astype(np.uint8)
         exhibits.append(
             Exhibit(
                 image.file_name,
@@ -139,8 +145,8 @@ def _painted(pixels: Pixels, labels: npt.NDArray[np.uint8]) -> Pixels:
     return np.where(((labels > 0) & (labels != IGNORED))[..., None], mixed, pixels)
 
 
-def _picture(folder: Path, image: Image) -> Pixels:
-    """The picture's pixels, or an empty canvas of its size where the file is not there or is another."""
+def _load(folder: Path, image: Image) -> Pixels:
+    """The image's pixels, or grey ones if there is no such file or it has other dimensions."""
     path = find(folder, image)
     try:
         pixels = load_rgb(path) if path is not None else np.zeros((0, 0, 3), np.uint8)
@@ -152,7 +158,7 @@ def _picture(folder: Path, image: Image) -> Pixels:
 
 
 def find(folder: Path, image: Image) -> Path | None:
-    """The picture's file: by its name, or by the last part of it, for names that begin with folders of elsewhere."""
+    """The image's file, by its name or the last part of it: names may begin with folders of another machine."""
     places = (folder / image.file_name, folder / PurePosixPath(image.file_name.replace("\\", "/")).name)
     return next((place for place in places if place.is_file()), None)
 

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from segkit.data.records import Dataset
-from segkit.evaluate.analysis.details import Explanation
-from segkit.evaluate.coco.inputs import Numbers
+from segkit.evaluate.analysis.details import Details
+from segkit.evaluate.coco.ids import IntegerIds
 from segkit.evaluate.coco.instance_metrics import NUMBERS
 from segkit.evaluate.evaluated import Evaluated
 from segkit.evaluate.metrics import InstanceMetrics, Metrics, SemanticMetrics
-from segkit.evaluate.pixels.per_picture import PixelScores
+from segkit.evaluate.pixels.per_image import PixelScores
 from segkit.evaluate.report import plots
 from segkit.evaluate.report.gallery import find, instance_exhibits, label_colours, pixel_exhibits
 from segkit.progress import SILENT, Progress
@@ -44,15 +44,13 @@ class Card(NamedTuple):
     note: str = ""
 
 
-def render_report(
-    evaluated: Evaluated, metrics: Metrics, explanation: Explanation | None, progress: Progress = SILENT
-) -> str:
+def render_report(evaluated: Evaluated, metrics: Metrics, details: Details | None, progress: Progress = SILENT) -> str:
     """The page.
 
     Args:
         evaluated: What was evaluated.
         metrics: The numbers.
-        explanation: The details behind instance scores; None where only pixels were scored.
+        details: The details behind instance scores; None where only pixels were scored.
         progress: Receives the state of the work.
     """
     progress.start("drawing the report", None)
@@ -65,30 +63,30 @@ def render_report(
     page = _TEMPLATES.get_template("report.html").render(
         subject=evaluated.subject,
         metrics=metrics,
-        cards=_instance_cards(metrics, explanation) + _pixel_cards(metrics.semantic),
+        cards=_instance_cards(metrics, details) + _pixel_cards(metrics.semantic),
         comparison=_comparison(metrics.compare or {}),
         coco=coco,
         coco_names=list(NUMBERS),
-        instances=None if explanation is None or dataset is None else _instances(metrics, explanation, dataset),
+        instances=None if details is None or dataset is None else _instances(metrics, details, dataset),
         pixels=None if metrics.semantic is None else _pixels(metrics.semantic, evaluated.pixels, dataset),
     )
     progress.done()
     return page
 
 
-def _instance_cards(metrics: Metrics, explanation: Explanation | None) -> list[Card]:
+def _instance_cards(metrics: Metrics, details: Details | None) -> list[Card]:
     cards = []
     for iou_type, name in _IOU_TYPES:
         part: InstanceMetrics | None = getattr(metrics, iou_type)
         if part is not None:
-            intervals = {} if explanation is None or explanation.kind != iou_type else _confidence(explanation)
+            intervals = {} if details is None or details.iou_type != iou_type else _confidence(details)
             cards += [
                 Card(f"{name} {number}", _figure(getattr(part, number)), _between(intervals.get(number)))
                 for number in ("AP", "AP50")
             ]
-    if explanation is not None and (best := explanation.document["overall"]["best"]):
+    if details is not None and (best := details.document["overall"]["best"]):
         cards.append(Card("best F1", _figure(best["F1"]), f"at score {best['score']:.2f}"))
-        cards.append(Card("PQ", _figure(explanation.document["overall"]["PQ"]), f"at score {explanation.score:g}"))
+        cards.append(Card("PQ", _figure(details.document["overall"]["PQ"]), f"at score {details.score:g}"))
     return cards
 
 
@@ -117,24 +115,24 @@ def _comparison(compare: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
-def _instances(metrics: Metrics, explanation: Explanation, dataset: Dataset) -> dict[str, Any]:
-    numbers = Numbers.of(dataset).images
-    images = {numbers[image.id]: image for image in dataset.images}
-    worst, best = instance_exhibits(explanation, images, dataset.images_dir)
-    rows, total = _category_rows(metrics, explanation)
-    confusion = explanation.document["confusion"]
+def _instances(metrics: Metrics, details: Details, dataset: Dataset) -> dict[str, Any]:
+    ids = IntegerIds.of(dataset).images
+    images = {ids[image.id]: image for image in dataset.images}
+    worst, best = instance_exhibits(details, images, dataset.images_dir)
+    rows, total = _category_rows(metrics, details)
+    confusion = details.document["confusion"]
     return {
         "head": _INSTANCE_HEAD,
         "rows": rows,
         "total": total,
-        "score": f"{explanation.score:g}",
+        "score": f"{details.score:g}",
         "plots": {
-            "error_costs": plots.error_costs(explanation),
-            "precision_recall": plots.precision_recall(explanation),
-            "over_thresholds": plots.over_thresholds(explanation),
+            "error_costs": plots.error_costs(details),
+            "precision_recall": plots.precision_recall(details),
+            "over_thresholds": plots.over_thresholds(details),
             "confusion": plots.confusion(confusion["categories"], confusion["counts"]),
-            "score_histogram": plots.score_histogram(explanation),
-            "size_histogram": plots.size_histogram(explanation),
+            "score_histogram": plots.score_histogram(details),
+            "size_histogram": plots.size_histogram(details),
         },
         "num_lost": sum(find(dataset.images_dir, image) is None for image in dataset.images),
         "worst": worst,
@@ -142,17 +140,17 @@ def _instances(metrics: Metrics, explanation: Explanation, dataset: Dataset) -> 
     }
 
 
-def _category_rows(metrics: Metrics, explanation: Explanation) -> tuple[list[list[str]], list[str]]:
+def _category_rows(metrics: Metrics, details: Details) -> tuple[list[list[str]], list[str]]:
     """A row for each category, and one for all of them."""
-    part: InstanceMetrics | None = getattr(metrics, explanation.kind)
-    intervals = _confidence(explanation)
+    part: InstanceMetrics | None = getattr(metrics, details.iou_type)
+    intervals = _confidence(details)
     by_category = part.per_category if part is not None else {}
     rows = [
         _category_row(name, counts, by_category.get(name, {}), intervals.get("per_category", {}).get(name))
-        for name, counts in explanation.document["per_category"].items()
+        for name, counts in details.document["per_category"].items()
     ]
     overall = {"AP": part.AP, "AP50": part.AP50} if part is not None else {}
-    return rows, _category_row("all", explanation.document["overall"], overall, intervals.get("AP"))
+    return rows, _category_row("all", details.document["overall"], overall, intervals.get("AP"))
 
 
 def _category_row(name: str, counts: dict[str, Any], ap: dict[str, float], interval: Any) -> list[str]:
@@ -189,8 +187,8 @@ def _pixels(semantic: SemanticMetrics, pixels: PixelScores | None, dataset: Data
     return section
 
 
-def _confidence(explanation: Explanation) -> dict[str, Any]:
-    return explanation.document["confidence"] or {}
+def _confidence(details: Details) -> dict[str, Any]:
+    return details.document["confidence"] or {}
 
 
 def _figure(value: float | None) -> str:

@@ -14,13 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from segkit.data.draw import colour
-from segkit.evaluate.analysis.counts import curve
-from segkit.evaluate.analysis.details import Explanation, flat
-from segkit.evaluate.analysis.tide import KINDS, MEANINGS
+from segkit.evaluate.analysis.details import Details
+from segkit.evaluate.analysis.tide import ERROR_TYPES, MEANINGS
 
 _MOST_CURVES = 10
 _MOST_CELLS = 15  # categories whose confusion is written out as numbers
-_TONE, _WRONG = "#2f6fb7", "#c9342f"
+_BLUE, _RED = "#2f6fb7", "#c9342f"
 _HEAT = LinearSegmentedColormap.from_list("heat", ["#ffffff", "#9dc3e6", "#1f4e8c"])
 _RC = {
     "svg.hashsalt": "segkit",  # the same input gives the same bytes
@@ -33,17 +32,17 @@ _RC = {
 }
 
 
-def precision_recall(explanation: Explanation) -> Markup:
+def precision_recall(details: Details) -> Markup:
     """Precision over recall at IoU 0.5: all categories together, and those with the most instances."""
 
     def draw(axes: Axes) -> None:
-        names = explanation.pair.names
-        most = sorted(names, key=lambda c: (-flat(explanation.pictures, c)[3], c))[:_MOST_CURVES]
+        names = details.inputs.names
+        most = sorted(names, key=lambda c: (-details.detections(c).positives, c))[:_MOST_CURVES]
         for category in most if len(names) > 1 else []:
-            recall, precision, _ = curve(*flat(explanation.pictures, category))
+            recall, precision, _ = details.detections(category).curve()
             rgb = tuple(value / 255 for value in colour(sorted(names).index(category)))
             axes.plot(*_stairs(recall, precision), label=_short(names[category]), linewidth=1.2, color=rgb)
-        recall, precision, _ = curve(*flat(explanation.pictures))
+        recall, precision, _ = details.detections().curve()
         axes.plot(*_stairs(recall, precision), label="all together", linewidth=2.2, color="black")
         axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.03))
         axes.legend(frameon=False, fontsize=8, loc="best")
@@ -51,38 +50,37 @@ def precision_recall(explanation: Explanation) -> Markup:
     return _svg(draw, (6.4, 4.4))
 
 
-def over_thresholds(explanation: Explanation) -> Markup:
+def over_thresholds(details: Details) -> Markup:
     """Precision, recall and F1 of all categories together over the score threshold."""
 
     def draw(axes: Axes) -> None:
-        score, hit, miss, positives = flat(explanation.pictures)
-        recall, precision, at = curve(score, hit, miss, positives)
+        recall, precision, at = details.detections().curve()
         f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
         for values, label, tone, width in (
-            (precision, "precision", _TONE, 1.3),
+            (precision, "precision", _BLUE, 1.3),
             (recall, "recall", "#d98200", 1.3),
             (f1, "F1", "black", 2.2),
         ):
             axes.plot(at, values, label=label, color=tone, linewidth=width)
-        axes.axvline(explanation.score, color="#888888", linestyle=":", linewidth=1)
+        axes.axvline(details.score, color="#888888", linestyle=":", linewidth=1)
         axes.set(xlabel="score threshold", xlim=(0, 1), ylim=(0, 1.03))
         axes.legend(frameon=False, fontsize=8, loc="lower center", ncols=3)
 
     return _svg(draw, (6.4, 4.4))
 
 
-def error_costs(explanation: Explanation) -> Markup:
+def error_costs(details: Details) -> Markup:
     """The AP50 that each error type costs, and how many errors of that type there are."""
 
     def draw(axes: Axes) -> None:
-        mistakes = explanation.document["mistakes"]
-        values = [mistakes["AP50_cost"][kind] for kind in KINDS]
-        axes.barh(range(len(KINDS)), values, color=_WRONG, height=0.62)
-        axes.set_yticks(range(len(KINDS)), [f"{kind}: {MEANINGS[kind]}" for kind in KINDS])
+        errors = details.document["mistakes"]
+        values = [errors["AP50_cost"][each] for each in ERROR_TYPES]
+        axes.barh(range(len(ERROR_TYPES)), values, color=_RED, height=0.62)
+        axes.set_yticks(range(len(ERROR_TYPES)), [f"{each}: {MEANINGS[each]}" for each in ERROR_TYPES])
         axes.invert_yaxis()
-        for n, (kind, value) in enumerate(zip(KINDS, values, strict=True)):
+        for n, (each, value) in enumerate(zip(ERROR_TYPES, values, strict=True)):
             axes.annotate(
-                f"{value:.3f}  ({mistakes['counts'][kind]} times)", (max(value, 0), n), (4, 0),
+                f"{value:.3f}  ({errors['counts'][each]} errors)", (max(value, 0), n), (4, 0),
                 textcoords="offset points", va="center", fontsize=9,
             )  # fmt: skip
         axes.set(xlabel="AP50 gained if errors of this type were corrected", xlim=(0, 1.45 * max([*values, 0.01])))
@@ -90,17 +88,17 @@ def error_costs(explanation: Explanation) -> Markup:
     return _svg(draw, (9.6, 3.2))
 
 
-def score_histogram(explanation: Explanation) -> Markup:
+def score_histogram(details: Details) -> Markup:
     """The scores of true positives and of false positives."""
 
     def draw(axes: Axes) -> None:
-        score, hit, miss, _ = flat(explanation.pictures)
+        found = details.detections()
         bins = np.linspace(0, 1, 21).tolist()
         axes.hist(
-            [score[hit], score[miss]],
+            [found.score[found.tp], found.score[found.fp]],
             bins=bins,
             stacked=True,
-            color=["#2ea043", _WRONG],
+            color=["#2ea043", _RED],
             label=["true positives", "false positives"],
         )
         axes.set(xlabel="score", ylabel="predictions", xlim=(0, 1))
@@ -110,25 +108,25 @@ def score_histogram(explanation: Explanation) -> Markup:
     return _svg(draw, (6.4, 3.2))
 
 
-def size_histogram(explanation: Explanation) -> Markup:
+def size_histogram(details: Details) -> Markup:
     """Instances by size, and how many of each size were detected at the score threshold."""
 
     def draw(axes: Axes) -> None:
-        truth = explanation.pair.truth["annotations"]
-        sides, found = [], []
-        for picture in explanation.pictures:
-            overlaps = picture.fates.picture
-            kept = set(picture.fates.annotation[picture.fates.hit & (overlaps.score >= explanation.score)].tolist())
-            for g, n in enumerate(overlaps.annotation.tolist()):
+        truth = details.inputs.truth["annotations"]
+        sides, matched = [], []
+        for image in details.images:
+            overlaps, matches = image.matches.overlaps, image.matches
+            kept = set(matches.annotation[matches.tp & (overlaps.score >= details.score)].tolist())
+            for g, n in enumerate(overlaps.annotation_index.tolist()):
                 if not overlaps.crowd[g]:
                     sides.append(max(float(truth[n]["area"]), 1) ** 0.5)
-                    found.append(g in kept)
+                    matched.append(g in kept)
         if not sides:
             return
-        side, hit = np.array(sides), np.array(found)
+        side, tp = np.array(sides), np.array(matched)
         bins = np.geomspace(side.min() * 0.99, side.max() * 1.01, 21).tolist()
         axes.hist(side, bins=bins, color="#d0d7de", label="instances")
-        axes.hist(side[hit], bins=bins, color=_TONE, label="true positives")
+        axes.hist(side[tp], bins=bins, color=_BLUE, label="true positives")
         axes.set_xscale("log")
         ticks = [t for t in (1, 2, 5, 10, 20, 32, 50, 96, 200, 500, 1000, 2000, 5000) if bins[0] <= t <= bins[-1]]
         axes.set_xticks(ticks, [str(t) for t in ticks])

@@ -1,4 +1,4 @@
-"""``pictures.csv``: a row for every picture, worst first."""
+"""``pictures.csv``: a row for each image, worst first."""
 
 import csv
 import math
@@ -8,51 +8,50 @@ from pathlib import Path
 from typing import Any
 
 from segkit.data.records import Image
-from segkit.evaluate.analysis.details import Picture
-from segkit.evaluate.analysis.tide import KINDS
-from segkit.evaluate.pixels.per_picture import PixelRow
+from segkit.evaluate.analysis.details import Details, ImageDetails
+from segkit.evaluate.analysis.tide import ERROR_TYPES
+from segkit.evaluate.pixels.per_image import PixelRow
 
 Row = dict[str, Any]
 
 
-def instance_rows(pictures: Sequence[Picture], images: dict[int, Image], score: float) -> list[Row]:
-    """Counts at the asked score, worst first; quality is PQ without regard to categories' shares.
+def instance_rows(details: Details, images: dict[int, Image]) -> list[Row]:
+    """Counts at the score threshold, worst first; ``quality`` is PQ over all categories together.
 
-    Pictures without instances and predictions, in which nothing can be wrong, come last.
+    Images without instances and predictions come last.
     """
     rows = []
-    for picture in sorted(pictures, key=worst_first):
-        q = picture.quality
-        scores = picture.fates.picture.score
-        kinds = Counter(m.kind for m in picture.mistakes if m.detection < 0 or scores[m.detection] >= score)
+    for image in sorted(details.images, key=worst_first):
+        sums, scores = image.panoptic_total(), image.matches.overlaps.score
+        errors = Counter(e.type for e in image.errors if e.detection < 0 or scores[e.detection] >= details.score)
         rows.append(
             {
-                "file_name": images[picture.image_id].file_name,
-                "instances": picture.instances,
-                "predictions": picture.predictions,
-                "found": q.hits,
-                "false": q.misses,
-                "missed": q.missed,
-                "precision": _share(q.hits, q.hits + q.misses),
-                "recall": _share(q.hits, q.hits + q.missed),
-                "F1": _share(2 * q.hits, 2 * q.hits + q.misses + q.missed),
-                "mean_IoU": _share(q.overlap, q.hits),
-                "quality": "" if (pq := q.figures()["PQ"]) < 0 else round(pq, 6),
-                **{f"{kind}_mistakes": kinds[kind] for kind in KINDS},
+                "file_name": images[image.image_id].file_name,
+                "instances": image.instances,
+                "predictions": image.predictions,
+                "found": sums.tp,
+                "false": sums.fp,
+                "missed": sums.fn,
+                "precision": _share(sums.tp, sums.tp + sums.fp),
+                "recall": _share(sums.tp, sums.tp + sums.fn),
+                "F1": _share(2 * sums.tp, 2 * sums.tp + sums.fp + sums.fn),
+                "mean_IoU": _share(sums.iou, sums.tp),
+                "quality": "" if (pq := sums.quality()["PQ"]) < 0 else round(pq, 6),
+                **{f"{each}_mistakes": errors[each] for each in ERROR_TYPES},
             }
         )
     return rows
 
 
-def worst_first(picture: Picture) -> tuple[float, int, int]:
-    """The order of pictures: by quality, then by how much is wrong."""
-    quality = picture.quality.figures()["PQ"]
-    wrong = picture.quality.misses + picture.quality.missed
-    return (math.inf if quality < 0 else quality, -wrong, picture.image_id)
+def worst_first(image: ImageDetails) -> tuple[float, int, int]:
+    """The order of images: by PQ, then by the number of errors."""
+    sums = image.panoptic_total()
+    quality = sums.quality()["PQ"]
+    return (math.inf if quality < 0 else quality, -(sums.fp + sums.fn), image.image_id)
 
 
 def pixel_rows(rows: Sequence[PixelRow]) -> list[Row]:
-    """Pixel scores, worst first; pictures without a labelled pixel come last."""
+    """Pixel scores, worst first; images without a labelled pixel come last."""
     ordered = sorted(rows, key=lambda row: (math.isnan(row.mIoU), row.mIoU, row.image.file_name))
     return [
         {"file_name": row.image.file_name, "mIoU": _number(row.mIoU), "pixel_accuracy": _number(row.pixel_accuracy)}

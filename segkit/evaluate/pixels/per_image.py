@@ -1,4 +1,4 @@
-"""Pixel scores picture by picture: sums for all, a row for each, and label maps of the few that are shown."""
+"""Pixel scores image by image: sums over all, a row for each, and the label maps of those that the report shows."""
 
 import heapq
 import zlib
@@ -16,7 +16,7 @@ SHOWN = 6  # of the worst, and of the best
 
 @dataclass(frozen=True, slots=True)
 class PixelRow:
-    """The score of one picture; ``mIoU`` is over the categories that occur in it, NaN where none does."""
+    """The score of one image; ``mIoU`` is over the categories that occur in it, NaN where none does."""
 
     image: Image
     mIoU: float
@@ -25,7 +25,7 @@ class PixelRow:
 
 @dataclass(frozen=True, slots=True)
 class LabelMaps:
-    """A picture's true and predicted labels, packed until the report is written."""
+    """An image's true and predicted labels, compressed."""
 
     row: PixelRow
     truth: bytes
@@ -41,29 +41,35 @@ class LabelMaps:
 
 
 class PixelScores:
-    """Sums over all pictures; where the reason is wanted also a row for each, and the worst and the best to look at.
+    """Sums over all images; with details also a row for each, and the label maps of the worst and the best.
 
     Args:
         dataset: The ground truth.
-        draws: Bootstrap draws behind the confidence interval; 0: none.
-        explains: Whether rows, label maps and boundary IoU are wanted.
-        edges: Whether boundary IoU is wanted.
+        bootstrap_samples: Samples behind the confidence interval; 0: none.
+        details: Keep rows and label maps, and compute boundary IoU.
+        boundary: Compute boundary IoU.
     """
 
-    def __init__(self, dataset: Dataset, *, draws: int = 0, explains: bool = False, edges: bool = False) -> None:
-        if len(dataset.categories) >= IGNORED:
-            raise InputError(f"{len(dataset.categories)} categories: label maps hold at most {IGNORED - 1}")
-        self.dataset, self.explains = dataset, explains
-        self.confusion = Confusion(len(dataset.categories) + 1, draws=draws, edges=edges or explains)
+    def __init__(
+        self, dataset: Dataset, *, bootstrap_samples: int = 0, details: bool = False, boundary: bool = False
+    ) -> None:
+        num_categories = len(dataset.categories)
+        if num_categories >= IGNORED:
+            raise InputError(f"{num_categories} categories: label maps hold at most {IGNORED - 1}")
+        self.dataset = dataset
+        self.confusion = Confusion(
+            num_categories + 1, bootstrap_samples=bootstrap_samples, boundary=boundary or details
+        )
         self.rows: list[PixelRow] = []
+        self._details = details
         self._first = 1 if dataset.uncovered == "ignore" else 0
         self._worst: list[tuple[float, int, LabelMaps]] = []
         self._best: list[tuple[float, int, LabelMaps]] = []
 
     def add(self, image: Image, truth: LabelMap, prediction: npt.NDArray[np.integer]) -> None:
-        """Score one picture."""
+        """Score one image."""
         counts = self.confusion.add(truth, prediction, image.id)
-        if not self.explains:
+        if not self._details:
             return
         total = counts.sum()
         row = PixelRow(image, mean_iou(counts, self._first), float(np.trace(counts) / total) if total else float("nan"))
@@ -76,11 +82,11 @@ class PixelScores:
                     heapq.heappop(heap)
 
     def worst(self) -> list[LabelMaps]:
-        """The pictures of the lowest mIoU, worst first."""
+        """The images with the lowest mIoU, worst first."""
         return [maps for _, _, maps in sorted(self._worst, key=lambda item: -item[0])]
 
     def best(self) -> list[LabelMaps]:
-        """The pictures of the highest mIoU that are not among the worst, best first."""
+        """The images with the highest mIoU that are not among the worst, best first."""
         shown = {maps.row.image.id for maps in self.worst()}
         return [m for _, _, m in sorted(self._best, key=lambda item: -item[0]) if m.row.image.id not in shown]
 

@@ -1,0 +1,85 @@
+"""The files of an evaluation: metrics, details by image, and the report."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from segkit.config.evaluate import EvalConfig
+from segkit.evaluate.analysis.details import DetailOptions, Details
+from segkit.evaluate.coco.ids import IntegerIds
+from segkit.evaluate.coco.inputs import resolve_max_dets
+from segkit.evaluate.evaluated import Evaluated, WrittenEvaluation
+from segkit.evaluate.metrics import Metrics
+from segkit.evaluate.report.compare import compare_evaluations, details_of
+from segkit.evaluate.report.tables import instance_rows, pixel_rows, write_rows
+from segkit.progress import SILENT, Progress
+
+REPORT_FOLDER = Path("evaluation")
+
+
+def write_evaluation(
+    config: EvalConfig, first: Evaluated, second: Evaluated | None = None, progress: Progress = SILENT
+) -> WrittenEvaluation:
+    """Add details and a comparison to an evaluation where they were asked for, and write its files.
+
+    Args:
+        config: The options of ``eval``.
+        first: What was evaluated.
+        second: What it is compared with.
+        progress: Shows the state of the work.
+
+    Raises:
+        InputError: The two cannot be compared.
+    """
+    metrics, details = first.metrics, None
+    all_details = config.details or config.report
+    if config.explains and first.dataset is not None:
+        limit = resolve_max_dets(first.dataset, config.max_dets)
+        options = DetailOptions(config.score, limit, config.bootstrap, config.engine)
+        details = details_of(first, options, progress)
+        if details is not None and all_details:
+            metrics = replace(metrics, details=details.document)
+        if second is not None:
+            progress.start("comparing", None)
+            metrics = replace(metrics, compare=compare_evaluations(first, second, options, details))
+            progress.done()
+    folder = first.folder or (REPORT_FOLDER if all_details else None)
+    if folder is None:
+        return WrittenEvaluation(metrics, ())
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [_write_metrics(metrics, folder)]
+    if all_details:
+        files += _write_tables(first, details, folder)
+    if config.report:
+        files.append(_write_report(first, metrics, details, folder, progress))
+    return WrittenEvaluation(metrics, tuple(files))
+
+
+def _write_metrics(metrics: Metrics, folder: Path) -> Path:
+    path = folder / "metrics.json"
+    path.write_text(json.dumps(metrics.to_json(), indent=1, ensure_ascii=False) + "\n", "utf-8", "backslashreplace")
+    return path
+
+
+def _write_tables(evaluated: Evaluated, details: Details | None, folder: Path) -> list[Path]:
+    """``pictures.csv``; where both instances and pixels are scored, ``pixels.csv`` too."""
+    files = []
+    if details is not None and evaluated.dataset is not None:
+        ids = IntegerIds.of(evaluated.dataset).images
+        images = {ids[image.id]: image for image in evaluated.dataset.images}
+        files.append(folder / "pictures.csv")
+        write_rows(instance_rows(details, images), files[-1])
+    if evaluated.pixels is not None and evaluated.pixels.rows:
+        files.append(folder / ("pixels.csv" if files else "pictures.csv"))
+        write_rows(pixel_rows(evaluated.pixels.rows), files[-1])
+    return files
+
+
+def _write_report(
+    evaluated: Evaluated, metrics: Metrics, details: Details | None, folder: Path, progress: Progress
+) -> Path:
+    from segkit.evaluate.report.page import render_report  # noqa: PLC0415  plots take half a second to load
+
+    path = folder / "report.html"
+    path.write_text(render_report(evaluated, metrics, details, progress), "utf-8", "backslashreplace")
+    return path
