@@ -10,7 +10,7 @@ from segkit.evaluate.pixels.per_image import PixelScores
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """Metrics, the folder of their files, and (where details are wanted) what they were computed from."""
+    """Metrics, the folder of their files, and, for details, what they were computed from."""
 
     metrics: Metrics
     folder: Path | None

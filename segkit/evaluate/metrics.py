@@ -1,4 +1,4 @@
-"""The record of an evaluation, as ``metrics.json`` holds it."""
+"""The record of an evaluation, as it is in ``metrics.json``."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,10 +8,10 @@ import msgspec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceMetrics:
-    """COCO's twelve numbers (-1: nothing to average over), by category, and at a raised cap on detections.
+    """COCO's twelve numbers (-1: nothing to average over), by category, and at a higher limit on detections.
 
-    ``renumbered`` is there where an annotation has the id 0: the twelve numbers are pycocotools' own, which counts a
-    match with that annotation as a miss; these are the same with ids from 1.
+    ``renumbered`` is set if an annotation has the id 0: pycocotools, whose numbers the twelve are, counts a match with
+    that annotation as a false positive; ``renumbered`` has the numbers with ids from 1.
     """
 
     AP: float
@@ -36,7 +36,7 @@ class SemanticMetrics:
     """Pixel scores: means over the categories that occur in truth or prediction.
 
     ``F1`` is Dice's coefficient; ``fwIoU`` weighs each category by its true pixels; ``confusion`` is [truth,
-    prediction] with background first. What was not asked for is None.
+    prediction] with background first. What was not computed is None.
     """
 
     mIoU: float
@@ -67,7 +67,7 @@ class Metrics:
     warnings: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, without the parts that were not asked for."""
+        """Plain values, without the parts that were not computed."""
         document: dict[str, Any] = msgspec.to_builtins(self)
         for part in ("segm", "bbox", "boundary", "semantic"):
             if document[part] is not None:
@@ -75,7 +75,7 @@ class Metrics:
         return {name: value for name, value in document.items() if value is not None}
 
     def primary(self) -> tuple[str, float]:
-        """The figure that says which of two models is better, with its name."""
+        """The name and value of the metric by which models are compared."""
         if self.semantic is not None:
             return "mIoU", self.semantic.mIoU
         if self.segm is not None:

@@ -60,24 +60,24 @@ def _predicted_images(subject: Path, data: Path) -> Path | None:
     return images if own else None
 
 
-def _score_files(truth: Path, results: Path, asked: tuple[str, ...] | None, max_dets: str) -> Metrics | None:
+def _score_files(truth: Path, results: Path, iou_types: tuple[str, ...] | None, max_dets: str) -> Metrics | None:
     """The metrics by the fast path; None where the files need correction or the fast path cannot score them.
 
     Args:
         truth: The annotation file.
         results: The results file.
-        asked: IoU types; None: all that both files have.
+        iou_types: Any of segm and bbox; None: all that both files have.
         max_dets: ``auto`` or a number.
     """
     files = check_files(truth, results)
-    if files is None or not set(iou_types := asked or files.iou_types) <= set(files.iou_types):
+    if files is None or not set(iou_types or ()) <= set(files.iou_types):
         return None
     limit = max(100, files.most) if max_dets == "auto" else int(max_dets)
     try:
         metrics = {
             each: metrics_of(evaluate_files(str(truth), str(results), each, max_dets_list(limit)), files.names)
             for each in COCO_IOU_TYPES
-            if each in iou_types
+            if each in (iou_types or files.iou_types)
         }
     except (ValueError, TypeError, KeyError, OverflowError):
         return None  # a mask is invalid; reading the files record by record reports which

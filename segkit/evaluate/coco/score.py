@@ -1,4 +1,4 @@
-"""Annotations and results -> every score that was asked for."""
+"""The metrics of results for a dataset: COCO's, boundary AP, LVIS's."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ def score_results(
         iou_types: Any of segm, bbox, boundary.
         max_dets: ``auto`` or a number.
         engine: What computes AP.
-        lvis: The annotation file, where LVIS's federated AP is wanted too.
+        lvis: The annotation file, to compute LVIS's federated AP, too; None: do not.
 
     Raises:
         InputError: A result is of an unknown image, or lacks what is compared.

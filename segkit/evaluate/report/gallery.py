@@ -28,32 +28,34 @@ NUM_WORST, NUM_BEST = 12, 4
 
 
 @dataclass(frozen=True, slots=True)
-class Exhibit:
-    """One image of the gallery: its name, a line about it, and its panels with their titles."""
+class GalleryImage:
+    """One image of the gallery: its name, a caption, and its panels."""
 
     name: str
-    words: str
+    caption: str
     panels: tuple[tuple[str, str], ...]  # title, base64 JPEG
 
 
-def instance_exhibits(details: Details, images: dict[int, Image], folder: Path) -> tuple[list[Exhibit], list[Exhibit]]:
+def instance_gallery(
+    details: Details, images: dict[int, Image], folder: Path
+) -> tuple[list[GalleryImage], list[GalleryImage]]:
     """The worst and the best images by panoptic quality at the score threshold."""
     scored = [i for i in sorted(details.images, key=worst_first) if i.panoptic_total().quality()["PQ"] >= 0]
     worst = scored[: min(NUM_WORST, (2 * len(scored) + 2) // 3)]
     best = scored[max(len(worst), len(scored) - NUM_BEST) :][::-1]
 
-    def exhibits(some: list[ImageDetails]) -> list[Exhibit]:
-        return [_exhibit(details, image, images[image.image_id], folder) for image in some]
+    def gallery(some: list[ImageDetails]) -> list[GalleryImage]:
+        return [_gallery_image(details, image, images[image.image_id], folder) for image in some]
 
-    return exhibits(worst), exhibits(best)
+    return gallery(worst), gallery(best)
 
 
-def _exhibit(details: Details, found: ImageDetails, image: Image, folder: Path) -> Exhibit:
+def _gallery_image(details: Details, found: ImageDetails, image: Image, folder: Path) -> GalleryImage:
     pixels, times = _load(folder, image), max(1, round(_LEAST / image.width))
     sums = found.panoptic_total()
     quality = max(sums.quality()["PQ"], 0)
     panels = (("ground truth", _annotations(details, found)), ("prediction", _predictions(details, found)))
-    return Exhibit(
+    return GalleryImage(
         image.file_name,
         f"{sums.tp} of {found.instances} instances matched, {sums.fp} false positives, PQ {quality:.2f}",
         tuple((title, _jpeg(draw_regions(*_enlarged(pixels, regions, times)))) for title, regions in panels),
@@ -110,17 +112,17 @@ def _enlarged(pixels: Pixels, regions: Sequence[Drawn], times: int) -> tuple[Pix
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC), np.uint8), enlarged
 
 
-def pixel_exhibits(shown: Sequence[LabelMaps], dataset: Dataset) -> list[Exhibit]:
+def pixel_gallery(shown: Sequence[LabelMaps], dataset: Dataset) -> list[GalleryImage]:
     """Images with their true and predicted labels, and the pixels where the two differ."""
-    exhibits = []
+    gallery = []
     for maps in shown:
         image, (truth, prediction) = maps.row.image, maps.unpacked()
         pixels = _load(dataset.images_dir, image)
         errors = (truth != prediction) & (truth != IGNORED)
         differ = pixels.copy()
         differ[errors] = (pixels[errors] * (1 - _OPACITY) + np.array(FALSE_POSITIVE) * _OPACITY).astype(np.uint8)
-        exhibits.append(
-            Exhibit(
+        gallery.append(
+            GalleryImage(
                 image.file_name,
                 f"mIoU {maps.row.mIoU:.2f}, pixel accuracy {maps.row.pixel_accuracy:.0%}",
                 (
@@ -130,11 +132,11 @@ def pixel_exhibits(shown: Sequence[LabelMaps], dataset: Dataset) -> list[Exhibit
                 ),
             )
         )
-    return exhibits
+    return gallery
 
 
 def label_colours(dataset: Dataset) -> list[tuple[str, str]]:
-    """Category names and the colours of their labels in ``pixel_exhibits``, as CSS."""
+    """Category names and the colours of their labels in ``pixel_gallery``, as CSS."""
     return [(c.name, "rgb({}, {}, {})".format(*colour(n))) for n, c in enumerate(dataset.categories)]
 
 
@@ -147,7 +149,7 @@ def _painted(pixels: Pixels, labels: npt.NDArray[np.uint8]) -> Pixels:
 
 def _load(folder: Path, image: Image) -> Pixels:
     """The image's pixels, or grey ones if there is no such file or it has other dimensions."""
-    path = find(folder, image)
+    path = find_image(folder, image)
     try:
         pixels = load_rgb(path) if path is not None else np.zeros((0, 0, 3), np.uint8)
     except InputError:
@@ -157,7 +159,7 @@ def _load(folder: Path, image: Image) -> Pixels:
     return np.full((image.height, image.width, 3), 235, np.uint8)
 
 
-def find(folder: Path, image: Image) -> Path | None:
+def find_image(folder: Path, image: Image) -> Path | None:
     """The image's file, by its name or the last part of it: names may begin with folders of another machine."""
     places = (folder / image.file_name, folder / PurePosixPath(image.file_name.replace("\\", "/")).name)
     return next((place for place in places if place.is_file()), None)

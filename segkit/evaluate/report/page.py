@@ -1,6 +1,6 @@
 """An evaluation as one self-contained HTML page, without network access or scripts.
 
-The words are in ``templates/report.html``, which Jinja renders with autoescape; here are the numbers that it shows.
+The text is in ``templates/report.html``, which Jinja renders with autoescape; this module prepares the numbers.
 """
 
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ from segkit.evaluate.evaluated import Evaluated
 from segkit.evaluate.metrics import InstanceMetrics, Metrics, SemanticMetrics
 from segkit.evaluate.pixels.per_image import PixelScores
 from segkit.evaluate.report import plots
-from segkit.evaluate.report.gallery import find, instance_exhibits, label_colours, pixel_exhibits
+from segkit.evaluate.report.gallery import find_image, instance_gallery, label_colours, pixel_gallery
 from segkit.progress import SILENT, Progress
 
 _IOU_TYPES = (("segm", "mask"), ("bbox", "box"), ("boundary", "boundary"))
 _INSTANCE_HEAD = (
-    "category", "instances", "predictions", "TP", "count error", "AP", "95 % interval", "AP50", "precision", "recall",
+    "category", "instances", "predictions", "TP", "count error", "AP", "95 % CI", "AP50", "precision", "recall",
     "F1", "best F1", "at score", "PQ",
 )  # fmt: skip
 _PIXEL_COLUMNS = ("IoU", "F1", "precision", "recall", "boundary_IoU")
@@ -51,9 +51,9 @@ def render_report(evaluated: Evaluated, metrics: Metrics, details: Details | Non
         evaluated: What was evaluated.
         metrics: The numbers.
         details: The details behind instance scores; None where only pixels were scored.
-        progress: Receives the state of the work.
+        progress: Shows the state of the work.
     """
-    progress.start("drawing the report", None)
+    progress.start("rendering the report", None)
     dataset = evaluated.dataset
     coco = [
         [name, *(_figure(getattr(part, number)) for number in NUMBERS)]
@@ -118,7 +118,7 @@ def _comparison(compare: dict[str, Any]) -> list[list[str]]:
 def _instances(metrics: Metrics, details: Details, dataset: Dataset) -> dict[str, Any]:
     ids = IntegerIds.of(dataset).images
     images = {ids[image.id]: image for image in dataset.images}
-    worst, best = instance_exhibits(details, images, dataset.images_dir)
+    worst, best = instance_gallery(details, images, dataset.images_dir)
     rows, total = _category_rows(metrics, details)
     confusion = details.document["confusion"]
     return {
@@ -134,7 +134,7 @@ def _instances(metrics: Metrics, details: Details, dataset: Dataset) -> dict[str
             "score_histogram": plots.score_histogram(details),
             "size_histogram": plots.size_histogram(details),
         },
-        "num_lost": sum(find(dataset.images_dir, image) is None for image in dataset.images),
+        "num_lost": sum(find_image(dataset.images_dir, image) is None for image in dataset.images),
         "worst": worst,
         "best": best,
     }
@@ -182,8 +182,8 @@ def _pixels(semantic: SemanticMetrics, pixels: PixelScores | None, dataset: Data
         section["confusion"] = plots.confusion(names, [row[first:] for row in semantic.confusion[first:]])
     if dataset is not None and pixels is not None:
         section["colours"] = label_colours(dataset)
-        section["worst"] = pixel_exhibits(pixels.worst(), dataset)
-        section["best"] = pixel_exhibits(pixels.best(), dataset)
+        section["worst"] = pixel_gallery(pixels.worst(), dataset)
+        section["best"] = pixel_gallery(pixels.best(), dataset)
     return section
 
 
