@@ -14,7 +14,7 @@ BROWSER = next(
 
 
 def render(page: Path, picture: Path, width: int = 1200, height: int = 2400) -> tuple[np.ndarray, str]:
-    """The pixels [H, W, 3] of a page, and what its console said."""
+    """The pixels [H, W, 3] of a page, and the messages on its console."""
     if BROWSER is None:
         pytest.skip("no Chromium here: apt-get install chromium")
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Random COCO pairs of every kind that pycocotools can score: crowds, ties, several parts, polygons and RLE mixed."""
+"""Random annotations with results, as pycocotools can score them: crowds, ties, several parts, polygons and RLE."""
 
 import numpy as np
 from pycocotools import mask as coco_mask
