@@ -53,7 +53,7 @@ def segkit(
 ) -> None:
     """Instance segmentation from LabelMe annotations to a trained, measured, exported model.
 
-    convert  ->  train  ->  eval, predict, export;  memprofile says where the memory goes.
+    convert  ->  train  ->  eval, predict, export;  memprofile shows where memory goes and finds leaks.
     """
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help(), nl=False)  # empty where Rich has printed it
@@ -86,13 +86,13 @@ def main(arguments: list[str] | None = None) -> int:
 _REMEDIES: dict[int | None, str] = {
     errno.ENOSPC: "the disk is full: free some space and run the same command again",
     errno.EDQUOT: "your quota is used up: free some space and run the same command again",
-    errno.EACCES: "you may not read or write there: choose another folder or ask for the right",
-    errno.EPERM: "you may not read or write there: choose another folder or ask for the right",
+    errno.EACCES: "no permission to read or write there: choose another folder, or ask for access",
+    errno.EPERM: "no permission to read or write there: choose another folder, or ask for access",
     errno.EROFS: "that file system cannot be written to: choose another folder",
     errno.ENOENT: "check the path",
-    errno.EEXIST: "a file is where a folder should be made: choose another name",
-    errno.EISDIR: "a folder is where a file should be written: choose another name",
-    errno.ENOTDIR: "a folder is needed where there is a file",
+    errno.EEXIST: "a folder is needed there, but there is a file: choose another name",
+    errno.EISDIR: "a file is needed there, but there is a folder: choose another name",
+    errno.ENOTDIR: "a folder is needed there, but there is a file: choose another name",
     errno.EMFILE: "too many open files: raise the limit with ulimit -n, or use fewer --workers",
 }
 

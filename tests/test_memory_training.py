@@ -85,7 +85,7 @@ def test_a_suspicion_is_said_with_the_command_that_names_the_line(dataset, tmp_p
     assert summary.memory_rise == 51_200
     render_training(summary, Output(quiet=False, as_json=False))
     said = " ".join(capsys.readouterr().err.split())
-    assert "rose by 50 KiB with every step" in said
+    assert "rose by 50 KiB per step" in said
     assert "segkit memprofile" in said
     for line in (summary.run / "metrics.jsonl").read_text().splitlines():
         step = json.loads(line)

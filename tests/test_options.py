@@ -66,7 +66,7 @@ def test_every_option_reads_sizes_alike(record, each):
     for text, size in SIZES.items():
         value = getattr(parsed(record, *more, flag_of(each), text), each.name)
         assert value == ((size,) if declaration_of(each).parse is parse_sizes else size), text
-    assert "8GiB or 8G is 8 x 1024^3 bytes, 8GB is 8 x 1000^3" in declaration_of(each).help
+    assert "8G = 8GiB = 8 x 1024^3 bytes; 8GB = 8 x 1000^3 bytes" in declaration_of(each).help
 
 
 @pytest.mark.parametrize("text", ["much", "", "G", "8 bytes", "8KK", "8iB", "-8G", "0", "0.4 B", "1e3", "9" * 400])

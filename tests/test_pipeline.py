@@ -118,7 +118,7 @@ def test_resume_skips_what_is_done(road, segkit, parts, tmp_path):
     assert "holds predictions\nhint: go on with --resume" in refused.err
     (tmp_path / "part_003.jpg").rename(moved)
     outcome = segkit("predict", some, "--out", tmp_path / "o", "--resume")
-    assert "1 pictures (11 were done before)" in outcome.err
+    assert "1 images (11 done before)" in outcome.err
     assert len(json.loads((tmp_path / "o/images.json").read_text())["images"]) == 12
     assert segkit("predict", some, "--out", tmp_path / "o", "--force").code == 0
 
@@ -140,7 +140,7 @@ def test_predictions_are_no_pictures_to_predict(road, segkit, parts, tmp_path, m
     model = road[0] / "runs/latest"
     monkeypatch.chdir(tmp_path)
     assert segkit("predict", ".", "--model", model).code == 0
-    assert "0 pictures (1 were done before)" in segkit("predict", ".", "--model", model, "--resume").err
+    assert "0 images (1 done before)" in segkit("predict", ".", "--model", model, "--resume").err
     assert segkit("predict", ".", "--model", model, "--force").code == 0
     shutil.copy(model / "last.pt", tmp_path / "other.pt")
     refused = segkit("predict", ".", "--model", "other.pt", "--resume")

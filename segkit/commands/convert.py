@@ -10,7 +10,7 @@ from segkit.errors import DONE, FINDINGS
 
 @configured_by(ConvertConfig)
 def convert(config: ConvertConfig, output: Output) -> int:
-    """Convert annotations to a dataset, and report everything that did not go over as it was.
+    """Convert annotations to a dataset, and report everything that was lost or changed.
 
     [bold]Example:[/bold]  segkit convert labelme-dir --val 0.2
     """

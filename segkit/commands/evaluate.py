@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @configured_by(EvalConfig)
 def evaluate(config: EvalConfig, output: Output) -> int:
-    """Score a model, or any tool's COCO results, with the numbers that everyone can check.
+    """Evaluate a model, or any tool's COCO results, with the metrics of pycocotools.
 
     [bold]Example:[/bold]  segkit eval runs/latest --data dataset --report
     """
@@ -28,7 +28,7 @@ def evaluate(config: EvalConfig, output: Output) -> int:
 
 
 def _evaluated(config: EvalConfig, output: Output) -> "Evaluated":
-    """A results file without torch, or a model."""
+    """Metrics of a results file, without importing torch, or of a model."""
     from segkit.evaluate.results_file import evaluate_results, is_results
 
     if is_results(config.subject):

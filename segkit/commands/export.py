@@ -8,7 +8,7 @@ from segkit.errors import DONE
 
 @configured_by(ExportConfig)
 def export(config: ExportConfig, output: Output) -> int:
-    """Write a model in a format that runs elsewhere, and check it against its source first.
+    """Export a model to another format; the file is compared with the original before it is kept.
 
     [bold]Example:[/bold]  segkit export runs/latest --out model.onnx
     """

@@ -1,4 +1,4 @@
-"""``segkit label``: LabelMe, started as a program; segkit never imports it."""
+"""``segkit label``: starts LabelMe as a program; segkit never imports it."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ _DEFAULT_LABELS = (Path("dataset/labels.txt"), Path("runs/latest/labels.txt"))
 
 @configured_by(LabelConfig)
 def label(config: LabelConfig, output: Output) -> int:
-    """Open LabelMe on a folder: to correct what predict wrote, then convert and train again.
+    """Open LabelMe on a folder, for example to correct predictions.
 
     [bold]Example:[/bold]  segkit label predictions/labelme
     """
@@ -24,10 +24,10 @@ def label(config: LabelConfig, output: Output) -> int:
 
 
 def labelme_program() -> str:
-    """Where LabelMe is: beside this Python, or on the path.
+    """The path of the LabelMe program: next to this Python, or on PATH.
 
     Raises:
-        InputError: Nowhere.
+        InputError: It is not installed.
     """
     beside = shutil.which("labelme", path=str(Path(sys.executable).parent))
     program = beside or shutil.which("labelme")
@@ -40,12 +40,12 @@ def _open_labelme(config: LabelConfig) -> int:
     """Open LabelMe on a folder and wait until it is closed; returns its exit code.
 
     Raises:
-        InputError: There is no such folder, no LabelMe, or no screen.
+        InputError: There is no such folder, no LabelMe, or no display.
     """
     if not config.folder.is_dir():
         raise InputError(f"{config.folder}: no such folder")
     if sys.platform.startswith("linux") and not {"DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"} & os.environ.keys():
-        raise InputError("there is no screen to open LabelMe on", "run it where the screen is, or use ssh -X")
+        raise InputError("there is no display to open LabelMe on", "run it on a machine with a display, or use ssh -X")
     labels = config.labels or next((path for path in _DEFAULT_LABELS if path.is_file()), None)
     command = [labelme_program(), str(config.folder)]
     if labels is not None:

@@ -9,10 +9,10 @@ from segkit.config.memprofile import MemprofileConfig
 
 @configured_by(MemprofileConfig)
 def memprofile(config: MemprofileConfig, output: Output) -> int:
-    """Say where the memory of a training step goes, and whether, where and why it stays there.
+    """Show where the memory of a training step goes, and find leaks: the line, the cause, the fix.
 
-    Any PyTorch script is measured as it is. Exit code 3: a leak; 4: it does not fit; 5: too few steps to say; a script
-    that fails keeps its own. --fit says what fits on which GPU, without one.
+    Measures segkit's training or any PyTorch script, unchanged. --fit estimates peak GPU memory without a GPU.
+    Exit code 3: a leak; 4: does not fit; 5: too few steps to decide; a script that fails keeps its own exit code.
 
     [bold]Example:[/bold]  segkit memprofile -- train.py --epochs 3
     """

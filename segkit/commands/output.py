@@ -1,4 +1,4 @@
-"""Where a command's words go: results to stdout, all else to stderr, and bars only where somebody looks."""
+"""Output of a command: results to stdout, all else to stderr, and progress bars only on a terminal."""
 
 import json
 import sys
@@ -18,7 +18,13 @@ from segkit.units import format_duration
 
 @dataclass(frozen=True)
 class Output:
-    """How the user wants to be told."""
+    """Where a command writes, and how much.
+
+    Attributes:
+        as_json: One JSON document on stdout.
+        quiet: Only errors on stderr.
+        started: The progress displays that ``close`` ends.
+    """
 
     as_json: bool = False
     quiet: bool = False
@@ -26,34 +32,34 @@ class Output:
 
     @property
     def stderr(self) -> Console:
-        """For tables, notes and warnings."""
+        """The console for tables, notes and warnings; silent when quiet."""
         return Console(stderr=True, quiet=self.quiet, highlight=False, soft_wrap=True)
 
     def progress(self) -> Progress:
-        """A listener for the core: bars on a terminal, lines elsewhere, nothing when quiet."""
+        """The progress display for the core: bars on a terminal, lines elsewhere, nothing when quiet."""
         if self.quiet:
             return SILENT
         self.started.append(_Bars() if sys.stderr.isatty() else _Lines())
         return self.started[-1]
 
     def close(self) -> None:
-        """Give the terminal back as it was, however the command ended."""
+        """Restore the terminal, however the command ended."""
         for progress in self.started:
             progress.done()
 
     def json(self, document: Any) -> None:
-        """Write one JSON document to stdout if it was asked for."""
+        """Write one JSON document to stdout if ``--json`` was given."""
         if self.as_json:
             json.dump(document, sys.stdout, ensure_ascii=False)
             sys.stdout.write("\n")
-            sys.stdout.flush()  # whoever reads the pipe wants it now
+            sys.stdout.flush()  # the reader of a pipe gets it at once
 
     def error(self, message: str) -> None:
         """Write an error to stderr, quiet or not."""
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/red] {escape(message)}")
 
-    def say(self, text: str = "") -> None:
-        """Write a line for people to stderr."""
+    def note(self, text: str) -> None:
+        """Write a line to stderr unless quiet."""
         self.stderr.print(text)
 
 
@@ -98,7 +104,7 @@ class _Bars:
 
 
 class _Lines:
-    """A line now and then, for logs."""
+    """A line every ten seconds, for logs."""
 
     seconds = 10.0
 
@@ -129,7 +135,7 @@ class _Lines:
 
 
 def table_of(title: str, *columns: str) -> Table:
-    """A table in the house's look: the first column left, the others right."""
+    """A table without borders: the first column left-aligned, the others right-aligned."""
     table = Table(title=title, title_justify="left", box=None, header_style="dim", pad_edge=False)
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left")

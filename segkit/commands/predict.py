@@ -10,7 +10,7 @@ from segkit.errors import DONE, FAILED
 
 @configured_by(PredictConfig)
 def predict(config: PredictConfig, output: Output) -> int:
-    """Predict pictures: overlays, COCO results, LabelMe files, masks, measurements.
+    """Predict instances in images; write overlays, COCO results, LabelMe files, masks or CSV.
 
     [bold]Example:[/bold]  segkit predict new-images/ --format overlay,labelme
     """

@@ -1,4 +1,4 @@
-"""What determines a conversion."""
+"""Options of ``segkit convert``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,52 +17,51 @@ Raster = Literal["coco", "labelme"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConvertConfig(CommandConfig):
-    """Everything that determines a conversion."""
+    """Options of a conversion."""
 
     src: str = argument(
-        help="A folder of annotations (searched recursively), a file, or - for paths on stdin.", metavar="SRC"
+        help="Folder of annotations (searched recursively), a file, or - to read paths from stdin.", metavar="SRC"
     )
-    out: Path = option(Path("dataset"), help="Folder that receives the dataset.")
+    out: Path = option(Path("dataset"), help="Folder to write the dataset to.")
     force: bool = option(False, help="Replace the dataset in --out.")
     source_format: SourceFormat = option("auto", flag="--from", help="Format of SRC.")
-    target_format: TargetFormat = option("coco", flag="--to", help="Format of the dataset.")
-    labels: Path | None = option(None, help="LabelMe's labels.txt: the categories and their order.")
+    target_format: TargetFormat = option("coco", flag="--to", help="Format to write.")
+    labels: Path | None = option(None, help="LabelMe's labels.txt: the categories, in this order.")
     map: tuple[tuple[str, str], ...] = option(
-        (), help="Rename labels: old=new,...; old= drops it.", parse=parse_renames, metavar="OLD=NEW,..."
+        (), help="Rename labels: old=new,...; old= leaves a label out.", parse=parse_renames, metavar="OLD=NEW,..."
     )
     val: float | None = option(
-        None, help="Share of images for validation.  [default: the source's own splits, else 0.2; 0 to labelme]",
+        None, help="Fraction of the images for validation.  [default: the source's splits, else 0.2; for LabelMe 0]",
         min=0.0, max=1.0,
     )  # fmt: skip
-    test: float = option(0.0, help="Share of images for the test split.", min=0.0, max=1.0)
+    test: float = option(0.0, help="Fraction of the images for the test split.", min=0.0, max=1.0)
     group_by: str | None = option(
-        None, help="Keep together what shares a folder (dir) or the match of a regular expression on the path.",
+        None, help="Keep each group of images in one split: by folder (dir), or by what REGEX matches in the path.",
         metavar="dir|REGEX",
     )  # fmt: skip
-    group_similar: bool = option(False, help="Keep together pictures that look nearly the same.")
-    keep_splits: Path | None = option(
-        None, help="A dataset made before: its pictures keep the split that they have there."
-    )
-    seed: int = option(0, help="Seed of the split.")
+    group_similar: bool = option(False, help="Keep near-duplicate images in the same split.")
+    keep_splits: Path | None = option(None, help="An earlier dataset, whose images keep their split.")
+    seed: int = option(0, help="Random seed of the split.")
     images: ImagePlacement = option(
         "link",
-        help="How pictures get into the dataset; embedded and EXIF-turned ones are written unless it is none.",
+        help="How images get into the dataset. Embedded or EXIF-rotated images are always written, except with none.",
     )
-    images_dir: Path | None = option(None, help="Where else to look for pictures.")
+    images_dir: Path | None = option(None, help="Another folder to look for images in.")
     raster: Raster = option(
-        "coco", help="Which pixels a LabelMe shape covers: COCO's rule, or as LabelMe draws its own masks (then RLE)."
+        "coco",
+        help="Pixels that a LabelMe shape covers: by COCO's rule, or as LabelMe draws masks (written as RLE).",
     )
-    line_width: float | None = option(None, help="Turn lines and linestrips into strokes of this many pixels.", min=0.0)
-    point_radius: float | None = option(None, help="Turn points into discs of this many pixels.", min=0.0)
-    hole_label: str | None = option(None, help="Shapes of this label are cut out of the other shapes of their group.")
+    line_width: float | None = option(None, help="Turn lines and linestrips into areas of this pixel width.", min=0.0)
+    point_radius: float | None = option(None, help="Turn points into discs of this pixel radius.", min=0.0)
+    hole_label: str | None = option(None, help="Cut shapes with this label out of the other shapes of their group.")
     ignore: IgnoreAs = option(
         "drop",
-        help="What becomes of __ignore__ regions in instance formats: nothing, or COCO crowds of every category.",
+        help="__ignore__ regions in instance formats: leave them out, or write a COCO crowd annotation per category.",
     )
-    drop_flag: str | None = option(None, help="Leave out images that carry this LabelMe flag.")
-    strict: bool = option(False, help="Exit with 3 if anything was lost or repaired.")
-    dry_run: bool = option(False, help="Only report; write nothing.")
-    workers: int | None = option(None, help="Processes that read.  [default: by the number of files]", min=0)
+    drop_flag: str | None = option(None, help="Leave out images with this LabelMe flag.")
+    strict: bool = option(False, help="Exit with code 3 if anything was lost or repaired.")
+    dry_run: bool = option(False, help="Report only; write nothing.")
+    workers: int | None = option(None, help="Processes that read files.  [default: by the number of files]", min=0)
 
     def __post_init__(self) -> None:
         if (self.val or 0.0) + self.test > 1.0:

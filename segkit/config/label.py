@@ -1,4 +1,4 @@
-"""What determines how LabelMe is opened."""
+"""Options of ``segkit label``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +8,9 @@ from segkit.config.fields import CommandConfig, argument, option
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelConfig(CommandConfig):
-    """Which folder LabelMe opens, and with which labels."""
+    """Options of opening LabelMe."""
 
-    folder: Path = argument(help="A folder of LabelMe files or of pictures.", metavar="DIR")
+    folder: Path = argument(help="Folder of LabelMe files or images.", metavar="DIR")
     labels: Path | None = option(
-        None, help="labels.txt to choose from.  [default: the dataset's, else the latest run's]"
+        None, help="A labels.txt with the labels to offer.  [default: the dataset's, else the latest run's]"
     )

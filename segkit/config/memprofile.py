@@ -1,4 +1,4 @@
-"""What determines a memory profile."""
+"""Options of ``segkit memprofile``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,28 +12,28 @@ _LEAST_VRAM = 2**26  # bytes; below, a unit was forgotten
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemprofileConfig(CommandConfig):
-    """Everything that determines a memory profile."""
+    """Options of a memory profile."""
 
     target: list[str] | None = argument(
-        None, help="A run, a config.toml of one, or -- and a PyTorch script with its arguments, or a whole command.  "
+        None, help="A run, its config.toml, or -- followed by a PyTorch script or a command, with its arguments.  "
         "[default: runs/latest, else ./dataset with defaults]",
         metavar="RUN|CONFIG|-- SCRIPT ARGS...",
     )  # fmt: skip
     steps: int | None = option(
-        None, help="Steps to measure; a script is ended after them.  [default: 30; a script runs to its end]", min=1
+        None, help="Steps to measure; a script is stopped after them.  [default: 30; a script runs to its end]", min=1
     )
     step_every: int = option(
         1,
-        help="Optimiser steps to a step; without an optimiser: backward, else forward passes.",
+        help="Optimiser steps per measured step; without an optimiser: backward passes, else forward passes.",
         min=1,
     )
-    out: Path = option(Path("memprofile"), help="Folder that receives memory.json and memory.html.")
-    deep: bool = option(False, help="Look at the host's memory at every step, instead of now and then.")
+    out: Path = option(Path("memprofile"), help="Folder for memory.json and memory.html.")
+    deep: bool = option(False, help="Inspect CPU memory at every step, instead of now and then.")
     limit: int | None = option(
-        None, help="Memory limit: exit 4 if the peak is higher; a leak's steps to out of memory are counted up to it. "
+        None, help="Memory limit: exit 4 if the peak exceeds it, and estimate when a leak reaches it. "
         f"{SIZE_UNITS}  [default: the device's memory, else the machine's]", parse=parse_size, metavar="SIZE",
     )  # fmt: skip
-    explain: Path | None = option(None, help="Read a recording: a memory.json, or a snapshot.pickle of PyTorch's.")
+    explain: Path | None = option(None, help="Show a recording: a memory.json, or a PyTorch memory snapshot (.pickle).")
     fit: bool = option(
         False, help="Estimate the peak GPU memory of segkit's own training, without a GPU; exit 4 if it does not fit "
         "into every --vram.",
@@ -47,9 +47,11 @@ class MemprofileConfig(CommandConfig):
         f"on your GPU. {SIZE_UNITS}  [default: an assumed 0.8 GiB and 5 % of the tensors]", parse=parse_size,
         metavar="SIZE",
     )  # fmt: skip
-    device: str = option("auto", help="auto, cpu, cuda, cuda:1; for segkit's own training.")
+    device: str = option(
+        "auto", help="Device for segkit's own training: auto, cpu, cuda, cuda:1.  [default: the run's]"
+    )
 
-    command: list[str] | None = after_separator(help="A PyTorch script with its arguments, or a whole command.")
+    command: list[str] | None = after_separator(help="A PyTorch script or a command, with its arguments.")
 
     def __post_init__(self) -> None:
         if self.fit and self.script is not None:
@@ -66,7 +68,9 @@ class MemprofileConfig(CommandConfig):
             if getattr(self, name) is not None and not self.fit:
                 raise ConfigError(f"--{name} goes with --fit", f"segkit memprofile --fit --{name} 8GiB")
         if len(self.target or ()) + (self.command is not None) > 1 and self.script is None:
-            raise ConfigError("one run at a time", "a script comes after --: segkit memprofile -- train.py ARGS")
+            raise ConfigError(
+                "measure one run or one script at a time", "a script comes after --: segkit memprofile -- train.py ARGS"
+            )
 
     @property
     def script(self) -> list[str] | None:

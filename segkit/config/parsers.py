@@ -20,7 +20,7 @@ _BYTES: dict[str, int] = {"": 1, "b": 1} | {
 }
 _MOST_BYTES = 2**63
 
-SIZE_UNITS = "8GiB or 8G is 8 x 1024^3 bytes, 8GB is 8 x 1000^3."
+SIZE_UNITS = "8G = 8GiB = 8 x 1024^3 bytes; 8GB = 8 x 1000^3 bytes."
 """What the help of every option that takes a size says."""
 
 

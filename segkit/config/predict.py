@@ -1,4 +1,4 @@
-"""What determines a prediction."""
+"""Options of ``segkit predict``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,20 +12,20 @@ OUTPUTS = ("overlay", "labelme", "coco", "idmask", "csv")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PredictConfig(CommandConfig):
-    """Everything that determines a prediction."""
+    """Options of a prediction."""
 
-    source: list[str] = argument(help="Pictures, folders, globs, or - for paths on stdin.", metavar="SOURCE...")
+    source: list[str] = argument(help="Images, folders, globs, or - to read paths from stdin.", metavar="SOURCE...")
     model: Path | None = option(None, help="A run, a checkpoint or an exported file.  [default: runs/latest]")
-    out: Path = option(Path("predictions"), help="Folder that receives the results.")
+    out: Path = option(Path("predictions"), help="Folder for the results.")
     format: tuple[str, ...] = option(
-        ("overlay", "coco"), help=f"What to write: {','.join(OUTPUTS)}.", parse=parse_names, metavar="NAMES"
+        ("overlay", "coco"), help=f"Output formats: {','.join(OUTPUTS)}.", parse=parse_names, metavar="NAMES"
     )
-    score: float = option(0.5, help="Leave out instances that score less.", min=0.0, max=1.0)
-    batch: int = option(4, help="Images at once.", min=1)
-    device: str = option("auto", help="auto, cpu, cuda, cuda:1.")
-    resume: bool = option(False, help="Go on in --out: skip pictures that were done before.")
+    score: float = option(0.5, help="Ignore predictions with a lower confidence.", min=0.0, max=1.0)
+    batch: int = option(4, help="Images per forward pass.", min=1)
+    device: str = option("auto", help="Device: auto, cpu, cuda, cuda:1.")
+    resume: bool = option(False, help="Continue in --out: skip images that are already done.")
     force: bool = option(False, help="Replace the predictions in --out.")
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.format) - set(OUTPUTS)):
-            raise ConfigError(f"--format: {', '.join(unknown)}: only {', '.join(OUTPUTS)} are known")
+            raise ConfigError(f"--format: {', '.join(unknown)}: must be among {', '.join(OUTPUTS)}")

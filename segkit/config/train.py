@@ -1,4 +1,4 @@
-"""What determines a training run."""
+"""Options of ``segkit train``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,66 +28,73 @@ from segkit.config.parsers import (
 from segkit.errors import ConfigError
 
 _MODEL, _BUDGET, _DEVICES, _RATES, _DATA, _RUN = (
-    "Model", "How long", "Devices and memory", "Optimisation", "Data", "The run"
+    "Model", "How long", "Devices and memory", "Optimisation", "Data", "Run"
 )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig(CommandConfig):
-    """Everything that determines a training run; None is decided by ``segkit.training.defaults``."""
+    """Options of a training run; ``segkit.training.defaults`` fills in what is None."""
 
     dataset: Path = argument(Path("dataset"), help="Dataset folder, or a COCO file.", metavar="DATASET")
 
-    model: ModelName = option("maskrcnn", help="Architecture.", panel=_MODEL)
+    model: ModelName = option("maskrcnn", help="Model architecture.", panel=_MODEL)
     backbone: BackboneName | None = option(
-        None, help="Feature extractor.  [default: resnet50 with weights for it, else resnet18]", panel=_MODEL
+        None,
+        help="Backbone (feature extractor).  [default: resnet50 on a GPU with pretrained weights, else resnet18]",
+        panel=_MODEL,
     )
     weights: str | None = option(
-        None, help="coco, imagenet, none, or a file.  [default: the best there is for the model]",
+        None,
+        help="Initial weights: coco, imagenet, none, or a checkpoint file.  [default: the best for the model]",
         metavar="coco|imagenet|none|FILE", panel=_MODEL,
     )  # fmt: skip
     init: Initialisation = option(
-        "default", help="How weights are drawn that are not loaded; default: as each layer's author does.", panel=_MODEL
+        "default",
+        help="Random initialisation of layers without pretrained weights; default: each layer's own.",
+        panel=_MODEL,
     )
     norm: NormName | None = option(
-        None, help="Normalisation.  [default: frozen over pretrained weights, else batch]", panel=_MODEL
+        None, help="Normalisation layers.  [default: frozen with pretrained weights, else batch]", panel=_MODEL
     )
     freeze: tuple[str, ...] | None = option(
         None,
-        help="What stays as it is: layers whose names begin so.  [default: stem over pretrained weights, else none]",
+        help="Layers to freeze, by name prefix.  [default: stem with pretrained weights, else none]",
         parse=parse_names, metavar="none|stem|backbone|NAME,...", panel=_MODEL,
     )  # fmt: skip
-    loss: UnetLoss = option("ce+dice", help="Loss of a U-Net.", panel=_MODEL)
-    dropout: float = option(0.0, help="Share of a U-Net's last channels left out in training.", min=0.0, max=0.9,
+    loss: UnetLoss = option("ce+dice", help="Loss of the U-Net.", panel=_MODEL)
+    dropout: float = option(0.0, help="Dropout rate before the U-Net's last layer, by channel.", min=0.0, max=0.9,
                             panel=_MODEL)  # fmt: skip
 
     epochs: int | None = option(
         None,
-        help="Passes over the training images.  [default: without any limit, about 4000 steps, 800 on a CPU]",
+        help="Passes over the training images.  [default: if no limit is given, about 4000 steps; 800 on a CPU]",
         min=1,
         panel=_BUDGET,
     )
     steps: int | None = option(None, help="Optimiser steps.", min=1, panel=_BUDGET)
     time: float | None = option(
-        None, help="Time, over all sessions: 30s, 90m, 2h.  The first limit reached ends the run, with a checkpoint.",
+        None,
+        help="Training time over all sessions: 30s, 90m, 2h. The first limit reached ends the run, with a checkpoint.",
         parse=parse_duration, metavar="DURATION", panel=_BUDGET,
     )  # fmt: skip
     patience: int | None = option(
-        None, help="End after this many evaluations without a better score.", min=1, panel=_BUDGET
+        None, help="Stop after this many evaluations without improvement.", min=1, panel=_BUDGET
     )
     eval_every: int = option(1, help="Epochs between evaluations.", min=1, panel=_BUDGET)
 
     gpus: tuple[int, ...] | None = option(
-        None, help="These GPUs, one rank each.", parse=parse_indices, metavar="0,1,...", panel=_DEVICES
+        None, help="GPUs to train on, one process each.", parse=parse_indices, metavar="0,1,...", panel=_DEVICES
     )
-    device: str = option("auto", help="auto, cpu, cuda, cuda:1.", panel=_DEVICES)
-    ranks: int = option(1, help="Processes that share a batch, with --device cpu.", min=1, panel=_DEVICES)
+    device: str = option("auto", help="Device: auto, cpu, cuda, cuda:1.", panel=_DEVICES)
+    ranks: int = option(1, help="Processes that share each batch; only with --device cpu.", min=1, panel=_DEVICES)
     batch: int | None = option(
-        None, help="Images per optimiser step, over all ranks.  [default: 4, U-Net 8]", min=1, panel=_DEVICES
+        None, help="Images per optimiser step, over all GPUs.  [default: 4; U-Net 8]", min=1, panel=_DEVICES
     )
     micro_batch: int | str | None = option(
         None,
-        help="Images that go through the model at once, per rank; auto: as many as fit.  [default: all of its share]",
+        help="Images per forward pass on each GPU; auto: as many as fit into memory.  "
+        "[default: this GPU's whole part of the batch]",
         parse=parse_count_or_auto, metavar="N|auto", panel=_DEVICES,
     )  # fmt: skip
     vram: int | None = option(
@@ -96,57 +103,62 @@ class TrainConfig(CommandConfig):
         parse=parse_size, metavar="SIZE", panel=_DEVICES,
     )  # fmt: skip
     memory: Literal["normal", "low"] = option(
-        "normal", help="low: compute activations of the backbone twice instead of keeping them.", panel=_DEVICES
+        "normal",
+        help="low: recompute the backbone's activations in the backward pass instead of storing them.",
+        panel=_DEVICES,
     )
-    compile: bool = option(False, help="Compile the convolutional part; the first steps take long.", panel=_DEVICES)
-    precision: Precision = option("auto", help="auto: bf16 where the device computes in it, else fp32.", panel=_DEVICES)
-    channels_last: bool = option(True, help="Keep tensors in channels-last order.", panel=_DEVICES)
-    deterministic: bool = option(False, help="Refuse algorithms that differ between runs.", panel=_DEVICES)
+    compile: bool = option(False, help="Compile the convolutional layers; the first steps are slow.", panel=_DEVICES)
+    precision: Precision = option("auto", help="auto: bf16 if the device supports it, else fp32.", panel=_DEVICES)
+    channels_last: bool = option(True, help="Use the channels-last memory format.", panel=_DEVICES)
+    deterministic: bool = option(False, help="Use deterministic algorithms only.", panel=_DEVICES)
 
     optimizer: OptimizerName | None = option(None, help="Optimiser.  [default: adamw]", panel=_RATES)
     lr: float | None = option(
-        None, help="Peak learning rate.  [default: by optimiser, weights and batch]", min=0.0, panel=_RATES
+        None,
+        help="Peak learning rate.  [default: from the optimiser, the weights and the batch size]",
+        min=0.0,
+        panel=_RATES,
     )
     lr_factors: tuple[tuple[str, float], ...] | None = option(
-        None, help="Multiples of the learning rate by part: backbone=0.1, heads=2, or a layer's name.",
+        None, help="Learning rate multipliers: backbone=0.1,heads=2, or a layer's name.",
         parse=parse_factors, metavar="NAME=X,...", panel=_RATES,
     )  # fmt: skip
     weight_decay: float | None = option(None, help="Weight decay.  [default: 0.01, sgd 0.0001]", min=0.0, panel=_RATES)
     momentum: float = option(0.9, help="Momentum of sgd and rmsprop.", min=0.0, max=1.0, panel=_RATES)
-    schedule: ScheduleName = option("cosine", help="How the learning rate goes down.", panel=_RATES)
+    schedule: ScheduleName = option("cosine", help="Learning rate schedule after the warm-up.", panel=_RATES)
     warmup: int | None = option(
-        None, help="Steps of linear warm-up.  [default: a twentieth, at most 1000]", min=0, panel=_RATES
+        None, help="Steps of linear warm-up.  [default: 5 % of all steps, at most 1000]", min=0, panel=_RATES
     )
     clip_grad: float | None = option(
-        None, help="Largest gradient norm; 0 turns clipping off.  [default: 10]", min=0.0, panel=_RATES
+        None, help="Maximum gradient norm; 0 turns clipping off.  [default: 10]", min=0.0, panel=_RATES
     )
     ema: float | None = option(
-        None, help="Decay of the averaged weights that are evaluated and saved; 0 turns it off.  [default: 0]",
+        None, help="Decay of the moving average of the weights, which is evaluated and saved; 0: none.  [default: 0]",
         min=0.0, max=1.0, panel=_RATES,
     )  # fmt: skip
 
     size: int | None = option(
-        None, help="Shorter side in pixels; U-Net: side of the crop.  [default: the pictures' own, at most 800]",
+        None, help="Shorter image side in pixels; U-Net: side of the crop.  [default: the images' own, at most 800]",
         min=32, panel=_DATA,
     )  # fmt: skip
-    max_size: int | None = option(None, help="Longer side at most.  [default: 5/3 of --size]", min=32, panel=_DATA)
-    augment: AugmentLevel = option("light", help="How much pictures are varied.", panel=_DATA)
-    balance: bool = option(False, help="Show pictures with rare categories more often.", panel=_DATA)
+    max_size: int | None = option(None, help="Longest side in pixels.  [default: 5/3 of --size]", min=32, panel=_DATA)
+    augment: AugmentLevel = option("light", help="Strength of the data augmentation.", panel=_DATA)
+    balance: bool = option(False, help="Show images with rare categories more often.", panel=_DATA)
     bad_pictures: Literal["stop", "skip"] = option(
         "stop",
-        help="What a picture that cannot be loaded does: end the run, or leave its place to another, by name.",
+        help="An image that cannot be loaded: stop the run, or skip it with a warning and use another.",
         panel=_DATA,
     )
     workers: int | None = option(
-        None, help="Processes that load images, per rank.  [default: 0 on a CPU, else up to 8]", min=0, panel=_DATA
+        None, help="Processes that load images, per GPU.  [default: 0 on a CPU, else up to 8]", min=0, panel=_DATA
     )
-    seed: int = option(0, help="Seed of everything random.", min=0, panel=_DATA)
+    seed: int = option(0, help="Random seed.", min=0, panel=_DATA)
 
     name: str | None = option(None, help="Name of the run.  [default: the model and a number]", panel=_RUN)
-    out: Path = option(Path("runs"), help="Folder of the runs.", panel=_RUN)
-    tensorboard: bool = option(False, help="Write event files for TensorBoard into the run.", panel=_RUN)
+    out: Path = option(Path("runs"), help="Folder for runs.", panel=_RUN)
+    tensorboard: bool = option(False, help="Also write TensorBoard event files into the run.", panel=_RUN)
     resume: str | None = option(
-        None, help="Go on with this run, with its own config.  [alone: runs/latest]", metavar="[RUN]",
+        None, help="Continue a run with its own config; --resume alone continues the latest run.", metavar="[RUN]",
         bare="latest", panel=_RUN,
     )  # fmt: skip
 

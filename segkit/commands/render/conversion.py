@@ -1,4 +1,4 @@
-"""Result records -> tables on stderr, or JSON on stdout."""
+"""A conversion's summary -> tables on stderr, or JSON on stdout."""
 
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def render_conversion(summary: "ConversionSummary", output: Output) -> None:
-    """What was made, and what was lost."""
+    """What was written, what was lost, and what looks like a mistake in the source."""
     output.json(summary.totals() | {"findings": [msgspec.to_builtins(row) for row in summary.findings]})
     err = output.stderr
     if summary.hygiene:
-        advice = Table(title="Worth a look", title_justify="left", box=None, show_header=False)
+        advice = Table(title="Please check", title_justify="left", box=None, show_header=False)
         advice.add_column(overflow="fold")
         for each in summary.hygiene:
             remedy = f"  [dim]{escape(each.remedy)}[/dim]" if each.remedy else ""
@@ -27,9 +27,9 @@ def render_conversion(summary: "ConversionSummary", output: Output) -> None:
         err.print(advice)
     if summary.findings:
         err.print(_findings_table(summary))
-        where = "--json lists them all" if summary.dry_run else f"each of them: {summary.out / 'report.json'}"
+        where = "--json lists all of them" if summary.dry_run else f"full list: {summary.out / 'report.json'}"
         err.print(escape(where) + "\n")
-    counts = table_of("", "split", "images", "instances", "without any")
+    counts = table_of("", "split", "images", "instances", "images without instances")
     for name, count in summary.splits.items():
         counts.add_row(name, str(count.images), str(count.instances), str(count.negatives))
     err.print(counts)
@@ -41,13 +41,13 @@ def render_conversion(summary: "ConversionSummary", output: Output) -> None:
 
 
 def _findings_table(summary: "ConversionSummary") -> Table:
-    """Findings of a kind in one row, with the first as the example."""
+    """One row per kind of finding, with the first case as an example."""
     kinds: dict[tuple[str, str, str], list[Finding]] = defaultdict(list)
     for finding in summary.findings:
         kinds[finding.action, finding.shape_type or "", finding.why].append(finding)
-    table = Table(title="Did not go over as it was", title_justify="left", box=None, header_style="dim")
-    table.add_column("times", justify="right")
-    for column in ("", "why", "first"):
+    table = Table(title="Not converted exactly", title_justify="left", box=None, header_style="dim")
+    table.add_column("count", justify="right")
+    for column in ("", "why", "first case"):
         table.add_column(column, overflow="fold")
     for (action, shape_type, why), rows in sorted(kinds.items(), key=lambda item: -len(item[1])):
         first = rows[0]

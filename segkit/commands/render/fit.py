@@ -1,4 +1,4 @@
-"""What fits where -> a table on stderr, or JSON on stdout."""
+"""Estimates of peak GPU memory -> a table on stderr, or JSON on stdout."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,47 +12,47 @@ if TYPE_CHECKING:
 
 _TONES = {"fits": "green", "tight": "yellow", "does not fit": "red"}
 _EVALUATING = "evaluating"
-_PICTURES = ": it is the evaluation of whole pictures; cut those of the validation split into smaller ones"
+_PICTURES = ": the peak is in the evaluation of whole images; cut the images of the validation split into tiles"
 _SHORT = {"fits": "fits", "tight": "tight", "does not fit": "no"}
 
 
 def render_fit(summary: "FitSummary", output: Output) -> None:
-    """The settings and what each needs, what takes the most, and the cheapest change for each card."""
+    """What each setting needs, the largest part of it, and the cheapest change that fits each GPU."""
     document = summary.document
     output.json(document)
     training = document["training"]
     gpus = f" on {training['gpus']} GPUs" if training["gpus"] > 1 else ""
-    output.say(
+    output.note(
         f"{training['model']} with {training['backbone']}, size {training['size']}, batch {training['batch']}{gpus}, "
         f"micro-batch {training['micro_batch']}, "
         f"{training['precision']}, {training['optimizer']}, {training['norm']} norm, {training['images']} images"
     )
-    cards = [each["vram"] for each in document["vram"]]
-    table = table_of("in GiB: first steps - at most", "setting", "tensors", "reserved", "needed", *map(_card, cards))
+    sizes = [each["vram"] for each in document["vram"]]
+    table = table_of("GiB, first steps - upper bound", "setting", "tensors", "reserved", "needed", *map(_gib, sizes))
     for row in document["settings"]:
-        verdicts = [row["verdicts"][str(card)]["verdict"] for card in cards]
+        verdicts = [row["verdicts"][str(size)]["verdict"] for size in sizes]
         table.add_row(
             escape(row["options"]) or "as configured",
             *(_band(row[name]) for name in ("allocated", "reserved", "needed")),
             *(f"[{_TONES[verdict]}]{_SHORT[verdict]}[/{_TONES[verdict]}]" for verdict in verdicts),
         )
     output.stderr.print(table)
-    output.say(f"what takes the most: {escape(document['binding']['text'])}")
+    output.note(f"largest part: {escape(document['binding']['text'])}")
     for warning in document["warnings"]:
-        output.say(f"note: {escape(warning)}")
-    output.say(escape(_overhead(document["overhead"])))
+        output.note(f"note: {escape(warning)}")
+    output.note(escape(_overhead(document["overhead"])))
     for each in document["vram"]:
         tone = _TONES[each["verdict"]]
-        output.say(f"[{tone}]{_card(each['vram'])}: {each['verdict']}[/{tone}], {escape(each['why'])}")
+        output.note(f"[{tone}]{_gib(each['vram'])}: {each['verdict']}[/{tone}], {escape(each['why'])}")
         if each["cheapest"] is not None:
-            output.say(f"  this fits: {escape(each['cheapest']['command'])}")
+            output.note(f"  this fits: {escape(each['cheapest']['command'])}")
         elif each["verdict"] != "fits":
             why = _PICTURES if document["binding"]["when"] == _EVALUATING else ""
-            output.say(f"  no option that was tried makes it fit{why}")
-    output.say(escape(str(summary.json_path)))
+            output.note(f"  none of the options that were tried makes it fit{why}")
+    output.note(escape(str(summary.json_path)))
 
 
-def _card(size: int) -> str:
+def _gib(size: int) -> str:
     return f"{size / 2**30:.3g} GiB"
 
 
@@ -64,8 +64,8 @@ def _band(band: dict[str, Any]) -> str:
 def _overhead(overhead: dict[str, Any]) -> str:
     fixed = format_bytes(overhead["fixed"])
     if not overhead["assumed"]:
-        return f"needed: what the allocator can do with, and {fixed} beside it, as given with --overhead"
+        return f"needed: the least that the allocator can work with, and {fixed} as given with --overhead"
     return (
-        f"needed: what the allocator can do with, {fixed} for driver and CUDA's context, and {overhead['share']:.0%} "
-        "of the tensors for workspaces: assumed, not measured; give your card's own with --overhead SIZE"
+        f"needed: the least that the allocator can work with, {fixed} for driver and CUDA context, and "
+        f"{overhead['share']:.0%} of the tensors for workspaces (assumed; measured on your GPU: --overhead SIZE)"
     )

@@ -1,4 +1,4 @@
-"""Memory profiles -> tables on stderr, or JSON on stdout; and a line that is alive while a script runs."""
+"""Memory profiles -> tables on stderr, or JSON on stdout; and a status line while a script runs."""
 
 import os
 import sys
@@ -25,7 +25,7 @@ _TONES = {"clean": "green", "watch": "yellow", "leak": "red", "inconclusive": "d
 
 @contextmanager
 def live_line(output: Output) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A line at the bottom of a terminal while a script runs; nothing in a log, or when quiet."""
+    """A status line at the bottom of a terminal while a script runs; nothing in a log, or when quiet."""
     if output.quiet or not sys.stderr.isatty():
         yield lambda status: None
         return
@@ -34,7 +34,7 @@ def live_line(output: Output) -> Iterator[Callable[[dict[str, Any]], None]]:
         def show(status: dict[str, Any]) -> None:
             text = Text.assemble(
                 ("segkit ", "dim"), f"step {status['step']}  ", f"{1000 * status['seconds']:.0f} ms  ",
-                f"held {format_bytes(status['allocated'])}  peak {format_bytes(status['peak'])}  ",
+                f"allocated {format_bytes(status['allocated'])}  peak {format_bytes(status['peak'])}  ",
                 f"resident {format_bytes(status['rss'])}  ",
             )  # fmt: skip
             if status["verdict"]:
@@ -46,11 +46,11 @@ def live_line(output: Output) -> Iterator[Callable[[dict[str, Any]], None]]:
 
 
 def render_profile(summary: "ProfileSummary", output: Output) -> None:
-    """The verdict, what stays and what to do, what grew and may, the phases and the categories."""
+    """Phases and categories, leaks with their fixes, growth that is no leak, and the verdict."""
     document = summary.document
     output.json(document)
     if not document:
-        output.say(f"the script failed with exit code {summary.code} before a step was measured")
+        output.note(f"the script failed with exit code {summary.code} before a step was measured")
         return
     _tables(document, output)
     for number, leak in enumerate(document["leaks"], 1):
@@ -58,20 +58,20 @@ def render_profile(summary: "ProfileSummary", output: Output) -> None:
     for growth in document["growth"]:
         bound = f"; {growth['bound']}" if growth.get("bound") else ""
         size = f" ({format_bytes(growth['bytes'])})" if growth.get("bytes") else ""
-        output.say(f"[cyan]no leak:[/cyan] {escape(growth['name'])}{size}: {escape(growth['what'])}{escape(bound)}")
+        output.note(f"[cyan]no leak:[/cyan] {escape(growth['name'])}{size}: {escape(growth['what'])}{escape(bound)}")
     for problem in document["problems"]:
-        output.say(f"warning: a part of the measuring failed: {escape(problem.strip().splitlines()[-1])}")
+        output.note(f"warning: part of the measurement failed: {escape(problem.strip().splitlines()[-1])}")
     peak = document["peak"]
     tone, (_, sentence) = _TONES[document["verdict"]], VERDICTS[document["verdict"]]
-    output.say(f"[{tone}]{document['verdict']}: {sentence}[/{tone}]")
-    output.say(
+    output.note(f"[{tone}]{document['verdict']}: {sentence}[/{tone}]")
+    output.note(
         f"{document['steps']} steps, peak {format_bytes(peak['allocated'])} in {peak['phase']} "
         f"({escape(document['counted'])}), {format_bytes(peak['rss'])} resident"
     )
     if document.get("exit_code"):
-        output.say(f"the script ended with exit code {document['exit_code']}")
+        output.note(f"the script ended with exit code {document['exit_code']}")
     if summary.page_path is not None:
-        output.say(f"{escape(str(summary.page_path))}\n{escape(str(summary.json_path))}")
+        output.note(f"{escape(str(summary.page_path))}\n{escape(str(summary.json_path))}")
 
 
 def _tables(document: dict[str, Any], output: Output) -> None:
@@ -88,27 +88,27 @@ def _tables(document: dict[str, Any], output: Output) -> None:
             f"{name.replace('_', ' ')} {format_bytes(size)}" for name, size in document["categories"].items()
             if size or name == "remainder"
         )  # fmt: skip
-        output.say(f"at the peak: {escape(parts)}")
+        output.note(f"at the peak: {escape(parts)}")
     _largest(document["top"], output)
 
 
 def _largest(top: dict[str, Any], output: Output) -> None:
-    """The step that needed most: its pictures, and what in it was largest."""
+    """The step with the highest peak: its images, and its largest modules."""
     step = next(iter(top["steps"]), None)
     if step is None or not top["modules"]:
         return
     what = f", {step['instances']} instances" if step["instances"] else ""
     what += f" ({step['pictures']})" if step["pictures"] else ""
     modules = ", ".join(f"{name} {format_bytes(size)}" for name, size in list(top["modules"].items())[:3])
-    output.say(f"the most in step {step['step']}{escape(what)}; largest there: {escape(modules)}")
+    output.note(f"highest peak in step {step['step']}{escape(what)}; largest modules: {escape(modules)}")
 
 
 def _leak(number: int, leak: Leak, output: Output) -> None:
     word, tone = ("leak", "red") if leak.is_leak else ("watch", "yellow")
-    output.say(f"[{tone}]{word} {number}[/{tone}]: {escape(leak_heading(leak))}")
+    output.note(f"[{tone}]{word} {number}[/{tone}]: {escape(leak_heading(leak))}")
     for label, text in leak_rows(leak):
         if (label, text) != ("valid in", "__main__"):
-            output.say(f"  {label:9}  {escape(shorter(text))}")
+            output.note(f"  {label:9}  {escape(shorter(text))}")
 
 
 def shorter(place: str) -> str:

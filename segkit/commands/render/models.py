@@ -1,4 +1,4 @@
-"""Records of training, evaluation, prediction and export -> tables on stderr, or JSON on stdout."""
+"""Summaries of training, prediction and export -> tables on stderr, or JSON on stdout."""
 
 from typing import TYPE_CHECKING
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from segkit.training.summary import TrainingSummary
 
 _ENDINGS = {
-    "complete": "done",
-    "time": "time is up",
-    "patience": "no better score for a while",
+    "complete": "finished",
+    "time": "time limit reached",
+    "patience": "no improvement",
     "interrupted": "interrupted",
 }
 
 
 def render_training(summary: "TrainingSummary", output: Output) -> None:
-    """How a run ended, and where it is."""
+    """How a run ended, its metrics, and its folder."""
     output.json(
         {
             "run": str(summary.run),
@@ -45,40 +45,40 @@ def render_training(summary: "TrainingSummary", output: Output) -> None:
     score = ""
     if summary.score is not None:
         score = f", best {summary.score[0]} {summary.score[1]:.3f} at step {summary.best_step}"
-    skipped = f", {summary.skipped} steps left out (loss not finite)" if summary.skipped else ""
-    bad = f", {summary.bad_pictures} times a picture that cannot be loaded" if summary.bad_pictures else ""
-    output.say(
+    skipped = f", {summary.skipped} steps skipped (loss not finite)" if summary.skipped else ""
+    bad = f", {summary.bad_pictures} unreadable images skipped" if summary.bad_pictures else ""
+    output.note(
         f"{_ENDINGS[summary.ended]}: {summary.steps} steps, {summary.epochs:.1f} epochs in "
         f"{format_duration(summary.seconds)}{score}{skipped}{bad}: {escape(str(summary.run))}"
     )
     if summary.memory_rise is not None:
-        output.say(
-            f"warning: the memory held rose by {summary.memory_rise / 1024:.0f} KiB with every step; what keeps it: "
+        output.note(
+            f"warning: memory use rose by {summary.memory_rise / 1024:.0f} KiB per step; find the cause with: "
             f"segkit memprofile {escape(str(summary.run))}"
         )
     if summary.ended == "interrupted":
-        output.say(f"go on with: segkit train --resume {escape(str(summary.run))}")
+        output.note(f"go on with: segkit train --resume {escape(str(summary.run))}")
 
 
 def render_picture(picture: "PictureResults", output: Output) -> None:
-    """A line of JSON, as soon as a picture is done."""
+    """One line of JSON per image, as soon as it is done."""
     if output.as_json:
         output.json(picture.record())
 
 
 def render_prediction(summary: "PredictionSummary", output: Output) -> None:
-    """What was found, and where it was written."""
+    """Instances per category, and the files that were written."""
     found = ", ".join(f"{name} {count}" for name, count in summary.instances.items())
-    skipped = f" ({summary.skipped} were done before)" if summary.skipped else ""
-    output.say(f"{summary.pictures} pictures{skipped} with {escape(str(summary.model))}: {escape(found)}")
+    skipped = f" ({summary.skipped} done before)" if summary.skipped else ""
+    output.note(f"{summary.pictures} images{skipped} with {escape(str(summary.model))}: {escape(found)}")
     for path in summary.files.values():
-        output.say(f"  {escape(str(path))}")
+        output.note(f"  {escape(str(path))}")
     for message in summary.failed:
         output.error(message)
 
 
 def render_export(summary: "ExportSummary", output: Output) -> None:
-    """How near the file is to its source."""
+    """How far the exported model differs from the original."""
     output.json(
         {
             "source": str(summary.source),
@@ -98,11 +98,15 @@ def render_export(summary: "ExportSummary", output: Output) -> None:
             ],
         }
     )
-    table = table_of("compared with its source in ONNX Runtime", "picture", "instances", "boxes", "scores", "masks")
+    table = table_of(
+        "maximum differences from the original, in ONNX Runtime", "image", "instances", "boxes", "scores", "masks"
+    )
     for d in summary.differences:
         cells = (f"{value:.1e}" if value else "0" for value in (d.boxes, d.scores, d.masks))
         table.add_row(escape(d.picture), str(d.instances), *cells)
     output.stderr.print(table)
     if not summary.real_pictures:
-        output.say("warning: the run's dataset is gone; it was compared on made-up pictures (name one with --data)")
-    output.say(f"wrote {escape(str(summary.out))} ({format_bytes(summary.size)}) from {escape(str(summary.source))}")
+        output.note(
+            "warning: the run's dataset was not found; compared on synthetic images (name a dataset with --data)"
+        )
+    output.note(f"wrote {escape(str(summary.out))} ({format_bytes(summary.size)}) from {escape(str(summary.source))}")

@@ -15,7 +15,7 @@ _PARTS = (("segm", "masks"), ("bbox", "boxes"), ("boundary", "boundaries"))
 
 
 def render_metrics_table(metrics: Metrics, output: Output) -> None:
-    """Scores in all, and by category."""
+    """Metrics overall and per category."""
     for kind, title in _PARTS:
         if (part := getattr(metrics, kind)) is not None:
             _instances(title, part, output)
@@ -26,14 +26,14 @@ def render_metrics_table(metrics: Metrics, output: Output) -> None:
         table.add_row("mean", _figure(metrics.semantic.mIoU), _figure(metrics.semantic.F1), style="bold")
         output.stderr.print(table)
         edges = metrics.semantic.boundary_IoU
-        output.say(
+        output.note(
             f"pixel accuracy {_figure(metrics.semantic.pixel_accuracy)}"
             f"  mean accuracy {_figure(metrics.semantic.mean_accuracy)}"
-            f"  IoU weighed by pixels {_figure(metrics.semantic.fwIoU)}"
+            f"  frequency-weighted IoU {_figure(metrics.semantic.fwIoU)}"
             + (f"  boundary IoU {_figure(edges)}" if edges is not None else "")
         )
     for warning in metrics.warnings:
-        output.say(f"warning: {escape(warning)}")
+        output.note(f"warning: {escape(warning)}")
 
 
 def _instances(title: str, part: InstanceMetrics, output: Output) -> None:
@@ -44,34 +44,34 @@ def _instances(title: str, part: InstanceMetrics, output: Output) -> None:
     table.add_row("all", *(_figure(getattr(part, name)) for name in names), style="bold")
     output.stderr.print(table)
     recalls = ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-    output.say("  ".join(f"{name} {_figure(getattr(part, name))}" for name in recalls))
+    output.note("  ".join(f"{name} {_figure(getattr(part, name))}" for name in recalls))
 
 
 def render_evaluation(written: "WrittenEvaluation", output: Output) -> None:
-    """Scores, the reasons that were asked for, and where they were written."""
+    """Metrics, the error analysis if it was asked for, and the files that were written."""
     metrics = written.metrics
     output.json(metrics.to_json())
     render_metrics_table(metrics, output)
     for kind, title in _PARTS:
         part = getattr(metrics, kind)
         if part is not None and part.at_max_dets is not None:
-            output.say(f"{title}, at most {metrics.max_dets} detections in an image: {_line(part.at_max_dets)}")
+            output.note(f"{title}, up to {metrics.max_dets} detections per image: {_line(part.at_max_dets)}")
         if metrics.lvis is not None and kind in metrics.lvis:
-            output.say(f"{title}, LVIS: {_line(metrics.lvis[kind])}")
+            output.note(f"{title}, LVIS: {_line(metrics.lvis[kind])}")
     if metrics.details is not None:
         _details(metrics.details, output)
     if metrics.semantic is not None and metrics.semantic.mIoU_interval is not None:
-        output.say(f"mIoU, 95 % interval: {_between(metrics.semantic.mIoU_interval)}")
+        output.note(f"mIoU, 95 % confidence interval: {_between(metrics.semantic.mIoU_interval)}")
     if metrics.compare is not None:
         _comparison(metrics.compare, output)
-    output.say(f"{metrics.images} images")
+    output.note(f"{metrics.images} images")
     for path in written.files:
-        output.say(f"  {escape(str(path))}")
+        output.note(f"  {escape(str(path))}")
 
 
 def _details(details: dict[str, Any], output: Output) -> None:
-    title = f"from score {details['score']:g} on, at IoU 0.5"
-    table = table_of(title, "category", "instances", "found", "wrong", "precision", "recall", "F1", "PQ")
+    title = f"confidence >= {details['score']:g}, IoU >= 0.5"
+    table = table_of(title, "category", "instances", "tp", "fp", "precision", "recall", "F1", "PQ")
     rows = [*details["per_category"].items(), ("all", details["overall"])]
     for n, (name, counts) in enumerate(rows):
         cells = (str(counts[key]) for key in ("instances", "found", "wrong"))
@@ -79,20 +79,20 @@ def _details(details: dict[str, Any], output: Output) -> None:
         table.add_row(escape(name), *cells, *figures, style="bold" if n == len(rows) - 1 else None)
     output.stderr.print(table)
     overall = details["overall"]
-    output.say(
-        f"counts per picture: off by {overall['count_error']:.2f} on average, {abs(overall['count_bias']):.2f} too "
-        + ("many" if overall["count_bias"] > 0 else "few")
+    output.note(
+        f"instances counted per image: mean absolute error {overall['count_error']:.2f}, "
+        f"mean error {overall['count_bias']:+.2f}"
     )
     if best := overall["best"]:
-        output.say(f"best F1 {_figure(best['F1'])}, from score {best['score']:.3f} on")
+        output.note(f"best F1 {_figure(best['F1'])}, at confidence >= {best['score']:.3f}")
     mistakes = details["mistakes"]
-    table = table_of("what costs AP50", "mistake", "times", "AP50 to gain")
+    table = table_of("error types (TIDE)", "error", "count", "AP50 gained if fixed")
     for kind, count in mistakes["counts"].items():
         table.add_row(kind, str(count), f"{mistakes['AP50_cost'][kind]:.3f}")
     output.stderr.print(table)
     if confidence := details["confidence"]:
-        output.say(
-            f"95 % intervals over {confidence['resamples']} draws of the pictures: "
+        output.note(
+            f"95 % confidence intervals from {confidence['resamples']} bootstrap samples: "
             f"AP {_between(confidence['AP'])}, AP50 {_between(confidence['AP50'])}"
         )
 
@@ -100,10 +100,10 @@ def _details(details: dict[str, Any], output: Output) -> None:
 def _comparison(compare: dict[str, Any], output: Output) -> None:
     for part, name in (("segm", "AP"), ("bbox", "AP"), ("semantic", "mIoU")):
         if found := compare.get(part):
-            verdict = "hardly chance" if found["p"] < 0.05 else "may be chance"
-            output.say(
+            verdict = "significant" if found["p"] < 0.05 else "not significant"
+            output.note(
                 f"{part} {name} {_figure(found[name])}, {escape(compare['with'])} {_figure(found['other_' + name])}: "
-                f"difference {found['value']:+.3f} (95 % interval {_between(found['interval'], '+.3f')}, "
+                f"difference {found['value']:+.3f} (95 % confidence interval {_between(found['interval'], '+.3f')}, "
                 f"p = {found['p']:.3g}: {verdict})"
             )
 
@@ -113,7 +113,7 @@ def _line(numbers: dict[str, float]) -> str:
 
 
 def _figure(value: float | None) -> str:
-    """Three decimals; a dash where COCO says -1: there was nothing to average over."""
+    """Three decimals; a dash for COCO's -1, which means that there was nothing to average."""
     return "-" if value is None or value == -1 else f"{value:.3f}"
 
 
