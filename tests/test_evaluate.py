@@ -1,4 +1,4 @@
-"""Scores: laws, edges, and the messages for what cannot be scored."""
+"""Scores: laws, edge cases, and the messages for inputs that cannot be scored."""
 
 import json
 import subprocess
@@ -44,7 +44,7 @@ def scored(data, results, kind, max_dets="auto", **options):
 
 
 @pytest.mark.parametrize("kind", ["segm", "bbox", "boundary"])
-def test_perfect_results_score_one_and_none_score_nothing(kind):
+def test_perfect_results_score_one_and_no_results_score_zero(kind):
     data = dataset()
     assert scored(data, perfect(data), kind).AP == 1.0
     assert scored(data, [], kind).AP == 0.0
@@ -60,8 +60,8 @@ def test_order_of_results_does_not_matter():
     assert scored(data, results, "bbox") == scored(data, results[::-1], "bbox")
 
 
-def test_many_instances_in_one_image_raise_the_cap():
-    """With COCO's cap of 100, 150 perfect detections of one image do not score 1."""
+def test_many_instances_in_one_image_raise_max_dets():
+    """With COCO's limit of 100 detections, 150 perfect detections of one image do not score 1."""
     data = dataset(num_images=1, per_image=150, categories=1)
     assert resolve_max_dets(data, "auto") == 150
     scores = scored(data, perfect(data), "segm")
@@ -147,7 +147,7 @@ def test_errors(segkit, here, truth, results, message):
     assert "Traceback" not in outcome.err
 
 
-def test_masks_cannot_be_scored_where_there_are_none(segkit, here):
+def test_masks_cannot_be_scored_without_masks(segkit, here):
     (here / "t.json").write_text(json.dumps(TRUTH | {"annotations": [BOX]}))
     (here / "r.json").write_text(json.dumps([FOUND]))
     assert segkit("eval", "r.json", "--data", "t.json").code == 0

@@ -1,4 +1,4 @@
-"""The reasons behind AP: each checked against its definition, written down a second time and slowly."""
+"""Details behind AP: each is compared with a second, slow implementation of its definition."""
 
 import json
 import re
@@ -16,12 +16,13 @@ from PIL import Image as Picture
 from segkit.data.masks import mask_to_rle, rle_area, rle_bbox, rle_to_mask
 from segkit.data.records import Annotation, Category, Dataset, Image, Result
 from segkit.evaluate.analysis.bootstrap import average_precisions, bootstrap_weights, compare_pools, mean_ap
+from segkit.evaluate.analysis.counts import match_image
 from segkit.evaluate.analysis.details import DetailOptions, compute_details
 from segkit.evaluate.coco.band import mask_band, rle_band
 from segkit.evaluate.coco.engine import evaluate, fast
 from segkit.evaluate.coco.inputs import prepare_inputs
 from segkit.evaluate.coco.outcomes import TRUE_POSITIVE, match_detections
-from segkit.evaluate.coco.overlap import match_in_category, overlaps_by_image
+from segkit.evaluate.coco.overlap import overlaps_by_image
 from segkit.evaluate.coco.score import score_results
 from segkit.evaluate.evaluated import Evaluated
 from segkit.evaluate.metrics import Metrics
@@ -50,8 +51,8 @@ def box(x, y, w, h, shape=(H, W)):
     return mask_to_rle(mask)
 
 
-def one_picture(truth, found, categories=2):
-    """Rectangles [(category, (x, y, w, h))], and found ones with a score."""
+def one_image(truth, found, categories=2):
+    """An image with annotated rectangles (category, (x, y, w, h)), and detected ones with a score."""
     annotations = [
         Annotation(n, 1, category, box(*where), tuple(map(float, where)), where[2] * where[3])
         for n, (category, where) in enumerate(truth, 1)
@@ -69,16 +70,14 @@ def masks(draw):
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_matches_are_coco_s_own(tmp_path, seed):
+def test_matches_equal_those_of_cocoeval(tmp_path, seed):
     dataset, results = from_files(tmp_path, *random_pair(np.random.default_rng(seed), images=4))
-    pair = prepare_inputs(dataset, results, ("segm",))
+    inputs = prepare_inputs(dataset, results, ("segm",))
     for kind in ("segm", "bbox"):
-        own = sum(
-            int((chosen[chosen >= 0] >= 0).sum() - picture.crowd[chosen[chosen >= 0]].sum())
-            for picture in overlaps_by_image(pair, kind, 100)
-            for chosen in [match_in_category(picture, 0.5)]
+        own = sum(int(match_image(overlaps).tp.sum()) for overlaps in overlaps_by_image(inputs, kind, 100))
+        assert (
+            own == (match_detections(inputs.truth, inputs.results, kind, 100).outcome[0, :, 0] == TRUE_POSITIVE).sum()
         )
-        assert own == (match_detections(pair.truth, pair.results, kind, 100).outcome[0, :, 0] == TRUE_POSITIVE).sum()
 
 
 @pytest.mark.parametrize(
@@ -91,27 +90,27 @@ def test_matches_are_coco_s_own(tmp_path, seed):
     ],
 )
 def test_each_error_type(found, kind):
-    dataset, results = one_picture([(1, (10, 10, 20, 20))], [found])
-    mistakes = details(dataset, results).document["mistakes"]
+    dataset, results = one_image([(1, (10, 10, 20, 20))], [found])
+    errors = details(dataset, results).document["mistakes"]
     expected = {kind: 1} | ({"missed": 1} if kind in ("both", "background") else {})
-    assert {name: count for name, count in mistakes["counts"].items() if count} == expected
-    gained = mistakes["AP50_cost"][kind]
+    assert {name: count for name, count in errors["counts"].items() if count} == expected
+    gained = errors["AP50_cost"][kind]
     assert gained == (pytest.approx(1) if kind in ("class", "localisation") else 0)
 
 
-def test_a_second_time_is_a_duplicate_and_costs_what_stands_after_it():
-    dataset, results = one_picture(
+def test_a_second_detection_is_a_duplicate_and_lowers_later_precision():
+    dataset, results = one_image(
         [(1, (10, 10, 20, 20)), (1, (50, 30, 20, 20))],
         [(1, (10, 10, 20, 20), 0.9), (1, (11, 10, 20, 20), 0.8), (1, (50, 30, 20, 20), 0.7)],
     )
-    mistakes = details(dataset, results).document["mistakes"]
-    assert {name: count for name, count in mistakes["counts"].items() if count} == {"duplicate": 1}
+    errors = details(dataset, results).document["mistakes"]
+    assert {name: count for name, count in errors["counts"].items() if count} == {"duplicate": 1}
     # Recalls up to 1/2 (51 of 101) at precision 1, the others at 2/3.
-    assert mistakes["AP50_cost"]["duplicate"] == pytest.approx(1 - (51 + 50 * 2 / 3) / 101)
+    assert errors["AP50_cost"]["duplicate"] == pytest.approx(1 - (51 + 50 * 2 / 3) / 101)
 
 
 def test_confusion_counts_each_once():
-    dataset, results = one_picture(
+    dataset, results = one_image(
         [(1, (10, 10, 20, 20)), (2, (40, 10, 20, 20)), (2, (10, 40, 10, 10))],
         [(1, (10, 10, 20, 20), 0.9), (1, (40, 10, 20, 20), 0.8), (2, (60, 40, 10, 10), 0.7), (1, (0, 0, 5, 5), 0.1)],
     )
@@ -165,8 +164,8 @@ def test_panoptic_quality_by_its_definition(seed):
         assert document["per_category"][name]["PQ"] == pytest.approx(expected)
 
 
-def test_precision_recall_and_the_best_cut():
-    dataset, results = one_picture(
+def test_precision_recall_and_the_best_f1():
+    dataset, results = one_image(
         [(1, (10, 10, 20, 20)), (1, (50, 30, 20, 20)), (1, (0, 50, 8, 8))],
         [(1, (10, 10, 20, 20), 0.9), (1, (30, 0, 5, 5), 0.6), (1, (50, 30, 20, 20), 0.4), (1, (70, 0, 5, 5), 0.2)],
     )
@@ -176,7 +175,7 @@ def test_precision_recall_and_the_best_cut():
     assert figures["best"] == {"score": 0.4, "precision": 2 / 3, "recall": 2 / 3, "F1": 2 / 3}
 
 
-def test_the_first_bootstrap_sample_is_ap_itself_and_intervals_hold_it(tmp_path):
+def test_the_first_bootstrap_sample_is_the_data_and_intervals_contain_its_ap(tmp_path):
     dataset, results = from_files(tmp_path, *random_pair(np.random.default_rng(3), images=12, categories=3))
     found = details(dataset, results, bootstrap_samples=200)
     scores = average_precisions(found.pools, bootstrap_weights(len(dataset.images), 5))
@@ -188,11 +187,11 @@ def test_the_first_bootstrap_sample_is_ap_itself_and_intervals_hold_it(tmp_path)
 
 
 def test_a_bootstrap_sample_scores_as_its_images_do(tmp_path):
-    """A picture drawn three times counts as three pictures: the same AP as of a file that has it three times."""
+    """An image that is three times in a sample counts as three images: AP is that of a file with three copies."""
     truth, results = random_pair(np.random.default_rng(4), images=5, categories=2)
     dataset, found = from_files(tmp_path, truth, results)
     weights = np.array([[1, 0, 3, 1, 0]], np.float32)
-    drawn = mean_ap(average_precisions(details(dataset, found).pools, weights))[0]
+    sampled = mean_ap(average_precisions(details(dataset, found).pools, weights))[0]
     images, annotations, repeated = [], [], []
     for image, times in zip(truth["images"], weights[0].astype(int), strict=True):
         for _ in range(times):
@@ -206,7 +205,7 @@ def test_a_bootstrap_sample_scores_as_its_images_do(tmp_path):
         *from_files(tmp_path, truth | {"images": images, "annotations": annotations}, repeated), ("segm",)
     )
     # Equal scores of copies are not ranked apart where they are weights.
-    assert drawn == pytest.approx(again.segm.AP, abs=0.02)
+    assert sampled == pytest.approx(again.segm.AP, abs=0.02)
 
 
 def test_a_result_compared_with_itself_and_with_a_worse_one(tmp_path):
@@ -236,7 +235,7 @@ def test_a_band_is_what_repeated_erosion_removes(mask, distance):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_boundary_ap_is_that_of_another_implementation(tmp_path, seed):
+def test_boundary_ap_equals_another_implementation(tmp_path, seed):
     truth, results = random_pair(np.random.default_rng(seed), images=4)
     dataset, found = from_files(tmp_path, truth, results)
     gt = fast.COCO(truth, verbose=False)
@@ -245,8 +244,8 @@ def test_boundary_ap_is_that_of_another_implementation(tmp_path, seed):
     assert run.stats[0] == score_results(dataset, found, ("boundary",)).boundary.AP
 
 
-def test_federated_ap_counts_only_what_was_looked_for(tmp_path):
-    """By hand: detections of categories that an image says nothing of are taken away, the rest is COCO's AP."""
+def test_federated_ap_counts_only_annotated_categories(tmp_path):
+    """By hand: detections of categories that an image does not list are removed; the rest is COCO's AP."""
     rng = np.random.default_rng(2)
     truth, results = random_pair(rng, images=20, categories=4)
     truth["annotations"] = [a | {"iscrowd": 0} for a in truth["annotations"] if a["area"] > 0]
@@ -261,15 +260,15 @@ def test_federated_ap_counts_only_what_was_looked_for(tmp_path):
     metrics = score_results(dataset, found, ("segm",), lvis=tmp_path / "t.json")
     kept = [r for r in found if r.category_id in looked[r.image_id]]
     assert len(kept) < len(found)
-    pair = prepare_inputs(dataset, kept, ("segm",))
-    by_hand = evaluate(pair.truth, pair.results, "segm", [1, 10, 300]).precision[..., 0, 2]
+    inputs = prepare_inputs(dataset, kept, ("segm",))
+    by_hand = evaluate(inputs.truth, inputs.results, "segm", [1, 10, 300]).precision[..., 0, 2]
     assert metrics.lvis["segm"]["AP"] == pytest.approx(by_hand[by_hand > -1].mean(), abs=1e-12)
     assert "APr" not in metrics.lvis["segm"]
     assert "frequency" in metrics.warnings[-1]
 
 
 def test_categories_of_one_name_do_not_share_a_score():
-    data, _ = one_picture([(1, (10, 10, 30, 30)), (2, (45, 10, 20, 20))], [])
+    data, _ = one_image([(1, (10, 10, 30, 30)), (2, (45, 10, 20, 20))], [])
     truth = paint(data.images[0], data.annotations, {1: 1, 2: 2}, "background")
     wrong = np.roll(truth, 4, axis=1)
     scores = []
@@ -283,14 +282,14 @@ def test_categories_of_one_name_do_not_share_a_score():
     assert scores[0] == scores[1] == scores[2]
 
 
-def test_the_p_value_does_not_ask_who_is_first(tmp_path):
+def test_the_p_value_does_not_depend_on_the_order(tmp_path):
     truth, results = random_pair(np.random.default_rng(9), images=10, categories=2)
     dataset, found = from_files(tmp_path, truth, results)
     one, two = details(dataset, found).pools, details(dataset, found[::2]).pools
     assert compare_pools(one, two, 10, 300).p == compare_pools(two, one, 10, 300).p
 
 
-def test_both_masks_and_boxes_are_compare_pools(segkit, here):
+def test_both_masks_and_boxes_are_compared(segkit, here):
     hostile_pair(here)
     results = json.loads((here / "r.json").read_text())
     (here / "boxes.json").write_text(json.dumps([{k: v for k, v in r.items() if k != "segmentation"} for r in results]))
@@ -301,7 +300,7 @@ def test_both_masks_and_boxes_are_compare_pools(segkit, here):
 
 
 def test_pixels_beyond_miou():
-    data, _ = one_picture([(1, (10, 10, 30, 30)), (2, (45, 10, 20, 20))], [])
+    data, _ = one_image([(1, (10, 10, 30, 30)), (2, (45, 10, 20, 20))], [])
     truth = paint(data.images[0], data.annotations, {1: 1, 2: 2}, "background")
     wrong = np.roll(truth, 4, axis=1)
     confusion = Confusion(3, bootstrap_samples=50, boundary=True)
@@ -320,7 +319,7 @@ def test_pixels_beyond_miou():
 
 
 def hostile_pair(folder):
-    """Names that would break a page: markup, mathematics, other alphabets; and pictures to show."""
+    """Names that could break a page: markup, mathematics, other alphabets; and image files."""
     truth, results = random_pair(np.random.default_rng(11), images=8, categories=4)
     names = ["<script>alert(1)</script>", '$x^2$ & "quotes"', "核 кле́тка", "a" * 60]
     for category, name in zip(truth["categories"], names, strict=True):
@@ -355,7 +354,7 @@ def test_the_report(segkit, here):
 
 def test_names_are_escaped_in_the_report_of_pixel_scores():
     name = "<img src=x onerror='alert(1)'> & \"b\""
-    data, _ = one_picture([(1, (10, 10, 30, 30))], [], categories=1)
+    data, _ = one_image([(1, (10, 10, 30, 30))], [], categories=1)
     data = replace(data, categories=(Category(1, name),), images_dir=Path())
     data = replace(data, images=(replace(data.images[0], file_name=name),))
     pixels = PixelScores(data, bootstrap_samples=10, details=True)

@@ -1,4 +1,4 @@
-"""What pycocotools crashes on or miscounts: each gives the right number, or one clear message."""
+"""Inputs on which pycocotools crashes or miscounts: each gives the right number, or one clear message."""
 
 import contextlib
 import io
@@ -31,7 +31,7 @@ def without(record, *keys):
 
 @pytest.fixture
 def evaluated(segkit, here):
-    """What ``eval --json`` says of a document and results."""
+    """The output of ``eval --json`` for annotations and results."""
 
     def run(truth, results, *options):
         (here / "t.json").write_text(json.dumps(truth))
@@ -46,7 +46,7 @@ def evaluated(segkit, here):
 
 @pytest.fixture
 def refused(segkit, here):
-    """The message with which ``eval`` declines."""
+    """The error message of ``eval``."""
 
     def run(truth, results, *options):
         (here / "t.json").write_text(json.dumps(truth))
@@ -60,13 +60,13 @@ def refused(segkit, here):
 
 
 @pytest.mark.parametrize("missing", ["area", "iscrowd", "bbox"])
-def test_a_missing_key_is_made_up_from_the_rest(evaluated, missing):
+def test_a_missing_key_is_computed_from_the_others(evaluated, missing):
     scores = evaluated(document(without(TRUTH, missing)), [FOUND])
     assert scores["segm"]["AP"] == scores["bbox"]["AP"] == ONE
     assert scores["segm"]["APs"] == ONE, "an area of 100 is small"
 
 
-def test_the_area_made_up_is_the_masks_and_not_the_boxes(evaluated):
+def test_a_missing_area_is_that_of_the_mask_and_not_of_the_box(evaluated):
     """A thin diagonal across 100 x 100 pixels is a small instance in a large box."""
     image = IMAGE | {"height": 100, "width": 100}
     thin = {"segmentation": [[0, 0, 3, 0, 99, 96, 99, 99, 96, 99, 0, 3]], "bbox": [0, 0, 99, 99]}
@@ -76,7 +76,7 @@ def test_the_area_made_up_is_the_masks_and_not_the_boxes(evaluated):
 
 
 def test_annotation_id_0(evaluated):
-    """pycocotools' own number, the right one beside it, and words about it."""
+    """pycocotools' own number, the number with ids from 1, and a warning."""
     scores = evaluated(document(TRUTH | {"id": 0}), [FOUND])
     assert scores["segm"]["AP"] == 0.0
     assert scores["segm"]["renumbered"]["AP"] == ONE
@@ -94,7 +94,7 @@ def test_string_ids(evaluated):
     assert scores["segm"]["per_category"]["nut"]["AP"] == ONE
 
 
-def test_string_ids_give_the_numbers_of_whole_ones(evaluated):
+def test_string_ids_give_the_numbers_of_integer_ids(evaluated):
     truth, results = random_pair(np.random.default_rng(5), images=6, categories=3)
     expected = evaluated(truth, results)
     for record in (*truth["images"], *truth["categories"], *truth["annotations"]):
@@ -104,7 +104,7 @@ def test_string_ids_give_the_numbers_of_whole_ones(evaluated):
     assert evaluated(truth, results) == expected
 
 
-def test_an_empty_segmentation_among_others_can_only_be_missed(evaluated):
+def test_an_empty_segmentation_among_others_is_a_false_negative(evaluated):
     scores = evaluated(document(TRUTH, TRUTH | {"id": 2, "segmentation": []}), [FOUND], "--iou", "segm")
     assert scores["segm"]["AR100"] == 0.5
     assert scores["warnings"] == ["1 annotations have an empty segmentation: as masks they can only be false negatives"]
@@ -131,7 +131,7 @@ def test_no_results_and_no_annotations(evaluated):
     assert scores["warnings"] == ["the data has no annotations: there is nothing to score"]
 
 
-def test_results_of_unknown_categories_do_not_count_but_are_said(evaluated):
+def test_results_of_unknown_categories_are_left_out_with_a_warning(evaluated):
     scores = evaluated(document(TRUTH), [FOUND, FOUND | {"category_id": 9}])
     assert scores["segm"]["AP"] == ONE
     assert scores["warnings"] == ["1 result is of a category that the data does not have, and does not count: 9"]
@@ -181,7 +181,7 @@ ODD = [
 
 
 @pytest.mark.parametrize(("truth", "results", "message"), ODD)
-def test_what_cannot_be_scored_is_said(refused, truth, results, message):
+def test_inputs_that_cannot_be_scored(refused, truth, results, message):
     assert refused(truth, results).startswith(message)
 
 
@@ -217,14 +217,14 @@ def test_ids_beyond_64_bits(evaluated):
     assert evaluated(truth, [FOUND | of])["segm"]["AP"] == ONE
 
 
-def test_annotation_id_0_among_odd_ones(evaluated):
-    """The id 0 keeps its oddity whatever ids stand beside it."""
+def test_annotation_id_0_among_other_ids(evaluated):
+    """The id 0 is reported, whatever the other ids are."""
     for other in (-1, "x", 2**70):
         scores = evaluated(document(TRUTH | {"id": 0}, TRUTH | {"id": other, "category_id": 1}), [FOUND])
         assert "renumbered" in scores["segm"], other
 
 
-def test_results_of_predict_go_by_file_name_and_no_others(segkit, here):
+def test_only_results_of_predict_are_matched_by_file_name(segkit, here):
     """images.json belongs to segkit predict's results.json; another tool's results keep the data's ids."""
     two = [IMAGE | {"id": 1, "file_name": "a.png"}, IMAGE | {"id": 2, "file_name": "b.png"}]
     (here / "t.json").write_text(json.dumps(document(TRUTH, images=two)))
@@ -239,8 +239,8 @@ def test_results_of_predict_go_by_file_name_and_no_others(segkit, here):
     assert outcome.err.startswith("error: results.json: image 77 is not in the images.json of the results")
 
 
-def test_the_first_result_says_what_all_areas_are_of(tmp_path, evaluated, here):
-    """loadRes looks at the first result only: boxes beside masks give the area, or do not, for all of them."""
+def test_the_first_result_decides_how_areas_are_computed(tmp_path, evaluated, here):
+    """As in loadRes: if the first result has a box, all areas are those of boxes, else all are those of masks."""
     truth, results = random_pair(np.random.default_rng(8), images=4)
     results[0].pop("bbox")
     scores = evaluated(truth, results, "--iou", "segm")

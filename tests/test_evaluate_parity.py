@@ -1,4 +1,4 @@
-"""COCO's numbers to the last bit: every road of segkit beside pycocotools on the same files."""
+"""COCO's numbers to the last bit: every way that segkit computes them, and pycocotools, on the same files."""
 
 import contextlib
 import io
@@ -25,7 +25,7 @@ ARRAYS = ("precision", "recall", "scores")
 
 
 def reference(folder, kind):
-    """As pycocotools' users go: two files, loadRes, evaluate, accumulate, summarize."""
+    """As in pycocotools' demo: two files, loadRes, evaluate, accumulate, summarize."""
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(folder / "t.json"))
         run = COCOeval(truth, truth.loadRes(str(folder / "r.json")), kind)
@@ -42,7 +42,7 @@ def written(folder, truth, results):
 
 
 def streamed(dataset, results, kind, batch=2):
-    """One picture after the other, in two ranks."""
+    """Batches of images, on two ranks."""
     ranks = [Stream(dataset, (kind,)), Stream(dataset, (kind,))]
     for begin in range(0, len(dataset.images), batch):
         images = dataset.images[begin : begin + batch]
@@ -52,30 +52,30 @@ def streamed(dataset, results, kind, batch=2):
 
 
 def check(folder, kind):
-    """IntegerIds and arrays of every road."""
+    """Numbers and arrays of every way to compute them."""
     oracle = reference(folder, kind)
     expected = [float(value) for value in oracle.stats]
     config = EvalConfig(subject=folder / "r.json", data=folder / "t.json", iou=(kind,))
-    roads = {
+    ways = {
         "files": evaluate_results(config).metrics,
         "reference": evaluate_results(EvalConfig(**{**as_dict(config), "engine": "pycocotools"})).metrics,
     }
     dataset, results = read_coco(folder / "t.json"), read_results(folder / "r.json")
-    roads["stream"] = streamed(dataset, results, kind)
-    for name, metrics in roads.items():
+    ways["stream"] = streamed(dataset, results, kind)
+    for name, metrics in ways.items():
         part = getattr(metrics, kind)
         assert [getattr(part, number) for number in NUMBERS] == expected, name
         for k, category_id in enumerate(oracle.params.catIds):
             values = oracle.eval["precision"][:, :, k, 0, 2]
             known = values[values > -1]
             assert part.per_category[f"c{category_id}"]["AP"] == (np.mean(known) if known.size else -1), name
-    pair = prepare_inputs(dataset, results, (kind,))
+    inputs = prepare_inputs(dataset, results, (kind,))
     caps = [1, 10, 100]
     for found in (
-        engine.evaluate(pair.truth, pair.results, kind, caps),
+        engine.evaluate(inputs.truth, inputs.results, kind, caps),
         engine.evaluate_files(str(folder / "t.json"), str(folder / "r.json"), kind, caps),
         accumulate(
-            match_detections(pair.truth, pair.results, kind, 100), sorted(c.id for c in dataset.categories), caps
+            match_detections(inputs.truth, inputs.results, kind, 100), sorted(c.id for c in dataset.categories), caps
         ),
     ):
         for array in ARRAYS:
@@ -114,14 +114,14 @@ def test_both_engines_give_every_detection_the_same_outcome(tmp_path, seed):
     folder = written(tmp_path, *random_pair(np.random.default_rng(seed)))
     dataset, results = read_coco(folder / "t.json"), read_results(folder / "r.json")
     for kind in ("segm", "bbox"):
-        pair = prepare_inputs(dataset, results, (kind,))
-        one, two = (match_detections(pair.truth, pair.results, kind, 100, name) for name in ("fast", "pycocotools"))
+        inputs = prepare_inputs(dataset, results, (kind,))
+        one, two = (match_detections(inputs.truth, inputs.results, kind, 100, name) for name in ("fast", "pycocotools"))
         for name in ("slot", "image", "rank", "score", "outcome", "positives"):
             np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
         assert set(np.unique(one.outcome)) == {IGNORED, TRUE_POSITIVE, FALSE_POSITIVE}
 
 
-def test_without_the_fast_engine_pycocotools_answers(tmp_path, monkeypatch):
+def test_without_the_fast_engine_pycocotools_computes(tmp_path, monkeypatch):
     folder = written(tmp_path, *random_pair(np.random.default_rng(1)))
     config = EvalConfig(subject=folder / "r.json", data=folder / "t.json")
     expected = evaluate_results(config).metrics
