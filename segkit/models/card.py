@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from segkit.choices import BackboneName, ModelName, NormName, UnetLoss
 from segkit.data.geometry import Framing
 from segkit.data.records import Category
 from segkit.models.build import build_model
@@ -15,10 +16,10 @@ from segkit.models.detector import DetectorSettings
 class ModelCard:
     """Architecture, framing and categories of a trained model."""
 
-    model: str
-    backbone: str
-    norm: str
-    loss: str
+    model: ModelName
+    backbone: BackboneName
+    norm: NormName
+    loss: UnetLoss
     settings: DetectorSettings
     framing: Framing
     categories: tuple[Category, ...]
@@ -65,10 +66,10 @@ class ModelCard:
     def build(self) -> nn.Module:
         """The model, with random weights."""
         return build_model(
-            self.model,  # type: ignore[arg-type]
+            self.model,
             num_classes=len(self.categories) + 1,
-            backbone=self.backbone,  # type: ignore[arg-type]
-            norm=self.norm,  # type: ignore[arg-type]
-            loss=self.loss,  # type: ignore[arg-type]
+            backbone=self.backbone,
+            norm=self.norm,
+            loss=self.loss,
             settings=self.settings,
         )

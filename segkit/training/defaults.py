@@ -9,9 +9,9 @@ from statistics import median
 
 import torch
 
-from segkit.choices import BackboneName, NormName
+from segkit.choices import NormName
 from segkit.config.train import TrainConfig
-from segkit.data.geometry import Framing
+from segkit.data.geometry import Framing, TargetKind
 from segkit.data.records import Dataset
 from segkit.errors import ConfigError
 from segkit.models.card import ModelCard
@@ -51,102 +51,117 @@ class DataFacts:
         return DataFacts(len(dataset.images), round(median(sides)), max(counts), median(spans))
 
 
-def fill_in(
+def resolve_defaults(
     config: TrainConfig, facts: DataFacts, device: torch.device, world_size: int, source: ModelCard | None = None
 ) -> TrainConfig:
-    """The config with every None that has a value decided.
+    """Choose a value for every option that was left open and has one.
 
     Args:
-        config: What was asked for.
-        facts: Of the training split.
-        device: Where it runs.
+        config: The options as given.
+        facts: About the training split.
+        device: Where the run computes.
         world_size: How many ranks share a batch.
-        source: What the checkpoint is that ``--weights`` names, if it is one.
+        source: The model card of the checkpoint that ``--weights`` names, if it names one.
 
     Raises:
         ConfigError: The options contradict each other.
     """
     on_cpu = device.type == "cpu"
+    config = _resolve_model(config, on_cpu, source)
+    config = _resolve_size(config, facts, on_cpu)
+    config = _resolve_batch(config, on_cpu, world_size)
+    config = _resolve_optimizer(config)
+    if config.epochs is None and config.steps is None and config.time is None:
+        assert config.batch is not None
+        steps = _STEPS_ON_CPU if on_cpu else _STEPS
+        epochs = min(max(round(steps * config.batch / facts.num_images), _EPOCHS[0]), _EPOCHS[1])
+        config = replace(config, epochs=epochs)
+    return config
+
+
+def _resolve_model(config: TrainConfig, on_cpu: bool, source: ModelCard | None) -> TrainConfig:
+    """Backbone, weights, norm and frozen layers."""
     detects = config.model != "unet"
-    backbone: BackboneName = config.backbone or (
-        "resnet50" if config.weights not in ("none",) and not on_cpu and detects else "resnet18"
-    )
-    if config.backbone is None and config.weights == "coco":
-        backbone = "resnet50"
-    if source is not None:
-        backbone = config.backbone or source.backbone  # type: ignore[assignment]
-        if (config.model, backbone) != (source.model, source.backbone):
-            raise ConfigError(
-                f"{config.weights}: is a {source.model} with {source.backbone}, not a {config.model} with {backbone}",
-                f"use --model {source.model} --backbone {source.backbone}",
-            )
+    if config.backbone is not None:
+        backbone = config.backbone
+    elif source is not None:
+        backbone = source.backbone
+    else:
+        deep = config.weights == "coco" or (config.weights != "none" and not on_cpu and detects)
+        backbone = "resnet50" if deep else "resnet18"
+    if source is not None and (config.model, backbone) != (source.model, source.backbone):
+        raise ConfigError(
+            f"{config.weights}: is a {source.model} with {source.backbone}, not a {config.model} with {backbone}",
+            f"use --model {source.model} --backbone {source.backbone}",
+        )
     weights = config.weights or best_weights(config.model, backbone)
-    pretrained = weights != "none"
-    if detects:
-        size = config.size or _size(facts, on_cpu)
+    pretrained_detector = weights != "none" and detects
+    if on_cpu and config.norm == "sync":
+        raise ConfigError("--norm sync works on GPUs only", "use --norm group, which does not depend on the batch")
+    # Weights were made with a norm; torchvision's are meant to be frozen in detectors.
+    norm: NormName = source.norm if source is not None else "frozen" if pretrained_detector else "batch"
+    freeze = ("stem",) if pretrained_detector else ("none",)
+    return replace(config, backbone=backbone, weights=weights, norm=config.norm or norm, freeze=config.freeze or freeze)
+
+
+def _resolve_size(config: TrainConfig, facts: DataFacts, on_cpu: bool) -> TrainConfig:
+    """The size of the images as the model gets them."""
+    if config.model != "unet":
+        size = config.size or _shorter_side(facts, on_cpu)
     else:
         largest = _LARGEST_CROP_ON_CPU if on_cpu else _LARGEST_CROP
         size = config.size or max(32, min(facts.short_side // 32 * 32, largest))
         if size % 32:
             raise ConfigError(f"--size {size}: a U-Net's crop must be divisible by 32", f"use {size // 32 * 32 or 32}")
-    batch = config.batch or (4 if detects else 8)
-    if batch % world_size:
-        raise ConfigError(f"--batch {batch} cannot be shared by {world_size} ranks", "make it a multiple of the ranks")
-    if on_cpu and config.norm == "sync":
-        raise ConfigError("--norm sync works on GPUs only", "use --norm group, which does not depend on the batch")
-    share = batch // world_size
-    optimizer = config.optimizer or "adamw"
-    adaptive = optimizer != "sgd"
-    epochs = config.epochs
-    if epochs is None and config.steps is None and config.time is None:
-        aim = _STEPS_ON_CPU if on_cpu else _STEPS
-        epochs = min(max(round(aim * batch / facts.num_images), _EPOCHS[0]), _EPOCHS[1])
-    return replace(
-        config,
-        backbone=backbone,
-        weights=weights,
-        norm=config.norm or _norm(pretrained and detects, source),
-        freeze=config.freeze or (("stem",) if pretrained and detects else ("none",)),
-        epochs=epochs,
-        batch=batch,
-        micro_batch=config.micro_batch
-        if isinstance(config.micro_batch, str)
-        else min(config.micro_batch or share, share),
-        optimizer=optimizer,
-        lr=config.lr if config.lr is not None else _rate(adaptive, pretrained, batch),
-        weight_decay=config.weight_decay if config.weight_decay is not None else (0.01 if adaptive else 1e-4),
-        clip_grad=config.clip_grad if config.clip_grad is not None else 10.0,
-        ema=config.ema if config.ema is not None else 0.0,
-        size=size,
-        max_size=config.max_size or max(size, round(size * 5 / 3)),
-        workers=config.workers if config.workers is not None else (0 if on_cpu else _workers(world_size)),
-    )
+    return replace(config, size=size, max_size=config.max_size or max(size, round(size * 5 / 3)))
 
 
-def _norm(pretrained: bool, source: ModelCard | None) -> NormName:
-    """What the weights were made with; torchvision's are meant to be frozen in detectors."""
-    if source is not None:
-        return source.norm  # type: ignore[return-value]
-    return "frozen" if pretrained else "batch"
-
-
-def _rate(adaptive: bool, pretrained: bool, batch: int) -> float:
-    """A peak rate for a batch: linear in it for SGD (Goyal et al. 2017), by its root for adaptive methods."""
-    if not adaptive:
-        return round(0.02 * batch / 16, 6)
-    return round((2e-4 if pretrained else 5e-4) * float((batch / 4) ** 0.5), 6)
-
-
-def _workers(world_size: int) -> int:
-    return min(8, max(1, (cpu_count() or 1) // world_size))
-
-
-def _size(facts: DataFacts, on_cpu: bool) -> int:
-    """The shorter side: the pictures' own, at most 800; on a CPU, what shows a typical instance well enough."""
+def _shorter_side(facts: DataFacts, on_cpu: bool) -> int:
+    """The images' own shorter side, at most 800; on a CPU, as small as typical instances allow."""
     if not on_cpu:
         return max(32, min(facts.short_side, _LARGEST))
     wanted = facts.short_side * _SIDE_ON_CPU / max(facts.instance_side, 1.0)
     return max(32, min(facts.short_side, round(min(max(wanted, _LEAST_ON_CPU), _LARGEST_ON_CPU) / 32) * 32))
+
+
+def _resolve_batch(config: TrainConfig, on_cpu: bool, world_size: int) -> TrainConfig:
+    """Batch, micro-batch and loader workers."""
+    batch = config.batch or (8 if config.model == "unet" else 4)
+    if batch % world_size:
+        raise ConfigError(f"--batch {batch} cannot be shared by {world_size} ranks", "make it a multiple of the ranks")
+    micro_batch = config.micro_batch
+    if not isinstance(micro_batch, str):
+        micro_batch = min(micro_batch or batch, batch // world_size)
+    workers = 0 if on_cpu else min(8, max(1, (cpu_count() or 1) // world_size))
+    return replace(
+        config,
+        batch=batch,
+        micro_batch=micro_batch,
+        workers=workers if config.workers is None else config.workers,
+    )
+
+
+def _resolve_optimizer(config: TrainConfig) -> TrainConfig:
+    """Optimizer, learning rate and regularisation.
+
+    The peak learning rate is linear in the batch for SGD (Goyal et al. 2017), and grows with its square root for
+    adaptive methods.
+    """
+    assert config.batch is not None
+    optimizer = config.optimizer or "adamw"
+    if optimizer == "sgd":
+        rate, decay = round(0.02 * config.batch / 16, 6), 1e-4
+    else:
+        base = 5e-4 if config.weights == "none" else 2e-4
+        rate, decay = round(base * float((config.batch / 4) ** 0.5), 6), 0.01
+    return replace(
+        config,
+        optimizer=optimizer,
+        lr=rate if config.lr is None else config.lr,
+        weight_decay=decay if config.weight_decay is None else config.weight_decay,
+        clip_grad=10.0 if config.clip_grad is None else config.clip_grad,
+        ema=0.0 if config.ema is None else config.ema,
+    )
 
 
 def settings_for(config: TrainConfig, facts: DataFacts, on_cpu: bool) -> DetectorSettings:
@@ -169,19 +184,19 @@ def settings_for(config: TrainConfig, facts: DataFacts, on_cpu: bool) -> Detecto
 
 
 def card_for(config: TrainConfig, dataset: Dataset, settings: DetectorSettings) -> ModelCard:
-    """What is going to be trained; ``config`` is filled in."""
+    """The model card of a run whose options all have values (``resolve_defaults``)."""
     assert config.backbone is not None
     assert config.norm is not None
     assert config.size is not None
     assert config.max_size is not None
-    kind = "semantic" if config.model == "unet" else "instances"
+    kind: TargetKind = "semantic" if config.model == "unet" else "instances"
     return ModelCard(
         model=config.model,
         backbone=config.backbone,
         norm=config.norm,
         loss=config.loss,
         settings=settings,
-        framing=Framing(kind, config.size, config.max_size),  # type: ignore[arg-type]
+        framing=Framing(kind, config.size, config.max_size),
         categories=tuple(sorted(dataset.categories, key=lambda category: category.id)),
         uncovered=dataset.uncovered,
     )

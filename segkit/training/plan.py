@@ -18,7 +18,7 @@ from segkit.runs.checkpoint import card_of_weights
 from segkit.runs.folder import CONFIG, LABELS, find_run, new_run, point_latest, write_origin
 from segkit.runtime.device import device_name, resolve_precision
 from segkit.runtime.ranks import Ranks
-from segkit.training.defaults import DataFacts, card_for, fill_in, settings_for
+from segkit.training.defaults import DataFacts, card_for, resolve_defaults, settings_for
 from segkit.units import format_duration
 
 
@@ -159,7 +159,7 @@ def plan_without_folder(
         SegkitError: Data, options and device do not go together.
     """
     facts = DataFacts.of(training)
-    filled = fill_in(config, facts, device, world_size, card_of_weights(config.weights))
+    filled = resolve_defaults(config, facts, device, world_size, card_of_weights(config.weights))
     assert filled.batch is not None
     assert filled.lr is not None
     repeats = repeats_for_balance(training) if filled.balance else None

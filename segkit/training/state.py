@@ -121,7 +121,7 @@ def start_state(plan: Plan, ranks: Ranks, progress: Progress) -> TrainingState:
     if last is None:
         assert config.weights is not None
         initialise(module, config.init)
-        loaded = load_weights(module, config.weights, config.model, plan.card.backbone)  # type: ignore[arg-type]
+        loaded = load_weights(module, config.weights, config.model, plan.card.backbone)
         progress.note(f"starting from {loaded}")
     prepare(plan, module)
     module = module.to(ranks.device)
