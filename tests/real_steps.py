@@ -145,8 +145,8 @@ def _sample(shape, frame, kind, labels):
         label_map = torch.randint(0, labels + 1, (shape.height, shape.width), dtype=torch.uint8)
         return Sample(image, {"semantic": label_map}, record)
     boxes = torch.from_numpy(shape.boxes).float()
-    crops = torch.ones(shape.crop_bytes, dtype=torch.uint8)
-    target = {"boxes": boxes, "labels": torch.ones(len(boxes), dtype=torch.int64), "crops": crops, "seed": 1}
+    masks = torch.ones(shape.mask_bytes, dtype=torch.uint8)
+    target = {"boxes": boxes, "labels": torch.ones(len(boxes), dtype=torch.int64), "box_masks": masks, "seed": 1}
     if frame is not None:
         target["frame"] = frame
     return Sample(image, target, record)

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from segkit.config.train import TrainConfig
 from segkit.data.geometry import Framing
 from segkit.data.pictures import load_rgb
 from segkit.errors import InputError
@@ -21,8 +20,8 @@ from segkit.loading.augment import paste
 from segkit.loading.dataset import Pictures
 from segkit.loading.decode import decode_rgb, resize_rgb
 from segkit.loading.sampler import Key, TrainingOrder, repeats_for_balance
-from segkit.models.heads import _mask_targets
-from segkit.models.tensors import Crop, crops_to_target
+from segkit.models.heads import mask_targets
+from segkit.models.tensors import BoxMask, box_masks_to_target
 
 
 def whole(target, height, width):
@@ -30,7 +29,7 @@ def whole(target, height, width):
     masks, at = torch.zeros(len(target["boxes"]), height, width, dtype=torch.uint8), 0
     for mask, (x1, y1, x2, y2) in zip(masks, target["boxes"].long().tolist(), strict=True):
         size = (y2 - y1) * (x2 - x1)
-        mask[y1:y2, x1:x2] = target["crops"][at : at + size].view(y2 - y1, x2 - x1)
+        mask[y1:y2, x1:x2] = target["box_masks"][at : at + size].view(y2 - y1, x2 - x1)
         at += size
     return masks
 
@@ -64,11 +63,12 @@ def test_ranks_share_a_step():
 @given(st.lists(st.floats(1, 5), min_size=1, max_size=20))
 def test_balance_shows_everything_and_the_rare_more_often(repeats):
     order = TrainingOrder(np.zeros(len(repeats), np.int64), 3, 0, repeats=np.array(repeats))
-    seen = Counter(int(image) for image in order._draw(0))
+    steps = -(-order.epoch_length // 3)
+    keys = [key for step in range(steps) for key in order.keys_of(step)][: order.epoch_length]
+    seen = Counter(key.image for key in keys)
     assert set(seen) == set(range(len(repeats)))
     assert all(np.floor(r * 0.99) <= seen[i] <= np.ceil(r) + 1 for i, r in enumerate(repeats))
-    keys = [key for step in range(order.epoch_length // 3) for key in order.keys_of(step)]
-    assert len(set(keys)) == len(keys)  # a picture that comes again is varied anew
+    assert len(set(keys)) == len(keys)  # an image that comes again is augmented anew
 
 
 def test_a_rare_category_asks_for_its_pictures(dataset):
@@ -136,8 +136,8 @@ def test_a_picture_its_boxes_and_its_masks_move_together(dataset, augment):
 
 def test_what_is_pasted_covers_what_is_under_it():
     image, other = np.zeros((10, 10, 3), np.uint8), np.full((6, 20, 3), 9, np.uint8)
-    own = [Crop(1, 0, 0, np.ones((4, 4), np.uint8)), Crop(1, 8, 8, np.ones((2, 2), np.uint8))]
-    others = [Crop(2, 0, 2, np.ones((3, 12), np.uint8)), Crop(3, 2, 15, np.ones((1, 1), np.uint8))]
+    own = [BoxMask(1, 0, 0, np.ones((4, 4), np.uint8)), BoxMask(1, 8, 8, np.ones((2, 2), np.uint8))]
+    others = [BoxMask(2, 0, 2, np.ones((3, 12), np.uint8)), BoxMask(3, 2, 15, np.ones((1, 1), np.uint8))]
 
     class Always:
         def random(self):
@@ -150,7 +150,7 @@ def test_what_is_pasted_covers_what_is_under_it():
         (1, 0, 0, (4, 4)), (1, 8, 8, (2, 2)), (2, 0, 2, (3, 8)),
     ]  # fmt: skip
     assert crops[0].bitmap.sum() == 4 * 4 - 3 * 2
-    covered = paste(Always(), image, [Crop(1, 0, 3, np.ones((2, 2), np.uint8))], other, others)[1]
+    covered = paste(Always(), image, [BoxMask(1, 0, 3, np.ones((2, 2), np.uint8))], other, others)[1]
     assert [c.label for c in covered] == [2]
 
 
@@ -158,30 +158,25 @@ def test_mask_targets_of_crops_are_those_of_whole_masks():
     """At borders, across them, smaller and larger than the instance: what torchvision samples from the bitmap."""
     g = torch.Generator().manual_seed(0)
     crops = [
-        Crop(1, 0, 0, np.random.default_rng(0).integers(0, 2, (20, 30), dtype=np.uint8)),
-        Crop(2, 25, 40, np.ones((15, 24), np.uint8)),
-        Crop(1, 10, 5, np.ones((1, 1), np.uint8)),
+        BoxMask(1, 0, 0, np.random.default_rng(0).integers(0, 2, (20, 30), dtype=np.uint8)),
+        BoxMask(2, 25, 40, np.ones((15, 24), np.uint8)),
+        BoxMask(1, 10, 5, np.ones((1, 1), np.uint8)),
     ]
-    target = crops_to_target(crops)
+    target = box_masks_to_target(crops)
     corners = torch.rand(60, 2, 2, generator=g) * torch.tensor([64.0, 40.0])
     regions = torch.cat([corners.amin(1), corners.amax(1) + 0.1], dim=1)
     regions[:, 2].clamp_(max=64)
     regions[:, 3].clamp_(max=40)
     matched = torch.randint(0, 3, (60,), generator=g)
-    ours = _mask_targets(target, regions, matched, (40, 64), 28)
-    theirs = _mask_targets({"masks": whole(target, 40, 64)}, regions, matched, (40, 64), 28)
+    ours = mask_targets(target, regions, matched, (40, 64), 28)
+    theirs = mask_targets({"masks": whole(target, 40, 64)}, regions, matched, (40, 64), 28)
     assert (ours - theirs).abs().max() < 1e-4
 
 
-def test_the_worst_comes_first(dataset):
-    from segkit.loading.dataset import pictures_for_training
-    from segkit.models.card import ModelCard
-    from segkit.models.detector import DetectorSettings
-
-    train = open_split(dataset, "train")
-    card = ModelCard("maskrcnn", "resnet18", "batch", "ce", DetectorSettings(), Framing("instances", 64, 96),
-                     train.categories, "background")  # fmt: skip
-    pictures = pictures_for_training(train, card, TrainConfig(augment="none"))
+def test_the_most_crowded_image_comes_first(dataset):
+    pictures = Pictures(
+        open_split(dataset, "train"), Framing("instances", 64, 96), seed=0, augment="none", boxes_will_do=False
+    )
     counts = [len(pictures[Key(0, image)].target["labels"]) for image in range(len(pictures))]
     assert counts[pictures.most_crowded(1)[0]] == max(counts)
     assert len(pictures.most_crowded(2 * len(pictures))) == 2 * len(pictures)

@@ -86,7 +86,7 @@ def test_predictions_have_the_promised_form(name):
             assert each["masks"].shape == (count, 28, 28)
         if name == "unet":
             assert each["semantic"].shape == image.shape[-2:]
-            assert [c.shape for c in each["crops"]] == [
+            assert [c.shape for c in each["box_masks"]] == [
                 (int(y2 - y1), int(x2 - x1)) for x1, y1, x2, y2 in each["boxes"].tolist()
             ]
 
@@ -246,7 +246,7 @@ def test_two_squares_are_two_instances():
     found = split_instances(logits.softmax(0))
     assert found["boxes"].tolist() == [[5, 5, 15, 15], [30, 5, 50, 25]]
     assert found["labels"].tolist() == [2, 1]
-    assert [crop.sum() for crop in found["crops"]] == [100, 400]
+    assert [crop.sum() for crop in found["box_masks"]] == [100, 400]
 
 
 @pytest.mark.parametrize("schedule", ["step", "cosine", "poly", "onecycle", "constant"])

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
-from segkit.data.geometry import Warp, fit
+from segkit.data.geometry import Warp, resized_dimensions
 from segkit.data.masks import mask_to_rle, polygons_to_rle, rle_area, rle_to_mask
 from segkit.data.records import Category, Image
-from segkit.models.tensors import Crop, crops_to_target, prediction_to_results
+from segkit.models.tensors import BoxMask, box_masks_to_target, prediction_to_results
 
 CATEGORIES = (Category(3, "a"), Category(7, "b"))
 
@@ -50,12 +50,12 @@ def test_nothing_found_is_no_results():
 
 
 def test_targets_are_boxes_and_what_is_in_them():
-    some = [Crop(1, 3, 7, np.ones((2, 1), np.uint8)), Crop(2, 0, 0, np.array([[1, 0, 1]], np.uint8))]
-    target = crops_to_target(some)
+    some = [BoxMask(1, 3, 7, np.ones((2, 1), np.uint8)), BoxMask(2, 0, 0, np.array([[1, 0, 1]], np.uint8))]
+    target = box_masks_to_target(some)
     assert target["boxes"].tolist() == [[7, 3, 8, 5], [0, 0, 3, 1]]
     assert target["labels"].tolist() == [1, 2]
-    assert target["crops"].tolist() == [1, 1, 1, 0, 1]
-    assert crops_to_target([])["boxes"].shape == (0, 4)
+    assert target["box_masks"].tolist() == [1, 1, 1, 0, 1]
+    assert box_masks_to_target([])["boxes"].shape == (0, 4)
 
 
 @given(
@@ -64,10 +64,10 @@ def test_targets_are_boxes_and_what_is_in_them():
     window=st.sampled_from([None, (5, -3, 32, 40)]),
 )
 @settings(max_examples=150)
-def test_a_crop_is_the_mask_in_its_tight_box(points, angle, window):
+def test_a_box_mask_is_the_mask_in_its_tight_box(points, angle, window):
     warp = Warp(48, 64, True, False, angle, window)
     polygons = [[float(v) + 0.0137 for point in points for v in point]]  # off the grid: ties may round either way
-    whole, crop = warp.mask(polygons, 60, 60), warp.crop(polygons, 60, 60)
+    whole, crop = warp.mask(polygons, 60, 60), warp.box_mask(polygons, 60, 60)
     again = np.zeros_like(whole)
     if crop is not None:
         top, left, bitmap = crop
@@ -105,9 +105,9 @@ def test_picture_polygon_and_bitmap_move_together(warp):
         assert either < 150 or (bright & other).sum() / either > 0.8
 
 
-def test_fit_keeps_the_ratio_and_the_limits():
-    assert fit(600, 800, 300, 1000) == (300, 400)
-    assert fit(100, 1000, 300, 500) == (50, 500)
+def test_resized_dimensions_keep_the_ratio_and_the_limits():
+    assert resized_dimensions(600, 800, 300, 1000) == (300, 400)
+    assert resized_dimensions(100, 1000, 300, 500) == (50, 500)
 
 
 def test_polygons_scale_exactly():

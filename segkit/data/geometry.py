@@ -76,7 +76,7 @@ class Warp:
             return rle_to_mask(polygons_to_rle(self.polygons(segmentation, from_height, from_width), *self.out))
         return self.image(np.ascontiguousarray(rle_to_mask(segmentation)))
 
-    def crop(self, segmentation: Segmentation, from_height: int, from_width: int) -> tuple[int, int, Pixels] | None:
+    def box_mask(self, segmentation: Segmentation, from_height: int, from_width: int) -> tuple[int, int, Pixels] | None:
         """What ``mask`` gives, cut to its tight box: (top, left, bitmap [h, w]); None where no pixel is left.
 
         Polygons are drawn in their own box: time and memory follow the instance and not the picture.
@@ -112,7 +112,7 @@ def _cut(pixels: Pixels, window: tuple[int, int, int, int], fill: int) -> Pixels
     return out
 
 
-def fit(height: int, width: int, size: int, max_size: int) -> tuple[int, int]:
+def resized_dimensions(height: int, width: int, size: int, max_size: int) -> tuple[int, int]:
     """(height, width) with the shorter side ``size``, or less where the longer one would exceed ``max_size``."""
     scale = min(size / min(height, width), max_size / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))

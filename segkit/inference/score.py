@@ -16,7 +16,8 @@ from segkit.evaluate.metrics import Metrics
 from segkit.evaluate.pixels.confusion import paint
 from segkit.evaluate.pixels.per_image import PixelScores
 from segkit.inference.batches import BatchPredictor
-from segkit.loading.dataset import Sample, make_loader, pictures_for_evaluation
+from segkit.loading.dataset import Sample, pictures_for_evaluation
+from segkit.loading.loader import make_loader
 from segkit.loading.sampler import evaluation_batches
 from segkit.models.card import ModelCard
 from segkit.models.tensors import Prediction, labels_of, prediction_to_results
@@ -88,7 +89,7 @@ def score(
         Interrupted: On all ranks: one of them should stop.
     """
     scores = _RankScores(card, dataset, options)
-    pictures = pictures_for_evaluation(dataset, card)
+    pictures = pictures_for_evaluation(dataset, card.framing)
     keys = evaluation_batches(len(pictures), predictor.batch, ranks.rank, ranks.world_size)
     unscored = {image.id: image for image in (dataset.images[key.image] for batch in keys for key in batch)}
     unreadable: list[str] = []

@@ -1,4 +1,4 @@
-"""How training pictures are varied, level by level; the same key draws the same variation on every machine."""
+"""Augmentation of training images, by level; the same seed gives the same change on every machine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from segkit.choices import AugmentLevel
-from segkit.data.geometry import Warp, fit
-from segkit.models.tensors import Crop
+from segkit.data.geometry import Framing, Warp, resized_dimensions
+from segkit.models.tensors import BoxMask
 
 Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
 class Strength:
-    """What a level may do."""
+    """The limits of a level."""
 
     scale: tuple[float, float] = (1.0, 1.0)
     flip_x: float = 0.0  # probabilities
@@ -25,7 +25,7 @@ class Strength:
     light: float = 0.0  # brightness and contrast, as a share
     colour: float = 0.0  # gain of each channel, as a share
     erase: float = 0.0  # probability of a grey rectangle
-    paste: float = 0.0  # probability of instances from another picture
+    paste: float = 0.0  # probability of instances from another image
 
 
 STRENGTHS: dict[AugmentLevel, Strength] = {
@@ -38,27 +38,33 @@ STRENGTHS: dict[AugmentLevel, Strength] = {
 }
 
 
-def draw_warp(rng: np.random.Generator, strength: Strength, height: int, width: int, size: int, max_size: int) -> Warp:
-    """A change of frame for a detector: scaled to about ``size``, flipped, turned."""
+def random_warp(rng: np.random.Generator, strength: Strength, height: int, width: int, framing: Framing) -> Warp:
+    """A geometric change of a training image.
+
+    For instances, the image is scaled to about ``framing.size``, flipped and rotated. For label maps, it is scaled
+    from its own size, flipped and rotated, and a window of ``framing.size`` x ``framing.size`` is cut out.
+
+    Args:
+        rng: The source of randomness.
+        strength: The limits.
+        height: Height of the image.
+        width: Width of the image.
+        framing: How the model gets images.
+    """
+    windowed = framing.kind == "semantic"
     scale = _log_uniform(rng, strength.scale)
-    h, w = fit(height, width, size, max_size)
+    h, w = (height, width) if windowed else resized_dimensions(height, width, framing.size, framing.max_size)
+    h, w = max(1, round(h * scale)), max(1, round(w * scale))
     flips = rng.random(2) < (strength.flip_x, strength.flip_y)
     angle = float(rng.uniform(-1, 1) * strength.angle)
-    return Warp(max(1, round(h * scale)), max(1, round(w * scale)), bool(flips[0]), bool(flips[1]), angle)
+    window = None
+    if windowed:
+        window = _offset(rng, h, framing.size), _offset(rng, w, framing.size), framing.size, framing.size
+    return Warp(h, w, bool(flips[0]), bool(flips[1]), angle, window)
 
 
-def draw_crop(rng: np.random.Generator, strength: Strength, height: int, width: int, size: int) -> Warp:
-    """A change of frame for a U-Net: a window of ``size`` x ``size`` somewhere in the scaled picture."""
-    scale = _log_uniform(rng, strength.scale)
-    h, w = max(1, round(height * scale)), max(1, round(width * scale))
-    flips = rng.random(2) < (strength.flip_x, strength.flip_y)
-    angle = float(rng.uniform(-1, 1) * strength.angle)
-    top, left = (_offset(rng, side, size) for side in (h, w))
-    return Warp(h, w, bool(flips[0]), bool(flips[1]), angle, (top, left, size, size))
-
-
-def vary_pixels(rng: np.random.Generator, strength: Strength, pixels: Pixels) -> Pixels:
-    """Brightness, contrast, colour and erasing of a picture [H, W, 3]."""
+def augment_pixels(rng: np.random.Generator, strength: Strength, pixels: Pixels) -> Pixels:
+    """Change brightness, contrast and colour of an image [H, W, 3], and erase a rectangle of it."""
     if strength.light or strength.colour:
         contrast = 1 + rng.uniform(-1, 1) * strength.light
         gains = contrast * (1 + rng.uniform(-1, 1, 3) * strength.colour)
@@ -74,44 +80,51 @@ def vary_pixels(rng: np.random.Generator, strength: Strength, pixels: Pixels) ->
 
 
 def paste(
-    rng: np.random.Generator, image: Pixels, crops: Sequence[Crop], other: Pixels, others: Sequence[Crop]
-) -> tuple[Pixels, list[Crop]]:
-    """Some instances of another picture laid over this one, where they are there (Ghiasi et al. 2021).
+    rng: np.random.Generator, image: Pixels, masks: Sequence[BoxMask], other: Pixels, other_masks: Sequence[BoxMask]
+) -> tuple[Pixels, list[BoxMask]]:
+    """Copy some instances of another image onto this one, at their own place (Ghiasi et al. 2021).
 
-    What they cover of this picture's own instances is taken from those, and an instance that is covered whole goes
-    (https://arxiv.org/abs/2012.07177). Parts outside this picture are cut off.
+    Instances of this image lose the pixels that are covered, and go when nothing is left of them
+    (https://arxiv.org/abs/2012.07177). Parts outside this image are cut off.
+
+    Args:
+        rng: Chooses each instance with a probability of one half.
+        image: The image [H, W, 3]; it is not changed.
+        masks: Its instances.
+        other: The other image, of any size.
+        other_masks: Its instances.
 
     Returns:
-        The picture [H, W, 3], and its instances, own ones first.
+        The new image [H, W, 3], and its instances, own ones first.
     """
     covered = np.zeros(image.shape[:2], np.bool_)
     image, pasted = image.copy(), []
-    for crop in others:
+    for mask in other_masks:
         if rng.random() < 0.5:
             continue
-        bitmap = crop.bitmap[: max(0, image.shape[0] - crop.top), : max(0, image.shape[1] - crop.left)]
-        window = np.s_[crop.top : crop.top + bitmap.shape[0], crop.left : crop.left + bitmap.shape[1]]
-        if (cut := tight(crop._replace(bitmap=bitmap))) is None:
+        bitmap = mask.bitmap[: max(0, image.shape[0] - mask.top), : max(0, image.shape[1] - mask.left)]
+        window = np.s_[mask.top : mask.top + bitmap.shape[0], mask.left : mask.left + bitmap.shape[1]]
+        if (cut := _tight(mask._replace(bitmap=bitmap))) is None:
             continue
         image[window][bitmap > 0] = other[window][bitmap > 0]
         covered[window] |= bitmap > 0
         pasted.append(cut)
     own = []
-    for crop in crops:
-        window = np.s_[crop.top : crop.top + crop.bitmap.shape[0], crop.left : crop.left + crop.bitmap.shape[1]]
-        if (left := tight(crop._replace(bitmap=crop.bitmap * ~covered[window]))) is not None:
+    for mask in masks:
+        window = np.s_[mask.top : mask.top + mask.bitmap.shape[0], mask.left : mask.left + mask.bitmap.shape[1]]
+        if (left := _tight(mask._replace(bitmap=mask.bitmap * ~covered[window]))) is not None:
             own.append(left)
     return image, own + pasted
 
 
-def tight(crop: Crop) -> Crop | None:
-    """A crop without empty borders; None where it is empty."""
-    rows, columns = np.flatnonzero(crop.bitmap.any(axis=1)), np.flatnonzero(crop.bitmap.any(axis=0))
+def _tight(mask: BoxMask) -> BoxMask | None:
+    """A mask without empty borders; None where it is empty."""
+    rows, columns = np.flatnonzero(mask.bitmap.any(axis=1)), np.flatnonzero(mask.bitmap.any(axis=0))
     if not rows.size:
         return None
     y, x = int(rows[0]), int(columns[0])
-    bitmap = np.ascontiguousarray(crop.bitmap[y : int(rows[-1]) + 1, x : int(columns[-1]) + 1])
-    return Crop(crop.label, crop.top + y, crop.left + x, bitmap)
+    bitmap = np.ascontiguousarray(mask.bitmap[y : int(rows[-1]) + 1, x : int(columns[-1]) + 1])
+    return BoxMask(mask.label, mask.top + y, mask.left + x, bitmap)
 
 
 def _log_uniform(rng: np.random.Generator, between: tuple[float, float]) -> float:
@@ -119,5 +132,5 @@ def _log_uniform(rng: np.random.Generator, between: tuple[float, float]) -> floa
 
 
 def _offset(rng: np.random.Generator, side: int, size: int) -> int:
-    """Where a window of ``size`` begins: inside where there is room, else with the picture centred in it."""
+    """Where a window of ``size`` begins: anywhere inside the image, or around the middle of a smaller one."""
     return int(rng.integers(0, side - size + 1)) if side > size else -((size - side) // 2)

@@ -124,14 +124,14 @@ class PictureRoIHeads(RoIHeads):  # type: ignore[misc]
             if not len(own):
                 total.append(logits.sum() * 0)
                 continue
-            wanted = _mask_targets(targets[i], regions[i], matched[i][positive[i]], image_shapes[i], own.shape[-1])
+            wanted = mask_targets(targets[i], regions[i], matched[i][positive[i]], image_shapes[i], own.shape[-1])
             kind = labels[i][positive[i]]
             guessed = own[torch.arange(len(own), device=own.device), kind]
             total.append(F.binary_cross_entropy_with_logits(guessed, wanted))
         return torch.stack(total).mean()
 
 
-def _mask_targets(target: Target, regions: Tensor, matched: Tensor, picture: tuple[int, int], side: int) -> Tensor:
+def mask_targets(target: Target, regions: Tensor, matched: Tensor, picture: tuple[int, int], side: int) -> Tensor:
     """What the mask head should say: the instance of each region, sampled inside it, [R, side, side].
 
     Sampling the crop of an instance gives what torchvision gets from its bitmap in the whole picture, without the
@@ -147,17 +147,17 @@ def _mask_targets(target: Target, regions: Tensor, matched: Tensor, picture: tup
     out = regions.new_zeros((len(regions), side, side))
     for instance in torch.unique(matched).tolist():
         x1, y1, x2, y2 = corners[instance]
-        crop = target["crops"][ends[instance] : ends[instance + 1]].view(y2 - y1, x2 - x1).to(out.dtype)
-        crop = F.pad(crop, (1, 1, 1, 1))
+        mask = target["box_masks"][ends[instance] : ends[instance + 1]].view(y2 - y1, x2 - x1).to(out.dtype)
+        mask = F.pad(mask, (1, 1, 1, 1))
         if y1 == 0:
-            crop[0] = crop[1]
+            mask[0] = mask[1]
         if y2 == picture[0]:
-            crop[-1] = crop[-2]
+            mask[-1] = mask[-2]
         if x1 == 0:
-            crop[:, 0] = crop[:, 1]
+            mask[:, 0] = mask[:, 1]
         if x2 == picture[1]:
-            crop[:, -1] = crop[:, -2]
+            mask[:, -1] = mask[:, -2]
         here = torch.where(matched == instance)[0]
         shift = regions.new_tensor([x1 - 1, y1 - 1, x1 - 1, y1 - 1])
-        out[here] = roi_align(crop[None, None], [regions[here] - shift], (side, side), 1.0)[:, 0]
+        out[here] = roi_align(mask[None, None], [regions[here] - shift], (side, side), 1.0)[:, 0]
     return out

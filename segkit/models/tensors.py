@@ -27,7 +27,7 @@ class Target(TypedDict, total=False):
     boxes: Tensor  # [N, 4]
     labels: Tensor  # int64 [N]
     masks: Tensor  # uint8 [N, H, W]
-    crops: Tensor  # uint8 [sum of h * w]: masks cut to their boxes (whole pixels), one after the other, row by row
+    box_masks: Tensor  # uint8 [sum of h * w]: masks cut to their boxes (whole pixels), one after the other, row by row
     semantic: Tensor  # uint8 [H, W], 255 where nothing may be learnt
     seed: int  # of what the model draws at random for this picture
     frame: tuple[int, int]  # height and width that the batch is padded to
@@ -40,7 +40,7 @@ class Prediction(TypedDict, total=False):
     labels: Tensor  # int64 [N]
     scores: Tensor  # [N]
     masks: Tensor  # float [N, M, M]: probabilities in the frame of the box
-    crops: list[npt.NDArray[np.bool_]]  # N bitmaps [h, w] whose top left pixel is the box's
+    box_masks: list[npt.NDArray[np.bool_]]  # N bitmaps [h, w] whose top left pixel is the box's
     semantic: npt.NDArray[np.uint8]  # [H, W]
 
 
@@ -58,8 +58,8 @@ def labels_of(categories: Sequence[Category]) -> dict[int, int]:
     return {category.id: label for label, category in enumerate(sorted(categories, key=lambda c: c.id), 1)}
 
 
-class Crop(NamedTuple):
-    """The mask of an instance in the frame that the model gets, cut to its tight box; ``bitmap`` may be shared."""
+class BoxMask(NamedTuple):
+    """The mask of an instance as the model gets it, cut to its tight box; ``bitmap`` may be shared."""
 
     label: int
     top: int
@@ -67,14 +67,14 @@ class Crop(NamedTuple):
     bitmap: npt.NDArray[np.uint8]  # [h, w], 0 or 1, h and w positive
 
 
-def crops_to_target(crops: Sequence[Crop]) -> Target:
-    """Instances as detectors expect them: boxes are the tight boxes of their pixels."""
-    corners = [(c.left, c.top, c.left + c.bitmap.shape[1], c.top + c.bitmap.shape[0]) for c in crops]
-    pixels = np.concatenate([c.bitmap.ravel() for c in crops]) if crops else np.zeros(0, np.uint8)
+def box_masks_to_target(masks: Sequence[BoxMask]) -> Target:
+    """The target of a detector: boxes are the tight boxes of the masks."""
+    corners = [(m.left, m.top, m.left + m.bitmap.shape[1], m.top + m.bitmap.shape[0]) for m in masks]
+    pixels = np.concatenate([m.bitmap.ravel() for m in masks]) if masks else np.zeros(0, np.uint8)
     return {
         "boxes": torch.tensor(corners, dtype=torch.float32).reshape(-1, 4),
-        "labels": torch.tensor([c.label for c in crops], dtype=torch.int64),
-        "crops": torch.from_numpy(pixels),
+        "labels": torch.tensor([m.label for m in masks], dtype=torch.int64),
+        "box_masks": torch.from_numpy(pixels),
     }
 
 
@@ -101,11 +101,11 @@ def prediction_to_results(
     segmentations: Sequence[Segmentation | None]
     if "masks" in prediction:
         segmentations = _encode_masks(prediction["masks"].float().cpu(), boxes, image)
-    elif "crops" in prediction:
+    elif "box_masks" in prediction:
         corners = boxes[:, :2].round().int().tolist()
         segmentations = [
-            crop_to_rle(crop, top, left, image.height, image.width)
-            for crop, (left, top) in zip(prediction["crops"], corners, strict=True)
+            crop_to_rle(mask, top, left, image.height, image.width)
+            for mask, (left, top) in zip(prediction["box_masks"], corners, strict=True)
         ]
     else:
         segmentations = [None] * len(boxes)

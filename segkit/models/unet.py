@@ -139,6 +139,6 @@ def split_instances(probabilities: Tensor) -> Prediction:
         "boxes": torch.tensor([box for _, _, box, _ in found], dtype=torch.float32).reshape(-1, 4),
         "labels": torch.tensor([label for _, label, _, _ in found], dtype=torch.int64),
         "scores": torch.tensor([score for score, _, _, _ in found], dtype=torch.float32),
-        "crops": [crop for _, _, _, crop in found],
+        "box_masks": [mask for _, _, _, mask in found],
         "semantic": label_map,
     }

@@ -12,7 +12,7 @@ import psutil
 import torch
 
 from segkit.errors import ConfigError, DeviceError
-from segkit.loading.dataset import Pictures, Sample, pictures_for_evaluation, pictures_for_training
+from segkit.loading.dataset import Pictures, Sample, pictures_for_evaluation
 from segkit.loading.sampler import Key
 from segkit.models.adapt import train_mode
 from segkit.progress import Progress
@@ -128,7 +128,7 @@ class _Trial:
 
     def __init__(self, plan: Plan, state: TrainingState, device: torch.device, most: int) -> None:
         self._plan, self._state, self._device = plan, state, device
-        pictures = pictures_for_training(plan.train, plan.card, plan.config)
+        pictures = plan.training_pictures()
         frame = pictures.largest_frame()
         self._samples = _load(pictures, pictures.most_crowded(most), frame)
         first = self._samples[0]
@@ -137,7 +137,7 @@ class _Trial:
         self.heaviest = f"{first.record.file_name}, {what}, padded to {frame[0]}x{frame[1]}"
         self._val: list[Sample] = []
         if plan.val is not None:
-            whole = pictures_for_evaluation(plan.val, plan.card)
+            whole = pictures_for_evaluation(plan.val, plan.card.framing)
             self._val = _load(whole, whole.largest(most), None)
 
     def peak(self, count: int) -> int | None:

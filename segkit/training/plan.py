@@ -12,6 +12,7 @@ from segkit.config.train import TrainConfig
 from segkit.data.records import Dataset
 from segkit.errors import ConfigError, InputError
 from segkit.formats.dataset_folder import open_split, split_file
+from segkit.loading.dataset import Pictures
 from segkit.loading.sampler import epoch_length, repeats_for_balance
 from segkit.models.card import ModelCard
 from segkit.runs.checkpoint import card_of_weights
@@ -41,6 +42,17 @@ class Plan:
     def epoch_length(self) -> int:
         """Pictures in an epoch: all of them, some more than once where categories are balanced."""
         return epoch_length(len(self.train.images), self.repeats)
+
+    def training_pictures(self) -> Pictures:
+        """The training images, as this run loads them."""
+        return Pictures(
+            self.train,
+            self.card.framing,
+            seed=self.config.seed,
+            augment=self.config.augment,
+            boxes_will_do=self.card.model == "fasterrcnn",
+            replace_bad=self.config.bad_pictures == "skip",
+        )
 
     def done(self, step: int, seconds: float) -> float:
         """The share of the run that is over, by steps or by time, whichever is more."""

@@ -8,7 +8,8 @@ import torch
 
 from segkit.config.train import TrainConfig
 from segkit.errors import Interrupted, SegkitError
-from segkit.loading.dataset import Sample, batches_of, make_loader, pictures_for_training
+from segkit.loading.dataset import Sample
+from segkit.loading.loader import batches_of, make_loader
 from segkit.loading.sampler import TrainingOrder, by_orientation
 from segkit.memory.measure.meter import CounterMeter, Meter
 from segkit.models.adapt import reraise_compile_errors, train_mode
@@ -159,7 +160,7 @@ def _after_step(training: Training, log: RunLog, agreed: Agreement) -> str | Non
 
 def _batches(plan: Plan, first_step: int, ranks: Ranks) -> Iterator[list[Sample] | SegkitError]:
     """This rank's part of every batch from ``first_step`` on, or why it cannot be loaded."""
-    pictures = pictures_for_training(plan.train, plan.card, plan.config)
+    pictures = plan.training_pictures()
     crops = plan.card.framing.kind == "semantic"  # all of the same size
     order = TrainingOrder(
         by_orientation(plan.train) * (not crops),

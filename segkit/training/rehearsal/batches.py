@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from segkit.data.geometry import Framing, fit
+from segkit.data.geometry import Framing, resized_dimensions
 from segkit.data.records import Dataset
 from segkit.loading.augment import STRENGTHS
 from segkit.training.plan import Plan
@@ -22,14 +22,14 @@ class Shape:
         height: Rows of pixels.
         width: Columns.
         boxes: Whole corners xyxy of its instances [N, 4], the largest first.
-        crop_bytes: Of the masks of its instances, cut to their boxes.
+        mask_bytes: Of the masks of its instances, cut to their boxes.
     """
 
     name: str
     height: int
     width: int
     boxes: Boxes
-    crop_bytes: int
+    mask_bytes: int
 
     @property
     def instances(self) -> int:
@@ -97,16 +97,16 @@ def _worst(plan: Plan, pictures: "_Pictures", crowded: tuple[Shape, ...]) -> Sce
     strength = STRENGTHS[plan.config.augment]
     scale = strength.scale[1]
     height, width = (round(scale * int(side)) for side in pictures.sides.max(axis=0))
-    crop_bytes = round(pictures.most_crop_bytes() * scale**2)
+    mask_bytes = round(pictures.most_mask_bytes() * scale**2)
     worst = []
     for shape in crowded:
         boxes = (shape.boxes * scale).astype(np.int64)
         if strength.paste:  # and all instances of another picture over them
             boxes = np.concatenate([boxes, (crowded[0].boxes * scale).astype(np.int64)])
         bytes_here = max(
-            crop_bytes * (2 if strength.paste else 1), int((boxes[:, 2:] - boxes[:, :2]).prod(axis=1).sum())
+            mask_bytes * (2 if strength.paste else 1), int((boxes[:, 2:] - boxes[:, :2]).prod(axis=1).sum())
         )
-        worst.append(replace(shape, height=height, width=width, boxes=boxes, crop_bytes=bytes_here))
+        worst.append(replace(shape, height=height, width=width, boxes=boxes, mask_bytes=bytes_here))
     return Scene("the most crowded pictures in the largest frame", tuple(worst), (height, width), at_most=True)
 
 
@@ -117,7 +117,7 @@ class _Pictures:
         self._images = dataset.images
         shrinks = framing.kind == "instances" or not whole
         self.sides = np.array(
-            [fit(i.height, i.width, framing.size, framing.max_size) if shrinks else (i.height, i.width)
+            [resized_dimensions(i.height, i.width, framing.size, framing.max_size) if shrinks else (i.height, i.width)
              for i in dataset.images]
         )  # fmt: skip
         place_of = {image.id: place for place, image in enumerate(dataset.images)}
@@ -130,7 +130,7 @@ class _Pictures:
         """The first ones in an order, over again where there are fewer than asked for."""
         return tuple(self._shape(int(order[place % len(order)])) for place in range(count))
 
-    def most_crop_bytes(self) -> int:
+    def most_mask_bytes(self) -> int:
         """Of the masks of one picture, cut to their boxes; at most a pixel is added to a box on each side."""
         scales = self._scales(self._places)
         areas = (self._boxes[:, 2:] * scales + 2).prod(axis=1)

@@ -37,7 +37,7 @@ def fake_sample(shape: Shape, frame: tuple[int, int] | None, kind: str, oracle: 
     target: Target = {
         "boxes": oracle.know(torch.empty(shape.instances, 4), corners),
         "labels": torch.empty(shape.instances, dtype=torch.int64),
-        "crops": torch.empty(shape.crop_bytes, dtype=torch.uint8),
+        "box_masks": torch.empty(shape.mask_bytes, dtype=torch.uint8),
         "seed": 0,
     }
     if frame is not None:
