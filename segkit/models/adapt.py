@@ -1,26 +1,23 @@
-"""What is done to a built model before it trains: weights drawn, layers frozen, memory saved, code compiled."""
+"""Changes to a model before it trains: weights initialised, layers frozen, code compiled."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
+from contextlib import contextmanager
 from typing import Any, assert_never
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from segkit.choices import Initialisation
 from segkit.errors import ConfigError
-from segkit.models.backbones import BATCH_NORMS, freeze_stem
+from segkit.models.backbones import BATCH_NORMS, Body, freeze_stem
+from segkit.runtime.torch_private import is_compile_error
 
 _BODIES = ("backbone.body", "body")  # of detectors, of U-Nets
 
 
-def body_of(module: nn.Module) -> nn.Module:
-    """The feature extractor in a model."""
-    names = dict(module.named_modules())
-    body: nn.Module = next(names[name] for name in _BODIES if name in names)
-    return body
+def body_of(module: nn.Module) -> Body:
+    """The feature extractor of a model."""
+    return next(each for each in module.modules() if isinstance(each, Body))
 
 
 def select(module: nn.Module, name: str, option: str) -> list[str]:
@@ -95,44 +92,6 @@ def freeze(module: nn.Module, names: Sequence[str]) -> None:
         raise ConfigError(f"--freeze {','.join(names)}: nothing is left to learn")
 
 
-def recompute_stages(module: nn.Module) -> None:
-    """Keep no activations inside the stages of the feature extractor: backward computes them again.
-
-    A third more work in the extractor for a fraction of its memory (Chen et al. 2016,
-    https://arxiv.org/abs/1604.06174).
-    """
-    for stage in body_of(module).children():
-        if any(True for _ in stage.parameters()):
-            whole = stage.forward
-            stage.forward = partial(_recomputed, stage, whole)
-
-
-def _recomputed(stage: nn.Module, forward: Any, features: Any) -> Any:
-    if not stage.training:
-        return forward(features)
-    return checkpoint(forward, features, use_reentrant=False, context_fn=partial(_contexts, stage))
-
-
-def _contexts(stage: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), _statistics_kept(stage)
-
-
-@contextmanager
-def _statistics_kept(stage: nn.Module) -> Iterator[None]:
-    """Let batch norms compute what they computed, without counting the batch a second time."""
-    layers = [m for m in stage.modules() if isinstance(m, BATCH_NORMS) and m.training and m.track_running_stats]
-    momenta = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.momentum = 0.0
-    try:
-        yield
-    finally:
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
-            if layer.num_batches_tracked is not None:
-                layer.num_batches_tracked.sub_(1)
-
-
 def compile_features(module: Any) -> None:
     """Compile the part of a model that is all tensors: extractor and pyramid, or a U-Net up to its logits."""
     if hasattr(module, "backbone"):
@@ -143,7 +102,7 @@ def compile_features(module: Any) -> None:
 
 @contextmanager
 def reraise_compile_errors() -> Iterator[None]:
-    """Turn a compiler's failure into an error that says what to do.
+    """Raise an error of ``torch.compile`` as a ``ConfigError``.
 
     Raises:
         ConfigError: The model cannot be compiled here.
@@ -151,6 +110,6 @@ def reraise_compile_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        if not is_compile_error(error):
             raise
         raise ConfigError(f"--compile: {str(error).splitlines()[0]}", "leave --compile out") from error

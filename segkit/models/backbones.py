@@ -1,11 +1,13 @@
-"""Feature extractors: torchvision's ResNets and MobileNets as bodies that give maps at strides 2 to 32."""
+"""Feature extractors: torchvision's ResNets and MobileNets, which return maps at strides 2 to 32."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import assert_never
 
 import torchvision
-from torch import nn
-from torchvision.models._utils import IntermediateLayerGetter
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from torchvision.ops import FrozenBatchNorm2d
 
 from segkit.choices import BackboneName, NormName
@@ -17,7 +19,7 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def make_norm(name: NormName) -> Norm:
-    """The layer that a norm's name stands for, as a function of the number of channels."""
+    """The normalisation layer of a name, as a function of the number of channels."""
     match name:
         case "batch":
             return nn.BatchNorm2d
@@ -37,34 +39,101 @@ def _group_norm(channels: int) -> nn.Module:
     return nn.GroupNorm(groups, channels)
 
 
-def make_body(name: BackboneName, norm: NormName) -> tuple[IntermediateLayerGetter, list[int]]:
-    """A body with random weights, and the channels of its maps.
+class Body(nn.ModuleDict):
+    """The first children of a network, as a feature extractor that returns the output of some of them.
+
+    Parameter names are the network's, so that its pretrained weights load.
+
+    Attributes:
+        recompute: Keep no activations inside the children in training; backward computes them again. A third more
+            work for a fraction of the memory (Chen et al. 2016, https://arxiv.org/abs/1604.06174).
+    """
+
+    recompute = False
+
+    def __init__(self, network: nn.Module, stride_of: dict[str, str]) -> None:
+        """Take the children of a network up to the last one that is named.
+
+        Args:
+            network: A network whose children are applied one after the other.
+            stride_of: The stride of the maps to return, by the name of the child that makes them.
+        """
+        children = dict(network.named_children())
+        last = max(list(children).index(name) for name in stride_of)
+        super().__init__(dict(list(children.items())[: last + 1]))
+        self._stride_of = stride_of
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Maps by stride of normalised images [B, 3, H, W]."""
+        maps, x = {}, images
+        for name, stage in self.items():
+            recompute = self.recompute and stage.training and any(True for _ in stage.parameters())
+            x = _recomputed(stage, x) if recompute else stage(x)
+            if name in self._stride_of:
+                maps[self._stride_of[name]] = x
+        return maps
+
+
+def _recomputed(stage: nn.Module, x: Tensor) -> Tensor:
+    out: Tensor = checkpoint(stage, x, use_reentrant=False, context_fn=partial(_contexts, stage))
+    return out
+
+
+def _contexts(stage: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    return nullcontext(), _statistics_kept(stage)
+
+
+@contextmanager
+def _statistics_kept(stage: nn.Module) -> Iterator[None]:
+    """Let batch norms compute the same again without counting the batch a second time."""
+    layers = [m for m in stage.modules() if isinstance(m, BATCH_NORMS) and m.training and m.track_running_stats]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+            if layer.num_batches_tracked is not None:
+                layer.num_batches_tracked.sub_(1)
+
+
+def make_body(name: BackboneName, norm: NormName, strides: Sequence[int] = STRIDES) -> tuple[Body, list[int]]:
+    """A feature extractor with random weights.
+
+    Args:
+        name: The network.
+        norm: Its normalisation.
+        strides: Strides of the maps to return.
 
     Returns:
         A module that maps images [B, 3, H, W] to a dict of maps by stride ("2" to "32"), and the number of channels
-        at every one of ``STRIDES``. Its parameter names are torchvision's, so that torchvision's weights load.
+        of each map.
     """
     layer = make_norm(norm)
     match name:
         case "resnet18" | "resnet34" | "resnet50" | "resnet101":
-            resnet = getattr(torchvision.models, name)(weights=None, norm_layer=layer)
-            deep = resnet.fc.in_features
-            stages = {"relu": "2", "layer1": "4", "layer2": "8", "layer3": "16", "layer4": "32"}
-            return IntermediateLayerGetter(resnet, stages), [64, deep // 8, deep // 4, deep // 2, deep]
+            network = getattr(torchvision.models, name)(weights=None, norm_layer=layer)
+            deep = network.fc.in_features
+            stages, channels = (
+                ("relu", "layer1", "layer2", "layer3", "layer4"),
+                (64, deep // 8, deep // 4, deep // 2, deep),
+            )
         case "mobilenet_v2":
-            features = torchvision.models.mobilenet_v2(weights=None, norm_layer=layer).features
-            stages = {"1": "2", "3": "4", "6": "8", "13": "16", "18": "32"}
-            return IntermediateLayerGetter(features, stages), [16, 24, 32, 96, 1280]
+            network = torchvision.models.mobilenet_v2(weights=None, norm_layer=layer).features
+            stages, channels = ("1", "3", "6", "13", "18"), (16, 24, 32, 96, 1280)
         case "mobilenet_v3_large":
-            features = torchvision.models.mobilenet_v3_large(weights=None, norm_layer=layer).features
-            stages = {"1": "2", "3": "4", "6": "8", "12": "16", "16": "32"}
-            return IntermediateLayerGetter(features, stages), [16, 24, 40, 112, 960]
+            network = torchvision.models.mobilenet_v3_large(weights=None, norm_layer=layer).features
+            stages, channels = ("1", "3", "6", "12", "16"), (16, 24, 40, 112, 960)
         case _:
             assert_never(name)
+    chosen = [STRIDES.index(stride) for stride in strides]
+    return Body(network, {stages[i]: str(STRIDES[i]) for i in chosen}), [channels[i] for i in chosen]
 
 
 def freeze_stem(body: nn.Module) -> None:
-    """Keep the first two stages (strides 2 and 4), whose features hardly differ between data sets."""
+    """Freeze the first two stages (strides 2 and 4), whose features hardly differ between datasets."""
     names = [name for name, _ in body.named_children()]
     last = max(index for index, name in enumerate(names) if name in ("layer1", "3"))
     for name in names[: last + 1]:

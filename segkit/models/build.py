@@ -5,7 +5,7 @@ from typing import assert_never
 from torch import nn
 
 from segkit.choices import BackboneName, ModelName, NormName, UnetLoss
-from segkit.models.detector import DetectorSettings, build_detector
+from segkit.models.detector import Detector, DetectorSettings
 from segkit.models.unet import UNet
 
 
@@ -33,7 +33,7 @@ def build_model(
     """
     match name:
         case "maskrcnn" | "fasterrcnn":
-            return build_detector(
+            return Detector(
                 masks=name == "maskrcnn",
                 num_classes=num_classes,
                 backbone=backbone,

@@ -2,8 +2,8 @@
 
 Architecture, losses and inference are torchvision's (He et al. 2017, https://arxiv.org/abs/1703.06870), and so are the
 parameter names. Two things are taken out of the model: resizing (the loader does it, on bytes) and pasting masks into
-full pictures (``segkit.models.tensors`` encodes them in their boxes instead). One is changed: losses are means over
-pictures (``segkit.models.heads``).
+full images (``segkit.models.tensors`` encodes them in their boxes instead). One is changed: losses are means over
+images (``segkit.models.heads``).
 """
 
 from collections.abc import Sequence
@@ -13,23 +13,24 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.detection import FasterRCNN, MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.rpn import RPNHead
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
-from torchvision.ops.poolers import _setup_scales
+from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
 
 from segkit.choices import BackboneName, NormName
 from segkit.models.backbones import make_body
-from segkit.models.heads import PictureRoIHeads, PictureRPN, SeededSampler
-from segkit.models.roi_align import use_matrix_products
+from segkit.models.heads import PerImageRoIHeads, PerImageRPN, SeededSampler
+from segkit.models.roi_align import STRIDES, PyramidRoIAlign
 from segkit.models.tensors import Target
 
 MEAN, STD = (
     (0.485, 0.456, 0.406),
     (0.229, 0.224, 0.225),
 )  # ImageNet's, which all of torchvision's weights expect
-_FPN_STRIDES = ("4", "8", "16", "32")
 _RATIOS = (0.5, 1.0, 2.0)
 
 
@@ -99,69 +100,107 @@ class _Normalise(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvision
         return [{**r, "masks": r["masks"][:, 0]} if "masks" in r else r for r in result]
 
 
-def build_detector(
-    *, masks: bool, num_classes: int, backbone: BackboneName, norm: NormName, settings: DetectorSettings
-) -> nn.Module:
-    """A Mask R-CNN (or, without masks, a Faster R-CNN) with random weights.
+class Pyramid(nn.Module):
+    """A feature extractor with a feature pyramid (Lin et al. 2017, https://arxiv.org/abs/1612.03144).
 
-    The module maps images (uint8 [3, H, W] each) and targets to {loss name: scalar} in training, and images to a list
-    of ``Prediction`` in evaluation, in the frame of the images.
-
-    Args:
-        masks: Whether it predicts masks.
-        num_classes: Categories plus one for background, as torchvision counts.
-        backbone: Feature extractor under the feature pyramid.
-        norm: Its normalisation.
-        settings: Plain numbers.
+    Its parameter names are those of torchvision's ``BackboneWithFPN``.
     """
-    body, channels = make_body(backbone, norm)
-    children = {name: stride for name, stride in body.return_layers.items() if stride in _FPN_STRIDES}
-    # torchvision's own class, so that the parameter names are those of its weights
-    pyramid = BackboneWithFPN(body, {name: str(level) for level, name in enumerate(children)}, channels[1:], 256)
-    kind = MaskRCNN if masks else FasterRCNN
-    model = kind(
-        pyramid,
-        num_classes,
-        rpn_anchor_generator=_Anchors(tuple((s,) for s in settings.anchor_sizes), (_RATIOS,) * 5),
-        rpn_pre_nms_top_n_train=max(2 * settings.proposals, 200),
-        rpn_pre_nms_top_n_test=max(2 * settings.proposals // 2, 200),
-        rpn_post_nms_top_n_train=settings.proposals,
-        rpn_post_nms_top_n_test=max(settings.proposals // 2, settings.detections),
-        box_batch_size_per_image=settings.rois,
-        box_detections_per_img=settings.detections,
+
+    out_channels = 256
+
+    def __init__(self, backbone: BackboneName, norm: NormName) -> None:
+        super().__init__()
+        self.body, channels = make_body(backbone, norm, STRIDES)
+        self.fpn = FeaturePyramidNetwork(channels, self.out_channels, extra_blocks=LastLevelMaxPool())
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Maps of 256 channels, "0" to "3" at strides 4 to 32 and "pool" at 64, of images [B, 3, H, W]."""
+        maps = self.body(images).values()
+        out: dict[str, Tensor] = self.fpn({str(level): each for level, each in enumerate(maps)})
+        return out
+
+
+class Detector(GeneralizedRCNN):  # type: ignore[misc]  # torchvision has no types
+    """Mask R-CNN, or without masks Faster R-CNN, with torchvision's architecture and thresholds.
+
+    It maps images (uint8 [3, H, W] each) and targets to {loss name: scalar} in training, and images to a list of
+    ``Prediction`` in evaluation, in the frame of the images.
+    """
+
+    def __init__(
+        self, *, masks: bool, num_classes: int, backbone: BackboneName, norm: NormName, settings: DetectorSettings
+    ) -> None:
+        """Build with random weights.
+
+        Args:
+            masks: Whether to predict masks.
+            num_classes: Categories plus one for background, as torchvision counts.
+            backbone: Feature extractor under the feature pyramid.
+            norm: Its normalisation.
+            settings: Plain numbers.
+        """
+        pyramid = Pyramid(backbone, norm)
+        channels, mask_parts = pyramid.out_channels, {}
+        if masks:  # before the other heads, as in torchvision: a seed gives the same weights
+            mask_parts = {
+                "mask_roi_pool": PyramidRoIAlign(14),
+                "mask_head": MaskRCNNHeads(channels, (256,) * 4, 1),
+                "mask_predictor": MaskRCNNPredictor(256, 256, num_classes),
+            }
+        rpn = _make_rpn(channels, settings)
+        roi_heads = _make_roi_heads(channels, num_classes, settings, mask_parts)
+        for head in (rpn.head, roi_heads.box_predictor, roi_heads.mask_predictor):
+            if head is not None:
+                _in_fp32(head)
+        super().__init__(pyramid, rpn, roi_heads, _Normalise())
+
+    def forward(self, images: Sequence[Tensor], targets: Sequence[Target] | None = None) -> Any:
+        """Losses of images and targets in training; a list of ``Prediction`` of images in evaluation."""
+        known = targets or ()
+        seeded = len(known) > 0 and all("seed" in target for target in known)
+        self.rpn.fg_bg_sampler.seeds = [target["seed"] for target in known] if seeded else None
+        self.roi_heads.fg_bg_sampler.seeds = [target["seed"] + 1 for target in known] if seeded else None
+        frames = [target["frame"] for target in known if "frame" in target]
+        self.transform.frame = (max(f[0] for f in frames), max(f[1] for f in frames)) if frames else None
+        return super().forward(images, targets)
+
+
+def _make_rpn(channels: int, settings: DetectorSettings) -> PerImageRPN:
+    """A region proposal network with torchvision's thresholds."""
+    anchors = _Anchors(tuple((side,) for side in settings.anchor_sizes), (_RATIOS,) * len(settings.anchor_sizes))
+    proposals = settings.proposals
+    rpn = PerImageRPN(
+        anchors,
+        RPNHead(channels, len(_RATIOS)),
+        fg_iou_thresh=0.7,
+        bg_iou_thresh=0.3,
+        batch_size_per_image=256,
+        positive_fraction=0.5,
+        pre_nms_top_n={"training": max(2 * proposals, 200), "testing": max(proposals, 200)},
+        post_nms_top_n={"training": proposals, "testing": max(proposals // 2, settings.detections)},
+        nms_thresh=0.7,
     )
-    model.transform = _Normalise()
-    for head in (model.rpn.head, model.roi_heads.box_predictor, model.roi_heads.mask_predictor):
-        if head is not None:
-            _in_fp32(head)
-    for pool in (model.roi_heads.box_roi_pool, model.roi_heads.mask_roi_pool):
-        if pool is not None:
-            _fix_scales(pool)
-            use_matrix_products(pool)
-    model.rpn.__class__, model.roi_heads.__class__ = PictureRPN, PictureRoIHeads  # neither has state of its own
-    for stage in (model.rpn, model.roi_heads):
-        sampler = stage.fg_bg_sampler
-        stage.fg_bg_sampler = SeededSampler(sampler.batch_size_per_image, sampler.positive_fraction)
-    model.register_forward_pre_hook(_hand_over)
-    built: nn.Module = model
-    return built
+    rpn.fg_bg_sampler = SeededSampler(256, 0.5)
+    return rpn
 
 
-def _hand_over(model: Any, inputs: tuple[Any, ...]) -> None:
-    """Tell the parts of a model what targets say beside the instances: seeds, and the frame to pad to."""
-    targets: Sequence[Target] = inputs[1] or () if len(inputs) > 1 else ()
-    seeded = len(targets) > 0 and all("seed" in target for target in targets)
-    model.rpn.fg_bg_sampler.seeds = [target["seed"] for target in targets] if seeded else None
-    model.roi_heads.fg_bg_sampler.seeds = [target["seed"] + 1 for target in targets] if seeded else None
-    frames = [target["frame"] for target in targets if "frame" in target]
-    model.transform.frame = (max(f[0] for f in frames), max(f[1] for f in frames)) if frames else None
-
-
-def _fix_scales(pool: Any, side: int = 512) -> None:
-    """Tell the pooler the strides of the pyramid.
-
-    torchvision's guesses them from the first picture that it sees, by its size before padding, and keeps them: a small
-    or odd first picture would shift every region of the run.
-    """
-    levels = [torch.zeros(1, 1, side // int(stride), side // int(stride)) for stride in _FPN_STRIDES]
-    pool.scales, pool.map_levels = _setup_scales(levels, [(side, side)], pool.canonical_scale, pool.canonical_level)
+def _make_roi_heads(
+    channels: int, num_classes: int, settings: DetectorSettings, mask_parts: dict[str, nn.Module]
+) -> PerImageRoIHeads:
+    """Box and mask heads with torchvision's thresholds."""
+    roi_heads = PerImageRoIHeads(
+        PyramidRoIAlign(7),
+        TwoMLPHead(channels * 7**2, 1024),
+        FastRCNNPredictor(1024, num_classes),
+        fg_iou_thresh=0.5,
+        bg_iou_thresh=0.5,
+        batch_size_per_image=settings.rois,
+        positive_fraction=0.25,
+        bbox_reg_weights=None,
+        score_thresh=0.05,
+        nms_thresh=0.5,
+        detections_per_img=settings.detections,
+        **mask_parts,
+    )
+    roi_heads.fg_bg_sampler = SeededSampler(settings.rois, 0.25)
+    return roi_heads

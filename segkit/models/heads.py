@@ -1,9 +1,9 @@
-"""The losses of a detector, picture by picture.
+"""The losses of a detector, image by image.
 
-torchvision averages over the regions of whatever goes through the model at once, and draws them from one random
-state: the same batch in smaller micro-batches, or on two ranks, would learn something else. Here the loss of a batch
-is the mean of its pictures' losses, and what is drawn for a picture comes from the picture's own seed, so that
-micro-batches and ranks change nothing but the order of sums.
+torchvision averages over the regions of all images that go through the model at once, and samples them from one random
+state: the same batch in smaller micro-batches, or on two ranks, would give other gradients. Here the loss of a batch is
+the mean of its images' losses, and the regions of an image are sampled with the image's own seed, so that micro-batches
+and ranks change nothing but the order of sums.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss, project_masks_on_boxes
 from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import roi_align
@@ -20,26 +19,34 @@ from torchvision.ops import roi_align
 from segkit.models.tensors import Target
 
 
-class SeededSampler(BalancedPositiveNegativeSampler):  # type: ignore[misc]  # torchvision has no types
-    """torchvision's choice of positive and negative regions, drawn from a seed for every picture where there is one."""
+class SeededSampler:
+    """Chooses the regions that a detector learns from, at random, with at most a given fraction of positive ones.
+
+    The same as torchvision's ``BalancedPositiveNegativeSampler``, with a seed for every image where ``seeds`` are set.
+    """
 
     seeds: Sequence[int] | None = None
 
+    def __init__(self, batch_size_per_image: int, positive_fraction: float) -> None:
+        self.batch_size_per_image, self.positive_fraction = batch_size_per_image, positive_fraction
+
     def __call__(self, matched_idxs: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Masks of the chosen positive and negative regions of every picture; see torchvision."""
-        if self.seeds is None:
-            chosen: tuple[list[Tensor], list[Tensor]] = super().__call__(matched_idxs)
-            return chosen
+        """Masks of the chosen positive and negative regions of every image.
+
+        Args:
+            matched_idxs: For every image, the label of each region: 0 for background, less where it does not count.
+        """
         positives, negatives = [], []
-        for labels, seed in zip(matched_idxs, self.seeds, strict=True):
-            generator = torch.Generator(labels.device).manual_seed(seed)
+        seeds: Sequence[int | None] = self.seeds or [None] * len(matched_idxs)
+        for labels, seed in zip(matched_idxs, seeds, strict=True):
+            generator = None if seed is None else torch.Generator(labels.device).manual_seed(seed)
             most = int(self.batch_size_per_image * self.positive_fraction)
             positives.append(_some(labels >= 1, most, generator))
             negatives.append(_some(labels == 0, self.batch_size_per_image - int(positives[-1].sum()), generator))
         return positives, negatives
 
 
-def _some(candidates: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def _some(candidates: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
     """At most ``count`` of the candidates [R], at random."""
     places = torch.where(candidates)[0]
     order = torch.randperm(len(places), generator=generator, device=candidates.device)[:count]
@@ -48,8 +55,8 @@ def _some(candidates: Tensor, count: int, generator: torch.Generator) -> Tensor:
     return chosen
 
 
-class PictureRPN(RegionProposalNetwork):  # type: ignore[misc]
-    """torchvision's region proposals with losses that are means over pictures."""
+class PerImageRPN(RegionProposalNetwork):  # type: ignore[misc]  # torchvision has no types
+    """torchvision's region proposal network with losses that are means over images."""
 
     def compute_loss(
         self, objectness: Tensor, pred_bbox_deltas: Tensor, labels: list[Tensor], regression_targets: list[Tensor]
@@ -58,20 +65,20 @@ class PictureRPN(RegionProposalNetwork):  # type: ignore[misc]
         positives, negatives = self.fg_bg_sampler(labels)
         counts = [len(each) for each in labels]
         scores, deltas = torch.split(objectness.flatten(), counts), torch.split(pred_bbox_deltas, counts)
-        about_objects, about_boxes = [], []
+        object_losses, box_losses = [], []
         for i, wanted in enumerate(labels):
             positive = torch.where(positives[i])[0]
             chosen = torch.cat([positive, torch.where(negatives[i])[0]])
-            among = max(1, len(chosen))
+            count = max(1, len(chosen))
             loss = F.binary_cross_entropy_with_logits(scores[i][chosen], wanted[chosen], reduction="sum")
-            about_objects.append(loss / among)
-            there, truth = deltas[i][positive], regression_targets[i][positive]
-            about_boxes.append(F.smooth_l1_loss(there, truth, beta=1 / 9, reduction="sum") / among)
-        return torch.stack(about_objects).mean(), torch.stack(about_boxes).mean()
+            object_losses.append(loss / count)
+            predicted, true = deltas[i][positive], regression_targets[i][positive]
+            box_losses.append(F.smooth_l1_loss(predicted, true, beta=1 / 9, reduction="sum") / count)
+        return torch.stack(object_losses).mean(), torch.stack(box_losses).mean()
 
 
-class PictureRoIHeads(RoIHeads):  # type: ignore[misc]
-    """torchvision's heads with losses that are means over pictures, and masks to learn from that may come as crops."""
+class PerImageRoIHeads(RoIHeads):  # type: ignore[misc]
+    """torchvision's heads with losses that are means over images, and mask targets that may be cut to their boxes."""
 
     def check_targets(self, targets: Any) -> None:
         """Targets are checked where they are made."""

@@ -5,21 +5,37 @@ columns. torchvision's CPU kernel works point by point in fp32 and takes a quart
 as products of small matrices run on the hardware's bf16 units. Everywhere else torchvision's own kernel is used.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops.poolers import LevelMapper
+
+STRIDES = (4, 8, 16, 32)  # of the feature pyramid
 
 
-class MatrixRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision has no types
-    """``MultiScaleRoIAlign`` that takes the short cut where it is one; same parameters, same results."""
+class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision has no types
+    """``MultiScaleRoIAlign`` over maps at strides 4 to 32, with matrix products where they are faster.
+
+    torchvision infers the strides from the first image that it sees, by its size before padding, and keeps them: a
+    small or odd first image would shift every region of the run. Here they are given.
+
+    Attributes:
+        products: Whether matrix products are used where they are faster.
+    """
+
+    products = True
+
+    def __init__(self, output_size: int) -> None:
+        super().__init__([str(level) for level in range(len(STRIDES))], output_size, sampling_ratio=2)
+        self.scales = [1 / stride for stride in STRIDES]
+        finest, coarsest = (stride.bit_length() - 1 for stride in (STRIDES[0], STRIDES[-1]))
+        self.map_levels = LevelMapper(finest, coarsest, self.canonical_scale, self.canonical_level)
 
     def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
         """See torchvision. In training under CPU autocast to bf16, regions [R, C, n, n] come from products."""
         levels = [features for name, features in x.items() if name in self.featmap_names]
-        shortcut = self.training and levels[0].device.type == "cpu" and levels[0].dtype is torch.bfloat16
-        if not shortcut or self.map_levels is None or self.scales is None:
+        faster = self.training and levels[0].device.type == "cpu" and levels[0].dtype is torch.bfloat16
+        if not (self.products and faster):
             out: Tensor = super().forward(x, boxes, image_shapes)
             return out
         level_of = self.map_levels(boxes).split([len(each) for each in boxes])
@@ -62,8 +78,3 @@ class MatrixRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision h
         out.scatter_add_(2, below.long()[..., None], (inside - share)[..., None])
         out.scatter_add_(2, (below + 1).clamp(max=length - 1).long()[..., None], share[..., None])
         return out.view(len(low), cells, self.sampling_ratio, length).mean(2)
-
-
-def use_matrix_products(pool: Any) -> None:
-    """Let a torchvision pooler take the short cut."""
-    pool.__class__ = MatrixRoIAlign  # it has no state of its own, and torchvision's constructor takes the names only

@@ -10,6 +10,7 @@ import torch
 
 from segkit.choices import Precision
 from segkit.errors import ConfigError, DeviceError
+from segkit.runtime.torch_private import cpu_has_bf16
 
 
 def resolve_device(name: str) -> torch.device:
@@ -46,7 +47,7 @@ def check_gpus(gpus: tuple[int, ...]) -> None:
 
 
 def select_device(device: torch.device) -> None:
-    """Make a GPU this process's own, and let it multiply in TF32."""
+    """Make a GPU this process's current device, and allow TF32."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
         torch.backends.cuda.matmul.allow_tf32 = True
@@ -54,22 +55,17 @@ def select_device(device: torch.device) -> None:
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype:
-    """The dtype that autocast computes in; auto is bf16 where the hardware has it, else fp32.
+    """The dtype for autocast; auto is bf16 where the hardware computes in it, else fp32.
 
     Raises:
         ConfigError: fp16 was asked for on a CPU.
     """
     if precision == "auto":
-        native = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else _cpu_has_bf16()
+        native = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else cpu_has_bf16()
         return torch.bfloat16 if native else torch.float32
     if precision == "fp16" and device.type == "cpu":
         raise ConfigError("--precision fp16 needs a GPU", "use bf16 or fp32 on a CPU")
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-
-
-def _cpu_has_bf16() -> bool:
-    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # private: where it goes, we lose speed only
-    return bool(probe is not None and probe())
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:
@@ -77,25 +73,25 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     return nullcontext() if dtype is torch.float32 else torch.autocast(device.type, dtype)
 
 
-_SIGNS = ("out of memory", "can't allocate memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there was no memory: torch has a class for that, and libraries below it words."""
+    """Whether an error means that memory ran out: torch has a class for that, libraries below it only words."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def free_memory(device: torch.device) -> None:
-    """Give back what nothing uses: cycles of Python's, and the blocks that CUDA's allocator keeps."""
+    """Free what nothing uses: Python's reference cycles, and the blocks that CUDA's allocator caches."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
 def limit_memory(device: torch.device, budget: int) -> None:
-    """Let a GPU's allocator refuse more than a number of bytes, as a smaller card would."""
+    """Let a GPU's allocator give out at most ``budget`` bytes, as a smaller GPU would."""
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, budget / total), device)
@@ -103,7 +99,11 @@ def limit_memory(device: torch.device, budget: int) -> None:
 
 @contextmanager
 def reraise_out_of_memory(hint: str) -> Iterator[None]:
-    """Turn the device's out-of-memory error into one that says what to do."""
+    """Raise an out-of-memory error of the device as a ``DeviceError``.
+
+    Args:
+        hint: How to need less memory.
+    """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -119,7 +119,7 @@ def device_name(device: torch.device) -> str:
 
 
 def seed_everything(seed: int, deterministic: bool) -> None:
-    """Seed torch; pictures are varied by seeds of their own."""
+    """Seed torch, and choose deterministic algorithms if asked; augmentation has seeds of its own."""
     torch.manual_seed(seed)
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

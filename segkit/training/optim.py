@@ -6,6 +6,7 @@ from typing import Any, assert_never
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from segkit.choices import OptimizerName, ScheduleName
 from segkit.models.adapt import select
@@ -102,7 +103,8 @@ class Average:
     """An exponential moving average of a model's parameters and floating-point buffers.
 
     The decay grows from 0 with the number of updates, so that the random start is soon forgotten. With a decay of 0
-    it follows the model itself.
+    it is the model itself. ``torch.optim.swa_utils.AveragedModel`` copies the module with its hooks, replaces the
+    average by the model at the first update, and averages counters too: old checkpoints would resume differently.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -111,11 +113,11 @@ class Average:
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
-        """Take a step of the model into account."""
+        """Update the average after an optimizer step."""
         if not self.decay:
             return
         self.updates += 1
-        weight = 1 - min(self.decay, self.updates / (10 + self.updates))
+        average = get_ema_multi_avg_fn(min(self.decay, self.updates / (10 + self.updates)))  # type: ignore[no-untyped-call]
         floats: list[torch.Tensor] = []
         news: list[torch.Tensor] = []
         for name, value in module.state_dict().items():
@@ -124,7 +126,7 @@ class Average:
                 news.append(value.detach())
             else:
                 self.state[name].copy_(value)
-        torch._foreach_lerp_(floats, news, weight)
+        average(floats, news, self.updates)
 
     def state_of(self, module: nn.Module) -> dict[str, torch.Tensor]:
         """The weights to evaluate and to save."""

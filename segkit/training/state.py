@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from segkit.evaluate.metrics import Metrics
-from segkit.models.adapt import compile_features, freeze, initialise, recompute_stages
+from segkit.models.adapt import body_of, compile_features, freeze, initialise
 from segkit.models.card import ModelCard
 from segkit.models.weights import load_weights
 from segkit.progress import Progress
@@ -149,7 +149,7 @@ def prepare(plan: Plan, module: nn.Module) -> None:
     if config.dropout:
         module.dropout = config.dropout  # type: ignore[assignment]  # a U-Net: the config sees to that
     if config.memory == "low":
-        recompute_stages(module)
+        body_of(module).recompute = True
 
 
 def state_of(plan: Plan, module: nn.Module) -> TrainingState:

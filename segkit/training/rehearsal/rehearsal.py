@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torchvision.ops import MultiScaleRoIAlign
 
 from segkit.errors import DeviceError
 from segkit.memory.measure.torch_private import fake_mode
@@ -16,7 +15,7 @@ from segkit.memory.simulate.oracle import Oracle
 from segkit.memory.simulate.purposes import name_purposes
 from segkit.memory.simulate.trace import Peak, Trace
 from segkit.models.adapt import train_mode
-from segkit.models.roi_align import MatrixRoIAlign
+from segkit.models.roi_align import PyramidRoIAlign
 from segkit.models.tensors import Target
 from segkit.models.unet import batch_of
 from segkit.runtime.device import autocast
@@ -83,8 +82,8 @@ class Rehearsal:
         self.state.micro_batch = self._micro_batch
         train_mode(module)
         for layer in module.modules():
-            if self._as_cuda and isinstance(layer, MatrixRoIAlign):
-                layer.__class__ = MultiScaleRoIAlign  # the short cut is for CPUs
+            if isinstance(layer, PyramidRoIAlign):
+                layer.products = not self._as_cuda  # they are for CPUs
         name_purposes(module, self.trace)
         module.register_forward_pre_hook(self._before_forward)
         parameters = list(module.parameters())
