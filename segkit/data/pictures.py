@@ -30,8 +30,6 @@ _TRANSPOSE = {  # what an orientation tag asks for
     8: Image.Transpose.ROTATE_90,
 }
 
-Image.MAX_IMAGE_PIXELS = None  # microscope slides are larger than Pillow's guard against hostile files
-
 
 class Header(NamedTuple):
     """What a picture says of itself: its stored size, EXIF orientation (1: upright) and format name."""
@@ -47,9 +45,15 @@ class Header(NamedTuple):
         return (self.width, self.height) if self.orientation in _TURNED else (self.height, self.width)
 
 
+def allow_large_images() -> None:
+    """Lift Pillow's limit on pixels in this process: microscope slides are larger. Call it before ``Image.open``."""
+    Image.MAX_IMAGE_PIXELS = None
+
+
 @contextmanager
 def opened(source: Path | bytes, name: str) -> Iterator[Any]:
     """Open with Pillow; what it cannot read becomes an ``InputError``."""
+    allow_large_images()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # harmless oddities of metadata

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from segkit.data.masks import crop_to_rle, polygons_to_rle
+from segkit.data.pictures import allow_large_images
 from segkit.data.records import Polygons, Rle, Segmentation
 
 Point = tuple[float, float]
@@ -150,6 +151,7 @@ def _bitmap(shape: Shape, height: int, width: int) -> Rle:
     """
     _need(len(shape.points) == 2, f"a mask of {len(shape.points)} points")
     _need(bool(shape.mask), "a mask without a bitmap")
+    allow_large_images()
     try:
         with Image.open(io.BytesIO(b64decode(shape.mask or ""))) as picture:
             _need(math.prod(picture.size) <= _MAX_TIMES * height * width + _MAX_PIXELS, "a bitmap of absurd size")
