@@ -8,7 +8,6 @@ from segkit.config.fields import CommandConfig, argument, option
 from segkit.config.parsers import parse_names
 from segkit.errors import ConfigError
 
-IouKind = Literal["segm", "bbox", "boundary"]
 Task = Literal["auto", "instance", "semantic"]
 Engine = Literal["fast", "pycocotools"]
 _ANALYSIS = "Error analysis and confidence"
@@ -72,12 +71,12 @@ class EvalConfig(CommandConfig):
             raise ConfigError(f"--max-dets {self.max_dets}: auto, or a number from 100, COCO's own cap, to 999999")
         if self.compare is not None and not self.bootstrap:
             raise ConfigError("--compare needs bootstrap samples: --bootstrap must be more than 0")
-        if self.explains and self.iou == ("boundary",):
+        if self.needs_details and self.iou == ("boundary",):
             raise ConfigError("--iou boundary: the error analysis needs masks or boxes", "use --iou segm,boundary")
         if self.lvis and self.engine == "pycocotools":
             raise ConfigError("--lvis: pycocotools has no federated AP", "leave --engine out")
 
     @property
-    def explains(self) -> bool:
+    def needs_details(self) -> bool:
         """Whether an error analysis is asked for, not only metrics."""
         return self.details or self.report or self.compare is not None

@@ -34,7 +34,7 @@ def evaluate_results(config: EvalConfig) -> Evaluated:
     subject, data = config.subject, config.data or Path("dataset")
     truth = find_split(data, config.split if data.is_dir() else "train")
     predicted = _predicted_images(subject, data)
-    simple = not (predicted or config.explains or config.lvis) and uses_fast(config.engine)
+    simple = not (predicted or config.needs_details or config.lvis) and uses_fast(config.engine)
     if simple and (metrics := _score_files(truth, subject, config.iou, config.max_dets)) is not None:
         return Evaluated(metrics, config.out, str(subject))
     results, dataset = read_results(subject), with_pictures_in(config.images_dir, read_coco(truth))

@@ -56,8 +56,8 @@ def _score_options(model: LoadedModel, config: EvalConfig, file: Path) -> ScoreO
         pixels=False if config.task == "instance" else None,
         max_dets=config.max_dets,
         engine=config.engine,
-        details=config.explains,
-        bootstrap_samples=config.bootstrap if config.explains else 0,
+        details=config.needs_details,
+        bootstrap_samples=config.bootstrap if config.needs_details else 0,
         lvis=file if config.lvis else None,
         workers=config.workers or 0,
     )

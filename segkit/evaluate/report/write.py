@@ -33,7 +33,7 @@ def write_evaluation(
     """
     metrics, details = first.metrics, None
     all_details = config.details or config.report
-    if config.explains and first.dataset is not None:
+    if config.needs_details and first.dataset is not None:
         limit = resolve_max_dets(first.dataset, config.max_dets)
         options = DetailOptions(config.score, limit, config.bootstrap, config.engine)
         details = details_of(first, options, progress)
