@@ -1,17 +1,12 @@
 """LabelMe files made in tests."""
 
 import base64
-import importlib.util
 import io
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from PIL import Image
 
 
@@ -53,31 +48,3 @@ def write(
     } | more
     path.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
     return path
-
-
-_READ = """
-import json, sys
-try:
-    from labelme._label_file import read_label_file as read  # since 7
-except ImportError:
-    try:
-        from labelme._label_file import LabelFile as read  # since 6
-    except ImportError:
-        from labelme.label_file import LabelFile as read
-for path in sys.argv[1:]:
-    file = read(path)
-    has_mask = [shape["mask"] is not None for shape in file.shapes]
-    print(json.dumps({"flags": file.flags, "labels": [shape["label"] for shape in file.shapes], "has_mask": has_mask}))
-"""
-
-
-def opened_by_labelme(*paths):
-    """What the installed LabelMe reads from files, in a process of its own: segkit never imports it."""
-    if importlib.util.find_spec("labelme") is None:
-        pytest.skip("LabelMe is not installed")
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _READ, *map(str, paths)], capture_output=True, text=True, check=False,
-        env=os.environ | {"QT_QPA_PLATFORM": "offscreen"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]

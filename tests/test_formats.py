@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from labelme_files import opened_by_labelme, png, shape, square, write
+from labelme_files import png, shape, square, write
+from labelme_program import draw_in_labelme, open_in_labelme
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -66,9 +67,10 @@ def test_labelme_opens_what_is_written(segkit, zoo):
     segkit("convert", "in", "--to", "labelme")
     written = sorted((zoo / "dataset").rglob("[abc].json"))
     assert len(written) == 3
-    for path, opened in zip(written, opened_by_labelme(*written), strict=True):
+    for path, opened in zip(written, open_in_labelme(*written), strict=True):
         assert opened["labels"] == [shape["label"] for shape in load(path)["shapes"]]
         assert opened["flags"] == load(path)["flags"]
+        assert opened["has_picture"]
     first = load(written[0])
     assert first["flags"] == {"night": True}
     assert first["shapes"][0]["flags"] == {"occluded": True}
@@ -242,10 +244,10 @@ def test_labelmes_own_masks(segkit, here):
     assert segkit("convert", "in", "--val", 0, "--raster", "labelme", "--strict").code == 0
     areas = {name: int(mask.sum()) for _, name, mask in masks(here / "dataset/train.json")}
     assert (areas["p"], areas["r"], areas["c"], areas["o"]) == (3111, 3111, 2909, 97)
-    labelme_shape = pytest.importorskip("labelme.utils.shape")
-    for _, name, mask in masks(here / "dataset/train.json"):
-        raw = next(s for s in load(here / "in/a.json")["shapes"] if s["label"] == name)
-        assert (labelme_shape.shape_to_mask((120, 200), raw["points"], raw["shape_type"]) == mask).all()
+    drawn = {name: mask for _, name, mask in masks(here / "dataset/train.json")}
+    shapes = load(here / "in/a.json")["shapes"]
+    for raw, theirs in zip(shapes, draw_in_labelme(120, 200, shapes), strict=True):
+        assert (drawn[raw["label"]] == np.array(theirs)).all()
 
 
 def test_annotations_without_pictures(segkit, here):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from labelme_program import open_in_labelme
 from PIL import Image
 
 from segkit.data.masks import to_rle
@@ -220,15 +221,14 @@ def test_a_shifted_instance_is_seen():
 
 
 def test_labelme_itself_opens_what_we_write(road, segkit, parts, tmp_path):
-    from labelme_files import opened_by_labelme
-
     _folder, _model = road
     segkit("predict", parts / "part_001.jpg", "--score", 0, "--out", tmp_path / "o", "--format", "labelme")
     path = tmp_path / "o/labelme/part_001.json"
+    (opened,) = open_in_labelme(path)
     shapes = json.loads(path.read_text())["shapes"]
-    (opened,) = opened_by_labelme(path)
     assert opened["labels"] == [shape["label"] for shape in shapes]
-    assert opened["has_mask"] == [shape["shape_type"] == "mask" for shape in shapes]
+    assert opened["masks"] == sum(shape["shape_type"] == "mask" for shape in shapes)
+    assert opened["has_picture"]
 
 
 def test_models_that_are_none(segkit, here, parts):
