@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from segkit.data.files import temporary_file
 from segkit.data.records import Image
 from segkit.evaluate.analysis.details import Details, ImageDetails
 from segkit.evaluate.analysis.tide import ERROR_TYPES
@@ -61,7 +62,7 @@ def pixel_rows(rows: Sequence[PixelRow]) -> list[Row]:
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:
     """Write a CSV file."""
-    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+    with temporary_file(path) as temporary, temporary.open("w", -1, "utf-8", "backslashreplace", "") as file:
         writer = csv.DictWriter(file, list(rows[0]) if rows else ["file_name"])
         writer.writeheader()
         writer.writerows(rows)

@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from segkit.config.evaluate import EvalConfig
+from segkit.data.files import temporary_file
 from segkit.evaluate.analysis.details import DetailOptions, Details
 from segkit.evaluate.coco.ids import IntegerIds
 from segkit.evaluate.coco.inputs import resolve_max_dets
 from segkit.evaluate.evaluated import Evaluated, WrittenEvaluation
-from segkit.evaluate.metrics import Metrics
 from segkit.evaluate.report.compare import compare_evaluations, details_of
 from segkit.evaluate.report.tables import instance_rows, pixel_rows, write_rows
 from segkit.progress import SILENT, Progress
@@ -47,17 +47,20 @@ def write_evaluation(
     if folder is None:
         return WrittenEvaluation(metrics, ())
     folder.mkdir(parents=True, exist_ok=True)
-    files = [_write_metrics(metrics, folder)]
+    document = json.dumps(metrics.to_json(), indent=1, ensure_ascii=False) + "\n"
+    files = [_write(document, folder / "metrics.json")]
     if all_details:
         files += _write_tables(first, details, folder)
     if config.report:
-        files.append(_write_report(first, metrics, details, folder, progress))
+        from segkit.evaluate.report.page import render_report  # noqa: PLC0415  plots take half a second to load
+
+        files.append(_write(render_report(first, metrics, details, progress), folder / "report.html"))
     return WrittenEvaluation(metrics, tuple(files))
 
 
-def _write_metrics(metrics: Metrics, folder: Path) -> Path:
-    path = folder / "metrics.json"
-    path.write_text(json.dumps(metrics.to_json(), indent=1, ensure_ascii=False) + "\n", "utf-8", "backslashreplace")
+def _write(text: str, path: Path) -> Path:
+    with temporary_file(path) as temporary:
+        temporary.write_text(text, "utf-8", "backslashreplace")
     return path
 
 
@@ -73,13 +76,3 @@ def _write_tables(evaluated: Evaluated, details: Details | None, folder: Path) -
         files.append(folder / ("pixels.csv" if files else "pictures.csv"))
         write_rows(pixel_rows(evaluated.pixels.rows), files[-1])
     return files
-
-
-def _write_report(
-    evaluated: Evaluated, metrics: Metrics, details: Details | None, folder: Path, progress: Progress
-) -> Path:
-    from segkit.evaluate.report.page import render_report  # noqa: PLC0415  plots take half a second to load
-
-    path = folder / "report.html"
-    path.write_text(render_report(evaluated, metrics, details, progress), "utf-8", "backslashreplace")
-    return path
