@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from segkit.data.masks import rle_bbox, rle_to_mask, to_rle
-from segkit.data.records import Result, Segmentation
+from segkit.data.records import Result, Segmentation, id_order
 
 Pixels = npt.NDArray[np.uint8]
 _OPACITY = 0.45
@@ -47,7 +47,7 @@ def draw_results(pixels: Pixels, results: Sequence[Result], names: dict[int, str
         names: Category names by id.
         caption: Words for the lower left corner.
     """
-    order = {category_id: number for number, category_id in enumerate(sorted(names))}
+    order = {category_id: number for number, category_id in enumerate(sorted(names, key=id_order))}
     regions = [
         Drawn(
             result.segmentation,

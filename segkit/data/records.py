@@ -27,6 +27,11 @@ def sound(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
+def id_order(value: Any) -> tuple[bool, Any]:
+    """The sort key of an image or category id: numbers before texts, as a file may have both."""
+    return isinstance(value, str), value
+
+
 @dataclass(frozen=True, slots=True)
 class Category:
     """A kind of instance; ids start at 1."""
@@ -82,7 +87,7 @@ class Dataset:
     """The images of one split with their annotations.
 
     ``uncovered`` says what pixels under no annotation are: background, or (sources that mark some pixels as
-    unlabelled) nothing that may be learnt or scored.
+    unlabelled) nothing that may be learnt or scored. ``warnings`` say what was repaired when the file was read.
     """
 
     images: tuple[Image, ...]
@@ -90,6 +95,7 @@ class Dataset:
     categories: tuple[Category, ...]
     images_dir: Path
     uncovered: Uncovered = "background"
+    warnings: tuple[str, ...] = ()
 
     def annotations_of(self) -> dict[int, list[Annotation]]:
         """The annotations of every image that has some, by image id."""

@@ -37,8 +37,11 @@ def evaluate_results(config: EvalConfig) -> Evaluated:
     simple = not (predicted or config.needs_details or config.lvis) and uses_fast(config.engine)
     if simple and (metrics := _score_files(truth, subject, config.iou, config.max_dets)) is not None:
         return Evaluated(metrics, config.out, str(subject))
-    results, dataset = read_results(subject), with_pictures_in(config.images_dir, read_coco(truth))
-    warnings = [] if results else ["the results file is empty"]
+    dataset = with_pictures_in(config.images_dir, read_coco(truth))
+    warnings = list(dataset.warnings)
+    results = read_results(subject, warnings)
+    if not results:
+        warnings.append("the results file is empty")
     if predicted is not None:
         results, left_out = _match_by_name(results, read_coco(predicted), dataset, subject)
         warnings.append("the results have an images.json: they are matched to the data by file name")

@@ -1,6 +1,7 @@
 """``eval`` of a model: predict a split, and score the predictions."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from segkit.config.evaluate import EvalConfig
@@ -33,7 +34,8 @@ def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluated
     options = _score_options(model, config, file)
     with reraise_out_of_memory("try a smaller --batch, or --device cpu"):
         scored = score(predictor, model.card, dataset, Ranks(0, 1, model.device), options, progress)
-    return Evaluated(scored.metrics, folder, str(model.path), dataset, tuple(scored.results), scored.pixels)
+    metrics = replace(scored.metrics, warnings=[*dataset.warnings, *scored.metrics.warnings])
+    return Evaluated(metrics, folder, str(model.path), dataset, tuple(scored.results), scored.pixels)
 
 
 def _score_options(model: LoadedModel, config: EvalConfig, file: Path) -> ScoreOptions:

@@ -88,7 +88,7 @@ class FlatAnnotations:
 
 def _pack(annotation: Annotation, boxes_will_do: bool) -> Sequence[bytes | list[float]]:
     segmentation = annotation.segmentation
-    if segmentation is None:
+    if segmentation is None or (not segmentation and boxes_will_do):
         if not boxes_will_do:
             raise InputError(
                 f"annotation {annotation.id} has a box but no segmentation",

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Sampler
 
-from segkit.data.records import Dataset
+from segkit.data.records import Dataset, id_order
 
 Order = npt.NDArray[np.int64]
 _MOST_REPEATS = 8.0  # of a picture in an epoch
@@ -122,7 +122,7 @@ def repeats_for_balance(dataset: Dataset) -> npt.NDArray[np.float64]:
     The threshold t is the median of f, so that it means something for four categories as well as for a thousand.
     """
     found = {image: {a.category_id for a in some} for image, some in dataset.annotations_of().items()}
-    categories = sorted({category for some in found.values() for category in some})
+    categories = sorted({category for some in found.values() for category in some}, key=id_order)
     shares = {c: sum(c in some for some in found.values()) / len(dataset.images) for c in categories}
     typical = float(np.median(list(shares.values())))
     wanted = {c: min(_MOST_REPEATS, max(1.0, (typical / share) ** 0.5)) for c, share in shares.items()}

@@ -12,7 +12,7 @@ import torch
 from segkit.choices import NormName
 from segkit.config.train import TrainConfig
 from segkit.data.geometry import Framing, TargetKind
-from segkit.data.records import Dataset
+from segkit.data.records import Dataset, id_order
 from segkit.errors import ConfigError
 from segkit.models.card import ModelCard
 from segkit.models.detector import DetectorSettings
@@ -197,6 +197,6 @@ def card_for(config: TrainConfig, dataset: Dataset, settings: DetectorSettings) 
         loss=config.loss,
         settings=settings,
         framing=Framing(kind, config.size, config.max_size),
-        categories=tuple(sorted(dataset.categories, key=lambda category: category.id)),
+        categories=tuple(sorted(dataset.categories, key=lambda category: id_order(category.id))),
         uncovered=dataset.uncovered,
     )

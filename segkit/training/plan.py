@@ -202,7 +202,7 @@ def _validation(dataset: Path, training: Dataset) -> Dataset | None:
     val = open_split(file, "train") if file is not None else None
     if val is None or not val.images:
         return None
-    if sorted((c.id, c.name) for c in val.categories) != sorted((c.id, c.name) for c in training.categories):
+    if {(c.id, c.name) for c in val.categories} != {(c.id, c.name) for c in training.categories}:
         raise ConfigError(f"{file}: its categories are not those of the training split", "convert both in one go")
     return val
 

@@ -66,6 +66,8 @@ def _train_in_rank(config: TrainConfig, progress: Progress, make_meter: MakeMete
         seed_everything(config.seed, config.deterministic)
         plan = make_plan(config, ranks)
         progress.note(plan.describe(ranks))
+        for warning in (*plan.train.warnings, *(plan.val.warnings if plan.val is not None else ())):
+            progress.note(f"warning: {warning}")
         with reraise_out_of_memory(HINT_MEMORY), reraise_compile_errors():
             state = start_state(plan, ranks, progress)
             train_mode(state.module)

@@ -6,6 +6,7 @@ references, boxes, scores, mask sizes) is valid, the engine reads the files. All
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from segkit.data.polygons import run_totals
 from segkit.evaluate.coco.engine import IouType
 
 _WHOLE, _SIDE = 2**62, 2**31
+_FAR = re.compile(rb"(?<![\d.])\d{7}|[eE]")  # a number with seven digits before the point, or with an exponent
 
 
 class _Rle(msgspec.Struct, gc=False):
@@ -97,6 +99,7 @@ def check_files(truth_path: Path, results_path: Path) -> PlainFiles | None:
         and all(math.isfinite(result.score) for result in results)
         and all(r.image_id in sizes and r.category_id in names for r in records)
         and _add_up(records, sizes)
+        and all(_is_plain(part) for r in records if isinstance(r.segmentation, list) for part in r.segmentation)
     )
     if not plain:
         return None
@@ -107,6 +110,13 @@ def check_files(truth_path: Path, results_path: Path) -> PlainFiles | None:
         most=max(instances.values(), default=0),
         iou_types=("segm", "bbox") if masks == {True} else ("bbox",),
     )
+
+
+def _is_plain(polygon: msgspec.Raw) -> bool:
+    """Whether a polygon has whole pairs of coordinates, at least three, and none beyond reach."""
+    text = bytes(polygon)
+    commas = text.count(b",")
+    return commas >= 5 and commas % 2 == 1 and _FAR.search(text) is None
 
 
 def _add_up(records: Sequence[_Annotation | _Result], sizes: dict[int, tuple[int, int]]) -> bool:

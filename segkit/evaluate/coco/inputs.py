@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from segkit.data.masks import rle_area, rle_bbox, to_rle
-from segkit.data.polygons import run_totals
 from segkit.data.records import Dataset, Result
 from segkit.errors import InputError
 from segkit.evaluate.coco.engine import IouType, Records
 from segkit.evaluate.coco.ids import IntegerIds, category_names
+from segkit.formats.coco.values import check_run_lengths
 
 Sizes = dict[Any, tuple[int, int]]
 
@@ -120,18 +120,13 @@ def resolve_max_dets(dataset: Dataset, max_dets: str) -> int:
 
 
 def _annotation_records(dataset: Dataset, ids: IntegerIds, sizes: Sizes, masks: bool) -> tuple[Records, int]:
-    """Annotations with every key, and how many have no mask.
-
-    Raises:
-        InputError: A mask is not of its image's size.
-    """
+    """Annotations with every key, and how many have no mask."""
     records, empty = [], 0
     for a in dataset.annotations:
         image_id = ids.images[a.image_id]
         segmentation: Any = a.segmentation
         if not segmentation and masks:
             segmentation, empty = _no_mask(sizes[image_id]), empty + 1
-        _check_size(segmentation, sizes[image_id], f"annotation {a.id}")
         records.append(
             {
                 "id": ids.annotations.get(a.id, a.id),
@@ -174,7 +169,7 @@ def _result_records(
         size = sizes[record["image_id"]]
         if r.segmentation is not None:
             _check_size(r.segmentation, size, f"result {number}")
-            record["segmentation"] = r.segmentation
+            record["segmentation"] = r.segmentation or _no_mask(size)
         if r.bbox is not None and (boxed or r.segmentation is None):
             record |= {"bbox": list(r.bbox), "area": r.bbox[2] * r.bbox[3]}
         elif r.segmentation is not None:
@@ -187,18 +182,11 @@ def _result_records(
 
 
 def _check_size(segmentation: Any, size: tuple[int, int], whose: str) -> None:
-    if not isinstance(segmentation, dict):
-        return
-    if tuple(segmentation["size"]) != size:
-        own, theirs = (f"{w} x {h}" for h, w in (segmentation["size"], size))
-        raise InputError(f"{whose}: its mask is {own} pixels, its image {theirs}", "were images resized in between?")
-    counts = segmentation["counts"]
-    if isinstance(counts, list):
-        total = sum(counts) if all(type(run) is int and run >= 0 for run in counts) else -1
-    else:
-        total = run_totals([counts])[0]
-    if total != size[0] * size[1]:
-        raise InputError(f"{whose}: the run lengths of its mask do not add up to its image's pixels")
+    if isinstance(segmentation, dict):
+        try:
+            check_run_lengths(segmentation, *size)  # type: ignore[arg-type]
+        except ValueError as error:
+            raise InputError(f"{whose}: {error}", "were images resized in between?") from error
 
 
 def _no_mask(size: tuple[int, int]) -> dict[str, Any]:

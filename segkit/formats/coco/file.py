@@ -6,15 +6,25 @@ Format: https://cocodataset.org/#format-data and #format-results. segkit adds on
 
 import contextlib
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from segkit.data.masks import Box, rle_area, rle_bbox, to_rle
-from segkit.data.records import Annotation, Category, Dataset, Image, Polygons, Result, sound
+from segkit.data.records import Annotation, Category, Dataset, Image, Polygons, Result, Uncovered, sound
 from segkit.errors import InputError
-from segkit.formats.coco.values import box, crowd, identity, number, segmentation, told
+from segkit.formats.coco.repairs import Repairs
+from segkit.formats.coco.values import (
+    AnnotationValues,
+    box,
+    identity,
+    read_annotation,
+    read_record,
+    required,
+    segmentation,
+)
 
 
 def read_json(path: Path) -> Any:
@@ -85,10 +95,12 @@ def _id(raw: dict[str, Any]) -> Any:
 
 
 def read_coco(path: Path) -> Dataset:
-    """Read a COCO annotation file; absent ``area``, ``iscrowd`` and ``bbox`` are made up from the rest.
+    """Read a COCO annotation file; absent ``area``, ``iscrowd`` and ``bbox`` are computed from the rest.
+
+    What is wrong with an annotation and can be done without is repaired; ``warnings`` of the dataset say what was.
 
     Raises:
-        InputError: It is no COCO annotation file, or contradicts itself.
+        InputError: It is no COCO annotation file, contradicts itself, or an annotation cannot be used.
     """
     top = read_json(path)
     if not is_coco(top):
@@ -97,71 +109,57 @@ def read_coco(path: Path) -> Dataset:
             "make one with: segkit convert LABELME-DIR",
         )
     images, categories = images_and_categories(path, top)
+    sizes = {image.id: (image.height, image.width) for image in images}
+    category_ids = {category.id for category in categories}
+    repairs = Repairs(path)
+
+    def read(raw: dict[str, Any]) -> Annotation:
+        annotation_id, values = identity(raw, "id"), read_annotation(raw, sizes, category_ids)
+        repairs.add(f"annotation {annotation_id}", values.repairs)
+        return _annotation(annotation_id, values, sizes[values.image_id])
+
     try:
-        sizes = {image.id: (image.height, image.width) for image in images}
         annotations = tuple(
-            told(a, f"annotation {a.get('id', n) if isinstance(a, dict) else n}", lambda raw: _annotation(raw, sizes))
-            for n, a in enumerate(top["annotations"])
+            read_record(raw, f"annotation {raw.get('id', n) if isinstance(raw, dict) else n}", read)
+            for n, raw in enumerate(top["annotations"])
         )
     except ValueError as error:
-        raise InputError(f"{path}: {error}") from error
-    _check_references(path, images, annotations, categories)
-    info = top.get("info")
-    ignores = isinstance(info, dict) and info.get("uncovered") == "ignore"
+        raise InputError(f"{path}: {error}", f"leave such annotations out with: segkit convert {path}") from error
+    if twice := len(annotations) - len({annotation.id for annotation in annotations}):
+        raise InputError(f"{path}: {twice} annotation ids are used twice", "give every one its own id")
     return Dataset(
-        images, annotations, categories, find_images_dir(path, images), "ignore" if ignores else "background"
+        images, annotations, categories, find_images_dir(path, images), uncovered_pixels(top), repairs.warnings()
     )
 
 
-def _annotation(raw: dict[str, Any], sizes: dict[Any, tuple[int, int]]) -> Annotation:
-    mask = segmentation(raw.get("segmentation"))
-    bbox = box(raw["bbox"]) if raw.get("bbox") else None
-    area = number(raw["area"]) if raw.get("area") is not None else None
-    if (bbox is None or area is None) and mask is not None and raw["image_id"] in sizes:
-        rle = to_rle(mask, *sizes[raw["image_id"]])
+def uncovered_pixels(top: dict[str, Any]) -> Uncovered:
+    """What a document says that pixels under no annotation are."""
+    info = top.get("info")
+    return "ignore" if isinstance(info, dict) and info.get("uncovered") == "ignore" else "background"
+
+
+def _annotation(annotation_id: Any, values: AnnotationValues, size: tuple[int, int]) -> Annotation:
+    mask, bbox, area = values.segmentation, values.bbox, values.area
+    if mask is not None and (bbox is None or area is None):
+        rle = to_rle(mask, *size)
         area = rle_area(rle) if area is None else area
-        bbox = bbox or (_bbox_of(mask) if isinstance(mask, list) else rle_bbox(rle))
-    if bbox is None:
-        raise KeyError("bbox")
-    known = {"id", "image_id", "category_id", "segmentation", "bbox", "area", "iscrowd", "attributes"}
-    attributes = raw.get("attributes")
-    own = dict(attributes) if isinstance(attributes, dict) else {}
+        bbox = bbox or (_bbox_of(mask) if isinstance(mask, list) and mask else rle_bbox(rle))
+    assert bbox is not None  # read_annotation has seen to that
     return Annotation(
-        id=identity(raw["id"]),
-        image_id=identity(raw["image_id"]),
-        category_id=identity(raw["category_id"]),
+        id=annotation_id,
+        image_id=values.image_id,
+        category_id=values.category_id,
         segmentation=mask,
         bbox=bbox,
         area=area if area is not None else bbox[2] * bbox[3],
-        iscrowd=crowd(raw.get("iscrowd")),
-        attributes=own | {name: value for name, value in raw.items() if name not in known},
+        iscrowd=values.iscrowd,
+        attributes=values.attributes,
     )
 
 
 def _bbox_of(polygons: Polygons) -> Box:
     xs, ys = ([v for part in polygons for v in part[axis::2]] for axis in (0, 1))
     return (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))
-
-
-def _check_references(
-    path: Path,
-    images: tuple[Image, ...],
-    annotations: tuple[Annotation, ...],
-    categories: tuple[Category, ...],
-) -> None:
-    image_ids, category_ids = {image.id for image in images}, {category.id for category in categories}
-    twice = len(annotations) - len({annotation.id for annotation in annotations})
-    if twice:
-        raise InputError(f"{path}: {twice} annotation ids are used twice", "give every one its own id")
-    for annotation in annotations:
-        if annotation.image_id not in image_ids:
-            raise InputError(
-                f"{path}: annotation {annotation.id} is of image {annotation.image_id}, which is not there"
-            )
-        if annotation.category_id not in category_ids:
-            raise InputError(
-                f"{path}: annotation {annotation.id} is of category {annotation.category_id}, which is not there"
-            )
 
 
 def find_images_dir(path: Path, images: tuple[Image, ...]) -> Path:
@@ -180,8 +178,12 @@ def find_images_dir(path: Path, images: tuple[Image, ...]) -> Path:
     return places[0] if places[0].is_dir() else folder
 
 
-def read_results(path: Path) -> list[Result]:
+def read_results(path: Path, warnings: list[str] | None = None) -> list[Result]:
     """Read a COCO results file: a list of records with image, category, score, and a box or a segmentation.
+
+    Args:
+        path: The file.
+        warnings: Takes a line for each kind of value that was repaired.
 
     Raises:
         InputError: It is something else.
@@ -189,16 +191,24 @@ def read_results(path: Path) -> list[Result]:
     top = read_json(path)
     if not isinstance(top, list):
         raise InputError(f"{path}: not a COCO results file: it must be a list of results")
+    repairs = Repairs(path)
+    results = []
     try:
-        return [told(raw, f"result {n}", _result) for n, raw in enumerate(top)]
+        for number, raw in enumerate(top):
+            found: list[str] = []
+            results.append(read_record(raw, f"result {number}", partial(_result, repairs=found)))
+            repairs.add(f"result {number}", found)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
+    if warnings is not None:
+        warnings += repairs.warnings()
+    return results
 
 
-def _result(raw: dict[str, Any]) -> Result:
-    image_id, category_id, score = identity(raw["image_id"]), identity(raw["category_id"]), raw["score"]
+def _result(raw: dict[str, Any], repairs: list[str]) -> Result:
+    image_id, category_id, score = identity(raw, "image_id"), identity(raw, "category_id"), required(raw, "score")
     if type(score) not in (int, float) or not abs(score) < 1e300:
         raise ValueError(f"its score is {str(score)[:20]}, not a finite number")
     bbox = box(raw["bbox"]) if raw.get("bbox") else None
-    mask = segmentation(raw.get("segmentation"))
+    mask = segmentation(raw.get("segmentation"), None, repairs)
     return Result(image_id, category_id, float(score), bbox, mask)

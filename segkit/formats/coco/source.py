@@ -8,11 +8,10 @@ from typing import Any
 
 from segkit.data.masks import measure, to_rle
 from segkit.data.pictures import is_file
-from segkit.data.records import AnnotatedImage, Finding, Image, Instance, Picture, ReadFile, Segmentation, Uncovered
+from segkit.data.records import AnnotatedImage, Finding, Image, Instance, Picture, ReadFile, Uncovered, id_order
 from segkit.errors import InputError
-from segkit.formats.coco.file import find_images_dir, images_and_categories, is_coco, read_json
-
-_KNOWN = {"id", "image_id", "category_id", "segmentation", "bbox", "area", "iscrowd", "attributes"}
+from segkit.formats.coco.file import find_images_dir, images_and_categories, is_coco, read_json, uncovered_pixels
+from segkit.formats.coco.values import NO_POLYGON, read_annotation, read_record, reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +46,12 @@ def open_coco(path: Path, key: str, split: str | None, images_dir: Path | None, 
     strays: list[Finding] = []
     known = {image.id for image in images}
     for number, raw in enumerate(top["annotations"]):
-        image_id = raw.get("image_id") if isinstance(raw, dict) else None
-        if isinstance(image_id, int | str) and image_id in known:
-            by_image[image_id].append((number, raw))
+        try:
+            image_id = read_record(raw, "annotation", lambda raw: reference(raw, "image_id", known))
+        except ValueError as error:
+            strays.append(Finding(key, "left out", str(error), number))
         else:
-            strays.append(Finding(key, "left out", f"an annotation of image {image_id!r}, which is not there", number))
+            by_image[image_id].append((number, raw))
     places = [find_images_dir(path, images), *([images_dir] if images_dir else [])]
 
     def each() -> Iterator[ReadFile]:
@@ -60,14 +60,8 @@ def open_coco(path: Path, key: str, split: str | None, images_dir: Path | None, 
         for image in images:
             yield _image(image, by_image.pop(image.id, []), names, key, split, places, pictures)
 
-    ordered = tuple(dict.fromkeys(name for _, name in sorted(names.items(), key=lambda item: _rank(item[0]))))
-    info = top.get("info")
-    ignores = isinstance(info, dict) and info.get("uncovered") == "ignore"
-    return CocoSource(each(), len(images), ordered, "ignore" if ignores else "background")
-
-
-def _rank(category_id: Any) -> tuple[bool, Any]:
-    return isinstance(category_id, str), category_id
+    ordered = tuple(dict.fromkeys(name for _, name in sorted(names.items(), key=lambda item: id_order(item[0]))))
+    return CocoSource(each(), len(images), ordered, uncovered_pixels(top))
 
 
 def _image(
@@ -98,7 +92,7 @@ def _image(
 
 
 def _instance(
-    raw: Any, number: int, names: dict[Any, str], key: str, image: Image, findings: list[Finding]
+    raw: dict[str, Any], number: int, names: dict[Any, str], key: str, image: Image, findings: list[Finding]
 ) -> Instance | None:
     category = raw.get("category_id")
     name = names.get(category) if isinstance(category, int | str) else None
@@ -106,58 +100,19 @@ def _instance(
     def left_out(why: str) -> None:
         findings.append(Finding(key, "left out", why, number, name))
 
-    if name is None:
-        left_out(f"category {category!r} is not there")
+    try:
+        values = read_annotation(raw, {image.id: (image.height, image.width)}, names)
+    except ValueError as error:
+        left_out(str(error))
         return None
-    segmentation = _segmentation(raw.get("segmentation"), image)
-    if segmentation is None:
-        empty = not raw.get("segmentation")
-        left_out("a box without a segmentation" if empty else "a segmentation that COCO does not know")
+    segmentation = values.segmentation
+    if not segmentation:
+        left_out("a box without a segmentation" if segmentation is None else NO_POLYGON)
         return None
     area, bbox = measure(segmentation, image.height, image.width)
     if area == 0:
         left_out("covers no pixel of the image")
         return None
-    own = raw.get("attributes")
-    attributes = (own if isinstance(own, dict) else {}) | {k: v for k, v in raw.items() if k not in _KNOWN}
+    findings += [Finding(key, "repaired", repair, number, name, shapes=0) for repair in values.repairs]
     kept = segmentation if isinstance(segmentation, list) else to_rle(segmentation, image.height, image.width)
-    return Instance(name, kept, bbox, area, int(raw.get("iscrowd") in (1, True)), attributes)
-
-
-def _segmentation(raw: Any, image: Image) -> Segmentation | None:
-    """What COCO means by a segmentation, or None."""
-    if isinstance(raw, list):
-        parts = [part for part in raw if isinstance(part, list) and len(part) >= 6 and len(part) % 2 == 0]
-        sound = all(type(v) in (int, float) and abs(v) < 1e6 for part in parts for v in part)
-        return parts if parts and sound and len(parts) == len(raw) else None
-    if not isinstance(raw, dict) or raw.get("size") != [image.height, image.width]:
-        return None
-    counts = raw.get("counts")
-    if isinstance(counts, list):
-        sound = all(type(v) is int and v >= 0 for v in counts) and sum(counts) == image.height * image.width
-        return raw if sound else None  # type: ignore[return-value]
-    return raw if isinstance(counts, str) and _sound_counts(counts, image.height * image.width) else None  # type: ignore[return-value]
-
-
-def _sound_counts(counts: str, pixels: int) -> bool:
-    """Whether compressed run lengths decode to the image's pixels: pycocotools would read past the end of others.
-
-    The code is cocoapi's: six bits a character, five of them data, each count from the third on relative to the last
-    but one (``rleFrString``).
-    """
-    runs: list[int] = []
-    value = shift = 0
-    for character in counts:
-        code = ord(character) - 48
-        if not 0 <= code < 64:
-            return False
-        value |= (code & 0x1F) << shift
-        shift += 5
-        if not code & 0x20:
-            if code & 0x10:
-                value -= 1 << shift
-            runs.append(value + runs[-2] if len(runs) > 2 else value)
-            if runs[-1] < 0:
-                return False
-            value = shift = 0
-    return shift == 0 and sum(runs) == pixels
+    return Instance(names[values.category_id], kept, bbox, area, values.iscrowd, values.attributes)
