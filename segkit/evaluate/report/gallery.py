@@ -57,7 +57,7 @@ def _gallery_image(details: Details, found: ImageDetails, image: Image, folder: 
     panels = (("ground truth", _annotations(details, found)), ("prediction", _predictions(details, found)))
     return GalleryImage(
         image.file_name,
-        f"{sums.tp} of {found.instances} instances matched, {sums.fp} false positives, PQ {quality:.2f}",
+        f"TP {sums.tp}, FP {sums.fp}, FN {sums.fn}, PQ {quality:.2f}",
         tuple((title, _jpeg(draw_regions(*_enlarged(pixels, regions, times)))) for title, regions in panels),
     )
 
