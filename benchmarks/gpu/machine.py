@@ -1,4 +1,4 @@
-"""What the figures were measured on: GPU, driver, versions, commit. Fails if a package that segkit needs is not there."""
+"""What the figures were measured on: GPU, driver, versions, commit. Fails if a package that segkit needs is missing."""
 
 import importlib
 import os
@@ -9,8 +9,10 @@ from pathlib import Path
 
 from results import gib, stage
 
-MODULES = ("cv2", "msgspec", "pybase64", "pycocotools", "ultrafast_pycocotools", "tomli_w", "yaml", "charset_normalizer",
-           "psutil", "matplotlib", "rich", "typer", "pytest", "hypothesis", "segkit.training.train")  # fmt: skip
+MODULES = (
+    "cv2", "msgspec", "pybase64", "pycocotools", "ultrafast_pycocotools", "tomli_w", "yaml", "charset_normalizer",
+    "psutil", "matplotlib", "rich", "typer", "pytest", "hypothesis", "segkit.training.train",
+)  # fmt: skip
 PACKAGES = ("torch", "torchvision", "numpy", "opencv-python", "opencv-python-headless", "pycocotools")
 
 
@@ -49,10 +51,7 @@ if __name__ == "__main__":
         with running.case("device") as figures:
             if running.device == "cuda":
                 free, total = torch.cuda.mem_get_info()
-                figures |= {
-                    "name": torch.cuda.get_device_name(),
-                    "memory_gib": gib(total),
-                    "used_gib": gib(total - free),
-                }
+                figures |= {"memory_gib": gib(total), "used_gib": gib(total - free)}
+                figures["name"] = torch.cuda.get_device_name()
                 figures["driver"] = _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
             torch.ones(8, 8, device=running.device).matmul(torch.ones(8, 8, device=running.device)).sum().item()

@@ -33,11 +33,12 @@ def timed(running: Stage, pictures: Path, run: Path, batch: int, profiler: cProf
 
 def where_time_goes(profiler: cProfile.Profile) -> dict[str, float]:
     """Cumulative seconds of segkit's and torchvision's functions, the longest first; a GPU's time is in its readers."""
-    rows = []
-    for (file, _, name), (_, _, _, cumulative, _) in pstats.Stats(profiler).stats.items():  # type: ignore[attr-defined]
-        for package in ("segkit", "torchvision"):
-            if f"/{package}/" in file:
-                rows.append((cumulative, f"{package}{file.rpartition(f'/{package}')[2]}:{name}"))
+    rows = [
+        (times[3], f"{package}{file.rpartition(f'/{package}')[2]}:{name}")
+        for (file, _, name), times in pstats.Stats(profiler).stats.items()
+        for package in ("segkit", "torchvision")
+        if f"/{package}/" in file
+    ]
     return {name: round(seconds, 3) for seconds, name in sorted(rows, reverse=True)[:25]}
 
 

@@ -17,10 +17,13 @@ MODELS = {"Mask R-CNN": "maskrcnn", "U-Net": "unet"}
 def start(running: Stage, dataset: Path, model: str, ranks: int) -> "subprocess.Popen[str]":
     """Start a training in processes of its own; two pictures at a time go through the model in any case."""
     name = f"{model}-{ranks}"
-    options = [str(dataset), "--model", model, "--backbone", "resnet18", "--weights", "none", "--norm", "group",
-               "--size", "256" if not running.rehearse else "64", "--batch", "4", "--micro-batch", "2", "--steps", "4", "--optimizer", "sgd",
-               "--lr", "0.0001", "--precision", "fp32", "--workers", "0", "--eval-every", "100", "--quiet",
-               "--out", str(running.folder / "runs"), "--name", name]  # fmt: skip
+    side = "256" if not running.rehearse else "64"
+    options = [
+        str(dataset), "--model", model, "--backbone", "resnet18", "--weights", "none", "--norm", "group",
+        "--size", side, "--batch", "4", "--micro-batch", "2", "--steps", "4", "--optimizer", "sgd", "--lr", "0.0001",
+        "--precision", "fp32", "--workers", "0", "--eval-every", "100", "--quiet",
+        "--out", str(running.folder / "runs"), "--name", name,
+    ]  # fmt: skip
     command = [sys.executable, "-m"]
     if running.device == "cpu":
         command += ["segkit", "train", *options, "--device", "cpu", "--ranks", str(ranks)]

@@ -1,4 +1,4 @@
-"""Mask R-CNN, ResNet-50 FPN, 800x1333: a step of segkit beside torchvision's AMP recipe; first, equal losses in fp32."""
+"""Mask R-CNN, ResNet-50 FPN, 800x1333: a step beside torchvision's AMP recipe; before that, equal losses in fp32."""
 
 from pathlib import Path
 from typing import Any
