@@ -1,4 +1,4 @@
-"""The names that users choose from."""
+"""Names of models, backbones, optimisers and the like, as the options take them."""
 
 from typing import Literal
 
@@ -19,6 +19,5 @@ AugmentLevel = Literal["none", "light", "medium", "heavy"]
 UnetLoss = Literal["ce", "dice", "ce+dice", "focal"]
 
 Initialisation = Literal["default", "kaiming", "xavier", "orthogonal"]
-
 
 ImagePlacement = Literal["link", "copy", "reference", "none"]

@@ -1,8 +1,8 @@
-"""Bytes and durations as people read them."""
+"""Bytes and durations as text."""
 
 
 def format_bytes(count: float | None) -> str:
-    """Print bytes in the largest unit of which there is a tenth; a dash where there is no figure."""
+    """Format bytes as ``512 B``, ``1.5 KiB``, ``20.0 MiB`` or ``3.25 GiB``; None as a dash."""
     if count is None:
         return "-"
     if abs(count) < 2**20 / 10:
@@ -11,7 +11,7 @@ def format_bytes(count: float | None) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Print seconds as ``1h02m``, ``3m20s`` or ``12s``."""
+    """Format seconds as ``1h02m``, ``3m20s`` or ``12s``."""
     whole = round(seconds)
     if whole >= 3600:
         return f"{whole // 3600}h{whole % 3600 // 60:02d}m"

@@ -1,11 +1,13 @@
 """Options as they are typed: sizes, optional values, what follows ``--``, and what counts as given."""
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
 
 import pytest
+import torch
 import typer
 from training import config
 
@@ -146,9 +148,33 @@ def test_given_options_are_not_written(tmp_path):
     assert load_config(TrainConfig, tmp_path / "c.toml").lr == 0.1
 
 
-def test_fit_refuses_an_option_that_it_would_ignore_even_with_its_default():
-    with pytest.raises(ConfigError, match="--fit and --step-every do not go together"):
-        parsed(MemprofileConfig, "--fit", "--step-every", 1)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--fit", "--step-every", 1], "--fit and --step-every"),
+        (["--fit", "--device", "auto"], "--fit and --device"),
+        (["--explain", "m.json", "--steps", 9], "--explain and --steps"),
+        (["--explain", "m.json", "runs/a"], "--explain and RUN"),
+        (["--explain", "m.json", "--", "train.py"], "--explain and --"),
+        (["--device", "auto", "--", "train.py"], "a script and --device"),
+    ],
+)
+def test_memprofile_refuses_an_option_without_effect_even_with_its_default(arguments, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        parsed(MemprofileConfig, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unused"),
+    [
+        (["--score", "0.5", "--bootstrap", "1000"], ["--score", "--bootstrap"]),
+        (["--score", "0.5", "--details"], []),
+        (["--images-dir", ".", "--compare", "b"], []),
+        ([], []),
+    ],
+)
+def test_eval_knows_options_without_effect(arguments, unused):
+    assert parsed(EvalConfig, *arguments).unused_options() == unused
 
 
 @pytest.fixture(scope="module")
@@ -207,3 +233,16 @@ def test_the_same_value_passes_on_resume(low_run, dataset):
     assert again == config_of_run(parsed(TrainConfig, "--resume", low_run))
     from_file = parsed(TrainConfig, "--config", low_run / "config.toml", "--resume", low_run)
     assert config_of_run(from_file) == again
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU would be used")
+def test_memprofile_leaves_the_device_of_a_run_when_another_is_given_even_the_default(low_run, here, segkit):
+    text = (low_run / "config.toml").read_text().replace('device = "cpu"', 'gpus = "0"')
+    (here / "c.toml").write_text(text)
+    outcome = segkit("memprofile", "c.toml", "--steps", 2)
+    assert (outcome.code, outcome.err.splitlines()[0]) == (
+        1,
+        "error: the run was made for GPUs, and there is none here",
+    )
+    outcome = segkit("memprofile", "c.toml", "--steps", 2, "--device", "auto")
+    assert outcome.code == 5, outcome.err

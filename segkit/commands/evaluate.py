@@ -21,6 +21,8 @@ def evaluate(config: EvalConfig, output: Output) -> int:
     from segkit.commands.render.scores import render_evaluation
     from segkit.evaluate.report.write import write_evaluation
 
+    for flag in config.unused_options():
+        output.note(f"warning: {flag} has no effect without --details, --report or --compare")
     first = _evaluated(config, output)
     second = None if config.compare is None else _evaluated(replace(config, subject=config.compare), output)
     render_evaluation(write_evaluation(config, first, second, output.progress()), output)

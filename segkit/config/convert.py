@@ -68,6 +68,8 @@ class ConvertConfig(CommandConfig):
             raise ConfigError(f"--val {self.val} and --test {self.test} are more than all images")
         if self.images in ("reference", "none") and self.target_format not in ("coco", "labelme"):
             hint = "use link or copy"
-            raise ConfigError(f"--images {self.images}: {self.target_format} finds pictures by their place", hint)
+            raise ConfigError(
+                f"--images {self.images}: --to {self.target_format} needs the images in the dataset folder", hint
+            )
         if self.images == "none" and self.group_similar:
-            raise ConfigError("--group-similar looks at pictures, and --images none has none")
+            raise ConfigError("--group-similar compares images: it needs another --images than none")

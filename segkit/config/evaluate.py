@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from segkit.config.fields import CommandConfig, argument, option
+from segkit.config.fields import CommandConfig, argument, flag_of, option, options_of
 from segkit.config.parsers import parse_names
 from segkit.errors import ConfigError
 
@@ -75,6 +75,11 @@ class EvalConfig(CommandConfig):
             raise ConfigError("--iou boundary: the error analysis needs masks or boxes", "use --iou segm,boundary")
         if self.lvis and self.engine == "pycocotools":
             raise ConfigError("--lvis: pycocotools has no federated AP", "leave --engine out")
+
+    def unused_options(self) -> list[str]:
+        """The options that were given and have no effect without an error analysis."""
+        needs_analysis = {"score", "bootstrap", "images_dir"} if not self.explains else set()
+        return [flag_of(each) for each in options_of(type(self)) if each.name in needs_analysis & self.given_options()]
 
     @property
     def needs_details(self) -> bool:

@@ -40,7 +40,7 @@ class CommandConfig:
 Record = TypeVar("Record", bound=CommandConfig)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Declaration:
     """What the command line needs to know about an option beyond its type and default.
 
@@ -49,9 +49,11 @@ class Declaration:
         min: The least value.
         max: The largest value.
         parse: Reads the value from text; raises ``ValueError`` with the expected form.
-        metavar: What stands for the value in the help.
-        flag: The name on the command line, where it is not the field's.
-        panel: The heading in the help.
+        metavar: The placeholder for the value in the help.
+        flag: The option as it is typed, where it is not made from the field's name.
+        panel: The heading in the help under which it stands.
+        argument: Whether it is given by position.
+        after_separator: Whether it holds the words after ``--``.
         bare: The value of an option that stands alone, as in ``--resume``; None where it needs a value.
     """
 
@@ -67,32 +69,24 @@ class Declaration:
     bare: str | None = None
 
 
-def option(
-    default: Any = MISSING,
-    /,
-    *,
-    help: str,
-    min: float | None = None,
-    max: float | None = None,
-    parse: Callable[[str], Any] | None = None,
-    metavar: str | None = None,
-    flag: str | None = None,
-    panel: str | None = None,
-    bare: str | None = None,
-) -> Any:
-    """Declare a field that the command line offers as ``--name``; the arguments are those of ``Declaration``."""
-    declared = Declaration(help, min, max, parse, metavar, flag, panel, bare=bare)
-    return field(default=default, metadata={_METADATA: declared})
+def option(default: Any = MISSING, /, **declaration: Any) -> Any:
+    """Declare a field that the command line offers as ``--name``.
+
+    Args:
+        default: The value where the option is not given.
+        declaration: As in ``Declaration``.
+    """
+    return field(default=default, metadata={_METADATA: Declaration(**declaration)})
 
 
 def argument(default: Any = MISSING, /, *, help: str, metavar: str | None = None) -> Any:
     """Declare a field that the command line takes by position."""
-    return field(default=default, metadata={_METADATA: Declaration(help, metavar=metavar, argument=True)})
+    return option(default, help=help, metavar=metavar, argument=True)
 
 
 def after_separator(*, help: str) -> Any:
     """Declare a field that holds the words after ``--``, or None where there is no ``--``."""
-    return field(default=None, metadata={_METADATA: Declaration(help, after_separator=True)})
+    return option(None, help=help, after_separator=True)
 
 
 def options_of(record: type[CommandConfig]) -> list[Field[Any]]:

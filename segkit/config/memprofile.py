@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from segkit.config.fields import CommandConfig, after_separator, argument, option
+from segkit.config.fields import CommandConfig, after_separator, argument, flag_of, option, options_of
 from segkit.config.parsers import SIZE_UNITS, parse_size, parse_sizes
 from segkit.errors import ConfigError
 
@@ -59,9 +59,7 @@ class MemprofileConfig(CommandConfig):
                 "--fit estimates segkit's own training, not a script",
                 "measure the script: segkit memprofile --limit 8GiB -- train.py ARGS",
             )
-        unused = {"explain", "steps", "step_every", "deep", "limit", "device"} & self.given_options()
-        for name in sorted(unused) if self.fit else ():
-            raise ConfigError(f"--fit and --{name.replace('_', '-')} do not go together", "leave one of them out")
+        self._refuse_unused()
         if self.vram is not None and self.vram[0] < _LEAST_VRAM:
             raise ConfigError(f"--vram: a GPU of {self.vram[0]} bytes", "sizes take units: --vram 6GiB,12GiB")
         for name in ("vram", "overhead"):
@@ -71,6 +69,22 @@ class MemprofileConfig(CommandConfig):
             raise ConfigError(
                 "measure one run or one script at a time", "a script comes after --: segkit memprofile -- train.py ARGS"
             )
+
+    def _refuse_unused(self) -> None:
+        """Refuse options that would have no effect."""
+        measuring = {"steps", "step_every", "deep", "device"}
+        if self.fit:
+            mode, unused = "--fit", measuring | {"explain", "limit"}
+        elif self.explain is not None:
+            mode, unused = "--explain", measuring | {"target", "command"}
+        elif self.script is not None:
+            mode, unused = "a script", {"device"}
+        else:
+            return
+        for each in options_of(type(self)):
+            if each.name in unused & self.given_options():
+                flag = "--" if each.name == "command" else flag_of(each)
+                raise ConfigError(f"{mode} and {flag} do not go together", "leave one of them out")
 
     @property
     def script(self) -> list[str] | None:
