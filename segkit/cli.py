@@ -38,8 +38,8 @@ for name, command in COMMANDS.items():
     app.command(name, cls=ConfiguredCommand)(command)
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"segkit {__version__}")
         raise typer.Exit
 
@@ -61,7 +61,7 @@ def segkit(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit code; a user's error ends in one line instead of a traceback."""
+    """Run one command and return its exit code; errors of the user are printed in one line, without a traceback."""
     try:
         result = get_command(app).main(arguments, prog_name="segkit", standalone_mode=False)
         return result if isinstance(result, int) else DONE
@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
         if "SEGKIT_DEBUG" in os.environ:
             raise
         return _print_error(error.message, error.hint, error.exit_code)
-    except BrokenPipeError:  # `segkit ... | head` has seen enough
+    except BrokenPipeError:  # the reader of a pipe, as in `segkit ... | head`, has ended
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 -- the interpreter flushes stdout at exit
         return DONE
     except OSError as error:

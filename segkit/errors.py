@@ -1,4 +1,4 @@
-"""What can go wrong for a user, and how it is told.
+"""Errors that a user can cause or mend, and exit codes.
 
 SegkitError
  ├── InputError     a file or folder is missing, unreadable, or not what it claims to be

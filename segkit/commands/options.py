@@ -19,10 +19,10 @@ _AFTER_SEPARATOR = "segkit.after_separator"
 
 
 class ConfiguredCommand(TyperCommand):
-    """What Click can do and Typer has no name for: optional values, and the words after ``--`` by themselves."""
+    """A command with two features that Typer lacks: optional values, and a field for the words after ``--``."""
 
     def make_parser(self, ctx: typer.Context) -> Any:  # type: ignore[override]
-        """Let options with a ``bare`` value stand alone."""
+        """Make the value optional for options with a ``bare`` value."""
         parser: Any = super().make_parser(ctx)
         for each in options_of(self._config_type):
             if (bare := declaration_of(each).bare) is not None:
@@ -30,7 +30,7 @@ class ConfiguredCommand(TyperCommand):
         return parser
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        """Set the words after ``--`` aside where the config has a field for them."""
+        """Keep the words after ``--`` apart if the config has a field for them."""
         if "--" in args and any(declaration_of(each).after_separator for each in options_of(self._config_type)):
             separator = args.index("--")
             args, ctx.meta[_AFTER_SEPARATOR] = args[:separator], args[separator + 1 :]
@@ -43,7 +43,7 @@ class ConfiguredCommand(TyperCommand):
 
 
 def _make_value_optional(parser_option: Any, bare: str) -> None:
-    """Take the next word as the value unless it is an option; without one, ``bare`` is the value.
+    """Take the next word as the value, or ``bare`` if there is none or it is an option.
 
     In Click this is ``flag_value``. Typer does not pass it on, and the copy of Click inside Typer from 0.26 on is
     without it. With ``nargs`` 0 the parser, old and new, leaves the words to ``process``.
@@ -51,14 +51,14 @@ def _make_value_optional(parser_option: Any, bare: str) -> None:
     store = parser_option.process
 
     def process(_: object, state: Any) -> None:
-        stands_alone = not state.rargs or state.rargs[0].startswith("-")
-        store(bare if stands_alone else state.rargs.pop(0), state)
+        has_value = bool(state.rargs) and not state.rargs[0].startswith("-")
+        store(state.rargs.pop(0) if has_value else bare, state)
 
     parser_option.nargs, parser_option.process = 0, process
 
 
 def _read_config_file(ctx: typer.Context, path: Path | None) -> Path | None:
-    """Let the file's values stand in for the defaults, so that flags still win."""
+    """Use the file's values as defaults, so that options on the command line win."""
     if path is not None:
         values = read_toml(path)
         known = {parameter.name for parameter in ctx.command.params}
@@ -76,7 +76,7 @@ def _common_option(name: str, hint: Any, default: Any, *flags: str, **settings: 
 _COMMON = [
     _common_option(
         "config", Path | None, None,
-        help="TOML file of option values; flags win over it.", is_eager=True, callback=_read_config_file,
+        help="TOML file of option values; the command line wins over it.", is_eager=True, callback=_read_config_file,
     ),
     _common_option("as_json", bool, False, "--json", help="One JSON document on stdout."),
     _common_option("quiet", bool, False, "--quiet", "-q", help="Only errors on stderr."),
@@ -87,7 +87,7 @@ _COMMON = [
 def configured_by(
     config_type: type[Config],
 ) -> Callable[[Callable[[Config, Output], int]], Callable[..., None]]:
-    """Give a command one option per field of ``config_type``, and pass it the filled-in record.
+    """Give a command one option per field of ``config_type``, and call it with the record.
 
     The command returns its exit code.
     """
@@ -138,7 +138,7 @@ def _is_given(ctx: typer.Context, name: str) -> bool:
 
 
 def _typed_default(each: Field[Any]) -> Any:
-    """The default as it would be typed: values with a parser go through it again."""
+    """The default as it would be typed: its parser reads it again."""
     return each.default if declaration_of(each).parse is None else to_toml(each.default) or None
 
 
@@ -163,7 +163,7 @@ def _annotation(each: Field[Any], hint: Any) -> Any:
 
 
 def _metavar(hint: Any) -> str | None:
-    """A short word for a plain type; choices are spelled out by Typer."""
+    """The placeholder for a plain type; Typer itself lists the choices of a Literal."""
     kinds = (hint, *get_args(hint))
     return next((word for kind, word in _METAVARS.items() if kind in kinds), None)
 

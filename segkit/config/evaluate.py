@@ -78,7 +78,7 @@ class EvalConfig(CommandConfig):
 
     def unused_options(self) -> list[str]:
         """The options that were given and have no effect without an error analysis."""
-        needs_analysis = {"score", "bootstrap", "images_dir"} if not self.explains else set()
+        needs_analysis = {"score", "bootstrap", "images_dir"} if not self.needs_details else set()
         return [flag_of(each) for each in options_of(type(self)) if each.name in needs_analysis & self.given_options()]
 
     @property

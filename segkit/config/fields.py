@@ -50,11 +50,11 @@ class Declaration:
         max: The largest value.
         parse: Reads the value from text; raises ``ValueError`` with the expected form.
         metavar: The placeholder for the value in the help.
-        flag: The option as it is typed, where it is not made from the field's name.
-        panel: The heading in the help under which it stands.
+        flag: The option as it is typed, if it is not the field's name with dashes.
+        panel: The heading in the help.
         argument: Whether it is given by position.
         after_separator: Whether it holds the words after ``--``.
-        bare: The value of an option that stands alone, as in ``--resume``; None where it needs a value.
+        bare: The value of an option that is typed without one, as in ``--resume``; None if it needs a value.
     """
 
     help: str

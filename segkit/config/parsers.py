@@ -1,6 +1,6 @@
-"""Sizes, durations, lists and pairs as people type them, and back.
+"""Parsers of sizes, durations, lists and pairs, and the way back.
 
-Parsers raise ``ValueError`` with the expected form; the shell turns that into a usage error.
+Parsers raise ``ValueError`` with the expected form; ``segkit.commands`` turns that into a usage error.
 """
 
 import re
@@ -21,7 +21,7 @@ _BYTES: dict[str, int] = {"": 1, "b": 1} | {
 _MOST_BYTES = 2**63
 
 SIZE_UNITS = "8G = 8GiB = 8 x 1024^3 bytes; 8GB = 8 x 1000^3 bytes."
-"""What the help of every option that takes a size says."""
+"""Units of sizes, for the help of options."""
 
 
 def parse_duration(text: str) -> float:
@@ -90,7 +90,7 @@ def parse_count_or_auto(text: str) -> int | str:
 
 
 def parse_factors(text: str) -> tuple[tuple[str, float], ...]:
-    """Read ``backbone=0.1,heads=2``: names and what is multiplied for each."""
+    """Read ``backbone=0.1,heads=2``: pairs of a name and a factor."""
     pairs = []
     for part in parse_names(text):
         name, _, factor = part.partition("=")
@@ -104,7 +104,7 @@ def parse_factors(text: str) -> tuple[tuple[str, float], ...]:
 
 
 def to_toml(value: object) -> object:
-    """Turn a parsed value back into what TOML holds and its parser reads."""
+    """Turn a parsed value back into a TOML value that its parser reads."""
     if isinstance(value, tuple) and value and isinstance(value[0], tuple):
         return ",".join(f"{name}={of_name}" for name, of_name in value)
     if isinstance(value, tuple):
