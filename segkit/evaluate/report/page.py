@@ -36,7 +36,7 @@ _TEMPLATES = Environment(
 )
 
 
-class Card(NamedTuple):
+class Headline(NamedTuple):
     """One number at the top of the page."""
 
     title: str
@@ -63,7 +63,7 @@ def render_report(evaluated: Evaluated, metrics: Metrics, details: Details | Non
     page = _TEMPLATES.get_template("report.html").render(
         subject=evaluated.subject,
         metrics=metrics,
-        cards=_instance_cards(metrics, details) + _pixel_cards(metrics.semantic),
+        headlines=_instance_headlines(metrics, details) + _pixel_headlines(metrics.semantic),
         comparison=_comparison(metrics.compare or {}),
         coco=coco,
         coco_names=list(NUMBERS),
@@ -74,33 +74,33 @@ def render_report(evaluated: Evaluated, metrics: Metrics, details: Details | Non
     return page
 
 
-def _instance_cards(metrics: Metrics, details: Details | None) -> list[Card]:
-    cards = []
+def _instance_headlines(metrics: Metrics, details: Details | None) -> list[Headline]:
+    headlines = []
     for iou_type, name in _IOU_TYPES:
         part: InstanceMetrics | None = getattr(metrics, iou_type)
         if part is not None:
             intervals = {} if details is None or details.iou_type != iou_type else _confidence(details)
-            cards += [
-                Card(f"{name} {number}", _figure(getattr(part, number)), _between(intervals.get(number)))
+            headlines += [
+                Headline(f"{name} {number}", _figure(getattr(part, number)), _between(intervals.get(number)))
                 for number in ("AP", "AP50")
             ]
     if details is not None and (best := details.document["overall"]["best"]):
-        cards.append(Card("best F1", _figure(best["F1"]), f"at score {best['score']:.2f}"))
-        cards.append(Card("PQ", _figure(details.document["overall"]["PQ"]), f"at score {details.score:g}"))
-    return cards
+        headlines.append(Headline("best F1", _figure(best["F1"]), f"at score {best['score']:.2f}"))
+        headlines.append(Headline("PQ", _figure(details.document["overall"]["PQ"]), f"at score {details.score:g}"))
+    return headlines
 
 
-def _pixel_cards(semantic: SemanticMetrics | None) -> list[Card]:
+def _pixel_headlines(semantic: SemanticMetrics | None) -> list[Headline]:
     if semantic is None:
         return []
-    cards = [
-        Card("mIoU", _figure(semantic.mIoU), _between(semantic.mIoU_interval)),
-        Card("F1 (Dice)", _figure(semantic.F1)),
-        Card("pixel accuracy", f"{semantic.pixel_accuracy:.1%}"),
+    headlines = [
+        Headline("mIoU", _figure(semantic.mIoU), _between(semantic.mIoU_interval)),
+        Headline("F1 (Dice)", _figure(semantic.F1)),
+        Headline("pixel accuracy", f"{semantic.pixel_accuracy:.1%}"),
     ]
     if semantic.boundary_IoU is not None:
-        cards.append(Card("boundary IoU", _figure(semantic.boundary_IoU)))
-    return cards
+        headlines.append(Headline("boundary IoU", _figure(semantic.boundary_IoU)))
+    return headlines
 
 
 def _comparison(compare: dict[str, Any]) -> list[list[str]]:
