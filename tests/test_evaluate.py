@@ -115,12 +115,12 @@ ERRORS = [
     (
         TRUTH | {"annotations": [BOX | {"image_id": 5}]},
         [FOUND],
-        "error: t.json: annotation 1 is of image 5, which is not there",
+        "error: t.json: annotation 1: image_id is 5, which is not in the file",
     ),
     (
         TRUTH | {"annotations": [BOX | {"category_id": 5}]},
         [FOUND],
-        "error: t.json: annotation 1 is of category 5",
+        "error: t.json: annotation 1: category_id is 5, which is not in the file",
     ),
     (TRUTH, [FOUND], "error: t.json: not a COCO annotation file: it needs the lists"),
     (

@@ -399,7 +399,7 @@ def test_pictures_csv_is_worst_first(segkit, here):
         (("--compare", "other.json"), "error: other.json: no such file"),
         (("--compare", "r.json", "--bootstrap", "0"), "error: --compare needs bootstrap samples"),
         (("--lvis",), "error: t.json: 8 images do not list neg_category_ids and not_exhaustive_category_ids"),
-        (("--iou", "boundary", "--details"), "error: --iou boundary: reasons are found in masks or boxes"),
+        (("--iou", "boundary", "--details"), "error: --iou boundary: the error analysis needs masks or boxes"),
         (("--lvis", "--engine", "pycocotools"), "error: --lvis: pycocotools has no federated AP"),
         (("--max-dets", "\u00b2"), "error: --max-dets \u00b2: auto, or a number from 100"),
         (("--report", "--images-dir", "nowhere"), "error: nowhere: no such folder"),
