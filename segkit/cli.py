@@ -14,9 +14,9 @@ from segkit.commands.evaluate import evaluate
 from segkit.commands.export import export
 from segkit.commands.label import label
 from segkit.commands.memprofile import memprofile
-from segkit.commands.options import ConfiguredCommand
 from segkit.commands.predict import predict
 from segkit.commands.train import train
+from segkit.commands.typer_command import ConfiguredCommand
 from segkit.errors import DONE, FAILED, USAGE, SegkitError
 
 app = typer.Typer(

@@ -11,7 +11,8 @@ import torch
 import typer
 from training import config
 
-from segkit.commands.options import ConfiguredCommand, configured_by
+from segkit.commands.options import configured_by
+from segkit.commands.typer_command import ConfiguredCommand
 from segkit.config.convert import ConvertConfig
 from segkit.config.evaluate import EvalConfig
 from segkit.config.export import ExportConfig

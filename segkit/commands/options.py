@@ -7,54 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
-from typer.core import TyperCommand
 
 from segkit.commands.output import Output
+from segkit.commands.typer_command import given_names, words_after_separator
 from segkit.config.fields import CommandConfig, declaration_of, flag_of, options_of, read_toml
 from segkit.config.parsers import to_toml
 from segkit.errors import Interrupted
 
 Config = TypeVar("Config", bound=CommandConfig)
-_AFTER_SEPARATOR = "segkit.after_separator"
-
-
-class ConfiguredCommand(TyperCommand):
-    """A command with two features that Typer lacks: optional values, and a field for the words after ``--``."""
-
-    def make_parser(self, ctx: typer.Context) -> Any:  # type: ignore[override]
-        """Make the value optional for options with a ``bare`` value."""
-        parser: Any = super().make_parser(ctx)
-        for each in options_of(self._config_type):
-            if (bare := declaration_of(each).bare) is not None:
-                _make_value_optional(parser._long_opt[flag_of(each)], bare)
-        return parser
-
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        """Keep the words after ``--`` apart if the config has a field for them."""
-        if "--" in args and any(declaration_of(each).after_separator for each in options_of(self._config_type)):
-            separator = args.index("--")
-            args, ctx.meta[_AFTER_SEPARATOR] = args[:separator], args[separator + 1 :]
-        return super().parse_args(ctx, args)
-
-    @property
-    def _config_type(self) -> type[CommandConfig]:
-        config_type: type[CommandConfig] = vars(self.callback)["config_type"]
-        return config_type
-
-
-def _make_value_optional(parser_option: Any, bare: str) -> None:
-    """Take the next word as the value, or ``bare`` if there is none or it is an option.
-
-    In Click this is ``flag_value``. Typer does not pass it on, and the copy of Click inside Typer from 0.26 on is
-    without it. With ``nargs`` 0 the parser, old and new, leaves the words to ``process``.
-    """
-    store = parser_option.process
-
-    def process(_: object, state: Any) -> None:
-        has_value = bool(state.rargs) and not state.rargs[0].startswith("-")
-        store(state.rargs.pop(0) if has_value else bare, state)
-
-    parser_option.nargs, parser_option.process = 0, process
 
 
 def _read_config_file(ctx: typer.Context, path: Path | None) -> Path | None:
@@ -92,28 +52,14 @@ def configured_by(
     The command returns its exit code.
     """
     hints = get_type_hints(config_type)
-    parameters = [
-        inspect.Parameter(
-            each.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if each.default is MISSING else _typed_default(each),
-            annotation=_annotation(each, hints[each.name]),
-        )
-        for each in options_of(config_type)
-        if not declaration_of(each).after_separator
-    ]
-    after_separator = [each.name for each in options_of(config_type) if declaration_of(each).after_separator]
+    options = [each for each in options_of(config_type) if not declaration_of(each).after_separator]
+    parameters = [*(_parameter(each, hints[each.name]) for each in options), *_COMMON]
 
     def decorate(command: Callable[[Config, Output], int]) -> Callable[..., None]:
         def from_options(*, ctx: typer.Context, config: Path | None, as_json: bool, quiet: bool, **values: Any) -> None:
-            given = {name for name in values if _is_given(ctx, name)}
-            if _AFTER_SEPARATOR in ctx.meta:
-                values |= dict.fromkeys(after_separator, ctx.meta[_AFTER_SEPARATOR])
-                given.update(after_separator)
-            values = {name: value for name, value in values.items() if value is not None}
             output = Output(as_json=as_json, quiet=quiet)
             try:
-                code = command(config_type(given=frozenset(given), **values), output)
+                code = command(_record(config_type, ctx, values), output)
             except KeyboardInterrupt:
                 raise Interrupted("interrupted") from None
             finally:
@@ -123,18 +69,28 @@ def configured_by(
 
         from_options.__name__ = command.__name__
         from_options.__doc__ = command.__doc__
-        from_options.__signature__ = inspect.Signature([*parameters, *_COMMON])  # type: ignore[attr-defined]
-        from_options.__annotations__ = {p.name: p.annotation for p in (*parameters, *_COMMON)}
+        from_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        from_options.__annotations__ = {each.name: each.annotation for each in parameters}
         from_options.config_type = config_type  # type: ignore[attr-defined]
         return from_options
 
     return decorate
 
 
-def _is_given(ctx: typer.Context, name: str) -> bool:
-    """Whether the user gave an option, on the command line or in a config file."""
-    source = ctx.get_parameter_source(name)
-    return source is not None and source.name != "DEFAULT"
+def _record(config_type: type[Config], ctx: typer.Context, values: dict[str, Any]) -> Config:
+    given = given_names(ctx) & values.keys()
+    if (words := words_after_separator(ctx)) is not None:
+        after_separator = {each.name for each in options_of(config_type) if declaration_of(each).after_separator}
+        given |= after_separator
+        values = values | dict.fromkeys(after_separator, words)
+    return config_type(given=frozenset(given), **{name: value for name, value in values.items() if value is not None})
+
+
+def _parameter(each: Field[Any], hint: Any) -> inspect.Parameter:
+    default = inspect.Parameter.empty if each.default is MISSING else _typed_default(each)
+    return inspect.Parameter(
+        each.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=_annotation(each, hint)
+    )
 
 
 def _typed_default(each: Field[Any]) -> Any:

@@ -1,0 +1,61 @@
+"""What Typer's own command class lacks: optional values, the words after ``--``, and which options were given."""
+
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+from segkit.config.fields import CommandConfig, declaration_of, flag_of, options_of
+
+_AFTER_SEPARATOR = "segkit.after_separator"
+
+
+class ConfiguredCommand(TyperCommand):
+    """A command with two features that Typer lacks: optional values, and a field for the words after ``--``."""
+
+    def make_parser(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Make the value optional for options with a ``bare`` value."""
+        parser: Any = super().make_parser(ctx)
+        for each in options_of(self._config_type):
+            if (bare := declaration_of(each).bare) is not None:
+                _make_value_optional(parser._long_opt[flag_of(each)], bare)
+        return parser
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Keep the words after ``--`` apart if the config has a field for them."""
+        if "--" in args and any(declaration_of(each).after_separator for each in options_of(self._config_type)):
+            separator = args.index("--")
+            args, ctx.meta[_AFTER_SEPARATOR] = args[:separator], args[separator + 1 :]
+        return super().parse_args(ctx, args)
+
+    @property
+    def _config_type(self) -> type[CommandConfig]:
+        config_type: type[CommandConfig] = vars(self.callback)["config_type"]
+        return config_type
+
+
+def _make_value_optional(parser_option: Any, bare: str) -> None:
+    """Take the next word as the value, or ``bare`` if there is none or it is an option.
+
+    In Click this is ``flag_value``. Typer does not pass it on, and the copy of Click inside Typer from 0.26 on is
+    without it. With ``nargs`` 0 the parser, old and new, leaves the words to ``process``.
+    """
+    store = parser_option.process
+
+    def process(_: object, state: Any) -> None:
+        has_value = bool(state.rargs) and not state.rargs[0].startswith("-")
+        store(state.rargs.pop(0) if has_value else bare, state)
+
+    parser_option.nargs, parser_option.process = 0, process
+
+
+def given_names(ctx: typer.Context) -> set[str]:
+    """The names of the options that the user gave, on the command line or in a config file."""
+    sources = {name: ctx.get_parameter_source(name) for name in ctx.params}
+    return {name for name, source in sources.items() if source is not None and source.name != "DEFAULT"}
+
+
+def words_after_separator(ctx: typer.Context) -> list[str] | None:
+    """The words after ``--``; None where there is no ``--``, or the command makes no difference."""
+    words: list[str] | None = ctx.meta.get(_AFTER_SEPARATOR)
+    return words
