@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -21,6 +22,7 @@ from typing import Any
 
 from segkit.errors import InputError
 from segkit.memory.report.merge import merge
+from segkit.runtime.signals import signal_handlers
 
 FOLDER, HOME, SETTINGS = "SEGKIT_MEMPROFILE", "SEGKIT_MEMPROFILE_HOME", "settings.json"
 SNAPSHOT = "snapshot.pickle"  # of CUDA's allocator, beside memory.json; for PyTorch's memory viewer
@@ -98,7 +100,7 @@ def run_script(
             FOLDER: name, HOME: str(Path(__file__).parents[2]), "PYTHONPATH": os.pathsep.join(paths),
         }  # fmt: skip
         sys.stdout.flush()
-        with subprocess.Popen(line, env=environment, stdout=stdout) as process, _passing_on_signals(process):
+        with subprocess.Popen(line, env=environment, stdout=stdout) as process, _forward_signals(process):
             while process.poll() is None:
                 try:
                     process.wait(_POLL_SECONDS)
@@ -115,36 +117,18 @@ def run_script(
     return ScriptRun(code if code >= 0 else 128 - code, document, failures)
 
 
-class _passing_on_signals:  # noqa: N801 -- used like a function
-    """Signals sent to this process go to the script; Ctrl-C reaches both from the terminal."""
+def _forward_signals(process: "subprocess.Popen[bytes]") -> AbstractContextManager[None]:
+    """Send signals that reach this process on to the script; Ctrl-C in a terminal reaches both."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
-        self._process = process
-        self._before: dict[int, Any] = {}
+    def forward(number: int, frame: FrameType | None) -> None:
+        process.send_signal(number)
 
-    def __enter__(self) -> None:
-        for name in _FORWARDED:
-            number = getattr(signal, name, None)
-            if number is not None:
-                self._set(number, self._forward)
-        self._set(signal.SIGINT, self._interrupt)
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _set(self, number: int, handler: Callable[[int, FrameType | None], None]) -> None:
-        try:
-            self._before[number] = signal.signal(number, handler)
-        except ValueError:  # not in the main thread: this process keeps its handlers
-            return
-
-    def _forward(self, number: int, frame: FrameType | None) -> None:
-        self._process.send_signal(number)
-
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+    def interrupt(number: int, frame: FrameType | None) -> None:
         if not _is_in_foreground():  # else the terminal has sent it to the script as well
-            self._process.send_signal(number)
+            process.send_signal(number)
+
+    numbers = [getattr(signal, name) for name in _FORWARDED if hasattr(signal, name)]
+    return signal_handlers(dict.fromkeys(numbers, forward) | {signal.SIGINT: interrupt})
 
 
 def _is_in_foreground() -> bool:
