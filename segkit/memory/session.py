@@ -63,7 +63,7 @@ class Session:
         self.diagnosing: list[float] = []  # seconds that each search for holders took
         self.counting: list[float] = []  # and each census
         self.profiled = 0  # steps in which PyTorch's own profiler was on
-        self._base, self._diagnosed_at, self.diagnoses = 0, -100, 0
+        self.first_step, self._diagnosed_at, self.diagnoses = 0, -100, 0
         self.levels: dict[Site, str] = {}
         self.since: dict[Site, int] = {}  # the step from which on a site was called a leak
         self._balance, self._alive = Balance(), 0
@@ -123,7 +123,7 @@ class Session:
         self.by_site.clear()
         self.levels.clear()
         self.since.clear()
-        self.count, self.stride, self._base = 0, 1, self.tensors.step
+        self.count, self.stride, self.first_step = 0, 1, self.tensors.step
         self._next_census = 7
         self.census.__init__()  # type: ignore[misc]
 
@@ -165,7 +165,7 @@ class Session:
         self._sample(now - self._began - between, phases)
         self.count += 1
         self._promote()
-        local = tensors.step - self._base
+        local = tensors.step - self.first_step
         if tensors.keep_crest:
             self.categories.take(self.clock, list(self.marks.optimizers), list(self.marks.modules))
         tensors.keep_crest = 3 <= local + 1 <= 6 or local % 10 == 9
@@ -220,7 +220,7 @@ class Session:
                 touched.add(birth.site)
         step = tensors.step - GRACE
         cohort = tensors.cohorts.get(step, {})
-        if step >= self._base + WARM_UP:
+        if step >= self.first_step + WARM_UP:
             for birth in list(cohort.values()):
                 ledger = self.ledgers.get(birth.site)
                 if ledger is None:

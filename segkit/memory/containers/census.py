@@ -18,6 +18,7 @@ import torch
 from segkit.memory.containers.growing_values import Swelling
 from segkit.memory.containers.nested import Nests
 from segkit.memory.containers.reach import named_values, objects_by_kind, untracked_dicts
+from segkit.memory.measure.torch_private import storage_key
 from segkit.memory.measure.trend import Track
 
 _KINDS = (list, dict, set, collections.deque)
@@ -198,10 +199,10 @@ def _parts(each: Any) -> Iterable[Any]:
 
 def _tensor_bytes(tensor: torch.Tensor, seen: set[int]) -> int:
     try:
-        storage = tensor.untyped_storage()
-        if storage._cdata in seen:
+        storage, key = storage_key(tensor)
+        if key in seen:
             return 100
-        seen.add(storage._cdata)
-        return storage.nbytes() + 600  # the Python object, the tensor and the storage records themselves
+        seen.add(key)
+        return int(storage.nbytes()) + 600  # the Python object, the tensor and the storage records themselves
     except (RuntimeError, NotImplementedError):
         return 600

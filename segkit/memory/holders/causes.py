@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from segkit.memory.holders.search import Holding
+from segkit.memory.measure.torch_private import HOOK_DICTS, MODULE_DICTS
 from segkit.memory.measure.tracker import Site
 
 _LRU = type(functools.lru_cache(lambda: 0))
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks")
 
 
 @dataclass(slots=True)
@@ -84,7 +84,7 @@ def cause_in_chain(holding: Holding | None, container: Any) -> str | None:
     if holding is None:
         return None
     chain, path = holding.chain, holding.expressions[-1]
-    if any(hook in path for hook in _HOOKS):
+    if any(hook in path for hook in HOOK_DICTS):
         grows = isinstance(container, dict) and any(container is each for each in _hook_dicts(chain))
         return "hooks registered again" if grows else "hook"
     for index, each in enumerate(chain):
@@ -105,7 +105,7 @@ def cause_in_chain(holding: Holding | None, container: Any) -> str | None:
     if any(isinstance(each, types.CellType) for each in chain):
         return "closure"
     if isinstance(container, dict) and any(
-        container is getattr(each, name, None) for each in chain for name in ("_buffers", "_parameters", "_modules")
+        container is getattr(each, name, None) for each in chain for name in MODULE_DICTS
     ):
         return "registered again"
     if isinstance(container, dict) and not _is_namespace(container):
@@ -118,7 +118,7 @@ def cause_in_chain(holding: Holding | None, container: Any) -> str | None:
 def _hook_dicts(chain: tuple[Any, ...]) -> list[Any]:
     out = []
     for each in chain:
-        for name in _HOOKS:
+        for name in HOOK_DICTS:
             found = getattr(each, name, None) if hasattr(type(each), "register_forward_hook") else None
             if found is not None:
                 out.append(found)

@@ -7,6 +7,8 @@ import re
 import types
 from typing import Any
 
+from segkit.memory.measure.torch_private import MODULE_DICTS
+
 _LRU = type(functools.lru_cache(lambda: 0))
 _GENERATORS = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)
 _PLAIN_KEYS = (str, int, float, bool, bytes, type(None))
@@ -117,7 +119,7 @@ def _by_name(holder: Any, child: Any, *names: str) -> str | None:
 
 
 _ATTRIBUTE = re.compile(r"\.__dict__\['([A-Za-z_]\w*)'\]")
-_SUBMODULE = re.compile(r"\._(?:modules|buffers|parameters)\['([A-Za-z_]\w*)'\]")
+_SUBMODULE = re.compile(rf"\.(?:{'|'.join(MODULE_DICTS)})\['([A-Za-z_]\w*)'\]")
 
 
 def closure_variable(function: Any, cell: Any) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from segkit.memory.measure.graph_token import _LEAVES, token_of
-from segkit.memory.measure.torch_private import storage_key
+from segkit.memory.measure.torch_private import saved_attributes, storage_key
 
 NODE_BYTES = 500  # measured: a Mask R-CNN step keeps 230 to 254 KB in 509 nodes
 _NODES, _SECONDS = 200_000, 1.0  # seconds of processor time: a busy machine must not cost a finding
@@ -100,7 +100,7 @@ def _saved(node: Any, names: dict[type, tuple[str, ...]]) -> Iterable[torch.Tens
     """Tensors that a node saved for backward, and those that a custom function keeps on its ``ctx``."""
     kind = type(node)
     if kind not in names:
-        names[kind] = tuple(name for name in dir(kind) if name.startswith("_saved_") or name == "saved_tensors")
+        names[kind] = saved_attributes(kind)
     values: list[Any] = []
     for name in names[kind]:
         try:

@@ -96,9 +96,9 @@ class Marks:
         self._undo.append(register_module_forward_hook(self._guarded(self._after_forward), always_call=True).remove)
         if phases:
             _wrap(self._undo, torch, "save", self._around_save)
-        loader = private.loader_classes()
+        loader = private.loader_iterator()
         if loader is not None:
-            _wrap(self._undo, loader[0], "__next__", self._around_batch)
+            _wrap(self._undo, loader, "__next__", self._around_batch)
 
     def uninstall(self) -> None:
         """Listen no more."""
@@ -165,8 +165,7 @@ class Marks:
                     self.called.append(type(module).__name__)
                 self._names.update({id(each): name for name, each in module.named_modules()})
             self.input = self.input.plus(_measure(args, self.sizes))
-            is_loss = isinstance(module, nn.modules.loss._Loss) or type(module).__name__.endswith("Loss")
-            self._enter("loss" if is_loss else "forward" if torch.is_grad_enabled() else "eval")
+            self._enter("loss" if private.is_loss(module) else "forward" if torch.is_grad_enabled() else "eval")
         self._modules.append(self.tensors.module)
         name = self._names.get(id(module))
         self.tensors.module = f"{name} ({type(module).__name__})" if name else type(module).__name__
@@ -228,7 +227,7 @@ class Marks:
         return batch
 
     def _note_dataset(self, iterator: Any) -> None:
-        dataset = getattr(iterator, "_dataset", None)
+        dataset = private.dataset_of_loader(iterator)
         if dataset is not None and hasattr(type(dataset), "__len__"):
             self.datasets.add(len(dataset))
 

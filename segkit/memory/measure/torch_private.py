@@ -1,20 +1,86 @@
-"""Every symbol of torch that is not documented, behind a probe: a missing one costs a column and not the run."""
+"""Every symbol of torch and torchvision that is not documented and that segkit.memory uses, one function for each.
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+Where a symbol is missing, the functions answer None or False: a part of the report is lost, and the profiled script
+goes on. ``missing`` lists these parts. Without the symbols that are imported at the top nothing can be measured.
+"""
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
+from torch.utils._pytree import tree_leaves as tree_leaves
+from torch.utils._pytree import tree_map as tree_map
+
+SCALAR_OF_TENSOR = torch.ops.aten._local_scalar_dense.default
+UNIQUE = torch.ops.aten._unique2.default
+TO_COPY = torch.ops.aten._to_copy.default
+MODULE_DICTS = ("_modules", "_buffers", "_parameters")
+"""Attributes of a module that hold what is registered on it."""
+HOOK_DICTS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks")
+"""Attributes of a module that hold its hooks."""
+
+FOR_PROFILES = {
+    "torch.optim.optimizer.register_optimizer_step_pre_hook": "optimiser steps are not seen; backward passes count",
+    "torch.optim.optimizer.register_optimizer_step_post_hook": "optimiser steps are not seen; backward passes count",
+    "torch.utils.data.dataloader._BaseDataLoaderIter": "the phase load, and steps of scripts that only load",
+    "torch.utils.data._utils.fetch._MapDatasetFetcher": "leaks in loader workers",
+    "torch.utils.data._utils.fetch._IterableDatasetFetcher": "leaks in loader workers with an iterable dataset",
+    "torch.cuda.host_memory_stats": "the figure of pinned memory",
+    "torch.cuda.memory._record_memory_history": "snapshot.pickle",
+    "torch.cuda.memory._dump_snapshot": "snapshot.pickle",
+    "torch.autograd._profiler_enabled": "whether a profiler that was left on is the leak",
+}
+"""What is lost in a profile without a symbol."""
+FOR_REHEARSALS = {
+    "torch._subclasses.fake_tensor.FakeTensorMode": "memprofile --fit",
+    "torch._subclasses.fake_tensor.DataDependentOutputException": "sizes of operations that depend on values",
+    "torch._subclasses.fake_tensor.DynamicOutputShapeException": "sizes of operations that depend on values",
+    "torch.utils._mode_utils.no_dispatch": "memprofile --fit",
+    "torchvision.ops.boxes._batched_nms_vanilla": "how torchvision suppresses boxes on CUDA",
+    "torchvision.ops.boxes._batched_nms_coordinate_trick": "how torchvision suppresses boxes on CUDA",
+}
+"""What is lost in a rehearsal on fake tensors without a symbol."""
 
 
-def _no_task() -> int:
-    return -1
+def missing(symbols: Mapping[str, str]) -> list[str]:
+    """Those of some symbols that this torch does not have, each with what is lost without it."""
+    return [f"this torch has no {symbol}; lost: {loss}" for symbol, loss in symbols.items() if _find(symbol) is None]
 
 
-current_graph_task: Callable[[], int] = getattr(torch._C, "_current_graph_task_id", _no_task)
-"""The number of the backward pass that this thread is in, or -1."""
+def _find(symbol: str) -> Any:
+    module, _, name = symbol.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name, None)
+    except ImportError:
+        return None
+
+
+def operation_name(func: Any) -> str:
+    """The name of an operator that a dispatch mode sees, such as ``aten::add``."""
+    try:
+        return str(func._schema.name)
+    except AttributeError:
+        return str(func)
+
+
+def returns_new_tensors(func: Any) -> bool:
+    """Whether an operator may return a tensor with memory of its own: no view, and nothing that it was given."""
+    try:
+        returns = func._schema.returns
+    except AttributeError:
+        return True
+    return bool(returns) and not any(each.alias_info is not None for each in returns)
+
+
+def return_types(func: Any) -> list[str]:
+    """The types that an operator returns, such as ``Tensor`` or ``List[Tensor]``."""
+    return [str(each.type) for each in func._schema.returns]
 
 
 def storage_key(tensor: torch.Tensor) -> tuple[Any, int]:
@@ -47,12 +113,8 @@ def attached_to_node(node: Any, name: str) -> object | None:
 
 def global_optimizer_hooks() -> tuple[Callable[..., Any], Callable[..., Any]] | None:
     """The functions that register a hook before and after every optimiser's step."""
-    try:
-        from torch.optim import optimizer  # noqa: PLC0415 -- probed
-
-        return optimizer.register_optimizer_step_pre_hook, optimizer.register_optimizer_step_post_hook
-    except (ImportError, AttributeError):
-        return None
+    found = [_find(f"torch.optim.optimizer.register_optimizer_step_{when}_hook") for when in ("pre", "post")]
+    return None if None in found else (found[0], found[1])
 
 
 def on_cuda() -> bool:
@@ -103,36 +165,46 @@ def is_fake(tensor: torch.Tensor) -> bool:
     return tensor.device.type == "meta" or type(tensor).__name__ in ("FakeTensor", "FunctionalTensor")
 
 
-def loader_classes() -> tuple[Any, Any] | None:
-    """The iterator of data loaders, and the module of what fetches a batch."""
-    try:
-        from torch.utils.data import dataloader  # noqa: PLC0415 -- probed
-        from torch.utils.data._utils import fetch  # noqa: PLC0415 -- probed
+def loader_iterator() -> Any:
+    """The class of the iterators of data loaders; None where there is none."""
+    return _find("torch.utils.data.dataloader._BaseDataLoaderIter")
 
-        return dataloader._BaseDataLoaderIter, fetch
-    except (ImportError, AttributeError):
-        return None
+
+def dataset_of_loader(iterator: Any) -> Any:
+    """The dataset that a loader's iterator reads."""
+    return getattr(iterator, "_dataset", None)
+
+
+def loader_fetchers() -> list[Any]:
+    """The classes whose ``fetch`` loads a batch in a loader worker."""
+    names = ("_MapDatasetFetcher", "_IterableDatasetFetcher")
+    found = [_find(f"torch.utils.data._utils.fetch.{name}") for name in names]
+    return [each for each in found if each is not None]
+
+
+def is_loss(module: nn.Module) -> bool:
+    """Whether a module is one of torch's losses, or is named like one."""
+    return isinstance(module, nn.modules.loss._Loss) or type(module).__name__.endswith("Loss")
+
+
+def saved_attributes(node_class: type) -> tuple[str, ...]:
+    """The attributes under which an autograd node gives the tensors that it has saved for backward."""
+    return tuple(name for name in dir(node_class) if name.startswith("_saved_") or name == "saved_tensors")
 
 
 def fake_mode() -> AbstractContextManager[Any] | None:
     """A mode in which tensors have shapes and no memory; None where this torch has none."""
-    try:
-        from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: PLC0415 -- probed
-    except ImportError:
-        return None
-    mode: AbstractContextManager[Any] = FakeTensorMode(allow_non_fake_inputs=True)
+    kind = _find("torch._subclasses.fake_tensor.FakeTensorMode")
+    mode: AbstractContextManager[Any] | None = None if kind is None else kind(allow_non_fake_inputs=True)
     return mode
 
 
 @lru_cache(maxsize=1)
 def unanswerable() -> tuple[type[BaseException], ...]:
     """What fake tensors raise where a size or a number depends on values."""
-    try:
-        from torch._subclasses import fake_tensor  # noqa: PLC0415 -- probed
-    except ImportError:
-        return ()
     names = ("DataDependentOutputException", "DynamicOutputShapeException")
-    return tuple(getattr(fake_tensor, name) for name in names if hasattr(fake_tensor, name))
+    found = [_find(f"torch._subclasses.fake_tensor.{name}") for name in names]
+    return tuple(each for each in found if each is not None)
 
 
 def constant_of(tensor: torch.Tensor) -> torch.Tensor | None:
@@ -145,7 +217,25 @@ def constant_of(tensor: torch.Tensor) -> torch.Tensor | None:
 
 def without_modes() -> AbstractContextManager[Any]:
     """Compute with real tensors inside modes that would take them for fake ones."""
-    from torch.utils._mode_utils import no_dispatch  # noqa: PLC0415 -- probed
-
-    inside: AbstractContextManager[Any] = no_dispatch()
+    inside: AbstractContextManager[Any] = _find("torch.utils._mode_utils.no_dispatch")()
     return inside
+
+
+@contextmanager
+def batched_nms_as(choose: Callable[..., torch.Tensor]) -> Iterator[None]:
+    """Let torchvision suppress boxes by class as ``choose(vanilla, coordinate_trick, *arguments)`` does.
+
+    torchvision has no setting for it, so its function is replaced within the context.
+    """
+    from torchvision.ops import boxes  # noqa: PLC0415 -- a profiled script may have no torchvision
+
+    vanilla, together = boxes._batched_nms_vanilla, boxes._batched_nms_coordinate_trick
+
+    def chosen(*arguments: Any) -> torch.Tensor:
+        return choose(vanilla, together, *arguments)
+
+    boxes._batched_nms_vanilla = chosen
+    try:
+        yield
+    finally:
+        boxes._batched_nms_vanilla = vanilla

@@ -13,9 +13,14 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from segkit.memory.measure.torch_private import is_fake, storage_key
+from segkit.memory.measure.torch_private import (
+    TorchDispatchMode,
+    is_fake,
+    operation_name,
+    returns_new_tensors,
+    storage_key,
+)
 from segkit.memory.measure.user_code import USER_CODE, Line
 
 # Views of storages that were not made by an operation: data from outside enters through these.
@@ -99,21 +104,21 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         self._rising = False
         self._graphs = 0
         self._sites: dict[tuple[str, int, str], Site] = {}
-        self._kinds: dict[Any, int] = {}
+        self._operations: dict[Any, str] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **kwargs) if kwargs else func(*args)
-        kind = self._kinds.get(func)
-        if kind is None:
-            kind = self._kinds[func] = _kind_of(func)
-        if kind and not self.paused:
+        operation = self._operations.get(func)
+        if operation is None:
+            operation = self._operations[func] = _allocating_operation(func)
+        if operation and not self.paused:
             try:
                 if type(out) is torch.Tensor or isinstance(out, torch.Tensor):
-                    self._note(out, func, args)
+                    self._note(out, operation, args)
                 elif isinstance(out, tuple | list):
                     for each in out:
                         if isinstance(each, torch.Tensor):
-                            self._note(each, func, args)
+                            self._note(each, operation, args)
             except Exception as error:  # the script must not notice
                 self.failure, self.paused = error, True
         return out
@@ -148,7 +153,7 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         finally:
             self.paused = before
 
-    def _note(self, tensor: torch.Tensor, func: Any, args: Any) -> None:
+    def _note(self, tensor: torch.Tensor, operation: str, args: Any) -> None:
         try:
             storage, key = storage_key(tensor)
         except (NotImplementedError, RuntimeError):  # sparse, meta, functorch wrappers
@@ -160,7 +165,6 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
             return
         birth = Birth(storage, self._died)
         line = USER_CODE.innermost(sys._getframe(2))
-        operation = func._schema.name
         label = (line.file, line.number, operation)
         site = self._sites.get(label)
         if site is None:
@@ -236,12 +240,7 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         self.cohorts.clear()
 
 
-def _kind_of(func: Any) -> int:
-    """1 where an operation may bring a storage that was not there before, else 0."""
-    try:
-        schema = func._schema
-        if schema.name in _ENTRANCES:
-            return 1
-        return int(not any(each.alias_info is not None for each in schema.returns) and bool(schema.returns))
-    except AttributeError:
-        return 1
+def _allocating_operation(func: Any) -> str:
+    """The name of an operation that may bring a storage that was not there before; else nothing."""
+    name = operation_name(func)
+    return name if name in _ENTRANCES or returns_new_tensors(func) else ""

@@ -116,14 +116,9 @@ def attach() -> None:
 
 def _watch_workers(folder: Path) -> None:
     """Let every loader worker look at itself while it fetches."""
-    loader = private.loader_classes()
-    if loader is None:
-        return
     watch = WorkerWatch(folder)
-    for name in ("_MapDatasetFetcher", "_IterableDatasetFetcher"):
-        kind = getattr(loader[1], name, None)
-        if kind is not None:
-            kind.fetch = watch.around(kind.fetch)
+    for fetcher in private.loader_fetchers():
+        fetcher.fetch = watch.around(fetcher.fetch)
 
 
 def _write(path: Path, document: Any) -> None:

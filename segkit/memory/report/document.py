@@ -47,7 +47,7 @@ def report_of(session: Session, limit: int | None = None) -> dict[str, Any]:
         "limit": limits["device" if on_cuda else "host"].limit,
         "marked_by": session.marks.kind,
         "model": ", ".join(session.marks.called[:4]) or "no module was called",
-        "problems": session.failures,
+        "problems": [*session.failures, *private.missing(private.FOR_PROFILES)],
         "cost": {
             "searches": len(session.diagnosing),
             "longest_search": max(session.diagnosing, default=None),

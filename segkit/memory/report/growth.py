@@ -76,7 +76,7 @@ def _containers(session: Session) -> list[Growth]:
         else:
             name, bound = (
                 "cache that filled",
-                f"nothing was added since step {max(ledger.cohorts, default=0) - session._base + 1}",
+                f"nothing was added since step {max(ledger.cohorts, default=0) - session.first_step + 1}",
             )
         known = out.get(what, Growth(name, what, 0, bound))
         out[what] = replace(known, bytes=(known.bytes or 0) + ledger.bytes)

@@ -5,14 +5,13 @@ autocast computes more in fp32 on CUDA than on a CPU (upsampling and norms by gr
 keeps), and proposals of all levels are suppressed together.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map
-from torchvision.ops import boxes
+
+from segkit.memory.measure.torch_private import batched_nms_as, tree_map
 
 # "CUDA Ops that can autocast to float32" of torch.amp, by the names that Python calls them.
 _IN_FP32 = frozenset({
@@ -42,18 +41,11 @@ def _to_fp32(value: Any) -> Any:
     return value
 
 
-@contextmanager
-def cuda_suppression() -> Iterator[None]:
+def cuda_suppression() -> AbstractContextManager[None]:
     """Let torchvision choose between its two ways of suppressing boxes as it does on CUDA."""
-    vanilla, together = boxes._batched_nms_vanilla, boxes._batched_nms_coordinate_trick
 
-    def choose(corners: torch.Tensor, *others: Any) -> torch.Tensor:
-        how = vanilla if corners.numel() > _TOGETHER else together
-        kept: torch.Tensor = how(corners, *others)
+    def choose(vanilla: Any, together: Any, boxes: torch.Tensor, *others: Any) -> torch.Tensor:
+        kept: torch.Tensor = (vanilla if boxes.numel() > _TOGETHER else together)(boxes, *others)
         return kept
 
-    boxes._batched_nms_vanilla = choose
-    try:
-        yield
-    finally:
-        boxes._batched_nms_vanilla = vanilla
+    return batched_nms_as(choose)

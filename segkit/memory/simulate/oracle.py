@@ -13,9 +13,18 @@ from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from segkit.memory.measure.torch_private import constant_of, unanswerable, without_modes
+from segkit.memory.measure.torch_private import (
+    SCALAR_OF_TENSOR,
+    TO_COPY,
+    UNIQUE,
+    TorchDispatchMode,
+    constant_of,
+    operation_name,
+    return_types,
+    unanswerable,
+    without_modes,
+)  # fmt: skip
 from segkit.memory.simulate.detector_bounds import RULES, Asked, Bounds
 from segkit.memory.simulate.trace import Trace
 
@@ -24,9 +33,9 @@ aten = torch.ops.aten
 _TORCH = str(Path(torch.__file__).parent)
 _OWN = str(Path(__file__).parent)
 _COMPREHENSIONS = ("<listcomp>", "<genexpr>", "<dictcomp>", "<setcomp>", "<lambda>")
-_SCALARS = (aten._local_scalar_dense.default, aten.item.default)
+_SCALARS = (SCALAR_OF_TENSOR, aten.item.default)
 _FOLLOWED = (
-    aten._to_copy.default, aten.select.int, aten.unbind.int, aten.slice.Tensor, aten.alias.default,
+    TO_COPY, aten.select.int, aten.unbind.int, aten.slice.Tensor, aten.alias.default,
     aten.detach.default, aten.view.default, aten.unsqueeze.default,
 )  # fmt: skip
 
@@ -76,12 +85,11 @@ class Oracle(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has n
             return args[0].new_empty((self._size("nonzero", args[0]), args[0].dim()), dtype=torch.int64)
         if func in _SCALARS:
             return self._scalar(args[0])
-        if func is aten._unique2.default:
+        if func is UNIQUE:
             return self._unique(args[0])
         if func is aten.equal.default:
             return True
-        name = func._schema.name
-        if name == "torchvision::nms":
+        if operation_name(func) == "torchvision::nms":
             count = args[0].shape[0]
             if self._as_cuda:  # a bit for each pair of boxes
                 self._trace.transient(8 * count * -(-count // 64))
@@ -146,12 +154,11 @@ class Oracle(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has n
 
     def _guess(self, func: Any, args: Any, kwargs: Any) -> Any:
         """The largest that an operation on these tensors can give, where nothing is known of it."""
-        self._note(func._schema.name, self._place())
+        self._note(operation_name(func), self._place())
         tensors = [each for each in (*args, *kwargs.values()) if isinstance(each, torch.Tensor)]
         largest = max(tensors, key=lambda tensor: tensor.numel())
         out: list[Any] = []
-        for each in func._schema.returns:
-            kind = str(each.type)
+        for kind in return_types(func):
             whole = largest.new_empty((largest.numel(),)) if "Tensor" in kind else 0
             out.append([whole] if kind.startswith("List") else whole)
         return out[0] if len(out) == 1 else tuple(out)

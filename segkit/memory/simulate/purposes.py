@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_leaves
 
+from segkit.memory.measure.torch_private import tree_leaves
 from segkit.memory.simulate.trace import Trace
 
 _PARTS = {

@@ -8,9 +8,8 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from segkit.memory.measure.torch_private import storage_key
+from segkit.memory.measure.torch_private import TorchDispatchMode, storage_key
 
 _DEPTH = 30  # frames looked at
 
