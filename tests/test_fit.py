@@ -9,7 +9,7 @@ import pytest
 import torch
 from real_steps import CONFIGURATIONS, dataset_of, plan_of, real_steps, rehearsed_steps
 
-from segkit.memory.simulate.allocator import CachingAllocator, Full, least_limit, replay
+from segkit.memory.simulate.allocator import CachingAllocator, OutOfMemory, least_limit, replay
 from segkit.memory.simulate.trace import Trace
 from segkit.training.rehearsal.batches import scenes_of
 from segkit.training.rehearsal.rehearsal import Rehearsal
@@ -67,7 +67,7 @@ def test_pictures_without_instances_have_no_positive_regions():
     scene = scenes_of(plan, 1)[0]
     assert scene.shapes[0].instances == 0
     with Rehearsal(plan, 1) as rehearsal:
-        assert "mask targets" not in rehearsal.step(scene).by_purpose
+        assert "mask targets" not in rehearsal.step(scene).by_category
 
 
 def test_a_rehearsal_computes_nothing_and_leaves_nothing():
@@ -86,7 +86,7 @@ def test_crowded_pictures_are_named_for_their_matching():
     """500 instances in one picture: the matrices of their overlaps with all anchors are what takes the most."""
     plan = plan_of(dataset_of((800, 1200, 500), (800, 1200, 20)), size=800, batch=1)
     with Rehearsal(plan, 1) as rehearsal:
-        parts = rehearsal.step(scenes_of(plan, 1)[-1]).by_purpose
+        parts = rehearsal.step(scenes_of(plan, 1)[-1]).by_category
     assert max(parts, key=lambda part: parts[part]) == "anchor matching"
     assert parts["anchor matching"] > 4 * 2**30
 
@@ -168,7 +168,7 @@ def test_free_neighbours_join_and_segments_go_back_where_memory_is_short():
         allocator.release(number)
     allocator.allocate(6, 38 * MIB)  # only when the free segment has gone back
     assert allocator.reserved == 38 * MIB
-    with pytest.raises(Full):
+    with pytest.raises(OutOfMemory):
         allocator.allocate(7, 5 * MIB)
 
 

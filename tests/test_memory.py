@@ -14,12 +14,13 @@ import torch
 from torch import nn
 
 import segkit.memory
-from segkit.memory.containers.growing_values import Swelling
-from segkit.memory.containers.nested import Nests
-from segkit.memory.containers.reach import Balance, Named
+from segkit.memory.containers.growing_values import GrowingValues
+from segkit.memory.containers.named_values import NamedValue
+from segkit.memory.containers.nested_containers import NestedContainers
 from segkit.memory.findings.source_lines import bounds_in_source, last_name, stores_in_source
-from segkit.memory.holders.ledger import Ledger
-from segkit.memory.holders.search import find_holders
+from segkit.memory.holders.reference_chains import find_holders
+from segkit.memory.holders.survival import SiteSurvival
+from segkit.memory.measure.collector import CollectorBalance
 from segkit.memory.measure.host import malloc_in_use
 from segkit.memory.measure.tracker import LiveTensors
 from segkit.memory.measure.trend import even_rise, rise, worker_rise
@@ -56,18 +57,18 @@ def test_activations_that_only_autograd_holds_are_counted():
         assert tensors.allocated == gradients
 
 
-def ledger_after(steps, keeps):
-    """The ledger of a site of which ``keeps(step)`` gives the steps of birth that are alive at the end of a step."""
-    ledger, alive = Ledger(), set()
+def survival_after(steps, keeps):
+    """The survival of a site; ``keeps(step)``: the steps whose tensors are alive at the end of a step."""
+    survival, alive = SiteSurvival(), set()
     for step in range(steps):
         wanted = keeps(step)
-        for birth in wanted - alive:
-            ledger.add(birth, 100)
-        for birth in alive - wanted:
-            ledger.remove(birth, 100)
+        for allocation in wanted - alive:
+            survival.add(allocation, 100)
+        for allocation in alive - wanted:
+            survival.remove(allocation, 100)
         alive = wanted
-        ledger.settle(step)
-    return ledger
+        survival.end_step(step)
+    return survival
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def ledger_after(steps, keeps):
     ],
 )
 def test_a_leak_is_what_survives_from_every_step(keeps, steps, state):
-    assert ledger_after(steps, keeps).state(steps + 2) == state
+    assert survival_after(steps, keeps).state(steps + 2) == state
 
 
 class Box:
@@ -202,7 +203,7 @@ def test_the_tool_fails_and_the_script_goes_on(monkeypatch):
     def broken(*arguments, **more):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("segkit.memory.session.diagnose", broken)
+    monkeypatch.setattr("segkit.memory.findings.suspects.diagnose", broken)
     kept = []
     with segkit.memory.watch() as watching:
         for _ in range(30):
@@ -233,7 +234,7 @@ def test_a_rise_is_suspected_only_where_every_part_is_higher():
         lambda: array.array("f"),
     ],
 )
-def test_a_value_that_swells_is_seen_and_a_larger_other_one_is_not(begin):
+def test_a_value_that_grows_is_seen_and_a_larger_other_one_is_not(begin):
     """Through real looks: what is joined to itself keeps its head, what is new at every step does not."""
 
     def longer(value):
@@ -251,30 +252,30 @@ def test_a_value_that_swells_is_seen_and_a_larger_other_one_is_not(begin):
         return np.concatenate([value, rng.random((200, 3))])
 
     rng = np.random.default_rng(0)
-    swelling, swells = Swelling(), begin()
+    values, grows = GrowingValues(), begin()
     for step in range(12):
-        swells = longer(swells)
+        grows = longer(grows)
         other = rng.random((100 + 50 * step, 3))
         number = torch.zeros(4000 + step)[0]  # no more than a number, of a large storage
-        swelling.take(step, [Named("swells", swells), Named("other", other), Named("number", number)])
-    found = dict(swelling.steady())
-    assert found["swells"].keeps_its_head
-    assert found["swells"].per_step > 3000
-    assert not found["other"].keeps_its_head
-    swelling.release()
-    assert all(each.value is None for each in swelling.places.values())
+        values.take(step, [NamedValue("grows", grows), NamedValue("other", other), NamedValue("number", number)])
+    found = dict(values.steady())
+    assert found["grows"].keeps_beginning
+    assert found["grows"].per_step > 3000
+    assert not found["other"].keeps_beginning
+    values.release()
+    assert all(each.value is None for each in values.places.values())
 
 
 def test_containers_in_containers_are_followed_together():
-    nests, found = Nests(), {name: [] for name in range(20)}
+    nested, found = NestedContainers(), {name: [] for name in range(20)}
     for step in range(12):
         for name in range(step % 2, 20, 2):
             found[name].append(step)
-        nests.take(step, [Named("found", found), Named("flat", list(range(step)))])
-    (nest,) = nests.steady()
-    assert nest.container is found
-    assert nest.per_step == 10
-    assert nest.sample()[0] in (10, 11)
+        nested.take(step, [NamedValue("found", found), NamedValue("flat", list(range(step)))])
+    (nested,) = nested.steady()
+    assert nested.container is found
+    assert nested.per_step == 10
+    assert nested.newest_entries()[0] in (10, 11)
 
 
 def test_native_memory_is_a_leak_where_every_part_rises():
@@ -288,16 +289,16 @@ def test_native_memory_is_a_leak_where_every_part_rises():
 
 
 def test_the_collector_comes_no_sooner_for_the_tools_objects():
-    balance, mine = Balance(), []
+    balance, mine = CollectorBalance(), []
     gc.collect()
     before = gc.get_count()[0]
     mine += [[] for _ in range(300)]
-    balance.take_off(0)
+    balance.compensate(0)
     assert gc.get_count()[0] >= before + 300
-    balance.take_off(1)  # makes spare ones, which the collector sees once
+    balance.compensate(1)  # makes spare ones, which the collector sees once
     gc.collect()
     before = gc.get_count()[0]
     mine += [[] for _ in range(300)]
     assert gc.get_count()[0] >= before + 300
-    balance.take_off(300)
+    balance.compensate(300)
     assert gc.get_count()[0] < before + 150

@@ -84,7 +84,7 @@ def test_categories_and_remainder_are_what_the_device_measures(allocator):
             optimizer.step()
             optimizer.zero_grad()
             del x, loss
-            allocator.now = sum(rounded(birth.size) for birth in tensors.live.values()) + 7000
+            allocator.now = sum(rounded(allocation.size) for allocation in tensors.live.values()) + 7000
             allocator.peak, allocator.reserved, allocator.split = 3 * 2**20, 5 * 2**20, 2**18
             session.step()
     finally:
@@ -98,7 +98,7 @@ def test_categories_and_remainder_are_what_the_device_measures(allocator):
     high = session.clock.highs["step"]
     assert high.driver == 3 * 2**30
     assert (high.allocated, high.reserved, high.fragmented) == (3 * 2**20, 5 * 2**20, 2**18)
-    assert session.samples[-1].pinned == 4096
+    assert session.series.measurements[-1].pinned == 4096
     assert device.driver_used() == 3 * 2**30
 
 

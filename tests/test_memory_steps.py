@@ -71,10 +71,10 @@ def test_a_step_is_what_the_script_does_again_and_again(step, kind):
     finally:
         session.finish()
     assert session.failures == []
-    assert session.marks.kind == kind
+    assert session.hooks.kind == kind
     # What came before the better mark was seen for the first time, was no step of its kind.
-    assert session.count in (11, 12)
-    assert min(sample.peak for sample in session.samples) > 0
+    assert session.series.count in (11, 12)
+    assert min(step.peak for step in session.series.measurements) > 0
 
 
 def test_batches_are_steps_where_there_is_nothing_else():
@@ -85,8 +85,8 @@ def test_batches_are_steps_where_there_is_nothing_else():
             batch.mean()
     finally:
         session.finish()
-    assert (session.marks.kind, session.count) == ("batch", 10)
-    assert session.marks.datasets == {30}
+    assert (session.hooks.kind, session.series.count) == ("batch", 10)
+    assert session.hooks.datasets == {30}
 
 
 def test_pictures_have_names_where_targets_tell():
@@ -109,5 +109,7 @@ def test_pictures_have_names_where_targets_tell():
             optimizer.step()
     finally:
         session.finish()
-    assert [sample.name for sample in session.samples] == [f"image_id {412 + number}" for number in range(8)]
-    assert [sample.instances for sample in session.samples] == [3 + number for number in range(8)]
+    assert [sample.name for sample in session.series.measurements] == [
+        f"image_id {412 + number}" for number in range(8)
+    ]
+    assert [sample.instances for sample in session.series.measurements] == [3 + number for number in range(8)]

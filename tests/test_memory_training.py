@@ -8,7 +8,7 @@ from training import config, losses
 
 from segkit.config.memprofile import MemprofileConfig
 from segkit.memory.measure.meter import CounterMeter
-from segkit.memory.process.recorder import Recorder
+from segkit.memory.process.session_meter import SessionMeter
 from segkit.memory.session import Session
 from segkit.memprofile.profile import memprofile
 from segkit.training.train import train
@@ -55,7 +55,7 @@ def test_a_profiled_run_computes_what_the_bare_run_computes(dataset, tmp_path):
     session = Session()
     session.start(phases=False)
     try:
-        metered = train(config(dataset, tmp_path, model="maskrcnn"), make_meter=lambda d: Recorder(d, session)).run
+        metered = train(config(dataset, tmp_path, model="maskrcnn"), make_meter=lambda d: SessionMeter(d, session)).run
     finally:
         session.finish()
     assert losses(bare) == losses(metered)

@@ -15,7 +15,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Probe(Protocol):
-    """Started before the script; asked once a step; its findings fit into JSON."""
+    """Started before the script; asked once a step; its suspects fit into JSON."""
 
     def start(self, script: Path, folder: Path) -> None: ...
     def sample(self) -> None: ...

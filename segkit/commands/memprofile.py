@@ -18,7 +18,7 @@ def memprofile(config: MemprofileConfig, output: Output) -> int:
     """
     if config.fit:
         from segkit.commands.render.fit import render_fit
-        from segkit.memprofile.fit import fit
+        from segkit.memprofile.estimate import fit
 
         fitted = fit(config, output.progress())
         render_fit(fitted, output)

@@ -12,7 +12,7 @@ from segkit.config.train import TrainConfig
 from segkit.errors import ConfigError, Interrupted
 from segkit.memory.measure.meter import Meter
 from segkit.memory.process.launch import SNAPSHOT
-from segkit.memory.process.recorder import Recorder
+from segkit.memory.process.session_meter import SessionMeter
 from segkit.memory.report.document import report_of
 from segkit.memory.session import Session
 from segkit.progress import Progress
@@ -28,7 +28,7 @@ def profile_training(config: MemprofileConfig, progress: Progress) -> dict[str, 
     session = Session(every=config.step_every, deep=config.deep)
 
     def record(device: torch.device) -> Meter:
-        return Recorder(device, session)
+        return SessionMeter(device, session)
 
     with tempfile.TemporaryDirectory(prefix="segkit-memprofile-") as folder:
         session.start(phases=False)

@@ -8,7 +8,7 @@ from segkit.commands.output import Output, table_of
 from segkit.units import format_bytes
 
 if TYPE_CHECKING:
-    from segkit.memprofile.fit import FitSummary
+    from segkit.memprofile.estimate import MemoryEstimate
 
 _TONES = {"fits": "green", "tight": "yellow", "does not fit": "red"}
 _EVALUATING = "evaluating"
@@ -16,7 +16,7 @@ _PICTURES = ": the peak is in the evaluation of whole images; cut the images of 
 _SHORT = {"fits": "fits", "tight": "tight", "does not fit": "no"}
 
 
-def render_fit(summary: "FitSummary", output: Output) -> None:
+def render_fit(summary: "MemoryEstimate", output: Output) -> None:
     """What each setting needs, the largest part of it, and the cheapest change that fits each GPU."""
     document = summary.document
     output.json(document)

@@ -1,7 +1,7 @@
-"""Values that a name gives up for ever longer ones: ``scores = np.concatenate([scores, new])``, ``log += line``.
+"""Values that are replaced by ever longer ones: ``scores = np.concatenate([scores, new])``, ``log += line``.
 
-Neither the tracker, which sees tensors, nor a container that grows shows them: at every look there is one array, a
-longer one. A picture that is larger than the one before is none of these: what swells keeps what it began with.
+Neither the tracker of tensors nor a container that grows shows them: at every census there is one array, a longer one.
+An image that is larger than the one before is no such value: a value that grows keeps the beginning that it had.
 """
 
 import array
@@ -13,42 +13,42 @@ from typing import Any
 
 import torch
 
-from segkit.memory.containers.reach import Named
+from segkit.memory.containers.named_values import NamedValue
 from segkit.memory.measure.trend import Track
 
 _LARGE = 2048  # bytes: what is smaller is not looked at
-_HEAD = 32  # values at the beginning that are compared
+_BEGINNING = 32  # values at the beginning that are compared
 _MOST = 4000  # places that are remembered
 
 
 @dataclass(slots=True, kw_only=True)
-class Swollen(Track):
-    """A place whose value was longer at every look.
+class GrowingValue(Track):
+    """A place whose value was longer at every census.
 
     Attributes:
-        value: What is there now; only during a look.
-        head: What it began with at the first look; None where that is one value throughout, and says nothing.
-        same: Whether it has begun so ever since.
+        value: What is there now; only during a census.
+        beginning: Its first values at the first census; None where they are all equal, and prove nothing.
+        same: Whether it has had this beginning ever since.
     """
 
     value: Any = None
-    head: bytes | None = None
+    beginning: bytes | None = None
     same: bool = True
 
     @property
-    def keeps_its_head(self) -> bool:
+    def keeps_beginning(self) -> bool:
         """Whether what is there now was seen to hold what was there before."""
-        return self.head is not None and self.same
+        return self.beginning is not None and self.same
 
 
-class Swelling:
-    """All looks of a process so far."""
+class GrowingValues:
+    """The values that every census has seen, by their place."""
 
     def __init__(self) -> None:
-        self.places: dict[Hashable, Swollen] = {}
+        self.places: dict[Hashable, GrowingValue] = {}
 
-    def take(self, step: int, named: Iterable[Named]) -> None:
-        """Note how large everything is that has a name, and a size."""
+    def take(self, step: int, named: Iterable[NamedValue]) -> None:
+        """Note the size of every value that has a name."""
         seen: set[Hashable] = set()
         for place, value in named:
             size = _bytes_of(value)
@@ -58,12 +58,12 @@ class Swelling:
             known = self.places.get(place)
             if known is None:
                 if len(self.places) < _MOST:
-                    self.places[place] = Swollen(steps=[step], lengths=[size], head=_head(value))
+                    self.places[place] = GrowingValue(steps=[step], lengths=[size], beginning=_beginning(value))
                 continue
             if size < known.lengths[-1]:
-                self.places[place] = Swollen(steps=[step], lengths=[size], head=_head(value))
+                self.places[place] = GrowingValue(steps=[step], lengths=[size], beginning=_beginning(value))
                 continue
-            if size > known.lengths[-1] and _head(value) != known.head:
+            if size > known.lengths[-1] and _beginning(value) != known.beginning:
                 known.same = False
             known.steps.append(step)
             known.lengths.append(size)
@@ -73,7 +73,7 @@ class Swelling:
         for place in self.places.keys() - seen:
             del self.places[place]
 
-    def steady(self) -> list[tuple[Hashable, Swollen]]:
+    def steady(self) -> list[tuple[Hashable, GrowingValue]]:
         """Places whose values have grown all the time, each value once."""
         found = {
             id(each.value): (place, each) for place, each in self.places.items()
@@ -111,16 +111,16 @@ def _bytes_of(value: Any) -> int:
     return 0
 
 
-def _head(value: Any) -> bytes | None:
+def _beginning(value: Any) -> bytes | None:
     """What a value begins with; None where all of that is one and the same."""
     if type(value) is io.BytesIO:
-        value = b"" if value.closed else bytes(value.getbuffer()[:_HEAD])
+        value = b"" if value.closed else bytes(value.getbuffer()[:_BEGINNING])
     if isinstance(value, str | bytes | bytearray | array.array):
-        head = value[:_HEAD]
+        head = value[:_BEGINNING]
         same = len(set(head)) < 2
         return None if same else str(head).encode()
     try:
-        flat = _first_row(value) if type(value) is torch.Tensor else list(value.flat[:_HEAD])
+        flat = _first_row(value) if type(value) is torch.Tensor else list(value.flat[:_BEGINNING])
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):  # nothing in it, a number, no array
         return None
     return None if len(set(map(str, flat))) < 2 else str(flat).encode()
@@ -130,4 +130,4 @@ def _first_row(tensor: torch.Tensor) -> list[Any]:
     row = tensor.detach()
     while row.dim() > 1:
         row = row[0]
-    return list(row[:_HEAD].tolist())
+    return list(row[:_BEGINNING].tolist())

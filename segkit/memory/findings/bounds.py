@@ -10,19 +10,19 @@ from typing import Any, NamedTuple
 from torch.utils.data import Dataset
 
 from segkit.memory.findings.source_lines import bounds_in_source
-from segkit.memory.holders.search import is_users
+from segkit.memory.holders.roots import is_user_class
 
 _LRU = type(functools.lru_cache(lambda: 0))
 
 
-class Surroundings(NamedTuple):
-    """What is known of a run when bounds are looked for.
+class RunFacts(NamedTuple):
+    """What is known of a run, and says whether growth will end.
 
     Attributes:
         sizes: Sizes of the tensors that the model was given.
         files: The user's source files.
         datasets: Lengths of the datasets that loaders have read.
-        lengths: How long a container was some steps ago, by its identity; None: that is not known.
+        lengths: How long a container was some steps ago, by its identity; None where that is not facts.
     """
 
     sizes: Collection[int] = ()
@@ -32,15 +32,17 @@ class Surroundings(NamedTuple):
 
 
 def bound_of(
-    chain: Sequence[Any], at: int | None, expression: str | None, known: Surroundings
+    chain: Sequence[Any], at: int | None, expression: str | None, facts: RunFacts
 ) -> tuple[int | None, str] | None:
-    """The most entries that a container will have (None: a number that is not known), and why; None: no bound is seen.
+    """The most entries that a container will have, and why; None where no bound is seen.
+
+    The number is None where there is a bound, but its size is not known.
 
     Args:
         chain: The objects from the root to what is held.
         at: Which of them grows, if one does.
         expression: Python for it.
-        known: Of the run.
+        facts: What is known of the run.
     """
     for each in chain:
         if isinstance(each, _LRU):
@@ -53,32 +55,30 @@ def bound_of(
     if length is not None:
         return length, f"the deque holds at most {length}"
     if isinstance(container, dict):
-        found = _bound_of_keys(container, chain[:at], known)
+        found = _bound_of_keys(container, chain[:at], facts)
         if found is not None:
             return found
     flat = not isinstance(chain[min(at + 1, len(chain) - 1)], list | dict | set | deque)
-    if isinstance(container, list) and flat and known.lengths(id(container)) == len(container):
+    if isinstance(container, list) and flat and facts.lengths(id(container)) == len(container):
         return len(container), f"the list has {len(container)} places, and gets no more"
     if expression is not None:
-        line = bounds_in_source(expression, known.files)
+        line = bounds_in_source(expression, facts.files)
         if line is not None:
             return None, f"{line} keeps it short"
     return None
 
 
-def _bound_of_keys(
-    container: dict[Any, Any], owners: Sequence[Any], known: Surroundings
-) -> tuple[int | None, str] | None:
+def _bound_of_keys(container: dict[Any, Any], owners: Sequence[Any], facts: RunFacts) -> tuple[int | None, str] | None:
     keys = list(container)
     numbers = [number for key in keys for number in _numbers(key)]
     several = all(isinstance(key, tuple | list) for key in keys)
     may_be_sizes = all(_numbers(key) for key in keys) and (several or not _counts_up(keys))
-    seen = any(each in known.sizes for each in numbers) and all(each in known.sizes or each < 5 for each in numbers)
+    seen = any(each in facts.sizes for each in numbers) and all(each in facts.sizes or each < 5 for each in numbers)
     if may_be_sizes and seen:
         return None, "it is keyed by sizes, and grows only with new ones"
     if all(type(key) is int for key in keys):
         own = [length for owner in owners if (length := _length_of_dataset(owner)) is not None]
-        seen_elsewhere = [] if _counts_up(keys) else list(known.datasets)
+        seen_elsewhere = [] if _counts_up(keys) else list(facts.datasets)
         for length in (*own, *seen_elsewhere):
             if all(0 <= key < length for key in keys):
                 return length, f"it is keyed by the dataset's {length} indices"
@@ -107,7 +107,7 @@ def _is_a_name(value: Any) -> bool:
 def _length_of_dataset(owner: Any) -> int | None:
     if not hasattr(type(owner), "__getitem__") or not hasattr(type(owner), "__len__") or inspect.isclass(owner):
         return None
-    if not (is_users(type(owner)) or isinstance(owner, Dataset)):  # a tensor has a length, too
+    if not (is_user_class(type(owner)) or isinstance(owner, Dataset)):  # a tensor has a length, too
         return None
     try:
         return len(owner)

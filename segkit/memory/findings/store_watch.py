@@ -64,12 +64,12 @@ class StoreWatch:
         self._last = None
         sys.settrace(self._on_call)
 
-    def forget_copies(self) -> None:
+    def clear_copies(self) -> None:
         """At the end of a step, before it is measured: what tracing has copied keeps tensors of the step before."""
         if self.active:
             self._empty_copies(sys._getframe())
 
-    def tidy(self) -> None:
+    def stop_when_done(self) -> None:
         """Between steps: end a watch that has seen what it was for, or waited long enough."""
         if self.active and self._watched and time.thread_time() < self._until:
             return

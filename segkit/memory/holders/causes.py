@@ -1,94 +1,126 @@
-"""Why a thing is held: the cause, read from the chain of objects that holds it."""
+"""Why an object is kept: the kind of leak, read from the chain of references that keeps it."""
 
 import collections
 import functools
 import queue
 import types
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from segkit.memory.holders.search import Holding
+from segkit.memory.holders.reference_chains import ReferenceChain
+from segkit.memory.measure.allocation import Site
 from segkit.memory.measure.torch_private import HOOK_DICTS, MODULE_DICTS
-from segkit.memory.measure.tracker import Site
 
 _LRU = type(functools.lru_cache(lambda: 0))
+_SURE = {
+    "optimizer state", "registered again", "hook", "hooks registered again", "lru_cache", "generator", "traceback",
+    "thread", "queue",
+}  # fmt: skip
+"""Kinds that explain more than that what is kept has a graph."""
 
 
 @dataclass(slots=True)
-class Culprit:
+class Cause:
     """What keeps the tensors of one or more sites.
 
     Attributes:
-        kind: The cause, a key of ``taxonomy.FIXES``.
+        kind: The kind of leak, a key of ``fixes.FIXES``.
         sites: The sites whose tensors it keeps, the largest first.
-        made_at: Where the object that is held was made.
-        holding: The chain to one of the objects; None where no Python name reaches it.
-        container: What grows, and the expression for it, where there is such a thing.
-        graph_nodes: Nodes of the graph that one held tensor keeps, and the bytes of tensors saved in it, a step.
+        made_at: Where the kept object was made.
+        chain: The chain to one of the objects; None where no Python name reaches it.
+        container: What grows; None where there is no such thing.
+        container_expression: Python for it.
+        phase: In which the kept tensors were made.
+        via_graph: Whether a kept tensor keeps the others through its autograd graph.
+        graph_nodes: Nodes of that graph.
+        spans_steps: Whether that graph goes through several steps.
+        saved: Whether it keeps tensors that were saved for backward.
+        concatenated: Whether the tensor is joined to a longer one at every step.
+        ctx_attribute: The attribute of ``ctx`` that keeps the tensor, in a cycle through a custom Function.
+        note: More on it.
     """
 
     kind: str
     sites: list[Site]
     made_at: Site
-    holding: Holding | None = None
+    chain: ReferenceChain | None = None
     container: Any = None
     container_expression: str | None = None
-    graph_nodes: int = 0
+    phase: str = ""
     via_graph: bool = False
+    graph_nodes: int = 0
+    spans_steps: bool = False
+    saved: bool = False
+    concatenated: bool = False
+    ctx_attribute: str | None = None
     note: str = ""
-    born_in: str = ""
-    entries: int = 0
-    extra: dict[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
-        """What tells it from other culprits."""
-        return self.container_expression or (self.holding.expression if self.holding else f"{self.kind} {self.made_at}")
+        """What distinguishes it from other causes."""
+        if self.container_expression is not None:
+            return self.container_expression
+        return self.chain.expression if self.chain is not None else f"{self.kind} {self.made_at}"
 
 
-def cause_of(culprit: Culprit, target: Any) -> str:
-    """The key of ``taxonomy.FIXES`` that fits."""
-    holding = culprit.holding
-    by_chain = cause_in_chain(holding, culprit.container)
-    graph = culprit.via_graph or getattr(target, "grad_fn", None) is not None
-    if by_chain in (
-        "optimizer state",
-        "registered again",
-        "hook",
-        "hooks registered again",
-        "lru_cache",
-        "generator",
-        "traceback",
-        "thread",
-        "queue",
-    ):
-        return by_chain
-    if culprit.extra.get("joined"):
+def kind_of(cause: Cause, target: Any) -> str:
+    """The key of ``fixes.FIXES`` that fits.
+
+    Args:
+        cause: All that is known but the kind.
+        target: The kept object.
+    """
+    by_chain = kind_by_chain(cause.chain, cause.container)
+    if by_chain in _SURE:
+        return str(by_chain)
+    if cause.concatenated:
         return "growing tensor"
-    if culprit.extra.get("carried"):
+    if cause.spans_steps:
         operation = type(getattr(target, "grad_fn", None)).__name__
         return "graph of a sum" if operation.startswith("Add") and target.numel() == 1 else "graph over steps"
-    if graph:
-        return "kept graph" if culprit.extra.get("saved") or not culprit.via_graph else "graph kept after backward"
+    if cause.via_graph or getattr(target, "grad_fn", None) is not None:
+        return "kept graph" if cause.saved or not cause.via_graph else "graph kept after backward"
     if by_chain is not None:
         return by_chain
-    if culprit.born_in == "eval":
-        return "kept outputs"
-    return "kept tensors"
+    return "kept outputs" if cause.phase == "eval" else "kept tensors"
 
 
-def cause_in_chain(holding: Holding | None, container: Any) -> str | None:
-    """What the chain itself says."""
-    if holding is None:
+def kind_by_chain(chain: ReferenceChain | None, container: Any) -> str | None:
+    """The kind of leak that a chain of references shows by itself; None where it shows none.
+
+    Args:
+        chain: From the root to the kept object.
+        container: What grows in it.
+    """
+    if chain is None:
         return None
-    chain, path = holding.chain, holding.expressions[-1]
-    if any(hook in path for hook in HOOK_DICTS):
-        grows = isinstance(container, dict) and any(container is each for each in _hook_dicts(chain))
+    if any(hook in chain.expressions[-1] for hook in HOOK_DICTS):
+        grows = isinstance(container, dict) and any(container is each for each in _hook_dicts(chain.objects))
         return "hooks registered again" if grows else "hook"
-    for index, each in enumerate(chain):
-        if isinstance(each, torch.optim.Optimizer) and any(container is inner for inner in chain[index + 1 :]):
+    by_type = _kind_by_types(chain.objects, container)
+    if by_type is not None:
+        return by_type
+    if chain.kind == "thread":
+        return "thread"
+    if isinstance(container, collections.deque):
+        return "deque without bound"
+    if any(isinstance(each, types.CellType) for each in chain.objects):
+        return "closure"
+    if isinstance(container, dict) and any(
+        container is getattr(each, name, None) for each in chain.objects for name in MODULE_DICTS
+    ):
+        return "registered again"
+    if isinstance(container, dict) and not _is_namespace(container):
+        return "dict without bound"
+    return "class attribute" if chain.kind == "class" else None
+
+
+def _kind_by_types(objects: tuple[Any, ...], container: Any) -> str | None:
+    """The kind that the first object of a special type in a chain stands for."""
+    for index, each in enumerate(objects):
+        if isinstance(each, torch.optim.Optimizer) and any(container is inner for inner in objects[index + 1 :]):
             return "optimizer state"
         if isinstance(each, _LRU):
             return "lru_cache"
@@ -98,26 +130,12 @@ def cause_in_chain(holding: Holding | None, container: Any) -> str | None:
             return "traceback"
         if isinstance(each, queue.Queue | queue.SimpleQueue):
             return "queue"
-    if holding.kind == "thread":
-        return "thread"
-    if isinstance(container, collections.deque):
-        return "deque without bound"
-    if any(isinstance(each, types.CellType) for each in chain):
-        return "closure"
-    if isinstance(container, dict) and any(
-        container is getattr(each, name, None) for each in chain for name in MODULE_DICTS
-    ):
-        return "registered again"
-    if isinstance(container, dict) and not _is_namespace(container):
-        return "dict without bound"
-    if holding.kind == "class":
-        return "class attribute"
     return None
 
 
-def _hook_dicts(chain: tuple[Any, ...]) -> list[Any]:
+def _hook_dicts(objects: tuple[Any, ...]) -> list[Any]:
     out = []
-    for each in chain:
+    for each in objects:
         for name in HOOK_DICTS:
             found = getattr(each, name, None) if hasattr(type(each), "register_forward_hook") else None
             if found is not None:

@@ -1,26 +1,34 @@
-"""From suspect sites to culprits: what keeps their tensors, under which name, and why.
+"""From suspect sites to causes: what keeps their tensors, under which name, and why.
 
-One pass over the heap finds the Python tensors behind the storages; one search finds their holders. What no Python
-object refers to is looked for in autograd graphs; what is in no graph either is tried with one garbage collection: what
-that frees was a cycle, and what it does not is held by C++.
+One pass over the heap finds the Python tensors behind the storages; one search finds what holds them. Tensors that no
+Python object holds are searched for in autograd graphs. For what is in no graph either, garbage is collected once: what
+that frees was a reference cycle, and what it does not free is held by C++.
 """
 
 import gc
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 
-from segkit.memory.holders.causes import Culprit, cause_of
-from segkit.memory.holders.graph import GraphHolding, find_graphs
-from segkit.memory.holders.ledger import WATCH
-from segkit.memory.holders.search import Holding, find_holders
-from segkit.memory.holders.survivors import best_roots, carriers, graph_roots, key_of, python_tensors, samples_of
-from segkit.memory.holders.unnamed import WayOut, way_out
-from segkit.memory.measure.tracker import GRAPH, Birth, LiveTensors, Site
+from segkit.memory.holders.causes import Cause, kind_of
+from segkit.memory.holders.graph_roots import GraphRoot, find_graph_roots
+from segkit.memory.holders.kept_tensors import (
+    arrays_around,
+    best_roots,
+    key_of,
+    possible_roots,
+    python_tensors,
+    sample_of_survivors,
+)  # fmt: skip
+from segkit.memory.holders.reference_chains import ReferenceChain, find_holders
+from segkit.memory.holders.referrer_path import ReferrerPath, referrer_path
+from segkit.memory.holders.survival import WATCH
+from segkit.memory.measure.allocation import GRAPH, Allocation, Site
+from segkit.memory.measure.tracker import LiveTensors
 
-_WAYS = 3  # tensors without a name whose surroundings are looked at: each costs a pass over the heap for every step out
+_PATHS = 3  # tensors without a name whose referrers are followed: each step outwards costs a pass over the heap
 
 
 def diagnose(
@@ -31,153 +39,163 @@ def diagnose(
     *,
     collect: bool = True,
     double_backward: bool = False,
-) -> list[Culprit]:
+) -> list[Cause]:
     """Find out what keeps the tensors of suspect sites.
 
     Args:
-        tensors: All that live.
-        suspects: Sites whose tensors stay.
-        growing: Those of them whose one tensor is ever longer.
-        ignored: Objects of the tool's own that refer to tensors or to what holds them.
+        tensors: All live tensors.
+        suspects: Sites whose tensors are kept.
+        growing: Those of them that have one tensor, which is longer at every step.
+        ignored: The tool's own objects that refer to tensors or to what holds them.
         collect: Whether to collect garbage where nothing else explains a site.
         double_backward: Whether a backward pass has kept its own graph (``create_graph=True``).
     """
     with tensors.pause():
-        samples = samples_of(tensors, suspects)
-        samples.update({site: [tensors.joins[site]] for site in growing if site in tensors.joins})
+        sampled = sample_of_survivors(tensors, suspects)
+        sampled.update({site: [tensors.joins[site]] for site in growing if site in tensors.joins})
         by_storage = python_tensors()
-        diagnosis = _Diagnosis(tensors, samples, by_storage, ignored)
+        diagnosis = _Diagnosis(tensors, sampled, by_storage, ignored)
         try:
             return diagnosis.run(collect, double_backward)
         finally:
-            diagnosis.forget()
+            diagnosis.release()
 
 
 class _Diagnosis:
+    """The state of a diagnosis; a group is the allocations of one site.
+
+    Attributes:
+        sites: The suspect sites; a group is an index into them.
+        sampled: Some allocations of each site.
+        by_storage: Python tensors by the address of their storage.
+        ignored: Own objects that refer to tensors, or to what holds them; the lists among them are emptied at the end.
+        causes: What was found, by key.
+    """
+
     def __init__(
         self,
         tensors: LiveTensors,
-        samples: dict[Site, list[Birth]],
+        sampled: dict[Site, list[Allocation]],
         by_storage: dict[int, list[torch.Tensor]],
         ignored: Sequence[object],
     ) -> None:
-        self.tensors, self.samples, self.by_storage = tensors, samples, by_storage
-        self.ignored = [by_storage, samples, self, vars(self), *by_storage.values()]
-        self._more = list(ignored)  # not ours to clear
-        self.births = [birth for births in samples.values() for birth in births]
-        self.groups = [index for index, births in enumerate(samples.values()) for _ in births]
-        self.culprits: dict[str, Culprit] = {}
-        self.sites = list(samples)
+        self.tensors, self.sampled, self.by_storage = tensors, sampled, by_storage
+        self.ignored = [by_storage, sampled, self, vars(self), *by_storage.values()]
+        self._callers = list(ignored)  # not to be emptied here
+        self.allocations = [allocation for allocations in sampled.values() for allocation in allocations]
+        self.groups = [index for index, allocations in enumerate(sampled.values()) for _ in allocations]
+        self.causes: dict[str, Cause] = {}
+        self.sites = list(sampled)
 
-    def forget(self) -> None:
-        """Let go of every tensor, at once: what is at work here must not keep what it looks for."""
+    def release(self) -> None:
+        """Let go of every tensor at once: the tool must not keep what it searches for."""
         for tensors in self.by_storage.values():
             tensors.clear()
         self.by_storage.clear()
         for each in self.ignored:
-            if type(each) is list and each is not self.births:
+            if type(each) is list and each is not self.allocations:
                 each.clear()
         self.ignored = []
 
-    def run(self, collect: bool, double_backward: bool) -> list[Culprit]:
-        left = self._held_directly()
-        left = self._held_by_graphs(left)
+    def run(self, collect: bool, double_backward: bool) -> list[Cause]:
+        """Explain all groups, from the plainest way to hold a tensor to the most hidden one."""
+        left = self._explain_by_names(set(self.groups))
+        left = self._explain_by_graphs(left)
         if left and not collect:
-            left = self._held_directly(nameless=True, only=left)
-        self._unheld(left, collect, double_backward)
-        return list(self.culprits.values())
+            left = self._explain_by_names(left, unnamed=True)
+        if left:
+            self._explain_unnamed(left, collect, double_backward)
+        return list(self.causes.values())
 
-    def _held_directly(self, nameless: bool = False, only: set[int] | None = None) -> set[int]:
-        """Tensors that a Python name reaches; returns the groups that are not explained."""
-        asked = set(self.groups) if only is None else only
+    def _of(self, groups: set[int]) -> Iterator[tuple[Allocation, int]]:
+        """The allocations of some groups."""
+        for allocation, group in zip(self.allocations, self.groups, strict=True):
+            if group in groups:
+                yield allocation, group
+
+    def _find_holders(
+        self, targets: list[Any], groups: list[int], *ignored: object, unnamed: bool = False
+    ) -> list[ReferenceChain | None]:
+        if not targets:
+            return []
+        skipped = [*self.ignored, *self._callers, self._callers, targets, *ignored]
+        return find_holders(targets, groups, skipped, unnamed=unnamed)
+
+    def _explain_by_names(self, asked: set[int], unnamed: bool = False) -> set[int]:
+        """Explain groups whose tensors a Python name reaches; returns those that are left."""
         targets: list[Any] = []
-        of: list[int] = []
-        for birth, group in zip(self.births, self.groups, strict=True):
-            for tensor in self.by_storage.get(birth.key, ())[:2] if group in asked else ():
+        groups: list[int] = []
+        for allocation, group in self._of(asked):
+            for tensor in self.by_storage.get(allocation.key, ())[:2]:
                 targets.append(tensor)
-                of.append(group)
-        holdings = (
-            find_holders(targets, of, [*self.ignored, *self._more, self._more, targets], nameless=nameless)
-            if targets
-            else []
-        )
-        homeless = [each for each, holding in zip(targets, holdings, strict=True) if holding is None]
-        arrays = carriers(homeless) if homeless else {}
+                groups.append(group)
+        chains = self._find_holders(targets, groups, unnamed=unnamed)
+        unheld = [each for each, chain in zip(targets, chains, strict=True) if chain is None]
+        arrays = arrays_around(unheld) if unheld else {}
         if arrays:
             searched = [arrays.get(id(each), each) for each in targets]
-            holdings = find_holders(
-                searched, of, [*self.ignored, *self._more, self._more, targets, searched, arrays, homeless]
-            )
+            chains = self._find_holders(searched, groups, targets, arrays, unheld)
             searched.clear()
-        homeless.clear()
+        unheld.clear()
         arrays.clear()
-        votes: dict[int, list[tuple[Holding, Any]]] = defaultdict(list)
-        for target, group, holding in zip(targets, of, holdings, strict=True):
-            if holding is not None and not _is_transient(holding):
-                votes[group].append((holding, target))
+        votes: dict[int, list[tuple[ReferenceChain, Any]]] = defaultdict(list)
+        for target, group, chain in zip(targets, groups, chains, strict=True):
+            if chain is not None and not _is_transient(chain):
+                votes[group].append((chain, target))
         explained = set()
         for group, held in votes.items():
-            births = self.samples[self.sites[group]]
-            if len(held) * 2 < len(births):
-                continue  # some other way keeps most of them
-            holding, target = next((each for each in held if each[0].container is not None), held[0])
-            self._blame(group, holding, target, len(births))
+            if len(held) * 2 < len(self.sampled[self.sites[group]]):
+                continue  # something else keeps most of them
+            chain, target = next((each for each in held if each[0].container is not None), held[0])
+            self._add_cause(group, chain, target)
             explained.add(group)
         return asked - explained
 
-    def _held_by_graphs(self, left: set[int]) -> set[int]:
-        """Saved tensors and nodes that some tensor's graph keeps."""
+    def _explain_by_graphs(self, left: set[int]) -> set[int]:
+        """Explain groups of saved tensors, and of graphs, that some tensor's autograd graph keeps."""
         if not left:
             return left
         wanted: dict[int, int] = {}
         tokens: dict[int, int] = {}
-        for index, (birth, group) in enumerate(zip(self.births, self.groups, strict=True)):
+        for index, (allocation, group) in enumerate(zip(self.allocations, self.groups, strict=True)):
             if group in left:
-                if birth.operation == GRAPH:
-                    tokens[id(birth())] = index
+                if allocation.operation == GRAPH:
+                    tokens[id(allocation())] = index
                 else:
-                    wanted[birth.key] = index
-        roots = graph_roots(self.by_storage)
-        found = find_graphs(roots, wanted, tokens)
+                    wanted[allocation.key] = index
+        roots = possible_roots(self.by_storage)
+        found = find_graph_roots(roots, wanted, tokens)
         self.ignored += [roots, found, wanted, tokens]
         chosen = best_roots(found)
         targets = [each.root for each in chosen]
-        flat = [0] * len(targets)
-        holdings = (
-            find_holders(targets, flat, [*self.ignored, *self._more, self._more, targets, chosen]) if targets else []
-        )
-        held = [(graph, holding) for graph, holding in zip(chosen, holdings, strict=True) if holding is not None]
+        chains = self._find_holders(targets, [0] * len(targets), chosen)
+        held = [(graph, chain) for graph, chain in zip(chosen, chains, strict=True) if chain is not None]
         explained: set[int] = set()
         for group in sorted(left):
-            mine = [
-                (graph, holding) for graph, holding in held
-                if any(self.groups[index] == group for index in graph.reached)
-            ]  # fmt: skip
-            if not mine:
+            own = [each for each in held if any(self.groups[index] == group for index in each[0].reached)]
+            if not own:
                 continue
-            graph, holding = next((each for each in mine if each[1].container is not None), mine[0])
-            over = next((each for each in mine if self._carries(each[0], group)), None)
-            if over is not None:
-                graph, holding = over
-            self._blame(group, holding, graph.root, len(self.samples[self.sites[group]]), graph, over is not None)
+            graph, chain = next((each for each in own if each[1].container is not None), own[0])
+            over_steps = next((each for each in own if self._spans_steps(each[0], group)), None)
+            if over_steps is not None:
+                graph, chain = over_steps
+            self._add_cause(group, chain, graph.root, graph, over_steps is not None)
             explained.add(group)
         return left - explained
 
-    def _carries(self, graph: GraphHolding, group: int) -> bool:
+    def _spans_steps(self, graph: GraphRoot, group: int) -> bool:
         """Whether one graph goes through several steps: then it is the graph that grows, and not what holds it."""
         reached = sum(self.groups[index] == group for index in graph.reached)
         return reached >= 2 and reached * 2 >= self.groups.count(group)
 
-    def _unheld(self, left: set[int], collect: bool, double_backward: bool) -> None:
-        """What no Python name reaches: a cycle, if the garbage collector frees it."""
-        if not left:
-            return
-        left_births = [(birth, group) for birth, group in zip(self.births, self.groups, strict=True) if group in left]
-        ways: dict[int, WayOut] = {}
-        ours = {id(each) for each in (*self.ignored, *self._more, self.ignored, self._more, left_births)}
-        for birth, group in left_births:
-            if not ways.get(group, WayOut()).kind and len(ways) < _WAYS:
-                ways[group] = way_out(birth, self.by_storage, ours)
+    def _explain_unnamed(self, left: set[int], collect: bool, double_backward: bool) -> None:
+        """Explain groups that no Python name reaches: by a cycle, if the garbage collector frees their tensors."""
+        allocations = list(self._of(left))
+        paths: dict[int, ReferrerPath] = {}
+        own = {id(each) for each in (*self.ignored, *self._callers, self.ignored, self._callers, allocations)}
+        for allocation, group in allocations:
+            if not paths.get(group, ReferrerPath()).kind and len(paths) < _PATHS:
+                paths[group] = referrer_path(allocation, self.by_storage, own)
         for storages in self.by_storage.values():
             storages.clear()
         if collect:
@@ -185,70 +203,74 @@ class _Diagnosis:
             alive = python_tensors()
             self.by_storage.update(alive)
             self.ignored += [alive, *alive.values()]
-            still = {group for birth, group in left_births if birth() is not None}
-            left = (left - still) | self._held_directly(nameless=True, only=still)
+            still = {group for allocation, group in allocations if allocation() is not None}
+            left = (left - still) | self._explain_by_names(still, unnamed=True)
         for group in left:
-            births = [birth for birth, its in left_births if its == group]
-            freed = sum(birth() is None for birth in births)
-            way = ways.get(group, WayOut())
-            of_graph = any(birth.operation == GRAPH or birth.saved or birth.phase == "backward" for birth in births)
-            if freed * 2 > len(births):
-                kind = "reference cycle"
-            elif way.kind:
-                kind = way.kind
-            else:
-                kind = "C++ cycle" if of_graph and double_backward else "held by an extension"
-            site = self.sites[group]
-            culprit = self.culprits.setdefault(kind, Culprit(kind, [], site, note=way.types))
-            culprit.sites.append(site)
-            if way.attribute is not None:
-                culprit.extra["attribute"] = way.attribute
-        for kind in ("ctx cycle", "hook cycle"):  # what else is kept without a name is in their graphs
-            if kind in self.culprits and "held by an extension" in self.culprits:
-                self.culprits[kind].sites += self.culprits.pop("held by an extension").sites
-        if "C++ cycle" in self.culprits and "held by an extension" in self.culprits:
-            self.culprits["C++ cycle"].sites += self.culprits.pop("held by an extension").sites
+            site, path = self.sites[group], paths.get(group, ReferrerPath())
+            kind = _kind_of_unnamed([each for each, its in allocations if its == group], path, double_backward)
+            cause = self.causes.setdefault(kind, Cause(kind, [], site, note=path.types))
+            cause.sites.append(site)
+            if path.attribute is not None:
+                cause.ctx_attribute = path.attribute
+        # What else is kept without a name is in the graphs of these.
+        for kind in ("ctx cycle", "hook cycle", "C++ cycle"):
+            if kind in self.causes and "held by an extension" in self.causes:
+                self.causes[kind].sites += self.causes.pop("held by an extension").sites
 
-    def _blame(
+    def _add_cause(
         self,
         group: int,
-        holding: Holding,
+        chain: ReferenceChain,
         target: Any,
-        entries: int,
-        graph: GraphHolding | None = None,
-        carried: bool = False,
+        graph: GraphRoot | None = None,
+        spans_steps: bool = False,
     ) -> None:
+        """Note what keeps a group.
+
+        Args:
+            group: The group.
+            chain: The chain to one of its tensors, or to a tensor whose graph keeps it.
+            target: That tensor.
+            graph: The graph, if it is a graph that keeps the group.
+            spans_steps: Whether that graph goes through several steps.
+        """
         site = self.sites[group]
-        births = self.samples[site]
-        at = None if carried else holding.container
-        container = holding.chain[at] if at is not None else None
-        expression = holding.expressions[at] if at is not None else None
+        first = self.sampled[site][0]
+        at = None if spans_steps else chain.container
+        container = chain.objects[at] if at is not None else None
+        expression = chain.expressions[at] if at is not None else None
         made_at = site
         if graph is not None or site.operation == GRAPH:
-            birth = self.tensors.live.get(key_of(target))
-            if birth is not None:
-                made_at = birth.site
-        name = expression or holding.expression
-        key = f"{holding.scope} {name}"
-        culprit = self.culprits.get(key)
-        if culprit is None:
-            culprit = self.culprits[key] = Culprit(
-                "", [], made_at, holding, container, expression, born_in=births[0].phase, entries=entries
-            )
-        elif graph is None and culprit.via_graph:
-            culprit.made_at = site  # the held object itself says more than what its graph keeps
-            culprit.holding = holding
-        culprit.sites.append(site)
+            allocation = self.tensors.live.get(key_of(target))
+            if allocation is not None:
+                made_at = allocation.site
+        key = f"{chain.scope} {expression or chain.expression}"
+        cause = self.causes.get(key)
+        if cause is None:
+            cause = self.causes[key] = Cause("", [], made_at, chain, container, expression, first.phase)
+        elif graph is None and cause.via_graph:
+            cause.made_at, cause.chain = site, chain  # the kept object itself says more than what its graph keeps
+        cause.sites.append(site)
         if graph is not None:
-            culprit.via_graph = True
-            culprit.graph_nodes = max(culprit.graph_nodes, graph.nodes)
-            before = culprit.extra.get("carried", False)
-            culprit.extra["carried"] = carried or before or (len(graph.reached) > 1 and container is None)
-        culprit.extra["saved"] = culprit.extra.get("saved", False) or (graph is not None and site.operation != GRAPH)
-        culprit.extra["joined"] = births[0].lineage[0] >= WATCH
-        culprit.kind = cause_of(culprit, target)
+            cause.via_graph = True
+            cause.graph_nodes = max(cause.graph_nodes, graph.nodes)
+            cause.spans_steps |= spans_steps or (len(graph.reached) > 1 and container is None)
+            cause.saved |= site.operation != GRAPH
+        cause.concatenated = first.joined[0] >= WATCH
+        cause.kind = kind_of(cause, target)
 
 
-def _is_transient(holding: Holding) -> bool:
+def _kind_of_unnamed(allocations: Sequence[Allocation], path: ReferrerPath, double_backward: bool) -> str:
+    """The kind of leak where no Python name reaches any of the allocations of a site, after garbage was collected."""
+    freed = sum(allocation() is None for allocation in allocations)
+    if freed * 2 > len(allocations):
+        return "reference cycle"
+    if path.kind:
+        return path.kind
+    of_graph = any(each.operation == GRAPH or each.saved or each.phase == "backward" for each in allocations)
+    return "C++ cycle" if of_graph and double_backward else "held by an extension"
+
+
+def _is_transient(chain: ReferenceChain) -> bool:
     """Whether an object is only passing through a library's function."""
-    return holding.kind == "local" and holding.container is None and "/torch/" in holding.scope
+    return chain.kind == "local" and chain.container is None and "/torch/" in chain.scope

@@ -5,6 +5,7 @@ import functools
 import gc
 import re
 import types
+from itertools import pairwise
 from typing import Any
 
 from segkit.memory.measure.torch_private import MODULE_DICTS
@@ -135,3 +136,16 @@ def closure_variable(function: Any, cell: Any) -> str | None:
 def readable(expression: str) -> str:
     """The same expression as a person would write it."""
     return _SUBMODULE.sub(r".\1", _ATTRIBUTE.sub(r".\1", expression))
+
+
+def expressions_along(root: str, chain: list[Any]) -> list[str]:
+    """Python for each object of a chain that begins with ``root``; what a closure holds is called by its name."""
+    out = [root]
+    for index, (holder, child) in enumerate(pairwise(chain)):
+        named = None
+        if isinstance(holder, types.CellType) and index > 0:
+            at = index - 2 if isinstance(chain[index - 1], tuple) and index > 1 else index - 1
+            template = closure_variable(chain[at], holder)
+            named = template.format(out[at]) if template is not None else None
+        out.append(named or edge(holder, child).format(out[-1]))
+    return out

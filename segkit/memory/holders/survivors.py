@@ -1,106 +1,66 @@
-"""The tensors behind what survives: which are asked, which Python objects they are, which graphs may keep them."""
+"""The tensors that outlive their step, site by site, and which sites are suspect."""
 
-import gc
-from collections import defaultdict, deque
-from collections.abc import Sequence
-from typing import Any
-
-import torch
-
-from segkit.memory.holders.frames import running_locals
-from segkit.memory.holders.graph import GraphHolding
-from segkit.memory.holders.ledger import GRACE
-from segkit.memory.measure.torch_private import storage_key
-from segkit.memory.measure.tracker import Birth, LiveTensors, Site
-
-_ROOTS = 64  # graphs that are looked into without asking who keeps them
-_SAMPLES, _SITES = 4, 40  # survivors of each site that are asked; sites
+from segkit.memory.holders.survival import GRACE, LEAK, WARM_UP, WATCH, SiteSurvival
+from segkit.memory.measure.allocation import Site
+from segkit.memory.measure.tracker import LiveTensors
 
 
-def samples_of(tensors: LiveTensors, suspects: Sequence[Site]) -> dict[Site, list[Birth]]:
-    """Survivors of each site from first to last; the birth of a site's every step is as good as any."""
-    wanted = set(suspects[:_SITES])
-    found: dict[Site, dict[int, Birth]] = defaultdict(dict)
-    for step, cohort in list(tensors.cohorts.items()):
-        if step > tensors.step - GRACE:
-            continue
-        for birth in list(cohort.values()):
-            if birth.old and birth.site in wanted:
-                known = found[birth.site].get(step)
-                if known is None or birth.size > known.size:
-                    found[birth.site][step] = birth
-    out = {}
-    for site, births in found.items():
-        steps = sorted(births)
-        chosen = {steps[round(index * (len(steps) - 1) / max(1, _SAMPLES - 1))] for index in range(_SAMPLES)}
-        out[site] = [births[step] for step in sorted(chosen)]
-    return out
+class Survivors:
+    """What survives of every site.
 
+    Attributes:
+        by_site: The survival of each site.
+        devices: The type of device of its tensors.
+        first_step: The step at which measuring began; what was before counts as warm-up.
+    """
 
-def python_tensors() -> dict[int, list[torch.Tensor]]:
-    """Every tensor that Python sees, by the address of its storage."""
-    out: dict[int, list[torch.Tensor]] = defaultdict(list)
-    objects = gc.get_objects()
-    kinds = {kind for kind in set(map(type, objects)) if issubclass(kind, torch.Tensor)}
-    for each in [each for each in objects if type(each) in kinds]:
-        try:
-            out[storage_key(each)[1]].append(each)
-        except Exception:  # no storage, or a subclass that answers differently
-            continue
-    return out
+    def __init__(self, tensors: LiveTensors) -> None:
+        self.by_site: dict[Site, SiteSurvival] = {}
+        self.devices: dict[Site, str] = {}
+        self.first_step = 0
+        self._tensors = tensors
 
+    def restart(self) -> None:
+        """Forget what survived until now."""
+        self.by_site.clear()
+        self.first_step = self._tensors.step
 
-def carriers(targets: Sequence[Any]) -> dict[int, Any]:
-    """For tensors that a NumPy array shares: the array, which the garbage collector does not see."""
-    wanted = {id(each) for each in targets}
-    out: dict[int, Any] = {}
-    for holder in gc.get_objects():
-        if issubclass(type(holder), list | tuple | dict | set | deque):  # isinstance asks objects, which may answer
-            for each in gc.get_referents(holder):
-                base = each
-                while type(base).__module__ == "numpy" and (base := getattr(base, "base", None)) is not None:
-                    if id(base) in wanted:
-                        out.setdefault(id(base), each)
-    return out
+    def update(self, *, collected: bool) -> None:
+        """At the end of a step: note the tensors that have outlived the grace period, and those that were freed.
 
+        Args:
+            collected: Whether the tool has collected garbage since the last step.
+        """
+        tensors = self._tensors
+        freed, tensors.freed = tensors.freed, []
+        touched: set[Site] = set()
+        for allocation in freed:
+            survival = self.by_site.get(allocation.site)
+            if survival is not None:
+                survival.remove(allocation.step, allocation.size)
+                touched.add(allocation.site)
+        step = tensors.step - GRACE
+        cohort = tensors.cohorts.get(step, {})
+        if step >= self.first_step + WARM_UP:
+            for allocation in list(cohort.values()):
+                self.by_site.setdefault(allocation.site, SiteSurvival()).add(allocation.step, allocation.size)
+                self.devices[allocation.site] = allocation.device
+                allocation.old = True
+                touched.add(allocation.site)
+        if not cohort:
+            tensors.cohorts.pop(step, None)
+        for site in touched:
+            self.by_site[site].end_step(tensors.step, natural=not collected)
 
-def graph_roots(by_storage: dict[int, list[torch.Tensor]]) -> list[torch.Tensor]:
-    """Every tensor with a graph that something in Python keeps, and gradients that have one."""
-    roots: dict[int, torch.Tensor] = {}
-    for each in [each for tensors in by_storage.values() for each in tensors]:
-        held = each.grad if each.is_leaf else each
-        if held is not None and held.grad_fn is not None:
-            roots[id(held)] = held
-    if len(roots) <= _ROOTS:
-        return list(roots.values())
-    # Most are saved tensors, which C++ keeps: there may be thousands of them, and their graphs are parts of others.
-    kept = set(running_locals())
-    ours = {id(each) for each in (roots, by_storage, *by_storage.values())}
-    for holder in gc.get_objects():
-        if id(holder) not in ours:
-            kept.update(id(each) for each in gc.get_referents(holder) if id(each) in roots)
-    return [each for key, each in roots.items() if key in kept or each.is_leaf]
-
-
-def best_roots(found: list[GraphHolding]) -> list[GraphHolding]:
-    """For each target the root that keeps the most targets with the smallest graph."""
-    best: dict[int, GraphHolding] = {}
-    for each in found:
-        for target in each.reached:
-            known = best.get(target)
-            if known is None or (-len(each.reached), each.nodes) < (-len(known.reached), known.nodes):
-                best[target] = each
-    out: dict[int, GraphHolding] = {id(each.root): each for each in best.values()}
-    for each in found:  # equally good ones, in case the first has no name
-        for target in each.reached:
-            if len(each.reached) == len(best[target].reached):
-                out.setdefault(id(each.root), each)
-    return sorted(out.values(), key=lambda each: each.nodes)[:64]
-
-
-def key_of(tensor: torch.Tensor) -> int:
-    """The address of a tensor's storage; 0 where it has none."""
-    try:
-        return storage_key(tensor)[1]
-    except (RuntimeError, NotImplementedError):
-        return 0
+    def states(self) -> dict[Site, str]:
+        """``leak`` or ``watch`` for every site that is suspect now."""
+        now = self._tensors.step
+        out = {}
+        for site, survival in self.by_site.items():
+            state = survival.state(now)
+            if state != "clean":
+                out[site] = str(state)
+        for site, allocation in self._tensors.joins.items():
+            if allocation.joined[0] >= WATCH and now - allocation.step <= GRACE:
+                out[site] = "leak" if allocation.joined[0] >= LEAK else "watch"
+        return out

@@ -13,10 +13,11 @@ import torch
 from torch import nn
 
 from segkit.memory.measure import cuda as device
+from segkit.memory.measure.allocation import GRAPH, Allocation
 from segkit.memory.measure.cuda import DeviceFigures
 from segkit.memory.measure.phases import PhaseClock
 from segkit.memory.measure.torch_private import storage_key
-from segkit.memory.measure.tracker import GRAPH, Birth, LiveTensors
+from segkit.memory.measure.tracker import LiveTensors
 
 CATEGORIES = (
     "parameters", "buffers", "gradients", "optimizer_state", "activations", "inputs", "temporaries", "kept",
@@ -33,7 +34,7 @@ class CategoryMeter:
             counts beyond is ``context`` (with other processes' memory, if there are any).
         modules: Bytes of activations at that peak by the module that made them.
         sites: Bytes at that peak by line.
-        makers: Bytes at that peak by the library's line that made them, for large tensors.
+        library_lines: Bytes at that peak by the library's line that made them, for large tensors.
     """
 
     def __init__(self, tensors: LiveTensors) -> None:
@@ -41,7 +42,7 @@ class CategoryMeter:
         self.categories: dict[str, int] = {}
         self.modules: dict[str, int] = {}
         self.sites: dict[str, int] = {}
-        self.makers: dict[str, int] = {}
+        self.library_lines: dict[str, int] = {}
         self.peak = 0
         self._gradients: set[int] = set()
 
@@ -53,20 +54,20 @@ class CategoryMeter:
 
     def take(self, clock: PhaseClock, optimizers: Iterable[Any], modules: Iterable[nn.Module]) -> None:
         """At the end of a step whose peak was kept: classify, if the peak is a new one."""
-        if clock.highest > self.peak and clock.crest:
+        if clock.highest > self.peak and clock.peak_allocations:
             self.peak = clock.highest
-            counted = [birth for birth in clock.crest if self._counts(birth)]
+            counted = [allocation for allocation in clock.peak_allocations if self._counts(allocation)]
             self._classify(counted, list(optimizers), list(modules))
             if clock.at_highest is not None:
                 self._add_device(counted, clock.at_highest, clock.allocated)
-        clock.crest = []
-        self.tensors.crest = []
+        clock.peak_allocations = []
+        self.tensors.peak_allocations = []
         self._gradients.clear()
 
-    def _counts(self, birth: Birth) -> bool:
-        return birth.device == self.tensors.counted and birth.operation != GRAPH
+    def _counts(self, allocation: Allocation) -> bool:
+        return allocation.device == self.tensors.counted and allocation.operation != GRAPH
 
-    def _classify(self, crest: list[Birth], optimizers: list[Any], modules: list[nn.Module]) -> None:
+    def _classify(self, peak_allocations: list[Allocation], optimizers: list[Any], modules: list[nn.Module]) -> None:
         parameters = {_key(p) for optimizer in optimizers for p in _parameters(optimizer)}
         parameters |= {_key(p) for module in modules for p in module.parameters()}
         buffers = {_key(buffer) for module in modules for buffer in module.buffers()}
@@ -78,24 +79,26 @@ class CategoryMeter:
         by_module: Counter[str] = Counter()
         by_line: Counter[str] = Counter()
         by_maker: Counter[str] = Counter()
-        for birth in crest:
-            name = _category(birth, self.tensors.step, parameters, buffers, states, self._gradients)
-            sums[name] += birth.size
-            by_line[f"{birth.site.line}"] += birth.size
-            if birth.maker is not None:
-                by_maker[birth.maker] += birth.size
-            if birth.module is not None and name in ("activations", "temporaries"):
-                by_module[birth.module] += birth.size
+        for allocation in peak_allocations:
+            name = _category(allocation, self.tensors.step, parameters, buffers, states, self._gradients)
+            sums[name] += allocation.size
+            by_line[f"{allocation.site.line}"] += allocation.size
+            if allocation.library_line is not None:
+                by_maker[allocation.library_line] += allocation.size
+            if allocation.module is not None and name in ("activations", "temporaries"):
+                by_module[allocation.module] += allocation.size
         self.categories = {name: sums[name] for name in CATEGORIES} | {"remainder": self.peak - sum(sums.values())}
         self.modules = dict(by_module.most_common(12))
         self.sites = dict(by_line.most_common(12))
-        self.makers = dict(by_maker.most_common(12))
+        self.library_lines = dict(by_maker.most_common(12))
 
-    def _add_device(self, crest: list[Birth], figures: DeviceFigures, allocated: int) -> None:
+    def _add_device(self, peak_allocations: list[Allocation], figures: DeviceFigures, allocated: int) -> None:
         """Bring the sum to what the device says is in use."""
-        tensors = sum(birth.size for birth in crest)
-        live = sum(device.rounded(birth.size) for birth in self.tensors.live.values() if self._counts(birth))
-        rounding = sum(device.rounded(birth.size) for birth in crest) - tensors
+        tensors = sum(allocation.size for allocation in peak_allocations)
+        live = sum(
+            device.rounded(allocation.size) for allocation in self.tensors.live.values() if self._counts(allocation)
+        )
+        rounding = sum(device.rounded(allocation.size) for allocation in peak_allocations) - tensors
         workspace = max(0, allocated - live)  # at the end of a step, when nothing passes by
         fragmented = min(figures.fragmented, figures.reserved - figures.peak)
         used = device.driver_used()
@@ -110,18 +113,18 @@ class CategoryMeter:
 
 
 def _category(
-    birth: Birth, step: int, parameters: set[int], buffers: set[int], states: set[int], gradients: set[int]
+    allocation: Allocation, step: int, parameters: set[int], buffers: set[int], states: set[int], gradients: set[int]
 ) -> str:
     for name, keys in (
         ("parameters", parameters), ("buffers", buffers), ("optimizer_state", states), ("gradients", gradients),
     ):  # fmt: skip
-        if birth.key in keys:
+        if allocation.key in keys:
             return name
-    if birth.step < step - 1:
+    if allocation.step < step - 1:
         return "kept"
-    if birth.saved:
+    if allocation.saved:
         return "activations"
-    return {"load": "inputs", "transfer": "inputs"}.get(birth.phase, "temporaries")
+    return {"load": "inputs", "transfer": "inputs"}.get(allocation.phase, "temporaries")
 
 
 def _parameters(optimizer: Any) -> list[torch.Tensor]:

@@ -9,7 +9,7 @@ _LEAVES = ("AccumulateGrad", "TBackward0", "TransposeBackward0")  # what leads t
 _TOKEN = "segkit"
 
 
-class Token:
+class GraphToken:
     """Owned by a node of a step's graph: while it lives, something keeps the graph."""
 
     __slots__ = ("__weakref__",)
@@ -36,9 +36,9 @@ def token_of(node: Any) -> object | None:
     return attached_to_node(node, _TOKEN)
 
 
-def give_token(node: Any) -> Token | None:
+def attach_token(node: Any) -> GraphToken | None:
     """Let a node own a token, unless it has one."""
     if token_of(node) is not None:
         return None
-    token = Token()
+    token = GraphToken()
     return token if attach_to_node(node, _TOKEN, token) else None

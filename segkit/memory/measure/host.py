@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import os
-import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,11 +48,6 @@ def resident() -> int:
         return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE
     except (OSError, ValueError, IndexError):
         return 0
-
-
-def python_blocks() -> int:
-    """Blocks that Python's own allocator has handed out."""
-    return sys.getallocatedblocks()
 
 
 class Mapped(NamedTuple):

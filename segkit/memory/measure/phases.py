@@ -3,14 +3,15 @@
 import time
 from dataclasses import dataclass
 
+from segkit.memory.measure.allocation import Allocation
 from segkit.memory.measure.cuda import DeviceFigures, Reader, driver_used
-from segkit.memory.measure.tracker import Birth, LiveTensors
+from segkit.memory.measure.tracker import LiveTensors
 
 PHASES = ("load", "transfer", "forward", "loss", "backward", "step", "eval", "save")
 
 
 @dataclass(slots=True)
-class PhaseRecord:
+class PhasePeaks:
     """One phase: seconds in this step, and the highest figures of allocated, reserved and fragmented bytes.
 
     ``driver``: in use on the device by the driver's account, asked for in some steps only.
@@ -22,7 +23,7 @@ class PhaseRecord:
     fragmented: int = 0
     driver: int = 0
 
-    def raise_to(self, other: "PhaseRecord") -> None:
+    def raise_to(self, other: "PhasePeaks") -> None:
         """Take over what is higher in another record."""
         self.allocated = max(self.allocated, other.allocated)
         self.reserved = max(self.reserved, other.reserved)
@@ -38,19 +39,18 @@ class PhaseClock:
         highs: The highest figures of each phase over all steps.
         highest: The highest peak of live tensors, as the tracker counts them.
         allocated: Bytes in use when a phase last ended.
-        crest: Births alive at the highest peak so far, where the tracker was asked to keep them.
+        peak_allocations: Allocations alive at the highest peak so far, where the tracker was asked to keep them.
         at_highest: The device's figures then.
         explicit: Whether phases are named by the trainer itself.
     """
 
     def __init__(self, tensors: LiveTensors) -> None:
         self.tensors = tensors
-        self.current: dict[str, PhaseRecord] = {}
-        self.highs: dict[str, PhaseRecord] = {}
+        self.current: dict[str, PhasePeaks] = {}
+        self.highs: dict[str, PhasePeaks] = {}
         self.highest = self.allocated = 0
         self.at_highest: DeviceFigures | None = None
-        self.crest: list[Birth] = []
-        self.crest_phase = ""
+        self.peak_allocations: list[Allocation] = []
         self.explicit = False
         self._device = Reader()
         self._since = time.perf_counter()
@@ -61,9 +61,9 @@ class PhaseClock:
         if phase == tensors.phase:
             return
         self.close()
-        if phase == "backward" and tensors.keep_crest:
-            for birth in tensors.cohorts.get(tensors.step, {}).values():
-                birth.saved = birth.phase in ("forward", "loss")
+        if phase == "backward" and tensors.keep_peak:
+            for allocation in tensors.cohorts.get(tensors.step, {}).values():
+                allocation.saved = allocation.phase in ("forward", "loss")
         tensors.phase = phase
 
     def close(self) -> None:
@@ -71,23 +71,23 @@ class PhaseClock:
         now, tensors = time.perf_counter(), self.tensors
         record = self.current.get(tensors.phase)
         if record is None:
-            record = self.current[tensors.phase] = PhaseRecord()
+            record = self.current[tensors.phase] = PhasePeaks()
         record.seconds += now - self._since
         self._since = now
         figures = self._device.read()
         if figures is None:
-            seen = PhaseRecord(0.0, tensors.peak)
+            seen = PhasePeaks(0.0, tensors.peak)
             self.allocated = tensors.allocated
         else:
             self.allocated = figures.allocated
-            driver = (driver_used() or 0) if tensors.keep_crest else 0
-            seen = PhaseRecord(0.0, figures.peak, figures.reserved, figures.fragmented, driver)
+            driver = (driver_used() or 0) if tensors.keep_peak else 0
+            seen = PhasePeaks(0.0, figures.peak, figures.reserved, figures.fragmented, driver)
         record.raise_to(seen)
-        self.highs.setdefault(tensors.phase, PhaseRecord()).raise_to(seen)
-        if tensors.keep_crest and tensors.peak > self.highest:
-            self.highest, self.crest_phase = tensors.peak, tensors.phase
+        self.highs.setdefault(tensors.phase, PhasePeaks()).raise_to(seen)
+        if tensors.keep_peak and tensors.peak > self.highest:
+            self.highest = tensors.peak
             self.at_highest = figures
-            self.crest = list(tensors.peak_composition())
+            self.peak_allocations = list(tensors.take_peak_allocations())
         tensors.reset_peak()
 
     @property
@@ -95,7 +95,7 @@ class PhaseClock:
         """The highest allocated bytes of each phase over all steps."""
         return {name: record.allocated for name, record in self.highs.items()}
 
-    def take(self) -> dict[str, PhaseRecord]:
+    def take(self) -> dict[str, PhasePeaks]:
         """The phases of the step that ended; a new one begins."""
         self.close()
         out, self.current = self.current, {}
@@ -103,7 +103,7 @@ class PhaseClock:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class StepMeasurement:
     """What was read at the end of a step; bytes, None where there is no such figure."""
 
     seconds: float
@@ -116,8 +116,7 @@ class Sample:
     rss: int
     malloc: int | None
     retained: int | None
-    blocks: int
     elements: int
     instances: int
-    phases: dict[str, PhaseRecord]
+    phases: dict[str, PhasePeaks]
     name: str | None = None

@@ -6,14 +6,14 @@ It works on every device, and is what a CPU, which has no allocator counters, is
 """
 
 import sys
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch
 
+from segkit.memory.measure.allocation import GRAPH, Allocation, Site
 from segkit.memory.measure.torch_private import (
     TorchDispatchMode,
     is_fake,
@@ -25,55 +25,11 @@ from segkit.memory.measure.user_code import USER_CODE, Line
 
 # Views of storages that were not made by an operation: data from outside enters through these.
 _ENTRANCES = ("aten::lift_fresh", "aten::set_", "aten::detach", "aten::alias", "aten::_reshape_alias")
-
-
-GRAPH = "autograd graph"
-_LARGE = 2**18  # bytes: of what is larger, the library's line is noted as well
-
-
-class Site(NamedTuple):
-    """Where a tensor was made: a line of the user's code, and the operation."""
-
-    line: Line
-    operation: str
-
-
-class Birth(weakref.ref):  # type: ignore[type-arg]
-    """A weak reference to a storage that knows when and where it was made."""
-
-    __slots__ = (
-        "cohort",
-        "device",
-        "key",
-        "lineage",
-        "maker",
-        "module",
-        "old",
-        "operation",
-        "phase",
-        "saved",
-        "site",
-        "size",
-        "step",
-    )
-
-    key: int
-    size: int
-    site: Site
-    step: int
-    phase: str
-    operation: str
-    device: str
-    module: str | None
-    maker: str | None  # the innermost line outside torch itself, for large tensors of steps whose crest is kept
-    saved: bool  # by autograd, for a backward pass
-    old: bool  # it has outlived the grace
-    lineage: tuple[int, int]  # times that this tensor was joined to more of its kind, and the bytes it began with
-    cohort: dict[int, "Birth"]
+_LARGE = 2**18  # bytes: of larger tensors, the library's line is noted as well
 
 
 class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types here
-    """Counts the bytes of live storages and their peak, and keeps the births of each step together.
+    """Counts the bytes of live storages and their peak, and groups them by the step that made them.
 
     Attributes:
         step: The number of the step that goes on.
@@ -81,10 +37,16 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         module: The module whose forward is running.
         counted: The type of device whose tensors are counted: the CPU, until a tensor is on another.
         allocated: Bytes alive on it.
-        others: Bytes alive elsewhere.
-        peak: The most of them since ``reset_peak``.
-        cohorts: Live births by step.
-        crest: Births alive at the highest peak since ``reset_peak``, where asked for by ``keep_crest``.
+        others: Bytes alive on other devices.
+        peak: The highest ``allocated`` since ``reset_peak``.
+        live: Live allocations by the address of their storage.
+        cohorts: Live allocations, and autograd graphs, by the step that made them.
+        freed: Old allocations that were freed since this list was last taken.
+        joins: By site, the latest tensor that was concatenated with its predecessor.
+        keep_peak: Whether to remember what is alive at the peak.
+        peak_allocations: That.
+        paused: Whether nothing is noted: the tool itself is at work.
+        failure: An error in here, after which nothing is noted any more.
     """
 
     def __init__(self) -> None:
@@ -95,12 +57,12 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         self.module: str | None = None
         self.paused = False
         self.failure: BaseException | None = None
-        self.live: dict[int, Birth] = {}
-        self.cohorts: dict[int, dict[int, Birth]] = {0: {}}
-        self.dead: list[Birth] = []  # old births that died since they were last asked for
-        self.keep_crest = False
-        self.crest: list[Birth] = []
-        self.joins: dict[Site, Birth] = {}  # by site, the latest tensor that was joined to its predecessor
+        self.live: dict[int, Allocation] = {}
+        self.cohorts: dict[int, dict[int, Allocation]] = {0: {}}
+        self.freed: list[Allocation] = []
+        self.keep_peak = False
+        self.peak_allocations: list[Allocation] = []
+        self.joins: dict[Site, Allocation] = {}
         self._rising = False
         self._graphs = 0
         self._sites: dict[tuple[str, int, str], Site] = {}
@@ -134,15 +96,15 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         self.cohorts[self.step] = {}
 
     def reset_peak(self) -> None:
-        """Begin to look for a new peak."""
+        """Begin to measure a new peak."""
         self.peak = self.allocated
         self._rising = False
 
-    def peak_composition(self) -> list[Birth]:
-        """Births that were alive at the last peak; only with ``keep_crest``."""
+    def take_peak_allocations(self) -> list[Allocation]:
+        """Allocations that were alive at the last peak; only with ``keep_peak``."""
         if self._rising:
-            self.crest, self._rising = list(self.live.values()), False
-        return self.crest
+            self.peak_allocations, self._rising = list(self.live.values()), False
+        return self.peak_allocations
 
     @contextmanager
     def pause(self) -> Iterator[None]:
@@ -163,74 +125,79 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         size = storage.nbytes()
         if size == 0 or is_fake(tensor):
             return
-        birth = Birth(storage, self._died)
-        line = USER_CODE.innermost(sys._getframe(2))
+        allocation = self._allocation(storage, key, USER_CODE.innermost(sys._getframe(2)), operation)
+        allocation.size, allocation.device = size, tensor.device.type
+        if self.keep_peak and size >= _LARGE:
+            allocation.library_line = USER_CODE.library_line(sys._getframe(2))
+        allocation.joined = (0, size)
+        if operation == "aten::cat":
+            allocation.joined = self._count_joins(args, allocation.site, size)
+            if allocation.joined[0]:
+                self.joins[allocation.site] = allocation
+        self.live[key] = allocation
+        if allocation.device != self.counted:
+            if self.counted != "cpu" or allocation.device == "cpu":
+                self.others += size
+                return
+            self.counted, self.others, self.allocated, self.peak = allocation.device, self.others + self.allocated, 0, 0
+        self.allocated += size
+        if self.allocated > self.peak:
+            self.peak = self.allocated
+            self._rising = self.keep_peak
+
+    def note_graph(self, token: object, line: Line) -> None:
+        """Note a step's autograd graph by an object that it owns; it counts no bytes of its own."""
+        self._graphs += 1
+        self._allocation(token, -self._graphs, line, GRAPH).phase = "backward"
+
+    def _allocation(self, owner: Any, key: int, line: Line, operation: str) -> Allocation:
+        """A new allocation in this step's cohort, of no bytes yet."""
+        allocation = Allocation(owner, self._on_free)
         label = (line.file, line.number, operation)
         site = self._sites.get(label)
         if site is None:
             site = self._sites[label] = Site(line, operation)
-        birth.key, birth.size, birth.site, birth.step = key, size, site, self.step
-        birth.phase, birth.operation, birth.module = self.phase, operation, self.module
-        birth.device, birth.saved, birth.old = tensor.device.type, False, False
-        birth.maker = USER_CODE.maker(sys._getframe(2)) if self.keep_crest and size >= _LARGE else None
-        birth.lineage = (0, size)
-        if operation == "aten::cat":
-            birth.lineage = self._joined(args, site, size)
-            if birth.lineage[0]:
-                self.joins[site] = birth
-        birth.cohort = self.cohorts[self.step]
-        birth.cohort[key] = self.live[key] = birth
-        if birth.device != self.counted:
-            if self.counted != "cpu" or birth.device == "cpu":
-                self.others += size
-                return
-            self.counted, self.others, self.allocated, self.peak = birth.device, self.others + self.allocated, 0, 0
-        self.allocated += size
-        if self.allocated > self.peak:
-            self.peak = self.allocated
-            self._rising = self.keep_crest
+        allocation.key, allocation.site, allocation.step, allocation.operation = key, site, self.step, operation
+        allocation.phase, allocation.module = self.phase, self.module
+        allocation.size, allocation.device, allocation.library_line = 0, "cpu", None
+        allocation.saved, allocation.old, allocation.joined = False, False, (0, 0)
+        allocation.cohort = self.cohorts[self.step]
+        allocation.cohort[key] = allocation
+        return allocation
 
-    def note_graph(self, token: object, line: Line) -> None:
-        """Note a step's autograd graph by an object that it owns; it counts no bytes of its own."""
-        birth = Birth(token, self._died)
-        self._graphs += 1
-        birth.key, birth.size, birth.step = -self._graphs, 0, self.step
-        birth.site = self._sites.setdefault((line.file, line.number, GRAPH), Site(line, GRAPH))
-        birth.phase, birth.operation, birth.module, birth.device = "backward", GRAPH, None, "cpu"
-        birth.maker = None
-        birth.saved, birth.old, birth.lineage = False, False, (0, 0)
-        birth.cohort = self.cohorts[self.step]
-        birth.cohort[birth.key] = birth
-
-    def _joined(self, args: Any, site: Site, size: int) -> tuple[int, int]:
+    def _count_joins(self, args: Any, site: Site, size: int) -> tuple[int, int]:
         """How often what is concatenated here was concatenated here before: ``kept = torch.cat([kept, new])``.
 
-        What does not become longer by it (a queue that drops its oldest) begins anew.
+        Where the result is not longer than before (a queue that drops its oldest entries), counting begins anew.
         """
         parts = args[0] if args and isinstance(args[0], tuple | list) else ()
         for each in parts:
             before = self.live.get(storage_key(each)[1])
             if before is not None and before.operation == "aten::cat" and before.site.line == site.line:
                 longer = size > before.size and before.step < self.step
-                return (before.lineage[0] + 1, before.lineage[1]) if longer else (0, size)
+                return (before.joined[0] + 1, before.joined[1]) if longer else (0, size)
         return 0, size
 
-    def _died(self, birth: Birth) -> None:
+    def _on_free(self, allocation: Allocation) -> None:
         if self._rising:
-            self.crest, self._rising = list(self.live.values()), False
-        if self.live.get(birth.key) is birth:
-            del self.live[birth.key]
-            if birth.device == self.counted:
-                self.allocated -= birth.size
+            self.peak_allocations, self._rising = list(self.live.values()), False
+        if self.live.get(allocation.key) is allocation:
+            del self.live[allocation.key]
+            if allocation.device == self.counted:
+                self.allocated -= allocation.size
             else:
-                self.others -= birth.size
-        birth.cohort.pop(birth.key, None)
-        if birth.old:
-            self.dead.append(birth)
+                self.others -= allocation.size
+        allocation.cohort.pop(allocation.key, None)
+        if allocation.old:
+            self.freed.append(allocation)
 
     def __enter__(self) -> Self:
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
+
+    def leave(self) -> None:
+        """Leave the mode and keep all records, as in a forked process, whose memory pages are shared."""
+        super().__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -24,15 +24,26 @@ class Line(NamedTuple):
 UNKNOWN = Line("<unknown>", 0, "<unknown>")
 
 
+def is_own_file(file: str) -> bool:
+    """Whether a code object's file belongs to this tool."""
+    return file.startswith(_OWN) or "segkit/memory/" in file
+
+
+def is_own_object(value: object) -> bool:
+    """Whether an object is an instance of one of this tool's classes."""
+    module = type(value).__module__
+    return isinstance(module, str) and module.startswith("segkit.memory")
+
+
 class UserCode:
-    """Tells the user's files from libraries'.
+    """Which files are the user's, and which belong to libraries.
 
     Everything below ``site-packages`` and the standard library is a library, except the package that was started as a
     program (``python -m pkg``): for this run it is the user's.
     """
 
     def __init__(self) -> None:
-        self._is_users: dict[str, bool] = {}
+        self._known: dict[str, bool] = {}
         self._libraries = tuple(
             {str(Path(path)) + "/" for name, path in sysconfig.get_paths().items() if name.endswith(("lib", "stdlib"))}
         )
@@ -46,21 +57,21 @@ class UserCode:
         found = sys.modules.get(package)
         file = getattr(found, "__file__", None) if package not in ("", "__main__", "runpy") else None
         self._program = str(Path(file).parent) + "/" if file else None
-        self._is_users.clear()
+        self._known.clear()
 
     def owns(self, file: str) -> bool:
         """Whether a code object's file is the user's."""
-        known = self._is_users.get(file)
+        known = self._known.get(file)
         if known is None:
-            known = self._is_users[file] = self._look(file)
+            known = self._known[file] = self._look(file)
         return known
 
     def files(self) -> list[str]:
         """The user's files that code was seen running in."""
-        return [file for file, users in self._is_users.items() if users]
+        return [file for file, users in self._known.items() if users]
 
     def _look(self, file: str) -> bool:
-        if file.startswith(("<", _OWN)) or "/segkit/memory/" in file:
+        if file.startswith("<") or is_own_file(file):
             return False
         if self._program is not None and file.startswith(self._program):
             return True
@@ -70,7 +81,7 @@ class UserCode:
 
     def innermost(self, frame: FrameType | None) -> Line:
         """The innermost line of the user's at or above ``frame``; that of a library where there is none."""
-        first, known = frame, self._is_users
+        first, known = frame, self._known
         for _ in range(_DEPTH):
             if frame is None:
                 break
@@ -87,7 +98,7 @@ class UserCode:
             return UNKNOWN
         return Line(first.f_code.co_filename, first.f_lineno, first.f_code.co_name)
 
-    def maker(self, frame: FrameType | None) -> str | None:
+    def library_line(self, frame: FrameType | None) -> str | None:
         """The innermost line outside torch itself, as ``torchvision/ops/boxes.py:308 (box_iou)``: what works there."""
         for _ in range(_DEPTH):
             if frame is None:

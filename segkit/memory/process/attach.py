@@ -18,10 +18,10 @@ FOLDER, HOME = "SEGKIT_MEMPROFILE", "SEGKIT_MEMPROFILE_HOME"
 SETTINGS = "settings.json"
 _STATUS_SECONDS, _WRITE_SECONDS = 0.5, 5.0
 
-_attached: "Attached | None" = None
+_attached: "AttachedSession | None" = None
 
 
-class Attached:
+class AttachedSession:
     """The session of this process, and the files that tell the outside of it.
 
     ``recording-PID.json`` is the whole report, ``status-PID.json`` a line for those who wait.
@@ -33,7 +33,7 @@ class Attached:
         self.session = Session(every=settings["every"], steps=settings["steps"], deep=settings["deep"])
         self.session.after_step = self._after_step
         self._status_at = self._written_at = 0.0
-        self._verdicts = 0
+        self._searches = 0
         self.done = False
 
     def _after_step(self) -> None:
@@ -41,16 +41,19 @@ class Attached:
         session = self.session
         if now - self._status_at >= _STATUS_SECONDS:
             self._status_at = now
-            sample = session.samples[-1]
-            worst = set(session.levels.values())
+            last = session.series.measurements[-1]
+            levels = set(session.suspects.levels.values())
             _write(
                 self.folder / f"status-{self.pid}.json",
-                {"step": session.count, "allocated": sample.allocated, "peak": sample.peak, "rss": sample.rss,
-                 "seconds": sample.seconds, "verdict": "leak" if "leak" in worst else "watch" if worst else "",
-                 "holders": [finding.holder or finding.held_by for finding in session.findings.values()][:2]},
+                {"step": session.series.count, "allocated": last.allocated, "peak": last.peak, "rss": last.rss,
+                 "seconds": last.seconds, "verdict": "leak" if "leak" in levels else "watch" if levels else "",
+                 "holders": [each.holder or each.held_by for each in session.suspects.by_key.values()][:2]},
             )  # fmt: skip
-        if now - self._written_at >= max(_WRITE_SECONDS, 50 * self._cost) or session.diagnoses != self._verdicts:
-            self._verdicts, self._written_at = session.diagnoses, now
+        if (
+            now - self._written_at >= max(_WRITE_SECONDS, 50 * self._cost)
+            or len(session.suspects.searches) != self._searches
+        ):
+            self._searches, self._written_at = len(session.suspects.searches), now
             self.write(ended=False)
             self._cost = time.monotonic() - now
 
@@ -82,13 +85,10 @@ class Attached:
     def leave(self) -> None:
         """In a process that was forked from this one: it is not the training."""
         self.done = True
-        self.session.tensors.paused = True
-        self.session.marks.uninstall()
-        self.session.stores.stop()
         self.session.abandon()
 
 
-def attached() -> Attached | None:
+def attached() -> AttachedSession | None:
     """What watches this process, where it was started by ``segkit memprofile``."""
     return _attached if _attached is not None and not _attached.done else None
 
@@ -100,7 +100,7 @@ def attach() -> None:
     _watch_workers(folder)
     if multiprocessing.parent_process() is not None or threading.current_thread() is not threading.main_thread():
         return  # a worker, started anew: only what it loads is looked at
-    _attached = Attached(folder)
+    _attached = AttachedSession(folder)
     atexit.register(_attached.finish)
     leave_now = os._exit
     mine = _attached

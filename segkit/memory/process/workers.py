@@ -8,12 +8,12 @@ from typing import Any
 
 from segkit.data.files import temporary_file
 from segkit.memory.containers.census import Census
-from segkit.memory.containers.host_leaks import HostLeaks
-from segkit.memory.containers.reach import collector_paused
-from segkit.memory.findings.bounds import Surroundings
+from segkit.memory.containers.host_search import HostSearch
+from segkit.memory.findings.bounds import RunFacts
 from segkit.memory.findings.records import MemoryLimit
 from segkit.memory.findings.store_watch import StoreWatch
 from segkit.memory.measure import host
+from segkit.memory.measure.collector import collector_paused
 from segkit.memory.measure.user_code import USER_CODE
 
 
@@ -27,7 +27,7 @@ class WorkerWatch:
         self._batches, self._next = 0, 4
         self._rows: list[list[int]] = []
         self._stores = StoreWatch()
-        self._host = HostLeaks(Census(), where="worker")
+        self._host = HostSearch(Census(), in_worker=True)
 
     def around(self, fetch: Callable[..., Any]) -> Callable[..., Any]:
         """A fetcher's ``fetch`` that looks at the worker after each batch."""
@@ -47,7 +47,7 @@ class WorkerWatch:
         if self._pid != os.getpid():
             self._begin()
         self._batches += 1
-        self._stores.tidy()
+        self._stores.stop_when_done()
         self._host.census.release()
         news = self._host.learn(self._stores)
         if self._batches < self._next:
@@ -56,7 +56,7 @@ class WorkerWatch:
             return
         self._next = max(self._next + 3, round(self._batches * 1.4))
         with collector_paused():
-            self._host.look(self._batches, self._stores, Surroundings(files=USER_CODE.files()), [])
+            self._host.look(self._batches, self._stores, RunFacts(files=USER_CODE.files()), [])
         now = host.mapped()
         if now is not None:
             self._rows.append([self._batches, *now])
@@ -67,15 +67,15 @@ class WorkerWatch:
         USER_CODE.start()
         self._batches, self._next = 0, 4
         self._rows, self._stores = [], StoreWatch()
-        self._host = HostLeaks(Census(), where="worker")
+        self._host = HostSearch(Census(), in_worker=True)
 
     def _write(self) -> None:
         from segkit.memory.report.judge import host_leak  # noqa: PLC0415 -- only where there is something to report
 
         leaks = [
             {"leak": host_leak(found, MemoryLimit(None, 0), "worker").to_json(), "state": found.state,
-             "bound": found.finding.bound, "bound_entries": found.finding.bound_entries, "entries": found.entries}
-            for found in self._host.leaks.values()
+             "bound": found.suspect.bound, "bound_entries": found.suspect.bound_entries, "entries": found.entries}
+            for found in self._host.suspects.values()
         ]  # fmt: skip
         path = self._folder / f"worker-{self._pid}.json"
         content = {"parent": os.getppid(), "batches": self._batches, "mapped": self._rows, "leaks": leaks}

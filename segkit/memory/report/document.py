@@ -1,4 +1,4 @@
-"""What a session came to, as ``memory.json`` holds it."""
+"""The report of a session, as ``memory.json`` holds it."""
 
 from statistics import median
 from typing import Any
@@ -8,7 +8,8 @@ import torch
 from segkit.memory.findings.records import MemoryLimit, Where
 from segkit.memory.measure import host
 from segkit.memory.measure import torch_private as private
-from segkit.memory.measure.phases import PHASES, PhaseRecord
+from segkit.memory.measure.phases import PHASES, PhasePeaks
+from segkit.memory.measure.series import StepSeries
 from segkit.memory.report.growth import name_growth
 from segkit.memory.report.judge import leaks_of
 from segkit.memory.report.wording import verdict_of
@@ -22,48 +23,33 @@ def report_of(session: Session, limit: int | None = None) -> dict[str, Any]:
         session: What was watched.
         limit: Bytes that there are; None for what the device or the machine has.
     """
-    samples = session.samples
-    on_cuda = private.on_cuda()
-    peak = max(session.clock.peaks.values(), default=0)
-    rss = max((sample.rss for sample in samples), default=0)
-    limits = _limits(limit, peak, rss)
+    on_cuda, series = private.on_cuda(), session.series
+    peak = _peak(session)
+    limits = _limits(limit, peak["allocated"], peak["rss"])
     leaks, growth = leaks_of(session, limits)
+    categories = session.categories
     return {
-        "verdict": verdict_of(leaks, session.count),
-        "steps": session.count,
+        "verdict": verdict_of(leaks, series.count),
+        "steps": series.count,
         "leaks": [leak.to_json() for leak in leaks],
         "growth": [each.to_json() for each in (*growth, *name_growth(session))],
         "phases": _phases(session),
-        "categories": session.categories.categories,
-        "peak": _peak(session, peak, rss),
-        "top": {
-            "modules": session.categories.modules,
-            "lines": session.categories.sites,
-            "makers": session.categories.makers,
-            "steps": _top_steps(session),
-        },
+        "categories": categories.categories,
+        "peak": peak,
+        "top": {"modules": categories.modules, "lines": categories.sites, "makers": categories.library_lines,
+                "steps": _top_steps(series)},
         "counted": "bytes of PyTorch's CUDA allocator" if on_cuda else "bytes of live tensors, counted one by one",
         "device": torch.cuda.get_device_name() if on_cuda else "cpu",
         "limit": limits["device" if on_cuda else "host"].limit,
-        "marked_by": session.marks.kind,
-        "model": ", ".join(session.marks.called[:4]) or "no module was called",
+        "marked_by": session.hooks.kind,
+        "model": ", ".join(session.hooks.called[:4]) or "no module was called",
         "problems": [*session.failures, *private.missing(private.FOR_PROFILES)],
         "cost": {
-            "searches": len(session.diagnosing),
-            "longest_search": max(session.diagnosing, default=None),
-            "censuses": len(session.counting),
-            "longest_census": max(session.counting, default=None),
+            "searches": len(session.suspects.searches), "longest_search": max(session.suspects.searches, default=None),
+            "censuses": len(session.censuses), "longest_census": max(session.censuses, default=None),
         },
-        "series": {
-            "stride": session.stride,
-            "allocated": [sample.allocated for sample in samples],
-            "peak": [sample.peak for sample in samples],
-            "reserved": [sample.reserved for sample in samples],
-            "rss": [sample.rss for sample in samples],
-            "malloc": [sample.malloc for sample in samples],
-            "seconds": [sample.seconds for sample in samples],
-        },
-    }
+        "series": _series(series),
+    }  # fmt: skip
 
 
 def _limits(limit: int | None, peak: int, rss: int) -> dict[Where, MemoryLimit]:
@@ -77,40 +63,45 @@ def _limits(limit: int | None, peak: int, rss: int) -> dict[Where, MemoryLimit]:
 def _phases(session: Session) -> dict[str, Any]:
     table = {}
     for name in PHASES:
-        present = [sample.phases[name] for sample in session.samples if name in sample.phases]
-        high = session.clock.highs.get(name, PhaseRecord())
+        present = [each for each in session.series.measurements if name in each.phases]
+        high = session.clock.highs.get(name, PhasePeaks())
         if present or high.allocated:
             table[name] = {
-                "seconds": median(record.seconds for record in present) if present else None,
+                "seconds": median(each.phases[name].seconds for each in present) if present else None,
                 "allocated": high.allocated,
                 "reserved": high.reserved or None,
                 "fragmented": high.fragmented if high.reserved else None,
                 "driver": high.driver or None,
-                "rss": max((sample.rss for sample in session.samples if name in sample.phases), default=None),
+                "rss": max((each.rss for each in present), default=None),
             }
     return table
 
 
-def _peak(session: Session, peak: int, rss: int) -> dict[str, Any]:
-    peaks = session.clock.peaks
-    highest = max(range(len(session.samples)), key=lambda index: session.samples[index].peak, default=0)
+def _peak(session: Session) -> dict[str, Any]:
+    peaks, measurements = session.clock.peaks, session.series.measurements
+    highest = max(range(len(measurements)), key=lambda index: measurements[index].peak, default=0)
     return {
-        "allocated": peak,
+        "allocated": max(peaks.values(), default=0),
         "phase": max(peaks, key=lambda name: peaks[name], default=None),
-        "step": highest * session.stride + 1 if session.samples else None,
-        "reserved": max((record.reserved for record in session.clock.highs.values()), default=0) or None,
-        "driver": max((sample.driver or 0 for sample in session.samples), default=0) or None,
-        "pinned": max((sample.pinned or 0 for sample in session.samples), default=0) or None,
-        "rss": rss,
+        "step": highest * session.series.stride + 1 if measurements else None,
+        "reserved": max((each.reserved for each in session.clock.highs.values()), default=0) or None,
+        "driver": max((each.driver or 0 for each in measurements), default=0) or None,
+        "pinned": max((each.pinned or 0 for each in measurements), default=0) or None,
+        "rss": max((each.rss for each in measurements), default=0),
         "categories_at": session.categories.peak or None,
     }
 
 
-def _top_steps(session: Session) -> list[dict[str, Any]]:
-    order = sorted(range(len(session.samples)), key=lambda index: -session.samples[index].peak)[:5]
+def _top_steps(series: StepSeries) -> list[dict[str, Any]]:
+    """The five steps with the highest peaks."""
+    highest = sorted(enumerate(series.measurements), key=lambda step: -step[1].peak)[:5]
     return [
-        {"step": index * session.stride + 1, "peak": session.samples[index].peak,
-         "elements": session.samples[index].elements, "instances": session.samples[index].instances,
-         "pictures": session.samples[index].name}
-        for index in order
+        {"step": index * series.stride + 1, "peak": each.peak, "elements": each.elements,
+         "instances": each.instances, "pictures": each.name}
+        for index, each in highest
     ]  # fmt: skip
+
+
+def _series(series: StepSeries) -> dict[str, Any]:
+    names = ("allocated", "peak", "reserved", "rss", "malloc", "seconds")
+    return {"stride": series.stride} | {name: [getattr(each, name) for each in series.measurements] for name in names}

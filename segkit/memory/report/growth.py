@@ -6,30 +6,30 @@ from dataclasses import replace
 from statistics import mean, median
 from typing import Any
 
-from segkit.memory.findings.finding import Finding, absolute
 from segkit.memory.findings.records import Growth
 from segkit.memory.findings.source_lines import last_name
-from segkit.memory.holders.ledger import GRACE, WATCH
+from segkit.memory.findings.suspect import Suspect, absolute
+from segkit.memory.holders.survival import GRACE, WATCH
 from segkit.memory.measure import torch_private as private
-from segkit.memory.measure.phases import Sample
+from segkit.memory.measure.phases import StepMeasurement
 from segkit.memory.session import Session
 from segkit.units import format_bytes
 
 _MUCH = 8 * 2**20  # bytes: less is not worth a line
 
 
-def bounded_growth(finding: Finding, per_step: float, steps: int) -> Growth:
+def bounded_growth(suspect: Suspect, per_step: float, steps: int) -> Growth:
     """A container that will not grow beyond a bound."""
-    most = None if finding.bound_entries is None else int(finding.bound_entries * per_step)
-    name = "bounded cache" if "keyed" in (finding.bound or "") else "bounded container"
-    what = f"{finding.holder or finding.held_by} keeps what is made at {absolute(finding.allocated_at)}"
-    bound = finding.bound if most is None else f"{finding.bound}: about {format_bytes(most)}"
+    most = None if suspect.bound_entries is None else int(suspect.bound_entries * per_step)
+    name = "bounded cache" if "keyed" in (suspect.bound or "") else "bounded container"
+    what = f"{suspect.holder or suspect.held_by} keeps what is made at {absolute(suspect.allocated_at)}"
+    bound = suspect.bound if most is None else f"{suspect.bound}: about {format_bytes(most)}"
     return Growth(name, what, int(per_step * steps), bound)
 
 
-def collected_growth(finding: Finding, per_step: float, steps: int) -> Growth:
+def collected_growth(suspect: Suspect, per_step: float, steps: int) -> Growth:
     """Reference cycles that Python's garbage collector frees after some steps."""
-    what = f"what is made at {absolute(finding.allocated_at)} ends in reference cycles, and waits to be collected"
+    what = f"what is made at {absolute(suspect.allocated_at)} ends in reference cycles, and waits to be collected"
     return Growth("cyclic garbage", what, int(per_step * steps), f"the collector has freed it after {steps} steps")
 
 
@@ -41,7 +41,7 @@ def small_growth(holder: str, per_step: float, steps: int) -> Growth:
 
 def name_growth(session: Session) -> list[Growth]:
     """Everything that grew in a run, and is not expected to go on."""
-    samples = session.samples
+    samples = session.series.measurements
     if len(samples) < 4:
         return []
     found = [
@@ -61,35 +61,35 @@ def _containers(session: Session) -> list[Growth]:
     """Sites that kept something for a while."""
     out: dict[str, Growth] = {}
     now = session.tensors.step
-    for site, ledger in session.ledgers.items():
-        if ledger.state(now) != "clean" or max(ledger.most, ledger.bound) < WATCH or ledger.bytes < 0:
+    for site, survival in session.survivors.by_site.items():
+        if survival.state(now) != "clean" or max(survival.most, survival.bound) < WATCH or survival.bytes < 0:
             continue
-        finding = session.findings.get(session.by_site.get(site, ""))
-        if ledger.bytes == 0 or (finding is not None and finding.kind in ("reference cycle", "optimizer state")):
+        suspect = session.suspects.of(site)
+        if survival.bytes == 0 or (suspect is not None and suspect.kind in ("reference cycle", "optimizer state")):
             continue  # nothing is there; or it is named elsewhere
-        holder = _name_of(finding)
+        holder = _name_of(suspect)
         what = f"{holder or 'something'} keeps what is made at {absolute(site.line)}"
-        if ledger.emptied:
-            name, bound = "kept for a while", f"it was emptied after {ledger.bound} steps"
-        elif ledger.added < len(ledger.cohorts) or ledger.oldest > GRACE + WATCH:
-            name, bound = "sliding window", f"it holds the last {len(ledger.cohorts)} steps"
+        if survival.emptied:
+            name, bound = "kept for a while", f"it was emptied after {survival.bound} steps"
+        elif survival.added < len(survival.cohorts) or survival.oldest > GRACE + WATCH:
+            name, bound = "sliding window", f"it holds the last {len(survival.cohorts)} steps"
         else:
             name, bound = (
                 "cache that filled",
-                f"nothing was added since step {max(ledger.cohorts, default=0) - session.first_step + 1}",
+                f"nothing was added since step {max(survival.cohorts, default=0) - session.survivors.first_step + 1}",
             )
         known = out.get(what, Growth(name, what, 0, bound))
-        out[what] = replace(known, bytes=(known.bytes or 0) + ledger.bytes)
+        out[what] = replace(known, bytes=(known.bytes or 0) + survival.bytes)
     return list(out.values())
 
 
-def _name_of(finding: Finding | None) -> str | None:
-    if finding is None or finding.scope is None or not finding.scope.startswith("a nameless"):
-        return finding.holder or finding.held_by if finding is not None else None
-    return f"{finding.scope}'s {last_name(finding.holder or finding.held_by or '')}"
+def _name_of(suspect: Suspect | None) -> str | None:
+    if suspect is None or suspect.scope is None or not suspect.scope.startswith("a unnamed"):
+        return suspect.holder or suspect.held_by if suspect is not None else None
+    return f"{suspect.scope}'s {last_name(suspect.holder or suspect.held_by or '')}"
 
 
-def _pictures(samples: Sequence[Sample]) -> list[Growth]:
+def _pictures(samples: Sequence[StepMeasurement]) -> list[Growth]:
     """Peaks that follow the size of the pictures, or the instances in them."""
     steady = samples[2:]
     peaks = [float(sample.peak) for sample in steady]
@@ -120,7 +120,7 @@ def _phases(session: Session) -> list[Growth]:
     return []
 
 
-def _host(samples: Sequence[Sample]) -> list[Growth]:
+def _host(samples: Sequence[StepMeasurement]) -> list[Growth]:
     """Resident memory that malloc retains, and libraries' caches of shapes."""
     out: list[Growth] = []
     begin, end = samples[min(3, len(samples) - 1)], samples[-1]
@@ -146,7 +146,7 @@ def _host(samples: Sequence[Sample]) -> list[Growth]:
     return out
 
 
-def _device(samples: Sequence[Sample]) -> list[Growth]:
+def _device(samples: Sequence[StepMeasurement]) -> list[Growth]:
     """What PyTorch has taken from the device and does not use, and what others hold of it."""
     early, late = samples[2], samples[-1]
     if early.reserved is None or late.reserved is None:
@@ -171,9 +171,9 @@ def _device(samples: Sequence[Sample]) -> list[Growth]:
 def _regions(session: Session) -> list[Growth]:
     """Positive regions of a detector, which rise while its proposals become better."""
     heads = next(
-        (m for top in session.marks.modules for m in top.modules() if type(m).__name__ == "RoIHeads"), None
+        (m for top in session.hooks.modules for m in top.modules() if type(m).__name__ == "RoIHeads"), None
     )  # fmt: skip
-    peaks = [float(sample.peak) for sample in session.samples[3:]]
+    peaks = [float(sample.peak) for sample in session.series.measurements[3:]]
     if heads is None or len(peaks) < 24:
         return []
     third = len(peaks) // 3

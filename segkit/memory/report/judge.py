@@ -3,10 +3,10 @@
 import sys
 from collections.abc import Mapping
 
-from segkit.memory.containers.host_leaks import HostLeak
+from segkit.memory.containers.host_suspect import HostSuspect
 from segkit.memory.containers.native import native_leak
-from segkit.memory.findings.finding import absolute, leak_of
 from segkit.memory.findings.records import Growth, Leak, MemoryLimit, Where
+from segkit.memory.findings.suspect import absolute, leak_of
 from segkit.memory.measure.user_code import USER_CODE
 from segkit.memory.report.growth import bounded_growth, small_growth
 from segkit.memory.report.tensor_leaks import tensor_leaks
@@ -22,28 +22,28 @@ def leaks_of(session: Session, limits: Mapping[Where, MemoryLimit]) -> tuple[lis
     """
     leaks, growth = tensor_leaks(session, limits)
     stored = {leak.stored_at for leak in leaks} - {None}
-    for found in session.host.leaks.values():
-        finding = found.finding
-        if finding.stored_at is not None and absolute(finding.stored_at) in stored:
+    for found in session.host.suspects.values():
+        suspect = found.suspect
+        if suspect.stored_at is not None and absolute(suspect.stored_at) in stored:
             continue  # the same container under another name
-        if finding.bound is not None:
-            growth.append(bounded_growth(finding, found.per_step, found.entries))
+        if suspect.bound is not None:
+            growth.append(bounded_growth(suspect, found.per_step, found.entries))
         elif found.state != "log":
             leaks.append(host_leak(found, limits["host"]))
-        elif not _is_librarys(finding.scope):  # small logs of a library are not the user's
-            growth.append(small_growth(str(finding.holder), found.per_step, found.span))
+        elif not _is_librarys(suspect.scope):  # small logs of a library are not the user's
+            growth.append(small_growth(str(suspect.holder), found.per_step, found.span))
     explained = sum(leak.bytes_per_step for leak in leaks if leak.where == "host")
-    native = native_leak(session.samples, session.stride, explained, 2 * session.profiled > session.count)
+    native = native_leak(session.series, explained)
     if native is not None:
         leaks.append(host_leak(native, limits["host"]))
     leaks.sort(key=lambda leak: (not leak.is_leak, -leak.bytes_per_step))
     return leaks, growth
 
 
-def host_leak(found: HostLeak, limit: MemoryLimit, where: Where = "host") -> Leak:
+def host_leak(found: HostSuspect, limit: MemoryLimit, where: Where = "host") -> Leak:
     """The record of a container or value of the host that grows; ``where``: in the script's process or a worker."""
     since = found.since if found.state == "leak" else None
-    return leak_of(found.finding, where, limit, per_step=found.per_step, steps_seen=found.span,
+    return leak_of(found.suspect, where, limit, per_step=found.per_step, steps_seen=found.span,
                    is_leak=found.state == "leak", since=since)  # fmt: skip
 
 

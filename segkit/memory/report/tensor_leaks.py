@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from segkit.memory.findings.finding import GRAPH_KINDS, Finding, leak_of
 from segkit.memory.findings.records import Growth, Leak, MemoryLimit, Where
-from segkit.memory.holders.graph import NODE_BYTES
-from segkit.memory.holders.ledger import WATCH, Verdict
-from segkit.memory.measure.tracker import Site
+from segkit.memory.findings.suspect import GRAPH_KINDS, Suspect, leak_of
+from segkit.memory.holders.graph_roots import NODE_BYTES
+from segkit.memory.holders.survival import WATCH, SiteSurvival, Verdict
+from segkit.memory.measure.allocation import Site
 from segkit.memory.report.growth import bounded_growth, collected_growth, small_growth
 from segkit.memory.session import Session
 
@@ -25,97 +25,103 @@ def tensor_leaks(session: Session, limits: Mapping[Where, MemoryLimit]) -> tuple
     leaks: list[Leak] = []
     growth: list[Growth] = []
     for key, states in by_holder.items():
-        found = _judge(session.findings[key], states, len(by_holder) == 1, session, limits)
+        found = _judge(session.suspects.by_key[key], states, len(by_holder) == 1, session, limits)
         if isinstance(found, Leak):
             leaks.append(found)
         else:
             growth.append(found)
     # A kept graph keeps tensors of many lines, and not all of them were searched for.
-    if not any(session.findings[key].kind in NEVER_MEANT for key in by_holder):
+    if not any(session.suspects.by_key[key].kind in NEVER_MEANT for key in by_holder):
         for site, state in unexplained:
-            finding = Finding("", "kept tensors", (site,), site.line, site.operation)
-            sure: Verdict = "leak" if state == "leak" and not session.findings else "watch"
-            leaks.append(_leak(finding, sure, session, limits))
+            suspect = Suspect("", "kept tensors", (site,), site.line, site.operation)
+            sure: Verdict = "leak" if state == "leak" and not session.suspects.by_key else "watch"
+            leaks.append(_leak(suspect, sure, session, limits))
     return _one_per_holder(leaks, limits), growth
 
 
 def _group_by_holder(session: Session) -> tuple[dict[str, list[str]], list[tuple[Site, str]]]:
     """The states of suspect sites by the key of what holds their tensors; and sites whose holder is not known."""
-    states = session.states()
-    for site, state in session.levels.items():
-        finding = session.findings.get(session.by_site.get(site, ""))
-        if finding is not None and finding.kind in NEVER_MEANT and state == "leak":
+    states = session.survivors.states()
+    for site, state in session.suspects.levels.items():
+        suspect = session.suspects.of(site)
+        if suspect is not None and suspect.kind in NEVER_MEANT and state == "leak":
             states[site] = state
     by_holder: dict[str, list[str]] = defaultdict(list)
     unexplained = []
     for site, state in states.items():
-        key = session.by_site.get(site)
-        if key is None or key not in session.findings:
+        suspect = session.suspects.of(site)
+        if suspect is None:
             unexplained.append((site, state))
         else:
-            by_holder[key].append(state)
+            by_holder[suspect.key].append(state)
     return by_holder, unexplained
 
 
 def _judge(
-    finding: Finding, states: Sequence[str], alone: bool, session: Session, limits: Mapping[Where, MemoryLimit]
+    suspect: Suspect, states: Sequence[str], alone: bool, session: Session, limits: Mapping[Where, MemoryLimit]
 ) -> Leak | Growth:
     """Whether what one holder keeps is a leak.
 
     Args:
-        finding: The holder.
+        suspect: The holder.
         states: Those of its sites.
         alone: Whether no other holder was found.
         session: What was watched.
         limits: The memory of ``host`` and ``device``.
     """
-    ledgers = [session.ledgers[site] for site in finding.sites if site in session.ledgers]
-    emptied = [ledger.bound for ledger in ledgers if ledger.emptied]
-    if finding.kind == "reference cycle" and gc.isenabled() and emptied:
-        return collected_growth(finding, sum(ledger.per_birth for ledger in ledgers), max(emptied))
+    survivals = _survivals(suspect, session)
+    emptied = [survival.bound for survival in survivals if survival.emptied]
+    if suspect.kind == "reference cycle" and gc.isenabled() and emptied:
+        return collected_growth(suspect, sum(survival.bytes_per_cohort for survival in survivals), max(emptied))
     state: Verdict = "leak" if "leak" in states else "watch"
-    if finding.kind == "held by an extension" and not alone:
+    if suspect.kind == "held by an extension" and not alone:
         state = "watch"  # it may be a part of what has a name
-    if state == "watch" and finding.verified and _is_old(finding, session):
+    if state == "watch" and suspect.verified and _is_old(suspect, session):
         state = "leak"
-    leak = _leak(finding, state, session, limits)
-    if finding.bound is not None and _fits(finding, leak.bytes_per_step, limits[leak.where].limit):
-        return bounded_growth(finding, leak.bytes_per_step, leak.steps_seen)
-    if leak.bytes_per_step < _SMALL_BYTES and finding.kind not in NEVER_MEANT:
-        return small_growth(str(finding.holder or finding.held_by), leak.bytes_per_step, leak.steps_seen)
+    leak = _leak(suspect, state, session, limits)
+    if suspect.bound is not None and _fits(suspect, leak.bytes_per_step, limits[leak.where].limit):
+        return bounded_growth(suspect, leak.bytes_per_step, leak.steps_seen)
+    if leak.bytes_per_step < _SMALL_BYTES and suspect.kind not in NEVER_MEANT:
+        return small_growth(str(suspect.holder or suspect.held_by), leak.bytes_per_step, leak.steps_seen)
     return leak
 
 
-def _leak(finding: Finding, state: Verdict, session: Session, limits: Mapping[Where, MemoryLimit]) -> Leak:
-    """The record, with what the ledgers say of bytes and steps."""
-    where: Where = "host" if {session.devices.get(site, "cpu") for site in finding.sites} <= {"cpu"} else "device"
-    ledgers = [session.ledgers[site] for site in finding.sites if site in session.ledgers]
-    joined = [session.tensors.joins[site] for site in finding.sites if site in session.tensors.joins]
-    if finding.kind == "growing tensor" and joined:
-        steps, began = joined[0].lineage
-        per_step = (joined[0].size - began) / max(1, steps)
+def _leak(suspect: Suspect, state: Verdict, session: Session, limits: Mapping[Where, MemoryLimit]) -> Leak:
+    """The record of a leak, with the bytes and steps of its sites."""
+    devices = {session.survivors.devices.get(site, "cpu") for site in suspect.sites}
+    where: Where = "host" if devices <= {"cpu"} else "device"
+    joins = [session.tensors.joins[site] for site in suspect.sites if site in session.tensors.joins]
+    if suspect.kind == "growing tensor" and joins:
+        steps, began = joins[0].joined
+        per_step = (joins[0].size - began) / max(1, steps)
     else:
-        steps = max((len(ledger.cohorts) for ledger in ledgers), default=0)
-        per_step = finding.per_step if finding.per_step is not None else sum(each.bytes_per_step for each in ledgers)
-        if finding.kind in GRAPH_KINDS:
-            per_step += finding.nodes * NODE_BYTES
-    since = min((session.since[site] for site in finding.sites if site in session.since), default=session.count)
-    is_leak = state == "leak"
-    return leak_of(finding, where, limits[where], per_step=per_step, steps_seen=steps, is_leak=is_leak,
+        survivals = _survivals(suspect, session)
+        steps = max((len(each.cohorts) for each in survivals), default=0)
+        per_step = suspect.per_step if suspect.per_step is not None else sum(each.bytes_per_step for each in survivals)
+        if suspect.kind in GRAPH_KINDS:
+            per_step += suspect.nodes * NODE_BYTES
+    is_leak, since_by_site = state == "leak", session.suspects.since
+    since = min((since_by_site[site] for site in suspect.sites if site in since_by_site), default=session.series.count)
+    return leak_of(suspect, where, limits[where], per_step=per_step, steps_seen=steps, is_leak=is_leak,
                    since=since if is_leak else None)  # fmt: skip
 
 
-def _is_old(finding: Finding, session: Session) -> bool:
+def _survivals(suspect: Suspect, session: Session) -> list[SiteSurvival]:
+    by_site = session.survivors.by_site
+    return [by_site[site] for site in suspect.sites if site in by_site]
+
+
+def _is_old(suspect: Suspect, session: Session) -> bool:
     """Whether things have been kept for so long that no epoch's end is to be expected any more."""
-    steps = _OLD_GRAPH if finding.kind in GRAPH_KINDS else _OLD_STEPS
-    ledgers = [session.ledgers[site] for site in finding.sites if site in session.ledgers]
-    cohorts = [ledger.cohorts for ledger in ledgers if ledger.cohorts and not ledger.emptied]
+    steps = _OLD_GRAPH if suspect.kind in GRAPH_KINDS else _OLD_STEPS
+    survivals = _survivals(suspect, session)
+    cohorts = [survival.cohorts for survival in survivals if survival.cohorts and not survival.emptied]
     return any(len(each) >= WATCH and session.tensors.step - min(each) >= steps for each in cohorts)
 
 
-def _fits(finding: Finding, per_entry: float, limit: int | None) -> bool:
+def _fits(suspect: Suspect, per_entry: float, limit: int | None) -> bool:
     """Whether what a container will hold at most is a small part of the memory that there is."""
-    return finding.bound_entries is None or limit is None or finding.bound_entries * per_entry < 0.5 * limit
+    return suspect.bound_entries is None or limit is None or suspect.bound_entries * per_entry < 0.5 * limit
 
 
 def _one_per_holder(leaks: list[Leak], limits: Mapping[Where, MemoryLimit]) -> list[Leak]:

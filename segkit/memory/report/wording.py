@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from segkit.memory.findings.fixes import WHERE
 from segkit.memory.findings.records import Leak
-from segkit.memory.holders.ledger import STEPS_NEEDED, Verdict
+from segkit.memory.holders.survival import STEPS_NEEDED, Verdict
 from segkit.units import format_bytes
 
 

@@ -19,11 +19,11 @@ _UNIT, _SMALL, _SMALL_SEGMENT, _LARGE_SEGMENT, _OWN_SEGMENT, _ROUND = (
 )  # fmt: skip
 
 
-class Full(Exception):
+class OutOfMemory(Exception):
     """The device has no more to give."""
 
 
-class Replayed(NamedTuple):
+class ReplayPeaks(NamedTuple):
     """Peaks in bytes up to some events: of blocks in use, and of what was taken from the device for them."""
 
     allocated: tuple[int, ...]
@@ -61,7 +61,7 @@ class CachingAllocator:
         """Hand out a block.
 
         Raises:
-            Full: The device has not enough left.
+            OutOfMemory: The device has not enough left.
         """
         size = max(_UNIT, -(-size // _UNIT) * _UNIT)
         small = size <= _SMALL
@@ -120,7 +120,7 @@ class CachingAllocator:
         if self._limit is not None and self.reserved + size > self._limit:
             self._give_back()
             if self.reserved + size > self._limit:
-                raise Full
+                raise OutOfMemory
         self.reserved += size
 
     def _give_back(self) -> None:
@@ -158,17 +158,17 @@ class CachingAllocator:
 
 def replay(
     events: Sequence[Event], ends: Sequence[int], *, expandable: bool = False, limit: int | None = None
-) -> Replayed:
+) -> ReplayPeaks:
     """Play a trace to an allocator.
 
     Args:
         events: What was allocated and freed, in order.
-        ends: Numbers of events at which a stretch ends whose peaks are wanted; the first begins with the first event.
+        ends: Numbers of events at which a step ends whose peaks are wanted; the first begins with the first event.
         expandable: Whether segments grow at their ends.
         limit: What the device has; None: no end of it.
 
     Raises:
-        Full: It was not enough.
+        OutOfMemory: It was not enough.
     """
     allocator = CachingAllocator(expandable=expandable, limit=limit)
     allocated, reserved, begin = [], [], 0
@@ -183,7 +183,7 @@ def replay(
         allocated.append(most)
         reserved.append(most_reserved)
         begin = end
-    return Replayed(tuple(allocated), tuple(reserved))
+    return ReplayPeaks(tuple(allocated), tuple(reserved))
 
 
 def least_limit(events: Sequence[Event], end: int) -> int:
@@ -195,6 +195,6 @@ def least_limit(events: Sequence[Event], end: int) -> int:
         try:
             replay(events, (end,), limit=tried)
             enough = tried
-        except Full:
+        except OutOfMemory:
             too_little = tried
     return enough

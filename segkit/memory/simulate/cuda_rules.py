@@ -42,7 +42,7 @@ def _to_fp32(value: Any) -> Any:
 
 
 def cuda_suppression() -> AbstractContextManager[None]:
-    """Let torchvision choose between its two ways of suppressing boxes as it does on CUDA."""
+    """Let torchvision choose between its two paths of suppressing boxes as it does on CUDA."""
 
     def choose(vanilla: Any, together: Any, boxes: torch.Tensor, *others: Any) -> torch.Tensor:
         kept: torch.Tensor = (vanilla if boxes.numel() > _TOGETHER else together)(boxes, *others)

@@ -17,7 +17,7 @@ _MASKS = 4
 _MAPS = 4
 
 
-class Asked(NamedTuple):
+class SizeQuery(NamedTuple):
     """A question: the size of what it is about, how often this function has asked, and its local variables."""
 
     shape: tuple[int, ...]
@@ -56,34 +56,34 @@ class Bounds:
         return most if self.at_most and there else min(most, there)
 
 
-def _all(bounds: Bounds, asked: Asked) -> int:
+def _all(bounds: Bounds, asked: SizeQuery) -> int:
     return asked.elements
 
 
-def _levels(bounds: Bounds, asked: Asked) -> int:
+def _levels(bounds: Bounds, asked: SizeQuery) -> int:
     return 5
 
 
-def _best_anchors(bounds: Bounds, asked: Asked) -> int:
+def _best_anchors(bounds: Bounds, asked: SizeQuery) -> int:
     """For each instance [N, anchors], those that overlap it best."""
     return asked.shape[0] * (_TIES if bounds.at_most else 2)
 
 
-def _rpn_samples(bounds: Bounds, asked: Asked) -> int:
+def _rpn_samples(bounds: Bounds, asked: SizeQuery) -> int:
     """Positive, then negative anchors of a picture."""
     positives = bounds.positives(asked.times // 2, bounds.rpn_positives)
     return positives if asked.times % 2 == 0 else bounds.rpn_samples - (0 if bounds.at_most else positives)
 
 
-def _regions(bounds: Bounds, asked: Asked) -> int:
+def _regions(bounds: Bounds, asked: SizeQuery) -> int:
     return bounds.roi_samples
 
 
-def _positive_regions(bounds: Bounds, asked: Asked) -> int:
+def _positive_regions(bounds: Bounds, asked: SizeQuery) -> int:
     return bounds.positives(asked.times, bounds.roi_positives)
 
 
-def _regions_of_level(bounds: Bounds, asked: Asked) -> int:
+def _regions_of_level(bounds: Bounds, asked: SizeQuery) -> int:
     """At most all in any of the four maps; else evenly over them.
 
     torchvision puts the regions of one map after the other into their places, and takes them out again in backward: the
@@ -101,16 +101,16 @@ def _regions_of_level(bounds: Bounds, asked: Asked) -> int:
     return asked.elements - least * (_MAPS - 1) if level == 0 else least
 
 
-def _instances_here(bounds: Bounds, asked: Asked) -> int:
+def _instances_here(bounds: Bounds, asked: SizeQuery) -> int:
     """The largest few: what one mask takes is given back before the next."""
     return min(_MASKS, len(asked.variables["corners"]))
 
 
-def _regions_of_instance(bounds: Bounds, asked: Asked) -> int:
+def _regions_of_instance(bounds: Bounds, asked: SizeQuery) -> int:
     return asked.elements if bounds.at_most else -(-asked.elements // len(asked.variables["corners"]))
 
 
-RULES: dict[str, Callable[[Bounds, Asked], int]] = {
+RULES: dict[str, Callable[[Bounds, SizeQuery], int]] = {
     "remove_small_boxes": _all,
     "filter_proposals": _all,
     "_batched_nms_vanilla": _all,

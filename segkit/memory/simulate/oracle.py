@@ -25,7 +25,7 @@ from segkit.memory.measure.torch_private import (
     unanswerable,
     without_modes,
 )  # fmt: skip
-from segkit.memory.simulate.detector_bounds import RULES, Asked, Bounds
+from segkit.memory.simulate.detector_bounds import RULES, Bounds, SizeQuery
 from segkit.memory.simulate.trace import Trace
 
 aten = torch.ops.aten
@@ -118,7 +118,7 @@ class Oracle(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has n
             return most
         times = self._asked.get(name, 0)
         self._asked[name] = times + 1
-        return min(most, rule(self.bounds, Asked(shape, times, place.frame.f_locals)))
+        return min(most, rule(self.bounds, SizeQuery(shape, times, place.frame.f_locals)))
 
     def _scalar(self, tensor: torch.Tensor) -> Any:
         known = getattr(tensor, "known", None)

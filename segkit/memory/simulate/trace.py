@@ -30,22 +30,22 @@ Event = tuple[int, int]
 """An allocation (number, bytes), or a release (number, 0)."""
 
 
-class _Birth(weakref.ref):  # type: ignore[type-arg]
+class _Allocation(weakref.ref):  # type: ignore[type-arg]
     """A weak reference to a storage, which knows its size and what it was made for."""
 
-    __slots__ = ("key", "number", "purpose", "size")
+    __slots__ = ("category", "key", "number", "size")
 
     key: int
     number: int
-    purpose: str
+    category: str
     size: int
 
 
 class Peak(NamedTuple):
-    """The most that was alive at once: bytes, and by purpose."""
+    """The most that was alive at once: bytes, and by category."""
 
     allocated: int
-    by_purpose: dict[str, int]
+    by_category: dict[str, int]
 
 
 class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types here
@@ -54,15 +54,15 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no
     Attributes:
         events: What was allocated and freed, in order.
         allocated: Bytes alive.
-        purpose: What is being done; storages keep the purpose that they were made for.
+        category: What is being done; storages keep the category that they were made for.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.events: list[Event] = []
         self.allocated = 0
-        self.purpose = "model"
-        self._live: dict[int, _Birth] = {}
+        self.category = "model"
+        self._live: dict[int, _Allocation] = {}
         self._peak = 0
         self._at_peak: dict[str, int] | None = None  # None: still rising
         self._sums: dict[str, int] = {}
@@ -88,29 +88,29 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no
         return Peak(self._peak, {name: size for name, size in self._at_peak.items() if size})
 
     @contextmanager
-    def doing(self, purpose: str) -> Iterator[None]:
+    def doing(self, category: str) -> Iterator[None]:
         """Name what is done inside."""
-        before, self.purpose = self.purpose, purpose
+        before, self.category = self.category, category
         try:
             yield
         finally:
-            self.purpose = before
+            self.category = before
 
-    def claim(self, tensors: Sequence[torch.Tensor], purpose: str) -> None:
+    def claim(self, tensors: Sequence[torch.Tensor], category: str) -> None:
         """Say what storages are for that were made for something else, or before."""
         for tensor in tensors:
-            birth = self._live.get(storage_key(tensor)[1])
-            if birth is not None:
-                self._add(birth.purpose, -birth.size)
-                birth.purpose = purpose
-                self._add(purpose, birth.size)
+            allocation = self._live.get(storage_key(tensor)[1])
+            if allocation is not None:
+                self._add(allocation.category, -allocation.size)
+                allocation.category = category
+                self._add(category, allocation.size)
 
     def transient(self, size: int) -> None:
         """Note memory that a kernel takes for itself and gives back before it returns."""
         number = len(self.events)
         self.events += [(number, size), (number, 0)]
         if self._rise(size):  # it is a peak, and over already
-            self._at_peak = self._sums | {self.purpose: self._sums.get(self.purpose, 0) + size}
+            self._at_peak = self._sums | {self.category: self._sums.get(self.category, 0) + size}
 
     def _note(self, tensor: torch.Tensor) -> None:
         try:
@@ -122,15 +122,20 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no
         size = storage.nbytes()
         if size == 0:
             return
-        birth = _Birth(storage, self._died)
-        birth.key, birth.number, birth.size, birth.purpose = key, len(self.events), size, self._purpose_here()
-        self._live[key] = birth
-        self.events.append((birth.number, size))
+        allocation = _Allocation(storage, self._freed)
+        allocation.key, allocation.number, allocation.size, allocation.category = (
+            key,
+            len(self.events),
+            size,
+            self._category_here(),
+        )
+        self._live[key] = allocation
+        self.events.append((allocation.number, size))
         self._rise(size)
         self.allocated += size
-        self._add(birth.purpose, size)
+        self._add(allocation.category, size)
 
-    def _purpose_here(self) -> str:
+    def _category_here(self) -> str:
         """The task whose function is running, else the part of the model, else the phase."""
         frame: FrameType | None = sys._getframe(3)
         for _ in range(_DEPTH):
@@ -140,7 +145,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no
             if task is not None:
                 return task
             frame = frame.f_back
-        return self.purpose
+        return self.category
 
     def _rise(self, size: int) -> bool:
         """Whether so many bytes more are a new peak."""
@@ -149,14 +154,14 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no
         self._peak, self._at_peak = self.allocated + size, None
         return True
 
-    def _add(self, purpose: str, size: int) -> None:
-        self._sums[purpose] = self._sums.get(purpose, 0) + size
+    def _add(self, category: str, size: int) -> None:
+        self._sums[category] = self._sums.get(category, 0) + size
 
-    def _died(self, birth: _Birth) -> None:
+    def _freed(self, allocation: _Allocation) -> None:
         if self._at_peak is None and self.allocated == self._peak:
             self._at_peak = dict(self._sums)
-        if self._live.get(birth.key) is birth:
-            del self._live[birth.key]
-            self.allocated -= birth.size
-            self._add(birth.purpose, -birth.size)
-            self.events.append((birth.number, 0))
+        if self._live.get(allocation.key) is allocation:
+            del self._live[allocation.key]
+            self.allocated -= allocation.size
+            self._add(allocation.category, -allocation.size)
+            self.events.append((allocation.number, 0))

@@ -11,8 +11,8 @@ from segkit.errors import DeviceError
 from segkit.memory.measure.torch_private import fake_mode
 from segkit.memory.simulate.cuda_rules import CudaAutocast, cuda_suppression
 from segkit.memory.simulate.detector_bounds import Bounds
+from segkit.memory.simulate.model_parts import track_model_parts
 from segkit.memory.simulate.oracle import Oracle
-from segkit.memory.simulate.purposes import name_purposes
 from segkit.memory.simulate.trace import Peak, Trace
 from segkit.models.adapt import train_mode
 from segkit.models.roi_align import PyramidRoIAlign
@@ -84,7 +84,7 @@ class Rehearsal:
         for layer in module.modules():
             if isinstance(layer, PyramidRoIAlign):
                 layer.products = not self._as_cuda  # they are for CPUs
-        name_purposes(module, self.trace)
+        track_model_parts(module, self.trace)
         module.register_forward_pre_hook(self._before_forward)
         parameters = list(module.parameters())
         self.trace.claim(parameters, "parameters")

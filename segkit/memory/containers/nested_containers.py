@@ -1,7 +1,6 @@
-"""Containers of containers that grow inside: ``found.setdefault(image_id, []).append(...)``.
+"""Containers that grow in the containers that they hold: ``found.setdefault(image_id, []).append(...)``.
 
-Each of the inner ones is short, and gets an entry now and then; the outer one stays as long as it is. Only all of them
-together show it.
+Each of the inner ones is short, and gets an entry now and then; the outer one does not grow. Only their sum shows it.
 """
 
 import collections
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from segkit.memory.containers.reach import Named
+from segkit.memory.containers.named_values import NamedValue
 from segkit.memory.measure.trend import Track
 
 _OUTER, _INNER = (dict, list), (list, dict, set, collections.deque)
@@ -18,53 +17,53 @@ _FEWEST, _MOST = 4, 50_000  # inner containers
 
 
 @dataclass(slots=True, kw_only=True)
-class Nest(Track):
+class NestedContainer(Track):
     """A container, and how many entries its inner containers have together.
 
     Attributes:
-        container: The outer one; only during a look.
+        container: The outer one; only during a census.
     """
 
     container: Any = None
 
-    def sample(self) -> list[Any]:
-        """A few of the inner containers' newest entries, during a look."""
+    def newest_entries(self) -> list[Any]:
+        """A few of the inner containers' newest entries, during a census."""
         parts = list(islice(_parts(self.container), 400))[:: max(1, min(400, len(self.container)) // 12)]
         return [_newest(part) for part in parts if type(part) in _INNER and len(part) > 0]
 
 
-class Nests:
-    """All looks of a process so far."""
+class NestedContainers:
+    """The containers of containers that every census has seen, by identity."""
 
     def __init__(self) -> None:
-        self.nests: dict[int, Nest] = {}
+        self.by_identity: dict[int, NestedContainer] = {}
 
-    def take(self, step: int, named: Iterable[Named]) -> None:
+    def take(self, step: int, named: Iterable[NamedValue]) -> None:
         """Note how much is in every container of containers that has a name."""
-        seen: dict[int, Nest] = {}
+        seen: dict[int, NestedContainer] = {}
         for _, value in named:
             if not isinstance(value, _OUTER) or id(value) in seen or not _FEWEST <= len(value) <= _MOST:
                 continue
             total = _total(value)
             if total == 0:
                 continue
-            known = self.nests.get(id(value))
+            known = self.by_identity.get(id(value))
             if known is None or total < known.lengths[-1]:
-                known = Nest()
+                known = NestedContainer()
             known.steps.append(step)
             known.lengths.append(total)
             known.container = value
             seen[id(value)] = known
-        self.nests = seen
+        self.by_identity = seen
 
-    def steady(self) -> list[Nest]:
+    def steady(self) -> list[NestedContainer]:
         """Those that have gained entries all the time."""
-        return [nest for nest in self.nests.values() if nest.container is not None and nest.is_steady()]
+        return [nested for nested in self.by_identity.values() if nested.container is not None and nested.is_steady()]
 
     def release(self) -> None:
         """Let go of every container."""
-        for nest in self.nests.values():
-            nest.container = None
+        for nested in self.by_identity.values():
+            nested.container = None
 
 
 def _total(outer: Any) -> int:

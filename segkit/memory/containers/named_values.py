@@ -5,12 +5,10 @@ import gc
 import sys
 import types
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Hashable, Iterable
 from typing import Any, NamedTuple
 
-from segkit.memory.holders.frames import running_variables
-from segkit.memory.holders.search import is_users
+from segkit.memory.holders.roots import is_user_class, running_variables
 from segkit.memory.measure.user_code import USER_CODE
 
 _LRU = type(functools.lru_cache(lambda: 0))
@@ -18,44 +16,7 @@ _CODE = {types.FunctionType, types.CellType, types.BuiltinFunctionType, type, ty
 _FEW = 200  # instances of a class, entries of a dict: where there are more, they are records and no places
 
 
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """Let Python's collector rest while everything that it knows is in a list of ours.
-
-    A collection at that time would find everything in use, and put off by generations what it should free.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
-class Balance:
-    """Takes off the collector's count what the tool's own objects have added to it.
-
-    Python collects garbage when so many more objects were made than freed. Were the tool's to count, garbage in cycles
-    would be freed sooner than in the bare run; so for each of them that stays, a spare object is let go.
-    """
-
-    _SPARES = 20_000
-
-    def __init__(self) -> None:
-        self._spares: list[list[None]] = []
-
-    def take_off(self, count: int) -> None:
-        """Let go of as many spare objects."""
-        if count <= 0:
-            return
-        if len(self._spares) < count:
-            with collector_paused():
-                self._spares += [[] for _ in range(max(self._SPARES, count))]
-        del self._spares[-count:]
-
-
-class Named(NamedTuple):
+class NamedValue(NamedTuple):
     """A value, and the place that it has; the place is the same at every look, whatever is put there."""
 
     place: Hashable
@@ -70,27 +31,27 @@ def objects_by_kind() -> dict[type, list[Any]]:
     return out
 
 
-def named_values(objects: dict[type, list[Any]]) -> list[Named]:
+def named_values(objects: dict[type, list[Any]]) -> list[NamedValue]:
     """Values that the user's code has names for.
 
     Args:
         objects: From ``objects_by_kind``.
     """
-    out: list[Named] = []
+    out: list[NamedValue] = []
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if name == "__main__" or (file is not None and USER_CODE.owns(file)):
             out += _in_namespace(name, vars(module))
-    out += [Named((function, name), value) for function, name, value in running_variables()]
+    out += [NamedValue((function, name), value) for function, name, value in running_variables()]
     for cell in objects.get(types.CellType, ()):
-        out += [Named((id(cell), "cell"), value) for value in gc.get_referents(cell) if type(value) not in _CODE]
+        out += [NamedValue((id(cell), "cell"), value) for value in gc.get_referents(cell) if type(value) not in _CODE]
     for kind, those in objects.items():
-        if len(those) <= _FEW and is_users(kind):
+        if len(those) <= _FEW and is_user_class(kind):
             for each in those:
                 out += _attributes(each)
         if issubclass(kind, type):
             for each in those:
-                if is_users(each):
+                if is_user_class(each):
                     out += _in_namespace(id(each), vars(each))
     small = [named.value for named in out if type(named.value) is dict and len(named.value) < _FEW]
     for each in {id(each): each for each in small}.values():
@@ -98,21 +59,21 @@ def named_values(objects: dict[type, list[Any]]) -> list[Named]:
     return out
 
 
-def untracked_dicts(objects: dict[type, list[Any]], named: Iterable[Named]) -> list[dict[Any, Any]]:
+def untracked_dicts(objects: dict[type, list[Any]], named: Iterable[NamedValue]) -> list[dict[Any, Any]]:
     """Dicts of plain values, which the garbage collector leaves out: those within reach of the user's names."""
     candidates = [each.value for each in named]
     for kind, those in objects.items():
-        if kind is _LRU or is_users(kind):
+        if kind is _LRU or is_user_class(kind):
             candidates += gc.get_referents(*those)
     found = {id(each): each for each in candidates if type(each) is dict and not gc.is_tracked(each)}
     return list(found.values())
 
 
-def _in_namespace(owner: Hashable, names: Any) -> list[Named]:
-    return [Named((owner, name), value) for name, value in list(names.items()) if isinstance(name, Hashable)]
+def _in_namespace(owner: Hashable, names: Any) -> list[NamedValue]:
+    return [NamedValue((owner, name), value) for name, value in list(names.items()) if isinstance(name, Hashable)]
 
 
-def _attributes(instance: Any) -> list[Named]:
+def _attributes(instance: Any) -> list[NamedValue]:
     try:
         names = object.__getattribute__(instance, "__dict__")
     except AttributeError:  # slots

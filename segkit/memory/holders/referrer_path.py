@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from segkit.memory.measure.tracker import Birth
+from segkit.memory.measure.allocation import Allocation
 
 _STEPS = 8
 
 
-class WayOut(NamedTuple):
+class ReferrerPath(NamedTuple):
     """The way from a tensor that nothing reaches.
 
     Attributes:
@@ -28,15 +28,17 @@ class WayOut(NamedTuple):
     attribute: str | None = None
 
 
-def way_out(birth: Birth, by_storage: dict[int, list[torch.Tensor]], ours: Collection[int]) -> WayOut:
+def referrer_path(
+    allocation: Allocation, by_storage: dict[int, list[torch.Tensor]], ours: Collection[int]
+) -> ReferrerPath:
     """Follow what refers to a tensor, until there is nothing more.
 
     Args:
-        birth: Of its storage.
+        allocation: Of its storage.
         by_storage: All tensors that Python sees.
         ours: Identities of the tool's own objects.
     """
-    tensors = by_storage.get(birth.key, ())
+    tensors = by_storage.get(allocation.key, ())
     each: Any = tensors[0] if tensors else None
     names: list[str] = []
     way: list[Any] = []
@@ -46,7 +48,7 @@ def way_out(birth: Birth, by_storage: dict[int, list[torch.Tensor]], ours: Colle
         each = _holder_of(each, way, tensors, ours)
     kind, attribute = _kind_of(way)
     way.clear()
-    return WayOut(kind, " <- ".join(names), attribute)
+    return ReferrerPath(kind, " <- ".join(names), attribute)
 
 
 def _holder_of(each: Any, way: list[Any], tensors: Any, ours: Collection[int]) -> Any:

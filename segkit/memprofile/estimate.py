@@ -13,21 +13,21 @@ from segkit.config.train import TrainConfig
 from segkit.data.files import temporary_file
 from segkit.errors import DONE, NO_FIT
 from segkit.formats.dataset_folder import split_file
-from segkit.memprofile.fit_needs import EVALUATING, Overhead, Reckoned, Stretch, reckon
-from segkit.memprofile.fit_options import Changes, apply, combinations, options_of, singles
+from segkit.memprofile.cheaper_options import Changes, apply, combinations, options_of, singles
+from segkit.memprofile.needs import EVALUATING, Estimate, Overhead, RehearsedStep, estimate_training
 from segkit.progress import SILENT, Progress
 from segkit.runtime.device import resolve_precision
 from segkit.training.micro_batch import most_that_fits
 from segkit.training.plan import Plan, found_training, plan_without_folder, read_data
 from segkit.units import format_bytes
 
-CARDS = tuple(size * 2**30 for size in (6, 8, 12, 16, 24))
+GPU_SIZES = tuple(size * 2**30 for size in (6, 8, 12, 16, 24))
 _HELPS = 0.97  # of what was needed: a change that leaves more is not worth it
 _EXPANDABLE = "PYTORCH_ALLOC_CONF=expandable_segments:True"
 
 
 @dataclass(frozen=True, slots=True)
-class FitSummary:
+class MemoryEstimate:
     """What was found, the file that holds it, and how the command ends: 0 where it fits on every card, else 4."""
 
     document: dict[str, Any]
@@ -35,7 +35,7 @@ class FitSummary:
     code: int
 
 
-def fit(config: MemprofileConfig, progress: Progress = SILENT) -> FitSummary:
+def fit(config: MemprofileConfig, progress: Progress = SILENT) -> MemoryEstimate:
     """Rehearse a training and cheaper ones, and write ``fit.json``.
 
     Raises:
@@ -43,16 +43,16 @@ def fit(config: MemprofileConfig, progress: Progress = SILENT) -> FitSummary:
     """
     asked, file = _training(config.run)
     overhead = Overhead() if config.overhead is None else Overhead(config.overhead, 0.0, assumed=False)
-    reckoner = _Reckoner(asked, overhead, config.vram or CARDS, progress)
+    estimator = _Estimator(asked, overhead, config.vram or GPU_SIZES, progress)
     try:
-        document = reckoner.document(_command(config.run, file))
+        document = estimator.document(_command(config.run, file))
     finally:
         progress.done()
     config.out.mkdir(parents=True, exist_ok=True)
     path = config.out / "fit.json"
     with temporary_file(path) as temporary:
         temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    return FitSummary(document, path, DONE if document["verdict"] == "fits" else NO_FIT)
+    return MemoryEstimate(document, path, DONE if document["verdict"] == "fits" else NO_FIT)
 
 
 def _training(target: Path | None) -> tuple[TrainConfig, Path | None]:
@@ -69,15 +69,15 @@ def _command(target: Path | None, file: Path | None) -> str:
     return f"segkit train {target}" if target is not None else "segkit train"
 
 
-class _Reckoner:
+class _Estimator:
     """Reckons trainings that differ in some options, each once."""
 
     def __init__(self, asked: TrainConfig, overhead: Overhead, cards: Sequence[int], progress: Progress) -> None:
         self._asked = replace(asked, gpus=None, device="auto", ranks=1, resume=None)
         self._ranks = len(asked.gpus) if asked.gpus else asked.ranks
-        self._overhead, self._cards, self._progress = overhead, cards, progress
+        self._overhead, self._gpus, self._progress = overhead, cards, progress
         self._data = read_data(asked.dataset)
-        self._reckoned: dict[str, Reckoned] = {}
+        self._estimates: dict[str, Estimate] = {}
         self._kind: str | None = None  # of the real batches that are heaviest as configured
         self._dtype = _dtype(asked)
         self._plan = self._plan_of({})
@@ -86,17 +86,17 @@ class _Reckoner:
     def document(self, command: str) -> dict[str, Any]:
         """Everything that is to be said."""
         plan, micro = self._plan, self._micro_batch()
-        first = self._reckon({}, micro)
+        first = self._estimate({}, micro)
         self._kind = first.heaviest_kind
-        rows = [first, *(self._reckon(each, micro) for each in singles(self._asked, plan, micro))]
-        cures = {card: self._cure(card, rows, micro, command) for card in self._cards}
-        helps = {cure["options"] for cure in cures.values() if cure is not None} - {row.options for row in rows}
-        rows += [each for each in self._reckoned.values() if each.options in helps]
+        rows = [first, *(self._estimate(each, micro) for each in singles(self._asked, plan, micro))]
+        cheapest = {card: self._cheapest(card, rows, micro, command) for card in self._gpus}
+        helps = {found["options"] for found in cheapest.values() if found is not None} - {row.options for row in rows}
+        rows += [each for each in self._estimates.values() if each.options in helps]
         what, size = first.binding()
         return {
             "verdict": self._overall(first),
             "training": self._described(micro),
-            "vram": [{"vram": card, **self._verdict(first, card), "cheapest": cures[card]} for card in self._cards],
+            "vram": [{"vram": card, **self._verdict(first, card), "cheapest": cheapest[card]} for card in self._gpus],
             "settings": [self._row(each) for each in rows],
             "binding": _binding(first.worst, what, size),
             "overhead": {"fixed": self._overhead.fixed, "share": self._overhead.share,
@@ -109,11 +109,11 @@ class _Reckoner:
         asked = self._plan.config.micro_batch
         if asked != "auto":
             return int(asked or share)
-        card = self._asked.vram or min(self._cards)
-        found = most_that_fits(share, lambda count: self._fits(self._reckon({}, count), card))
+        card = self._asked.vram or min(self._gpus)
+        found = most_that_fits(share, lambda count: self._fits(self._estimate({}, count), card))
         return max(1, found)
 
-    def _cure(self, card: int, rows: list[Reckoned], micro: int, command: str) -> dict[str, Any] | None:
+    def _cheapest(self, card: int, rows: list[Estimate], micro: int, command: str) -> dict[str, Any] | None:
         """The cheapest change after which a card is enough; None where nothing has to change, or nothing helps."""
         first = rows[0]
         if self._fits(first, card):
@@ -126,37 +126,37 @@ class _Reckoner:
         most = first.needs(self._overhead)[1]
         helps = {name for one in rows[1:] for name in one.changes if one.needs(self._overhead)[1] < _HELPS * most}
         for changes in combinations(self._asked, self._plan, micro, helps):
-            one = self._reckon(changes, micro)
+            one = self._estimate(changes, micro)
             if self._fits(one, card):
                 return {"options": one.options, "command": f"{command} {one.options}"}
         return None
 
-    def _reckon(self, changes: Changes, micro: int) -> Reckoned:
+    def _estimate(self, changes: Changes, micro: int) -> Estimate:
         count = int(changes.get("micro_batch", micro))
         key = f"{options_of(changes)} {count}"
-        if key not in self._reckoned:
+        if key not in self._estimates:
             plan = self._plan_of(changes)
-            self._reckoned[key] = reckon(plan, changes, count, self._ranks, self._kind if changes else None)
+            self._estimates[key] = estimate_training(plan, changes, count, self._ranks, self._kind if changes else None)
             self._progress.advance(1, trying=options_of(changes) or "as configured")
-        return self._reckoned[key]
+        return self._estimates[key]
 
     def _plan_of(self, changes: Changes) -> Plan:
         dtype = torch.bfloat16 if changes.get("precision") == "bf16" else self._dtype
         device = torch.device("cuda")
         return plan_without_folder(apply(self._asked, changes), *self._data, device, self._ranks, dtype)
 
-    def _fits(self, one: Reckoned, card: int) -> bool:
+    def _fits(self, one: Estimate, card: int) -> bool:
         return one.verdict(card, self._overhead)[0] == "fits"
 
-    def _verdict(self, one: Reckoned, card: int) -> dict[str, str]:
+    def _verdict(self, one: Estimate, card: int) -> dict[str, str]:
         verdict, why = one.verdict(card, self._overhead)
         return {"verdict": verdict, "why": why}
 
-    def _overall(self, first: Reckoned) -> str:
-        verdicts = [first.verdict(card, self._overhead)[0] for card in self._cards]
+    def _overall(self, first: Estimate) -> str:
+        verdicts = [first.verdict(card, self._overhead)[0] for card in self._gpus]
         return next((each for each in ("does not fit", "tight") if each in verdicts), "fits")
 
-    def _row(self, one: Reckoned) -> dict[str, Any]:
+    def _row(self, one: Estimate) -> dict[str, Any]:
         now, most = one.needs(self._overhead)
         return {
             "options": one.options,
@@ -166,12 +166,12 @@ class _Reckoner:
             "reserved": {"now": one.reserved[0], "at_most": one.reserved[1],
                          "at_most_expandable": max(one.expandable.reserved)},
             "needed": {"now": now, "at_most": most},
-            "verdicts": {str(card): self._verdict(one, card) for card in self._cards},
+            "verdicts": {str(card): self._verdict(one, card) for card in self._gpus},
             "peaks": [
                 {"of": each.name, "picture": each.heaviest.name, "instances": each.heaviest.instances,
-                 "allocated": each.peak.allocated, "parts": dict(sorted(each.peak.by_purpose.items(),
+                 "allocated": each.peak.allocated, "parts": dict(sorted(each.peak.by_category.items(),
                                                                         key=lambda item: -item[1]))}
-                for each in one.stretches
+                for each in one.rehearsed
             ],
         }  # fmt: skip
 
@@ -184,7 +184,7 @@ class _Reckoner:
             "memory": config.memory, "images": len(self._plan.train.images),
         }  # fmt: skip
 
-    def _warnings(self, first: Reckoned) -> list[str]:
+    def _warnings(self, first: Estimate) -> list[str]:
         notes = [
             f"{each}: its size depends on values and is not known; the largest was taken" for each in first.unknown
         ]
@@ -208,7 +208,7 @@ def _dtype(asked: TrainConfig) -> torch.dtype:
     return resolve_precision(asked.precision, torch.device("cuda"))
 
 
-def _binding(worst: Stretch, what: str, size: int) -> dict[str, Any]:
+def _binding(worst: RehearsedStep, what: str, size: int) -> dict[str, Any]:
     shape = worst.heaviest
     counted = f", {shape.instances} instance{'' if shape.instances == 1 else 's'}" if len(shape.boxes) else ""
     height, width = worst.frame or (shape.height, shape.width)

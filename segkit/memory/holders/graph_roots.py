@@ -16,11 +16,11 @@ from segkit.memory.measure.graph_token import _LEAVES, token_of
 from segkit.memory.measure.torch_private import saved_attributes, storage_key
 
 NODE_BYTES = 500  # measured: a Mask R-CNN step keeps 230 to 254 KB in 509 nodes
-_NODES, _SECONDS = 200_000, 1.0  # seconds of processor time: a busy machine must not cost a finding
+_NODES, _SECONDS = 200_000, 1.0  # seconds of processor time: a busy machine must not cost a suspect
 
 
 @dataclass(frozen=True, slots=True)
-class GraphHolding:
+class GraphRoot:
     """A tensor that keeps targets alive through its graph.
 
     Attributes:
@@ -34,7 +34,7 @@ class GraphHolding:
     reached: frozenset[int]
 
 
-def find_graphs(roots: Sequence[torch.Tensor], wanted: dict[int, int], tokens: dict[int, int]) -> list[GraphHolding]:
+def find_graph_roots(roots: Sequence[torch.Tensor], wanted: dict[int, int], tokens: dict[int, int]) -> list[GraphRoot]:
     """Those roots whose graphs reach a target, each with what it reaches.
 
     Args:
@@ -49,7 +49,7 @@ def find_graphs(roots: Sequence[torch.Tensor], wanted: dict[int, int], tokens: d
         for root in roots:
             nodes, reached = walk.below(root.grad_fn)
             if reached:
-                out.append(GraphHolding(root, nodes, frozenset(reached)))
+                out.append(GraphRoot(root, nodes, frozenset(reached)))
     walk.clear()
     return out
 

@@ -9,7 +9,7 @@ from segkit.memory.measure.meter import CounterMeter, StepRecord
 from segkit.memory.session import Session
 
 
-class Recorder:
+class SessionMeter:
     """See ``segkit.memory.measure.meter.Meter``; what it is told goes to a session as well."""
 
     def __init__(self, device: torch.device, session: Session) -> None:

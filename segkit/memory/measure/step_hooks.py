@@ -1,8 +1,11 @@
-"""Where one step ends and the next begins, and what a step is doing: read from hooks, in any script.
+"""Where one step ends and the next begins, and what a step is doing: noticed by hooks, in any script.
 
 A step ends when an optimiser has stepped. With several optimisers, the one that steps most often counts (a GAN's
 discriminator). Without any, every backward pass counts; without those, every ``autograd.grad``; without those, every
-forward pass of an outermost module with parameters; and where there is none of it either, every batch of a loader.
+forward pass of an outermost module with parameters; and where there is none of these, every batch of a loader.
+
+PyTorch has hooks for optimisers and modules. It has none for ``backward``, ``autograd.grad``, ``torch.save`` and
+loaders: these are replaced by wrappers while a session watches, as the user's script must not have to change.
 """
 
 import sys
@@ -10,46 +13,36 @@ import threading
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from segkit.memory.measure import torch_private as private
-from segkit.memory.measure.graph_token import deepest, give_token
+from segkit.memory.measure.graph_token import attach_token, deepest
 from segkit.memory.measure.phases import PhaseClock
+from segkit.memory.measure.step_input import NOTHING, input_of
 from segkit.memory.measure.tracker import LiveTensors
 from segkit.memory.measure.user_code import USER_CODE, Line
 
-_RANKS = {"watch": 5, "optimizer": 4, "backward": 3, "grad": 2, "forward": 1, "batch": 0}
+_PRIORITIES = {"watch": 5, "optimizer": 4, "backward": 3, "grad": 2, "forward": 1, "batch": 0}
 
 
-class Given(NamedTuple):
-    """What a step was given: values in tensors, instances in targets, and the pictures' names where they have some."""
-
-    elements: int = 0
-    instances: int = 0
-    names: tuple[str, ...] = ()
-
-    def plus(self, other: "Given") -> "Given":
-        """Both together."""
-        names = (*self.names, *other.names)[:16]
-        return Given(self.elements + other.elements, self.instances + other.instances, names)
-
-
-NOTHING = Given()
-
-
-class Marks:
+class StepHooks:
     """Hooks on optimisers, modules, backward passes, loaders and ``torch.save``.
 
     Attributes:
         kind: What ends a step.
         optimizers: Every optimiser that has stepped.
         modules: Every outermost module that has run.
-        shapes: Sizes of tensors that outermost modules were given, for telling a cache of sizes from a leak.
-        epochs: Times that a loader was begun again.
+        called: The names of their classes; the modules may be gone when the report is written.
+        sizes: Sizes of tensors that outermost modules were given: a cache by size is no leak.
+        datasets: Lengths of the datasets that loaders read: a cache by index is no leak.
+        input: What the current step was given.
+        double_backward: The line of a backward pass that keeps its own graph (``create_graph=True``).
+        before_optimizer: Called with an optimiser before it steps.
+        failure: An error in a hook; from then on the hooks do nothing.
     """
 
     def __init__(
@@ -60,16 +53,25 @@ class Marks:
         on_better: Callable[[], None],
         every: int = 1,
     ) -> None:
+        """Prepare.
+
+        Args:
+            tensors: Is told phases, modules and graphs.
+            clock: Is told phases.
+            on_step: Called at the end of a step.
+            on_better: Called when something with a higher priority turns out to end a step: what was counted until
+                then were no steps.
+            every: Optimiser steps to a step.
+        """
         self.tensors, self.clock, self._every = tensors, clock, every
         self._on_step, self._on_better = on_step, on_better
         self.kind: str | None = None
         self.optimizers: weakref.WeakSet[Any] = weakref.WeakSet()
         self.modules: weakref.WeakSet[nn.Module] = weakref.WeakSet()
-        self.called: list[str] = []  # classes of outermost modules, which may be gone when the report is written
+        self.called: list[str] = []
         self.sizes: set[int] = set()
-        self.input = self._last_input = NOTHING  # of the step that goes on, and of the one before
-        self.epochs = 0
-        self.datasets: set[int] = set()  # lengths of what loaders read
+        self.datasets: set[int] = set()
+        self.input = self._last_input = NOTHING
         self.double_backward: Line | None = None
         self.before_optimizer: Callable[[Any], None] = lambda optimizer: None
         self.failure: BaseException | None = None
@@ -77,13 +79,13 @@ class Marks:
         self._thread = threading.get_ident()
         self._entered = {self._thread}
         self._depth, self._pending = 0, 0
-        self._marker: weakref.ref[Any] | None = None
+        self._counting: weakref.ref[Any] | None = None  # the optimiser whose steps count
         self._others: dict[int, int] = {}
         self._modules: list[str | None] = []
         self._undo: list[Callable[[], Any]] = []
 
     def install(self, phases: bool = True) -> None:
-        """Begin to listen; ``phases`` False leaves steps and phases to the caller."""
+        """Install all hooks; ``phases`` False leaves steps and phases to the caller."""
         _wrap(self._undo, torch.autograd, "backward", partial(self._around_backward, "backward"))
         _wrap(self._undo, torch.autograd, "grad", partial(self._around_backward, "grad"))
         if not phases:
@@ -101,13 +103,13 @@ class Marks:
             _wrap(self._undo, loader, "__next__", self._around_batch)
 
     def uninstall(self) -> None:
-        """Listen no more."""
+        """Remove all hooks."""
         while self._undo:
             self._undo.pop()()
 
-    def mark(self, kind: str) -> None:
-        """Something that may end a step has happened."""
-        if self.kind is None or _RANKS[kind] > _RANKS[self.kind]:
+    def note(self, kind: str) -> None:
+        """Note something that may end a step: a key of ``_PRIORITIES``."""
+        if self.kind is None or _PRIORITIES[kind] > _PRIORITIES[self.kind]:
             if self.kind is not None:
                 self._on_better()  # what was counted until now were no steps
                 self.input = self._last_input.plus(self.input)  # what ended the last one was in the midst of this
@@ -140,18 +142,18 @@ class Marks:
         self._enter("step")
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        marker = self._marker() if self._marker is not None else None
-        if marker is None or self.kind not in ("optimizer", "watch"):
-            self._marker, marker = weakref.ref(optimizer), optimizer
-        if marker is optimizer:
+        counting = self._counting() if self._counting is not None else None
+        if counting is None or self.kind not in ("optimizer", "watch"):
+            self._counting, counting = weakref.ref(optimizer), optimizer
+        if counting is optimizer:
             self._others.clear()
-            self.mark("optimizer")
-        else:  # one that steps twice while the marker does not is the better marker
+            self.note("optimizer")
+        else:  # one that steps twice in the meantime steps more often
             count = self._others[id(optimizer)] = self._others.get(id(optimizer), 0) + 1
             if count >= 2:
-                self._marker = weakref.ref(optimizer)
+                self._counting = weakref.ref(optimizer)
                 self._others.clear()
-                self.mark("optimizer")
+                self.note("optimizer")
         self._enter("load")
 
     def _before_forward(self, module: nn.Module, args: Any) -> None:
@@ -164,7 +166,7 @@ class Marks:
                 if type(module).__name__ not in self.called:
                     self.called.append(type(module).__name__)
                 self._names.update({id(each): name for name, each in module.named_modules()})
-            self.input = self.input.plus(_measure(args, self.sizes))
+            self.input = self.input.plus(input_of(args, self.sizes))
             self._enter("loss" if private.is_loss(module) else "forward" if torch.is_grad_enabled() else "eval")
         self._modules.append(self.tensors.module)
         name = self._names.get(id(module))
@@ -179,13 +181,13 @@ class Marks:
         if self._depth == 0:
             self._enter("loss" if torch.is_grad_enabled() else "eval")
             if next(module.parameters(), None) is not None:  # a loss is no step of its own
-                self.mark("forward")
+                self.note("forward")
 
     def _around_backward(self, kind: str, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         after = "step" if kind == "backward" else self.tensors.phase
         if self.failure is None:
             try:
-                self._give_tokens(kind, args, kwargs)
+                self._attach_tokens(kind, args, kwargs)
                 self._enter("backward")
             except Exception as error:
                 self.failure = error
@@ -194,9 +196,9 @@ class Marks:
         finally:
             if self.failure is None:
                 self._enter(after)
-                self._guarded(self.mark)(kind)
+                self._guarded(self.note)(kind)
 
-    def _give_tokens(self, kind: str, args: Any, kwargs: Any) -> None:
+    def _attach_tokens(self, kind: str, args: Any, kwargs: Any) -> None:
         roots = args[0] if args else kwargs.get("tensors" if kind == "backward" else "outputs", ())
         line = USER_CODE.innermost(sys._getframe(2))
         position = 3 if kind == "backward" else 4
@@ -205,10 +207,9 @@ class Marks:
             self.double_backward = line
         for root in roots if isinstance(roots, tuple | list) else (roots,):
             node = getattr(root, "grad_fn", None)
-            if node is not None:
-                token = give_token(deepest(node))
-                if token is not None:
-                    self.tensors.note_graph(token, line)
+            token = attach_token(deepest(node)) if node is not None else None
+            if token is not None:
+                self.tensors.note_graph(token, line)
 
     def _around_batch(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         before = self.tensors.phase
@@ -217,13 +218,10 @@ class Marks:
             self._guarded(self._note_dataset)(args[0] if args else None)
         try:
             batch = original(*args, **kwargs)
-        except StopIteration:
-            self.epochs += 1
-            raise
         finally:
             if self.failure is None:
                 self._enter(before if before == "eval" else "load")
-        self._guarded(self.mark)("batch")
+        self._guarded(self.note)("batch")
         return batch
 
     def _note_dataset(self, iterator: Any) -> None:
@@ -245,7 +243,7 @@ class Marks:
 
 
 def _wrap(undo: list[Callable[[], Any]], owner: Any, name: str, around: Callable[..., Any]) -> None:
-    """Let ``around(original, ...)`` stand for ``owner.name``, until undone."""
+    """Replace ``owner.name`` by a function that calls ``around(original, ...)``; ``undo`` gets what restores it."""
     original = getattr(owner, name)
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -256,29 +254,3 @@ def _wrap(undo: list[Callable[[], Any]], owner: Any, name: str, around: Callable
     wrapped.__module__ = original.__module__
     setattr(owner, name, wrapped)
     undo.append(lambda: setattr(owner, name, original))
-
-
-def _measure(value: Any, sizes: set[int], depth: int = 0) -> Given:
-    """What is in the arguments of a module; the sizes of tensors are noted."""
-    if isinstance(value, torch.Tensor):
-        if len(sizes) < 10_000:
-            sizes.update(value.shape)
-        return Given(value.numel())
-    if depth > 2:
-        return NOTHING
-    if isinstance(value, dict):  # a detector's target
-        boxes = value.get("boxes")
-        return Given(0, len(boxes) if isinstance(boxes, torch.Tensor) else 0, _name(value.get("image_id")))
-    given = NOTHING
-    if isinstance(value, tuple | list):
-        for each in value[:64]:
-            given = given.plus(_measure(each, sizes, depth + 1))
-    return given
-
-
-def _name(image_id: Any) -> tuple[str, ...]:
-    if isinstance(image_id, torch.Tensor):
-        if image_id.numel() != 1 or image_id.device.type != "cpu":  # asking another device would wait for it
-            return ()
-        image_id = image_id.item()
-    return (f"image_id {image_id}",) if isinstance(image_id, int | str) else ()

@@ -10,22 +10,22 @@ from typing import Literal
 
 Verdict = Literal["clean", "watch", "leak", "inconclusive"]
 WARM_UP, GRACE = 3, 3  # steps: until optimiser state is there; until what a step made should be gone
-WATCH, LEAK = 6, 18  # cohorts: steps of birth with survivors
+WATCH, LEAK = 6, 18  # cohorts: steps of allocation with survivors
 STEADY = 0.6  # cohorts in the later half of the steps for each in the earlier half
 STEPS_NEEDED = WARM_UP + GRACE + LEAK  # steps, from which on nothing suspect means clean
 
 
 @dataclass(slots=True)
-class Ledger:
+class SiteSurvival:
     """What survives of one site, by the step that it was born in.
 
     Attributes:
-        cohorts: Bytes and number of survivors by step of birth.
+        cohorts: Bytes and number of survivors by step of allocation.
         most: The most cohorts there were.
         bound: The most cohorts there were before they were given back while training went on; 0: never.
         emptied: Times that this happened.
         added: Cohorts added since the oldest was last freed.
-        count: Survivors now, and the most there were (``crowd``).
+        count: Survivors now, and the most there were (``most_count``).
         rises: Steps at which there were more than ever before: the first, the last, and how many.
     """
 
@@ -36,7 +36,7 @@ class Ledger:
     added: int = 0
     oldest: int = -1
     count: int = 0
-    crowd: int = 0
+    most_count: int = 0
     rises: tuple[int, int, int] = (0, 0, 0)
 
     def add(self, step: int, size: int) -> None:
@@ -61,8 +61,8 @@ class Ledger:
         if cohort[1] <= 0:
             del self.cohorts[step]
 
-    def settle(self, now: int, natural: bool = True) -> None:
-        """Take stock at the end of step ``now``, when all births and deaths are noted.
+    def end_step(self, now: int, natural: bool = True) -> None:
+        """Take stock at the end of step ``now``, when all allocations and deaths are noted.
 
         What was freed because the tool collected garbage was not given back by the program (``natural`` False).
         """
@@ -70,14 +70,14 @@ class Ledger:
         oldest = min(self.cohorts, default=-1)
         if oldest != self.oldest:
             self.oldest, self.added = oldest, (1 if self.oldest >= 0 else self.added)
-        if count * 2 <= self.most and self.most >= WATCH and self.count * 2 <= self.crowd:
+        if count * 2 <= self.most and self.most >= WATCH and self.count * 2 <= self.most_count:
             if natural:
                 self.bound, self.emptied = max(self.bound, self.most), self.emptied + 1
-            self.most, self.crowd, self.rises = count, self.count, (now, now, 0)
+            self.most, self.most_count, self.rises = count, self.count, (now, now, 0)
         self.most = max(self.most, count)
-        if self.count > self.crowd:
+        if self.count > self.most_count:
             first, _, times = self.rises
-            self.crowd, self.rises = self.count, (first if times else now, now, times + 1)
+            self.most_count, self.rises = self.count, (first if times else now, now, times + 1)
 
     def is_full(self, now: int) -> bool:
         """Whether there have long been no more survivors than before: what is made takes the place of another."""
@@ -91,7 +91,7 @@ class Ledger:
         if count < WATCH or count < 1.5 * self.bound or self.added < WATCH or self.is_full(now):
             return "clean"
         middle = (self.oldest + now - GRACE + 1) / 2
-        early = sum(birth < middle for birth in self.cohorts)
+        early = sum(allocation < middle for allocation in self.cohorts)
         if (count - early) / max(1, early) < STEADY:
             return "clean"  # it filled up and stopped: a cache
         return "leak" if count >= LEAK and self.added >= LEAK else "watch"
@@ -102,13 +102,13 @@ class Ledger:
         return sum(cohort[0] for cohort in self.cohorts.values())
 
     @property
-    def per_birth(self) -> float:
+    def bytes_per_cohort(self) -> float:
         """Bytes that a step's survivors had, as far as they are still here."""
         return self.bytes / max(1, len(self.cohorts))
 
     @property
     def bytes_per_step(self) -> float:
-        """Bytes for each step between the first and the last birth."""
+        """Bytes for each step between the first and the last allocation."""
         if not self.cohorts:
             return 0.0
         return self.bytes / (max(self.cohorts) - min(self.cohorts) + 1)

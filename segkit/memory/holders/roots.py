@@ -1,4 +1,8 @@
-"""The names of variables in functions that are running, and in contexts: what the garbage collector does not see."""
+"""The names from which the user's code reaches objects: globals, classes, variables of running functions, contexts.
+
+The garbage collector does not see the local variables of running functions (since Python 3.11): they are looked up in
+every frame of every thread.
+"""
 
 import contextvars
 import inspect
@@ -7,16 +11,16 @@ import threading
 import types
 from typing import Any, NamedTuple
 
-from segkit.memory.measure.user_code import USER_CODE
+from segkit.memory.measure.user_code import USER_CODE, is_own_file
 
 
 class Root(NamedTuple):
-    """A name that is in reach of the user's code.
+    """A name that the user's code can use.
 
     Attributes:
         expression: The name: ``losses``, ``model``, ``package.module.CACHE``.
         scope: Where the name means this: ``__main__``, ``train() at train.py:31``, with the thread if not the main one.
-        kind: ``global``, ``local``, ``class`` or ``thread``.
+        kind: ``global``, ``local``, ``class``, ``thread``, ``context`` or ``unnamed``.
         rank: The smaller, the better known to the user.
     """
 
@@ -24,6 +28,51 @@ class Root(NamedTuple):
     scope: str
     kind: str
     rank: int
+
+
+def global_root(module: types.ModuleType, name: str) -> Root:
+    """The root of a module's global variable."""
+    if module.__name__ == "__main__":
+        return Root(name, "__main__", "global", 0)
+    is_users = USER_CODE.owns(getattr(module, "__file__", None) or "")
+    return Root(f"{module.__name__}.{name}", module.__name__, "global", 1 if is_users else 4)
+
+
+def class_root(kind: type) -> Root | None:
+    """The root of a class that can be reached by its name; None where it cannot."""
+    module = sys.modules.get(kind.__module__)
+    value: Any = module
+    for part in kind.__qualname__.split("."):
+        value = getattr(value, part, None) if part != "<locals>" else None
+    if module is None or value is not kind:
+        return None
+    return global_root(module, kind.__qualname__)._replace(kind="class")
+
+
+def unnamed_root(instance: object) -> Root:
+    """The root of an object that has no name, by its class."""
+    name = type(instance).__name__
+    expression = f"next(o for o in gc.get_objects() if type(o).__name__ == {name!r})"
+    return Root(expression, f"an unnamed {name}", "unnamed", 2)
+
+
+def namespace_of(root: Root, value: Any) -> dict[str, Any]:
+    """The variables that are needed to evaluate a root's expression; ``value`` is what it names."""
+    if root.kind in ("local", "thread"):
+        return {root.expression: value}
+    if root.kind == "context":
+        return {variable.name: variable for variable in contextvars.copy_context()}
+    if root.scope == "__main__":
+        return vars(sys.modules["__main__"])
+    package = root.expression.partition(".")[0]
+    return {package: sys.modules.get(package)}
+
+
+def is_user_class(kind: type) -> bool:
+    """Whether a class is defined in the user's code."""
+    module = sys.modules.get(str(kind.__module__))
+    file = getattr(module, "__file__", None)
+    return kind.__module__ == "__main__" or (file is not None and USER_CODE.owns(file))
 
 
 def running_locals() -> dict[int, list[Root]]:
@@ -35,7 +84,7 @@ def running_locals() -> dict[int, list[Root]]:
         frame: types.FrameType | None = top
         while frame is not None:
             code = frame.f_code
-            if code.co_flags & inspect.CO_OPTIMIZED and "segkit/memory/" not in code.co_filename:
+            if code.co_flags & inspect.CO_OPTIMIZED and not is_own_file(code.co_filename):
                 users = USER_CODE.owns(code.co_filename)
                 scope = f"{code.co_name}() at {code.co_filename}:{frame.f_lineno}"
                 if ident != main:

@@ -25,34 +25,34 @@ _PARTS = {
 }
 
 
-def name_purposes(model: nn.Module, trace: Trace) -> None:
+def track_model_parts(model: nn.Module, trace: Trace) -> None:
     """Let a trace know, by hooks, which part of a model is running."""
     parts = dict(model.named_modules())
-    for name, purpose in _PARTS.items():
+    for name, category in _PARTS.items():
         if name not in parts:
             continue
-        _during(parts[name], trace, purpose)
+        _during(parts[name], trace, category)
         if name in ("backbone.body", "body", "decoder"):
             for child, part in parts[name].named_children():
-                _during(part, trace, f"{purpose}, {child}")
+                _during(part, trace, f"{category}, {child}")
 
 
-def _during(part: nn.Module, trace: Trace, purpose: str) -> None:
+def _during(part: nn.Module, trace: Trace, category: str) -> None:
     """Name what is done in a part's forward, and in backward from where the gradient of its output is there."""
     before: list[str] = []
 
     def begin(module: nn.Module, inputs: Any) -> None:
-        before.append(trace.purpose)
-        trace.purpose = purpose
+        before.append(trace.category)
+        trace.category = category
 
     def end(module: nn.Module, inputs: Any, output: Any) -> None:
-        trace.purpose = before.pop()
+        trace.category = before.pop()
         for tensor in tree_leaves(output):
             if isinstance(tensor, torch.Tensor) and tensor.requires_grad:
                 tensor.register_hook(enter_backward)  # type: ignore[no-untyped-call]
 
     def enter_backward(gradient: torch.Tensor) -> None:
-        trace.purpose = purpose
+        trace.category = category
 
     part.register_forward_pre_hook(begin)
     part.register_forward_hook(end)

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from segkit.memory.simulate.allocator import Replayed, least_limit, replay
+from segkit.memory.simulate.allocator import ReplayPeaks, least_limit, replay
 from segkit.memory.simulate.trace import Event, Peak
-from segkit.memprofile.fit_options import Changes, options_of
+from segkit.memprofile.cheaper_options import Changes, options_of
 from segkit.training.plan import Plan
 from segkit.training.rehearsal.batches import Shape, largest_to_evaluate, scenes_of
 from segkit.training.rehearsal.rehearsal import Rehearsal
@@ -43,7 +43,7 @@ class Overhead:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stretch:
+class RehearsedStep:
     """A rehearsed step or evaluation: what made it heavy, and its peak."""
 
     name: str
@@ -54,23 +54,23 @@ class Stretch:
 
 
 @dataclass(frozen=True, eq=False)
-class Reckoned:
+class Estimate:
     """What one training would need.
 
     Attributes:
         changes: What is other than asked for.
         micro_batch: Pictures at once.
         held: Bytes between steps.
-        stretches: What was rehearsed; building the model comes before them.
+        rehearsed: What was rehearsed; building the model comes before them.
         events: Allocations and releases.
-        ends: Numbers of events at the end of the building, and of each stretch.
+        ends: Numbers of events at the end of the building, and of each step.
         unknown: Operations whose sizes had to be guessed.
     """
 
     changes: Changes
     micro_batch: int
     held: int
-    stretches: tuple[Stretch, ...]
+    rehearsed: tuple[RehearsedStep, ...]
     events: tuple[Event, ...] = field(repr=False)
     ends: tuple[int, ...]
     unknown: tuple[str, ...]
@@ -81,24 +81,24 @@ class Reckoned:
         return options_of(self.changes)
 
     @cached_property
-    def native(self) -> Replayed:
+    def native(self) -> ReplayPeaks:
         """What CUDA's allocator would give and take."""
         return replay(self.events, self.ends)
 
     @cached_property
-    def expandable(self) -> Replayed:
+    def expandable(self) -> ReplayPeaks:
         """The same with expandable segments."""
         return replay(self.events, self.ends, expandable=True)
 
     @property
-    def worst(self) -> Stretch:
+    def worst(self) -> RehearsedStep:
         """What needs the most."""
-        return max(self.stretches, key=lambda stretch: stretch.peak.allocated)
+        return max(self.rehearsed, key=lambda step: step.peak.allocated)
 
     @property
     def heaviest_kind(self) -> str:
         """The name of the real batches that need the most."""
-        real = [each for each in self.stretches if not each.at_most and each.name != EVALUATING]
+        real = [each for each in self.rehearsed if not each.at_most and each.name != EVALUATING]
         return max(real, key=lambda each: each.peak.allocated, default=self.worst).name
 
     @property
@@ -113,14 +113,14 @@ class Reckoned:
 
     def _now(self, series: tuple[int, ...]) -> int:
         """The most over what is not only a bound; where all is bounds, they are what there is."""
-        real = [value for value, stretch in zip(series[1:], self.stretches, strict=True) if not stretch.at_most]
+        real = [value for value, step in zip(series[1:], self.rehearsed, strict=True) if not step.at_most]
         return max(real) if real else max(series)
 
     @cached_property
     def least(self) -> tuple[int, int]:
         """What the allocator can do with, in the first steps and at most: it gives back what other steps left free."""
         most = least_limit(self.events, self.ends[-1])
-        if not self.stretches[-1].at_most:
+        if not self.rehearsed[-1].at_most:
             return most, most
         return min(most, least_limit(self.events, self.ends[-2])), most
 
@@ -156,9 +156,9 @@ class Reckoned:
     def binding(self) -> tuple[str, int]:
         """The part that takes the most at the highest peak, beside what every step holds; and its bytes."""
         parts: dict[str, dict[str, int]] = {}
-        for purpose, size in self.worst.peak.by_purpose.items():
-            if purpose not in _FIXED:
-                whole, _, part = purpose.partition(", ")
+        for category, size in self.worst.peak.by_category.items():
+            if category not in _FIXED:
+                whole, _, part = category.partition(", ")
                 parts.setdefault(whole, {})[part] = size
         if not parts:
             return "the model itself", self.held
@@ -167,7 +167,7 @@ class Reckoned:
         return f"the {name}" + (f" (most of it in {inside})" if inside else ""), sum(parts[name].values())
 
 
-def reckon(plan: Plan, changes: Changes, micro_batch: int, ranks: int, kind: str | None = None) -> Reckoned:
+def estimate_training(plan: Plan, changes: Changes, micro_batch: int, ranks: int, kind: str | None = None) -> Estimate:
     """Rehearse a training's heaviest steps and an evaluation.
 
     Args:
@@ -181,22 +181,22 @@ def reckon(plan: Plan, changes: Changes, micro_batch: int, ranks: int, kind: str
     # A second micro-batch finds the gradients of the first; more of them find no more than that.
     scenes = scenes_of(plan, micro_batch * min(2, -(-share // micro_batch)))
     real = [scene for scene in scenes[:-1] if kind in (None, scene.name)] or scenes[:-1]
-    stretches, ends = [], []
+    rehearsed, ends = [], []
     with Rehearsal(plan, micro_batch, ranks=ranks) as rehearsal:
         trace = rehearsal.trace
         held = trace.allocated
         ends.append(len(trace.events))
         for scene in real:
             peak = rehearsal.step(scene)
-            stretches.append(Stretch(scene.name, scene.heaviest, scene.frame, scene.at_most, peak))
+            rehearsed.append(RehearsedStep(scene.name, scene.heaviest, scene.frame, scene.at_most, peak))
             ends.append(len(trace.events))
         shape = largest_to_evaluate(plan)
         if shape is not None:
-            stretches.append(Stretch(EVALUATING, shape, None, False, rehearsal.evaluate(shape)))
+            rehearsed.append(RehearsedStep(EVALUATING, shape, None, False, rehearsal.evaluate(shape)))
             ends.append(len(trace.events))
         scene = scenes[-1]  # comes last, so that what the allocator holds until then is what real batches need
         peak = rehearsal.step(scene)
-        stretches.append(Stretch(scene.name, scene.heaviest, scene.frame, scene.at_most, peak))
+        rehearsed.append(RehearsedStep(scene.name, scene.heaviest, scene.frame, scene.at_most, peak))
         ends.append(len(trace.events))
         events, unknown = tuple(trace.events), tuple(rehearsal.oracle.unknown)
-    return Reckoned(changes, micro_batch, held, tuple(stretches), events, tuple(ends), unknown)
+    return Estimate(changes, micro_batch, held, tuple(rehearsed), events, tuple(ends), unknown)

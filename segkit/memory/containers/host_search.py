@@ -1,0 +1,143 @@
+"""What grows in the host's memory and is no tensor of a step: lists of arrays, objects, figures; in any process."""
+
+from collections.abc import Hashable
+from dataclasses import replace
+from functools import partial
+
+from segkit.memory.containers.census import Census, GrowingContainer
+from segkit.memory.containers.entry_sizes import deep_bytes, entry_bytes
+from segkit.memory.containers.host_suspect import (
+    LOG_BYTES,
+    HostSuspect,
+    heaviest_of_entry,
+    suspect_of_container,
+    suspect_of_value,
+)  # fmt: skip
+from segkit.memory.findings.bounds import RunFacts
+from segkit.memory.findings.source_lines import joins_in_source, stores_in_source
+from segkit.memory.findings.store_watch import StoreWatch
+from segkit.memory.findings.suspect import Suspect
+from segkit.memory.holders.reference_chains import find_holders
+from segkit.memory.measure.trend import Track
+from segkit.memory.measure.user_code import USER_CODE
+
+_MOST_CONTAINERS, _MOST_VALUES, _MOST_NESTED = 24, 24, 8  # that are searched for after one census
+
+
+class HostSearch:
+    """What the censuses of a process come to.
+
+    Attributes:
+        census: Notes what grows.
+        suspects: What grows now; by the identity of a container, or by a value's place.
+        past: What grew at an earlier census, and does no more, or was not seen again.
+    """
+
+    def __init__(self, census: Census, *, in_worker: bool = False) -> None:
+        self.census, self._in_worker = census, in_worker
+        self.suspects: dict[Hashable, HostSuspect] = {}
+        self.past: dict[Hashable, HostSuspect] = {}
+
+    def look(self, step: int, stores: StoreWatch, facts: RunFacts, suspects: list[Suspect]) -> None:
+        """Take a census, and describe what grows.
+
+        Args:
+            step: That ends now.
+            stores: Watches the containers for the line that stores.
+            facts: What is known of the run.
+            suspects: What is known to keep tensors, and is left out here.
+        """
+        self.census.take(step)
+        explained = {suspect.holder for suspect in suspects if suspect.holder is not None}
+        steady = self.census.steady()
+        found = self._containers(steady, facts)
+        self.past |= {key: gone for key, gone in self.suspects.items() if key not in found}
+        self.suspects = {key: each for key, each in found.items() if each.suspect.holder not in explained}
+        for growing in steady:
+            each = self.suspects.get(id(growing.container))
+            if each is not None and each.state != "log" and not each.suspect.stored_surely:
+                stores.watch(each.suspect.key, growing.container, partial(heaviest_of_entry, growing.container))
+        self._search_values(explained)
+        self._search_nested(explained, facts)
+        self.census.release_values()
+        for key, each in self.suspects.items():
+            if each.since is None and each.state == "leak":
+                self.suspects[key] = replace(each, since=step)
+
+    def _containers(self, steady: list[GrowingContainer], facts: RunFacts) -> dict[Hashable, HostSuspect]:
+        """The containers that grow, those known before with new figures, by identity."""
+        found: dict[Hashable, HostSuspect] = {}
+        new: list[tuple[GrowingContainer, float]] = []
+        for growing in steady:
+            per_step = entry_bytes(growing.container) * growing.per_step
+            known = self.suspects.get(id(growing.container))
+            if per_step < LOG_BYTES:
+                continue
+            if known is None:
+                new.append((growing, per_step))
+            else:
+                found[id(growing.container)] = _with_figures(known, growing, per_step)
+        containers = [growing.container for growing, _ in new[:_MOST_CONTAINERS]]
+        groups = list(range(len(containers)))
+        chains = find_holders(containers, groups, [containers, steady], unnamed=True) if containers else []
+        for (growing, per_step), chain in zip(new, chains, strict=False):
+            if chain is not None and (chain.container is None or chain.verified):
+                suspect = suspect_of_container(growing.container, chain, facts, self._in_worker)
+                found[id(growing.container)] = _with_figures(HostSuspect(suspect, 0.0, 0, 0), growing, per_step)
+        containers.clear()
+        return found
+
+    def _search_values(self, explained: set[str]) -> None:
+        """Describe values that are replaced by ever longer ones."""
+        for place, growing in self.census.values.steady()[:_MOST_VALUES]:
+            if growing.per_step < LOG_BYTES:
+                continue
+            known = self.suspects.get(place) or self.past.get(place)
+            if known is None:
+                [chain] = find_holders([growing.value], [0], [growing, self.census.values.places], unnamed=True)
+                if chain is None or not chain.verified or chain.expression in explained:
+                    continue
+                files = USER_CODE.files()
+                lines = joins_in_source(chain.expression, files) or stores_in_source(chain.expression, files)
+                if not lines and not growing.keeps_beginning:
+                    continue  # larger than before, but something else
+                known = HostSuspect(suspect_of_value(growing.value, chain, lines), 0.0, 0, 0)
+            self.suspects[place] = _with_figures(known, growing, growing.per_step)
+
+    def _search_nested(self, explained: set[str], facts: RunFacts) -> None:
+        """Describe containers that grow in the containers that they hold."""
+        for nested in self.census.nested.steady()[:_MOST_NESTED]:
+            entries = nested.newest_entries()
+            per_step = deep_bytes(entries, set()) / max(1, len(entries)) * nested.per_step
+            key = ("nested", id(nested.container))
+            if per_step < LOG_BYTES or id(nested.container) in self.suspects:
+                continue
+            known = self.past.get(key) or self.suspects.get(key)
+            if known is None:
+                [chain] = find_holders([nested.container], [0], [nested, self.census.nested.by_identity], unnamed=True)
+                if chain is None or not chain.verified:
+                    continue
+                names = {each.suspect.holder or "" for each in self.suspects.values()} | explained
+                if any(name.startswith(chain.expression) for name in names):
+                    continue  # the inner ones are found one by one
+                without_datasets = facts._replace(datasets=())
+                suspect = suspect_of_container(nested.container, chain, without_datasets, self._in_worker)
+                known = HostSuspect(replace(suspect, bound=None, bound_entries=None), 0.0, 0, 0)
+            self.suspects[key] = _with_figures(known, nested, per_step)
+
+    def learn(self, stores: StoreWatch) -> bool:
+        """Take over the lines that were seen storing, and those that made what was stored; whether any is new."""
+        news = False
+        for key, each in list(self.suspects.items()):
+            line = stores.found.get(each.suspect.key)
+            made = stores.made.get(each.suspect.key, line)
+            if line is not None and made is not None and made != each.suspect.allocated_at:
+                suspect = replace(each.suspect.seen_stored(line), allocated_at=made)
+                self.suspects[key] = replace(each, suspect=suspect)
+                news = True
+        return news
+
+
+def _with_figures(known: HostSuspect, track: Track, per_step: float) -> HostSuspect:
+    """A suspect with how much and how long it has grown by now."""
+    return replace(known, per_step=per_step, span=track.span, entries=track.lengths[-1])

@@ -1,0 +1,190 @@
+"""What keeps memory, as a record of plain values."""
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from segkit.memory.findings.bounds import RunFacts, bound_of
+from segkit.memory.findings.fixes import fix_for
+from segkit.memory.findings.records import Leak, MemoryLimit, Where
+from segkit.memory.findings.source_lines import (
+    REGISTERING,
+    assigned_in_source,
+    calls_in_source,
+    last_name,
+    stores_in_source,
+    within_one_function,
+)
+from segkit.memory.holders.causes import Cause
+from segkit.memory.measure.allocation import Site
+from segkit.memory.measure.user_code import UNKNOWN, USER_CODE, Line
+
+GRAPH_KINDS = ("kept graph", "graph kept after backward", "graph over steps", "graph of a sum")
+_UNNAMED = {
+    "reference cycle": "a reference cycle",
+    "C++ cycle": "a cycle of tensor and autograd graph",
+    "ctx cycle": "ctx of a custom autograd Function, in a cycle",
+    "hook cycle": "a cycle of tensor, hook and autograd graph",
+}
+"""What holds the tensors where no Python name reaches them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """What keeps memory, as plain values: none of the user's objects is kept alive by it.
+
+    It becomes a leak of the report, or growth that is no leak, when bytes and steps are known.
+
+    Attributes:
+        key: What distinguishes it from others.
+        kind: The cause, a key of ``fixes.FIXES``.
+        sites: The sites whose tensors it keeps.
+        allocated_at: The line that made what is kept.
+        operation: The operation there.
+        held_by: Python for one of the kept objects.
+        holder: Python for the container that grows.
+        scope: Where these expressions are valid.
+        verified: Whether the expression was evaluated and gave the very object.
+        stored_at: The line that stores it.
+        stored_surely: Whether it was seen storing; if not, it was found in the source.
+        nodes: Nodes of the autograd graph that each kept tensor keeps.
+        bound: Why the growth will end by itself; None where no bound is seen.
+        bound_entries: After how many entries, if that is known.
+        per_step: Bytes a step, where they cannot be counted any more.
+    """
+
+    key: str
+    kind: str
+    sites: tuple[Site, ...]
+    allocated_at: Line
+    operation: str
+    held_by: str | None = None
+    holder: str | None = None
+    scope: str | None = None
+    verified: bool = False
+    stored_at: Line | None = None
+    stored_surely: bool = False
+    nodes: int = 0
+    bound: str | None = None
+    bound_entries: int | None = None
+    per_step: float | None = None
+
+    def seen_stored(self, line: Line) -> "Suspect":
+        """The same, with the line that was seen storing."""
+        return replace(self, stored_at=line, stored_surely=True)
+
+
+def suspect_of(cause: Cause, facts: RunFacts, steps: int, double_backward: Line | None) -> Suspect:
+    """Describe a cause in plain values.
+
+    Args:
+        cause: What keeps the tensors.
+        facts: What is known of the run.
+        steps: How many were measured.
+        double_backward: The line of a backward pass that keeps its own graph, if there is one.
+    """
+    chain, made_at, files = cause.chain, cause.made_at, USER_CODE.files()
+    suspect = Suspect(
+        cause.key, cause.kind, tuple(cause.sites), made_at.line, made_at.operation, holder=cause.container_expression,
+        nodes=round(cause.graph_nodes / max(1, steps)) if cause.spans_steps else cause.graph_nodes,
+    )  # fmt: skip
+    if chain is not None:
+        at = chain.container if cause.container is not None else None
+        bound = bound_of(chain.objects, at, cause.container_expression, facts)
+        stored_at = _stored(cause, cause.container_expression or chain.expression, files)
+        return replace(
+            suspect, held_by=chain.expression, scope=chain.scope, verified=chain.verified, stored_at=stored_at,
+            bound=bound[1] if bound is not None else None, bound_entries=bound[0] if bound is not None else None,
+        )  # fmt: skip
+    held_by = _UNNAMED.get(cause.kind)
+    if cause.note:
+        held_by = f"{held_by or 'nothing in Python'}: {cause.note}"
+    suspect = replace(suspect, held_by=held_by)
+    if cause.kind == "ctx cycle":
+        stored_at, made_at = _on_ctx(cause, files)
+        return replace(suspect, stored_at=stored_at, allocated_at=made_at.line, operation=made_at.operation)
+    if cause.kind in REGISTERING:
+        return replace(suspect, stored_at=next(iter(calls_in_source(REGISTERING[cause.kind], files)), None))
+    return replace(suspect, stored_at=double_backward if cause.kind == "C++ cycle" else None)
+
+
+def _on_ctx(cause: Cause, files: list[str]) -> tuple[Line | None, Site]:
+    """The line that sets what ``ctx`` keeps, and the site that made it, if that is in the same function."""
+    attribute = cause.ctx_attribute
+    lines = assigned_in_source(attribute, files, attributes=True) if attribute is not None else []
+    for line in lines:
+        near = [site for site in cause.sites if within_one_function(line, site.line)]
+        if near:
+            return line, near[0]
+    return (lines[-1] if lines else None), cause.made_at
+
+
+def _stored(cause: Cause, name: str, files: list[str]) -> Line | None:
+    """The line that stores under a name, as the source code shows it."""
+    lines = _in_scope(stores_in_source(name, files), cause)
+    if not lines and cause.container is None:
+        word = last_name(name)
+        lines = _in_scope(assigned_in_source(word, files), cause) if word is not None else []
+        same = [line for line in lines if (line.file, line.number) == cause.made_at.line[:2]]
+        lines = same or lines
+    return lines[-1] if lines else None
+
+
+def _in_scope(lines: list[Line], cause: Cause) -> list[Line]:
+    """Of lines that store under the name of a local variable, those in its own function, if there are any."""
+    chain = cause.chain
+    found = re.match(r"(\w+)\(\) at (.+):(\d+)", chain.scope) if chain is not None else None
+    if found is None or chain is None or not chain.expressions[-1].startswith(last_name(chain.expression) or "?"):
+        return lines
+    running = Line(found[2], int(found[3]), found[1])
+    return [line for line in lines if within_one_function(line, running)] or lines
+
+
+def leak_of(
+    suspect: Suspect,
+    where: Where,
+    limit: MemoryLimit,
+    *,
+    per_step: float,
+    steps_seen: int,
+    is_leak: bool,
+    since: int | None,
+) -> Leak:
+    """The record of a leak.
+
+    Args:
+        suspect: What keeps the memory.
+        where: Which memory it is.
+        limit: How much of it there is.
+        per_step: Bytes that every step adds.
+        steps_seen: Steps from which something is kept.
+        is_leak: Whether enough of them were seen to be sure.
+        since: The step from which on it was called a leak.
+    """
+    made_at = suspect.allocated_at
+    return Leak(
+        kind=suspect.kind,
+        where=where,
+        bytes_per_step=per_step,
+        allocated_at=None if made_at is UNKNOWN else absolute(made_at),
+        held_by=suspect.held_by,
+        stored_at=absolute(suspect.stored_at) if suspect.stored_at is not None else None,
+        fix=fix_for(suspect.kind, last_name(suspect.holder or suspect.held_by or "")),
+        steps_to_oom=limit.steps_left(per_step),
+        operation=suspect.operation,
+        holder=suspect.holder,
+        scope=suspect.scope,
+        verified=suspect.verified,
+        stored_surely=suspect.stored_surely,
+        graph_nodes=suspect.nodes or None,
+        steps_seen=steps_seen,
+        is_leak=is_leak,
+        leak_since=since,
+        also_at=tuple(absolute(site.line) for site in suspect.sites if site.line != made_at)[:12],
+    )
+
+
+def absolute(line: Line) -> str:
+    """``file:line`` that does not depend on the working folder."""
+    file = line.file if line.file.startswith("<") else str(Path(line.file).absolute())
+    return f"{file}:{line.number}"

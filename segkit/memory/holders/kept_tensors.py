@@ -1,0 +1,107 @@
+"""The kept tensors: a sample of them, the Python objects that they are, and the graphs that may keep them."""
+
+import gc
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from segkit.memory.holders.graph_roots import GraphRoot
+from segkit.memory.holders.roots import running_locals
+from segkit.memory.holders.survival import GRACE
+from segkit.memory.measure.allocation import Allocation, Site
+from segkit.memory.measure.torch_private import storage_key
+from segkit.memory.measure.tracker import LiveTensors
+
+_ROOTS = 64  # graphs that are walked without a search for what keeps them
+_SAMPLES, _SITES = 4, 40  # survivors of each site; sites
+
+
+def sample_of_survivors(tensors: LiveTensors, sites: Sequence[Site]) -> dict[Site, list[Allocation]]:
+    """Some survivors of each site, from the oldest to the newest, one of a step."""
+    wanted = set(sites[:_SITES])
+    found: dict[Site, dict[int, Allocation]] = defaultdict(dict)
+    for step, cohort in list(tensors.cohorts.items()):
+        if step > tensors.step - GRACE:
+            continue
+        for allocation in list(cohort.values()):
+            if allocation.old and allocation.site in wanted:
+                known = found[allocation.site].get(step)
+                if known is None or allocation.size > known.size:
+                    found[allocation.site][step] = allocation
+    out = {}
+    for site, allocations in found.items():
+        steps = sorted(allocations)
+        chosen = {steps[round(index * (len(steps) - 1) / max(1, _SAMPLES - 1))] for index in range(_SAMPLES)}
+        out[site] = [allocations[step] for step in sorted(chosen)]
+    return out
+
+
+def python_tensors() -> dict[int, list[torch.Tensor]]:
+    """Every tensor that Python sees, by the address of its storage."""
+    out: dict[int, list[torch.Tensor]] = defaultdict(list)
+    objects = gc.get_objects()
+    kinds = {kind for kind in set(map(type, objects)) if issubclass(kind, torch.Tensor)}
+    for each in [each for each in objects if type(each) in kinds]:
+        try:
+            out[storage_key(each)[1]].append(each)
+        except Exception:  # no storage, or a subclass that answers differently
+            continue
+    return out
+
+
+def arrays_around(targets: Sequence[Any]) -> dict[int, Any]:
+    """For tensors whose memory a NumPy array shares: that array, which the garbage collector does not see."""
+    wanted = {id(each) for each in targets}
+    out: dict[int, Any] = {}
+    for holder in gc.get_objects():
+        if issubclass(type(holder), list | tuple | dict | set | deque):  # isinstance asks objects, which may answer
+            for each in gc.get_referents(holder):
+                base = each
+                while type(base).__module__ == "numpy" and (base := getattr(base, "base", None)) is not None:
+                    if id(base) in wanted:
+                        out.setdefault(id(base), each)
+    return out
+
+
+def possible_roots(by_storage: dict[int, list[torch.Tensor]]) -> list[torch.Tensor]:
+    """Every tensor with a graph that something in Python keeps, and gradients that have one."""
+    roots: dict[int, torch.Tensor] = {}
+    for each in [each for tensors in by_storage.values() for each in tensors]:
+        held = each.grad if each.is_leaf else each
+        if held is not None and held.grad_fn is not None:
+            roots[id(held)] = held
+    if len(roots) <= _ROOTS:
+        return list(roots.values())
+    # Most are saved tensors, which C++ keeps: there may be thousands of them, and their graphs are parts of others.
+    kept = set(running_locals())
+    ours = {id(each) for each in (roots, by_storage, *by_storage.values())}
+    for holder in gc.get_objects():
+        if id(holder) not in ours:
+            kept.update(id(each) for each in gc.get_referents(holder) if id(each) in roots)
+    return [each for key, each in roots.items() if key in kept or each.is_leaf]
+
+
+def best_roots(found: list[GraphRoot]) -> list[GraphRoot]:
+    """For each target the root that keeps the most targets with the smallest graph."""
+    best: dict[int, GraphRoot] = {}
+    for each in found:
+        for target in each.reached:
+            known = best.get(target)
+            if known is None or (-len(each.reached), each.nodes) < (-len(known.reached), known.nodes):
+                best[target] = each
+    out: dict[int, GraphRoot] = {id(each.root): each for each in best.values()}
+    for each in found:  # equally good ones, in case the first has no name
+        for target in each.reached:
+            if len(each.reached) == len(best[target].reached):
+                out.setdefault(id(each.root), each)
+    return sorted(out.values(), key=lambda each: each.nodes)[:64]
+
+
+def key_of(tensor: torch.Tensor) -> int:
+    """The address of a tensor's storage; 0 where it has none."""
+    try:
+        return storage_key(tensor)[1]
+    except (RuntimeError, NotImplementedError):
+        return 0

@@ -1,0 +1,213 @@
+"""What holds an object: the chain of references from a name in the user's code to it.
+
+A breadth-first search against the direction of references, with ``gc.get_referrers``, for many objects at once: each
+level costs one pass over the heap. It ends at the names of ``roots``.
+"""
+
+import gc
+import inspect
+import sys
+import time
+import types
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from segkit.memory.holders.edges import expressions_along, readable
+from segkit.memory.holders.referrers import referrers_of
+from segkit.memory.holders.roots import (
+    Root,
+    class_root,
+    global_root,
+    is_user_class,
+    namespace_of,
+    running_locals,
+    unnamed_root,
+)  # fmt: skip
+from segkit.memory.measure.user_code import is_own_file, is_own_object
+
+_LEVELS, _FRONTIER, _SECONDS = 24, 3000, 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceChain:
+    """The chain of references that keeps an object alive.
+
+    Attributes:
+        expression: Python for the object.
+        scope: Where that expression is valid.
+        kind: That of the root.
+        objects: The objects from the root to the kept one, both included.
+        expressions: Python for each of them.
+        container: Index in the chain of what holds several of the objects: what grows. None: there is no such thing.
+        verified: Whether the expression was evaluated and gave this very object.
+    """
+
+    expression: str
+    scope: str
+    kind: str
+    objects: tuple[Any, ...]
+    expressions: tuple[str, ...]
+    container: int | None
+    verified: bool
+
+
+def find_holders(
+    targets: Sequence[object], groups: Sequence[int], ignored: Iterable[object] = (), *, unnamed: bool = False
+) -> list[ReferenceChain | None]:
+    """The chain from the best known name to each object; None where no Python name reaches it.
+
+    Args:
+        targets: The objects.
+        groups: A number for each: what holds several of one number is a container that grows.
+        ignored: The tool's own objects that refer to them.
+        unnamed: Where no name reaches an object, begin with the nearest object of a class of the user's: what a
+            ``for`` loop iterates over has no name.
+    """
+    search = _Search(targets, groups, ignored)
+    try:
+        search.run()
+        if unnamed:
+            search.begin_with_instances()
+        return [search.chain_to(index) for index in range(len(targets))]
+    finally:
+        search.clear()
+
+
+class _Search:
+    """The state of a search.
+
+    Attributes:
+        objects: What was reached, by identity.
+        reach: The targets that each of them keeps, by its identity.
+        children: What each of them refers to, one level nearer to the targets.
+        found: By target: the level, the root, and the identity of the object that the root names.
+        skip: Identities of the tool's own objects.
+    """
+
+    def __init__(self, targets: Sequence[object], groups: Sequence[int], ignored: Iterable[object]) -> None:
+        self.targets, self.groups = list(targets), list(groups)
+        self.objects: dict[int, Any] = {id(target): target for target in self.targets}
+        self.reach: dict[int, set[int]] = {}
+        for index, target in enumerate(self.targets):
+            self.reach.setdefault(id(target), set()).add(index)
+        self.children: dict[int, list[int]] = {}
+        self.found: dict[int, tuple[int, Root, int]] = {}
+        self.modules = {id(vars(m)): m for m in list(sys.modules.values()) if isinstance(m, types.ModuleType)}
+        self.locals = running_locals()
+        self.skip = {id(each) for each in ignored} | {id(x) for x in vars(self).values()} | {id(vars(self)), id(self)}
+        self.skip.add(id(targets))
+
+    def run(self) -> None:
+        """Go outwards, level by level, until every target has a good name."""
+        deadline = time.thread_time() + _SECONDS
+        frontier: list[Any] = list(self.objects.values())
+        for level in range(_LEVELS):
+            self.skip.add(id(frontier))
+            for each in frontier:
+                for root in self.locals.get(id(each), ()):
+                    self._note_root(level, root, each)
+            if self._is_settled(level) or time.thread_time() > deadline:
+                return
+            frontier = self._next_level(level, frontier)[:_FRONTIER]
+            if not frontier:
+                return
+
+    def _next_level(self, level: int, frontier: list[Any]) -> list[Any]:
+        """What refers to the objects of a level; global variables and classes are noted as roots."""
+        following: list[Any] = []
+        ids = {id(each) for each in frontier}
+        # A class is held by every instance: where it has a name, that is the end.
+        asked = [each for each in frontier if not issubclass(type(each), type) or not self._is_named(level, each)]
+        self.skip |= {id(following), id(ids), id(asked)}
+        referrers = referrers_of(asked)
+        self.skip.add(id(referrers))
+        for holder in referrers:
+            key = id(holder)
+            if key in self.skip or self._is_own(holder):
+                continue
+            module = self.modules.get(key)
+            if module is not None:
+                for name, value in list(holder.items()):
+                    if id(value) in ids:
+                        self._note_root(level, global_root(module, name), value)
+            elif key not in self.objects and self._add(holder, ids):
+                following.append(holder)
+        return following
+
+    def _add(self, holder: Any, ids: set[int]) -> bool:
+        """Note a holder of some objects; whether it holds any."""
+        children = [id(each) for each in gc.get_referents(holder) if id(each) in ids]
+        if type(holder) is types.FrameType and not children:
+            children = [id(each) for each in holder.f_locals.values() if id(each) in ids]
+        if not children:
+            return False
+        self.objects[id(holder)], self.children[id(holder)] = holder, children
+        self.reach[id(holder)] = set().union(*(self.reach[child] for child in children))
+        return True
+
+    def _is_own(self, holder: Any) -> bool:
+        if type(holder) is types.FrameType:
+            return is_own_file(holder.f_code.co_filename)
+        return is_own_object(holder)
+
+    def _is_named(self, level: int, kind: type) -> bool:
+        root = class_root(kind)
+        if root is not None:
+            self._note_root(level, root, kind)
+        return root is not None
+
+    def _note_root(self, level: int, root: Root, named: Any) -> None:
+        for target in self.reach[id(named)]:
+            known = self.found.get(target)
+            if known is None or (root.rank, level) < (known[1].rank, known[0]):
+                self.found[target] = (level, root, id(named))
+
+    def begin_with_instances(self) -> None:
+        """For targets that no name reaches, begin with the nearest object of a class of the user's."""
+        for target in range(len(self.targets)):
+            if target in self.found:
+                continue
+            for key, reached in self.reach.items():  # in the order of distance
+                holder = self.objects[key]
+                if target in reached and is_user_class(type(holder)):
+                    self.found[target] = (0, unnamed_root(holder), key)
+                    break
+
+    def _is_settled(self, level: int) -> bool:
+        """Whether no better name is to be expected."""
+        if len(self.found) < len(self.targets):
+            return False
+        return all(root.rank <= 1 or level >= at + 2 for at, root, _ in self.found.values())
+
+    def chain_to(self, target: int) -> ReferenceChain | None:
+        """The chain from the best root to a target."""
+        if target not in self.found:
+            return None
+        _, root, key = self.found[target]
+        chain = [self.objects[key]]
+        while key in self.children and id(self.targets[target]) != key:
+            key = next(child for child in self.children[key] if target in self.reach[child])
+            chain.append(self.objects[key])
+        expressions = tuple(readable(each) for each in expressions_along(root.expression, chain))
+        group = {index for index, each in enumerate(self.groups) if each == self.groups[target]}
+        counts = [len(self.reach[id(each)] & group) for each in chain]
+        shared = [
+            index for index, each in enumerate(chain[:-1])
+            if counts[index] > max(1, counts[index + 1]) and hasattr(type(each), "__len__")
+        ]  # fmt: skip
+        container = shared[-1] if shared else None
+        verified = _evaluates(expressions[-1], namespace_of(root, chain[0]), self.targets[target])
+        return ReferenceChain(expressions[-1], root.scope, root.kind, tuple(chain), expressions, container, verified)
+
+    def clear(self) -> None:
+        """Let go of every object."""
+        for each in (self.objects, self.targets, self.children, self.reach, self.found, self.locals):
+            each.clear()
+
+
+def _evaluates(expression: str, namespace: dict[str, Any], target: object) -> bool:
+    try:
+        return eval(expression, {"gc": gc, "inspect": inspect, **namespace}) is target
+    except Exception:
+        return False
