@@ -18,11 +18,11 @@ def memprofile(config: MemprofileConfig, output: Output) -> int:
     """
     if config.fit:
         from segkit.commands.render.fit import render_fit
-        from segkit.memprofile.estimate import fit
+        from segkit.memprofile.estimate import estimate_memory
 
-        fitted = fit(config, output.progress())
-        render_fit(fitted, output)
-        return fitted.code
+        estimate = estimate_memory(config, output.progress())
+        render_fit(estimate, output)
+        return estimate.code
 
     from segkit.commands.render.memory import live_line, render_profile
     from segkit.memprofile.profile import memprofile

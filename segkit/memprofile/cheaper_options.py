@@ -1,4 +1,4 @@
-"""Cheaper trainings than the one asked for, from what costs the least to what costs the most."""
+"""Changes of options that save memory, from those that cost the least to those that cost the most."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -12,15 +12,20 @@ from segkit.training.plan import Plan
 Changes = dict[str, Any]
 """New values of options, by their names in the config."""
 
-_SMALLEST = 64  # pixels; smaller pictures show nothing
+_SMALLEST = 64  # pixels: the smallest size of pictures that is tried
 _DEEP = ("resnet34", "resnet50", "resnet101")
 
 
 def singles(asked: TrainConfig, plan: Plan, micro_batch: int) -> list[Changes]:
-    """One change each.
+    """Changes of one option each.
 
-    Fewer pictures at once cost a little time and change nothing that is learnt, unless norms follow the batch: then
-    they come after what does not touch it.
+    A smaller micro-batch costs a little time and changes nothing that is learnt, except with batch norm: then it comes
+    after the changes that do not affect the micro-batch.
+
+    Args:
+        asked: The training as configured.
+        plan: The same, with all decided that was left open.
+        micro_batch: Its micro-batch.
     """
     fewer: list[Changes] = [{"micro_batch": count} for count in sorted({micro_batch // 2, 1}, reverse=True)
                             if 0 < count < micro_batch]  # fmt: skip
@@ -33,7 +38,14 @@ def singles(asked: TrainConfig, plan: Plan, micro_batch: int) -> list[Changes]:
 
 
 def combinations(asked: TrainConfig, plan: Plan, micro_batch: int, helps: Collection[str]) -> list[Changes]:
-    """Several changes at once, each more than the one before; of those that help alone, and smaller models."""
+    """Several changes at once, each saving more than the one before.
+
+    Args:
+        asked: The training as configured.
+        plan: The same, with all decided that was left open.
+        micro_batch: Its micro-batch.
+        helps: Options that save memory when they alone are changed.
+    """
     change: Changes = {"micro_batch": 1} if micro_batch > 1 and "micro_batch" in helps else {}
     out = []
     further = [
@@ -52,12 +64,12 @@ def combinations(asked: TrainConfig, plan: Plan, micro_batch: int, helps: Collec
 
 
 def options_of(changes: Changes) -> str:
-    """The changes as they would be typed."""
+    """The changes as options of the command line."""
     return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in changes.items())
 
 
 def apply(asked: TrainConfig, changes: Changes) -> TrainConfig:
-    """The training with the changes made."""
+    """The training with the changes."""
     return replace(asked, **changes)
 
 

@@ -1,4 +1,4 @@
-"""``memprofile --fit``: what segkit's own training would need on a GPU, and what would make it fit on a smaller one."""
+"""``memprofile --fit``: what segkit's own training needs on a GPU, and what makes it fit on a smaller one."""
 
 import json
 from collections.abc import Sequence
@@ -22,24 +22,28 @@ from segkit.training.plan import Plan, found_training, plan_without_folder, read
 from segkit.units import format_bytes
 
 GPU_SIZES = tuple(size * 2**30 for size in (6, 8, 12, 16, 24))
-_HELPS = 0.97  # of what was needed: a change that leaves more is not worth it
+_HELPS = 0.97  # of the memory needed: a change that saves less does not help
 _EXPANDABLE = "PYTORCH_ALLOC_CONF=expandable_segments:True"
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
-    """What was found, the file that holds it, and how the command ends: 0 where it fits on every card, else 4."""
+    """The estimate, the file that holds it, and the exit code: 0 where it fits on every GPU, else 4."""
 
     document: dict[str, Any]
     json_path: Path
     code: int
 
 
-def fit(config: MemprofileConfig, progress: Progress = SILENT) -> MemoryEstimate:
-    """Rehearse a training and cheaper ones, and write ``fit.json``.
+def estimate_memory(config: MemprofileConfig, progress: Progress = SILENT) -> MemoryEstimate:
+    """Estimate what a training and cheaper ones need on a GPU, and write ``fit.json``.
+
+    Args:
+        config: The training, and the sizes of GPUs.
+        progress: Receives the state of the work.
 
     Raises:
-        SegkitError: There is no such run, config or dataset, or nothing to learn in it.
+        SegkitError: There is no such run, config or dataset, or nothing to learn from in it.
     """
     asked, file = _training(config.run)
     overhead = Overhead() if config.overhead is None else Overhead(config.overhead, 0.0, assumed=False)
@@ -70,33 +74,33 @@ def _command(target: Path | None, file: Path | None) -> str:
 
 
 class _Estimator:
-    """Reckons trainings that differ in some options, each once."""
+    """Estimates trainings that differ in some options, each once."""
 
-    def __init__(self, asked: TrainConfig, overhead: Overhead, cards: Sequence[int], progress: Progress) -> None:
+    def __init__(self, asked: TrainConfig, overhead: Overhead, gpus: Sequence[int], progress: Progress) -> None:
         self._asked = replace(asked, gpus=None, device="auto", ranks=1, resume=None)
         self._ranks = len(asked.gpus) if asked.gpus else asked.ranks
-        self._overhead, self._gpus, self._progress = overhead, cards, progress
+        self._overhead, self._gpus, self._progress = overhead, gpus, progress
         self._data = read_data(asked.dataset)
         self._estimates: dict[str, Estimate] = {}
-        self._kind: str | None = None  # of the real batches that are heaviest as configured
+        self._kind: str | None = None  # of the real batches that need the most as configured
         self._dtype = _dtype(asked)
         self._plan = self._plan_of({})
         progress.start("rehearsing", None)
 
     def document(self, command: str) -> dict[str, Any]:
-        """Everything that is to be said."""
+        """The content of ``fit.json``; ``command``: what starts the training as configured."""
         plan, micro = self._plan, self._micro_batch()
         first = self._estimate({}, micro)
         self._kind = first.heaviest_kind
         rows = [first, *(self._estimate(each, micro) for each in singles(self._asked, plan, micro))]
-        cheapest = {card: self._cheapest(card, rows, micro, command) for card in self._gpus}
+        cheapest = {gpu: self._cheapest(gpu, rows, micro, command) for gpu in self._gpus}
         helps = {found["options"] for found in cheapest.values() if found is not None} - {row.options for row in rows}
         rows += [each for each in self._estimates.values() if each.options in helps]
         what, size = first.binding()
         return {
             "verdict": self._overall(first),
             "training": self._described(micro),
-            "vram": [{"vram": card, **self._verdict(first, card), "cheapest": cheapest[card]} for card in self._gpus],
+            "vram": [{"vram": gpu, **self._verdict(first, gpu), "cheapest": cheapest[gpu]} for gpu in self._gpus],
             "settings": [self._row(each) for each in rows],
             "binding": _binding(first.worst, what, size),
             "overhead": {"fixed": self._overhead.fixed, "share": self._overhead.share,
@@ -109,25 +113,32 @@ class _Estimator:
         asked = self._plan.config.micro_batch
         if asked != "auto":
             return int(asked or share)
-        card = self._asked.vram or min(self._gpus)
-        found = most_that_fits(share, lambda count: self._fits(self._estimate({}, count), card))
+        gpu = self._asked.vram or min(self._gpus)
+        found = most_that_fits(share, lambda count: self._fits(self._estimate({}, count), gpu))
         return max(1, found)
 
-    def _cheapest(self, card: int, rows: list[Estimate], micro: int, command: str) -> dict[str, Any] | None:
-        """The cheapest change after which a card is enough; None where nothing has to change, or nothing helps."""
+    def _cheapest(self, gpu: int, rows: list[Estimate], micro: int, command: str) -> dict[str, Any] | None:
+        """The cheapest change after which a GPU is large enough; None where nothing has to change, or nothing helps.
+
+        Args:
+            gpu: Its memory in bytes.
+            rows: The estimate as configured, and those with one change each.
+            micro: The micro-batch as configured.
+            command: What starts the training as configured.
+        """
         first = rows[0]
-        if self._fits(first, card):
+        if self._fits(first, gpu):
             return None
-        if first.fits_when_expandable(card, self._overhead):
+        if first.fits_when_expandable(gpu, self._overhead):
             return {"options": "", "command": f"{_EXPANDABLE} {command}"}
         for one in rows[1:]:
-            if self._fits(one, card):
+            if self._fits(one, gpu):
                 return {"options": one.options, "command": f"{command} {one.options}"}
         most = first.needs(self._overhead)[1]
         helps = {name for one in rows[1:] for name in one.changes if one.needs(self._overhead)[1] < _HELPS * most}
         for changes in combinations(self._asked, self._plan, micro, helps):
             one = self._estimate(changes, micro)
-            if self._fits(one, card):
+            if self._fits(one, gpu):
                 return {"options": one.options, "command": f"{command} {one.options}"}
         return None
 
@@ -145,15 +156,15 @@ class _Estimator:
         device = torch.device("cuda")
         return plan_without_folder(apply(self._asked, changes), *self._data, device, self._ranks, dtype)
 
-    def _fits(self, one: Estimate, card: int) -> bool:
-        return one.verdict(card, self._overhead)[0] == "fits"
+    def _fits(self, one: Estimate, gpu: int) -> bool:
+        return one.verdict(gpu, self._overhead)[0] == "fits"
 
-    def _verdict(self, one: Estimate, card: int) -> dict[str, str]:
-        verdict, why = one.verdict(card, self._overhead)
+    def _verdict(self, one: Estimate, gpu: int) -> dict[str, str]:
+        verdict, why = one.verdict(gpu, self._overhead)
         return {"verdict": verdict, "why": why}
 
     def _overall(self, first: Estimate) -> str:
-        verdicts = [first.verdict(card, self._overhead)[0] for card in self._gpus]
+        verdicts = [first.verdict(gpu, self._overhead)[0] for gpu in self._gpus]
         return next((each for each in ("does not fit", "tight") if each in verdicts), "fits")
 
     def _row(self, one: Estimate) -> dict[str, Any]:
@@ -166,7 +177,7 @@ class _Estimator:
             "reserved": {"now": one.reserved[0], "at_most": one.reserved[1],
                          "at_most_expandable": max(one.expandable.reserved)},
             "needed": {"now": now, "at_most": most},
-            "verdicts": {str(card): self._verdict(one, card) for card in self._gpus},
+            "verdicts": {str(gpu): self._verdict(one, gpu) for gpu in self._gpus},
             "peaks": [
                 {"of": each.name, "picture": each.heaviest.name, "instances": each.heaviest.instances,
                  "allocated": each.peak.allocated, "parts": dict(sorted(each.peak.by_category.items(),
@@ -186,23 +197,24 @@ class _Estimator:
 
     def _warnings(self, first: Estimate) -> list[str]:
         notes = [
-            f"{each}: its size depends on values and is not known; the largest was taken" for each in first.unknown
+            f"{each}: its size depends on values and is not known; the largest possible one was taken"
+            for each in first.unknown
         ]
         if self._asked.precision == "auto" and self._plan.dtype is torch.float32:
-            notes.append("--precision auto was taken as fp32, as on cards without bf16; newer ones (Ampere, RTX 30 and "
+            notes.append("--precision auto was taken as fp32, as on GPUs without bf16; newer ones (Ampere, RTX 30 and "
                          "later) take bf16")  # fmt: skip
         if self._ranks > 1:
-            notes.append("what ranks exchange gradients with (NCCL's buffers) was not counted")
+            notes.append("the buffers with which ranks exchange gradients (NCCL) were not counted")
         if self._asked.compile:
-            notes.append("--compile was left out: compiled code is not known before it is compiled")
+            notes.append("--compile was left out: what compiled code needs is not known before it is compiled")
         if self._plan.card.norm == "batch":
-            notes.append("batch norm follows the pictures that go through together: --micro-batch changes what is "
-                         "learnt, except with --norm group or frozen")  # fmt: skip
+            notes.append("batch norm depends on the micro-batch: --micro-batch changes what is learnt, except with "
+                         "--norm group or frozen")  # fmt: skip
         return notes
 
 
 def _dtype(asked: TrainConfig) -> torch.dtype:
-    """What a GPU would compute in: the one that is here, or where there is none, the one that needs the most memory."""
+    """The precision of the GPU that is here; where there is none, the one that needs the most memory."""
     if asked.precision == "auto" and not torch.cuda.is_available():
         return torch.float32
     return resolve_precision(asked.precision, torch.device("cuda"))

@@ -1,4 +1,4 @@
-"""What a rehearsed training would need on a card, and whether a card has it."""
+"""What a training needs on a GPU, from a rehearsal on fake tensors, and whether a GPU has it."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,35 +16,43 @@ Verdict = Literal["fits", "tight", "does not fit"]
 
 _FIXED = ("parameters", "buffers", "gradients", "optimiser state", "averaged weights")
 _GIB = 2**30
-_FILLED = 0.95  # of what the allocator has: over many steps, some of it falls between blocks
+_FILLED = 0.95  # of what the allocator has reserved: over many steps, some of it is lost between blocks
 EVALUATING = "evaluating"
 
 
 @dataclass(frozen=True, slots=True)
 class Overhead:
-    """What a card holds beside a training's tensors.
+    """What a GPU holds in addition to the tensors of a training.
 
-    The defaults are assumptions: nothing here was measured on a GPU. The driver keeps 0.2 to 0.4 GiB of a card for
-    itself, CUDA's context with PyTorch's kernels takes 0.3 to 0.5 GiB, and convolutions work with buffers of their own.
+    The defaults are assumptions: nothing here was measured on a GPU. The driver keeps 0.2 to 0.4 GiB of the memory for
+    itself, the CUDA context with PyTorch's kernels takes 0.3 to 0.5 GiB, and convolutions need workspaces.
 
     Attributes:
         fixed: Bytes, whatever is trained.
-        share: Of the tensors at their peak.
-        assumed: Whether nobody has measured it.
+        share: Additional bytes, as a share of the peak of the tensors.
+        assumed: Whether these are the defaults, and were not measured.
     """
 
     fixed: int = round(0.8 * _GIB)
     share: float = 0.05
     assumed: bool = True
 
-    def beside(self, allocated: int) -> int:
-        """Bytes beside so many bytes of tensors."""
+    def of(self, allocated: int) -> int:
+        """Additional bytes for so many bytes of tensors."""
         return self.fixed + round(self.share * allocated)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RehearsedStep:
-    """A rehearsed step or evaluation: what made it heavy, and its peak."""
+    """A rehearsed step or evaluation.
+
+    Attributes:
+        name: That of the batch.
+        heaviest: Its picture that needs the most.
+        frame: The height and width that the batch is padded to.
+        at_most: Whether sizes are upper bounds; else what they are in the first steps.
+        peak: The highest sum of live tensors.
+    """
 
     name: str
     heaviest: Shape
@@ -55,15 +63,15 @@ class RehearsedStep:
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """What one training would need.
+    """What one training needs.
 
     Attributes:
-        changes: What is other than asked for.
-        micro_batch: Pictures at once.
+        changes: Options that differ from the configured ones.
+        micro_batch: Pictures that go through the model at once.
         held: Bytes between steps.
-        rehearsed: What was rehearsed; building the model comes before them.
+        rehearsed: The steps that were rehearsed, after the model was built.
         events: Allocations and releases.
-        ends: Numbers of events at the end of the building, and of each step.
+        ends: Numbers of events after the model was built, and after each step.
         unknown: Operations whose sizes had to be guessed.
     """
 
@@ -77,12 +85,12 @@ class Estimate:
 
     @property
     def options(self) -> str:
-        """The changes as they would be typed."""
+        """The changes as options of the command line."""
         return options_of(self.changes)
 
     @cached_property
     def native(self) -> ReplayPeaks:
-        """What CUDA's allocator would give and take."""
+        """The peaks of CUDA's allocator."""
         return replay(self.events, self.ends)
 
     @cached_property
@@ -92,7 +100,7 @@ class Estimate:
 
     @property
     def worst(self) -> RehearsedStep:
-        """What needs the most."""
+        """The step that needs the most."""
         return max(self.rehearsed, key=lambda step: step.peak.allocated)
 
     @property
@@ -108,53 +116,57 @@ class Estimate:
 
     @property
     def reserved(self) -> tuple[int, int]:
-        """What the allocator holds for them in the first steps, and at most."""
+        """What the allocator reserves for them in the first steps, and at most."""
         return self._now(self.native.reserved), max(self.native.reserved)
 
     def _now(self, series: tuple[int, ...]) -> int:
-        """The most over what is not only a bound; where all is bounds, they are what there is."""
+        """The maximum over steps that are no upper bounds; over all where there are only bounds."""
         real = [value for value, step in zip(series[1:], self.rehearsed, strict=True) if not step.at_most]
         return max(real) if real else max(series)
 
     @cached_property
     def least(self) -> tuple[int, int]:
-        """What the allocator can do with, in the first steps and at most: it gives back what other steps left free."""
+        """The least that the allocator needs, in the first steps and at most, if it frees what it does not use."""
         most = least_limit(self.events, self.ends[-1])
         if not self.rehearsed[-1].at_most:
             return most, most
         return min(most, least_limit(self.events, self.ends[-2])), most
 
     def needs(self, overhead: Overhead) -> tuple[int, int]:
-        """Bytes that a card should have, in the first steps and at most: with room for what falls between blocks."""
+        """Bytes that a GPU should have, in the first steps and at most; what is lost between blocks is included."""
         now, most = (
-            min(reserved, round(least / _FILLED)) + overhead.beside(allocated)
+            min(reserved, round(least / _FILLED)) + overhead.of(allocated)
             for least, reserved, allocated in zip(self.least, self.reserved, self.allocated, strict=True)
         )
         return min(now, most), most
 
     def verdict(self, vram: int, overhead: Overhead) -> tuple[Verdict, str]:
-        """Whether a card of so many bytes is enough, and a word on why.
+        """Whether a GPU with so many bytes is large enough, and why.
 
-        It fits where the most that can be needed is there. It is tight where that depends on the allocator, or on how
-        many regions come to be positive.
+        It fits if the GPU has all that can be needed at most. It is tight if that depends on the allocator, or on how
+        many regions become positive.
+
+        Args:
+            vram: The memory of the GPU in bytes.
+            overhead: What it holds in addition to tensors.
         """
         now, most = self.needs(overhead)
         if most <= vram:
             return "fits", f"{format_bytes(vram - most)} to spare"
         if self.fits_when_expandable(vram, overhead):
             return "tight", "with expandable segments only"
-        if self.least[1] + overhead.beside(self.allocated[1]) <= vram:
+        if self.least[1] + overhead.of(self.allocated[1]) <= vram:
             return "tight", "with nothing to spare"
         if now <= vram:
             return "tight", "in the first steps; it may run out as regions are found"
         return "does not fit", f"{format_bytes(most - vram)} short"
 
     def fits_when_expandable(self, vram: int, overhead: Overhead) -> bool:
-        """Whether expandable segments are all that it takes."""
-        return max(self.expandable.reserved) + overhead.beside(max(self.expandable.allocated)) <= vram
+        """Whether it fits with expandable segments and no other change."""
+        return max(self.expandable.reserved) + overhead.of(max(self.expandable.allocated)) <= vram
 
     def binding(self) -> tuple[str, int]:
-        """The part that takes the most at the highest peak, beside what every step holds; and its bytes."""
+        """The part that needs the most at the highest peak, besides what every step holds; and its bytes."""
         parts: dict[str, dict[str, int]] = {}
         for category, size in self.worst.peak.by_category.items():
             if category not in _FIXED:
@@ -168,12 +180,12 @@ class Estimate:
 
 
 def estimate_training(plan: Plan, changes: Changes, micro_batch: int, ranks: int, kind: str | None = None) -> Estimate:
-    """Rehearse a training's heaviest steps and an evaluation.
+    """Estimate what a training needs, from its heaviest steps and an evaluation.
 
     Args:
         plan: The training.
-        changes: What is other than asked for.
-        micro_batch: Pictures at once.
+        changes: Options that differ from the configured ones.
+        micro_batch: Pictures that go through the model at once.
         ranks: GPUs that share a batch.
         kind: The name of the real batches to rehearse beside the bound; None: all kinds.
     """
@@ -181,22 +193,21 @@ def estimate_training(plan: Plan, changes: Changes, micro_batch: int, ranks: int
     # A second micro-batch finds the gradients of the first; more of them find no more than that.
     scenes = scenes_of(plan, micro_batch * min(2, -(-share // micro_batch)))
     real = [scene for scene in scenes[:-1] if kind in (None, scene.name)] or scenes[:-1]
-    rehearsed, ends = [], []
+    rehearsed: list[RehearsedStep] = []
     with Rehearsal(plan, micro_batch, ranks=ranks) as rehearsal:
         trace = rehearsal.trace
-        held = trace.allocated
-        ends.append(len(trace.events))
-        for scene in real:
-            peak = rehearsal.step(scene)
-            rehearsed.append(RehearsedStep(scene.name, scene.heaviest, scene.frame, scene.at_most, peak))
+        held, ends = trace.allocated, [len(trace.events)]
+
+        def add(name: str, heaviest: Shape, frame: tuple[int, int] | None, at_most: bool, peak: Peak) -> None:
+            rehearsed.append(RehearsedStep(name, heaviest, frame, at_most, peak))
             ends.append(len(trace.events))
+
+        for scene in real:
+            add(scene.name, scene.heaviest, scene.frame, scene.at_most, rehearsal.step(scene))
         shape = largest_to_evaluate(plan)
         if shape is not None:
-            rehearsed.append(RehearsedStep(EVALUATING, shape, None, False, rehearsal.evaluate(shape)))
-            ends.append(len(trace.events))
+            add(EVALUATING, shape, None, False, rehearsal.evaluate(shape))
         scene = scenes[-1]  # comes last, so that what the allocator holds until then is what real batches need
-        peak = rehearsal.step(scene)
-        rehearsed.append(RehearsedStep(scene.name, scene.heaviest, scene.frame, scene.at_most, peak))
-        ends.append(len(trace.events))
+        add(scene.name, scene.heaviest, scene.frame, scene.at_most, rehearsal.step(scene))
         events, unknown = tuple(trace.events), tuple(rehearsal.oracle.unknown)
     return Estimate(changes, micro_batch, held, tuple(rehearsed), events, tuple(ends), unknown)
