@@ -245,7 +245,7 @@ def test_fit_in_a_process_of_its_own_takes_a_dataset_and_measured_overhead(here)
         (["--fit", "--vram", "six"], 2, "'six' is not a size such as 6GiB or 800MB", "--help"),
         (["--fit", "--vram", ","], 2, "not a list of sizes", "--help"),
         (["--fit", "--vram", "6,12"], 1, "--vram: a GPU of 6 bytes", "sizes take units"),
-        (["--fit", "--", "train.py"], 1, "segkit's own training, not with a script", "--limit 8GiB -- train.py"),
+        (["--fit", "--", "train.py"], 1, "segkit's own training, not a script", "--limit 8GiB -- train.py"),
         (["--fit", "--explain", "m.json"], 1, "--fit and --explain do not go together", "leave one"),
         (["--fit", "--limit", "8GiB"], 1, "--fit and --limit do not go together", "leave one"),
         (["--fit"], 1, "neither runs/latest nor ./dataset is here", "name a run"),
