@@ -14,7 +14,7 @@ from labelme_files import square, write
 from PIL import Image
 from pycocotools.coco import COCO
 
-from segkit.convert.split import Member, assign_splits
+from segkit.convert.split import SplitImage, assign_splits
 
 
 def load(path):
@@ -310,7 +310,7 @@ def test_an_interrupted_conversion_leaves_nothing_behind(here):
 
 
 def images(count, labels=("a",)):
-    return [Member(f"{n // 10}/{n:03d}.json", (labels[n % len(labels)],)) for n in range(count)]
+    return [SplitImage(f"{n // 10}/{n:03d}.json", (labels[n % len(labels)],)) for n in range(count)]
 
 
 def test_splits_have_their_shares_and_every_category():

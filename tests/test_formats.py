@@ -99,11 +99,11 @@ def test_yolo_reports_what_it_cannot_hold(segkit, zoo):
     outcome = segkit("convert", "in", "--out", "two", "--to", "yolo", "--val", 0, "--json")
     whys = [row["why"] for row in json.loads(outcome.out)["findings"] if row["action"] == "changed"]
     assert sorted(whys) == [
-        "YOLO knows no crowds: it is an instance now",
-        "YOLO knows no holes: they are filled",
-        "YOLO knows no parts: they are joined by a line there and back",
-        "flags and attributes have no place in this format",
-        "run lengths became the outline of their pixels",
+        "RLE written as the outline of its pixels",
+        "YOLO has no crowds: written as an instance",
+        "YOLO has no holes: they are filled",
+        "YOLO has one polygon per instance: parts are joined by lines",
+        "the format has no place for flags and attributes",
     ]
     dry = segkit("convert", "in", "--out", "dry", "--to", "yolo", "--val", 0, "--json", "--dry-run")
     assert json.loads(dry.out)["findings"] == json.loads(outcome.out)["findings"]

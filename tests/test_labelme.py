@@ -266,7 +266,7 @@ def test_a_picture_that_does_not_decode_is_named(tmp_path):
     (tmp_path / "a.png").write_bytes(b"not a picture")
     outcome = read(path, "a.json")
     assert outcome.image is None
-    assert outcome.findings[0].why.startswith("a.png: not a picture that can be decoded")
+    assert outcome.findings[0].why.startswith("a.png: not an image that can be decoded")
 
 
 def test_what_is_written_reads_back_to_the_same_run_lengths(tmp_path):

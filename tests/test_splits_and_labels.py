@@ -9,8 +9,8 @@ from labelme_files import square, write
 from PIL import Image
 
 from segkit.convert.label_checks import inspect_labels
-from segkit.convert.near_duplicates import looks
-from segkit.convert.split import Member, assign_splits
+from segkit.convert.near_duplicates import group_similar
+from segkit.convert.split import SplitImage, assign_splits
 
 
 def load(path):
@@ -25,7 +25,7 @@ def draw(seed, count, categories, density):
     rng = np.random.default_rng(seed)
     shares = 1 / np.arange(1, categories + 1)
     labels = [rng.choice(categories, rng.poisson(density), p=shares / shares.sum()) for _ in range(count)]
-    return [Member(f"{seed}_{n:04d}", [str(label) for label in some]) for n, some in enumerate(labels)]
+    return [SplitImage(f"{seed}_{n:04d}", [str(label) for label in some]) for n, some in enumerate(labels)]
 
 
 @pytest.mark.parametrize(("count", "categories", "density"), [(300, 2, 60), (1000, 20, 5), (100, 10, 7)])
@@ -43,9 +43,9 @@ def test_instances_of_every_category_have_their_shares(count, categories, densit
 
 
 def test_ties_are_kept_through_others():
-    members = [Member(str(n), ("a",), (("look", n // 10),)) for n in range(100)]
-    members[5] = Member("5", ("a",), (("look", 0), ("picture", "p")))
-    members[95] = Member("95", ("a",), (("look", 9), ("picture", "p")))
+    members = [SplitImage(str(n), ("a",), (("look", n // 10),)) for n in range(100)]
+    members[5] = SplitImage("5", ("a",), (("look", 0), ("picture", "p")))
+    members[95] = SplitImage("95", ("a",), (("look", 9), ("picture", "p")))
     splits = assign_splits(members, val=0.3, test=0, group_by=None, seed=0)
     assert len({splits[n] for n in (*range(10), *range(90, 100))}) == 1
     assert 20 <= splits.count("val") <= 40
@@ -64,7 +64,7 @@ def test_pictures_keep_their_split_when_others_are_added(segkit, here):
     assert all(names(here, split) == names(here, split, "other") for split in before)
     assert segkit("convert", "in", "--val", 0.5, "--force").code == 0  # other settings: a new split
     assert len(names(here, "val")) == 21
-    assert "no dataset whose splits could be kept" in segkit("convert", "in", "--out", "x", "--keep-splits", "in").err
+    assert "no dataset to take splits from" in segkit("convert", "in", "--out", "x", "--keep-splits", "in").err
 
 
 def test_a_picture_that_two_files_annotate_is_in_one_split(segkit, here):
@@ -77,7 +77,7 @@ def test_a_picture_that_two_files_annotate_is_in_one_split(segkit, here):
     assert not train & val
     assert len(val) == 6
     rows = load(here / "dataset/report.json")["findings"]
-    assert {row["why"].split(" as ")[0] for row in rows} == {"of the same picture"}
+    assert {row["why"].split(" as ")[0] for row in rows} == {"annotates the same image"}
 
 
 def test_pictures_that_look_alike_stay_together(segkit, here):
@@ -95,14 +95,14 @@ def test_pictures_that_look_alike_stay_together(segkit, here):
     assert len(val) == 9
 
 
-def test_looks_of_many_pictures():
+def test_near_duplicates_among_many_images():
     rng = np.random.default_rng(0)
     scenes = rng.integers(0, 256, (500, 256), np.uint8)
     takes = (scenes[:, None].astype(int) + rng.integers(-4, 5, (500, 3, 256))).clip(0, 255).astype(np.uint8)
-    numbers = np.array(looks([take.tobytes() for take in takes.reshape(-1, 256)])).reshape(500, 3)
+    numbers = np.array(group_similar([take.tobytes() for take in takes.reshape(-1, 256)])).reshape(500, 3)
     assert (numbers == numbers[:, :1]).all()
     assert len(np.unique(numbers)) == 500
-    assert looks([None, bytes(256), None]) == [None, 1, None]
+    assert group_similar([None, bytes(256), None]) == [None, 1, None]
 
 
 @pytest.mark.parametrize(
@@ -150,6 +150,6 @@ def test_the_report_has_remarks_and_they_do_not_fail_a_strict_run(segkit, here):
     assert outcome.code == 0
     report = load(here / "dataset/report.json")
     assert [each["concern"] for each in report["hygiene"]] == ["similar names"]
-    assert sorted(row["why"].split(":")[0] for row in report["findings"]) == ["there twice", "tiny"]
+    assert sorted(row["why"].split(":")[0] for row in report["findings"]) == ["duplicate", "tiny"]
     assert "crack" in outcome.err
     assert "--map 'cracks=crack'" in outcome.err

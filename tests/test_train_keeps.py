@@ -194,8 +194,8 @@ def test_a_bad_picture_is_skipped_by_name_if_asked(dataset, tmp_path, segkit):
         "cpu", "--out", tmp_path, "--bad-pictures", "skip", "--json",
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
-    assert outcome.err.count(f"{names[0]}: not a picture that can be decoded; another picture takes its place") == 1
-    assert f"{names[-1]}: not a picture that can be decoded: counted as nothing found" in outcome.err
+    assert outcome.err.count(f"{names[0]}: not an image that can be decoded; another picture takes its place") == 1
+    assert f"{names[-1]}: not an image that can be decoded: counted as nothing found" in outcome.err
     summary = json.loads(outcome.out)
     assert (summary["steps"], summary["bad_pictures"]) == (2, 2)
     assert len(lines(tmp_path / "unet-1")[0]["bad_pictures"]) == 1

@@ -48,7 +48,7 @@ def test_a_bad_picture_in_a_rank_ends_all_of_them_with_its_name_and_a_checkpoint
     before = next(
         step for step in range(1, 9) if any(images[k.image]["file_name"] == name for k in order.keys_of(step))
     )
-    with pytest.raises(InputError, match=rf"{re.escape(name)}: not a picture that can be decoded"):
+    with pytest.raises(InputError, match=rf"{re.escape(name)}: not an image that can be decoded"):
         train(TrainConfig(resume=str(first), steps=9, ranks=2, device="cpu"))
     assert torch.load(first / "last.pt", weights_only=True)["step"] == before
 

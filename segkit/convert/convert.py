@@ -1,7 +1,7 @@
 """Annotations in any format -> a dataset folder in any other, with a record of everything that was lost on the way.
 
-gather -> arrange -> write -> report. One bad file never stops the rest: it becomes a row of ``report.json``.
-Instances wait on disk (``segkit.convert.spool``); what stays in memory is a short entry for each image.
+read -> plan -> write -> summarise. One bad file never stops the rest: it becomes a row of ``report.json``.
+Instances are kept on disk (``segkit.convert.spool``); in memory there is a short entry for each image.
 """
 
 import signal
@@ -11,13 +11,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from segkit.config.convert import ConvertConfig, TargetFormat
-from segkit.convert.layout import arrange, split_settings
-from segkit.convert.outgoing import Outgoing
-from segkit.convert.read import Job, gather
+from segkit.convert.earlier_splits import split_settings
+from segkit.convert.output import OutputDataset
+from segkit.convert.plan import plan_dataset
+from segkit.convert.read import ReadOptions, read_source
 from segkit.convert.source import open_source
 from segkit.convert.spool import Spool
 from segkit.convert.summary import ConversionSummary, summarise, write_report
-from segkit.convert.target_folder import check_target, writing_beside
+from segkit.convert.target_folder import check_target, temporary_folder
 from segkit.convert.writers.coco import write_coco_dataset
 from segkit.convert.writers.label_images import write_idmask_dataset, write_semantic_dataset, write_voc_dataset
 from segkit.convert.writers.labelme import write_labelme_dataset
@@ -27,7 +28,7 @@ from segkit.errors import InputError
 from segkit.progress import SILENT, Progress
 from segkit.runtime.signals import signal_handlers
 
-_WRITERS: dict[TargetFormat, Callable[[Outgoing], None]] = {
+_WRITERS: dict[TargetFormat, Callable[[OutputDataset], None]] = {
     "coco": write_coco_dataset,
     "labelme": write_labelme_dataset,
     "yolo": write_yolo_dataset,
@@ -35,44 +36,43 @@ _WRITERS: dict[TargetFormat, Callable[[Outgoing], None]] = {
     "idmask": write_idmask_dataset,
     "semantic": write_semantic_dataset,
 }
-_KEEPS_IGNORED = ("labelme", "semantic", "voc")  # formats that have a place for regions to ignore
-_WORK = ".work"  # in the folder that is written: what is gone before it is moved
+_WORK = ".work"  # in the temporary folder: what does not become a part of the dataset
 
 
 def convert(config: ConvertConfig, progress: Progress = SILENT, stdin: Iterable[str] = ()) -> ConversionSummary:
     """Convert annotations to a dataset folder.
 
     Args:
-        config: What to do.
-        progress: Who is told how far it is.
+        config: The options.
+        progress: Shows how much is read and written.
         stdin: Where ``-`` reads paths.
 
     Returns:
-        Counts, and a finding for every shape or file that did not go over as it was.
+        Counts, and a finding for every shape or file that was not converted exactly.
 
     Raises:
-        InputError: Nothing can be converted, a label is unknown, or the target is taken.
+        InputError: Nothing can be converted, a label is unknown, or the target folder is in use.
     """
     if not config.dry_run:
         check_target(config.out, config.force)
     source = open_source(config, stdin)
     with (
-        # Schedulers end jobs by SIGTERM: then, too, nothing half-written stays behind.
+        # Schedulers end jobs by SIGTERM: then, too, nothing half-written is left behind.
         signal_handlers({signal.SIGTERM: signal.default_int_handler}),
-        _work_folder(config) as root,
+        _root(config.out, config.target_format, config.dry_run) as root,
         Spool(root / _WORK / "instances" if root else None) as spool,
     ):
         pictures = None if root is None or config.dry_run else root / _WORK / "pictures"
-        job = Job(source.read, config.images, pictures, config.group_similar)
-        gathered = gather(source, job, spool, config.workers, progress)
-        if not gathered.entries:
-            raise _nothing(config.src, gathered.findings)
-        going = arrange(config, source, gathered, root or config.out, spool, progress)
+        options = ReadOptions(source.read, config.images, pictures, config.group_similar)
+        contents = read_source(source, options, spool, config.workers, progress)
+        if not contents.entries:
+            raise _nothing(config.src, contents.findings)
+        output = plan_dataset(config, source, contents, root or config.out, spool, progress)
         if root is not None:
-            progress.start("writing", len(going.entries))
-            _WRITERS[config.target_format](going)
+            progress.start("writing", len(output.entries))
+            _WRITERS[config.target_format](output)
             progress.done()
-        summary = summarise(config, source, gathered, going)
+        summary = summarise(contents, output, source.format, config.target_format, dry_run=config.dry_run)
         if root is not None:
             entries = sorted(["report.json", *(entry.name for entry in root.iterdir() if entry.name != _WORK)])
             write_report(summary, split_settings(config), entries, root / "report.json")
@@ -80,22 +80,22 @@ def convert(config: ConvertConfig, progress: Progress = SILENT, stdin: Iterable[
 
 
 @contextmanager
-def _work_folder(config: ConvertConfig) -> Iterator[Path | None]:
-    """The folder that is written to; None where nothing is.
+def _root(out: Path, target_format: TargetFormat, dry_run: bool) -> Iterator[Path | None]:
+    """The temporary folder that is written to; None where nothing is written.
 
-    What a format cannot hold shows when it is written: a dry run writes it where it is thrown away, without pictures.
+    What a format cannot hold is found when it is written: a dry run writes the annotations, and deletes them.
     """
-    if config.dry_run:
-        if config.target_format in ("coco", "labelme"):
+    if dry_run:
+        if target_format in ("coco", "labelme"):  # they can hold everything
             yield None
             return
         with TemporaryDirectory(prefix="segkit-dry-run-") as name:
             (Path(name) / _WORK).mkdir()
             yield Path(name)
         return
-    with writing_beside(config.out, _WORK) as beside:
-        (beside / _WORK).mkdir()
-        yield beside
+    with temporary_folder(out, _WORK) as root:
+        (root / _WORK).mkdir()
+        yield root
 
 
 def _nothing(src: str, findings: Sequence[Finding]) -> InputError:

@@ -1,4 +1,4 @@
-"""The same work on many things, in processes where that pays, in order, with a bounded number under way."""
+"""Map a function over items in several processes, in order, with a bounded number of results in memory."""
 
 import multiprocessing
 import os
@@ -16,12 +16,12 @@ from segkit.runtime.signals import leave_interrupts_to_parent
 Item = TypeVar("Item")
 Out = TypeVar("Out")
 
-MAX_WORKERS = 8  # beyond, disks are the limit, and every process takes memory of its own
-_AHEAD = 2  # batches that wait for each process: results cannot pile up in memory
+MAX_WORKERS = 8  # with more, disks are the limit, and every process needs its own memory
+_AHEAD = 2  # batches that are submitted for each process: results cannot pile up in memory
 
 
 def usable_cores() -> int:
-    """Cores that this process may use, which containers and schedulers limit."""
+    """Cores that this process may use; containers and schedulers limit them."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -34,7 +34,7 @@ def map_in_order(
         function: Picklable, as are items and results, when there are several workers.
         items: Consumed as the work proceeds.
         workers: Processes; 0 and 1 mean this one.
-        batch: Items that travel together.
+        batch: Items that are sent to a process together.
     """
     if workers <= 1:
         yield from map(function, items)
@@ -58,6 +58,6 @@ def _apply(function: Callable[[Any], Out], items: Sequence[Any]) -> list[Out]:
 
 
 def _context() -> Any:
-    """Forking saves half a second of imports for each process; it is safe only while there is one thread."""
+    """Fork where there is one thread, which saves half a second of imports for each process; else spawn."""
     alone = threading.active_count() == 1
     return multiprocessing.get_context("fork" if sys.platform == "linux" and alone else "spawn")

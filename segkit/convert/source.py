@@ -1,4 +1,4 @@
-"""SRC -> units of work, whatever its format: told apart, listed in a stable order, and how each is read."""
+"""What SRC holds: its format, its units in a stable order, and how each is read."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -35,10 +35,17 @@ _SPLIT_FOLDERS = {
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What there is to read: units in a stable order, and the category order where the source has one.
+    """What there is to read.
 
-    ``read`` makes something of a unit; it never raises for bad input. ``parallel`` says that it can do so in another
-    process. ``files`` counts annotation files where they are not the units.
+    Attributes:
+        format: Its name.
+        units: What is read one at a time (a file, a picture with its masks, ...), in a stable order.
+        read: Reads a unit; it never raises for bad input.
+        total: How many units there are, if that is known.
+        files: How many annotation files there are, where they are not the units.
+        parallel: Whether units can be read in other processes.
+        labels: The categories in their order, where the source has one.
+        uncovered: What pixels under no annotation are.
     """
 
     format: str
@@ -52,10 +59,10 @@ class Source:
 
 
 def open_source(config: ConvertConfig, stdin: Iterable[str]) -> Source:
-    """Find out what ``config.src`` holds.
+    """Find out what SRC holds.
 
     Raises:
-        InputError: It does not exist, or is not of the format that it is said to be.
+        InputError: It does not exist, or is not of the format that ``--from`` names.
     """
     if config.images_dir is not None and not config.images_dir.is_dir():
         raise InputError(f"{config.images_dir}: no such folder (--images-dir)")
@@ -64,19 +71,19 @@ def open_source(config: ConvertConfig, stdin: Iterable[str]) -> Source:
     if kind in _FOLDERS:
         if not root.is_dir():
             raise InputError(f"{config.src}: no such folder; --from {kind} needs one")
-        return _named_by_folder(_FOLDERS[kind](root, config.images_dir))
+        return _with_folder_splits(_FOLDERS[kind](root, config.images_dir))
     files = [pair for pair in list_files(config.src, _JSON, stdin, skip=config.out) if not _is_report(pair[0])]
     if kind == "auto":
-        kind = _tell_format(root if config.src != "-" else None, files)
+        kind = _detect_format(root if config.src != "-" else None, files)
         if kind in _FOLDERS:
-            return _named_by_folder(_FOLDERS[kind](root, config.images_dir))
+            return _with_folder_splits(_FOLDERS[kind](root, config.images_dir))
     if kind == "coco":
         return _coco(files, config.images_dir, pictures=config.images != "none")
     return _via(files, config.images_dir) if kind == "via" else _labelme(config, files)
 
 
 def _is_report(path: Path) -> bool:
-    """Whether a file is what an earlier conversion said of itself."""
+    """Whether a file is the ``report.json`` of an earlier conversion."""
     if path.name != "report.json":
         return False
     try:
@@ -86,12 +93,12 @@ def _is_report(path: Path) -> bool:
     return isinstance(top, dict) and "findings" in top
 
 
-def _tell_format(root: Path | None, files: Sequence[tuple[Path, str]]) -> str:
-    """By the first files that say what they are; a folder without JSON by what its pictures have beside them."""
+def _detect_format(root: Path | None, files: Sequence[tuple[Path, str]]) -> str:
+    """The format of the first JSON files that have one; of a folder without, by its masks and text files."""
     seen: set[str | None] = set()
     for path, _ in files[:50]:
         if "labelme" not in seen:
-            seen.add(_tell_json(path))
+            seen.add(_detect_json_format(path))
     for kind in ("labelme", "coco", "via"):
         if kind in seen:
             return kind
@@ -107,13 +114,13 @@ def _tell_format(root: Path | None, files: Sequence[tuple[Path, str]]) -> str:
     return "labelme"
 
 
-def _tell_json(path: Path) -> str | None:
+def _detect_json_format(path: Path) -> str | None:
     try:
         if read_labelme(path, picture=False) is not None:
             return "labelme"
         top = read_json(path)
     except InputError:
-        return None  # the reader itself reports it
+        return None  # the reader reports it
     return "coco" if is_coco(top) else "via" if via.is_via(top) else None
 
 
@@ -146,11 +153,11 @@ def read_labels(path: Path) -> list[str]:
 
 
 def _read_labelme(pair: tuple[Path, str], options: LabelmeOptions) -> ReadFile:
-    return _in_split(labelme.read(pair[0], pair[1], options))
+    return _with_split(labelme.read(pair[0], pair[1], options))
 
 
-def _in_split(outcome: ReadFile) -> ReadFile:
-    """The split that a file names, or else that the first folder of its key is named after."""
+def _with_split(outcome: ReadFile) -> ReadFile:
+    """The image with the split that the file names, or that its first folder is named after."""
     image = outcome.image
     if image is None:
         return outcome
@@ -164,12 +171,12 @@ def split_of_name(stem: str) -> str | None:
     return _SPLIT_FOLDERS.get(stem.rpartition("_")[2].rstrip("0123456789").lower())
 
 
-def _itself(outcome: ReadFile) -> ReadFile:
+def _identity(outcome: ReadFile) -> ReadFile:
     return outcome
 
 
 def _coco(files: Sequence[tuple[Path, str]], images_dir: Path | None, *, pictures: bool) -> Source:
-    """COCO files, one a split where they are named after one."""
+    """COCO files; each is one split if it is named after one."""
     findings: list[Finding] = []
     parts: list[Iterable[ReadFile]] = []
     labels: dict[str, None] = {}
@@ -184,20 +191,20 @@ def _coco(files: Sequence[tuple[Path, str]], images_dir: Path | None, *, picture
         uncovered, total = dataset.uncovered, total + dataset.num_images
         parts.append(dataset.images)
     units = chain([ReadFile(None, tuple(findings))] if findings else [], *parts)
-    return Source("coco", units, _itself, total, len(files), False, tuple(labels), uncovered)  # type: ignore[arg-type]
+    return Source("coco", units, _identity, total, len(files), False, tuple(labels), uncovered)  # type: ignore[arg-type]
 
 
 def _via(files: Sequence[tuple[Path, str]], images_dir: Path | None) -> Source:
     parts = [via.read(path, key, images_dir) for path, key in files]
-    return Source("via", map(_in_split, chain.from_iterable(parts)), _itself, None, len(files), parallel=False)
+    return Source("via", map(_with_split, chain.from_iterable(parts)), _identity, None, len(files), parallel=False)
 
 
-def _named_by_folder(source: Source) -> Source:
-    return replace(source, read=partial(_read_in_split, read=source.read))
+def _with_folder_splits(source: Source) -> Source:
+    return replace(source, read=partial(_read_with_folder_split, read=source.read))
 
 
-def _read_in_split(unit: Any, read: Callable[[Any], ReadFile]) -> ReadFile:
-    return _in_split(read(unit))
+def _read_with_folder_split(unit: Any, read: Callable[[Any], ReadFile]) -> ReadFile:
+    return _with_split(read(unit))
 
 
 def _semantic(root: Path, images_dir: Path | None) -> Source:

@@ -1,14 +1,14 @@
 """Which images are for training, validation and test.
 
-Images that must stay together (a folder, a match in the name, a look) form a group. Groups are sorted into strata by
-the rarest category in them; inside a stratum their order is that of a hash of their name and the seed, and each split
-takes from the front until it has its share of the instances of that category. New pictures therefore move at most a
-group or two of a stratum over each border, and none at all that an earlier dataset already placed.
+Images that must stay together (of one folder, with one match in the name, that look alike) form a group. Groups are
+sorted into strata by the rarest category in them. In a stratum, groups are ordered by a hash of their name and the
+seed, and each split takes from the front until it has its share of the instances of that category. Images that are
+added later therefore move at most one or two groups of a stratum, and none that an earlier dataset already has.
 """
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from hashlib import sha1
 from typing import NamedTuple
 
@@ -18,12 +18,12 @@ from segkit.errors import ConfigError
 SPLITS = ("train", "val", "test")
 
 
-class Member(NamedTuple):
-    """What of an image matters here: its key, a label for each instance, and what ties it to other images."""
+class SplitImage(NamedTuple):
+    """An image to split: its key, the label of each instance, and what it shares with images of its group."""
 
     key: str
     labels: Sequence[str]
-    ties: tuple[Hashable, ...] = ()
+    shared: tuple[Hashable, ...] = ()
 
 
 class _Group(NamedTuple):
@@ -32,8 +32,23 @@ class _Group(NamedTuple):
     labels: Counter[str]
 
 
+class _Assignment:
+    """The splits so far: of every image, and the instances of each label in ``val`` and ``test``."""
+
+    def __init__(self, num_images: int) -> None:
+        self.splits = ["train"] * num_images
+        self.instances = {"val": Counter[str](), "test": Counter[str]()}
+
+    def put(self, group: _Group, split: str) -> None:
+        """Put a group into a split."""
+        for index in group.members:
+            self.splits[index] = split
+        if split in self.instances:
+            self.instances[split].update(group.labels)
+
+
 def assign_splits(
-    images: Sequence[Member],
+    images: Sequence[SplitImage],
     *,
     val: float,
     test: float,
@@ -49,61 +64,74 @@ def assign_splits(
         test: Share for test.
         group_by: ``dir`` or a regular expression on ``key``; None leaves each image on its own.
         seed: Changes the order in the strata.
-        fixed: Splits of keys that are settled already; groups with one of them follow it.
+        fixed: Splits that are known already, by key; the whole group of such an image follows it.
 
     Returns:
         A split name for every image. Each split asked for has at least one group if there are enough.
+
+    Raises:
+        ConfigError: ``group_by`` is no regular expression.
     """
-    out = ["train"] * len(images)
-    groups = _groups(images, group_by)
-    totals: Counter[str] = Counter()
-    for group in groups:
-        totals += group.labels
-    placed = {"val": Counter[str](), "test": Counter[str]()}
-    free = []
-    for group in groups:
-        settled = [fixed[images[index].key] for index in group.members if images[index].key in fixed]
-        if settled:
-            _put(group, settled[0], out, placed)
-        else:
+    assignment = _Assignment(len(images))
+    free, totals = [], Counter[str]()
+    for group in _groups(images, group_by):
+        totals.update(group.labels)
+        split = next((fixed[images[index].key] for index in group.members if images[index].key in fixed), None)
+        if split is None:
             free.append(group)
+        else:
+            assignment.put(group, split)
+    shares = {"test": test, "val": val}
+    _split_strata(free, totals, shares, seed, assignment)
+    _fill_empty(free, [split for split in ("val", "test") if shares[split] > 0], seed, assignment)
+    return assignment.splits
+
+
+def _split_strata(
+    groups: Sequence[_Group], totals: Counter[str], shares: Mapping[str, float], seed: int, assignment: _Assignment
+) -> None:
+    """Give validation and test their share of every stratum; what is left stays in training."""
     strata: dict[str, list[_Group]] = defaultdict(list)
-    for group in free:
+    for group in groups:
         strata[min(group.labels, key=lambda label: _rarity(totals, label), default="")].append(group)
-    owed = {"val": 0.0, "test": 0.0}  # groups that a split should have had of the strata so far, less those it got
+    owed = dict.fromkeys(shares, 0.0)  # groups that a split should have had of the strata so far, less those it got
     for label in sorted(strata, key=lambda label: _rarity(totals, label)):
-        queue = sorted(strata[label], key=lambda group: sha1(f"{seed}:{group.name}".encode()).digest())
-        everything = sum(_weight(group, label) for group in queue)
-        size = len(queue)
-        for split, share in (("test", test), ("val", val)):
-            by_groups = share * size + owed[split]
-            lacking = share * (totals[label] if label else everything) - placed[split][label]
-            by_instances = min(max(lacking / everything, 0.0), 1.0) * size if label else by_groups
-            spare = len(queue) if val + test >= 1 else len(queue) - 1  # training keeps one of every category
-            count = _take(queue[: max(spare, 0)], label, (by_groups + by_instances) / 2, size / everything)
+        queue = _in_order(strata[label], seed)
+        weight, num_groups = sum(_weight(group, label) for group in queue), len(queue)
+        for split, share in shares.items():
+            by_groups = share * num_groups + owed[split]
+            by_instances = by_groups
+            if label:
+                missing = share * totals[label] - assignment.instances[split][label]
+                by_instances = min(max(missing / weight, 0.0), 1.0) * num_groups
+            available = len(queue) if sum(shares.values()) >= 1 else len(queue) - 1  # training keeps one of every label
+            wanted = (by_groups + by_instances) / 2
+            count = _take(queue[: max(available, 0)], label, wanted, num_groups / weight)
             owed[split] = by_groups - count
             for group in queue[:count]:
-                _put(group, split, out, placed)
+                assignment.put(group, split)
             queue = queue[count:]
-    _fill_empty(out, free, seed, [split for split, share in (("val", val), ("test", test)) if share > 0])
-    return out
 
 
-def _groups(images: Sequence[Member], group_by: str | None) -> list[_Group]:
-    """Images that share a name or a tie, directly or through others."""
+def _in_order(groups: Iterable[_Group], seed: int) -> list[_Group]:
+    return sorted(groups, key=lambda group: sha1(f"{seed}:{group.name}".encode()).digest())
+
+
+def _groups(images: Sequence[SplitImage], group_by: str | None) -> list[_Group]:
+    """Images that share a name or something else, directly or through others."""
     linked = UnionFind(len(images))
     first: dict[Hashable, int] = {}
     names = [_group_name(image.key, group_by) for image in images]
     for index, image in enumerate(images):
-        for what in (("name", names[index]), *image.ties):
+        for what in (("name", names[index]), *image.shared):
             linked.join(index, first.setdefault(what, index))
     return [
         _Group(
-            min(names[index] for index in some),
-            some,
-            Counter(label for index in some for label in images[index].labels),
+            min(names[index] for index in members),
+            members,
+            Counter(label for index in members for label in images[index].labels),
         )
-        for some in linked.sets()
+        for members in linked.sets()
     ]
 
 
@@ -127,23 +155,12 @@ def _take(queue: Sequence[_Group], label: str, wanted: float, scale: float) -> i
     return best
 
 
-def _put(group: _Group, split: str, out: list[str], placed: Mapping[str, Counter[str]]) -> None:
-    for index in group.members:
-        out[index] = split
-    if split in placed:
-        placed[split].update(group.labels)
-
-
-def _fill_empty(out: list[str], groups: Sequence[_Group], seed: int, asked: list[str]) -> None:
-    """Give a split that was asked for, but got nothing, one of the training groups."""
+def _fill_empty(groups: Sequence[_Group], asked: Sequence[str], seed: int, assignment: _Assignment) -> None:
+    """Give a split that was asked for, and got nothing, one of the training groups."""
     for split in asked:
-        training = sorted(
-            (group for group in groups if out[group.members[0]] == "train"),
-            key=lambda group: sha1(f"{seed}:{group.name}".encode()).digest(),
-        )
-        if split not in out and len(training) > 1:
-            for index in training[0].members:
-                out[index] = split
+        training = _in_order((g for g in groups if assignment.splits[g.members[0]] == "train"), seed)
+        if split not in assignment.splits and len(training) > 1:
+            assignment.put(training[0], split)
 
 
 def _group_name(key: str, group_by: str | None) -> str:

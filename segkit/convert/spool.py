@@ -1,7 +1,7 @@
-"""Instances on their way from readers to writers: as JSON in one file on disk, so that memory stays flat.
+"""Instances between reading and writing: as JSON in one file on disk, so that memory does not grow with them.
 
-An image's instances are lines, each the end of a COCO annotation (all but ids and category). A COCO file is written by
-putting ids before these very bytes: coordinates are encoded once.
+An image's instances are lines, each the end of a COCO annotation (all but the ids). A COCO file is written by putting
+ids before these bytes: coordinates are encoded once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ _encoder = msgspec.json.Encoder()
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ImageEntry:
     """What is kept in memory of an image while its instances are in the spool."""
 
     key: str
@@ -30,19 +30,19 @@ class Entry:
     shapes: tuple[int, ...]  # how many shapes each instance is made of; empty: one each
     split: str | None
     flags: tuple[str, ...]
-    source: str | None  # the picture file itself, where it can be used as it is
-    placed: str | None  # where its picture waits for its name
-    thumbnail: bytes | None  # to tell what looks the same
-    at: int = 0
-    size: int = 0
+    source: str | None  # the picture file, where it can be used as it is
+    temporary: str | None  # the picture in the temporary folder, until its name is known
+    thumbnail: bytes | None  # to find near-duplicates
+    offset: int = 0  # of its instances in the spool
+    length: int = 0  # in bytes
 
     def num_shapes(self, index: int) -> int:
-        """Of how many shapes the instance at ``index`` is made."""
+        """The number of shapes that the instance at ``index`` is made of."""
         return self.shapes[index] if self.shapes else 1
 
 
 def encode_instances(instances: Sequence[Instance]) -> bytes:
-    """Instances as lines; labels stay out."""
+    """Instances as lines, without their labels."""
     return b"\n".join(_encode(_record(instance))[1:] for instance in instances)
 
 
@@ -54,7 +54,7 @@ def _encode(record: dict[str, Any]) -> bytes:
 
 
 def _plain(value: Any, depth: int) -> Any:
-    """An attribute as every JSON reader takes it: halves of characters, endless numbers and nests become text."""
+    """An attribute that every JSON reader takes: lone surrogates, huge numbers and deep nesting become text."""
     if depth > 16:
         return "..."
     if isinstance(value, dict):
@@ -79,7 +79,7 @@ def _record(instance: Instance) -> dict[str, Any]:
 
 
 class Spool:
-    """A file of instances, written once in order and then read in any order; ``path`` None keeps nothing."""
+    """A file of instances, written in order and then read in any order; without a path nothing is kept."""
 
     def __init__(self, path: Path | None) -> None:
         self._file = path.open("w+b") if path is not None else None
@@ -95,21 +95,21 @@ class Spool:
             self._file.close()
 
     def append(self, data: bytes) -> tuple[int, int]:
-        """Add an image's lines; returns where they are: offset and size."""
-        at = self._end
+        """Add an image's lines; returns their offset and length."""
+        offset = self._end
         if self._file is not None:
             self._file.write(data)
         self._end += len(data)
-        return at, len(data)
+        return offset, len(data)
 
-    def lines(self, entry: Entry) -> list[bytes]:
+    def lines(self, entry: ImageEntry) -> list[bytes]:
         """An image's instances as the ends of COCO annotations."""
-        if self._file is None or not entry.size:
+        if self._file is None or not entry.length:
             return []
-        self._file.seek(entry.at)
-        return self._file.read(entry.size).split(b"\n")
+        self._file.seek(entry.offset)
+        return self._file.read(entry.length).split(b"\n")
 
-    def instances(self, entry: Entry) -> Iterator[Instance]:
+    def instances(self, entry: ImageEntry) -> Iterator[Instance]:
         """An image's instances."""
         for line, label, number in zip(self.lines(entry), entry.labels, range(len(entry.labels)), strict=True):
             record = msgspec.json.decode(b"{" + line)

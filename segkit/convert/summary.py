@@ -1,4 +1,4 @@
-"""What a conversion came to: the summary, and ``report.json``."""
+"""The result of a conversion: its summary, and ``report.json``."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -7,18 +7,16 @@ from typing import Any
 
 import msgspec
 
-from segkit.config.convert import ConvertConfig
 from segkit.convert.label_checks import Advice, inspect_labels
-from segkit.convert.outgoing import Outgoing
-from segkit.convert.read import Gathered
-from segkit.convert.source import Source
+from segkit.convert.output import OutputDataset
+from segkit.convert.read import SourceContents
 from segkit.data.records import Finding
 from segkit.formats.labelme.instances import IGNORE
 
 
 @dataclass(frozen=True, slots=True)
 class SplitCount:
-    """How much one split holds."""
+    """The size of one split; ``negatives`` are images without instances."""
 
     images: int
     instances: int
@@ -27,7 +25,7 @@ class SplitCount:
 
 @dataclass(frozen=True, slots=True)
 class ConversionSummary:
-    """What a conversion made, and what it could not carry over.
+    """What was converted, and what was lost or changed.
 
     Every shape is accounted for: ``shapes`` = ``converted`` + ``left_out`` + ``dropped``.
     """
@@ -47,12 +45,12 @@ class ConversionSummary:
 
     @property
     def left_out(self) -> int:
-        """Shapes that did not go over."""
+        """Shapes that were not converted."""
         return sum(finding.shapes for finding in self.findings if finding.action == "left out")
 
     @property
     def lossless(self) -> bool:
-        """Whether everything went over as it was."""
+        """Whether everything was converted exactly."""
         return all(finding.action == "noted" for finding in self.findings)
 
     def totals(self) -> dict[str, Any]:
@@ -74,15 +72,25 @@ class ConversionSummary:
         }
 
 
-def summarise(config: ConvertConfig, source: Source, gathered: Gathered, going: Outgoing) -> ConversionSummary:
-    """Count what was read, what went over, and what did not."""
-    by_split = {split: Counter[str]() for split in going.splits}
-    totals = {split: [0, 0, 0] for split in going.splits}
+def summarise(
+    contents: SourceContents, output: OutputDataset, source_format: str, target_format: str, *, dry_run: bool
+) -> ConversionSummary:
+    """Count what was read, what was converted, and what was not.
+
+    Args:
+        contents: What was read.
+        output: What was written.
+        source_format: The format read.
+        target_format: The format written.
+        dry_run: Whether nothing was kept.
+    """
+    by_split = {split: Counter[str]() for split in output.splits}
+    totals = {split: [0, 0, 0] for split in output.splits}
     converted = dropped = 0
-    for entry, split in zip(going.entries, going.split_of, strict=True):
+    for entry, split in zip(output.entries, output.split_of, strict=True):
         kept = 0
         for index, label in enumerate(entry.labels):
-            name = going.renamed[label]
+            name = output.new_labels[label]
             if name is None:
                 dropped += entry.num_shapes(index)
             else:
@@ -94,27 +102,34 @@ def summarise(config: ConvertConfig, source: Source, gathered: Gathered, going: 
         totals[split][1] += kept
         totals[split][2] += not kept
     counts: Counter[str] = sum(by_split.values(), Counter())
-    findings = (*gathered.findings, *going.findings)
-    lost_in_writing = sum(finding.shapes for finding in going.findings if finding.action == "left out")
-    categories = {category.name: counts[category.name] for category in going.categories}
+    findings = (*contents.findings, *output.findings)
+    lost_in_writing = sum(finding.shapes for finding in output.findings if finding.action == "left out")
+    categories = {category.name: counts[category.name] for category in output.categories}
     return ConversionSummary(
-        out=config.out,
-        source_format=source.format,
-        target_format=config.target_format,
-        files=gathered.files,
-        shapes=gathered.shapes,
+        out=output.out,
+        source_format=source_format,
+        target_format=target_format,
+        files=contents.files,
+        shapes=contents.shapes,
         converted=converted - lost_in_writing,
         dropped=dropped,
         splits={split: SplitCount(*numbers) for split, numbers in totals.items()},
         categories=categories,
         findings=tuple(sorted(findings, key=lambda f: (f.file, -1 if f.shape is None else f.shape, f.why))),
         hygiene=inspect_labels(categories, by_split),
-        dry_run=config.dry_run,
+        dry_run=dry_run,
     )
 
 
 def write_report(summary: ConversionSummary, settings: dict[str, Any], entries: list[str], path: Path) -> None:
-    """Totals, the entries of the folder that are the dataset's, and a line for every finding."""
+    """Write ``report.json``: totals, and a line for every finding.
+
+    Args:
+        summary: The result.
+        settings: The options that decided on splits.
+        entries: The files and folders of the dataset.
+        path: The file to write.
+    """
     top = msgspec.json.format(
         msgspec.json.encode(summary.totals() | {"entries": entries, "split_settings": settings}), indent=1
     )

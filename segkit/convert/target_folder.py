@@ -1,4 +1,4 @@
-"""Writing a dataset folder: beside its place first, then moved in, so that none is ever half written."""
+"""Writing a dataset folder: as a temporary folder first, whose entries are then moved in, so that it is complete."""
 
 import glob
 import os
@@ -24,10 +24,10 @@ _MARK = "report.json"  # a folder that has one was made by convert
 
 
 def check_target(out: Path, force: bool) -> None:
-    """Refuse a target that would cost the user something.
+    """Refuse a target folder where files of the user would be lost.
 
     Raises:
-        InputError: It exists and ``force`` is off, or what is there was not made by segkit.
+        InputError: It holds a dataset and ``force`` is off, or files that segkit did not make.
     """
     if not out.exists():
         return
@@ -46,11 +46,10 @@ def _not_ours(out: Path, entries: Sequence[str]) -> InputError:
 
 
 @contextmanager
-def writing_beside(out: Path, work: str) -> Iterator[Path]:
-    """A folder to write to, whose entries are moved into ``out`` at the end, or deleted if anything fails.
+def temporary_folder(out: Path, work: str) -> Iterator[Path]:
+    """A temporary folder, whose entries are moved into ``out`` at the end, or deleted if anything fails.
 
-    What ``report.json`` of an earlier dataset in ``out`` lists as its own entries is replaced; other entries are not
-    touched.
+    The entries that ``report.json`` of an earlier dataset in ``out`` lists are replaced; others are not touched.
 
     Args:
         out: The final folder.
@@ -60,42 +59,42 @@ def writing_beside(out: Path, work: str) -> Iterator[Path]:
         InputError: An entry would replace one that segkit did not make, or the folder cannot be written to.
     """
     shown, out = out, out.absolute()
-    beside = out.parent / f".{out.name}.writing-{os.getpid()}"
-    _clear_remains(out)
+    temporary = out.parent / f".{out.name}.writing-{os.getpid()}"
+    _delete_leftovers(out)
     made = [parent for parent in (out.parent, *out.parent.parents) if not parent.exists()]
     try:
-        beside.mkdir(parents=True)
-        yield beside
+        temporary.mkdir(parents=True)
+        yield temporary
         before = _entries_of(out)
-        new = sorted(entry.name for entry in beside.iterdir() if entry.name != work)
+        new = sorted(entry.name for entry in temporary.iterdir() if entry.name != work)
         if foreign := [entry for entry in new if entry not in before and (out / entry).exists()]:
             raise _not_ours(shown, foreign)
         out.mkdir(exist_ok=True)
         # Not to be interrupted between the first entry that is moved and the last: it takes moments.
         with signal_handlers({signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_IGN}):
             for entry in sorted({*before, *new}, key=lambda name: (name == _MARK, name)):
-                _replace(beside / entry, out / entry, beside / work)
+                _replace(temporary / entry, out / entry, temporary / work)
     except PermissionError as error:
         raise InputError(f"{shown}: no permission to write there", "choose another --out") from error
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         for parent in made:
             with suppress(OSError):  # only where nothing came of it are they empty
                 parent.rmdir()
 
 
-def _clear_remains(out: Path) -> None:
-    """Delete what conversions left behind days ago that were killed and could not clean up."""
-    if os.name != "posix":  # where signal 0 would end a process instead of asking after it
+def _delete_leftovers(out: Path) -> None:
+    """Delete the temporary folders of conversions that were killed more than a day ago."""
+    if os.name != "posix":  # on Windows, signal 0 would end the process
         return
-    for remains in out.parent.glob(f".{glob.escape(out.name)}.writing-*"):
-        pid = remains.name.rpartition("-")[2]
-        old = time.time() - remains.stat().st_mtime > _DAY  # on a shared disk the process may be another machine's
-        if old and pid.isdigit() and not _runs(int(pid)):
-            shutil.rmtree(remains, ignore_errors=True)
+    for leftover in out.parent.glob(f".{glob.escape(out.name)}.writing-*"):
+        pid = leftover.name.rpartition("-")[2]
+        old = time.time() - leftover.stat().st_mtime > _DAY  # on a shared disk the process may be another machine's
+        if old and pid.isdigit() and not _is_running(int(pid)):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _runs(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -106,7 +105,7 @@ def _runs(pid: int) -> bool:
 
 
 def _entries_of(out: Path) -> list[str]:
-    """What an earlier conversion put into a folder."""
+    """The entries that an earlier conversion made."""
     try:
         entries = msgspec.json.decode((out / _MARK).read_bytes()).get("entries", ())
     except (OSError, msgspec.DecodeError, AttributeError):
@@ -118,7 +117,7 @@ def _entries_of(out: Path) -> list[str]:
 
 
 def _replace(new: Path, old: Path, work: Path) -> None:
-    """Move ``new`` to ``old``; if there is no ``new``, the old one goes."""
+    """Move ``new`` to ``old``; if there is no ``new``, delete ``old``."""
     if old.is_dir() and not old.is_symlink():
         old.rename(work / f"{old.name}.old")
     elif not new.exists():

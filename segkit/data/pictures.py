@@ -60,13 +60,13 @@ def opened(source: Path | bytes, name: str) -> Iterator[Any]:
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
                 yield picture
     except FileNotFoundError:
-        raise InputError(f"{name}: no such picture") from None
+        raise InputError(f"{name}: no such image") from None
     except InputError:
         raise
     except PermissionError:
         raise InputError(f"{name}: no permission to read it") from None
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError) as error:
-        reason = "not a picture that can be decoded" if "identify" in str(error) else f"cannot be decoded: {error}"
+        reason = "not an image that can be decoded" if "identify" in str(error) else f"cannot be decoded: {error}"
         raise InputError(f"{name}: {reason}", "open it in a viewer; replace or remove it") from error
 
 

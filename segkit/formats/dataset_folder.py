@@ -42,7 +42,7 @@ def with_pictures_in(folder: Path | None, dataset: Dataset) -> Dataset:
     if folder is None:
         return dataset
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder", "--images-dir names the folder of the pictures")
+        raise InputError(f"{folder}: no such folder", "--images-dir names the folder of the images")
     return replace(dataset, images_dir=folder)
 
 

@@ -69,7 +69,7 @@ def _image(path: Path, key: str, folder: str, raw: dict[str, Any], images_dir: P
     findings: list[Finding] = []
     try:
         if picture is None:
-            raise InputError(f"picture {name!r} not found")
+            raise InputError(f"image {name!r} not found")
         header = read_header(picture, picture.name)
     except InputError as error:
         return ReadFile(None, (Finding(where, "left out", error.message, shapes=len(regions)),), len(regions))

@@ -70,7 +70,7 @@ def open_yolo(root: Path, images_dir: Path | None) -> tuple[list[LabelledPicture
                 key = _key(picture.relative_to(place).as_posix())
                 found.append(LabelledPicture(picture, there[0] if there else None, key))
     if not any(each.labels is not None for each in found):
-        raise InputError(f"{root}: no pictures with YOLO label files", "expected images/a.jpg and labels/a.txt")
+        raise InputError(f"{root}: no images with YOLO label files", "expected images/a.jpg and labels/a.txt")
     return found, read_names(root)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from segkit.convert.outgoing import Outgoing, flat_names
-from segkit.convert.spool import Entry
+from segkit.convert.output import OutputDataset, flat_names
+from segkit.convert.spool import ImageEntry
 from segkit.data.masks import rle_bbox, rle_to_mask, to_rle
 from segkit.data.records import Instance
 from segkit.errors import InputError
@@ -23,61 +23,61 @@ Numbers = npt.NDArray[Any]  # [H, W]
 _VOID = 255
 
 
-def write_idmask_dataset(going: Outgoing) -> None:
+def write_idmask_dataset(output: OutputDataset) -> None:
     """Write ``images/`` and ``masks/`` (16-bit instance numbers), below the split's name if there are several."""
-    several = len(going.splits) > 1
-    bases = [f"{split}/" if several else "" for split in going.split_of]
-    going.place_pictures([f"{base}images/{name}" for base, name in zip(bases, going.names, strict=True)])
-    with (going.root / LIST).open("w", encoding="utf-8", newline="") as file:
+    several = len(output.splits) > 1
+    bases = [f"{split}/" if several else "" for split in output.split_of]
+    output.move_pictures([f"{base}images/{name}" for base, name in zip(bases, output.names, strict=True)])
+    with (output.root / LIST).open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(("file", "instance", "category"))
-        for entry, base, name in zip(going.entries, bases, going.names, strict=True):
-            going.progress.advance()
-            instances = [each for each in going.instances(entry) if each.label != IGNORE]
-            numbers, kept = _paint(going, entry, instances, 65535)
+        for entry, base, name in zip(output.entries, bases, output.names, strict=True):
+            output.progress.advance()
+            instances = [each for each in output.instances(entry) if each.label != IGNORE]
+            numbers, kept = _paint(output, entry, instances, 65535)
             mask = f"{base}masks/{PurePosixPath(name).with_suffix('.png')}"
-            _save(Image.fromarray(numbers.astype(np.uint16)), going.root / mask)
+            _save(Image.fromarray(numbers.astype(np.uint16)), output.root / mask)
             rows.writerows((mask, number, instance.label) for number, instance in kept)
 
 
-def write_semantic_dataset(going: Outgoing) -> None:
+def write_semantic_dataset(output: OutputDataset) -> None:
     """Write pictures in ``<split>/``, class ids in ``<split>annot/``, and ``classes.txt``.
 
     Where pixels under no instance are background, that is class 0 and called ``_background_``; where they are
     unlabelled, they are 255. Regions to ignore are 255 too.
     """
-    first = 0 if going.uncovered == "ignore" else 1
-    ids = {category.name: category.id - 1 + first for category in going.categories} | {IGNORE: IGNORED_ID}
-    if len(going.categories) + first > IGNORED_ID:
-        raise InputError(f"{len(going.categories)} categories do not fit into class-id PNGs", "drop some with --map")
-    going.place_pictures([f"{split}/{name}" for split, name in zip(going.split_of, going.names, strict=True)])
-    for entry, split, name in zip(going.entries, going.split_of, going.names, strict=True):
-        going.progress.advance()
+    first = 0 if output.uncovered == "ignore" else 1
+    ids = {category.name: category.id - 1 + first for category in output.categories} | {IGNORE: IGNORED_ID}
+    if len(output.categories) + first > IGNORED_ID:
+        raise InputError(f"{len(output.categories)} categories do not fit into class-id PNGs", "drop some with --map")
+    output.move_pictures([f"{split}/{name}" for split, name in zip(output.split_of, output.names, strict=True)])
+    for entry, split, name in zip(output.entries, output.split_of, output.names, strict=True):
+        output.progress.advance()
         background = 0 if first else IGNORED_ID
         classes = np.full((entry.height, entry.width), background, np.uint8)
-        for instance in going.instances(entry):
+        for instance in output.instances(entry):
             _fill(classes, instance, ids[instance.label])
-        _save(Image.fromarray(classes), going.root / f"{split}annot" / PurePosixPath(name).with_suffix(".png"))
-    names = [f"0 {BACKGROUND}"] * first + [f"{ids[c.name]} {c.name}" for c in going.categories]
+        _save(Image.fromarray(classes), output.root / f"{split}annot" / PurePosixPath(name).with_suffix(".png"))
+    names = [f"0 {BACKGROUND}"] * first + [f"{ids[c.name]} {c.name}" for c in output.categories]
     text = "".join(f"{name}\n" for name in [*names, f"{IGNORED_ID} {IGNORE}"])
-    (going.root / "classes.txt").write_text(text, encoding="utf-8")
+    (output.root / "classes.txt").write_text(text, encoding="utf-8")
 
 
-def write_voc_dataset(going: Outgoing) -> None:
+def write_voc_dataset(output: OutputDataset) -> None:
     """Write VOC's folders; names have no folders in VOC."""
-    names = flat_names(going.names)
+    names = flat_names(output.names)
     stems = flat_names([str(PurePosixPath(name).with_suffix(".png")) for name in names])
     suffixes = [PurePosixPath(name).suffix for name in names]
     pictures = [f"{PurePosixPath(stem).stem}{suffix}" for stem, suffix in zip(stems, suffixes, strict=True)]
-    going.place_pictures([f"JPEGImages/{name}" for name in pictures])
-    numbers = {category.name: category.id for category in going.categories} | {IGNORE: _VOID}
-    if len(going.categories) >= _VOID:
-        raise InputError(f"{len(going.categories)} categories do not fit into VOC's PNGs", "drop some with --map")
-    for entry, stem, picture in zip(going.entries, stems, pictures, strict=True):
-        going.progress.advance()
-        instances = list(going.instances(entry))
+    output.move_pictures([f"JPEGImages/{name}" for name in pictures])
+    numbers = {category.name: category.id for category in output.categories} | {IGNORE: _VOID}
+    if len(output.categories) >= _VOID:
+        raise InputError(f"{len(output.categories)} categories do not fit into VOC's PNGs", "drop some with --map")
+    for entry, stem, picture in zip(output.entries, stems, pictures, strict=True):
+        output.progress.advance()
+        instances = list(output.instances(entry))
         regular = [each for each in instances if each.label != IGNORE]
-        objects, kept = _paint(going, entry, regular, _VOID - 1)
+        objects, kept = _paint(output, entry, regular, _VOID - 1)
         classes = np.zeros_like(objects)
         for number, instance in kept:
             classes[objects == number] = numbers[instance.label]
@@ -85,32 +85,32 @@ def write_voc_dataset(going: Outgoing) -> None:
             if instance.label == IGNORE:
                 _fill(objects, instance, _VOID)
                 _fill(classes, instance, _VOID)
-        _save(_palette(objects), going.root / "SegmentationObject" / stem)
-        _save(_palette(classes), going.root / "SegmentationClass" / stem)
-        xml = going.root / "Annotations" / PurePosixPath(stem).with_suffix(".xml")
+        _save(_palette(objects), output.root / "SegmentationObject" / stem)
+        _save(_palette(classes), output.root / "SegmentationClass" / stem)
+        xml = output.root / "Annotations" / PurePosixPath(stem).with_suffix(".xml")
         xml.parent.mkdir(exist_ok=True)
         xml.write_bytes(_annotation(entry, picture, [instance for _, instance in kept]))
-    lists = going.root / "ImageSets" / "Segmentation"
+    lists = output.root / "ImageSets" / "Segmentation"
     lists.mkdir(parents=True)
-    for split in going.splits:
-        members = [PurePosixPath(s).stem for s, own in zip(stems, going.split_of, strict=True) if own == split]
+    for split in output.splits:
+        members = [PurePosixPath(s).stem for s, own in zip(stems, output.split_of, strict=True) if own == split]
         (lists / f"{split}.txt").write_text("".join(f"{stem}\n" for stem in members), encoding="utf-8")
-    listed = [BACKGROUND, *(category.name for category in going.categories)]
-    (going.root / "class_names.txt").write_text("".join(f"{name}\n" for name in listed), encoding="utf-8")
+    listed = [BACKGROUND, *(category.name for category in output.categories)]
+    (output.root / "class_names.txt").write_text("".join(f"{name}\n" for name in listed), encoding="utf-8")
 
 
 def _paint(
-    going: Outgoing, entry: Entry, instances: Iterable[Instance], most: int
+    output: OutputDataset, entry: ImageEntry, instances: Iterable[Instance], most: int
 ) -> tuple[Numbers, list[tuple[int, Instance]]]:
     """Instance numbers from 1, and which instances they are; what is hidden or too many is reported."""
     numbers = np.zeros((entry.height, entry.width), np.int32)
     kept: list[tuple[int, Instance]] = []
     for instance in instances:
         if len(kept) == most:
-            going.finding(entry, "left out", f"more than {most} instances in one picture", instance)
+            output.add_finding(entry, "left out", f"more than {most} instances in one image", instance)
             continue
         if instance.iscrowd:
-            going.finding(entry, "changed", "the format knows no crowds: it is an instance now", instance)
+            output.add_finding(entry, "changed", "the format has no crowds: written as an instance", instance)
         kept.append((len(kept) + 1, instance))
         _fill(numbers, instance, len(kept))
     visible = np.bincount(numbers.ravel(), minlength=len(kept) + 1)
@@ -118,11 +118,12 @@ def _paint(
     for number, instance in kept:
         seen = int(visible[number])
         if seen == 0:
-            going.finding(entry, "left out", "wholly hidden under later instances", instance)
+            output.add_finding(entry, "left out", "wholly hidden under later instances", instance)
         else:
             shown.append((number, instance))
             if seen < instance.area:
-                going.finding(entry, "changed", "partly hidden under later instances: a pixel has one number", instance)
+                why = "partly hidden under later instances: a pixel has one number"
+                output.add_finding(entry, "changed", why, instance)
     renumber = np.zeros(len(kept) + 1, np.int32)
     renumber[[number for number, _ in shown]] = np.arange(1, len(shown) + 1)
     return renumber[numbers], [(at, instance) for at, (_, instance) in enumerate(shown, 1)]
@@ -150,7 +151,7 @@ def _palette(numbers: Numbers) -> Image.Image:
     return picture
 
 
-def _annotation(entry: Entry, picture: str, instances: Iterable[Instance]) -> bytes:
+def _annotation(entry: ImageEntry, picture: str, instances: Iterable[Instance]) -> bytes:
     """Boxes as VOC has them: whole pixels from 1, both ends inside."""
     top = ElementTree.Element("annotation")
     ElementTree.SubElement(top, "filename").text = picture

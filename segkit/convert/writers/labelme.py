@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
-from segkit.convert.outgoing import Outgoing
-from segkit.convert.spool import Entry
+from segkit.convert.output import OutputDataset
+from segkit.convert.spool import ImageEntry
 from segkit.data.records import Instance
 from segkit.formats.labelme.instances import IGNORE
 from segkit.formats.labelme.write import FORMAT_VERSION, mask_shape
@@ -20,28 +20,28 @@ _OWN = frozenset(
 )
 
 
-def write_labelme_dataset(going: Outgoing) -> None:
+def write_labelme_dataset(output: OutputDataset) -> None:
     """Write a JSON file beside every picture, and ``labels.txt``."""
-    going.place_pictures(going.names)
-    several = len(going.splits) > 1
+    output.move_pictures(output.names)
+    several = len(output.splits) > 1
     taken: set[str] = set()
-    for entry, name, split in zip(going.entries, going.names, going.split_of, strict=True):
-        going.progress.advance()
+    for entry, name, split in zip(output.entries, output.names, output.split_of, strict=True):
+        output.progress.advance()
         path = PurePosixPath(name)
         own = path.with_suffix(".json")
         if own.as_posix().casefold() in taken:  # a.jpg and a.png
             own = path.with_name(f"{path.name}.json")
         taken.add(own.as_posix().casefold())
-        target = going.root / own
+        target = output.root / own
         target.parent.mkdir(parents=True, exist_ok=True)
-        picture = going.reference(entry, own.parent.as_posix()) or path.name
-        top = _document(entry, picture, going.instances(entry)) | ({"split": split} if several else {})
+        picture = output.reference(entry, own.parent.as_posix()) or path.name
+        top = _document(entry, picture, output.instances(entry)) | ({"split": split} if several else {})
         target.write_text(json.dumps(top, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    names = ["__ignore__", "_background_", *(category.name for category in going.categories)]
-    (going.root / "labels.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    names = ["__ignore__", "_background_", *(category.name for category in output.categories)]
+    (output.root / "labels.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
 
 
-def _document(entry: Entry, picture: str, instances: Iterable[Instance]) -> dict[str, Any]:
+def _document(entry: ImageEntry, picture: str, instances: Iterable[Instance]) -> dict[str, Any]:
     return {
         "version": FORMAT_VERSION,
         "flags": dict.fromkeys(entry.flags, True),

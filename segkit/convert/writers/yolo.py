@@ -7,8 +7,8 @@ own converter does), run lengths become the outline of their pixels; each is rep
 import math
 from pathlib import PurePosixPath
 
-from segkit.convert.outgoing import Outgoing
-from segkit.convert.spool import Entry
+from segkit.convert.output import OutputDataset
+from segkit.convert.spool import ImageEntry
 from segkit.data.contours import trace
 from segkit.data.masks import rle_bbox, rle_to_mask
 from segkit.data.records import Instance, Polygons
@@ -16,53 +16,53 @@ from segkit.formats.labelme.instances import IGNORE
 from segkit.formats.yolo import document
 
 
-def write_yolo_dataset(going: Outgoing) -> None:
+def write_yolo_dataset(output: OutputDataset) -> None:
     """Write pictures and labels of every split, and ``data.yaml``."""
-    places = [f"{split}/{name}" for split, name in zip(going.split_of, going.names, strict=True)]
-    going.place_pictures([f"images/{place}" for place in places])
-    numbers = {category.name: number for number, category in enumerate(going.categories)}
+    places = [f"{split}/{name}" for split, name in zip(output.split_of, output.names, strict=True)]
+    output.move_pictures([f"images/{place}" for place in places])
+    numbers = {category.name: number for number, category in enumerate(output.categories)}
     taken: set[str] = set()
-    for entry, place in zip(going.entries, places, strict=True):
-        going.progress.advance()
-        path = going.root / "labels" / PurePosixPath(place).with_suffix(".txt")
+    for entry, place in zip(output.entries, places, strict=True):
+        output.progress.advance()
+        path = output.root / "labels" / PurePosixPath(place).with_suffix(".txt")
         if path.as_posix().casefold() in taken:
-            going.finding(entry, "changed", f"shares its labels with another picture of the name {path.stem}")
+            output.add_finding(entry, "changed", f"shares its label file with another image called {path.stem}")
         taken.add(path.as_posix().casefold())
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
-            for instance in going.instances(entry):
+            for instance in output.instances(entry):
                 if instance.label != IGNORE:
-                    values = _polygon(going, entry, instance)
+                    values = _polygon(output, entry, instance)
                     shares = [v / (entry.height if i % 2 else entry.width) for i, v in enumerate(values)]
                     line = " ".join(repr(min(max(share, 0.0), 1.0)) for share in shares)
                     file.write(f"{numbers[instance.label]} {line}\n")
     import yaml  # noqa: PLC0415 -- few conversions need it
 
-    top = document([category.name for category in going.categories], list(going.splits))
+    top = document([category.name for category in output.categories], list(output.splits))
     text = yaml.safe_dump(top, allow_unicode=True, sort_keys=False)
-    (going.root / "data.yaml").write_text(text, encoding="utf-8")
+    (output.root / "data.yaml").write_text(text, encoding="utf-8")
 
 
-def _polygon(going: Outgoing, entry: Entry, instance: Instance) -> list[float]:
+def _polygon(output: OutputDataset, entry: ImageEntry, instance: Instance) -> list[float]:
     if instance.iscrowd:
-        going.finding(entry, "changed", "YOLO knows no crowds: it is an instance now", instance)
+        output.add_finding(entry, "changed", "YOLO has no crowds: written as an instance", instance)
     if isinstance(instance.segmentation, list):
         rings = instance.segmentation
         if any(not _within(ring, entry) for ring in rings):
-            going.finding(entry, "changed", "points outside the picture were moved to its edge", instance)
+            output.add_finding(entry, "changed", "points outside the image are moved to its border", instance)
     else:
         x, y, w, h = (int(value) for value in rle_bbox(instance.segmentation))
         outer, holes = trace(rle_to_mask(instance.segmentation)[y : y + h, x : x + w] != 0)
         rings = [[float(v) for px, py in ring for v in (px + x, py + y)] for ring in outer]
-        going.finding(entry, "changed", "run lengths became the outline of their pixels", instance)
+        output.add_finding(entry, "changed", "RLE written as the outline of its pixels", instance)
         if holes:
-            going.finding(entry, "changed", "YOLO knows no holes: they are filled", instance)
+            output.add_finding(entry, "changed", "YOLO has no holes: they are filled", instance)
     if len(rings) > 1:
-        going.finding(entry, "changed", "YOLO knows no parts: they are joined by a line there and back", instance)
+        output.add_finding(entry, "changed", "YOLO has one polygon per instance: parts are joined by lines", instance)
     return _joined(rings)
 
 
-def _within(ring: list[float], entry: Entry) -> bool:
+def _within(ring: list[float], entry: ImageEntry) -> bool:
     return min(ring) >= 0 and max(ring[0::2]) <= entry.width and max(ring[1::2]) <= entry.height
 
 

@@ -77,7 +77,7 @@ def _image(
     base = PurePosixPath(file_name).name  # others keep the folders of their own machine
     path = next((place / name for name in (file_name, base) for place in places if is_file(place / name)), None)
     if path is None and pictures:
-        why = f"picture {file_name} not found"
+        why = f"image {file_name} not found"
         return ReadFile(None, (Finding(key, "left out", why, shapes=len(raw)),), len(raw))
     findings: list[Finding] = []
     instances = []

@@ -57,7 +57,7 @@ def open_idmask(root: Path) -> tuple[list[Pair], Names]:
     pairs = find_pairs(root)
     if not pairs:
         hint = "expected folders such as images and masks, with equal file names (masks may end in _mask)"
-        raise InputError(f"{root}: no pictures with instance-id PNGs beside them", hint)
+        raise InputError(f"{root}: no images with instance-id PNGs", hint)
     names: Names = {}
     if (root / LIST).is_file():
         with (root / LIST).open(encoding="utf-8", newline="") as file:

@@ -36,7 +36,7 @@ def open_semantic(root: Path) -> tuple[list[Pair], Classes]:
     pairs = find_pairs(root)
     if not pairs:
         raise InputError(
-            f"{root}: no pictures with class-id PNGs beside them",
+            f"{root}: no images with class-id PNGs",
             "expected folders such as train and trainannot, or images and masks, with equal file names",
         )
     return pairs, read_classes(root)

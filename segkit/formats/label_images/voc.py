@@ -130,14 +130,14 @@ def read(unit: VocPicture, labels: tuple[str, ...]) -> ReadFile:
     findings: list[Finding] = []
     try:
         if unit.picture is None:
-            raise InputError(f"picture {unit.key} not found")
+            raise InputError(f"image {unit.key} not found")
         if unit.objects is None:
             raise InputError("boxes without a segmentation")
         classes = read_ids(unit.classes) if unit.classes is not None else None
 
         def find(ids: npt.NDArray[Any]) -> tuple[Instance, ...]:
             if (ids == VOID).any():
-                why = "pixels marked as void (255) are background now"
+                why = "void pixels (255) are read as background"
                 findings.append(Finding(unit.key, "noted", why, shapes=0))
             numbers = [number for number in np.unique(ids).tolist() if number not in (0, VOID)]
             return tuple(_instance(ids == number, classes, number, labels, boxes) for number in numbers)

@@ -68,7 +68,7 @@ def _shape(raw: Any, number: int, key: str, findings: list[Finding]) -> Shape | 
         findings.append(Finding(key, "left out", "no label", number, None, kind))
         return None
     if (whole := sound(label)) != label:
-        findings.append(Finding(key, "repaired", "half a character in the label", number, whole, kind, shapes=0))
+        findings.append(Finding(key, "repaired", "a lone surrogate in the label", number, whole, kind, shapes=0))
         label = whole
     try:
         points = _flat(raw.get("points"))

@@ -217,7 +217,7 @@ def _decode_base64(text: bytes | memoryview) -> bytes:
     try:
         return pybase64.b64decode(text)
     except (binascii.Error, ValueError) as error:
-        raise InputError(f"imageData is no base64: {error}", "open the file in LabelMe and save it again") from error
+        raise InputError(f"imageData is not base64: {error}", "open the file in LabelMe and save it again") from error
 
 
 def _decode(data: bytes) -> tuple[str, str | None]:

@@ -86,7 +86,7 @@ def _instances(
             rle = to_rle(segmentation, height, width)
             area, bbox = rle_area(rle), rle_bbox(rle)
             if len(parts) > 1 and isinstance(segmentation, dict) and not cuts:
-                _note(findings, key, first, "parts overlap or are bitmaps: written as run lengths")
+                _note(findings, key, first, "parts overlap or are masks: written as RLE")
         if area == 0:
             findings.extend(_left_out(key, part.shape, _why_nothing(part)) for part in parts)
             continue
@@ -175,4 +175,4 @@ def _notice(findings: list[Finding], key: str, shape: Shape, area: int, bbox: Bo
         _note(findings, key, shape, f"tiny: fewer than {TINY} pixels")
     before = seen.setdefault((shape.label, bbox, area), shape.number)
     if before != shape.number:
-        _note(findings, key, shape, "there twice: label, box and area are those of an earlier shape")
+        _note(findings, key, shape, "duplicate: label, box and area are those of an earlier shape")

@@ -158,7 +158,7 @@ def _bitmap(shape: Shape, height: int, width: int) -> Rle:
             bitmap = np.asarray(picture)
     except (OSError, ValueError, binascii.Error, SyntaxError, EOFError, IndexError, TypeError) as error:
         raise NoRegion(f"the mask's bitmap cannot be decoded: {error}") from error
-    _need(bitmap.ndim in (2, 3), "the mask's bitmap is no picture")
+    _need(bitmap.ndim in (2, 3), "the mask's bitmap is not an image")
     inside = _inside(bitmap)
     (x1, y1), (x2, y2) = shape.points
     left, top = _round(min(x1, x2)), _round(min(y1, y2))

@@ -58,7 +58,7 @@ def read(path: Path, key: str, options: LabelmeOptions = LabelmeOptions()) -> Re
             findings.append(Finding(key, "repaired", f"not UTF-8; read as {source.code_page}", shapes=0))
         picture, (height, width) = _frame(path, key, source, options, findings)
         if height * width >= _MAX_PIXELS:
-            raise InputError(f"a picture of {width} x {height} is too large for COCO's run lengths")
+            raise InputError(f"an image of {width} x {height} pixels is too large for COCO's run lengths")
     except InputError as error:
         hint = f" ({error.hint})" if error.hint else ""
         lost = Finding(key, "left out", error.message + hint, shapes=num_shapes)
@@ -77,7 +77,7 @@ def _frame(
     if header is None:
         assert source.size is not None
         return picture, source.size
-    where = picture.path.name if picture.path is not None else "embedded picture"
+    where = picture.path.name if picture.path is not None else "embedded image"
     stored = (header.height, header.width)
     turn = _turns(header, source)
     frame = header.upright if turn else stored
@@ -86,7 +86,7 @@ def _frame(
     if source.size is not None and source.size != frame:
         says = f"imageHeight x imageWidth is {source.size[0]}x{source.size[1]}"
         if points_within(source.shapes, source.size) or not points_within(source.shapes, frame):
-            why = f"{says}, {where} has {frame[0]}x{frame[1]}: picture scaled to the points"
+            why = f"{says}, {where} has {frame[0]}x{frame[1]}: image scaled to the points"
             findings.append(Finding(key, "changed", why, shapes=0))
             frame, resize = source.size, True
         else:
@@ -113,12 +113,12 @@ def _picture(
     if broken is not None:
         if found is None:
             raise broken
-        why = f"{broken.message}; took {found.path.name} beside it"
+        why = f"{broken.message}; took {found.path.name} instead"
         findings.append(Finding(key, "repaired", why, shapes=0))
     elif found is None:
-        names = f"picture {source.image_path!r} not found" if source.image_path else "names no picture"
+        names = f"image {source.image_path!r} not found" if source.image_path else "names no image"
         if options.pictures:
-            hint = "put it beside the file, name its folder with --images-dir, or do without with --images none"
+            hint = "put it beside the JSON file, name its folder with --images-dir, or convert without: --images none"
             raise InputError(names, hint)
         if source.size is None:
             raise InputError(f"{names}, and without imageHeight and imageWidth its size is unknown")

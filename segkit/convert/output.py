@@ -1,0 +1,123 @@
+"""The dataset that a conversion writes, whatever the format: its images, splits, categories and instances."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+from segkit.convert.images import move_pictures
+from segkit.convert.spool import ImageEntry, Spool
+from segkit.data.files import relative_path
+from segkit.data.records import Action, Category, Finding, Instance, Uncovered
+from segkit.formats.labelme.instances import IGNORE
+from segkit.progress import Progress
+
+_STRUCTURE = ("group_id", "crowd", "iscrowd")  # attributes that say what an instance is made of
+
+
+@dataclass(frozen=True, slots=True)
+class OutputDataset:
+    """Everything that is written, in the order of the file names.
+
+    Writers append to ``findings`` what their format cannot hold.
+
+    Attributes:
+        root: The folder that is written to, a temporary one.
+        out: The final folder.
+        entries: The images.
+        names: Of their pictures, below the folder for pictures.
+        split_of: The split of each.
+        splits: The splits that have images.
+        categories: With ids from 1.
+        new_labels: What each label of the source becomes; None: it is left out. ``__ignore__`` stays as it is.
+        uncovered: What pixels under no annotation are.
+        crowds: Whether regions to ignore become crowds of every category.
+        references: Whether pictures stay where they are.
+        keeps_attributes: Whether the format has a place for attributes and flags.
+        spool: Has the instances.
+        progress: Shows how many images are written.
+        findings: What was lost or changed.
+    """
+
+    root: Path
+    out: Path
+    entries: Sequence[ImageEntry]
+    names: Sequence[str]
+    split_of: Sequence[str]
+    splits: Sequence[str]
+    categories: Sequence[Category]
+    new_labels: Mapping[str, str | None]
+    uncovered: Uncovered
+    crowds: bool
+    references: bool
+    keeps_attributes: bool
+    spool: Spool
+    progress: Progress
+    findings: list[Finding] = field(default_factory=list)
+
+    def of_split(self, split: str) -> Iterator[tuple[ImageEntry, str]]:
+        """The images of one split, with their names."""
+        return (
+            (entry, name)
+            for entry, name, own in zip(self.entries, self.names, self.split_of, strict=True)
+            if own == split
+        )
+
+    def coco_lines(self, entry: ImageEntry) -> Iterator[tuple[str, bytes]]:
+        """Category and the end of a COCO annotation, for each instance that is kept."""
+        for label, line in zip(entry.labels, self.spool.lines(entry), strict=True):
+            name = self.new_labels.get(label, label)
+            if name is not None and name != IGNORE:
+                yield name, line
+            elif name == IGNORE and self.crowds:
+                for category in self.categories:
+                    yield category.name, line
+
+    def instances(self, entry: ImageEntry) -> Iterator[Instance]:
+        """The instances that are kept, regions to ignore among them, under their new labels."""
+        described = bool(entry.flags)
+        for instance in self.spool.instances(entry):
+            name = self.new_labels.get(instance.label, instance.label)
+            if name is not None:
+                yield instance if name == instance.label else replace(instance, label=name)
+                described = described or any(v for key, v in instance.attributes.items() if key not in _STRUCTURE)
+        if described and not self.keeps_attributes:
+            self.add_finding(entry, "changed", "the format has no place for flags and attributes")
+
+    def add_finding(self, entry: ImageEntry, action: Action, why: str, instance: Instance | None = None) -> None:
+        """Record what the format cannot hold.
+
+        Args:
+            entry: The image.
+            action: What was done about it; only shapes that are left out count as lost.
+            why: The reason.
+            instance: The instance; None: the image as a whole.
+        """
+        lost = instance.num_shapes if instance is not None and action == "left out" else 0
+        label = instance.label if instance is not None else None
+        self.findings.append(Finding(entry.key, action, why, None, label, shapes=lost))
+
+    def move_pictures(self, paths: Sequence[str]) -> None:
+        """Move the pictures to paths below the root."""
+        move_pictures(self.entries, paths, self.root)
+
+    def reference(self, entry: ImageEntry, folder: str) -> str | None:
+        """The path from a final folder to a picture that stays where it is; None if it does not."""
+        if not self.references or entry.temporary is not None or entry.source is None:
+            return None
+        return relative_path(Path(entry.source), self.out / folder)
+
+
+def flat_names(names: Sequence[str]) -> list[str]:
+    """Names without folders, made unique."""
+    taken: set[str] = set()
+    out = []
+    for name in names:
+        path = PurePosixPath(name)
+        flat = path.name if path.name.casefold() not in taken else name.replace("/", "_")
+        stem, suffix, number = PurePosixPath(flat).stem, path.suffix, 1
+        while flat.casefold() in taken:
+            number += 1
+            flat = f"{stem}_{number}{suffix}"
+        taken.add(flat.casefold())
+        out.append(flat)
+    return out

@@ -1,0 +1,154 @@
+"""What is read, planned for writing: names of categories and pictures, and the split of every image."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from segkit.config.convert import ConvertConfig
+from segkit.convert.earlier_splits import earlier_splits, split_settings
+from segkit.convert.images import file_names
+from segkit.convert.near_duplicates import group_similar
+from segkit.convert.output import OutputDataset
+from segkit.convert.read import SourceContents
+from segkit.convert.source import Source, read_labels
+from segkit.convert.split import SPLITS, SplitImage, assign_splits
+from segkit.convert.spool import ImageEntry, Spool
+from segkit.data.records import Category, Finding
+from segkit.errors import InputError
+from segkit.formats.labelme.instances import IGNORE
+from segkit.progress import Progress
+
+_FORMATS_WITH_IGNORE = ("labelme", "semantic", "voc")  # those with a place for regions to ignore
+NewLabels = dict[str, str | None]  # by the source's label; None: it is left out
+
+
+def plan_dataset(
+    config: ConvertConfig, source: Source, contents: SourceContents, root: Path, spool: Spool, progress: Progress
+) -> OutputDataset:
+    """Name categories and pictures, and give every image its split.
+
+    Args:
+        config: The options of the conversion.
+        source: Where the images are from.
+        contents: What was read of it.
+        root: The folder to write to.
+        spool: Has the instances.
+        progress: For the writer.
+
+    Raises:
+        InputError: A label is not in the labels file, or ``--keep-splits`` names no dataset.
+    """
+    entries = contents.entries
+    renames = dict(config.map)
+    new_labels: NewLabels = {label: renames.get(label, label) or None for entry in entries for label in entry.labels}
+    counts = _instance_counts(entries, new_labels)
+    if config.labels is None:
+        categories = _category_names(counts, [renames.get(label, label) for label in source.labels])
+    else:
+        categories = _listed_names(counts, config.labels)
+    names = file_names(entries)
+    splits = _splits(entries, names, config, new_labels)
+    order = sorted(range(len(names)), key=lambda index: names[index])
+    output = OutputDataset(
+        root=root,
+        out=config.out,
+        entries=[entries[index] for index in order],
+        names=[names[index] for index in order],
+        split_of=[splits[index] for index in order],
+        splits=[split for split in SPLITS if split in set(splits)],
+        categories=tuple(Category(number, name) for number, name in enumerate(categories, 1)),
+        new_labels=new_labels,
+        uncovered=source.uncovered,
+        crowds=config.ignore == "crowd" and config.target_format == "coco",
+        references=config.images == "reference",
+        keeps_attributes=config.target_format in ("coco", "labelme"),
+        spool=spool,
+        progress=progress,
+        findings=_annotated_twice(entries),
+    )
+    if not (output.crowds or config.target_format in _FORMATS_WITH_IGNORE):
+        output.findings.extend(_ignored(output.entries, new_labels))
+    return output
+
+
+def _annotated_twice(entries: Sequence[ImageEntry]) -> list[Finding]:
+    """Pictures that more than one file annotates: all of them count, and they stay in one split."""
+    first: dict[str, str] = {}
+    return [
+        Finding(entry.key, "noted", f"annotates the same image as {before}", shapes=0)
+        for entry in entries
+        if entry.source is not None and (before := first.setdefault(entry.source, entry.key)) != entry.key
+    ]
+
+
+def _instance_counts(entries: Sequence[ImageEntry], new_labels: NewLabels) -> Counter[str]:
+    """Instances by new label, without those to leave out or to ignore."""
+    counts: Counter[str] = Counter()
+    for label, number in Counter(label for entry in entries for label in entry.labels).items():
+        name = new_labels[label]
+        if name is not None and name != IGNORE:
+            counts[name] += number
+    return counts
+
+
+def _ignored(entries: Sequence[ImageEntry], new_labels: NewLabels) -> list[Finding]:
+    """Regions to ignore, for a format that has no place for them."""
+    why = "a region to ignore, which the format cannot hold; --ignore crowd keeps it as a COCO crowd"
+    return [
+        Finding(entry.key, "left out", why, None, label, shapes=entry.num_shapes(index))
+        for entry in entries
+        for index, label in enumerate(entry.labels)
+        if new_labels[label] == IGNORE
+    ]
+
+
+def _category_names(counts: Mapping[str, int], listed: Sequence[str]) -> list[str]:
+    """Names in the order of their ids: as the source lists them, then sorted."""
+    ordered = list(dict.fromkeys(filter(None, listed)))
+    if counts and not counts.keys() & set(ordered):
+        ordered = []  # a list of something else
+    return ordered + sorted(counts.keys() - set(ordered))
+
+
+def _listed_names(counts: Mapping[str, int], path: Path) -> list[str]:
+    """The names in a labels file.
+
+    Raises:
+        InputError: A label that is used is not in it.
+    """
+    names = read_labels(path)
+    if unknown := sorted(counts.keys() - set(names)):
+        some = ", ".join(f"{name!r} ({counts[name]})" for name in unknown[:5])
+        raise InputError(
+            f"{path}: does not list {len(unknown)} of the labels used: {some}",
+            f"add them, rename with --map {unknown[0]}=NAME, or leave them out with --map {unknown[0]}=",
+        )
+    return names
+
+
+def _splits(
+    entries: Sequence[ImageEntry], names: Sequence[str], config: ConvertConfig, new_labels: NewLabels
+) -> list[str]:
+    """The split of every image: the source's own, an earlier dataset's, or a new one."""
+    own = [entry.split for entry in entries]
+    if config.val is None and all(own) and len(set(own)) > 1:
+        return [str(split) for split in own]
+    default = 0.0 if config.target_format == "labelme" else 0.2  # LabelMe folders are for people, not for training
+    similar = group_similar([entry.thumbnail for entry in entries]) if config.group_similar else [None] * len(entries)
+    images = [
+        SplitImage(
+            entry.key,
+            [name for label in entry.labels if (name := new_labels[label]) and name != IGNORE],
+            tuple(shared for shared in (("picture", entry.source), ("look", look)) if shared[1] is not None),
+        )
+        for entry, look in zip(entries, similar, strict=True)
+    ]
+    before = earlier_splits(config.out, config.keep_splits, split_settings(config))
+    return assign_splits(
+        images,
+        val=default if config.val is None else config.val,
+        test=config.test,
+        group_by=config.group_by,
+        seed=config.seed,
+        fixed={entry.key: before[name] for entry, name in zip(entries, names, strict=True) if name in before},
+    )
