@@ -156,7 +156,9 @@ class TrainConfig(CommandConfig):
 
     name: str | None = option(None, help="Name of the run.  [default: the model and a number]", panel=_RUN)
     out: Path = option(Path("runs"), help="Folder for runs.", panel=_RUN)
-    tensorboard: bool = option(False, help="Also write TensorBoard event files into the run.", panel=_RUN)
+    tensorboard: bool = option(
+        False, help="Also write TensorBoard event files into the run; needs the package tensorboard.", panel=_RUN
+    )
     resume: str | None = option(
         None, help="Continue a run with its own config; --resume alone continues the latest run.", metavar="[RUN]",
         bare="latest", panel=_RUN,

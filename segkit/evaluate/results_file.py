@@ -32,7 +32,7 @@ def evaluate_results(config: EvalConfig) -> Evaluated:
     if config.task == "semantic":
         raise ConfigError("--task semantic scores models; a results file holds instances")
     subject, data = config.subject, config.data or Path("dataset")
-    truth = find_split(data, config.split if data.is_dir() else "train")
+    truth = find_split(data, config.split)
     predicted = _predicted_images(subject, data)
     simple = not (predicted or config.needs_details or config.lvis) and uses_fast(config.engine)
     if simple and (metrics := _score_files(truth, subject, config.iou, config.max_dets)) is not None:
