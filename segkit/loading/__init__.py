@@ -1,1 +1,1 @@
-"""A dataset as batches of tensors."""
+"""Load a dataset as batches of tensors."""

@@ -1,8 +1,8 @@
-"""Pictures as pixels of the size that a model wants, as fast as training wants them.
+"""Fast decoding and resizing of images.
 
 OpenCV and Pillow decode JPEGs with the same library to the same bytes (``tests/test_loading.py``), but Pillow copies
-them three times on the way to NumPy. What OpenCV would pass over (files cut off, colours that are not RGB) is
-Pillow's, which says what is wrong.
+them three times on the way to NumPy. Files that OpenCV would accept in silence (truncated, or not RGB) go to Pillow,
+which reports what is wrong.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ _END = b"\xff\xd9"  # the marker that a whole JPEG ends with
 
 
 def decode_rgb(path: Path) -> npt.NDArray[np.uint8]:
-    """What ``segkit.data.pictures.load_rgb`` gives, to the byte.
+    """Decode an image to RGB [H, W, 3], with the very bytes of ``segkit.data.pictures.load_rgb``.
 
     Raises:
         InputError: It cannot be decoded.
@@ -37,9 +37,9 @@ def decode_rgb(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def resize_rgb(pixels: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
-    """A picture [H, W, 3] at another size: linear, and averaged over what becomes one pixel where it shrinks.
+    """Resize an image [H, W, 3]: bilinear, and antialiased where it shrinks.
 
-    PyTorch's kernel for bytes does that in a quarter of the time of OpenCV's averaging, with almost the same result.
+    PyTorch's kernel for bytes takes a quarter of the time of OpenCV's ``INTER_AREA``, with almost the same result.
     """
     if pixels.shape[:2] == (height, width):
         return pixels

@@ -1,8 +1,8 @@
 """Annotations in a few flat arrays.
 
-Loader workers share the parent's memory until somebody writes to it, and Python writes to every object it looks at
-(the reference count): a list of 100,000 annotation records is copied into every worker, a page at a time. Arrays
-have one reference count between them and stay shared.
+Forked loader workers share the parent's memory until it is written to, and Python writes to every object that it reads
+(the reference count): a list of 100,000 annotation records would be copied into every worker, page by page. An array has
+a single reference count and stays shared.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class FlatAnnotations:
             boxes_will_do: Take the box where an annotation has no segmentation.
 
         Raises:
-            InputError: An annotation has no segmentation, and boxes will not do.
+            InputError: An annotation has no segmentation, and ``boxes_will_do`` is False.
         """
         names = [image.file_name.encode() for image in dataset.images]
         self._names, self._name_ends = (

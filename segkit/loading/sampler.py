@@ -1,8 +1,8 @@
-"""Which pictures every step sees: a pure function of seed and step.
+"""Which images every step sees: a pure function of seed and step.
 
-Epochs follow one another without a seam and are cut into batches; a batch may span two epochs, so every step has
-exactly ``batch`` pictures. A resumed run needs nothing but its step to find its place, and ranks that share a batch
-see the pictures that one alone would see.
+Epochs are concatenated and cut into batches; a batch may span two epochs, so that every step has exactly ``batch``
+images. A resumed run needs only its step to continue, and ranks that share a batch see the images that one rank would
+see.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,20 +15,20 @@ from torch.utils.data import Sampler
 from segkit.data.records import Dataset, id_order
 
 Order = npt.NDArray[np.int64]
-_MOST_REPEATS = 8.0  # of a picture in an epoch
+_MOST_REPEATS = 8.0  # of an image in an epoch
 
 
 class Key(NamedTuple):
-    """A picture in an epoch: what its variation is drawn from, and the frame that its batch is padded to."""
+    """An image in an epoch: what its augmentation is seeded with, and the frame that its batch is padded to."""
 
     epoch: int
     image: int
-    copy: int = 0  # pictures with rare categories may come more than once in an epoch
+    copy: int = 0  # images with rare categories may come more than once in an epoch
     frame: tuple[int, int] | None = None
 
 
 class TrainingOrder(Sampler[list[Key]]):
-    """What every step sees, endlessly."""
+    """The keys of every batch, endlessly."""
 
     def __init__(
         self,
@@ -42,17 +42,17 @@ class TrainingOrder(Sampler[list[Key]]):
         rank: int = 0,
         ranks: int = 1,
     ):
-        """An order over ``len(groups)`` pictures.
+        """An order over ``len(groups)`` images.
 
         Args:
-            groups: A number for every picture; batches are of one group where that can be.
-            batch: Pictures of a step, over all ranks.
-            seed: Of everything drawn here.
-            repeats: How often each picture comes in an epoch, on average, at least once; None: once.
-            frame_of: The size of a picture as the model gets it; steps are padded to the largest of theirs.
-            first_step: Where to begin.
-            rank: Whose share.
-            ranks: Of how many.
+            groups: A number for every image; batches are of one group where possible.
+            batch: Images of a step, over all ranks.
+            seed: Seed of the order.
+            repeats: How often each image comes in an epoch, on average, at least once; None: once.
+            frame_of: The size of an image as the model gets it; all images of a step are padded to the largest.
+            first_step: The step to begin with.
+            rank: The rank whose part of each batch is returned.
+            ranks: How many ranks share a batch.
         """
         self._groups, self._batch, self._seed, self._frame_of = groups, batch, seed, frame_of
         self._ends = None if repeats is None else np.cumsum(repeats)
@@ -61,7 +61,7 @@ class TrainingOrder(Sampler[list[Key]]):
         self._known: tuple[int, Order] = (-1, groups[:0])
 
     def keys_of(self, step: int) -> list[Key]:
-        """The pictures of a step, over all ranks."""
+        """The images of a step, over all ranks."""
         keys: list[Key] = []
         for place in range(step * self._batch, (step + 1) * self._batch):
             epoch, at = divmod(place, self.epoch_length)
@@ -77,21 +77,21 @@ class TrainingOrder(Sampler[list[Key]]):
 
     def _order(self, epoch: int) -> Order:
         if self._known[0] != epoch:
-            self._known = epoch, self._draw(epoch)
+            self._known = epoch, self._make_order(epoch)
         return self._known[1]
 
-    def _draw(self, epoch: int) -> Order:
-        """The pictures of an epoch in their order."""
+    def _make_order(self, epoch: int) -> Order:
+        """The images of an epoch in their order."""
         rng = np.random.default_rng([self._seed, 1, epoch])
         if self._ends is None:
             order = rng.permutation(len(self._groups))
-        else:  # evenly spaced over the pictures laid end to end, each as long as it is often
+        else:  # systematic sampling: evenly spaced marks over intervals as long as the repeats
             marks = (np.arange(self.epoch_length) + rng.random()) * self._ends[-1] / self.epoch_length
             order = rng.permutation(np.minimum(np.searchsorted(self._ends, marks, side="right"), len(self._ends) - 1))
         groups = self._groups[order]
         if len(np.unique(groups)) == 1:
             return order
-        first = -epoch * self.epoch_length % self._batch  # these complete the last batch of the epoch before
+        first = -epoch * self.epoch_length % self._batch  # images that complete the last batch of the epoch before
         members = [order[groups == group] for group in np.unique(groups)]
         whole = [len(each) // self._batch * self._batch for each in members]
         batches = [b for each, n in zip(members, whole, strict=True) for b in each[:n].reshape(-1, self._batch)]
@@ -110,16 +110,16 @@ class TrainingOrder(Sampler[list[Key]]):
 
 
 def by_orientation(dataset: Dataset) -> Order:
-    """Group 0 for pictures that are wider than high, 1 for the others: padded together, they would waste half."""
+    """Group 1 for images that are higher than wide, 0 for the others: padded together, they would waste half."""
     return np.array([int(image.height > image.width) for image in dataset.images], np.int64)
 
 
 def repeats_for_balance(dataset: Dataset) -> npt.NDArray[np.float64]:
-    """How often each picture should come, so that rare categories are seen more often.
+    """How often each image should come, so that rare categories are seen more often.
 
-    A category that is in a share f of the pictures asks for max(1, sqrt(t / f)) times, and a picture takes the most
-    that one of its categories asks for (repeat factor sampling: Gupta et al. 2019, https://arxiv.org/abs/1908.03195).
-    The threshold t is the median of f, so that it means something for four categories as well as for a thousand.
+    A category in a fraction f of the images asks for max(1, sqrt(t / f)) times; an image takes the most that one of
+    its categories asks for (repeat factor sampling: Gupta et al. 2019, https://arxiv.org/abs/1908.03195).
+    The threshold t is the median of f, so that it suits four categories as well as a thousand.
     """
     found = {image: {a.category_id for a in some} for image, some in dataset.annotations_of().items()}
     categories = sorted({category for some in found.values() for category in some}, key=id_order)
@@ -130,11 +130,18 @@ def repeats_for_balance(dataset: Dataset) -> npt.NDArray[np.float64]:
 
 
 def epoch_length(num_images: int, repeats: "npt.NDArray[Any] | None") -> int:
-    """Pictures in an epoch: every one at least once."""
+    """Images in an epoch: each at least once."""
     return num_images if repeats is None else int(np.ceil(float(repeats.sum()) - 1e-9))
 
 
 def evaluation_batches(num_images: int, batch: int, rank: int = 0, ranks: int = 1) -> list[list[Key]]:
-    """Every picture once over all ranks, in order."""
+    """The keys of an evaluation: every image once over all ranks, in order.
+
+    Args:
+        num_images: How many images there are.
+        batch: Images at once.
+        rank: The rank whose keys are returned.
+        ranks: How many ranks share the work.
+    """
     keys = [Key(0, index) for index in range(rank, num_images, ranks)]
     return [keys[start : start + batch] for start in range(0, len(keys), batch)]

@@ -1,1 +1,1 @@
-"""Devices, ranks, processes and signals."""
+"""Devices, ranks, processes and signals. ``signals`` imports the standard library only."""
