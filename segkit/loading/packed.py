@@ -1,8 +1,8 @@
 """Annotations in a few flat arrays.
 
 Forked loader workers share the parent's memory until it is written to, and Python writes to every object that it reads
-(the reference count): a list of 100,000 annotation records would be copied into every worker, page by page. An array has
-a single reference count and stays shared.
+(the reference count): a list of 100,000 annotation records would be copied into every worker, page by page. An array
+has a single reference count and stays shared.
 """
 
 from collections.abc import Sequence
