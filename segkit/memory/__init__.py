@@ -1,7 +1,7 @@
-"""Where the memory of a training goes, and whether, where and why it stays there.
+"""Where the memory of a training goes, and whether it leaks: the line, the cause, the fix.
 
-``segkit memprofile -- train.py`` needs no change to a script. Whoever likes to say it themselves, or trains without an
-optimiser, marks the steps::
+``segkit memprofile -- train.py`` needs no change to a script. A script can also mark its steps itself, for instance if
+it has no optimiser::
 
     import segkit.memory
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def watch(*, limit: int | None = None, deep: bool = False) -> "Watching":
-    """A context in which a training is watched; its ``step()`` ends a step.
+    """Watch a training within a ``with`` block; the ``step()`` of what it gives ends a step.
 
-    In a script that ``segkit memprofile`` runs, it marks the steps of that profile.
+    In a script that ``segkit memprofile`` runs, this marks the steps of that profile.
 
     Args:
-        limit: Bytes that there are, for the steps until they are used up; by default what the device or machine has.
-        deep: Look at the host's memory at every step.
+        limit: Bytes that may be used, for the steps until they are used up; by default what the device or machine has.
+        deep: Take a census of the host's containers at every step.
     """
     from segkit.memory.process.watch import Watching  # noqa: PLC0415 -- torch takes seconds
 

@@ -1,4 +1,4 @@
-"""segkit's own training as a case of what ``memprofile`` measures."""
+"""``memprofile`` of segkit's own training."""
 
 import tempfile
 from dataclasses import replace
@@ -23,7 +23,15 @@ _STEPS = 30
 
 
 def profile_training(config: MemprofileConfig, progress: Progress) -> dict[str, Any]:
-    """Measure real steps, from the run's own config; their weights are thrown away. Returns the report."""
+    """Measure real steps with the config of the run, and return the report; the weights are discarded.
+
+    Args:
+        config: What to measure.
+        progress: Receives the state of the training.
+
+    Raises:
+        SegkitError: There is no such run, its config cannot be used here, or Ctrl-C was pressed.
+    """
     training = _training_config(config)
     session = Session(every=config.step_every, deep=config.deep)
 
@@ -49,7 +57,7 @@ def profile_training(config: MemprofileConfig, progress: Progress) -> dict[str, 
 
 
 def _training_config(config: MemprofileConfig) -> TrainConfig:
-    """What to run: the run's config, without what would keep it from being one short run in this process."""
+    """The config of the run, changed so that it is one short run in this process."""
     found, _ = found_training(config.run)
     of_run = "device" not in config.given_options()
     if of_run and found.gpus and not torch.cuda.is_available():

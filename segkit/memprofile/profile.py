@@ -1,4 +1,4 @@
-"""``memprofile``: a training measured step by step and phase by phase, segkit's own or any script's."""
+"""``memprofile``: measure a training step by step and phase by phase, segkit's own or that of any script."""
 
 import json
 from collections.abc import Callable
@@ -17,12 +17,12 @@ from segkit.progress import SILENT, Progress
 
 @dataclass(frozen=True, slots=True)
 class ProfileSummary:
-    """A report, the files that hold it, and how the command ends.
+    """A report, the files that hold it, and the exit code.
 
     Attributes:
         document: As ``memory.json`` holds it.
         json_path: The file; None where nothing was written.
-        page_path: The page for people.
+        page_path: The same as a page.
         code: The exit code: a failed script's own, else by the verdict.
     """
 
@@ -42,9 +42,9 @@ def memprofile(
 
     Args:
         config: What to measure.
-        progress: Who is told how far segkit's own training is.
-        on_status: Who is told how a script goes.
-        script_stdout: Where a script's standard output goes, if not to this process's.
+        progress: Receives the state of segkit's own training.
+        on_status: Called with the newest step of a script.
+        script_stdout: The file descriptor for a script's standard output; None: that of this process.
 
     Raises:
         SegkitError: There is no such run or script, or its config cannot be run here.
@@ -81,7 +81,7 @@ def _of_script(
 
 
 def _written(config: MemprofileConfig, document: dict[str, Any], code: int) -> ProfileSummary:
-    """Write both files; the exit code is a failed script's own, else the verdict's."""
+    """Write both files; the exit code is that of a failed script, else by the verdict."""
     config.out.mkdir(parents=True, exist_ok=True)
     json_path, page_path = config.out / "memory.json", config.out / "memory.html"
     for path, text in ((json_path, json.dumps(document, indent=1) + "\n"), (page_path, render_page(document))):

@@ -1,1 +1,1 @@
-"""Containers and values of the host that have a name, and grow."""
+"""Containers and values in host memory that grow."""

@@ -1,4 +1,4 @@
-"""Containers that grow from step to step: what a tensor tracker cannot see.
+"""Containers that grow from step to step, which a tracker of tensors cannot see.
 
 A census notes the length of every list, dict, set and deque. What is longer in every census than in the one before, at
 a steady pace, grows.
@@ -16,8 +16,8 @@ from segkit.memory.containers.nested_containers import NestedContainers
 from segkit.memory.measure.trend import Track
 
 _KINDS = (list, dict, set, collections.deque)
-_SHORT = 4  # entries; what is shorter is not looked at
-_MOST = 64  # containers that are remembered as candidates
+_SHORT = 4  # entries; shorter containers are ignored
+_MOST = 64  # containers that are followed
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,9 +84,9 @@ class Census:
         return self._lengths.get(identity)
 
     def release(self) -> None:
-        """Let go of candidates that nobody else holds any more; to be called at every step."""
+        """Let go of containers that nothing else holds any more; to be called at every step."""
         for key, growing in list(self.growing.items()):
-            if sys.getrefcount(growing.container) <= 2:  # the record's, and the question's
+            if sys.getrefcount(growing.container) <= 2:  # by the record, and by this call
                 del self.growing[key]
 
     def release_values(self) -> None:
@@ -102,7 +102,7 @@ class Census:
         return known
 
     def _follow(self, step: int) -> None:
-        """Note how the candidates went on; those that only ever grew once are dropped."""
+        """Note the lengths of the containers that are followed; drop those that do not grow any more."""
         for key, growing in list(self.growing.items()):
             length = len(growing.container)
             if length < growing.lengths[-1]:
@@ -114,5 +114,5 @@ class Census:
                 del self.growing[key]
 
     def steady(self) -> list[GrowingContainer]:
-        """Containers that have grown all the time."""
+        """Containers that have grown at every census."""
         return [each for each in self.growing.values() if each.is_steady()]

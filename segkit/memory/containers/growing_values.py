@@ -16,9 +16,9 @@ import torch
 from segkit.memory.containers.named_values import NamedValue
 from segkit.memory.measure.trend import Track
 
-_LARGE = 2048  # bytes: what is smaller is not looked at
+_LARGE = 2048  # bytes; smaller values are ignored
 _BEGINNING = 32  # values at the beginning that are compared
-_MOST = 4000  # places that are remembered
+_MOST = 4000  # places that are followed
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class GrowingValue(Track):
 
     @property
     def keeps_beginning(self) -> bool:
-        """Whether what is there now was seen to hold what was there before."""
+        """Whether the value was seen to keep what it had before."""
         return self.beginning is not None and self.same
 
 
@@ -74,7 +74,7 @@ class GrowingValues:
             del self.places[place]
 
     def steady(self) -> list[tuple[Hashable, GrowingValue]]:
-        """Places whose values have grown all the time, each value once."""
+        """Places whose values have grown at every census, each value once."""
         found = {
             id(each.value): (place, each) for place, each in self.places.items()
             if each.value is not None and each.is_steady()
@@ -112,7 +112,7 @@ def _bytes_of(value: Any) -> int:
 
 
 def _beginning(value: Any) -> bytes | None:
-    """What a value begins with; None where all of that is one and the same."""
+    """The first values of a value; None where they are all equal."""
     if type(value) is io.BytesIO:
         value = b"" if value.closed else bytes(value.getbuffer()[:_BEGINNING])
     if isinstance(value, str | bytes | bytearray | array.array):
@@ -121,7 +121,7 @@ def _beginning(value: Any) -> bytes | None:
         return None if same else str(head).encode()
     try:
         flat = _first_row(value) if type(value) is torch.Tensor else list(value.flat[:_BEGINNING])
-    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):  # nothing in it, a number, no array
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):  # it is empty, a number, or no array
         return None
     return None if len(set(map(str, flat))) < 2 else str(flat).encode()
 

@@ -1,4 +1,4 @@
-"""What grows in the host's memory and is no tensor of a step: lists of arrays, objects, figures; in any process."""
+"""What grows in host memory and is no tensor of a step: lists of arrays, of objects, of figures; in any process."""
 
 from collections.abc import Hashable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What is within reach of the user's names: variables, attributes, what closures and small dicts hold."""
+"""Values that the user's code has names for: variables, attributes, values in closures and in small dicts."""
 
 import functools
 import gc
@@ -13,11 +13,11 @@ from segkit.memory.measure.user_code import USER_CODE
 
 _LRU = type(functools.lru_cache(lambda: 0))
 _CODE = {types.FunctionType, types.CellType, types.BuiltinFunctionType, type, types.ModuleType, type(None)}
-_FEW = 200  # instances of a class, entries of a dict: where there are more, they are records and no places
+_FEW = 200  # instances of a class, entries of a dict; where there are more, they are data and no names
 
 
 class NamedValue(NamedTuple):
-    """A value, and the place that it has; the place is the same at every look, whatever is put there."""
+    """A value, and the place that holds it; a place is the same at every census, whatever value is there."""
 
     place: Hashable
     value: Any

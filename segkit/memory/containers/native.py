@@ -1,8 +1,8 @@
 """Host memory that grows and that no Python object explains: native code that keeps what it is given.
 
-What malloc has handed out, less the tensors, is looked at as a curve. A curve proves little, so much is asked of it: a
-rise in every part of the run at one pace, with no new size of picture in it (libraries keep kernels by size), of more
-than what was found to be kept explains.
+This is read from the curve of what malloc has allocated, without the tensors. A curve proves little, so it must rise in
+every part of the run at the same rate, without a new size of picture (libraries keep kernels by size), and by more than
+what was found to be kept.
 """
 
 from segkit.memory.containers.host_suspect import SPAN_WATCH, HostSuspect
@@ -11,7 +11,7 @@ from segkit.memory.measure.series import StepSeries
 from segkit.memory.measure.trend import NOISE, even_rise
 from segkit.memory.measure.user_code import UNKNOWN
 
-_STEPS, _SURE = 48, 90  # steps that are asked for, after the first quarter of the run; to call it a leak
+_STEPS, _SURE = 48, 90  # steps after the first quarter of the run: to report it; to call it a leak
 
 
 def native_leak(series: StepSeries, explained: float) -> HostSuspect | None:

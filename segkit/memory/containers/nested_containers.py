@@ -39,7 +39,7 @@ class NestedContainers:
         self.by_identity: dict[int, NestedContainer] = {}
 
     def take(self, step: int, named: Iterable[NamedValue]) -> None:
-        """Note how much is in every container of containers that has a name."""
+        """Note the entries in every container of containers that has a name."""
         seen: dict[int, NestedContainer] = {}
         for _, value in named:
             if not isinstance(value, _OUTER) or id(value) in seen or not _FEWEST <= len(value) <= _MOST:
@@ -57,7 +57,7 @@ class NestedContainers:
         self.by_identity = seen
 
     def steady(self) -> list[NestedContainer]:
-        """Those that have gained entries all the time."""
+        """Those that have gained entries at every census."""
         return [nested for nested in self.by_identity.values() if nested.container is not None and nested.is_steady()]
 
     def release(self) -> None:

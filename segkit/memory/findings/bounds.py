@@ -1,4 +1,4 @@
-"""Growth that ends by itself: the bound of a container, read from the container and from the source."""
+"""Growth that ends by itself: the bound of a container, from the container itself and from the source code."""
 
 import collections
 import functools
@@ -51,7 +51,7 @@ def bound_of(
     if at is None:
         return None
     container = chain[at]
-    length = is_bounded(container)
+    length = max_length(container)
     if length is not None:
         return length, f"the deque holds at most {length}"
     if isinstance(container, dict):
@@ -86,7 +86,7 @@ def _bound_of_keys(container: dict[Any, Any], owners: Sequence[Any], facts: RunF
 
 
 def _counts_up(keys: list[Any]) -> bool:
-    """Whether the keys are those of a counter: one a step."""
+    """Whether the keys count up by one, as a step counter does."""
     return all(type(key) is int for key in keys) and keys == list(range(keys[0], keys[0] + len(keys)))
 
 
@@ -115,6 +115,6 @@ def _length_of_dataset(owner: Any) -> int | None:
         return None
 
 
-def is_bounded(container: Any) -> int | None:
-    """The most entries a container takes by itself: ``deque(maxlen=...)``; None without a bound."""
+def max_length(container: Any) -> int | None:
+    """The most entries that a container accepts: ``deque(maxlen=...)``; None without such a bound."""
     return container.maxlen if isinstance(container, collections.deque) else None

@@ -1,4 +1,4 @@
-"""The user's source, read for lines that store, join, bound or register under a name."""
+"""The user's source code, searched for lines that store, join, bound or register under a name."""
 
 import ast
 import linecache
@@ -21,7 +21,7 @@ REGISTERING = {
     "hook cycle": ("register_hook", "register_full_backward_hook", "register_post_accumulate_grad_hook"),
     "held by an extension": ("register", "finalize", "callback"),
 }
-"""What makes native code keep a function, by kind of leak."""
+"""Functions that make native code keep a function, by kind of leak."""
 
 
 def stores_in_source(expression: str, files: Iterable[str]) -> list[Line]:
@@ -51,7 +51,7 @@ def stores_in_source(expression: str, files: Iterable[str]) -> list[Line]:
 
 
 def joins_in_source(expression: str, files: Iterable[str]) -> list[Line]:
-    """Lines that give a name what it held and more: ``kept = np.append(kept, new)``, ``text += line``."""
+    """Lines that assign a longer value to the same name: ``kept = np.append(kept, new)``, ``text += line``."""
     name = last_name(expression)
     if name is None:
         return []
@@ -122,7 +122,7 @@ def function_around(line: Line) -> tuple[int, int] | None:
 
 
 def last_name(expression: str) -> str | None:
-    """The name that a person would give what an expression means: ``history['loss']`` -> ``history``."""
+    """The variable or attribute that a person would name for an expression: ``history['loss']`` -> ``history``."""
     expression = re.sub(r"inspect\.getclosurevars\(.*\)\.nonlocals\['(\w+)'\]", r" \1 ", expression)
     expression = re.sub(r"next\(o for .*? == '(\w+)'\)", r" \1 ", expression)
     bare = re.sub(r"\.get\(\)|\[[^\]]*\]|\.cell_contents|\.values\(\)|\.gi_frame|\.f_locals|[()]", " ", expression)

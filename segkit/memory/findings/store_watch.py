@@ -1,8 +1,8 @@
-"""The line that stores into a container, seen while it happens.
+"""The line that stores into a container, found by watching the container.
 
-For a few steps a trace function runs in the user's functions (not in libraries') and looks, at every line, whether the
-container has grown. That names the line whatever the container is called there. Where nothing is stored any more, the
-source is searched (``sources``).
+For a few steps a trace function runs in the user's functions (not in those of libraries) and checks at every line
+whether the container has grown. That finds the line whatever the container is called there. Where nothing is stored any
+more, the source is searched (``source_lines``).
 """
 
 import inspect
@@ -16,15 +16,16 @@ from typing import Any
 from segkit.memory.measure.user_code import USER_CODE, Line
 
 _STORES_SEEN = 4
-_SECONDS = 20.0  # after which a watch that has seen nothing ends
+_SECONDS = 20.0  # of processor time, after which a watch that has found nothing ends
 
 
 class StoreWatch:
-    """Watches containers for the line that makes them longer.
+    """Watches containers, to find the lines that make them longer.
 
     Attributes:
-        found: The line, by the name that the container was given.
+        found: The line, by the name under which the container is watched.
         made: The line that made what was stored, where tracemalloc knows it.
+        active: Whether the trace function is installed.
     """
 
     def __init__(self) -> None:
@@ -40,7 +41,13 @@ class StoreWatch:
         self.active = False
 
     def watch(self, name: str, container: Any, entry: Callable[[int], Any] | None = None) -> None:
-        """Watch a container from now on; ``entry(0)`` gives what was stored last, to ask where it was made."""
+        """Watch a container from now on.
+
+        Args:
+            name: The key for ``found`` and ``made``.
+            container: The container.
+            entry: Gives the newest entries by index, from 0 on; then it is asked where they were made.
+        """
         if name in self.found or name in self._watched:
             return
         self._watched[name], self._lengths[name] = container, len(container)
@@ -65,18 +72,18 @@ class StoreWatch:
         sys.settrace(self._on_call)
 
     def clear_copies(self) -> None:
-        """At the end of a step, before it is measured: what tracing has copied keeps tensors of the step before."""
+        """At the end of a step, before it is measured: clear the copies of local variables, which keep tensors."""
         if self.active:
             self._empty_copies(sys._getframe())
 
     def stop_when_done(self) -> None:
-        """Between steps: end a watch that has seen what it was for, or waited long enough."""
+        """Between steps: end a watch that has found all lines, or has waited long enough."""
         if self.active and self._watched and time.thread_time() < self._until:
             return
         self.stop()
 
     def stop(self) -> None:
-        """Watch no more. Not to be called from a trace function, after which Python writes local variables back."""
+        """Watch no more. Do not call it from a trace function: Python writes local variables back after that."""
         if sys.gettrace() == self._on_call:
             sys.settrace(None)
         if self.active:
@@ -90,7 +97,7 @@ class StoreWatch:
         self._seen.clear()
 
     def _empty_copies(self, frame: FrameType | None, leave: bool = False) -> None:
-        """Empty the copies that tracing made of local variables, or they would keep the step's tensors."""
+        """Clear the copies that tracing made of local variables, or they would keep the step's tensors."""
         while frame is not None:
             if frame.f_trace == self._in_frame:
                 if leave:
@@ -121,7 +128,7 @@ class StoreWatch:
         return self._in_frame
 
     def _look(self) -> None:
-        """Whether a container has grown since the last line."""
+        """Check whether a container has grown since the last line."""
         for name, container in list(self._watched.items()):
             try:
                 length = len(container)
@@ -133,10 +140,10 @@ class StoreWatch:
                     del self._watched[name]
             self._lengths[name] = length
         if not self._watched:
-            sys.settrace(None)  # the rest is done between steps
+            sys.settrace(None)  # stop_when_done does the rest
 
     def _knows_maker(self, name: str) -> bool:
-        """Whether it is known where what is stored was made, or no more can be learnt.
+        """Whether the line that made what is stored is known, or cannot be found.
 
         What is stored may have been made before the watch, or be filled by another thread after it was stored: so the
         entry before the newest one is asked, too, and a few more of those that follow.

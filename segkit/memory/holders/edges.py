@@ -23,7 +23,7 @@ def edge(holder: Any, child: Any) -> str:
     """
     try:
         found = _known(holder, child)
-    except Exception:  # a property or a container of the user's may fail: it is named in another way
+    except Exception:  # a property or container of the user's code may fail: it is named in another way
         found = None
     if found is not None:
         return found
@@ -124,7 +124,7 @@ _SUBMODULE = re.compile(rf"\.(?:{'|'.join(MODULE_DICTS)})\['([A-Za-z_]\w*)'\]")
 
 
 def closure_variable(function: Any, cell: Any) -> str | None:
-    """A template for what a function's closure calls by a name: ``inspect.getclosurevars(f).nonlocals['kept']``."""
+    """A template for a variable of a function's closure: ``inspect.getclosurevars(f).nonlocals['kept']``."""
     if not isinstance(function, types.FunctionType):
         return None
     for name, each in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):

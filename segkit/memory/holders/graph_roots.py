@@ -16,7 +16,7 @@ from segkit.memory.measure.graph_token import _LEAVES, token_of
 from segkit.memory.measure.torch_private import saved_attributes, storage_key
 
 NODE_BYTES = 500  # measured: a Mask R-CNN step keeps 230 to 254 KB in 509 nodes
-_NODES, _SECONDS = 200_000, 1.0  # seconds of processor time: a busy machine must not cost a suspect
+_NODES, _SECONDS = 200_000, 1.0  # of processor time, so that a busy machine does not change what is found
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class GraphRoot:
 
 
 def find_graph_roots(roots: Sequence[torch.Tensor], wanted: dict[int, int], tokens: dict[int, int]) -> list[GraphRoot]:
-    """Those roots whose graphs reach a target, each with what it reaches.
+    """The roots whose graphs reach a target, each with the targets that it reaches.
 
     Args:
         roots: Tensors with a graph.
@@ -55,7 +55,7 @@ def find_graph_roots(roots: Sequence[torch.Tensor], wanted: dict[int, int], toke
 
 
 class _Walk:
-    """Looks at each node once, however many roots there are."""
+    """Visits each node once, however many roots there are."""
 
     def __init__(self, wanted: dict[int, int], tokens: dict[int, int]) -> None:
         self.wanted, self.tokens = wanted, tokens

@@ -56,7 +56,7 @@ def arrays_around(targets: Sequence[Any]) -> dict[int, Any]:
     wanted = {id(each) for each in targets}
     out: dict[int, Any] = {}
     for holder in gc.get_objects():
-        if issubclass(type(holder), list | tuple | dict | set | deque):  # isinstance asks objects, which may answer
+        if issubclass(type(holder), list | tuple | dict | set | deque):  # isinstance would run code of the objects
             for each in gc.get_referents(holder):
                 base = each
                 while type(base).__module__ == "numpy" and (base := getattr(base, "base", None)) is not None:
@@ -66,7 +66,7 @@ def arrays_around(targets: Sequence[Any]) -> dict[int, Any]:
 
 
 def possible_roots(by_storage: dict[int, list[torch.Tensor]]) -> list[torch.Tensor]:
-    """Every tensor with a graph that something in Python keeps, and gradients that have one."""
+    """Every tensor with a graph that a Python object keeps, and gradients that have one."""
     roots: dict[int, torch.Tensor] = {}
     for each in [each for tensors in by_storage.values() for each in tensors]:
         held = each.grad if each.is_leaf else each
@@ -84,7 +84,7 @@ def possible_roots(by_storage: dict[int, list[torch.Tensor]]) -> list[torch.Tens
 
 
 def best_roots(found: list[GraphRoot]) -> list[GraphRoot]:
-    """For each target the root that keeps the most targets with the smallest graph."""
+    """For each target, the root that keeps the most targets with the smallest graph."""
     best: dict[int, GraphRoot] = {}
     for each in found:
         for target in each.reached:

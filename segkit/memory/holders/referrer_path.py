@@ -1,4 +1,4 @@
-"""What keeps a tensor that no name reaches: the way from it outwards, as far as Python can see it."""
+"""What keeps a tensor that no name reaches: the path of its referrers, as far as Python knows them."""
 
 import functools
 import gc
@@ -15,12 +15,12 @@ _STEPS = 8
 
 
 class ReferrerPath(NamedTuple):
-    """The way from a tensor that nothing reaches.
+    """The path from a tensor that no name reaches to what refers to it.
 
     Attributes:
-        kind: ``ctx cycle``, ``hook cycle`` or ``held by an extension``, where the way tells; else empty.
-        types: What is on it, from the tensor on.
-        attribute: What the tensor is called on ``ctx``.
+        kind: ``ctx cycle``, ``hook cycle`` or ``held by an extension``, if the path shows it; else empty.
+        types: The types on it, from the tensor on.
+        attribute: The attribute of ``ctx`` that is the tensor.
     """
 
     kind: str = ""
@@ -29,14 +29,14 @@ class ReferrerPath(NamedTuple):
 
 
 def referrer_path(
-    allocation: Allocation, by_storage: dict[int, list[torch.Tensor]], ours: Collection[int]
+    allocation: Allocation, by_storage: dict[int, list[torch.Tensor]], own: Collection[int]
 ) -> ReferrerPath:
-    """Follow what refers to a tensor, until there is nothing more.
+    """Follow what refers to a tensor to the end.
 
     Args:
-        allocation: Of its storage.
-        by_storage: All tensors that Python sees.
-        ours: Identities of the tool's own objects.
+        allocation: That of its storage.
+        by_storage: All tensors that Python knows, by the address of their storage.
+        own: Identities of the tool's own objects.
     """
     tensors = by_storage.get(allocation.key, ())
     each: Any = tensors[0] if tensors else None
@@ -45,24 +45,24 @@ def referrer_path(
     while each is not None and len(way) < _STEPS and not any(each is known for known in way):
         way.append(each)
         names.append(type(each).__qualname__)
-        each = _holder_of(each, way, tensors, ours)
+        each = _holder_of(each, way, tensors, own)
     kind, attribute = _kind_of(way)
     way.clear()
     return ReferrerPath(kind, " <- ".join(names), attribute)
 
 
-def _holder_of(each: Any, way: list[Any], tensors: Any, ours: Collection[int]) -> Any:
+def _holder_of(each: Any, way: list[Any], tensors: Any, own: Collection[int]) -> Any:
     for holder in gc.get_referrers(each):
-        if not _is_passing(holder, way, tensors, ours):
+        if not _is_passing(holder, way, tensors, own):
             return holder
     return None
 
 
-def _is_passing(holder: Any, way: list[Any], tensors: Any, ours: Collection[int]) -> bool:
+def _is_passing(holder: Any, way: list[Any], tensors: Any, own: Collection[int]) -> bool:
     """Whether a referrer is one of the tool's own, or a function that runs now."""
-    if holder is way or holder is tensors or id(holder) in ours or type(holder) is types.FrameType:
+    if holder is way or holder is tensors or id(holder) in own or type(holder) is types.FrameType:
         return True
-    if type(holder) is types.CellType:  # of a library's closure that passes things on, as that around the collector
+    if type(holder) is types.CellType:  # of the closure of a running library function, as that around the collector
         return not any(isinstance(each, types.FunctionType) for each in gc.get_referrers(holder))
     module = str(type(holder).__module__)
     return module.startswith("segkit.memory") or type(holder).__name__ == "list_iterator"
@@ -74,7 +74,7 @@ def _kind_of(way: list[Any]) -> tuple[str, str | None]:
             held = vars(each) if hasattr(each, "__dict__") else {}
             name = next((key for key, value in held.items() if any(value is known for known in way[:index])), None)
             return "ctx cycle", name
-    for index, each in enumerate(way):  # a tensor's hooks are in an OrderedDict of its own
+    for index, each in enumerate(way):  # a tensor has an OrderedDict of hooks
         outwards = way[index + 1] if index + 1 < len(way) else OrderedDict()
         if index and isinstance(each, types.FunctionType) and isinstance(outwards, OrderedDict):
             return "hook cycle", None

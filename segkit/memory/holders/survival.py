@@ -1,31 +1,33 @@
 """Leak or no leak, by cohort survival.
 
-A slope of memory over steps cannot tell a leak from pictures of growing size. What a leak does and nothing else does is
-to keep something of every step: a site whose tensors survive from many different steps, with the oldest of them never
-freed, is one. The thresholds were measured on seeded leaks and on clean look-alikes (``docs/decisions``).
+A rise of memory over steps does not distinguish a leak from pictures of growing size. Only a leak keeps something of
+every step: a site leaks if its tensors survive from many different steps and the oldest of them are never freed. The
+thresholds were measured on leaks made for this purpose, and on clean scripts that look similar (``docs/decisions``).
 """
 
 from dataclasses import dataclass, field
 from typing import Literal
 
 Verdict = Literal["clean", "watch", "leak", "inconclusive"]
-WARM_UP, GRACE = 3, 3  # steps: until optimiser state is there; until what a step made should be gone
-WATCH, LEAK = 6, 18  # cohorts: steps of allocation with survivors
+WARM_UP, GRACE = 3, 3  # steps: until the optimiser has its state; until what a step made should be freed
+WATCH, LEAK = 6, 18  # cohorts: steps with survivors
 STEADY = 0.6  # cohorts in the later half of the steps for each in the earlier half
-STEPS_NEEDED = WARM_UP + GRACE + LEAK  # steps, from which on nothing suspect means clean
+STEPS_NEEDED = WARM_UP + GRACE + LEAK  # steps after which a run without a suspect site is clean
 
 
 @dataclass(slots=True)
 class SiteSurvival:
-    """What survives of one site, by the step that it was born in.
+    """What survives of one site, by the step that made it.
 
     Attributes:
-        cohorts: Bytes and number of survivors by step of allocation.
+        cohorts: Bytes and number of survivors, by the step that made them.
         most: The most cohorts there were.
-        bound: The most cohorts there were before they were given back while training went on; 0: never.
-        emptied: Times that this happened.
-        added: Cohorts added since the oldest was last freed.
-        count: Survivors now, and the most there were (``most_count``).
+        bound: The most cohorts there were before the script freed them; 0: it never did.
+        emptied: Times that it did.
+        added: Cohorts added since the oldest one was freed.
+        oldest: The step of the oldest cohort.
+        count: Survivors now.
+        most_count: The most survivors there were.
         rises: Steps at which there were more than ever before: the first, the last, and how many.
     """
 
@@ -51,7 +53,7 @@ class SiteSurvival:
             cohort[1] += 1
 
     def remove(self, step: int, size: int) -> None:
-        """Note that a survivor was freed after all."""
+        """Note that a survivor was freed."""
         cohort = self.cohorts.get(step)
         if cohort is None:
             return
@@ -62,9 +64,9 @@ class SiteSurvival:
             del self.cohorts[step]
 
     def end_step(self, now: int, natural: bool = True) -> None:
-        """Take stock at the end of step ``now``, when all allocations and deaths are noted.
+        """Update at the end of step ``now``, when all allocations and releases are noted.
 
-        What was freed because the tool collected garbage was not given back by the program (``natural`` False).
+        ``natural`` is False if the tool has collected garbage: then it was not the script that freed the tensors.
         """
         count = len(self.cohorts)
         oldest = min(self.cohorts, default=-1)
@@ -80,7 +82,7 @@ class SiteSurvival:
             self.most_count, self.rises = self.count, (first if times else now, now, times + 1)
 
     def is_full(self, now: int) -> bool:
-        """Whether there have long been no more survivors than before: what is made takes the place of another."""
+        """Whether the number of survivors has not risen for long: new ones replace old ones."""
         first, last, times = self.rises
         pace = (last - first) / max(1, times - 1)
         return now - last > GRACE + max(WATCH, 4 * pace)
@@ -98,17 +100,17 @@ class SiteSurvival:
 
     @property
     def bytes(self) -> int:
-        """All that survives."""
+        """Bytes of all survivors."""
         return sum(cohort[0] for cohort in self.cohorts.values())
 
     @property
     def bytes_per_cohort(self) -> float:
-        """Bytes that a step's survivors had, as far as they are still here."""
+        """Bytes of the survivors of one step."""
         return self.bytes / max(1, len(self.cohorts))
 
     @property
     def bytes_per_step(self) -> float:
-        """Bytes for each step between the first and the last allocation."""
+        """Bytes for each step from the first to the last cohort."""
         if not self.cohorts:
             return 0.0
         return self.bytes / (max(self.cohorts) - min(self.cohorts) + 1)

@@ -1,8 +1,8 @@
-"""What the memory at the highest peak was: parameters, gradients, optimiser state, activations, inputs, temporaries.
+"""What the memory at the highest peak is: parameters, gradients, optimiser state, activations, inputs, temporaries.
 
-Every live byte is in one category. What a tensor is, is known by identity where it can be (a parameter, its gradient,
-the optimiser's state, a buffer), else by the phase that made it and whether it lived until the backward pass. The sum
-is the measured total; what the categories do not explain is written beside them, as ``remainder``.
+Every live byte is in one category. Parameters, gradients, optimiser state and buffers are recognised by identity; other
+tensors by the phase that made them, and by whether they lived until the backward pass. The sum is the measured total;
+what the categories do not explain is the ``remainder``.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ CATEGORIES = (
 
 
 class CategoryMeter:
-    """Classifies what was alive at the highest peak.
+    """Sorts what was alive at the highest peak into categories.
 
     Attributes:
         categories: Bytes by category at the highest peak so far; with the remainder, their sum is the measured total.
@@ -34,7 +34,7 @@ class CategoryMeter:
             counts beyond is ``context`` (with other processes' memory, if there are any).
         modules: Bytes of activations at that peak by the module that made them.
         sites: Bytes at that peak by line.
-        library_lines: Bytes at that peak by the library's line that made them, for large tensors.
+        library_lines: Bytes of large tensors at that peak, by the library's line that made them.
     """
 
     def __init__(self, tensors: LiveTensors) -> None:
@@ -47,13 +47,19 @@ class CategoryMeter:
         self._gradients: set[int] = set()
 
     def note_optimizer(self, optimizer: Any) -> None:
-        """Before an optimiser's step, gradients are there."""
+        """Note the gradients, before an optimiser's step."""
         for parameter in _parameters(optimizer):
             if parameter.grad is not None:
                 self._gradients.add(_key(parameter.grad))
 
     def take(self, clock: PhaseClock, optimizers: Iterable[Any], modules: Iterable[nn.Module]) -> None:
-        """At the end of a step whose peak was kept: classify, if the peak is a new one."""
+        """At the end of a step whose peak was kept: sort what was alive at it, if it is the highest so far.
+
+        Args:
+            clock: Has the peak.
+            optimizers: All that have stepped.
+            modules: All outermost modules that have run.
+        """
         if clock.highest > self.peak and clock.peak_allocations:
             self.peak = clock.highest
             counted = [allocation for allocation in clock.peak_allocations if self._counts(allocation)]
@@ -93,13 +99,13 @@ class CategoryMeter:
         self.library_lines = dict(by_maker.most_common(12))
 
     def _add_device(self, peak_allocations: list[Allocation], figures: DeviceFigures, allocated: int) -> None:
-        """Bring the sum to what the device says is in use."""
+        """Add what the device has in use in addition to tensors."""
         tensors = sum(allocation.size for allocation in peak_allocations)
         live = sum(
             device.rounded(allocation.size) for allocation in self.tensors.live.values() if self._counts(allocation)
         )
         rounding = sum(device.rounded(allocation.size) for allocation in peak_allocations) - tensors
-        workspace = max(0, allocated - live)  # at the end of a step, when nothing passes by
+        workspace = max(0, allocated - live)  # at the end of a step, when there are no temporaries
         fragmented = min(figures.fragmented, figures.reserved - figures.peak)
         used = device.driver_used()
         self.categories |= {

@@ -1,4 +1,4 @@
-"""Python's garbage collector, kept from noticing that the tool is at work."""
+"""Python's garbage collector: it must run as often as without the tool."""
 
 import gc
 from collections.abc import Iterator
@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Let Python's collector rest while everything that it knows is in a list of ours.
+    """Switch the collector off while a list of the tool's holds all objects that it knows.
 
-    A collection at that time would find everything in use, and put off by generations what it should free.
+    A collection at that time would find everything in use, and move it to an older generation, where garbage stays
+    longer.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -21,10 +22,10 @@ def collector_paused() -> Iterator[None]:
 
 
 class CollectorBalance:
-    """Takes off the collector's count what the tool's own objects have added to it.
+    """Keeps the tool's own objects from making the collector run more often.
 
-    Python collects garbage when so many more objects were made than freed. Were the tool's to count, garbage in cycles
-    would be freed sooner than in the bare run; so for each of them that stays, a spare object is let go.
+    Python collects garbage when the objects made exceed those freed by some number. If the tool's objects counted,
+    garbage in cycles would be freed sooner than without the tool. So for each of them that stays, a spare one is freed.
     """
 
     _SPARES = 20_000
@@ -33,7 +34,7 @@ class CollectorBalance:
         self._spares: list[list[None]] = []
 
     def compensate(self, count: int) -> None:
-        """Let go of as many spare objects."""
+        """Free as many spare objects."""
         if count <= 0:
             return
         if len(self._spares) < count:

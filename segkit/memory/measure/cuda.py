@@ -1,4 +1,4 @@
-"""What a CUDA device holds: the caching allocator's own figures, the driver's, and those of pinned host memory."""
+"""What a CUDA device holds, by the caching allocator and by the driver; and pinned host memory."""
 
 import weakref
 from typing import Any, NamedTuple
@@ -13,9 +13,9 @@ class DeviceFigures(NamedTuple):
 
     Attributes:
         allocated: In tensors and workspaces now.
-        peak: The most of it since the last reading.
-        reserved: Taken from the device, at most since then.
-        fragmented: Free parts of segments that are in use, at most since then.
+        peak: The highest ``allocated`` since the last reading.
+        reserved: The most that was taken from the device since then.
+        fragmented: The most that was free in segments in use since then.
     """
 
     allocated: int
@@ -25,7 +25,7 @@ class DeviceFigures(NamedTuple):
 
 
 class Reader:
-    """Reads peaks since its own last reading: the allocator has one set of peaks, and there may be several readers."""
+    """Reads peaks since its own last reading; the allocator has one set of peaks, but there may be several readers."""
 
     def __init__(self, device: torch.device | None = None) -> None:
         self._device = device
@@ -55,7 +55,7 @@ _readers: "weakref.WeakSet[Reader]" = weakref.WeakSet()
 
 
 def driver_used() -> int | None:
-    """Bytes in use on the device, by the driver's account: contexts, libraries and other processes included."""
+    """Bytes in use on the device as the driver counts them, with contexts, libraries and other processes."""
     if not private.on_cuda():
         return None
     free, total = torch.cuda.mem_get_info()
@@ -63,7 +63,7 @@ def driver_used() -> int | None:
 
 
 def pinned() -> int | None:
-    """Bytes of pinned host memory that PyTorch has taken and keeps; None where it does not say."""
+    """Bytes of pinned host memory that PyTorch holds; None where it does not report them."""
     stats = private.host_memory_stats()
     return None if stats is None else _first(stats, "reserved_bytes.current", "allocated_bytes.current")
 
@@ -73,5 +73,5 @@ def _first(stats: dict[str, Any], *names: str) -> int | None:
 
 
 def rounded(size: int) -> int:
-    """What the allocator gives for a request of ``size`` bytes, at least: whole blocks of 512 bytes."""
+    """The least that the allocator gives for a request of ``size`` bytes: whole blocks of 512 bytes."""
     return -(-size // 512) * 512

@@ -1,22 +1,22 @@
-"""A mark in a step's graph, by which it is told that the graph was kept."""
+"""An object in a step's autograd graph whose life shows whether the graph was kept."""
 
 from typing import Any
 
 from segkit.memory.measure.torch_private import attach_to_node, attached_to_node
 
-_LEAVES = ("AccumulateGrad", "TBackward0", "TransposeBackward0")  # what leads to parameters, and nowhere else
+_LEAVES = ("AccumulateGrad", "TBackward0", "TransposeBackward0")  # nodes that lead to parameters, and nowhere else
 
 _TOKEN = "segkit"
 
 
 class GraphToken:
-    """Owned by a node of a step's graph: while it lives, something keeps the graph."""
+    """Is owned by a node of a step's graph: while it lives, something keeps the graph."""
 
     __slots__ = ("__weakref__",)
 
 
 def deepest(node: Any) -> Any:
-    """The node nearest to the inputs on one way through the graph: whatever keeps any part of this way keeps it."""
+    """The last node on one path through the graph: what keeps any node of this path keeps the last one."""
     for _ in range(2000):
         following = next(
             (
@@ -37,7 +37,7 @@ def token_of(node: Any) -> object | None:
 
 
 def attach_token(node: Any) -> GraphToken | None:
-    """Let a node own a token, unless it has one."""
+    """Let a node own a new token; None if it has one, or cannot own one."""
     if token_of(node) is not None:
         return None
     token = GraphToken()

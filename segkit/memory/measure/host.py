@@ -1,4 +1,4 @@
-"""What the host process holds, in bytes: read from the C library, Python and the kernel, in microseconds."""
+"""What the host process holds, in bytes, as the C library and the kernel count it; read in microseconds."""
 
 import contextlib
 import ctypes
@@ -18,7 +18,7 @@ class _Mallinfo2(ctypes.Structure):
 
 @lru_cache(maxsize=1)
 def _mallinfo2() -> Any:
-    """Glibc's own account (2.33 and later); None with other C libraries."""
+    """Glibc's ``mallinfo2`` (2.33 and later); None with other C libraries."""
     try:
         function = ctypes.CDLL(None).mallinfo2
     except (AttributeError, OSError, TypeError):
@@ -28,7 +28,10 @@ def _mallinfo2() -> Any:
 
 
 def malloc_in_use() -> int | None:
-    """Bytes that malloc has handed out and not got back, which RSS, with what glibc retains, cannot tell; or None."""
+    """Bytes that malloc has allocated and that were not freed; None with other C libraries.
+
+    RSS does not show them: it includes what was freed and what glibc retains.
+    """
     function = _mallinfo2()
     if function is None:
         return None
@@ -37,13 +40,13 @@ def malloc_in_use() -> int | None:
 
 
 def malloc_retained() -> int | None:
-    """Bytes that were given back to malloc, and that malloc has not given back to the system; or None."""
+    """Bytes that were freed and that malloc has not returned to the system; None with other C libraries."""
     function = _mallinfo2()
     return None if function is None else int(function().fordblks)
 
 
 def resident() -> int:
-    """The resident set of this process; 0 where the system does not say."""
+    """The resident set of this process; 0 where the system does not report it."""
     try:
         return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE
     except (OSError, ValueError, IndexError):
@@ -51,7 +54,7 @@ def resident() -> int:
 
 
 class Mapped(NamedTuple):
-    """A process's memory as the kernel counts it, in bytes: what is its own, and what it shares."""
+    """A process's memory as the kernel counts it, in bytes: private and shared."""
 
     resident: int
     proportional: int
@@ -60,7 +63,7 @@ class Mapped(NamedTuple):
 
 
 def mapped(pid: int | str = "self") -> Mapped | None:
-    """A process's own and shared memory (takes milliseconds); None where the system does not say."""
+    """A process's private and shared memory (takes milliseconds); None where the system does not report it."""
     totals: dict[str, int] = {}
     try:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]:
@@ -74,7 +77,7 @@ def mapped(pid: int | str = "self") -> Mapped | None:
 
 
 def host_limit() -> int | None:
-    """Bytes that this process may have: the control group's limit, or what the machine has."""
+    """Bytes that this process may use: the limit of the control group, or the memory of the machine."""
     limits = []
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:

@@ -1,7 +1,7 @@
-"""Memory per step and per phase, always on: a few counters read at the borders of phases.
+"""Memory per step and per phase, always on: a few counters, read where a phase begins and ends.
 
 On CUDA the figures are the caching allocator's (``torch.cuda.memory_stats``); on a CPU, which has no such counters,
-they are None, and the resident set of the process says how much the host holds. All figures are bytes.
+they are None, and there is only the resident set of the process. All figures are bytes.
 """
 
 import time
@@ -17,12 +17,11 @@ from segkit.memory.measure.host import malloc_in_use, resident
 from segkit.memory.measure.trend import rise
 
 _MOST = 20_000
-PHASES = ("load", "transfer", "forward", "backward", "step", "eval", "save")
 
 
 @dataclass(slots=True)
 class PhaseRecord:
-    """One phase of one step: seconds spent, and the highest figures seen in it."""
+    """One phase of one step: its duration in seconds, and its highest figures."""
 
     seconds: float = 0.0
     allocated: int | None = None
@@ -32,7 +31,7 @@ class PhaseRecord:
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """One step: what is held at its end, its peak, and its phases.
+    """One step: what is allocated at its end, its peak, and its phases.
 
     An evaluation or a checkpoint after a step is in the phases of the next, but not in its ``seconds``.
     """
@@ -45,21 +44,21 @@ class StepRecord:
     phases: dict[str, PhaseRecord]
 
     def line(self) -> dict[str, Any]:
-        """What ``metrics.jsonl`` holds of it."""
+        """The figures that ``metrics.jsonl`` holds."""
         return {"allocated": self.allocated, "reserved": self.reserved, "peak": self.peak, "rss": self.rss}
 
 
 class Meter(Protocol):
-    """Whoever measures a training loop."""
+    """What a training loop reports its phases and steps to."""
 
     def phase(self, name: str) -> Any:
-        """A context around one phase; phases of a name add up within a step."""
+        """A context around one phase; phases of the same name add up within a step."""
 
     def step(self, pictures: Sequence[str] = ()) -> StepRecord:
-        """End a step, of the pictures that are named."""
+        """End a step; ``pictures``: the names of its pictures."""
 
     def rise(self) -> float | None:
-        """Bytes a step by which what is held rises all the time; None where it does not, as far as can be told."""
+        """Bytes by which the memory held at the end of a step rises with every step; None where it does not."""
 
 
 class CounterMeter:
@@ -69,13 +68,13 @@ class CounterMeter:
         self._reader = Reader(device) if device.type == "cuda" else None
         self._phases: dict[str, PhaseRecord] = {}
         self._began = time.perf_counter()
-        self._held: list[int] = []  # of every step; from 20,000 on of every second, and so on
+        self._held: list[int] = []  # at the end of every step; from 20,000 steps on of every second one, and so on
         self._stride = 1
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """See ``Meter``."""
-        self._read()  # what was before does not count
+        self._read()  # forget peaks from before
         began = time.perf_counter()
         try:
             yield
@@ -88,16 +87,8 @@ class CounterMeter:
                 record.allocated = max(record.allocated or 0, figures.peak)
                 record.reserved = max(record.reserved or 0, figures.reserved)
 
-    def current(self, name: str) -> PhaseRecord:
-        """The record of a phase of the step that goes on."""
-        return self._phases[name]
-
-    def pending(self) -> dict[str, PhaseRecord]:
-        """The phases since the last step."""
-        return self._phases
-
     def step(self, pictures: Sequence[str] = ()) -> StepRecord:
-        """See ``Meter``; names are for those who look closer."""
+        """See ``Meter``; the names are not used here."""
         figures = self._read()
         between = sum(record.seconds for name, record in self._phases.items() if name in ("eval", "save"))
         now = time.perf_counter()

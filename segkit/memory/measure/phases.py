@@ -1,4 +1,4 @@
-"""What a step is doing, for how long, and the most memory that each phase needed."""
+"""The phases of a step: how long each takes, and the most memory that it needs."""
 
 import time
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ PHASES = ("load", "transfer", "forward", "loss", "backward", "step", "eval", "sa
 
 @dataclass(slots=True)
 class PhasePeaks:
-    """One phase: seconds in this step, and the highest figures of allocated, reserved and fragmented bytes.
+    """One phase: its seconds in this step, and its highest figures in bytes.
 
-    ``driver``: in use on the device by the driver's account, asked for in some steps only.
+    ``driver``, what the driver counts as in use on the device, is read in some steps only.
     """
 
     seconds: float = 0.0
@@ -24,7 +24,7 @@ class PhasePeaks:
     driver: int = 0
 
     def raise_to(self, other: "PhasePeaks") -> None:
-        """Take over what is higher in another record."""
+        """Take over the figures that are higher in another record."""
         self.allocated = max(self.allocated, other.allocated)
         self.reserved = max(self.reserved, other.reserved)
         self.fragmented = max(self.fragmented, other.fragmented)
@@ -32,16 +32,16 @@ class PhasePeaks:
 
 
 class PhaseClock:
-    """Turns moments at which something begins into phases with a duration and a peak.
+    """Measures the duration and the peak of every phase.
 
     Attributes:
-        current: The phases of the step that goes on.
+        current: The phases of the current step.
         highs: The highest figures of each phase over all steps.
         highest: The highest peak of live tensors, as the tracker counts them.
         allocated: Bytes in use when a phase last ended.
-        peak_allocations: Allocations alive at the highest peak so far, where the tracker was asked to keep them.
-        at_highest: The device's figures then.
-        explicit: Whether phases are named by the trainer itself.
+        peak_allocations: What was alive at the highest peak so far, where the tracker keeps peaks.
+        at_highest: The device's figures at that peak.
+        explicit: Whether the training names its phases itself.
     """
 
     def __init__(self, tensors: LiveTensors) -> None:
@@ -56,7 +56,7 @@ class PhaseClock:
         self._since = time.perf_counter()
 
     def enter(self, phase: str) -> None:
-        """What went on until now is over, and ``phase`` begins."""
+        """End the current phase, and begin ``phase``."""
         tensors = self.tensors
         if phase == tensors.phase:
             return
@@ -67,7 +67,7 @@ class PhaseClock:
         tensors.phase = phase
 
     def close(self) -> None:
-        """Write down what the phase that goes on came to so far."""
+        """Add what the current phase has needed until now to its record."""
         now, tensors = time.perf_counter(), self.tensors
         record = self.current.get(tensors.phase)
         if record is None:
@@ -96,7 +96,7 @@ class PhaseClock:
         return {name: record.allocated for name, record in self.highs.items()}
 
     def take(self) -> dict[str, PhasePeaks]:
-        """The phases of the step that ended; a new one begins."""
+        """The phases of the step that ends; a new one begins."""
         self.close()
         out, self.current = self.current, {}
         return out
@@ -104,15 +104,32 @@ class PhaseClock:
 
 @dataclass(frozen=True, slots=True)
 class StepMeasurement:
-    """What was read at the end of a step; bytes, None where there is no such figure."""
+    """What was measured at the end of a step, in bytes; None where there is no such figure.
+
+    Attributes:
+        seconds: Duration of the step.
+        allocated: In use at its end, on the device that is counted.
+        peak: The highest ``allocated`` in the step.
+        reserved: Taken from the device by PyTorch's allocator.
+        driver: In use on the device as the driver counts it; asked now and then.
+        pinned: Pinned host memory that PyTorch holds.
+        tensors: In tensors in the host's memory.
+        rss: Resident set of the process.
+        malloc: Allocated by malloc and not freed.
+        retained: Freed, but not returned to the system.
+        elements: Values that the model was given.
+        instances: Instances in the targets.
+        phases: The phases of the step.
+        name: The pictures of the step, where they have names.
+    """
 
     seconds: float
     allocated: int
     peak: int
     reserved: int | None
-    driver: int | None  # in use on the device by the driver's account; asked now and then
+    driver: int | None
     pinned: int | None
-    tensors: int  # in the host's memory
+    tensors: int
     rss: int
     malloc: int | None
     retained: int | None

@@ -1,6 +1,6 @@
-"""Whether a size rises all the time: of what one name holds, or of all memory that is held at the end of steps.
+"""Whether a size rises all the time: the size of one container, or of all memory that is held at the end of steps.
 
-A curve of all memory cannot prove a leak (``docs/decisions``); it is a suspicion, and says which command can.
+A curve of all memory cannot prove a leak (``docs/decisions``); it is a reason to run ``segkit memprofile``.
 """
 
 import itertools
@@ -8,23 +8,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-NOISE = 16 * 1024  # bytes a step of a whole process: less is caches and fragments
+NOISE = 16 * 1024  # bytes a step of a whole process; less comes from caches and fragments
 _SLOWEST = 0.04  # a step: what is kept of every epoch is kept of every 25th step, or more often
-_EVEN = 0.5  # every part's rise, for that of the middle one
+_EVEN = 0.5  # the least rise of a part, as a share of the median rise
 _PARTS, _LOOKS = 8, 6
 _BLOCKS = 8
-_STEPS = 25  # to a block, at least
+_STEPS = 25  # the fewest steps of a block
 _PER_STEP = 4096  # bytes
 _STEADY = 0.6
 
 
 @dataclass(slots=True, kw_only=True)
 class Track:
-    """How long one thing was at the steps at which it was looked at.
+    """The length of one object at some steps.
 
     Attributes:
-        steps: Those steps.
-        lengths: Its lengths then.
+        steps: The steps.
+        lengths: The lengths.
         emptied: Whether it was ever shorter than before.
     """
 
@@ -34,16 +34,16 @@ class Track:
 
     @property
     def per_step(self) -> float:
-        """What was added a step."""
+        """What is added in a step."""
         return (self.lengths[-1] - self.lengths[0]) / max(1, self.span)
 
     @property
     def span(self) -> int:
-        """Steps over which it was seen."""
+        """Steps from the first to the last."""
         return self.steps[-1] - self.steps[0]
 
     def is_steady(self) -> bool:
-        """Whether it still grows as it did."""
+        """Whether it grows in the second half as it did in the first."""
         if self.emptied or len(self.steps) < 3 or self.lengths[-1] <= self.lengths[-2]:
             return False
         middle = (self.steps[0] + self.steps[-1]) / 2
@@ -54,13 +54,13 @@ class Track:
 
 
 def rise(held: Sequence[int]) -> float | None:
-    """Bytes a step by which the floor of a series rises, where every part of it is higher than the one before.
+    """Bytes a step by which a series rises, if the minimum of every part is higher than that of the part before.
 
     Args:
         held: Bytes held at the end of every step.
 
     Returns:
-        None where it does not rise steadily, or has too few steps to say (200).
+        None where it does not rise steadily, or has fewer than 200 steps.
     """
     size = len(held) // _BLOCKS
     if size < _STEPS:
@@ -76,7 +76,7 @@ def rise(held: Sequence[int]) -> float | None:
 
 
 def even_rise(held: Sequence[int]) -> float | None:
-    """What a series gains from one entry to the next, where all its parts gain alike; else None."""
+    """The rise of a series from one entry to the next, if it is about the same in all parts; else None."""
     size = len(held) // _PARTS
     if size < 1:
         return None
@@ -91,7 +91,7 @@ def even_rise(held: Sequence[int]) -> float | None:
 def worker_rise(rows: Sequence[Sequence[int]]) -> float | None:
     """Bytes a batch by which a loader worker grows by itself; None where it does not.
 
-    Pages that it copies from the trainer do not make it larger: what it has and what is its own must rise together.
+    Pages that it copies from the main process do not make it larger: resident and private memory must both rise.
 
     Args:
         rows: Batch, resident, proportional, private and shared bytes, at each look.

@@ -7,7 +7,7 @@ from types import FrameType
 from typing import NamedTuple
 
 _OWN = str(Path(__file__).parents[1])
-_DEPTH = 120  # frames looked at
+_DEPTH = 120  # frames that are searched
 
 
 class Line(NamedTuple):
@@ -50,7 +50,7 @@ class UserCode:
         self._program: str | None = None
 
     def start(self) -> None:
-        """Look up, once, what program this is."""
+        """Find out which program runs."""
         main = sys.modules.get("__main__")
         spec = getattr(main, "__spec__", None)
         package = (spec.name.partition(".")[0] if spec is not None and spec.name else "") or ""
@@ -67,7 +67,7 @@ class UserCode:
         return known
 
     def files(self) -> list[str]:
-        """The user's files that code was seen running in."""
+        """The user's files whose code has run."""
         return [file for file, users in self._known.items() if users]
 
     def _look(self, file: str) -> bool:
@@ -80,7 +80,7 @@ class UserCode:
         return not file.startswith(self._libraries)
 
     def innermost(self, frame: FrameType | None) -> Line:
-        """The innermost line of the user's at or above ``frame``; that of a library where there is none."""
+        """The innermost line of the user's code at or above ``frame``; that of a library where there is none."""
         first, known = frame, self._known
         for _ in range(_DEPTH):
             if frame is None:
@@ -99,7 +99,7 @@ class UserCode:
         return Line(first.f_code.co_filename, first.f_lineno, first.f_code.co_name)
 
     def library_line(self, frame: FrameType | None) -> str | None:
-        """The innermost line outside torch itself, as ``torchvision/ops/boxes.py:308 (box_iou)``: what works there."""
+        """The innermost line outside torch itself, such as ``torchvision/ops/boxes.py:308 (box_iou)``."""
         for _ in range(_DEPTH):
             if frame is None:
                 return None

@@ -1,1 +1,1 @@
-"""The processes of a profiled training: starting them, attaching to them, their workers."""
+"""The processes of a profiled training: how they are started, how a session gets into them, and their workers."""

@@ -1,4 +1,4 @@
-"""In the process of a script: begin to watch when torch is there, and write down what was found."""
+"""In the process of a profiled script: watch from the import of torch on, and write down what was found."""
 
 import atexit
 import json
@@ -22,9 +22,9 @@ _attached: "AttachedSession | None" = None
 
 
 class AttachedSession:
-    """The session of this process, and the files that tell the outside of it.
+    """The session of this process, and the files through which segkit reads it.
 
-    ``recording-PID.json`` is the whole report, ``status-PID.json`` a line for those who wait.
+    ``recording-PID.json`` is the whole report, ``status-PID.json`` what the terminal shows while the script runs.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -70,7 +70,7 @@ class AttachedSession:
         _write(self.folder / f"recording-{self.pid}.json", document)
 
     def finish(self) -> None:
-        """At the end of the process."""
+        """Write the last report, at the end of the process."""
         if self.done or os.getpid() != self.pid:
             return
         self.done = True
@@ -82,14 +82,14 @@ class AttachedSession:
             self.session.failures.append(f"{type(error).__name__}: {error}")
             (self.folder / f"failure-{self.pid}.txt").write_text(f"{type(error).__name__}: {error}\n", encoding="utf-8")
 
-    def leave(self) -> None:
-        """In a process that was forked from this one: it is not the training."""
+    def abandon(self) -> None:
+        """In a process that was forked from this one, which is not the training: watch no more."""
         self.done = True
         self.session.abandon()
 
 
 def attached() -> AttachedSession | None:
-    """What watches this process, where it was started by ``segkit memprofile``."""
+    """The session of this process; None where ``segkit memprofile`` has not started it."""
     return _attached if _attached is not None and not _attached.done else None
 
 
@@ -99,7 +99,7 @@ def attach() -> None:
     folder = Path(os.environ[FOLDER])
     _watch_workers(folder)
     if multiprocessing.parent_process() is not None or threading.current_thread() is not threading.main_thread():
-        return  # a worker, started anew: only what it loads is looked at
+        return  # a worker that was spawned: only what it loads is watched
     _attached = AttachedSession(folder)
     atexit.register(_attached.finish)
     leave_now = os._exit
@@ -110,12 +110,12 @@ def attach() -> None:
         leave_now(code)
 
     os._exit = _exit  # type: ignore[assignment]
-    os.register_at_fork(after_in_child=_attached.leave)
+    os.register_at_fork(after_in_child=_attached.abandon)
     _attached.session.start()
 
 
 def _watch_workers(folder: Path) -> None:
-    """Let every loader worker look at itself while it fetches."""
+    """Let every loader worker measure itself when it has loaded a batch."""
     watch = WorkerWatch(folder)
     for fetcher in private.loader_fetchers():
         fetcher.fetch = watch.around(fetcher.fetch)

@@ -1,8 +1,8 @@
-"""Running a user's script as it would run by itself, with something in it that watches.
+"""Run a user's script as it would run by itself, and watch it from inside.
 
-The script runs in a process of its own, by the Python that it names: arguments, working folder, standard streams and
-exit code stay its own, and a crash of either does not touch the other. What watches gets in by Python's own way for it,
-a ``sitecustomize`` on ``PYTHONPATH``, so that launchers (torchrun, a shell script) pass it on to what they start.
+The script runs in its own process, with its own Python, arguments, working folder, standard streams and exit code: a
+crash of segkit or of the script does not stop the other. The session gets into that process through a
+``sitecustomize`` on ``PYTHONPATH``, which launchers (torchrun, a shell script) pass on to the processes they start.
 """
 
 import json
@@ -34,12 +34,12 @@ Status = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ScriptRun:
-    """How a script ended, and what was seen in it.
+    """How a script ended, and what was found in it.
 
     Attributes:
         code: Its exit code; 128 + n where signal n ended it.
-        document: The report; None where no training was seen.
-        failures: What went wrong in the watching itself.
+        document: The report; None if there was no training in it.
+        failures: Errors of the measuring itself.
     """
 
     code: int
@@ -48,7 +48,7 @@ class ScriptRun:
 
 
 def command_line(command: Sequence[str]) -> list[str]:
-    """What to execute: a script gets this Python; anything else is run as it is.
+    """The command to execute: a script is run by this Python, anything else as it is.
 
     Raises:
         InputError: There is no such script or program.
@@ -56,13 +56,13 @@ def command_line(command: Sequence[str]) -> list[str]:
     first = command[0]
     if first == "-m" or (Path(first).exists() and not shutil.which(first)) or first.endswith(".py"):
         if first != "-m" and not Path(first).exists():
-            raise InputError(f"{first}: no such script", "name it as for python: segkit memprofile -- train.py ARGS")
+            raise InputError(f"{first}: no such script", "segkit memprofile -- train.py ARGS")
         return [sys.executable, *command]
-    if re.fullmatch(r"python(\d(\.\d+)?)?", first):  # the one that segkit runs in; another is named by its path
+    if re.fullmatch(r"python(\d(\.\d+)?)?", first):  # this Python; another one is named by its path
         return [sys.executable, *command[1:]]
     found = shutil.which(first)
     if found is None:
-        raise InputError(f"{first}: no such program", "name a script: segkit memprofile -- train.py ARGS")
+        raise InputError(f"{first}: no such program", "segkit memprofile -- train.py ARGS")
     return [found, *command[1:]]
 
 
@@ -77,17 +77,17 @@ def run_script(
     stdout: int | None = None,
     on_status: Callable[[Status], None] = lambda status: None,
 ) -> ScriptRun:
-    """Run a script to its end and collect what was seen in it.
+    """Run a script to its end and collect what was found in it.
 
     Args:
         command: The script and its arguments, or a whole command.
-        every: Optimiser steps (or passes, in a script without an optimiser) to a step.
-        steps: End it after so many; None: let it run.
-        deep: Look at the host at every step.
-        limit: Bytes that there are.
-        snapshot: Where the history of CUDA's allocator goes, of the first process that has one.
-        stdout: Where its standard output goes, if not to this process's.
-        on_status: Told now and then how it goes.
+        every: Optimiser steps that make one step (or passes, in a script without an optimiser).
+        steps: End the script after so many; None: let it run.
+        deep: Take a census of the host's containers at every step.
+        limit: Bytes that may be used.
+        snapshot: The file for the history of CUDA's allocator, of the first process that has one.
+        stdout: The file descriptor for its standard output; None: that of this process.
+        on_status: Called with the newest step, four times a second at most.
     """
     line = command_line(command)
     with tempfile.TemporaryDirectory(prefix="segkit-memprofile-") as name:
@@ -118,7 +118,7 @@ def run_script(
 
 
 def _forward_signals(process: "subprocess.Popen[bytes]") -> AbstractContextManager[None]:
-    """Send signals that reach this process on to the script; Ctrl-C in a terminal reaches both."""
+    """Send the signals that this process gets on to the script; Ctrl-C in a terminal reaches both anyway."""
 
     def forward(number: int, frame: FrameType | None) -> None:
         process.send_signal(number)

@@ -1,4 +1,4 @@
-"""segkit's own trainer as a case of a watched script: it names its phases and steps itself."""
+"""segkit's own training as a watched training: it names its phases and steps itself."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from segkit.memory.session import Session
 
 
 class SessionMeter:
-    """See ``segkit.memory.measure.meter.Meter``; what it is told goes to a session as well."""
+    """A ``Meter`` (see ``segkit.memory.measure.meter``) that passes phases and steps on to a session as well."""
 
     def __init__(self, device: torch.device, session: Session) -> None:
         self._counters = CounterMeter(device)
@@ -37,5 +37,5 @@ class SessionMeter:
         return record
 
     def rise(self) -> float | None:
-        """See ``Meter``: the session says more."""
+        """See ``Meter``: None, as the session reports more."""
         return None

@@ -1,4 +1,4 @@
-"""Watching a training from inside: ``segkit.memory.watch()``."""
+"""A training that marks its steps itself: ``segkit.memory.watch()``."""
 
 from types import TracebackType
 from typing import Any, Self
@@ -30,7 +30,7 @@ class Watching:
             self._session.finish()
 
     def step(self) -> None:
-        """End a step; from the first call on, nothing else does."""
+        """End a step; from the first call on, nothing else ends one."""
         self._session.step()
 
     def report(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Loader workers: each looks at itself while it fetches, and tells copy-on-write from a leak of its own."""
+"""Loader workers: each measures itself after a batch, and distinguishes copy-on-write from a leak of its own."""
 
 import json
 import os
@@ -30,7 +30,7 @@ class WorkerWatch:
         self._host = HostSearch(Census(), in_worker=True)
 
     def around(self, fetch: Callable[..., Any]) -> Callable[..., Any]:
-        """A fetcher's ``fetch`` that looks at the worker after each batch."""
+        """A fetcher's ``fetch`` that measures the worker after each batch."""
 
         def watched(fetcher: Any, index: Any) -> Any:
             batch = fetch(fetcher, index)
@@ -49,9 +49,9 @@ class WorkerWatch:
         self._batches += 1
         self._stores.stop_when_done()
         self._host.census.release()
-        news = self._host.learn(self._stores)
+        has_news = self._host.learn(self._stores)
         if self._batches < self._next:
-            if news:  # there may be no next look
+            if has_news:  # there may be no next census
                 self._write()
             return
         self._next = max(self._next + 3, round(self._batches * 1.4))

@@ -1,4 +1,4 @@
-"""Growth that is no leak, by name: what it is, how much, and where it ends."""
+"""Growth that is no leak: what it is called, what it is, how much, and where it ends."""
 
 import itertools
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from segkit.memory.measure.phases import StepMeasurement
 from segkit.memory.session import Session
 from segkit.units import format_bytes
 
-_MUCH = 8 * 2**20  # bytes: less is not worth a line
+_MUCH = 8 * 2**20  # bytes; less is not reported
 
 
 def bounded_growth(suspect: Suspect, per_step: float, steps: int) -> Growth:
@@ -28,19 +28,20 @@ def bounded_growth(suspect: Suspect, per_step: float, steps: int) -> Growth:
 
 
 def collected_growth(suspect: Suspect, per_step: float, steps: int) -> Growth:
-    """Reference cycles that Python's garbage collector frees after some steps."""
-    what = f"what is made at {absolute(suspect.allocated_at)} ends in reference cycles, and waits to be collected"
-    return Growth("cyclic garbage", what, int(per_step * steps), f"the collector has freed it after {steps} steps")
+    """Reference cycles that Python's garbage collector frees."""
+    made_at = absolute(suspect.allocated_at)
+    what = f"what is made at {made_at} ends in reference cycles, which only the garbage collector frees"
+    return Growth("cyclic garbage", what, int(per_step * steps), f"the collector freed it after {steps} steps")
 
 
 def small_growth(holder: str, per_step: float, steps: int) -> Growth:
-    """What grows at every step, by too little to matter."""
+    """What grows at every step, but by too little to matter."""
     bound = f"{per_step / 1000:.1f} GB in a million steps"
     return Growth("log", f"{holder} grows by {per_step:.0f} bytes a step", int(per_step * steps), bound)
 
 
 def name_growth(session: Session) -> list[Growth]:
-    """Everything that grew in a run, and is not expected to go on."""
+    """Everything that grew in a run, but is not expected to grow further."""
     samples = session.series.measurements
     if len(samples) < 4:
         return []
@@ -58,7 +59,7 @@ def name_growth(session: Session) -> list[Growth]:
 
 
 def _containers(session: Session) -> list[Growth]:
-    """Sites that kept something for a while."""
+    """What kept tensors for a while."""
     out: dict[str, Growth] = {}
     now = session.tensors.step
     for site, survival in session.survivors.by_site.items():
@@ -66,7 +67,7 @@ def _containers(session: Session) -> list[Growth]:
             continue
         suspect = session.suspects.of(site)
         if survival.bytes == 0 or (suspect is not None and suspect.kind in ("reference cycle", "optimizer state")):
-            continue  # nothing is there; or it is named elsewhere
+            continue  # nothing is kept; or it is reported elsewhere
         holder = _name_of(suspect)
         what = f"{holder or 'something'} keeps what is made at {absolute(site.line)}"
         if survival.emptied:
@@ -96,15 +97,15 @@ def _pictures(samples: Sequence[StepMeasurement]) -> list[Growth]:
     spread = max(peaks) - median(peaks)
     out = []
     for name, values, unit in (
-        ("new picture sizes", [float(sample.elements) for sample in steady], "values in what the model is given"),
-        ("crowded pictures", [float(sample.instances) for sample in steady], "instances in a step"),
+        ("new picture sizes", [float(sample.elements) for sample in steady], "size of the input (in values)"),
+        ("crowded pictures", [float(sample.instances) for sample in steady], "number of instances"),
     ):
         if len(set(values)) < 3 or spread < 0.05 * max(peaks):
             continue
         if _correlation(values, peaks) >= 0.8:
             at = max(range(len(steady)), key=lambda index: peaks[index])
-            what = f"the peak follows the {unit}: {values[at]:.0f} at the highest, {median(values):.0f} in the middle"
-            out.append(Growth(name, what, int(spread), f"{format_bytes(max(peaks))}, with the largest seen", "device"))
+            what = f"the peak follows the {unit}: {values[at]:.0f} at the highest, median {median(values):.0f}"
+            out.append(Growth(name, what, int(spread), f"{format_bytes(max(peaks))} with the largest so far", "device"))
     return out
 
 
@@ -115,7 +116,7 @@ def _phases(session: Session) -> list[Growth]:
     training = max((peaks.get(name, 0) for name in ("forward", "loss", "backward", "step")), default=0)
     spike = peaks.get("eval", 0) - training
     if training and spike > max(0.1 * training, _MUCH):
-        what = "evaluation needs more than training; its blocks come on top of those that training has cached"
+        what = "evaluation needs more than training, in addition to the blocks that training has cached"
         return [Growth("evaluation spike", what, spike, format_bytes(peaks["eval"]), "device")]
     return []
 
@@ -130,8 +131,8 @@ def _host(samples: Sequence[StepMeasurement]) -> list[Growth]:
     used = end.malloc - begin.malloc
     retained = (end.retained or 0) - (begin.retained or 0)
     if grown > 4 * _MUCH and used < 0.4 * grown and retained > 0.3 * grown:
-        what = "resident memory that was given back to malloc and that glibc keeps (MALLOC_ARENA_MAX=2 makes it less)"
-        out.append(Growth("retained by malloc", what, grown - used, "the most that was in use at once"))
+        what = "memory that was freed, but that glibc does not return to the system (MALLOC_ARENA_MAX=2 reduces it)"
+        out.append(Growth("retained by malloc", what, grown - used, "the most memory that was in use at once"))
     apart = [(sample.malloc or 0) - sample.allocated for sample in samples]
     sizes: set[int] = set()
     first: list[float] = []
@@ -140,14 +141,14 @@ def _host(samples: Sequence[StepMeasurement]) -> list[Growth]:
         sizes.add(sample.elements)
     steps = [0.0, *(float(b - a) for a, b in itertools.pairwise(apart))]
     if len(sizes) > 5 and apart[-1] - apart[3] > _MUCH and _correlation(first[3:], steps[3:]) > 0.2:
-        what = f"oneDNN and torch cache a kernel for every new size ({len(sizes)} sizes so far)"
-        bound = "ONEDNN_PRIMITIVE_CACHE_CAPACITY (1024 kernels), or as many as there are sizes"
+        what = f"oneDNN and torch cache a kernel for every new input size ({len(sizes)} sizes so far)"
+        bound = "ONEDNN_PRIMITIVE_CACHE_CAPACITY (1024 kernels), or one for each size"
         out.append(Growth("kernels cached by size", what, apart[-1] - apart[3], bound))
     return out
 
 
 def _device(samples: Sequence[StepMeasurement]) -> list[Growth]:
-    """What PyTorch has taken from the device and does not use, and what others hold of it."""
+    """What PyTorch has reserved and does not use, and what is outside of its allocator."""
     early, late = samples[2], samples[-1]
     if early.reserved is None or late.reserved is None:
         return []
@@ -158,12 +159,12 @@ def _device(samples: Sequence[StepMeasurement]) -> list[Growth]:
         out.append(Growth("fragmentation", what, gap[1] - gap[0], None, "device"))
     beyond = [(sample.driver or 0) - (sample.reserved or 0) for sample in (early, late)]
     if early.driver and beyond[1] - beyond[0] > 8 * _MUCH:
-        what = "memory of the device that PyTorch's allocator did not take: cuDNN plans, NCCL, decoders, other programs"
+        what = "GPU memory outside of PyTorch's allocator: cuDNN, NCCL, decoders, other programs"
         out.append(Growth("outside the allocator", what, beyond[1] - beyond[0], None, "device"))
     pinned = (late.pinned or 0) - (early.pinned or 0)
     if pinned > _MUCH:
-        what = "pinned host memory is kept for the next batch, in sizes that are powers of two"
-        bound = "the largest batch, for each that loaders prefetch"
+        what = "pinned host memory is kept for the next batches, in blocks of powers of two"
+        bound = "the largest batch, once for each prefetched batch"
         out.append(Growth("pinned-memory cache", what, pinned, bound))
     return out
 
@@ -182,8 +183,8 @@ def _regions(session: Session) -> list[Growth]:
         return []
     sampler: Any = heads.fg_bg_sampler
     most = int(sampler.batch_size_per_image * sampler.positive_fraction)
-    what = "the mask head sees more positive regions as the proposals become better"
-    return [Growth("positive regions rise", what, int(rise), f"{most} regions a picture", "device")]
+    what = "the mask head gets more positive regions as the proposals become better"
+    return [Growth("positive regions rise", what, int(rise), f"{most} regions for each picture", "device")]
 
 
 def _correlation(xs: Sequence[float], ys: Sequence[float]) -> float:

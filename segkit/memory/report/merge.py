@@ -1,4 +1,4 @@
-"""One report from what the processes of a script have written: ranks, and loader workers."""
+"""One report from the files that the processes of a script have written: ranks and loader workers."""
 
 import json
 from collections import defaultdict
@@ -12,7 +12,7 @@ from segkit.memory.measure.trend import worker_rise
 from segkit.units import format_bytes
 
 _ORDER = {"leak": 3, "watch": 2, "clean": 1, "inconclusive": 0}
-_COPIED = 8 * 2**20  # bytes of a worker's memory that became its own
+_COPIED = 8 * 2**20  # bytes of shared memory that became private; less is not reported
 
 
 def merge(folder: Path) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
@@ -83,10 +83,10 @@ def _bounded(leak: Leak, found: dict[str, Any], workers: int) -> Growth:
 
 
 def _unexplained(workers: list[dict[str, Any]], batches: float, limit: MemoryLimit) -> list[Leak]:
-    """Growth of workers that no Python object in them explains: a decoder that keeps what it has read.
+    """Growth of workers that no Python object in them explains, such as a decoder that keeps what it has read.
 
     Args:
-        workers: What each has written.
+        workers: The content of each worker's file.
         batches: That all of them load for a step.
         limit: Of the host's memory.
     """
@@ -105,7 +105,7 @@ def _unexplained(workers: list[dict[str, Any]], batches: float, limit: MemoryLim
 
 
 def _copied(workers: list[dict[str, Any]], leaking: bool) -> list[Growth]:
-    """Copy-on-write: memory that workers shared with the trainer becomes their own, page by page, as they read it."""
+    """Copy-on-write: memory that workers share with the main process becomes private, page by page, as they use it."""
     own = shared = resident = 0
     for worker in workers:
         if len(worker["mapped"]) >= 2:
@@ -115,8 +115,8 @@ def _copied(workers: list[dict[str, Any]], leaking: bool) -> list[Growth]:
             resident += last[1] - first[1]
     if own < _COPIED or shared < 0.5 * own or (leaking and resident > 0.5 * own):
         return []
-    what = "workers copy pages of Python objects that they share with the trainer, by counting references to them"
-    bound = "the objects' size, once for each worker; arrays and tensors instead of lists of objects are not copied"
+    what = "workers copy memory of Python objects that they share with the main process: use changes reference counts"
+    bound = "the size of the objects, once for each worker; NumPy arrays and tensors are not copied"
     return [Growth("copy-on-write", what, own, bound, "worker")]
 
 

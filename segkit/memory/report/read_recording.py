@@ -1,4 +1,4 @@
-"""Recordings read again: a ``memory.json``, or a snapshot that PyTorch's ``_dump_snapshot`` has written."""
+"""Read a recording: a ``memory.json``, or a snapshot of CUDA's allocator that PyTorch has written."""
 
 import io
 import json
@@ -15,8 +15,8 @@ from segkit.memory.measure.user_code import USER_CODE
 def explain(path: Path) -> dict[str, Any]:
     """The document of a recording.
 
-    A snapshot is of one moment: it has no steps and no verdict, but says which lines hold what is allocated, and how
-    much of what is reserved is free.
+    A snapshot shows one moment. It has no steps and no verdict, but the lines that have allocated what is in use, and
+    how much of the reserved memory is free.
 
     Raises:
         InputError: It is neither.
@@ -24,7 +24,7 @@ def explain(path: Path) -> dict[str, Any]:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file", "name a memory.json, or a snapshot.pickle of PyTorch's") from None
+        raise InputError(f"{path}: no such file", "name a memory.json or a snapshot.pickle") from None
     if content.lstrip()[:1] == b"{":
         return _recording(path, content)
     return _of_snapshot(path, _snapshot(path, content))
@@ -42,7 +42,7 @@ def _recording(path: Path, content: bytes) -> dict[str, Any]:
 
 
 class _Plain(pickle.Unpickler):
-    """Reads dicts, lists and numbers; a pickle that names code is refused."""
+    """Reads dicts, lists and numbers; a pickle that refers to code is refused."""
 
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"it names {module}.{name}")
@@ -52,11 +52,11 @@ def _snapshot(path: Path, content: bytes) -> dict[str, Any]:
     try:
         snapshot = _Plain(io.BytesIO(content)).load()
     except Exception as error:  # a pickle of anything
-        raise InputError(f"{path}: not a snapshot of PyTorch's: {error}") from error
+        raise InputError(f"{path}: not a PyTorch memory snapshot: {error}") from error
     if isinstance(snapshot, list):
         snapshot = {"segments": snapshot}
     if not isinstance(snapshot, dict) or not isinstance(snapshot.get("segments"), list):
-        raise InputError(f"{path}: not a snapshot of PyTorch's: it has no segments")
+        raise InputError(f"{path}: not a PyTorch memory snapshot: it has no segments")
     return snapshot
 
 
@@ -74,7 +74,7 @@ def _of_snapshot(path: Path, snapshot: dict[str, Any]) -> dict[str, Any]:
                 split += block["size"]
     growth = []
     if split > 0.15 * max(1, reserved):
-        what = "free parts of segments that are in use: no request fits them"
+        what = "free parts of segments in use, too small for the requests"
         growth.append(Growth("fragmentation", what, split, None, "device").to_json())
     series = {key: list[int]() for key in ("allocated", "peak", "reserved", "rss", "malloc", "seconds")}
     return {

@@ -1,1 +1,1 @@
-"""A training step on tensors without memory, and what CUDA's allocator would need for it."""
+"""A training step on fake tensors, which have no memory, and what CUDA's allocator would need for it."""

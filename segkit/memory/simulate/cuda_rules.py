@@ -1,8 +1,8 @@
-"""CUDA's own rules on tensors that are on a CPU, so that a step on fake tensors keeps what it would keep on a GPU.
+"""CUDA's rules for tensors that are on a CPU, so that a step on fake tensors keeps what it would keep on a GPU.
 
-Backward through fake CUDA tensors needs a GPU, so that steps are rehearsed on fake CPU tensors. Two things differ:
-autocast computes more in fp32 on CUDA than on a CPU (upsampling and norms by group among them, whose outputs a U-Net
-keeps), and proposals of all levels are suppressed together.
+A backward pass on fake CUDA tensors needs a GPU, so steps are rehearsed on fake CPU tensors. Two rules differ: on CUDA,
+autocast computes more in fp32 (such as upsampling and group norm, whose outputs a U-Net keeps), and boxes of all levels
+are suppressed together.
 """
 
 from contextlib import AbstractContextManager
@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from segkit.memory.measure.torch_private import batched_nms_as, tree_map
 
-# "CUDA Ops that can autocast to float32" of torch.amp, by the names that Python calls them.
+# "CUDA Ops that can autocast to float32" of the documentation of torch.amp, by their names in Python.
 _IN_FP32 = frozenset({
     "__pow__", "__rdiv__", "__rpow__", "__rtruediv__", "acos", "asin", "binary_cross_entropy_with_logits", "cosh",
     "cosine_embedding_loss", "cdist", "cosine_similarity", "cross_entropy", "cumprod", "cumsum", "dist", "erfinv",
@@ -23,11 +23,11 @@ _IN_FP32 = frozenset({
     "prod", "reciprocal", "renorm", "rsqrt", "sinh", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin",
     "softplus", "sum", "tan", "triplet_margin_loss", "vector_norm",
 })  # fmt: skip
-_TOGETHER = 100_000  # coordinates up to which torchvision suppresses boxes of all classes in one go on CUDA
+_TOGETHER = 100_000  # coordinates up to which torchvision suppresses the boxes of all classes at once on CUDA
 
 
 class CudaAutocast(TorchFunctionMode):
-    """Inside an autocast of the CPU's, computes in fp32 what CUDA's would."""
+    """Inside autocast on a CPU, computes in fp32 what autocast on CUDA would."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__name__", "") in _IN_FP32 and torch.is_autocast_enabled("cpu"):
@@ -42,7 +42,7 @@ def _to_fp32(value: Any) -> Any:
 
 
 def cuda_suppression() -> AbstractContextManager[None]:
-    """Let torchvision choose between its two paths of suppressing boxes as it does on CUDA."""
+    """Let torchvision choose between its two ways to suppress boxes by class as it does on CUDA."""
 
     def choose(vanilla: Any, together: Any, boxes: torch.Tensor, *others: Any) -> torch.Tensor:
         kept: torch.Tensor = (vanilla if boxes.numel() > _TOGETHER else together)(boxes, *others)

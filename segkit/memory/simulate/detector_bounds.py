@@ -1,8 +1,8 @@
-"""How large a detector's data-dependent steps can get, by the function of torchvision or segkit that takes them.
+"""How large the results of a detector's data-dependent operations are, by the function that computes them.
 
-Two answers to each: the most that the detector's own settings allow, which is what a run comes to when its region
-proposals have learnt to find instances; and what there is in the first steps, when only the instances themselves,
-which torchvision adds to the proposals, are positive.
+There are two answers: the most that the settings of the detector allow, which a training reaches when its region
+proposals have learnt to find instances; and the size in the first steps, when only the ground truth boxes, which
+torchvision adds to the proposals, are positive.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,14 +11,20 @@ from typing import Any, NamedTuple
 
 import torch
 
-_TIES = 4096  # anchors that overlap an instance alike, and best: those of one size that lie wholly inside it
+_TIES = 4096  # anchors with the same highest overlap with an instance: those of one size that lie inside it
 
 _MASKS = 4
 _MAPS = 4
 
 
 class SizeQuery(NamedTuple):
-    """A question: the size of what it is about, how often this function has asked, and its local variables."""
+    """A result whose size is asked for.
+
+    Attributes:
+        shape: Of the input.
+        times: How often this function has asked before, in this forward pass.
+        variables: The local variables of the function.
+    """
 
     shape: tuple[int, ...]
     times: int
@@ -26,21 +32,21 @@ class SizeQuery(NamedTuple):
 
     @property
     def elements(self) -> int:
-        """Elements of what is asked about."""
+        """Elements of the input."""
         return torch.Size(self.shape).numel()
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What sizes follow from.
+    """What the sizes depend on.
 
     Attributes:
         instances: Of each picture of the micro-batch.
-        rpn_samples: Anchors of a picture that the loss of the proposals looks at.
+        rpn_samples: Anchors of a picture that the loss of the RPN samples.
         rpn_positives: How many of them may be positive.
-        roi_samples: Regions of a picture that the heads learn from.
+        roi_samples: Regions of a picture that the loss of the heads samples.
         roi_positives: How many of them may be positive.
-        at_most: Whether the most is wanted that there can be; else what there is in the first steps.
+        at_most: Whether the upper bound is asked for; else the size in the first steps.
     """
 
     instances: Sequence[int] = ()
@@ -51,7 +57,7 @@ class Bounds:
     at_most: bool = True
 
     def positives(self, picture: int, most: int) -> int:
-        """Positive regions of a picture; none where it has no instance."""
+        """Positive regions of a picture, of ``most`` at most; none where it has no instance."""
         there = self.instances[picture % len(self.instances)] if self.instances else most
         return most if self.at_most and there else min(most, there)
 
@@ -65,12 +71,12 @@ def _levels(bounds: Bounds, asked: SizeQuery) -> int:
 
 
 def _best_anchors(bounds: Bounds, asked: SizeQuery) -> int:
-    """For each instance [N, anchors], those that overlap it best."""
+    """The anchors with the highest overlap, for each instance; the input is [N, anchors]."""
     return asked.shape[0] * (_TIES if bounds.at_most else 2)
 
 
 def _rpn_samples(bounds: Bounds, asked: SizeQuery) -> int:
-    """Positive, then negative anchors of a picture."""
+    """The positive anchors of a picture, then the negative ones."""
     positives = bounds.positives(asked.times // 2, bounds.rpn_positives)
     return positives if asked.times % 2 == 0 else bounds.rpn_samples - (0 if bounds.at_most else positives)
 
@@ -84,12 +90,12 @@ def _positive_regions(bounds: Bounds, asked: SizeQuery) -> int:
 
 
 def _regions_of_level(bounds: Bounds, asked: SizeQuery) -> int:
-    """At most all in any of the four maps; else evenly over them.
+    """The regions of one of the four feature maps: at most all of them; in the first steps a quarter.
 
-    torchvision puts the regions of one map after the other into their places, and takes them out again in backward: the
-    peak is where the most are in one map, whichever that is. segkit's own pooling joins them, so that they have to add
-    up: there the finest map, which is the largest, gets all but one for each of the others, of which it keeps something
-    too.
+    torchvision writes the regions of one map after the other to the result, and reads them again in backward: the peak
+    is highest where most regions are in one map, no matter which. segkit's own pooling concatenates them, so that their
+    numbers have to add up: there the finest map, which is the largest, gets all but one for each of the other maps, of
+    which something is kept as well.
     """
     own = "x_filtered" not in asked.variables
     level = asked.variables.get("number" if own else "level")
@@ -102,7 +108,7 @@ def _regions_of_level(bounds: Bounds, asked: SizeQuery) -> int:
 
 
 def _instances_here(bounds: Bounds, asked: SizeQuery) -> int:
-    """The largest few: what one mask takes is given back before the next."""
+    """The largest few instances: what one mask needs is freed before the next."""
     return min(_MASKS, len(asked.variables["corners"]))
 
 

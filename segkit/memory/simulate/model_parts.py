@@ -1,4 +1,4 @@
-"""What memory is for, in words that its user knows: the part of the model, or the task, that asked for it."""
+"""Which part of a model allocates: the category of memory in a trace, in words that users know."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ _PARTS = {
 
 
 def track_model_parts(model: nn.Module, trace: Trace) -> None:
-    """Let a trace know, by hooks, which part of a model is running."""
+    """Register hooks that report to a trace which part of the model is running."""
     parts = dict(model.named_modules())
     for name, category in _PARTS.items():
         if name not in parts:
@@ -38,7 +38,7 @@ def track_model_parts(model: nn.Module, trace: Trace) -> None:
 
 
 def _during(part: nn.Module, trace: Trace, category: str) -> None:
-    """Name what is done in a part's forward, and in backward from where the gradient of its output is there."""
+    """Set the category during a part's forward, and in backward from the gradient of its output on."""
     before: list[str] = []
 
     def begin(module: nn.Module, inputs: Any) -> None:

@@ -1,8 +1,7 @@
-"""Answers what a tensor without values cannot: how many places are nonzero, what a number is, what a condition says.
+"""Results that depend on values, which fake tensors do not have: of ``nonzero``, ``nms``, ``unique``, ``item``.
 
-An answer is a size, by the function that asks. A detector asks in some twenty places
-(``segkit.memory.simulate.detector_bounds``); whoever asks from a place that is not known gets the largest size that
-there can be, and is noted.
+The answer depends on the function that asks. A detector asks in some twenty functions
+(``segkit.memory.simulate.detector_bounds``); a function that is not known gets the largest possible size, and is noted.
 """
 
 import sys
@@ -41,7 +40,7 @@ _FOLLOWED = (
 
 
 class _Place(NamedTuple):
-    """Who asks: the innermost function that is not torch's."""
+    """The function that asks: the innermost one outside torch."""
 
     function: str
     file: str
@@ -49,16 +48,16 @@ class _Place(NamedTuple):
 
 
 class Oracle(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types here
-    """Goes between a model and fake tensors, and answers.
+    """Answers the operations on fake tensors whose results depend on values.
 
     Attributes:
-        bounds: What the answers are taken from.
-        unknown: Places that had to be guessed, in the order of their first question.
-        answers: Sizes to give instead, in order, as a real run was seen to have them; None: by rule.
+        bounds: What the sizes depend on.
+        unknown: Operations whose results had to be guessed, in the order of their first call.
+        answers: Sizes to give instead, in order, as they were in a real run; None: by rule.
     """
 
     def __init__(self, bounds: Bounds, trace: Trace, *, as_cuda: bool) -> None:
-        """Answer from ``bounds``; what CUDA's kernels take for themselves goes into ``trace``, where ``as_cuda``."""
+        """Answer by ``bounds``; with ``as_cuda``, the workspaces of CUDA's kernels are added to ``trace``."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.bounds, self._trace, self._as_cuda = bounds, trace, as_cuda
         self.unknown: dict[str, None] = {}
@@ -67,7 +66,7 @@ class Oracle(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has n
         self._skipped: dict[CodeType, bool] = {}
 
     def next_forward(self, instances: Sequence[int]) -> None:
-        """A micro-batch of pictures with so many instances begins: questions are counted from its first picture."""
+        """Begin a forward pass of pictures with so many instances; calls are counted from its first picture on."""
         self._asked.clear()
         self.bounds = replace(self.bounds, instances=tuple(instances))
 
@@ -76,7 +75,7 @@ class Oracle(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has n
         with without_modes():
             rows = values.tolist()
         tensor.known = values  # type: ignore[attr-defined]
-        tensor.tolist = lambda: rows  # type: ignore[method-assign]  # a fake tensor's own asks for them one by one
+        tensor.tolist = lambda: rows  # type: ignore[method-assign]  # that of fake tensors asks for each value
         return tensor
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -91,7 +90,7 @@ class Oracle(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has n
             return True
         if operation_name(func) == "torchvision::nms":
             count = args[0].shape[0]
-            if self._as_cuda:  # a bit for each pair of boxes
+            if self._as_cuda:  # one bit for each pair of boxes
                 self._trace.transient(8 * count * -(-count // 64))
             return args[0].new_empty((self._size("nms", args[0]),), dtype=torch.int64)
         if func in _FOLLOWED and hasattr(args[0], "known"):
@@ -103,7 +102,7 @@ class Oracle(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has n
         return _with_statistics_in_fp32(out) if func is aten.native_batch_norm.default else out
 
     def _size(self, operation: str, asked_about: torch.Tensor) -> int:
-        """How many there are, of at most as many as there are elements (boxes, where boxes are suppressed)."""
+        """The size of a result: at most as many as there are elements (boxes, for nms)."""
         if self.answers is not None:
             return self.answers.pop(0)
         shape = tuple(asked_about.shape[:1] if operation == "nms" else asked_about.shape)
@@ -127,7 +126,7 @@ class Oracle(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has n
             with without_modes():
                 return value.item()
         if tensor.dtype is torch.bool:
-            return False  # conditions ask whether something is wrong
+            return False  # conditions check for errors
         if tensor.dtype.is_floating_point:
             return 1.0
         place = self._place()
@@ -137,7 +136,7 @@ class Oracle(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has n
         return 0
 
     def _unique(self, tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Distinct values, which are taken to be 0, 1, 2, ..."""
+        """Distinct values, assumed to be 0, 1, 2, ..."""
         count = self._size("unique", tensor)
         with without_modes():
             values = torch.arange(count, dtype=tensor.dtype)
@@ -153,7 +152,7 @@ class Oracle(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has n
         return [self.know(each, value) for each, value in zip(out, values, strict=True)]
 
     def _guess(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """The largest that an operation on these tensors can give, where nothing is known of it."""
+        """The largest possible result of an operation that nothing is known about."""
         self._note(operation_name(func), self._place())
         tensors = [each for each in (*args, *kwargs.values()) if isinstance(each, torch.Tensor)]
         largest = max(tensors, key=lambda tensor: tensor.numel())
@@ -181,6 +180,6 @@ class Oracle(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has n
 
 
 def _with_statistics_in_fp32(out: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """Batch norm keeps means and deviations in fp32 where its input is not; fake tensors say otherwise."""
+    """Batch norm keeps means and deviations in fp32 even if its input is not; fake tensors do not."""
     whole, *statistics = out
     return (whole, *(s if s.dtype is torch.float32 else s.new_empty(s.shape, dtype=torch.float32) for s in statistics))

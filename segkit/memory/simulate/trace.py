@@ -11,7 +11,7 @@ import torch
 
 from segkit.memory.measure.torch_private import TorchDispatchMode, storage_key
 
-_DEPTH = 30  # frames looked at
+_DEPTH = 30  # frames that are searched
 
 TASKS = {
     "assign_targets_to_anchors": "anchor matching",
@@ -24,14 +24,14 @@ TASKS = {
     "batch_images": "pictures",
     "batch_of": "pictures",
 }
-"""Functions that do something worth a name."""
+"""Functions whose memory is a category of its own."""
 
 Event = tuple[int, int]
 """An allocation (number, bytes), or a release (number, 0)."""
 
 
 class _Allocation(weakref.ref):  # type: ignore[type-arg]
-    """A weak reference to a storage, which knows its size and what it was made for."""
+    """A weak reference to a storage that knows its size and category."""
 
     __slots__ = ("category", "key", "number", "size")
 
@@ -42,7 +42,7 @@ class _Allocation(weakref.ref):  # type: ignore[type-arg]
 
 
 class Peak(NamedTuple):
-    """The most that was alive at once: bytes, and by category."""
+    """The most that was alive at once, in bytes: the sum, and by category."""
 
     allocated: int
     by_category: dict[str, int]
@@ -54,7 +54,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no
     Attributes:
         events: What was allocated and freed, in order.
         allocated: Bytes alive.
-        category: What is being done; storages keep the category that they were made for.
+        category: That of the storages that are made now.
     """
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no
         return out
 
     def reset_peak(self) -> None:
-        """Begin to look for a new peak."""
+        """Begin to measure a new peak."""
         self._peak, self._at_peak = self.allocated, None
 
     def peak(self) -> Peak:
@@ -89,7 +89,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no
 
     @contextmanager
     def doing(self, category: str) -> Iterator[None]:
-        """Name what is done inside."""
+        """Set the category within a block."""
         before, self.category = self.category, category
         try:
             yield
@@ -97,7 +97,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no
             self.category = before
 
     def claim(self, tensors: Sequence[torch.Tensor], category: str) -> None:
-        """Say what storages are for that were made for something else, or before."""
+        """Change the category of storages that were made before."""
         for tensor in tensors:
             allocation = self._live.get(storage_key(tensor)[1])
             if allocation is not None:
@@ -106,10 +106,10 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no
                 self._add(category, allocation.size)
 
     def transient(self, size: int) -> None:
-        """Note memory that a kernel takes for itself and gives back before it returns."""
+        """Note memory that a kernel allocates and frees before it returns."""
         number = len(self.events)
         self.events += [(number, size), (number, 0)]
-        if self._rise(size):  # it is a peak, and over already
+        if self._rise(size):  # a peak that has ended already
             self._at_peak = self._sums | {self.category: self._sums.get(self.category, 0) + size}
 
     def _note(self, tensor: torch.Tensor) -> None:
@@ -136,7 +136,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no
         self._add(allocation.category, size)
 
     def _category_here(self) -> str:
-        """The task whose function is running, else the part of the model, else the phase."""
+        """The task of a running function, else the part of the model, else the phase."""
         frame: FrameType | None = sys._getframe(3)
         for _ in range(_DEPTH):
             if frame is None:

@@ -1,7 +1,7 @@
-"""Found by Python at its start while ``segkit memprofile -- SCRIPT`` runs: begins to watch when torch is imported.
+"""Imported by Python at its start in ``segkit memprofile -- SCRIPT``: watches from the import of torch on.
 
-The script is run by Python itself, as always; nothing of torch is imported before the script does so, since it may set
-environment variables first. A ``sitecustomize`` of the user's own is run as well.
+Python itself runs the script, as always. torch is not imported before the script imports it, since the script may set
+environment variables first. The user's own ``sitecustomize`` is run as well.
 """
 
 import importlib.abc
@@ -16,7 +16,7 @@ _HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 -- pa
 
 
 class _AfterTorch(importlib.abc.MetaPathFinder):
-    """Lets torch be imported as it is, and then begins."""
+    """Imports torch as usual, and then begins to watch."""
 
     def find_spec(self, name: str, path: Any, target: ModuleType | None = None) -> Any:
         if name != "torch":
