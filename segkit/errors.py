@@ -22,7 +22,7 @@ class SegkitError(Exception):
     Attributes:
         message: ``where: what is wrong``, lower case, no full stop.
         hint: what the user can do about it, or None.
-        everywhere: whether every rank of a run raises it, so that they can still save together.
+        everywhere: whether every rank of a run raises it, so that they can still save a checkpoint together.
     """
 
     exit_code = FAILED

@@ -1,30 +1,30 @@
-"""How the core says how far it is, without knowing who listens.
+"""Progress reports: the interface that the core calls, and that the command line implements.
 
-The shell implements ``Progress`` with Rich on a terminal and with plain lines elsewhere; ``SILENT`` is for
-library use, for tests, and for all ranks but the first.
+There, it is Rich on a terminal and plain lines elsewhere; ``SILENT`` is for library use, for tests, and for all ranks
+but the first.
 """
 
 from typing import Protocol
 
 
 class Progress(Protocol):
-    """A listener for one stretch of work after another."""
+    """Shows the progress of one task after another."""
 
     def start(self, description: str, total: int | None) -> None:
-        """Begin a stretch of ``total`` units (None: unknown)."""
+        """Begin a task of ``total`` units (None: unknown)."""
 
     def advance(self, count: int = 1, **figures: str) -> None:
-        """Report ``count`` more units done, with figures to show beside them."""
+        """Report ``count`` more units done, with values to show next to the bar."""
 
     def done(self) -> None:
-        """End the stretch."""
+        """End the task."""
 
     def note(self, message: str) -> None:
-        """Tell the user something that stays on the screen."""
+        """Print a line."""
 
 
 class _Silent:
-    """Listens to nothing."""
+    """Shows nothing."""
 
     def start(self, description: str, total: int | None) -> None:
         pass
@@ -43,7 +43,7 @@ SILENT: Progress = _Silent()
 
 
 class NotesOnly(_Silent):
-    """Passes on notes, where a stretch within another would take its bar away."""
+    """Prints notes only: a task inside another must not replace its bar."""
 
     def __init__(self, listener: Progress) -> None:
         self._listener = listener

@@ -1,4 +1,4 @@
-"""Labels that are worth a look: names that differ by accident, numbers in names, categories that a split lacks."""
+"""Labels that may be mistakes: names that differ by accident, numbers in names, categories that a split lacks."""
 
 import re
 import unicodedata
@@ -20,7 +20,7 @@ _FEW = 5
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """One remark on labels, with the option that would mend it where there is one."""
+    """A remark on labels, with the option that corrects it where there is one."""
 
     concern: Concern
     labels: tuple[str, ...]
@@ -29,7 +29,7 @@ class Advice:
 
 
 def inspect_labels(counts: Mapping[str, int], by_split: Mapping[str, Counter[str]]) -> tuple[Advice, ...]:
-    """What a careful colleague would say of these labels.
+    """Find labels that may be mistakes.
 
     Args:
         counts: Instances by label.
@@ -40,7 +40,7 @@ def inspect_labels(counts: Mapping[str, int], by_split: Mapping[str, Counter[str
 
 
 def _similar(counts: Mapping[str, int]) -> list[Advice]:
-    """Names that are one when case, spaces, accents, look-alike letters and a plural are taken away."""
+    """Names that are equal without case, spaces, accents, look-alike letters and plurals."""
     same: dict[str, list[str]] = defaultdict(list)
     for label in counts:
         same[_bare(label)].append(label)
@@ -57,7 +57,7 @@ def _similar(counts: Mapping[str, int]) -> list[Advice]:
 
 
 def _bare(label: str) -> str:
-    """What is left of a name when everything is taken away that differs by accident."""
+    """A name without everything that may differ by accident."""
     text = _without_accents(label.translate(_LOOK_ALIKE)).casefold()
     text = re.sub(r"[\W_]+", "", text) or label
     if re.search(r"(ss|us|is)$", text) or len(text) < 4:
@@ -71,7 +71,7 @@ def _without_accents(text: str) -> str:
 
 
 def _difference(labels: Sequence[str]) -> str:
-    """The first thing that, taken away, makes the names one."""
+    """The difference between names: the first one without which they are equal."""
     steps = (
         ("spaces", lambda text: re.sub(r"\s+", "", text)),
         ("the way that accents are stored", lambda text: unicodedata.normalize("NFC", text)),
@@ -97,7 +97,7 @@ def _numbered(counts: Mapping[str, int]) -> list[Advice]:
         if len(labels) > 1 or stem in counts:
             ordered = tuple(sorted(labels))
             renames = ",".join(f"{label}={stem}" for label in ordered)
-            why = f"{', '.join(ordered)}: are these instances of {stem!r}? each is a category of its own now"
+            why = f"{', '.join(ordered)}: each is a category of its own; are they instances of {stem!r}?"
             advice.append(Advice("number in name", ordered, why, f"--map {renames!r}"))
     return advice
 
@@ -118,5 +118,10 @@ def _few(counts: Mapping[str, int]) -> list[Advice]:
         return []
     names = ", ".join(f"{label!r} ({counts[label]})" for label in few)
     return [
-        Advice("few instances", few, f"hardly enough to learn from: {names}", "annotate more, or drop them with --map")
+        Advice(
+            "few instances",
+            few,
+            f"too few instances to train on: {names}",
+            "annotate more, or leave them out with --map",
+        )
     ]

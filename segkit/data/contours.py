@@ -1,9 +1,9 @@
-"""Masks -> polygons along the edges of their pixels: rasterising them again gives the very mask."""
+"""Masks -> polygons along the edges of their pixels: rasterising them gives the same mask."""
 
 import numpy as np
 import numpy.typing as npt
 
-Ring = list[tuple[int, int]]  # corners of pixels, (x, y), not closed
+Ring = list[tuple[int, int]]  # pixel corners (x, y), not closed
 
 _TURNS = ((0, 1), (-1, 0), (0, -1), (1, 0))  # down, left, up, right: each is the one before, turned right
 
@@ -11,7 +11,7 @@ _TURNS = ((0, 1), (-1, 0), (0, -1), (1, 0))  # down, left, up, right: each is th
 def trace(mask: npt.NDArray[np.bool_]) -> tuple[list[Ring], list[Ring]]:
     """The outlines of a mask [H, W]: outer ones, and those of holes.
 
-    Pixels that touch at a corner are apart. Outer rings run clockwise (y points down), holes the other way.
+    Pixels are 4-connected. Outer rings run clockwise (y points down), holes the other way.
     """
     steps = _edges(np.pad(mask, 1).astype(np.int8))
     outer: list[Ring] = []
@@ -40,7 +40,7 @@ def _edges(padded: npt.NDArray[np.int8]) -> dict[tuple[int, int], list[int]]:
 
 
 def _follow(steps: dict[tuple[int, int], list[int]], start: tuple[int, int]) -> Ring:
-    """One ring; its edges are taken out of ``steps``. Only corners where it turns are kept."""
+    """One ring; its edges are removed from ``steps``. Only corners where it turns are kept."""
     ring: Ring = []
     at, heading = start, -1
     while True:
@@ -65,7 +65,7 @@ def _rightmost(choices: list[int], heading: int) -> int:
 
 
 def _ends(ring: Ring, choices: list[int], heading: int) -> bool:
-    """Whether a ring that is back at its start, where another one passes, is closed."""
+    """Whether a ring is closed that is at its start again, where another ring passes."""
     return _rightmost(choices, heading) != (heading + 1) % 4
 
 

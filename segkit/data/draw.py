@@ -1,4 +1,4 @@
-"""Instances drawn over a picture."""
+"""Instances drawn over an image."""
 
 import colorsys
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _OPACITY = 0.45
 
 
 def colour(number: int) -> tuple[int, int, int]:
-    """The RGB of a number: neighbours differ, and nothing repeats for a long while."""
+    """An RGB colour for a number; colours of close numbers differ."""
     hue = (number * 0.618033988749895 + 0.58) % 1.0  # the golden ratio spreads any count evenly
     r, g, b = colorsys.hsv_to_rgb(hue, 0.75, 1.0)
     return round(r * 255), round(g * 255), round(b * 255)
@@ -28,7 +28,7 @@ def colour(number: int) -> tuple[int, int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """One region to draw: its outline (or its box), its RGB, and words for a tag."""
+    """One region to draw: its segmentation or its box, its RGB, and the text of its tag."""
 
     segmentation: Segmentation | None
     bbox: tuple[float, float, float, float] | None
@@ -37,15 +37,15 @@ class Drawn:
 
 
 def draw_results(pixels: Pixels, results: Sequence[Result], names: dict[int, str], caption: str = "") -> Pixels:
-    """A picture with its instances: filled, outlined, named and scored.
+    """An image with its instances: filled, outlined, and tagged with category and score.
 
-    Colours tell categories apart, or instances where there is only one category.
+    Each category has a colour, or each instance where there is only one category.
 
     Args:
         pixels: RGB [H, W, 3].
-        results: Of this picture, by falling score.
+        results: Of this image, sorted by descending score.
         names: Category names by id.
-        caption: Words for the lower left corner.
+        caption: Text for the lower left corner.
     """
     order = {category_id: number for number, category_id in enumerate(sorted(names, key=id_order))}
     regions = [
@@ -61,12 +61,12 @@ def draw_results(pixels: Pixels, results: Sequence[Result], names: dict[int, str
 
 
 def draw_regions(pixels: Pixels, regions: Sequence[Drawn], caption: str = "") -> Pixels:
-    """A picture with regions filled, outlined and tagged; the first lie on top.
+    """An image with regions filled, outlined and tagged; the first are on top.
 
     Args:
         pixels: RGB [H, W, 3].
-        regions: What to draw; what is empty is passed over.
-        caption: Words for the lower left corner.
+        regions: What to draw; empty ones are skipped.
+        caption: Text for the lower left corner.
     """
     out = pixels.copy()
     height, width = pixels.shape[:2]

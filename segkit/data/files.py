@@ -59,9 +59,9 @@ def list_files(
 
     Args:
         src: A folder (searched recursively, hidden folders left out), a file, or ``-``.
-        suffixes: Lower-case suffixes that count inside folders.
-        stdin: Where ``-`` reads paths, one a line.
-        skip: A folder to pass over: what is written must not be read back.
+        suffixes: Lower-case suffixes of the files in folders.
+        stdin: Where ``-`` reads paths, one per line.
+        skip: A folder to leave out: what is written must not be read back.
 
     Raises:
         InputError: There is no such file or folder.
@@ -69,12 +69,12 @@ def list_files(
     if src == "-":
         paths = [Path(line.rstrip("\r\n")) for line in stdin if line.strip()]
         found = list(dict.fromkeys(pair for path in paths for pair in _below(path, suffixes, skip)))
-        return _told_apart(found)
+        return _distinct_names(found)
     return _below(Path(src), suffixes, skip)
 
 
-def _told_apart(found: list[tuple[Path, str]]) -> list[tuple[Path, str]]:
-    """Files of equal names from several places, named from the folder that they have in common."""
+def _distinct_names(found: list[tuple[Path, str]]) -> list[tuple[Path, str]]:
+    """Where names are equal, name the files relative to the folder that they have in common."""
     if len({name for _, name in found}) == len(found):
         return found
     paths = list(dict.fromkeys(path.absolute() for path, _ in found))

@@ -1,4 +1,4 @@
-"""One change of frame, applied alike to the picture, the polygons and the bitmaps of an image.
+"""One geometric transform, applied to the pixels, polygons and masks of an image alike.
 
 Coordinates are continuous (pixel i spans [i, i + 1)), as LabelMe's and COCO's are.
 """
@@ -19,7 +19,7 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Warp:
-    """Resize, then flip, then turn about the centre, then cut or pad to a window.
+    """Resize, then flip, then rotate about the centre, then crop or pad to a window.
 
     ``angle`` is in degrees, counter-clockwise. ``window`` is (top, left, height, width) in the resized frame.
     """
@@ -71,7 +71,7 @@ class Warp:
         return out
 
     def mask(self, segmentation: Segmentation, from_height: int, from_width: int) -> Pixels:
-        """A segmentation as a bitmap in the new frame: polygons stay exact until here."""
+        """A segmentation as a bitmap in the new frame; polygons are transformed before they are rasterised."""
         if isinstance(segmentation, list):
             return rle_to_mask(polygons_to_rle(self.polygons(segmentation, from_height, from_width), *self.out))
         return self.image(np.ascontiguousarray(rle_to_mask(segmentation)))
@@ -79,7 +79,7 @@ class Warp:
     def box_mask(self, segmentation: Segmentation, from_height: int, from_width: int) -> tuple[int, int, Pixels] | None:
         """What ``mask`` gives, cut to its tight box: (top, left, bitmap [h, w]); None where no pixel is left.
 
-        Polygons are drawn in their own box: time and memory follow the instance and not the picture.
+        Polygons are rasterised in their own box: time and memory depend on the instance and not on the image.
         """
         top = left = 0
         if isinstance(segmentation, list):
@@ -103,7 +103,7 @@ class Warp:
 
 
 def _cut(pixels: Pixels, window: tuple[int, int, int, int], fill: int) -> Pixels:
-    """The window of a picture, with ``fill`` where it reaches over the border."""
+    """The window of an image, with ``fill`` where it is outside."""
     top, left, height, width = window
     out = np.full((height, width, *pixels.shape[2:]), fill, np.uint8)
     y0, x0 = max(top, 0), max(left, 0)
@@ -113,17 +113,24 @@ def _cut(pixels: Pixels, window: tuple[int, int, int, int], fill: int) -> Pixels
 
 
 def resized_dimensions(height: int, width: int, size: int, max_size: int) -> tuple[int, int]:
-    """(height, width) with the shorter side ``size``, or less where the longer one would exceed ``max_size``."""
+    """(height, width) with the shorter side ``size``, or less where the longer one would exceed ``max_size``.
+
+    Args:
+        height: Before.
+        width: Likewise.
+        size: The shorter side, in pixels.
+        max_size: Of the longer side.
+    """
     scale = min(size / min(height, width), max_size / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """How pictures are brought to size.
+    """How images are resized.
 
-    ``kind`` "instances": the shorter side becomes ``size``, the longer at most ``max_size``. "semantic": pictures keep
-    their scale; in training a window of ``size`` x ``size`` is cut out.
+    ``kind`` "instances": the shorter side becomes ``size``, the longer at most ``max_size``. "semantic": images keep
+    their scale; in training a window of ``size`` x ``size`` is cropped.
     """
 
     kind: TargetKind

@@ -1,7 +1,7 @@
 """Polygon, RLE, bitmap: exact conversions by COCO's rules (sole user of ``pycocotools.mask``).
 
 One rule says which pixels a polygon covers: COCO's rasteriser (``rleFrPoly`` in cocoapi), because it is what
-scores are computed with. ``area`` and ``bbox`` always come from the very segmentation that is written.
+scores are computed with. ``area`` and ``bbox`` are always those of the segmentation that is written.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ def to_rle(segmentation: Segmentation, height: int, width: int) -> Rle:
 
 
 def mask_to_rle(mask: npt.NDArray[Any]) -> Rle:
-    """Encode a bitmap [H, W]; whatever is not zero is inside."""
+    """Encode a bitmap [H, W]; pixels that are not zero are inside."""
     return _to_text(coco_mask.encode(np.asfortranarray(mask != 0, dtype=np.uint8)))
 
 
@@ -94,7 +94,14 @@ def crop_to_rle(crop: npt.NDArray[Any], top: int, left: int, height: int, width:
     """Encode an image-sized mask of which only a crop [h, w] is not empty, without making the rest.
 
     Equal to ``mask_to_rle`` of the crop pasted into zeros at (``top``, ``left``); parts outside are cut off.
-    Memory and time follow the crop and not the image.
+    Memory and time depend on the crop and not on the image.
+
+    Args:
+        crop: The bitmap.
+        top: The row of its first row in the image.
+        left: The column of its first column.
+        height: Of the image.
+        width: Likewise.
     """
     y0, x0 = max(top, 0), max(left, 0)
     inside = np.asarray(crop)[y0 - top : max(height - top, 0), x0 - left : max(width - left, 0)] != 0

@@ -1,4 +1,4 @@
-"""Picture files: which one an annotation means, how large it is, which way up, and its pixels.
+"""Image files: size, orientation and pixels; and finding the one that an annotation refers to.
 
 Sizes are (height, width) throughout. Headers are read, pixels are not, until ``load_rgb`` or ``write_upright``.
 """
@@ -20,7 +20,7 @@ PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".jp2", ".png", ".ppm", "
 _ORIENTATION = 274  # the EXIF tag
 _WIDTH, _HEIGHT = 256, 257  # TIFF tags
 _TURNED = frozenset({5, 6, 7, 8})  # tags that swap height and width
-_TRANSPOSE = {  # what an orientation tag asks for
+_TRANSPOSE = {  # by orientation tag
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -32,7 +32,7 @@ _TRANSPOSE = {  # what an orientation tag asks for
 
 
 class Header(NamedTuple):
-    """What a picture says of itself: its stored size, EXIF orientation (1: upright) and format name."""
+    """The header of an image file: stored size, EXIF orientation (1: upright) and format name."""
 
     height: int
     width: int
@@ -56,7 +56,7 @@ def opened(source: Path | bytes, name: str) -> Iterator[Any]:
     allow_large_images()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # harmless oddities of metadata
+            warnings.simplefilter("ignore")  # harmless defects of metadata
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
                 yield picture
     except FileNotFoundError:
@@ -74,12 +74,12 @@ def read_header(source: Path | bytes, name: str | None = None) -> Header:
     """Read size, orientation and format without decoding pixels.
 
     Raises:
-        InputError: It is no picture that Pillow knows.
+        InputError: Pillow cannot read it.
     """
     with opened(source, name or str(source)) as picture:
         width, height = picture.size
         tag = _orientation(picture)
-        if picture.format == "TIFF" and tag in _TURNED:  # Pillow may give the turned size: ask the file
+        if picture.format == "TIFF" and tag in _TURNED:  # Pillow may return the size after orientation
             width, height = picture.tag_v2.get(_WIDTH, width), picture.tag_v2.get(_HEIGHT, height)
         return Header(height, width, tag, picture.format or "")
 
@@ -112,7 +112,7 @@ def check_decodes(source: Path | bytes, name: str) -> None:
 
 
 def thumbnail(source: Path | bytes | None) -> bytes | None:
-    """A picture in 16 x 16 greys, upright and stretched to full contrast; None where there is no picture.
+    """An image as 16 x 16 grey values, upright and stretched to full contrast; None where there is none.
 
     Raises:
         InputError: It cannot be decoded.
@@ -132,7 +132,7 @@ def thumbnail(source: Path | bytes | None) -> bytes | None:
 def load_rgb(path: Path) -> npt.NDArray[np.uint8]:
     """Decode a picture to RGB [H, W, 3] as it is stored, its orientation tag not applied.
 
-    Pictures of a dataset are upright as stored: ``convert`` saw to that. Deep grey (16 bit, float) is stretched
+    Images of a dataset are stored upright by ``convert``. Deep grey (16 bit, float) is stretched
     from its least to its greatest value, as LabelMe shows it.
 
     Raises:
@@ -160,7 +160,7 @@ def _to_rgb(picture: Any) -> npt.NDArray[np.uint8]:
 def write_upright(
     source: Path | bytes, target: Path, name: str, *, turn: bool, size: tuple[int, int] | None = None
 ) -> None:
-    """Write a picture whose stored pixels are the frame that points were drawn in.
+    """Write an image whose stored pixels are the frame that the points were drawn in.
 
     Args:
         source: The picture, as a file or as its bytes.
@@ -183,7 +183,7 @@ def write_upright(
 
 
 class Found(NamedTuple):
-    """A picture file, with what had to be guessed to find it (None: nothing)."""
+    """An image file, and a sentence about what had to be guessed to find it (None: nothing)."""
 
     path: Path
     guess: str | None
@@ -192,8 +192,8 @@ class Found(NamedTuple):
 def find_picture(json_path: Path, image_path: str | None, images_dir: Path | None) -> Found | None:
     """Find the file that a LabelMe JSON means, when it embeds none.
 
-    The order holds on real data: the path it names, with either slash; the picture with the JSON's own stem,
-    beside it or in ``images_dir``; the base name of the path, likewise.
+    Tried in this order: the path in the file, with either slash; an image with the stem of the JSON file, in its folder
+    or in ``images_dir``; the base name of the path, likewise.
     """
     folder = json_path.parent
     named = PureWindowsPath(image_path).as_posix() if image_path else None
@@ -216,7 +216,7 @@ def find_picture(json_path: Path, image_path: str | None, images_dir: Path | Non
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is such a file; names that cannot be are none."""
+    """Whether there is such a file; False for invalid names."""
     try:
         return path.is_file()
     except (OSError, ValueError):  # a name too long, a folder that may not be looked into

@@ -73,7 +73,7 @@ def measure_with_pycocotools(polygons: Polygons, height: int, width: int) -> lis
 
 
 def run_totals(counts: list[str]) -> list[int]:
-    """How many pixels each of COCO's compressed run lengths stands for; -1 where it is none.
+    """The number of pixels of each of COCO's compressed RLEs; -1 where it is invalid.
 
     Run lengths that do not add up to their image's pixels make pycocotools and its likes loop forever, or read beyond
     their memory. Format: ``rleFrString`` in cocoapi.

@@ -1,4 +1,4 @@
-"""What is on disk, whatever its format: images, annotations, categories, results.
+"""The records of a dataset, whatever its format: images, annotations, categories, results.
 
 Files speak COCO: ``bbox`` is xywh in pixels, ``category_id`` is any positive integer, a segmentation is a list
 of polygons or an RLE. Sources that know no ids (LabelMe) are read as ``AnnotatedImage``, which holds label names;
@@ -23,7 +23,7 @@ Segmentation: TypeAlias = Polygons | Rle
 
 
 def sound(text: str) -> str:
-    """Text that UTF-8 can hold: JSON escapes and names of files may have halves of characters in them."""
+    """Text that UTF-8 can hold: JSON escapes and file names may have lone surrogates."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -44,7 +44,7 @@ class Category:
 class Image:
     """One picture: ``file_name`` is relative to the dataset's images folder, with forward slashes.
 
-    ``flags`` are what an annotator ticked for the picture as a whole.
+    ``flags`` are the image-level flags that are on.
     """
 
     id: int
@@ -98,7 +98,7 @@ class Dataset:
     warnings: tuple[str, ...] = ()
 
     def annotations_of(self) -> dict[int, list[Annotation]]:
-        """The annotations of every image that has some, by image id."""
+        """The annotations by image id, of images that have some."""
         groups: dict[int, list[Annotation]] = defaultdict(list)
         for annotation in self.annotations:
             groups[annotation.image_id].append(annotation)
@@ -107,7 +107,7 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One object in an image, before it has ids: what a reader makes of one or several shapes."""
+    """One object in an image, before it has ids; a reader makes it of one or several shapes."""
 
     label: str
     segmentation: Segmentation
@@ -123,11 +123,11 @@ Exif = Literal["none", "apply", "drop"]
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Where an image's pixels are, and what must happen to them before a trainer may read them.
+    """The picture file of an image, and what must be done to its pixels before training.
 
     At most one of ``path`` (a picture file) and ``data`` (the bytes of one) is set; neither where only annotations
-    are converted. ``exif`` says what to do with an orientation tag: there is none, turn the pixels by it, or (points
-    drawn on the unturned pixels) only take it away. ``resize`` is True where the file has another size than the image.
+    are converted. ``exif`` says what to do with the orientation tag: there is none, apply it, or (the points are drawn
+    on the stored pixels) drop it. ``resize`` is True where the file has another size than the image.
     """
 
     name: str
@@ -138,7 +138,7 @@ class Picture:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the pixels can be used as they are."""
+        """Whether the pixels can be used as stored."""
         return self.exif == "none" and not self.resize
 
 
@@ -147,10 +147,9 @@ Action = Literal["repaired", "changed", "left out", "noted"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A shape or a file that did not go over as it was: one row of ``report.json``.
+    """A shape or a file that was not converted exactly: one row of ``report.json``.
 
-    ``noted`` is what went over as it was and yet is worth a look: nothing was lost. ``shapes`` is how many shapes the
-    row accounts for.
+    ``noted`` is worth a look, but was converted exactly. ``shapes`` is the number of shapes that the row is about.
     """
 
     file: str
@@ -164,7 +163,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedImage:
-    """What one annotation file says of one picture.
+    """The annotations of one image.
 
     ``key`` is the annotation's path relative to the source and names it in reports; ``folder`` is where the picture
     goes below ``images/`` (None: the folder of the key).
@@ -182,7 +181,7 @@ class AnnotatedImage:
 
 @dataclass(frozen=True, slots=True)
 class ReadFile:
-    """What came of one unit of a source: an image (None: nothing could be made of it), and what was not plain."""
+    """One unit of a source, read: its image (None: it could not be read), and findings."""
 
     image: AnnotatedImage | None
     findings: tuple[Finding, ...]

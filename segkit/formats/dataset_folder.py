@@ -1,4 +1,4 @@
-"""A dataset folder, or a COCO file, as the splits that a command needs."""
+"""The splits of a dataset folder, or of a COCO file."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ def open_split(path: Path, split: str) -> Dataset:
     """Read one split.
 
     Args:
-        path: A dataset folder, or a COCO file, which is taken as it is.
+        path: A dataset folder, or a COCO file, which is read whatever the split.
         split: Name of the split in a folder.
 
     Raises:
@@ -34,7 +34,7 @@ def find_split(path: Path, split: str) -> Path:
 
 
 def with_pictures_in(folder: Path | None, dataset: Dataset) -> Dataset:
-    """The dataset with its pictures elsewhere; None leaves them where they are.
+    """The dataset with its images in another folder; None: in its own.
 
     Raises:
         InputError: There is no such folder.
@@ -47,12 +47,12 @@ def with_pictures_in(folder: Path | None, dataset: Dataset) -> Dataset:
 
 
 def split_file(path: Path, split: str) -> Path | None:
-    """The file of a split; None if there is none. A file given for training may have ``val.json`` beside it."""
+    """The file of a split; None if there is none. The folder of a COCO file may have ``val.json``."""
     if path.is_file():
         if split == "train":
             return path
-        beside = path.with_name(f"{split}.json")
-        return beside if beside.is_file() and beside != path else None
+        other = path.with_name(f"{split}.json")
+        return other if other.is_file() and other != path else None
     file = path / f"{split}.json"
     return file if file.is_file() else None
 

@@ -1,7 +1,7 @@
 """VGG Image Annotator's JSON, of versions 1 and 2: polygons, rectangles, circles, ellipses.
 
-``regions`` is a dict (version 1) or a list (version 2); the category is the first of the attributes that name one.
-A file holds the pictures of its folder; their sizes are only in the pictures.
+``regions`` is a dict (version 1) or a list (version 2); the category is the first attribute that names one. A file
+annotates the images of its folder; it does not have their sizes.
 """
 
 import math
@@ -17,11 +17,11 @@ from segkit.formats.labelme.entries import read_shapes
 from segkit.formats.labelme.instances import Joining, join_instances
 
 _NAMES = ("label", "class", "category", "name", "type", "object", "object_name")
-_NO_NAME = "object"  # VIA regions need no attribute: then the only thing known is that something is there
+_NO_NAME = "object"  # of a region without attributes
 
 
 def is_via(top: Any) -> bool:
-    """Whether a JSON document is an annotation file or a project of VIA's."""
+    """Whether a JSON document is a VIA annotation file or project."""
     return bool(_files(top))
 
 
@@ -39,12 +39,12 @@ def _files(top: Any) -> dict[str, Any]:
 
 
 def read(path: Path, key: str, images_dir: Path | None) -> Iterator[ReadFile]:
-    """Read every picture of a VIA file. Never raises for bad input: that becomes a finding.
+    """Read every image of a VIA file. Never raises for bad input: that becomes a finding.
 
     Args:
         path: The file.
         key: Its name in reports.
-        images_dir: Where else to look for pictures.
+        images_dir: Another folder to look for images in.
     """
     try:
         files = _files(read_json(path))
@@ -74,7 +74,7 @@ def _image(path: Path, key: str, folder: str, raw: dict[str, Any], images_dir: P
     except InputError as error:
         return ReadFile(None, (Finding(where, "left out", error.message, shapes=len(regions)),), len(regions))
     shapes = read_shapes([_shape(region) for region in regions], where, findings)
-    # Browsers turn photos by their orientation tag, and that is what was drawn on.
+    # Browsers apply the EXIF orientation, so the regions were drawn on the upright image.
     height, width = header.upright
     instances = join_instances(shapes, where, height, width, Joining(), findings)
     exif = "apply" if header.orientation != 1 else "none"
@@ -83,7 +83,7 @@ def _image(path: Path, key: str, folder: str, raw: dict[str, Any], images_dir: P
 
 
 def _shape(region: Any) -> Any:
-    """A region as LabelMe would have it, so that one rule says what becomes of it."""
+    """A region as an entry of LabelMe's ``shapes``, so that the same code reads it."""
     if not isinstance(region, dict) or not isinstance(region.get("shape_attributes"), dict):
         return None
     outline, own = region["shape_attributes"], region.get("region_attributes")

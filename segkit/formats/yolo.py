@@ -1,7 +1,7 @@
-"""YOLO's segmentation labels: a text file for each picture, a polygon a line, coordinates as shares of the picture.
+"""YOLO's segmentation labels: a text file for each image, one polygon per line, coordinates relative to its size.
 
-``images/train/a.jpg`` has ``labels/train/a.txt``; pictures and labels in one folder will do. Names of categories come
-from ``data.yaml`` (or any YAML file with ``names``) or ``classes.txt``.
+The labels of ``images/train/a.jpg`` are in ``labels/train/a.txt``, or in the same folder. Names of categories come from
+``data.yaml`` (or any YAML file with ``names``) or ``classes.txt``.
 """
 
 from itertools import islice
@@ -14,8 +14,8 @@ from segkit.data.records import AnnotatedImage, Finding, Instance, Picture, Read
 from segkit.errors import InputError
 
 
-class LabelledPicture(NamedTuple):
-    """A picture, its label file (None: nothing is in it), and its name in reports."""
+class ImageAndLabels(NamedTuple):
+    """A picture, its label file (None: it has no instances), and its name in reports."""
 
     picture: Path
     labels: Path | None
@@ -23,11 +23,11 @@ class LabelledPicture(NamedTuple):
 
 
 def is_yolo(root: Path) -> bool:
-    """Whether a folder has label files of YOLO's kind."""
-    return any(_looks_right(path) for path in islice(root.rglob("*.txt"), 50))
+    """Whether a folder has label files in YOLO's format."""
+    return any(_is_label_file(path) for path in islice(root.rglob("*.txt"), 50))
 
 
-def _looks_right(path: Path) -> bool:
+def _is_label_file(path: Path) -> bool:
     try:
         words = path.read_text(encoding="utf-8", errors="replace").split()
         return len(words) >= 5 and words[0].isdigit() and all(-0.1 <= float(word) <= 1.1 for word in words[1:5])
@@ -55,8 +55,8 @@ def read_names(root: Path) -> dict[int, str]:
     return {}
 
 
-def open_yolo(root: Path, images_dir: Path | None) -> tuple[list[LabelledPicture], dict[int, str]]:
-    """All pictures that belong to the label files under a folder, and the names of categories.
+def open_yolo(root: Path, images_dir: Path | None) -> tuple[list[ImageAndLabels], dict[int, str]]:
+    """All images that belong to the label files under a folder, and the names of categories.
 
     Raises:
         InputError: There are none.
@@ -66,16 +66,16 @@ def open_yolo(root: Path, images_dir: Path | None) -> tuple[list[LabelledPicture
         for picture in sorted(p for p in place.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES):
             folders = _label_folders(picture, place, root)
             there = [folder / f"{picture.stem}.txt" for folder in folders if (folder / f"{picture.stem}.txt").is_file()]
-            if there or folders[:-1]:  # a picture without labels counts where its folder has a sister for labels
+            if there or folders[:-1]:  # an image without labels counts where there is a folder for them
                 key = _key(picture.relative_to(place).as_posix())
-                found.append(LabelledPicture(picture, there[0] if there else None, key))
+                found.append(ImageAndLabels(picture, there[0] if there else None, key))
     if not any(each.labels is not None for each in found):
         raise InputError(f"{root}: no images with YOLO label files", "expected images/a.jpg and labels/a.txt")
     return found, read_names(root)
 
 
 def _label_folders(picture: Path, place: Path, root: Path) -> list[Path]:
-    """Where the labels of a picture may be, the picture's own folder last."""
+    """Where the labels of an image may be; its own folder is last."""
     parts = list(picture.parent.relative_to(place).parts)
     sisters = [
         root.joinpath(*parts[:index], "labels", *parts[index + 1 :])
@@ -88,12 +88,12 @@ def _label_folders(picture: Path, place: Path, root: Path) -> list[Path]:
 
 
 def _key(name: str) -> str:
-    """``images/train/a.jpg`` is ``train/a.jpg``: the folder that all have says nothing."""
+    """The name in reports: ``train/a.jpg`` for ``images/train/a.jpg``."""
     return "/".join(part for part in name.split("/") if part != "images")
 
 
-def read(unit: LabelledPicture, names: dict[int, str]) -> ReadFile:
-    """Read one picture's labels. Never raises for bad input: that becomes a finding."""
+def read(unit: ImageAndLabels, names: dict[int, str]) -> ReadFile:
+    """Read one image's labels. Never raises for bad input: that becomes a finding."""
     lines: list[str] = []
     try:
         if unit.labels is not None:
@@ -105,45 +105,51 @@ def read(unit: LabelledPicture, names: dict[int, str]) -> ReadFile:
         return ReadFile(None, (Finding(unit.key, "left out", why, shapes=len(lines)),), len(lines))
     findings: list[Finding] = []
     instances = []
-    height, width = header.upright  # what trains on these labels turns pictures before it scales them
+    height, width = header.upright  # YOLO trainers apply the EXIF orientation first
     for number, line in enumerate(lines):
-        instance = _instance(line, number, unit.key, names, height, width, findings)
-        if instance is not None:
-            instances.append(instance)
+        name = None
+        try:
+            name, values = _parse(line, names)
+            instances.append(_instance(name, values, height, width))
+        except ValueError as error:
+            findings.append(Finding(unit.key, "left out", str(error), number, name))
     picture = Picture(unit.picture.name, unit.picture, exif="apply" if header.orientation != 1 else "none")
     image = AnnotatedImage(unit.key, picture, height, width, tuple(instances))
     return ReadFile(image, tuple(findings), len(lines))
 
 
-def _instance(
-    line: str, number: int, key: str, names: dict[int, str], height: int, width: int, findings: list[Finding]
-) -> Instance | None:
-    def left_out(why: str) -> None:
-        findings.append(Finding(key, "left out", why, number, name))
+def _parse(line: str, names: dict[int, str]) -> tuple[str, list[float]]:
+    """The category and the numbers of a line.
 
-    name = None
+    Raises:
+        ValueError: It has other words than numbers.
+    """
     try:
-        words = line.split()
-        category = int(float(words[0]))
-        values = [float(word) for word in words[1:]]
-    except (ValueError, OverflowError):
-        left_out("not a line of numbers")
-        return None
-    name = names.get(category, f"class_{category}")
+        first, *words = line.split()
+        category = int(float(first))
+        values = [float(word) for word in words]
+    except (ValueError, OverflowError) as error:
+        raise ValueError("not a line of numbers") from error
+    return names.get(category, f"class_{category}"), values
+
+
+def _instance(name: str, values: list[float], height: int, width: int) -> Instance:
+    """The instance of a polygon in relative coordinates.
+
+    Raises:
+        ValueError: It is no polygon, or outside the image.
+    """
     if len(values) in (4, 5):
-        left_out("a box without a segmentation")
-        return None
+        raise ValueError("a box without a segmentation")
     if len(values) < 6 or len(values) % 2 or not all(abs(value) < 100 for value in values):
-        left_out("not a polygon of three points or more")
-        return None
+        raise ValueError("not a polygon of three points or more")
     polygon = [value * (height if index % 2 else width) for index, value in enumerate(values)]
     area, bbox = measure([polygon], height, width)
     if area == 0:
-        left_out("covers no pixel of the image")
-        return None
+        raise ValueError("covers no pixel of the image")
     return Instance(name, [polygon], bbox, area)
 
 
-def document(names: list[str], splits: list[str]) -> dict[str, Any]:
-    """What ``data.yaml`` says."""
+def data_yaml(names: list[str], splits: list[str]) -> dict[str, Any]:
+    """The content of ``data.yaml``."""
     return {"path": ".", **{split: f"images/{split}" for split in splits}, "names": dict(enumerate(names))}

@@ -13,7 +13,7 @@ from segkit.data.contours import trace
 from segkit.data.masks import rle_bbox, rle_to_mask
 from segkit.data.records import Instance, Polygons
 from segkit.formats.labelme.instances import IGNORE
-from segkit.formats.yolo import document
+from segkit.formats.yolo import data_yaml
 
 
 def write_yolo_dataset(output: OutputDataset) -> None:
@@ -38,7 +38,7 @@ def write_yolo_dataset(output: OutputDataset) -> None:
                     file.write(f"{numbers[instance.label]} {line}\n")
     import yaml  # noqa: PLC0415 -- few conversions need it
 
-    top = document([category.name for category in output.categories], list(output.splits))
+    top = data_yaml([category.name for category in output.categories], list(output.splits))
     text = yaml.safe_dump(top, allow_unicode=True, sort_keys=False)
     (output.root / "data.yaml").write_text(text, encoding="utf-8")
 

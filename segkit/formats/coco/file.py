@@ -50,16 +50,16 @@ def read_json(path: Path) -> Any:
 
 
 def is_coco(top: Any) -> bool:
-    """Whether a JSON document has the lists that make a COCO annotation file."""
+    """Whether a JSON document has the three lists of a COCO annotation file."""
     lists = ("images", "annotations", "categories")
     return isinstance(top, dict) and all(isinstance(top.get(name), list) for name in lists)
 
 
 def images_and_categories(path: Path, top: dict[str, Any]) -> tuple[tuple[Image, ...], tuple[Category, ...]]:
-    """The records of a COCO document that everything else refers to.
+    """The image and category records of a COCO document.
 
     Raises:
-        InputError: They are not as COCO has them, or ids are used twice.
+        InputError: They are invalid, or ids are used twice.
     """
     try:
         images = tuple(_image(raw) for raw in top["images"])

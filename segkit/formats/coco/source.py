@@ -1,10 +1,10 @@
-"""COCO files as a source of a conversion: image by image, and nothing in them is trusted."""
+"""COCO files as the source of a conversion, image by image; every value is checked."""
 
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from segkit.data.masks import measure, to_rle
 from segkit.data.pictures import is_file
@@ -14,9 +14,19 @@ from segkit.formats.coco.file import find_images_dir, images_and_categories, is_
 from segkit.formats.coco.values import NO_POLYGON, read_annotation, read_record, reference
 
 
+class _File(NamedTuple):
+    """What the images of a file have in common."""
+
+    key: str
+    split: str | None
+    names: dict[Any, str]  # of categories, by id
+    places: list[Path]  # where pictures are looked for
+    needs_pictures: bool
+
+
 @dataclass(frozen=True, slots=True)
 class CocoSource:
-    """One file: its images as they are asked for, and what holds for all of them."""
+    """One file: its images, read one at a time, and what holds for all of them."""
 
     images: Iterator[ReadFile]
     num_images: int
@@ -54,54 +64,47 @@ def open_coco(path: Path, key: str, split: str | None, images_dir: Path | None, 
             by_image[image_id].append((number, raw))
     places = [find_images_dir(path, images), *([images_dir] if images_dir else [])]
 
+    file = _File(key, split, names, places, pictures)
+
     def each() -> Iterator[ReadFile]:
         if strays:
             yield ReadFile(None, tuple(strays), len(strays))
         for image in images:
-            yield _image(image, by_image.pop(image.id, []), names, key, split, places, pictures)
+            yield _image(file, image, by_image.pop(image.id, []))
 
     ordered = tuple(dict.fromkeys(name for _, name in sorted(names.items(), key=lambda item: id_order(item[0]))))
     return CocoSource(each(), len(images), ordered, uncovered_pixels(top))
 
 
-def _image(
-    image: Image,
-    raw: list[tuple[int, Any]],
-    names: dict[Any, str],
-    key: str,
-    split: str | None,
-    places: list[Path],
-    pictures: bool,
-) -> ReadFile:
+def _image(file: _File, image: Image, raw: list[tuple[int, Any]]) -> ReadFile:
+    """Read an image with its annotations, which come with their index in the file."""
     file_name = image.file_name.replace("\\", "/")
-    base = PurePosixPath(file_name).name  # others keep the folders of their own machine
-    path = next((place / name for name in (file_name, base) for place in places if is_file(place / name)), None)
-    if path is None and pictures:
+    base = PurePosixPath(file_name).name  # it may have the folders of another machine
+    path = next((place / name for name in (file_name, base) for place in file.places if is_file(place / name)), None)
+    if path is None and file.needs_pictures:
         why = f"image {file_name} not found"
-        return ReadFile(None, (Finding(key, "left out", why, shapes=len(raw)),), len(raw))
+        return ReadFile(None, (Finding(file.key, "left out", why, shapes=len(raw)),), len(raw))
     findings: list[Finding] = []
     instances = []
     for number, annotation in raw:
-        instance = _instance(annotation, number, names, key, image, findings)
+        instance = _instance(file, image, annotation, number, findings)
         if instance is not None:
             instances.append(instance)
     safe = "/".join(part for part in PurePosixPath(file_name).parts if part not in ("..", "/", "."))
     picture = Picture(base or "image" if path is None else path.name, path)
-    annotated = AnnotatedImage(safe, picture, image.height, image.width, tuple(instances), split, image.flags)
+    annotated = AnnotatedImage(safe, picture, image.height, image.width, tuple(instances), file.split, image.flags)
     return ReadFile(annotated, tuple(findings), len(raw))
 
 
-def _instance(
-    raw: dict[str, Any], number: int, names: dict[Any, str], key: str, image: Image, findings: list[Finding]
-) -> Instance | None:
+def _instance(file: _File, image: Image, raw: dict[str, Any], number: int, findings: list[Finding]) -> Instance | None:
     category = raw.get("category_id")
-    name = names.get(category) if isinstance(category, int | str) else None
+    name = file.names.get(category) if isinstance(category, int | str) else None
 
     def left_out(why: str) -> None:
-        findings.append(Finding(key, "left out", why, number, name))
+        findings.append(Finding(file.key, "left out", why, number, name))
 
     try:
-        values = read_annotation(raw, {image.id: (image.height, image.width)}, names)
+        values = read_annotation(raw, {image.id: (image.height, image.width)}, file.names)
     except ValueError as error:
         left_out(str(error))
         return None
@@ -113,6 +116,6 @@ def _instance(
     if area == 0:
         left_out("covers no pixel of the image")
         return None
-    findings += [Finding(key, "repaired", repair, number, name, shapes=0) for repair in values.repairs]
+    findings += [Finding(file.key, "repaired", repair, number, name, shapes=0) for repair in values.repairs]
     kept = segmentation if isinstance(segmentation, list) else to_rle(segmentation, image.height, image.width)
-    return Instance(names[values.category_id], kept, bbox, area, values.iscrowd, values.attributes)
+    return Instance(file.names[values.category_id], kept, bbox, area, values.iscrowd, values.attributes)

@@ -1,7 +1,7 @@
-"""Pictures and PNGs of instance numbers (as Penn-Fudan): 0 is background, every other number an instance.
+"""Images and PNGs of instance ids (as Penn-Fudan): 0 is background, every other id an instance.
 
-The numbers say nothing of categories. ``instances.csv`` (file,instance,category) does, where segkit wrote the folder;
-otherwise every instance is an ``object``, which ``--map object=person`` renames.
+``instances.csv`` (file,instance,category) has the categories where segkit wrote the folder; without it every instance
+is an ``object``, which ``--map object=person`` renames.
 """
 
 import csv
@@ -15,7 +15,7 @@ from segkit.data.masks import crop_to_rle, rle_area, rle_bbox
 from segkit.data.pictures import opened
 from segkit.data.records import Finding, Instance, ReadFile
 from segkit.errors import InputError
-from segkit.formats.label_images.pairs import Pair, find_pairs, read_ids, read_pair
+from segkit.formats.label_images.pairs import ImageAndMask, find_pairs, read_ids, read_pair
 
 LIST = "instances.csv"
 Names = dict[tuple[str, int], str]  # category by (mask file relative to the root, instance number)
@@ -23,9 +23,9 @@ _SAMPLE = 12
 
 
 def is_idmask(root: Path) -> bool:
-    """Whether the masks under a folder number instances rather than classes.
+    """Whether the masks under a folder hold instance ids rather than class ids.
 
-    They do if they have more than 8 bits, or if in every one of a sample the numbers are 1 to n, and n varies.
+    They do if they have more than 8 bits, or if in each of a sample the ids are 1 to n, and n varies.
     """
     if (root / LIST).is_file():
         return True
@@ -48,8 +48,8 @@ def is_idmask(root: Path) -> bool:
     return len(counts) > 1
 
 
-def open_idmask(root: Path) -> tuple[list[Pair], Names]:
-    """The pairs under a folder, and the categories where they are listed.
+def open_idmask(root: Path) -> tuple[list[ImageAndMask], Names]:
+    """The images and masks under a folder, and the categories where they are listed.
 
     Raises:
         InputError: There are none.
@@ -67,25 +67,21 @@ def open_idmask(root: Path) -> tuple[list[Pair], Names]:
             except (KeyError, ValueError, TypeError, csv.Error) as error:
                 hint = "its columns are file, instance, category"
                 raise InputError(f"{root / LIST}: cannot be read: {error}", hint) from error
-    return [pair._replace(key=f"{pair.key}\n{pair.mask.relative_to(root).as_posix()}") for pair in pairs], names
+    return pairs, names
 
 
-def read(pair: Pair, names: Names) -> ReadFile:
-    """Read one pair. Never raises for bad input: that becomes a finding."""
-    key, _, mask = pair.key.partition("\n")
+def read(pair: ImageAndMask, names: Names) -> ReadFile:
+    """Read an image and its mask. Never raises for bad input: that becomes a finding."""
 
     def find(ids: npt.NDArray[Any]) -> tuple[Instance, ...]:
-        return tuple(_instance(ids, number, names.get((mask, number), "object")) for number in _numbers(ids))
+        numbers = [number for number in np.unique(ids).tolist() if number != 0]
+        return tuple(_instance(ids, number, names.get((pair.mask_key, number), "object")) for number in numbers)
 
     try:
-        image = read_pair(pair._replace(key=key), find)
+        image = read_pair(pair, find)
     except InputError as error:
-        return ReadFile(None, (Finding(key, "left out", error.message, shapes=0),))
+        return ReadFile(None, (Finding(pair.key, "left out", error.message, shapes=0),))
     return ReadFile(image, (), len(image.instances))
-
-
-def _numbers(ids: npt.NDArray[Any]) -> list[int]:
-    return [number for number in np.unique(ids).tolist() if number != 0]
 
 
 def _instance(ids: npt.NDArray[Any], number: int, name: str) -> Instance:
@@ -94,7 +90,7 @@ def _instance(ids: npt.NDArray[Any], number: int, name: str) -> Instance:
 
 
 def region_of(inside: npt.NDArray[np.bool_]) -> Any:
-    """The RLE of a region that is small in its image: only its box is looked at."""
+    """The RLE of a region [H, W]; only its bounding box is encoded, which is faster."""
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     top, left = int(rows[0]), int(columns[0])
     crop = inside[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]

@@ -1,4 +1,4 @@
-"""Pictures and the mask files that belong to them: found by folder names and stems."""
+"""Images and their mask files, found by folder names and file stems."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from segkit.data.records import AnnotatedImage, Instance, Picture
 from segkit.errors import InputError
 
 _FORMS = ("{}annot", "{}_annot", "{}_labels", "{}_masks", "{}labels", "{}masks")
-_SISTERS = (
+_FOLDERS = (
     ("images", "labels"),
     ("images", "masks"),
     ("images", "annotations"),
@@ -26,41 +26,41 @@ _STEMS = ("{}", "{}_mask", "{}_masks", "{}_label", "{}_labels", "{}_instanceIds"
 _MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 
 
-class Pair(NamedTuple):
-    """A picture, the file that says what its pixels are, and the picture's name in reports."""
+class ImageAndMask(NamedTuple):
+    """A picture and its mask file, the picture's name in reports, and the mask's path relative to the source."""
 
     picture: Path
     mask: Path
     key: str
+    mask_key: str = ""
 
 
-def find_pairs(root: Path) -> list[Pair]:
-    """All pictures under ``root`` that have a mask in a sister folder, sorted."""
+def find_pairs(root: Path) -> list[ImageAndMask]:
+    """All pictures under ``root`` that have a mask in a folder for masks, sorted."""
     pairs = []
     for folder in [root, *sorted(p for p in root.rglob("*") if p.is_dir())]:
-        for sister in _sisters(folder, root):
+        for masks in _mask_folders(folder, root):
             for picture in sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES):
-                names = (
-                    sister / f"{form.format(picture.stem)}{suffix}" for form in _STEMS for suffix in _MASK_SUFFIXES
-                )
+                names = (masks / f"{form.format(picture.stem)}{suffix}" for form in _STEMS for suffix in _MASK_SUFFIXES)
                 if (mask := next((name for name in names if name.is_file()), None)) is not None:
-                    pairs.append(Pair(picture, mask, picture.relative_to(root).as_posix()))
+                    key, mask_key = (path.relative_to(root).as_posix() for path in (picture, mask))
+                    pairs.append(ImageAndMask(picture, mask, key, mask_key))
     return pairs
 
 
-def _sisters(folder: Path, root: Path) -> Iterator[Path]:
-    """Folders of masks: ``images/x`` has ``masks/x``, ``train`` has ``trainannot``."""
+def _mask_folders(folder: Path, root: Path) -> Iterator[Path]:
+    """Where the masks of a folder may be: ``masks/x`` for ``images/x``, ``trainannot`` for ``train``."""
     for ancestor in (folder, *folder.parents):
         names = [form.format(ancestor.name) for form in _FORMS]
-        names += [masks for images, masks in _SISTERS if images == ancestor.name]
-        places = (ancestor.parent / name / folder.relative_to(ancestor) for name in names)
-        yield from (place for place in places if place.is_dir())
+        names += [masks for images, masks in _FOLDERS if images == ancestor.name]
+        found = (ancestor.parent / name / folder.relative_to(ancestor) for name in names)
+        yield from (path for path in found if path.is_dir())
         if ancestor == root:
             return
 
 
 def read_ids(path: Path) -> npt.NDArray[Any]:
-    """The numbers in a mask file [H, W], as they are stored: a palette's colours do not matter.
+    """The ids in a mask file [H, W], as they are stored; the colours of a palette do not matter.
 
     Raises:
         InputError: It cannot be decoded, or has more than one channel.
@@ -68,24 +68,24 @@ def read_ids(path: Path) -> npt.NDArray[Any]:
     with opened(path, path.name) as picture:
         ids = np.asarray(picture)
     if ids.ndim == 3 and all((ids[..., 0] == ids[..., channel]).all() for channel in range(1, min(ids.shape[2], 3))):
-        ids = ids[..., 0]  # grey that was saved as colours
+        ids = ids[..., 0]  # a grey image that was saved as RGB
     if ids.ndim != 2:
-        raise InputError(f"{path.name}: ids must be one grey or palette channel, not {ids.shape[2]}")
+        raise InputError(f"{path.name}: a mask has one channel of ids (grey or palette), this one has {ids.shape[2]}")
     return ids.astype(np.int64)
 
 
 def read_pair(
-    pair: Pair, find_instances: Callable[[npt.NDArray[Any]], tuple[Instance, ...]], folder: str | None = None
+    pair: ImageAndMask, find_instances: Callable[[npt.NDArray[Any]], tuple[Instance, ...]], folder: str | None = None
 ) -> AnnotatedImage:
-    """An image from a pair.
+    """Read an image and its mask.
 
     Args:
         pair: The files.
-        find_instances: From the mask's numbers [H, W] to instances.
-        folder: Where the picture goes below ``images/``; None: where it was below the source.
+        find_instances: Makes instances of the mask's ids [H, W].
+        folder: Where the picture goes below ``images/``; None: where it is below the source.
 
     Raises:
-        InputError: One of the two cannot be decoded, or they differ in size.
+        InputError: A file cannot be decoded, or the two differ in size.
     """
     header = read_header(pair.picture, pair.picture.name)
     ids = read_ids(pair.mask)

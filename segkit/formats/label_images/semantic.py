@@ -1,7 +1,7 @@
-"""Class-id PNGs beside pictures (as CamVid comes): one annotation for each class in an image.
+"""Images and class-id PNGs (as CamVid): one annotation for each class in an image.
 
-Every class is a category, background too where it is one; what is marked unlabelled is covered by no annotation,
-and the dataset says ``uncovered = ignore``. A class named ``_background_`` is what no annotation covers.
+Every class is a category, also a background class; unlabelled pixels are covered by no annotation, and the dataset has
+``uncovered = ignore``. A class named ``_background_`` is no category: no annotation covers it.
 """
 
 import re
@@ -14,21 +14,21 @@ import numpy.typing as npt
 from segkit.data.masks import mask_to_rle, rle_area, rle_bbox
 from segkit.data.records import Finding, Instance, ReadFile
 from segkit.errors import InputError
-from segkit.formats.label_images.pairs import Pair, find_pairs, read_pair
+from segkit.formats.label_images.pairs import ImageAndMask, find_pairs, read_pair
 from segkit.formats.labelme.instances import BACKGROUND
 
 _IGNORED_NAME = re.compile(r"\b(ignore|void|unlabell?ed)\b|__ignore__", re.IGNORECASE)
 IGNORED_ID = 255
-Classes = dict[int, str | None]  # names by id, None for what is no category
+Classes = dict[int, str | None]  # names by id; None: not a category
 
 
 def is_semantic(root: Path) -> bool:
-    """Whether a folder has pictures with masks beside them."""
+    """Whether a folder has images with masks."""
     return bool(find_pairs(root))
 
 
-def open_semantic(root: Path) -> tuple[list[Pair], Classes]:
-    """The pairs under a folder, and its class names.
+def open_semantic(root: Path) -> tuple[list[ImageAndMask], Classes]:
+    """The images and masks under a folder, and its class names.
 
     Raises:
         InputError: There are none.
@@ -61,8 +61,8 @@ def covers_background(root: Path) -> bool:
     return path.is_file() and BACKGROUND in path.read_text(encoding="utf-8-sig", errors="replace").split()
 
 
-def read(pair: Pair, classes: Classes) -> ReadFile:
-    """Read one pair. Never raises for bad input: that becomes a finding."""
+def read(pair: ImageAndMask, classes: Classes) -> ReadFile:
+    """Read an image and its mask. Never raises for bad input: that becomes a finding."""
 
     def find(ids: npt.NDArray[Any]) -> tuple[Instance, ...]:
         instances = []

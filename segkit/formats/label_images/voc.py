@@ -1,4 +1,4 @@
-"""PASCAL VOC's segmentation folders: a PNG of classes and a PNG of objects for each picture.
+"""PASCAL VOC's segmentation folders: a PNG of class ids and a PNG of object ids for each image.
 
 ``JPEGImages/a.jpg``, ``SegmentationClass/a.png``, ``SegmentationObject/a.png``, and what labelme2voc writes
 (``SegmentationClassPNG``, ``SegmentationObjectPNG``, ``class_names.txt``). 255 is void in both PNGs.
@@ -18,7 +18,7 @@ from segkit.data.pictures import PICTURE_SUFFIXES
 from segkit.data.records import Finding, Instance, ReadFile
 from segkit.errors import InputError
 from segkit.formats.label_images.idmask import region_of
-from segkit.formats.label_images.pairs import Pair, read_ids, read_pair
+from segkit.formats.label_images.pairs import ImageAndMask, read_ids, read_pair
 
 VOID = 255
 BACKGROUND = "_background_"
@@ -31,8 +31,8 @@ _VOC_NAMES = (
 )  # fmt: skip
 
 
-class VocPicture(NamedTuple):
-    """The files of one picture; ``objects`` or ``annotation`` may be missing, not both."""
+class VocImage(NamedTuple):
+    """The files of one image; ``objects`` or ``annotation`` may be missing, not both."""
 
     picture: Path | None
     objects: Path | None
@@ -43,7 +43,7 @@ class VocPicture(NamedTuple):
 
 
 def is_voc(root: Path) -> bool:
-    """Whether a folder is laid out as VOC's."""
+    """Whether a folder has the subfolders of VOC."""
     return any((place / name).is_dir() for place in _places(root) for name in (*_OBJECTS, "Annotations"))
 
 
@@ -52,13 +52,13 @@ def _places(root: Path) -> list[Path]:
     return [root, *below, *sorted(p for folder in below for p in folder.iterdir() if p.is_dir())]
 
 
-def open_voc(root: Path, images_dir: Path | None) -> tuple[list[VocPicture], tuple[str, ...]]:
-    """All pictures that have masks or an XML file, and the names of the classes by their numbers.
+def open_voc(root: Path, images_dir: Path | None) -> tuple[list[VocImage], tuple[str, ...]]:
+    """All images that have masks or an XML file, and the names of the classes by id.
 
     Raises:
         InputError: There are none.
     """
-    units: list[VocPicture] = []
+    units: list[VocImage] = []
     labels: tuple[str, ...] = ()
     for place in _places(root):
         folders = [place / name for name in (*_OBJECTS, "Annotations") if (place / name).is_dir()]
@@ -73,7 +73,7 @@ def open_voc(root: Path, images_dir: Path | None) -> tuple[list[VocPicture], tup
         for stem in stems:
             key = stem if prefix == "." else f"{prefix}/{stem}"
             units.append(
-                VocPicture(
+                VocImage(
                     _picture(place, images_dir, stem),
                     _first(place, _OBJECTS, stem, ".png"),
                     _first(place, _CLASSES, stem, ".png"),
@@ -98,7 +98,7 @@ def _picture(place: Path, images_dir: Path | None, stem: str) -> Path | None:
 
 
 def names_classes(root: Path) -> bool:
-    """Whether a folder says what its classes are called."""
+    """Whether a folder has a list of class names."""
     return any((place / "class_names.txt").is_file() for place in _places(root))
 
 
@@ -112,7 +112,7 @@ def _class_names(place: Path) -> tuple[str, ...]:
 
 
 def _splits(place: Path) -> dict[str, str]:
-    """Which list in ``ImageSets`` names a picture."""
+    """The split of each image that a list in ``ImageSets`` names."""
     named: dict[str, str] = {}
     for kind in ("Main", "Segmentation"):
         for split in ("train", "val", "test"):
@@ -124,8 +124,8 @@ def _splits(place: Path) -> dict[str, str]:
     return named
 
 
-def read(unit: VocPicture, labels: tuple[str, ...]) -> ReadFile:
-    """Read one picture. Never raises for bad input: that becomes a finding."""
+def read(unit: VocImage, labels: tuple[str, ...]) -> ReadFile:
+    """Read one image. Never raises for bad input: that becomes a finding."""
     boxes = _boxes(unit.annotation)
     findings: list[Finding] = []
     try:
@@ -143,7 +143,7 @@ def read(unit: VocPicture, labels: tuple[str, ...]) -> ReadFile:
             return tuple(_instance(ids == number, classes, number, labels, boxes) for number in numbers)
 
         folder = unit.key.rpartition("/")[0]
-        image = read_pair(Pair(unit.picture, unit.objects, unit.key), find, folder)
+        image = read_pair(ImageAndMask(unit.picture, unit.objects, unit.key), find, folder)
     except (InputError, ValueError, IndexError) as error:
         why = error.message if isinstance(error, InputError) else "the masks of classes and objects differ in size"
         return ReadFile(None, (Finding(unit.key, "left out", why, shapes=len(boxes)),), len(boxes))

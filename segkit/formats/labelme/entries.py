@@ -1,4 +1,4 @@
-"""The entries of LabelMe's ``shapes``: checked, and made sense of where that is possible."""
+"""The entries of LabelMe's ``shapes``, checked, and repaired where that is possible."""
 
 from math import isfinite
 from typing import Any
@@ -11,7 +11,7 @@ _GEOMETRY = frozenset({"label", "points", "shape_type", "mask", "group_id", "lin
 
 
 def read_shapes(raw: list[Any], key: str, findings: list[Finding]) -> list[Shape]:
-    """Every entry of which sense can be made; the others become findings."""
+    """Read every valid entry; the others become findings."""
     shapes = []
     for number, entry in enumerate(raw):
         shape = _shape(entry, number, key, findings)
@@ -46,7 +46,7 @@ def _flat(raw: Any) -> list[float]:
 
 
 def _far(raw: Any) -> bool:
-    """Whether points are pairs of finite numbers all the same."""
+    """Whether points are pairs of finite numbers."""
     if not isinstance(raw, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in raw):
         return False
     values = [value for pair in raw for value in pair]
@@ -54,7 +54,7 @@ def _far(raw: Any) -> bool:
 
 
 def _shape(raw: Any, number: int, key: str, findings: list[Finding]) -> Shape | None:
-    """One entry of ``shapes``; None, and a finding, if no sense can be made of it."""
+    """One entry of ``shapes``; None, and a finding, if it is invalid."""
     if not isinstance(raw, dict):
         findings.append(Finding(key, "left out", "not a shape", number))
         return None
@@ -95,13 +95,13 @@ def _text(number: int | float) -> str:
 
 
 def _group(value: Any) -> int | str | None:
-    if isinstance(value, float) and value.is_integer():  # scripts that went through a table write 1.0
+    if isinstance(value, float) and value.is_integer():  # scripts that use pandas write 1.0
         return int(value)
     return value if isinstance(value, int | str) and not isinstance(value, bool) and value != "" else None
 
 
 def _attributes(raw: dict[str, Any]) -> dict[str, Any]:
-    """What an annotator said of a shape beyond its outline: flags that are on, description, keys of other tools."""
+    """What a shape has beyond its outline: flags that are on, description, keys of other tools."""
     rest = [name for name in raw if name not in _GEOMETRY]
     if not rest:
         return {}

@@ -1,10 +1,10 @@
-"""The LabelMe file as text: encodings, the embedded picture, and the top-level keys, of every release.
+"""LabelMe files of every release: encodings, the embedded image, and the top-level keys.
 
 segkit reads the JSON itself and never imports labelme, which is GPL-3.0 and has had no public API since 7.0.
 The format by version is described in ``docs/labelme-format.md``.
 
-Embedded pictures are most of a file. They are cut out of the bytes before the JSON is parsed, and only decoded on
-request; whatever does not look exactly as LabelMe writes it takes the slow road, which parses everything.
+An embedded image is most of a file. It is cut out of the bytes before the JSON is parsed, and only decoded when it is
+needed; a file that is not exactly as LabelMe writes it is parsed as a whole, which is slower.
 """
 
 import binascii
@@ -21,13 +21,13 @@ from segkit.errors import InputError
 
 # Before 4.5.2 LabelMe wrote in the code page of the operating system.
 _CODE_PAGES = ["cp1252", "cp932", "cp949", "big5", "cp1251", "cp1250"]
-_HEAD, _TAIL = 1 << 18, 1 << 12  # bytes read of a file whose picture is not wanted
+_HEAD, _TAIL = 1 << 18, 1 << 12  # bytes read of a file whose image is not needed
 _PICTURE_KEY = re.compile(rb'"imageData"\s*:\s*"')
-_CUT = b"0"  # stands for the picture in what is parsed: LabelMe never writes a number there
+_CUT = b"0"  # replaces the image in what is parsed: LabelMe never writes a number there
 
 
 class _TopLevel(msgspec.Struct):
-    """The keys that say what a file is; the picture stays unparsed bytes."""
+    """The top-level keys; the embedded image stays unparsed bytes."""
 
     shapes: Any = None
     version: Any = None
@@ -44,47 +44,47 @@ _decoder = msgspec.json.Decoder(_TopLevel)
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """The base64 text of an embedded picture: ``whole``, or only its beginning."""
+    """The base64 text of an embedded image: ``whole``, or only its beginning."""
 
     text: bytes | memoryview
     whole: bool = True
 
     def head(self) -> bytes:
-        """The first bytes of the picture, nearly always enough for its header."""
+        """The first bytes of the image, nearly always enough for its header."""
         return _decode_base64(self.text[: min(_HEAD, len(self.text) // 4 * 4)])
 
     def decode(self) -> bytes:
-        """The picture.
+        """The bytes of the image file.
 
         Raises:
-            InputError: It is no base64.
+            InputError: It is not base64.
         """
         return _decode_base64(self.text)
 
 
 @dataclass(frozen=True, slots=True)
 class LabelmeFile:
-    """The top level of one file, trusted in type but not in sense."""
+    """The top level of one file: the types are checked, the values are not."""
 
     shapes: list[Any]
-    version: tuple[int, ...]  # empty where the file names none
+    version: tuple[int, ...]  # empty where the file has none
     flags: tuple[str, ...]  # those that are on, sorted
     image_path: str | None
     embedded: Embedded | None
-    size: tuple[int, int] | None  # (height, width) as the file says
+    size: tuple[int, int] | None  # (imageHeight, imageWidth)
     code_page: str | None = None  # what it was decoded with, when that is not UTF-8
     split: str | None = None  # which split the picture was in, where segkit wrote the file
 
 
 def read_labelme(path: Path, *, picture: bool = True) -> LabelmeFile | None:
-    """Read a LabelMe file without decoding its embedded picture; None if it is some other JSON.
+    """Read a LabelMe file without decoding its embedded image; None if it is another JSON file.
 
     Args:
         path: The file.
-        picture: Whether the whole of the embedded picture is wanted, or its header is enough.
+        picture: Whether the whole embedded image is needed, or only its header.
 
     Raises:
-        InputError: It cannot be read or is no JSON.
+        InputError: It cannot be read or is not JSON.
     """
     parts = None if picture else _read_parts(path)
     top, embedded, code_page = _parse(_read(path)) if parts is None else parts
@@ -116,7 +116,7 @@ def _read(path: Path) -> bytes:
 
 
 def _read_parts(path: Path) -> tuple[_TopLevel, Embedded, None] | None:
-    """The keys before and after a long embedded picture, without what is between; None: read it whole."""
+    """The keys before and after a long embedded image, without reading all of it; None: read the file as a whole."""
     try:
         if not path.is_file():
             return None
@@ -146,14 +146,14 @@ def _read_parts(path: Path) -> tuple[_TopLevel, Embedded, None] | None:
 
 
 def _find_picture(data: bytes, start: int = 0) -> int | None:
-    """Where the text of the top-level embedded picture begins, behind its quote; None if there seems to be none."""
+    """Where the text of the embedded image begins, after its quote; None if none is found."""
     at = data.find(b'"imageData"', start)
     match = _PICTURE_KEY.match(data, at) if at >= 0 else None
     return match.end() if match else None
 
 
 def _parse_cut(data: bytes) -> _TopLevel | None:
-    """Parse a document whose picture was replaced; None if that cannot have been the picture of the file itself."""
+    """Parse a document whose image was cut out; None if it was not the top-level image."""
     try:
         top = _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -174,7 +174,7 @@ def _parse(data: bytes) -> tuple[_TopLevel, Embedded | None, str | None]:
         top = _decoder.decode(data)
         return top, _embedded(bytes(top.imageData)), None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass  # not an object, not UTF-8, NaN in the numbers, or broken: the slow way finds out which
+        pass  # not an object, not UTF-8, NaN among the numbers, or invalid: _parse_slowly finds out which
     return _parse_slowly(data)
 
 
@@ -202,7 +202,7 @@ def _embedded(raw: bytes) -> Embedded | None:
 
 
 def _unescaped(text: bytes) -> bytes:
-    """The content of a JSON string; base64 needs no escapes, but some writers put them."""
+    """The content of a JSON string; base64 needs no escapes, but some programs write them."""
     if b"\\" not in text:
         return text
     try:
@@ -212,7 +212,7 @@ def _unescaped(text: bytes) -> bytes:
 
 
 def _decode_base64(text: bytes | memoryview) -> bytes:
-    if text[:5] == b"data:":  # as browsers have it: data:image/png;base64,...
+    if text[:5] == b"data:":  # a data URL: data:image/png;base64,...
         text = bytes(text).partition(b",")[2]
     try:
         return pybase64.b64decode(text)
@@ -232,7 +232,7 @@ def _decode(data: bytes) -> tuple[str, str | None]:
 
 
 def _guess_code_page(data: bytes) -> str:
-    """Chinese where all bytes beyond ASCII come in pairs, which Western letters do not; else by statistics."""
+    """GB 18030 where all runs of non-ASCII bytes have even length and decode; else by statistics."""
     runs = re.findall(rb"[\x80-\xff]+", data)
     if all(len(run) % 2 == 0 for run in runs):
         try:
@@ -242,7 +242,7 @@ def _guess_code_page(data: bytes) -> str:
             pass
     import charset_normalizer  # noqa: PLC0415 -- few files need it, and every process would load it
 
-    # Pictures are ASCII and would only dilute the statistics of the text.
+    # Embedded images are ASCII and would distort the statistics.
     text = b" ".join(word for word in data.split(b'"') if len(word) < 2000)
     best = charset_normalizer.from_bytes(text, cp_isolation=_CODE_PAGES).best()
     return best.encoding if best else "cp1252"

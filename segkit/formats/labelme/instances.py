@@ -1,4 +1,4 @@
-"""Shapes -> instances: which belong together, their union, their holes; every shape is accounted for."""
+"""Shapes -> instances: grouping, unions and holes; every shape is in an instance or in a finding."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from segkit.formats.labelme.raster import draw_shape
 from segkit.formats.labelme.shapes import Drawing, NoRegion, Shape, to_region
 
 IGNORE, BACKGROUND = "__ignore__", "_background_"  # LabelMe's convention in labels.txt
-TINY = 16  # pixels: below, hardly anything can be learnt from an instance
+TINY = 16  # pixels; a smaller instance is hardly of use for training
 _CROWD_FLAGS = frozenset({"crowd", "iscrowd"})
 
 
 @dataclass(frozen=True, slots=True)
 class Joining:
-    """How shapes become instances; ``as_labelme``: with the pixels of LabelMe's own masks, outlines included."""
+    """How shapes become instances; ``as_labelme``: with the pixels of LabelMe's own masks, outline included."""
 
     drawing: Drawing = field(default_factory=Drawing)
     hole_label: str | None = None
@@ -34,10 +34,18 @@ class _Region:
 def join_instances(
     shapes: Sequence[Shape], key: str, height: int, width: int, joining: Joining, findings: list[Finding]
 ) -> tuple[Instance, ...]:
-    """Join the shapes of one label and group into instances, in the order in which they were begun.
+    """Join the shapes of one label and group into instances, in the order of their first shapes.
 
     LabelMe's rule: shapes of one image with the same label and ``group_id`` are one instance, their union; without
     a ``group_id`` a shape is its own instance.
+
+    Args:
+        shapes: Of one image.
+        key: The name of the file in findings.
+        height: Of the image.
+        width: Likewise.
+        joining: How shapes become instances.
+        findings: Takes what is left out or worth a look.
     """
     groups: dict[Any, list[_Region]] = {}
     holes: dict[Any, list[_Region]] = defaultdict(list)
@@ -88,12 +96,12 @@ def _instances(
             if len(parts) > 1 and isinstance(segmentation, dict) and not cuts:
                 _note(findings, key, first, "parts overlap or are masks: written as RLE")
         if area == 0:
-            findings.extend(_left_out(key, part.shape, _why_nothing(part)) for part in parts)
+            findings.extend(_left_out(key, part.shape, _why_empty(part)) for part in parts)
             continue
         uncounted = [cut for cut in cuts if cut.shape.number not in counted]
         counted |= {cut.shape.number for cut in cuts}
         instances.append(_instance(parts, segmentation, bbox, area, len(parts) + len(uncounted)))
-        _notice(findings, key, first, area, bbox, seen)
+        _note_doubtful(findings, key, first, area, bbox, seen)
     for cuts in holes.values():  # holes of instances that cover nothing
         lost = [cut for cut in cuts if cut.shape.number not in counted and _grouped(groups, cut)]
         findings.extend(_left_out(key, cut.shape, "a hole in an instance that covers nothing") for cut in lost)
@@ -140,7 +148,7 @@ def _instance(parts: list[_Region], segmentation: Segmentation, bbox: Box, area:
 
 
 def _join(parts: list[Segmentation], holes: list[Segmentation], height: int, width: int) -> Segmentation:
-    """The union of parts less the holes: polygons where they say it exactly, else RLE."""
+    """The union of parts without the holes: polygons where they are exact, else RLE."""
     if len(parts) == 1 and not holes:
         return parts[0]
     rles = [to_rle(part, height, width) for part in parts]
@@ -154,7 +162,7 @@ def _join(parts: list[Segmentation], holes: list[Segmentation], height: int, wid
     return whole
 
 
-def _why_nothing(part: _Region) -> str:
+def _why_empty(part: _Region) -> str:
     distinct = len(set(part.shape.points))
     if distinct < 3 and isinstance(part.segmentation, list) and len(part.shape.points) > 2:
         return f"a polygon of {distinct} distinct points has no area"
@@ -169,8 +177,8 @@ def _note(findings: list[Finding], key: str, shape: Shape, why: str) -> None:
     findings.append(Finding(key, "noted", why, shape.number, shape.label, shape.shape_type, shapes=0))
 
 
-def _notice(findings: list[Finding], key: str, shape: Shape, area: int, bbox: Box, seen: dict[Any, int]) -> None:
-    """What is worth a look: tiny instances, and instances that are there twice."""
+def _note_doubtful(findings: list[Finding], key: str, shape: Shape, area: int, bbox: Box, seen: dict[Any, int]) -> None:
+    """Note tiny instances and duplicates."""
     if area < TINY:
         _note(findings, key, shape, f"tiny: fewer than {TINY} pixels")
     before = seen.setdefault((shape.label, bbox, area), shape.number)

@@ -1,4 +1,4 @@
-"""Shapes with the pixels of LabelMe's own masks (``--raster labelme``), for those who must match them.
+"""Shapes with the pixels of LabelMe's own masks (``--raster labelme``), to reproduce them.
 
 LabelMe draws with Pillow, which paints the outline too: every region is half a pixel wider than by COCO's rule, lines
 are ten pixels wide and points discs of radius five. See ``docs/labelme-format.md``.
@@ -21,6 +21,12 @@ _LINE_WIDTH, _POINT_RADIUS = 10, 5  # LabelMe's own
 def draw_shape(shape: Shape, height: int, width: int, drawing: Drawing) -> Segmentation:
     """The pixels that LabelMe gives a shape.
 
+    Args:
+        shape: The shape.
+        height: Of the image.
+        width: Likewise.
+        drawing: Line width and point radius, where they are not LabelMe's.
+
     Raises:
         NoRegion: LabelMe gives it none.
     """
@@ -41,7 +47,7 @@ def draw_shape(shape: Shape, height: int, width: int, drawing: Drawing) -> Segme
         case (kind, count) if kind in (*OUTLINED, "rectangle") and count > 2:
             return _drawn(height, width, lambda pen: pen.polygon(points, fill=1, outline=1))
         case _:
-            return to_region(shape, height, width, drawing)  # masks, and what has no region: the reasons are the same
+            return to_region(shape, height, width, drawing)  # masks, and shapes without a region
 
 
 def _ellipse(centre: tuple[float, float], radius: float, height: int, width: int) -> Rle:

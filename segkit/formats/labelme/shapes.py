@@ -26,13 +26,13 @@ _CHORDS, _SAGITTA = (
     360,
     0.25,
 )  # a chord for each degree, more where they would stray further (px) from the circle
-_MAX_TIMES, _MAX_PIXELS = 4, 1 << 20  # a bitmap larger than its image so many times, and more, is a mistake
+_MAX_TIMES, _MAX_PIXELS = 4, 1 << 20  # a bitmap of so many times the image's pixels, and more, is a mistake
 OUTLINED = ("polygon", "oriented_rectangle", "rotation", "quadrilateral")  # the last two are X-AnyLabeling's
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A region as drawn: ``number`` is its place in the file, from 0."""
+    """A shape as drawn; ``number`` is its index in the file, from 0."""
 
     number: int
     label: str
@@ -54,17 +54,23 @@ class NoRegion(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """How what has no area is given one: stroke width and disc radius in pixels, None to leave it out."""
+    """How lines and points get an area: line width and disc radius in pixels; None: they are left out."""
 
     line_width: float | None = None
     point_radius: float | None = None
 
 
 def to_region(shape: Shape, height: int, width: int, drawing: Drawing) -> Segmentation:
-    """The pixels that a shape stands for, as polygons where it is one, else as RLE.
+    """The region of a shape, as polygons where it is one, else as RLE.
+
+    Args:
+        shape: The shape.
+        height: Of the image.
+        width: Likewise.
+        drawing: How lines and points get an area.
 
     Raises:
-        NoRegion: It stands for none.
+        NoRegion: It has none.
     """
     if shape.shape_type in OUTLINED or (shape.shape_type == "rectangle" and len(shape.flat) == 8):
         distinct = len(set(shape.points)) if len(shape.flat) <= 8 else 3  # long ones show by covering nothing
@@ -169,7 +175,7 @@ def _bitmap(shape: Shape, height: int, width: int) -> Rle:
 
 
 def _inside(bitmap: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Whatever is not zero, of any channel; what is transparent is outside."""
+    """Whether a pixel is not zero in any channel; transparent pixels are outside."""
     if bitmap.ndim == 2:
         return np.asarray(bitmap > 0)
     opaque = bitmap[..., -1] > 0 if bitmap.shape[2] in (2, 4) else True

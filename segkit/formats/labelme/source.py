@@ -1,4 +1,4 @@
-"""LabelMe -> annotated images: which picture, which frame, which shapes."""
+"""LabelMe -> annotated images: the picture, the frame that its points are in, the shapes."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,10 +24,10 @@ _MAX_PIXELS = 1 << 32  # COCO's run lengths are 32-bit
 
 @dataclass(frozen=True, slots=True)
 class LabelmeOptions:
-    """How to read what LabelMe leaves open.
+    """Options of reading.
 
-    ``pictures`` is False where only annotations are wanted: then a file whose picture is missing counts too, and
-    embedded pictures stay where they are.
+    ``pictures`` is False where only annotations are converted: then a file whose picture is missing is read too, and
+    embedded pictures are not decoded.
     """
 
     images_dir: Path | None = None
@@ -37,12 +37,12 @@ class LabelmeOptions:
 
 
 def read(path: Path, key: str, options: LabelmeOptions = LabelmeOptions()) -> ReadFile:
-    """Read one LabelMe file, of whatever release. Never raises for bad input: that becomes a finding.
+    """Read one LabelMe file of any release. Never raises for bad input: that becomes a finding.
 
     Args:
         path: The JSON file.
         key: Its name in reports.
-        options: What LabelMe leaves open.
+        options: How.
     """
     findings: list[Finding] = []
     num_shapes = 0
@@ -98,10 +98,10 @@ def _frame(
 def _picture(
     path: Path, key: str, source: LabelmeFile, options: LabelmeOptions, findings: list[Finding]
 ) -> tuple[Picture, Header | None]:
-    """The picture, and its header unless the file's word has to do for it.
+    """The picture and its header; no header where there is no picture and the file has its size.
 
     Raises:
-        InputError: There is none that can be read.
+        InputError: There is no picture that can be read.
     """
     broken = None
     if source.embedded is not None:
@@ -134,7 +134,7 @@ def _embedded(path: Path, embedded: Embedded, options: LabelmeOptions) -> tuple[
     if not options.pictures:
         try:
             header = read_header(embedded.head(), "imageData")
-        except InputError:  # a header longer than what was read of it
+        except InputError:  # the header is longer than what was read
             whole = embedded if embedded.whole else None
             again = read_labelme(path) if whole is None else None
             whole = again.embedded if again is not None else whole

@@ -1,4 +1,4 @@
-"""Results -> LabelMe files: every instance a ``mask`` shape, so that converting back gives the very same RLE."""
+"""Results -> LabelMe files: every instance is a ``mask`` shape, so that converting back gives the same RLE."""
 
 import base64
 import io
@@ -21,17 +21,17 @@ FORMAT_VERSION = "5.11.0"  # of the format: masks as 8-bit PNGs of 0 and 1, imag
 def labelme_document(
     results: Sequence[Result], names: dict[int, str], picture: Path, json_path: Path, height: int, width: int
 ) -> dict[str, Any]:
-    """What LabelMe opens.
+    """A LabelMe document of the results of one image.
 
     The score stands in each shape as ``score``, a key that LabelMe (4.2.7 and later) keeps, and in ``description``,
     which it shows. A result without a mask becomes a rectangle; one whose mask is empty is left out.
 
     Args:
-        results: Of one picture.
+        results: Of one image.
         names: Category names by id.
         picture: The picture file.
         json_path: Where the document will be, for the relative path to the picture.
-        height: Of the picture, upright.
+        height: Of the image, upright.
         width: Likewise.
     """
     shapes = [shape for result in results if (shape := _shape(result, names, height, width)) is not None]
@@ -68,7 +68,7 @@ def _shape(result: Result, names: dict[int, str], height: int, width: int) -> di
 
 
 def mask_shape(rle: Rle) -> tuple[list[list[float]], str]:
-    """The corners of a ``mask`` shape, both inside as LabelMe has it, and its bitmap as base64 of a PNG."""
+    """The corners of a ``mask`` shape, both inclusive as in LabelMe, and its bitmap as base64 of a PNG."""
     x, y, w, h = (round(value) for value in rle_bbox(rle))
     crop = rle_to_mask(rle)[y : y + h, x : x + w]
     return [[float(x), float(y)], [float(x + w - 1), float(y + h - 1)]], _png(crop)
