@@ -1,4 +1,4 @@
-"""The shell: help, start-up, documentation, and what it does with errors."""
+"""The command line: help, start-up, documentation, and how errors are printed."""
 
 import os
 import subprocess
