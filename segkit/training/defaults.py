@@ -1,6 +1,6 @@
 """What the user left open, decided from the data and the device; every decision ends up in ``config.toml``.
 
-The defaults for training from random weights on small sets were measured: ``docs/decisions/0003-recipe.md``.
+The defaults for training from random weights on small sets were measured: ``docs/decisions/0003-training-defaults.md``.
 """
 
 from dataclasses import dataclass, replace
