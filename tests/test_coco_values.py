@@ -23,10 +23,10 @@ CROOKED = [
 ]
 # What leaves nothing to go on.
 UNUSABLE = [
-    ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": [100, 50, 10**6]}}, "the run lengths of its mask do not add"),
-    ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": [100, -50, 3022]}}, "the run lengths of its mask do not add"),
-    ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": "0`0`0"}}, "the run lengths of its mask do not add up"),
-    ({"segmentation": {"size": [WIDTH, HEIGHT], "counts": [3072]}}, "its mask is 48 x 64 pixels, its image 64 x 48"),
+    ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": [100, 50, 10**6]}}, "the run lengths do not add"),
+    ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": [100, -50, 3022]}}, "the run lengths do not add"),
+    ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": "0`0`0"}}, "the run lengths do not add up"),
+    ({"segmentation": {"size": [WIDTH, HEIGHT], "counts": [3072]}}, "the mask is 48 x 64 pixels, the image 64 x 48"),
     ({"segmentation": [["a", 2, 3, 4, 5, 6]]}, "a polygon must be a list of numbers"),
     ({"image_id": 9}, "image_id is 9, which is not in the file"),
     ({"category_id": "1"}, "category_id is '1', which is not in the file"),

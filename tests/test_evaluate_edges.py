@@ -143,7 +143,7 @@ def test_two_categories_of_one_name_stay_apart(evaluated):
     assert {name: n["AP"] for name, n in scores["segm"]["per_category"].items()} == {"nut (1)": ONE, "nut (2)": 0.0}
 
 
-ODD_RUNS = "the run lengths of its mask do not add up to its image's pixels"
+ODD_RUNS = "the run lengths do not add up to the pixels of the image"
 ODD = [
     (document(TRUTH, TRUTH), [FOUND], "error: t.json: 1 annotation ids are used twice"),
     (document(TRUTH, images=[IMAGE, IMAGE]), [FOUND], "error: t.json: 1 image ids are used twice"),
@@ -161,7 +161,7 @@ ODD = [
     (
         document(TRUTH),
         [FOUND | {"segmentation": {"size": [60, 40], "counts": [2400]}}],
-        "error: result 0: its mask is 40 x 60 pixels, its image 60 x 40\nhint: were images resized in between?",
+        "error: result 0: the mask is 40 x 60 pixels, the image 60 x 40\nhint: were images resized in between?",
     ),
     (document(TRUTH), [FOUND | {"score": float("nan")}], "error: r.json: result 0: its score is nan"),
     (document(TRUTH), [FOUND | {"score": None}], "error: r.json: result 0: "),
@@ -170,7 +170,7 @@ ODD = [
     (
         document(TRUTH | {"segmentation": {"size": [9, 9], "counts": [81]}}),
         [FOUND],
-        "error: t.json: annotation 1: its mask is 9 x 9 pixels",
+        "error: t.json: annotation 1: the mask is 9 x 9 pixels",
     ),
     # Run lengths that do not add up keep pycocotools and the fast engine in an endless loop.
     *(
@@ -203,7 +203,7 @@ def test_inputs_that_cannot_be_scored(refused, truth, results, message):
         (TRUTH | {"category_id": 9}, FOUND, "error: t.json: annotation 1: category_id is 9, which is not in the file"),
         (TRUTH | {"id": [1]}, FOUND, "error: t.json: annotation [1]: id is [1], neither a whole number nor a text"),
         (TRUTH, FOUND | {"segmentation": [[[1, 2]]]}, "error: r.json: result 0: a polygon must be a list of numbers"),
-        (TRUTH, FOUND | {"segmentation": {"counts": [2400]}}, "error: r.json: result 0: run lengths need a size"),
+        (TRUTH, FOUND | {"segmentation": {"counts": [2400]}}, "error: r.json: result 0: RLE needs a size"),
         (TRUTH, FOUND | {"image_id": [1]}, "error: r.json: result 0: image_id is [1]"),
         (TRUTH, FOUND | {"bbox": [2, 2, None, 10]}, "error: r.json: result 0: bbox holds None, which is"),
         (TRUTH, FOUND | {"score": 10**400}, "error: r.json: result 0: "),

@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from segkit.config.convert import ConvertConfig
+from segkit.convert.detect import detect_format, is_report
 from segkit.data.files import list_files
 from segkit.data.records import Finding, ReadFile, Uncovered
 from segkit.errors import InputError
 from segkit.formats import via, yolo
 from segkit.formats.coco import source as coco_read
-from segkit.formats.coco.file import is_coco, read_json
 from segkit.formats.label_images import idmask, semantic, voc
 from segkit.formats.labelme import source as labelme
-from segkit.formats.labelme.file import read_labelme
 from segkit.formats.labelme.instances import BACKGROUND, IGNORE, Joining
 from segkit.formats.labelme.shapes import Drawing
 from segkit.formats.labelme.source import LabelmeOptions
@@ -72,56 +71,14 @@ def open_source(config: ConvertConfig, stdin: Iterable[str]) -> Source:
         if not root.is_dir():
             raise InputError(f"{config.src}: no such folder; --from {kind} needs one")
         return _with_folder_splits(_FOLDERS[kind](root, config.images_dir))
-    files = [pair for pair in list_files(config.src, _JSON, stdin, skip=config.out) if not _is_report(pair[0])]
+    files = [pair for pair in list_files(config.src, _JSON, stdin, skip=config.out) if not is_report(pair[0])]
     if kind == "auto":
-        kind = _detect_format(root if config.src != "-" else None, files)
+        kind = detect_format(root if config.src != "-" else None, files)
         if kind in _FOLDERS:
             return _with_folder_splits(_FOLDERS[kind](root, config.images_dir))
     if kind == "coco":
         return _coco(files, config.images_dir, pictures=config.images != "none")
     return _via(files, config.images_dir) if kind == "via" else _labelme(config, files)
-
-
-def _is_report(path: Path) -> bool:
-    """Whether a file is the ``report.json`` of an earlier conversion."""
-    if path.name != "report.json":
-        return False
-    try:
-        top = read_json(path)
-    except InputError:
-        return False
-    return isinstance(top, dict) and "findings" in top
-
-
-def _detect_format(root: Path | None, files: Sequence[tuple[Path, str]]) -> str:
-    """The format of the first JSON files that have one; of a folder without, by its masks and text files."""
-    seen: set[str | None] = set()
-    for path, _ in files[:50]:
-        if "labelme" not in seen:
-            seen.add(_detect_json_format(path))
-    for kind in ("labelme", "coco", "via"):
-        if kind in seen:
-            return kind
-    if root is not None and root.is_dir():
-        for name, finds in (
-            ("yolo", yolo.is_yolo),
-            ("voc", voc.is_voc),
-            ("idmask", idmask.is_idmask),
-            ("semantic", semantic.is_semantic),
-        ):
-            if finds(root):
-                return name
-    return "labelme"
-
-
-def _detect_json_format(path: Path) -> str | None:
-    try:
-        if read_labelme(path, picture=False) is not None:
-            return "labelme"
-        top = read_json(path)
-    except InputError:
-        return None  # the reader reports it
-    return "coco" if is_coco(top) else "via" if via.is_via(top) else None
 
 
 def _labelme(config: ConvertConfig, files: Sequence[tuple[Path, str]]) -> Source:

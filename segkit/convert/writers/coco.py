@@ -1,4 +1,4 @@
-"""A COCO dataset, streamed: no more than an image's annotations are in memory at a time."""
+"""A COCO dataset, streamed: only the annotations of one image are in memory at a time."""
 
 from collections.abc import Iterator
 

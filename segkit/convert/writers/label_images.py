@@ -1,4 +1,4 @@
-"""Formats that give every pixel one number: VOC, instance ids, class ids. Later instances lie over earlier ones."""
+"""Formats that give every pixel one id: VOC, instance ids, class ids. Later instances are over earlier ones."""
 
 import csv
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ _VOID = 255
 
 
 def write_idmask_dataset(output: OutputDataset) -> None:
-    """Write ``images/`` and ``masks/`` (16-bit instance numbers), below the split's name if there are several."""
+    """Write ``images/`` and ``masks/`` (16-bit instance ids), in a folder for each split if there are several."""
     several = len(output.splits) > 1
     bases = [f"{split}/" if several else "" for split in output.split_of]
     output.move_pictures([f"{base}images/{name}" for base, name in zip(bases, output.names, strict=True)])
@@ -41,7 +41,7 @@ def write_idmask_dataset(output: OutputDataset) -> None:
 
 
 def write_semantic_dataset(output: OutputDataset) -> None:
-    """Write pictures in ``<split>/``, class ids in ``<split>annot/``, and ``classes.txt``.
+    """Write images in ``<split>/``, class ids in ``<split>annot/``, and ``classes.txt``.
 
     Where pixels under no instance are background, that is class 0 and called ``_background_``; where they are
     unlabelled, they are 255. Regions to ignore are 255 too.
@@ -49,7 +49,7 @@ def write_semantic_dataset(output: OutputDataset) -> None:
     first = 0 if output.uncovered == "ignore" else 1
     ids = {category.name: category.id - 1 + first for category in output.categories} | {IGNORE: IGNORED_ID}
     if len(output.categories) + first > IGNORED_ID:
-        raise InputError(f"{len(output.categories)} categories do not fit into class-id PNGs", "drop some with --map")
+        raise InputError(f"{len(output.categories)} categories are too many for class-id PNGs", "use fewer: --map")
     output.move_pictures([f"{split}/{name}" for split, name in zip(output.split_of, output.names, strict=True)])
     for entry, split, name in zip(output.entries, output.split_of, output.names, strict=True):
         output.progress.advance()
@@ -64,7 +64,7 @@ def write_semantic_dataset(output: OutputDataset) -> None:
 
 
 def write_voc_dataset(output: OutputDataset) -> None:
-    """Write VOC's folders; names have no folders in VOC."""
+    """Write VOC's folders; they have no subfolders."""
     names = flat_names(output.names)
     stems = flat_names([str(PurePosixPath(name).with_suffix(".png")) for name in names])
     suffixes = [PurePosixPath(name).suffix for name in names]
@@ -72,7 +72,7 @@ def write_voc_dataset(output: OutputDataset) -> None:
     output.move_pictures([f"JPEGImages/{name}" for name in pictures])
     numbers = {category.name: category.id for category in output.categories} | {IGNORE: _VOID}
     if len(output.categories) >= _VOID:
-        raise InputError(f"{len(output.categories)} categories do not fit into VOC's PNGs", "drop some with --map")
+        raise InputError(f"{len(output.categories)} categories are too many for VOC's PNGs", "use fewer: --map")
     for entry, stem, picture in zip(output.entries, stems, pictures, strict=True):
         output.progress.advance()
         instances = list(output.instances(entry))
@@ -102,7 +102,7 @@ def write_voc_dataset(output: OutputDataset) -> None:
 def _paint(
     output: OutputDataset, entry: ImageEntry, instances: Iterable[Instance], most: int
 ) -> tuple[Numbers, list[tuple[int, Instance]]]:
-    """Instance numbers from 1, and which instances they are; what is hidden or too many is reported."""
+    """The id of every pixel, from 1, and the instance of each id; instances that are left out are reported."""
     numbers = np.zeros((entry.height, entry.width), np.int32)
     kept: list[tuple[int, Instance]] = []
     for instance in instances:
@@ -141,7 +141,7 @@ def _save(picture: Image.Image, path: Path) -> None:
 
 
 def _palette(numbers: Numbers) -> Image.Image:
-    """VOC's colours: the bits of a number spread over red, green and blue, the lowest three first."""
+    """VOC's palette: the bits of an id are spread over red, green and blue, the lowest three first."""
     values = np.arange(256)
     colours = np.zeros((256, 3), np.int64)
     for bit in range(8):
@@ -152,7 +152,7 @@ def _palette(numbers: Numbers) -> Image.Image:
 
 
 def _annotation(entry: ImageEntry, picture: str, instances: Iterable[Instance]) -> bytes:
-    """Boxes as VOC has them: whole pixels from 1, both ends inside."""
+    """The XML file; boxes are in whole pixels from 1, both ends inclusive."""
     top = ElementTree.Element("annotation")
     ElementTree.SubElement(top, "filename").text = picture
     size = ElementTree.SubElement(top, "size")
@@ -173,5 +173,5 @@ def _annotation(entry: ImageEntry, picture: str, instances: Iterable[Instance]) 
 
 
 def _printable(text: str) -> str:
-    """What XML can hold: no control characters."""
+    """Text without control characters, which XML cannot hold."""
     return "".join(character if character.isprintable() else "\ufffd" for character in text)

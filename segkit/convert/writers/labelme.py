@@ -1,4 +1,4 @@
-"""LabelMe files beside their pictures, such that reading them again gives the very same instances.
+"""LabelMe files and their images in one folder; reading them again gives the same instances.
 
 Polygons stay polygons, run lengths become ``mask`` shapes, parts and groups share a ``group_id``. The split of a
 picture stands in the file under ``split``, a key that LabelMe keeps.
@@ -21,7 +21,7 @@ _OWN = frozenset(
 
 
 def write_labelme_dataset(output: OutputDataset) -> None:
-    """Write a JSON file beside every picture, and ``labels.txt``."""
+    """Write a JSON file next to every image, and ``labels.txt``."""
     output.move_pictures(output.names)
     several = len(output.splits) > 1
     taken: set[str] = set()
@@ -86,7 +86,7 @@ def _shape(label: str, points: list[Any], group: int | None, kind: str, mask: st
 
 
 def _rest(instance: Instance) -> dict[str, Any]:
-    """Attributes where LabelMe has them: what is ticked is a flag, the rest are keys that it keeps."""
+    """Attributes as LabelMe has them: True values are flags, the others keys of the shape."""
     attributes = {name: value for name, value in instance.attributes.items() if name != "group_id"}
     flags = {name: True for name, value in attributes.items() if value is True}
     if instance.iscrowd and instance.label != IGNORE and not flags.keys() & {"crowd", "iscrowd"}:

@@ -1,7 +1,7 @@
 """YOLO's segmentation folders: ``images/``, ``labels/`` and ``data.yaml``.
 
-A line holds one polygon and nothing else: holes are filled, parts are joined by a line there and back (as Ultralytics'
-own converter does), run lengths become the outline of their pixels; each is reported.
+A line holds one polygon: holes are filled, parts are joined by lines (as Ultralytics' own converter does), RLE becomes
+the outline of its pixels. Each of these is reported.
 """
 
 import math
@@ -17,7 +17,7 @@ from segkit.formats.yolo import data_yaml
 
 
 def write_yolo_dataset(output: OutputDataset) -> None:
-    """Write pictures and labels of every split, and ``data.yaml``."""
+    """Write images and labels of every split, and ``data.yaml``."""
     places = [f"{split}/{name}" for split, name in zip(output.split_of, output.names, strict=True)]
     output.move_pictures([f"images/{place}" for place in places])
     numbers = {category.name: number for number, category in enumerate(output.categories)}
@@ -67,7 +67,7 @@ def _within(ring: list[float], entry: ImageEntry) -> bool:
 
 
 def _joined(rings: Polygons) -> list[float]:
-    """One ring through all: each further one is entered and left at the pair of points that are nearest."""
+    """One ring through all: each further ring is joined at the pair of points that are nearest."""
     whole = [(x, y) for x, y in zip(rings[0][0::2], rings[0][1::2], strict=True)]
     for ring in rings[1:]:
         points = list(zip(ring[0::2], ring[1::2], strict=True))

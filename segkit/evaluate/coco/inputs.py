@@ -16,7 +16,7 @@ from segkit.data.records import Dataset, Result
 from segkit.errors import InputError
 from segkit.evaluate.coco.engine import IouType, Records
 from segkit.evaluate.coco.ids import IntegerIds, category_names
-from segkit.formats.coco.values import check_run_lengths
+from segkit.formats.coco.segmentation import check_run_lengths
 
 Sizes = dict[Any, tuple[int, int]]
 

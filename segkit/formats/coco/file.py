@@ -16,6 +16,7 @@ from segkit.data.masks import Box, rle_area, rle_bbox, to_rle
 from segkit.data.records import Annotation, Category, Dataset, Image, Polygons, Result, Uncovered, sound
 from segkit.errors import InputError
 from segkit.formats.coco.repairs import Repairs
+from segkit.formats.coco.segmentation import read_segmentation
 from segkit.formats.coco.values import (
     AnnotationValues,
     box,
@@ -23,7 +24,6 @@ from segkit.formats.coco.values import (
     read_annotation,
     read_record,
     required,
-    segmentation,
 )
 
 
@@ -210,5 +210,5 @@ def _result(raw: dict[str, Any], repairs: list[str]) -> Result:
     if type(score) not in (int, float) or not abs(score) < 1e300:
         raise ValueError(f"its score is {str(score)[:20]}, not a finite number")
     bbox = box(raw["bbox"]) if raw.get("bbox") else None
-    mask = segmentation(raw.get("segmentation"), None, repairs)
+    mask = read_segmentation(raw.get("segmentation"), None, repairs)
     return Result(image_id, category_id, float(score), bbox, mask)

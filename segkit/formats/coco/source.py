@@ -11,7 +11,8 @@ from segkit.data.pictures import is_file
 from segkit.data.records import AnnotatedImage, Finding, Image, Instance, Picture, ReadFile, Uncovered, id_order
 from segkit.errors import InputError
 from segkit.formats.coco.file import find_images_dir, images_and_categories, is_coco, read_json, uncovered_pixels
-from segkit.formats.coco.values import NO_POLYGON, read_annotation, read_record, reference
+from segkit.formats.coco.segmentation import NO_POLYGON
+from segkit.formats.coco.values import read_annotation, read_record, reference
 
 
 class _File(NamedTuple):

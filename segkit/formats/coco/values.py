@@ -6,16 +6,13 @@ repair. A record of which nothing is left to go on raises ``ValueError``. Format
 
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 from segkit.data.masks import Box
-from segkit.data.polygons import REACH, run_totals
-from segkit.data.records import Polygons, Rle, Segmentation
+from segkit.data.records import Segmentation
+from segkit.formats.coco.segmentation import NUMBERS, read_segmentation, shown
 
-_NUMBERS = {int, float}
 _KNOWN = {"id", "image_id", "category_id", "segmentation", "bbox", "area", "iscrowd", "attributes"}
-NO_POLYGON = "no polygon has three points or more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +48,7 @@ def read_annotation(
     repairs: list[str] = []
     image_id = reference(raw, "image_id", image_sizes)
     category_id = reference(raw, "category_id", categories)
-    mask = segmentation(raw.get("segmentation"), image_sizes[image_id], repairs)
+    mask = read_segmentation(raw.get("segmentation"), image_sizes[image_id], repairs)
     bbox, area = raw.get("bbox") or None, raw.get("area")
     if bbox is not None:
         try:
@@ -80,7 +77,7 @@ def read_record(record: Any, what: str, read: Callable[[dict[str, Any]], Any]) -
         ValueError: It is not as it should be.
     """
     if not isinstance(record, dict):
-        raise ValueError(f"{what} is {_shown(record)}, not a record")
+        raise ValueError(f"{what} is {shown(record)}, not a record")
     try:
         return read(record)
     except (ValueError, OverflowError, TypeError) as error:
@@ -95,7 +92,7 @@ def reference(raw: dict[str, Any], key: str, known: Container[Any]) -> Any:
     """
     value = identity(raw, key)
     if value not in known:
-        raise ValueError(f"{key} is {_shown(value)}, which is not in the file")
+        raise ValueError(f"{key} is {shown(value)}, which is not in the file")
     return value
 
 
@@ -107,7 +104,7 @@ def identity(raw: dict[str, Any], key: str) -> Any:
     """
     value = required(raw, key)
     if type(value) is not int and not isinstance(value, str):
-        raise ValueError(f"{key} is {_shown(value)}, neither a whole number nor a text")
+        raise ValueError(f"{key} is {shown(value)}, neither a whole number nor a text")
     return value
 
 
@@ -129,83 +126,13 @@ def box(value: Any) -> Box:
         ValueError: It is none.
     """
     if not isinstance(value, list) or len(value) != 4:
-        many = f"has {len(value)} numbers, not 4" if isinstance(value, list) else f"is {_shown(value)}"
+        many = f"has {len(value)} numbers, not 4" if isinstance(value, list) else f"is {shown(value)}"
         raise ValueError(f"bbox {many}")
     for each in value:
         if not _is_number(each):
-            raise ValueError(f"bbox holds {_shown(each)}, which is not a finite number")
+            raise ValueError(f"bbox holds {shown(each)}, which is not a finite number")
     x, y, w, h = value
     return (x, y, w, h)
-
-
-def segmentation(value: Any, size: tuple[int, int] | None, repairs: list[str]) -> Segmentation | None:
-    """Polygons or run lengths; None where there are none.
-
-    Args:
-        value: As it stands in the file.
-        size: (height, width) of the image; None: unknown.
-        repairs: Takes a sentence for each kind of polygon that is left out or cut.
-
-    Raises:
-        ValueError: It is something else, or run lengths of another image.
-    """
-    if value is None or value in ([], {}):
-        return None
-    if isinstance(value, list):
-        return _polygons(value, repairs)
-    if not isinstance(value, dict):
-        raise ValueError(f"a segmentation is {_shown(value)}, neither polygons nor run lengths")
-    own, counts = value.get("size"), value.get("counts")
-    whole = isinstance(own, list) and len(own) == 2 and set(map(type, own)) == {int}
-    if not whole or not (isinstance(counts, str) or (isinstance(counts, list) and set(map(type, counts)) <= {int})):
-        raise ValueError("run lengths need a size [height, width] and counts")
-    if size is not None:
-        check_run_lengths(value, *size)  # type: ignore[arg-type]
-    return value  # type: ignore[return-value]
-
-
-def check_run_lengths(rle: Rle, height: int, width: int) -> None:
-    """See that run lengths, compressed or not, are those of a mask of the image's size.
-
-    Others make pycocotools and the engines like it loop forever, or read beyond their memory.
-
-    Raises:
-        ValueError: They are not.
-    """
-    if rle["size"] != [height, width]:
-        own = " x ".join(str(side) for side in reversed(rle["size"]))
-        raise ValueError(f"its mask is {own} pixels, its image {width} x {height}")
-    counts: Any = rle["counts"]
-    total = run_totals([counts])[0] if isinstance(counts, str) else -1 if min(counts, default=0) < 0 else sum(counts)
-    if total != height * width:
-        raise ValueError("the run lengths of its mask do not add up to its image's pixels")
-
-
-def _polygons(parts: list[Any], repairs: list[str]) -> Polygons:
-    """The polygons that can cover a pixel."""
-    kept: Polygons = []
-    found: dict[str, None] = {}
-    broken = None
-    for part in parts:
-        if not isinstance(part, list) or not set(map(type, part)) <= _NUMBERS:
-            broken = broken or "a polygon must be a list of numbers: [[x1, y1, x2, y2, ...], ...]"
-            found["a polygon that is not a list of numbers is left out"] = None
-            continue
-        pairs = part
-        if len(part) % 2:  # rleFrPoly of cocoapi takes whole pairs, too
-            pairs = part[:-1]
-            found["a polygon has an odd number of coordinates: the last one is ignored"] = None
-        if len(pairs) < 6:
-            found["a polygon of fewer than three points is left out"] = None
-        elif max(pairs) < REACH and min(pairs) > -REACH and isfinite(sum(pairs)):
-            kept.append(pairs)
-        else:
-            broken = broken or "a polygon has points that are not finite, or a million pixels away"
-            found["a polygon with points that are not finite, or a million pixels away, is left out"] = None
-    if not kept and broken:
-        raise ValueError(broken)
-    repairs += found if kept else [NO_POLYGON]
-    return kept
 
 
 def _crowd(value: Any, repairs: list[str]) -> int:
@@ -219,9 +146,4 @@ def _crowd(value: Any, repairs: list[str]) -> int:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in _NUMBERS and -1e300 < value < 1e300
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+    return type(value) in NUMBERS and -1e300 < value < 1e300

@@ -91,7 +91,7 @@ def read_pair(
     ids = read_ids(pair.mask)
     if ids.shape != (header.height, header.width):
         size = f"{ids.shape[0]}x{ids.shape[1]}"
-        raise InputError(f"{pair.mask.name}: has {size} pixels, its image {header.height}x{header.width}")
+        raise InputError(f"{pair.mask.name}: has {size} pixels, the image {header.height}x{header.width}")
     exif = "drop" if header.orientation != 1 else "none"
     picture = Picture(pair.picture.name, pair.picture, exif=exif)  # type: ignore[arg-type]
     return AnnotatedImage(pair.key, picture, header.height, header.width, find_instances(ids), folder=folder)

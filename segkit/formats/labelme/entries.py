@@ -41,7 +41,7 @@ def _flat(raw: Any) -> list[float]:
     """
     flat = flatten(raw)
     if flat is None:
-        raise NoRegion("points lie a million pixels away" if _far(raw) else "points are not pairs of numbers")
+        raise NoRegion("points are more than a million pixels away" if _far(raw) else "points are not pairs of numbers")
     return flat
 
 

@@ -18,9 +18,8 @@ import msgspec
 import pybase64
 
 from segkit.errors import InputError
+from segkit.formats.labelme.encoding import decode_text
 
-# Before 4.5.2 LabelMe wrote in the code page of the operating system.
-_CODE_PAGES = ["cp1252", "cp932", "cp949", "big5", "cp1251", "cp1250"]
 _HEAD, _TAIL = 1 << 18, 1 << 12  # bytes read of a file whose image is not needed
 _PICTURE_KEY = re.compile(rb'"imageData"\s*:\s*"')
 _CUT = b"0"  # replaces the image in what is parsed: LabelMe never writes a number there
@@ -179,7 +178,7 @@ def _parse(data: bytes) -> tuple[_TopLevel, Embedded | None, str | None]:
 
 
 def _parse_slowly(data: bytes) -> tuple[_TopLevel, Embedded | None, str | None]:
-    text, code_page = _decode(data)
+    text, code_page = decode_text(data)
     try:
         top = json.loads(text, strict=False)
     except json.JSONDecodeError as error:
@@ -218,34 +217,6 @@ def _decode_base64(text: bytes | memoryview) -> bytes:
         return pybase64.b64decode(text)
     except (binascii.Error, ValueError) as error:
         raise InputError(f"imageData is not base64: {error}", "open the file in LabelMe and save it again") from error
-
-
-def _decode(data: bytes) -> tuple[str, str | None]:
-    try:
-        return data.decode("utf-8"), None
-    except UnicodeDecodeError:
-        pass
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16", errors="replace"), "utf-16"
-    code_page = _guess_code_page(data)
-    return data.decode(code_page, errors="replace"), code_page
-
-
-def _guess_code_page(data: bytes) -> str:
-    """GB 18030 where all runs of non-ASCII bytes have even length and decode; else by statistics."""
-    runs = re.findall(rb"[\x80-\xff]+", data)
-    if all(len(run) % 2 == 0 for run in runs):
-        try:
-            data.decode("gb18030")
-            return "gb18030"
-        except UnicodeDecodeError:
-            pass
-    import charset_normalizer  # noqa: PLC0415 -- few files need it, and every process would load it
-
-    # Embedded images are ASCII and would distort the statistics.
-    text = b" ".join(word for word in data.split(b'"') if len(word) < 2000)
-    best = charset_normalizer.from_bytes(text, cp_isolation=_CODE_PAGES).best()
-    return best.encoding if best else "cp1252"
 
 
 def _version(value: Any) -> tuple[int, ...]:

@@ -104,7 +104,7 @@ def _instances(
         _note_doubtful(findings, key, first, area, bbox, seen)
     for cuts in holes.values():  # holes of instances that cover nothing
         lost = [cut for cut in cuts if cut.shape.number not in counted and _grouped(groups, cut)]
-        findings.extend(_left_out(key, cut.shape, "a hole in an instance that covers nothing") for cut in lost)
+        findings.extend(_left_out(key, cut.shape, "a hole in an instance that covers no pixel") for cut in lost)
     return instances
 
 

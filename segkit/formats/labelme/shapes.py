@@ -79,24 +79,24 @@ def to_region(shape: Shape, height: int, width: int, drawing: Drawing) -> Segmen
     points = shape.points
     match shape.shape_type:
         case "rectangle":
-            _need(len(points) == 2, f"a rectangle of {len(points)} points")
+            _need(len(points) == 2, f"a rectangle has {len(points)} points, not 2")
             (x1, y1), (x2, y2) = points
             left, right, top, bottom = min(x1, x2), max(x1, x2), min(y1, y2), max(y1, y2)
             return [[left, top, right, top, right, bottom, left, bottom]]
         case "cuboid":
             return [_hull(points)]
         case "circle":
-            _need(len(points) == 2, f"a circle of {len(points)} points")
+            _need(len(points) == 2, f"a circle has {len(points)} points, not 2")
             return _circle(points[0], math.dist(*points))
         case "mask":
             return _bitmap(shape, height, width)
         case "line" | "linestrip":
             _need(drawing.line_width is not None, f"a {shape.shape_type} has no area; --line-width gives it one")
-            _need(len(points) >= 2, f"a {shape.shape_type} of {len(points)} points")
+            _need(len(points) >= 2, f"a {shape.shape_type} of {len(points)} points has no area")
             return _strokes(points, drawing.line_width or 0.0, height, width)
         case "point":
             _need(drawing.point_radius is not None, "a point has no area; --point-radius gives it one")
-            _need(len(points) == 1, f"a point of {len(points)} points")
+            _need(len(points) == 1, f"a point shape has {len(points)} points, not 1")
             return _circle(points[0], drawing.point_radius or 0.0)
         case "points":
             raise NoRegion("points are a prompt for LabelMe's AI tools, not an annotation")
@@ -129,7 +129,7 @@ def _hull(points: list[Point]) -> list[float]:
 
 
 def _circle(centre: Point, radius: float) -> Polygons:
-    _need(radius > 0, "a circle of radius 0")
+    _need(radius > 0, "a circle of radius 0 has no area")
     chords = max(_CHORDS, math.ceil(math.pi / math.acos(1 - _SAGITTA / radius)) if radius > 1 else 0)
     angles = [2 * math.pi * k / chords for k in range(chords)]
     return [[value for a in angles for value in (centre[0] + radius * math.cos(a), centre[1] + radius * math.sin(a))]]
@@ -137,14 +137,14 @@ def _circle(centre: Point, radius: float) -> Polygons:
 
 def _strokes(points: list[Point], width: float, height: int, image_width: int) -> Rle:
     """Rectangles along the segments with round joints, as one region."""
-    _need(width > 0, "a stroke of width 0")
+    _need(width > 0, "a line of width 0 has no area")
     parts: Polygons = []
     for (x1, y1), (x2, y2) in pairwise(points):
         length = math.dist((x1, y1), (x2, y2))
         if length > 0:
             dx, dy = (y1 - y2) / length * width / 2, (x2 - x1) / length * width / 2
             parts.append([x1 + dx, y1 + dy, x2 + dx, y2 + dy, x2 - dx, y2 - dy, x1 - dx, y1 - dy])
-    _need(bool(parts), "a line of length 0")
+    _need(bool(parts), "a line of length 0 has no area")
     for joint in points[1:-1]:
         parts += _circle(joint, width / 2)
     return polygons_to_rle(parts, height, image_width)
@@ -155,12 +155,15 @@ def _bitmap(shape: Shape, height: int, width: int) -> Rle:
 
     Corners are inclusive. Whole-number corners crop the bitmap to their box; fractional ones place it by rounding.
     """
-    _need(len(shape.points) == 2, f"a mask of {len(shape.points)} points")
+    _need(len(shape.points) == 2, f"a mask has {len(shape.points)} points, not 2")
     _need(bool(shape.mask), "a mask without a bitmap")
     allow_large_images()
     try:
         with Image.open(io.BytesIO(b64decode(shape.mask or ""))) as picture:
-            _need(math.prod(picture.size) <= _MAX_TIMES * height * width + _MAX_PIXELS, "a bitmap of absurd size")
+            _need(
+                math.prod(picture.size) <= _MAX_TIMES * height * width + _MAX_PIXELS,
+                "a bitmap much larger than the image",
+            )
             bitmap = np.asarray(picture)
     except (OSError, ValueError, binascii.Error, SyntaxError, EOFError, IndexError, TypeError) as error:
         raise NoRegion(f"the mask's bitmap cannot be decoded: {error}") from error

@@ -58,7 +58,7 @@ def read(path: Path, key: str, options: LabelmeOptions = LabelmeOptions()) -> Re
             findings.append(Finding(key, "repaired", f"not UTF-8; read as {source.code_page}", shapes=0))
         picture, (height, width) = _frame(path, key, source, options, findings)
         if height * width >= _MAX_PIXELS:
-            raise InputError(f"an image of {width} x {height} pixels is too large for COCO's run lengths")
+            raise InputError(f"an image of {width} x {height} pixels is too large for COCO RLE")
     except InputError as error:
         hint = f" ({error.hint})" if error.hint else ""
         lost = Finding(key, "left out", error.message + hint, shapes=num_shapes)
