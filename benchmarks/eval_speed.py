@@ -1,6 +1,6 @@
 """``segkit eval`` beside pycocotools: time and memory from two files to the twelve numbers, and after the last batch.
 
-    python benchmarks/eval_speed.py [--repeats 5] [--out eval_speed.json]
+    python benchmarks/eval_speed.py [--repeats 5] [--images 500] [--out eval_speed.json]
 
 Every measurement is a process of its own, without its start; the roads take turns. First of all the numbers must be
 equal. ``file``: 500 pictures of 640 x 480 with 20 instances and 40 results each, of 3 and of 80 categories (100
@@ -193,10 +193,11 @@ def measure(road, folder):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--child", nargs=2)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5, help="runs of each program")
+    parser.add_argument("--images", type=int, help="so many pictures at most, to try it out")
+    parser.add_argument("--out", type=Path, help="JSON file that receives the report")
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         return child(*options.child)
@@ -209,8 +210,9 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         for name, sizes in WORKLOADS.items():
             folder = Path(temporary) / name.replace(" ", "_")
-            make(folder, *sizes)
-            kinds = ("file", "loop") if sizes[0] >= 200 else ("file",)
+            images, *others = sizes
+            make(folder, min(images, options.images or images), *others)
+            kinds = ("file", "loop") if images >= 200 else ("file",)
             for kind in kinds:
                 taken = {"reference": [], "segkit": []}
                 for _ in range(options.repeats):
