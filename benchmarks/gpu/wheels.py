@@ -21,7 +21,8 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 
 ROOT = Path(__file__).parents[2]
 PRESENT = "torch,torchvision,numpy,onnx,onnxruntime,matplotlib,rich,typer,psutil"
-NOT_NEEDED = {"labelme", "ruff", "mypy", "import-linter"}
+NOT_NEEDED = {"labelme"}
+FOR_TESTS = {"pytest", "hypothesis"}
 INSTEAD = {"opencv-python": "opencv-python-headless>=4.10,<4.11"}
 
 
@@ -29,8 +30,9 @@ def needed() -> list[Requirement]:
     """What segkit and its GPU tests need."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = [each for group in project["optional-dependencies"].values() for each in group]
-    wanted = [Requirement(each) for each in [*project["dependencies"], *extras]]
-    return [Requirement(INSTEAD.get(each.name, str(each))) for each in wanted if each.name not in NOT_NEEDED]
+    wanted = [each for each in map(Requirement, project["dependencies"]) if each.name not in NOT_NEEDED]
+    wanted += [each for each in map(Requirement, extras) if each.name in FOR_TESTS]
+    return [Requirement(INSTEAD.get(each.name, str(each))) for each in wanted]
 
 
 def with_dependencies(names: list[str], environment: dict[str, str]) -> set[str]:
