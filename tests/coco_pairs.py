@@ -1,11 +1,11 @@
-"""Random annotations with results, as pycocotools can score them: crowds, ties, several parts, polygons and RLE."""
+"""Random annotations with results that pycocotools can score: crowds, ties, several parts, polygons and RLE."""
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
 
 def random_pair(rng, *, images=None, categories=None, sparse_ids=False):
-    """A COCO document and a list of results, as they would be in files."""
+    """A COCO document and a list of results, as in files."""
     images = int(rng.integers(1, 7)) if images is None else images
     categories = int(rng.integers(1, 5)) if categories is None else categories
     ids = rng.permutation(np.arange(1, 10 * images))[:images].tolist() if sparse_ids else list(range(1, images + 1))

@@ -1,4 +1,4 @@
-"""What the tests share: the command line in this process, pictures that they draw, and real data where it is."""
+"""Fixtures for all tests: the command line in this process, drawn images, and real data if it is available."""
 
 import importlib.util
 import os
@@ -18,7 +18,7 @@ settings.load_profile("segkit")
 
 
 class Outcome(NamedTuple):
-    """What a command came to."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -44,7 +44,7 @@ def segkit(capfd: pytest.CaptureFixture[str]) -> Segkit:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Real pictures and annotations made by others; they are not part of the repository."""
+    """Real images and annotations made by others; they are not part of the repository."""
     if not SHARED.is_dir():
         pytest.skip("the shared data is not here")
     return SHARED
@@ -62,7 +62,7 @@ def _make_pictures() -> Any:
 
 @pytest.fixture(scope="session")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of twelve small pictures with LabelMe files of every kind of area. Not to be written to."""
+    """A folder of twelve small images with LabelMe files of every shape type that has an area. Read only."""
     folder = tmp_path_factory.mktemp("data") / "parts"
     _make_pictures().make_pictures(folder, count=12, size=96)
     return folder
@@ -70,7 +70,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def dataset(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The parts, converted. Not to be written to."""
+    """The folder ``parts``, converted. Read only."""
     from segkit.config.convert import ConvertConfig
     from segkit.convert.convert import convert
 

@@ -32,7 +32,7 @@ def write(
     picture: bool = True,
     **more: Any,
 ) -> Path:
-    """Write a LabelMe file and, beside it, a picture of ``size`` (height, width)."""
+    """Write a LabelMe file and, in the same folder, an image of ``size`` (height, width)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = path.with_suffix(".png")
     if picture:

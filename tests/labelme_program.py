@@ -1,6 +1,6 @@
-"""The installed LabelMe, whatever its version, as the judge of the files that segkit writes.
+"""The installed LabelMe, of any version, opens the files that segkit writes.
 
-LabelMe's reader is private and moves between releases. It runs in a process of its own; segkit never imports it.
+LabelMe's reader is private and moves between releases. It runs in another process; segkit never imports it.
 """
 
 import json
@@ -59,12 +59,12 @@ json.dump([mask.astype(int).tolist() for mask in masks], sys.stdout)
 
 
 def open_in_labelme(*paths: Path) -> list[dict[str, Any]]:
-    """What the installed LabelMe reads in files: labels, number of masks, flags, whether it found the picture."""
+    """What the installed LabelMe reads in files: labels, number of masks, flags, whether it found the image."""
     return [json.loads(line) for line in _run(_READ, *map(str, paths)).splitlines()]
 
 
 def draw_in_labelme(height: int, width: int, shapes: list[dict[str, Any]]) -> list[list[list[int]]]:
-    """The pixels that the installed LabelMe gives to shapes of its files: a bitmap [height][width] of 0 and 1 each."""
+    """The masks that the installed LabelMe draws for the shapes of files: [height][width] of 0 and 1."""
     masks: list[list[list[int]]] = json.loads(_run(_DRAW, text=json.dumps([height, width, shapes])))
     return masks
 

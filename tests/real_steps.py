@@ -1,4 +1,4 @@
-"""Real training steps on a CPU, to hold rehearsed ones against: their peak, and the sizes that depended on values."""
+"""Real training steps on a CPU, to compare with rehearsed ones: their peak, and the sizes that depend on values."""
 
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +27,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def dataset_of(*pictures):
-    """A dataset of pictures (height, width, instances) that need no files: rectangles at random places."""
+    """A dataset of images (height, width, instances) without files: rectangles at random places."""
     rng = np.random.default_rng(0)
     images, annotations = [], []
     for number, (height, width, count) in enumerate(pictures, 1):
@@ -41,14 +41,14 @@ def dataset_of(*pictures):
 
 
 def plan_of(data, device="cuda", **options):
-    """A plan as for a device, whatever is here; for a CPU, regions are fewer."""
+    """A training plan for a device that need not exist; for a CPU, regions are fewer."""
     config = TrainConfig(**({"weights": "none", "backbone": "resnet18", "augment": "none"} | options))
     dtype = DTYPES[options.get("precision", "fp32")]
     return plan_without_folder(config, data, None, torch.device(device), 1, dtype)
 
 
 class Sizes(TorchDispatchMode):
-    """Notes how large what depends on values came out, in order."""
+    """Records the sizes that depend on values, in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class Real(NamedTuple):
 
 
 def real_steps(plan, scenes, micro_batch, *, trained=False):
-    """The peaks that segkit's own tracker measures in real steps; ``trained``: proposals find every instance."""
+    """The peaks that segkit's tracker measures in real steps; ``trained``: proposals find every instance."""
     torch.manual_seed(0)
     peaks, sizes = [], []
     with LiveTensors() as tensors:
@@ -120,7 +120,7 @@ def _nothing():
 
 @contextmanager
 def _finding(module, batch):
-    """Proposals as after a long training: many about every instance."""
+    """Proposals as after a long training: many around every instance."""
     rpn = module.rpn
     whole = rpn.filter_proposals
     boxes = iter([sample.target["boxes"] for sample in batch])
@@ -138,7 +138,7 @@ def _finding(module, batch):
 
 
 def _sample(shape, frame, kind, labels):
-    """A picture of noise with the instances of a shape."""
+    """An image of noise with the instances of a ``Shape``."""
     image = torch.randint(0, 255, (3, shape.height, shape.width), dtype=torch.uint8)
     record = Image(0, shape.name, shape.height, shape.width)
     if kind == "semantic":

@@ -25,7 +25,7 @@ HEAVY = (
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["convert", "--help"], ["train", "--help"], ["memprofile", "-h"]])
-def test_help_loads_nothing_heavy(arguments):
+def test_help_does_not_import_torch_or_numpy(arguments):
     code = (
         "import sys; from segkit.cli import main; code = main(sys.argv[1:]);"
         f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr); sys.exit(code)"
@@ -46,14 +46,14 @@ def test_every_command_has_help_with_an_example(segkit, command):
     assert segkit("--help").out.count(f"│ {command} ") == 1
 
 
-def test_the_reference_is_up_to_date():
+def test_cli_md_is_up_to_date():
     page = ROOT / "docs/cli.md"
     code = "import runpy; print(runpy.run_path('docs/make_cli.py')['render'](), end='')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == page.read_text(encoding="utf-8"), "run: python docs/make_cli.py"
 
 
-def test_the_architecture_names_every_room():
+def test_the_architecture_page_names_every_folder():
     page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     built = (".so", ".pyd")
     tops = [p for p in (ROOT / "segkit").iterdir() if not p.name.startswith("__") and p.suffix not in built]
@@ -64,7 +64,7 @@ def test_version(segkit):
     assert segkit("--version").out == f"segkit {__version__}\n"
 
 
-def test_completion_can_be_had(segkit):
+def test_completion_can_be_installed(segkit):
     assert "--install-completion" in segkit("--help").out
 
 
@@ -89,7 +89,7 @@ def test_an_unknown_command(segkit):
     assert "hint: see segkit --help" in outcome.err
 
 
-def test_quiet_is_quiet(segkit, here, parts):
+def test_quiet_prints_nothing(segkit, here, parts):
     outcome = segkit("convert", parts, "--quiet")
     assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
 
@@ -99,7 +99,7 @@ def test_no_colours_and_bars_in_a_log(segkit, here, parts):
     assert "\x1b" not in outcome.err
 
 
-def test_a_reader_that_has_seen_enough(here, parts):
+def test_a_closed_pipe_is_no_error(here, parts):
     done = subprocess.run(
         f"{sys.executable} -m segkit convert {parts} --json | head -c 1", shell=True, capture_output=True, text=True,
         check=False, env=os.environ | {"PYTHONUNBUFFERED": "1"},

@@ -1,4 +1,4 @@
-"""Convert, train and eval read COCO annotations alike: the same parts are kept, in the same words."""
+"""convert, train and eval read COCO annotations alike: they keep the same parts and print the same messages."""
 
 import json
 from collections import Counter
@@ -41,7 +41,7 @@ def annotation(number, **values):
 
 @pytest.fixture
 def written(here):
-    """Writes a COCO file whose annotations have an image each; another good one comes last."""
+    """Write a COCO file with one image per annotation; the last annotation is a valid one."""
 
     def write(*changes):
         (here / "in").mkdir()
@@ -72,7 +72,7 @@ def warned(err):
     return {line.split(": ", 3)[3] for line in err.splitlines() if line.startswith("warning: in/t.json: annotation")}
 
 
-def test_the_good_parts_of_an_annotation_are_kept(segkit, here, written):
+def test_valid_polygons_of_an_annotation_are_kept(segkit, here, written):
     data = written(*({"segmentation": raw} for raw, _, _ in CROOKED))
     outcome = segkit("convert", data, "--val", 0, "--json")
     assert outcome.code == 0, outcome.err
@@ -116,7 +116,7 @@ def test_polygons_without_three_points_are_an_empty_mask(segkit, here, written):
 
 
 @pytest.mark.parametrize(("values", "why"), UNUSABLE)
-def test_an_annotation_that_cannot_be_used_is_named(segkit, here, written, values, why):
+def test_an_unusable_annotation_is_named(segkit, here, written, values, why):
     data = written(values)
     outcome = segkit("convert", data, "--val", 0)
     assert outcome.code == 0, outcome.err
@@ -129,7 +129,7 @@ def test_an_annotation_that_cannot_be_used_is_named(segkit, here, written, value
         assert refused.err.startswith(message)
 
 
-def test_values_that_can_be_computed_are(segkit, here, written):
+def test_invalid_values_are_computed_where_possible(segkit, here, written):
     data = written({"bbox": [1, 2, 3]}, {"area": "100"}, {"iscrowd": "1"}, {"iscrowd": 7}, {"bbox": [0, 0, 9, None]})
     assert segkit("convert", data, "--val", 0).code == 0
     annotations = json.loads((here / "dataset/train.json").read_text())["annotations"]
@@ -147,7 +147,7 @@ def test_values_that_can_be_computed_are(segkit, here, written):
     )
 
 
-def test_category_ids_of_both_kinds(segkit, here, written):
+def test_category_ids_may_be_numbers_or_texts(segkit, here, written):
     data = written({"category_id": "2"})
     top = json.loads((here / data).read_text())
     top["categories"].append({"id": "2", "name": "bolt"})

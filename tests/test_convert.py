@@ -1,4 +1,4 @@
-"""convert, as its users run it: the dataset folder, the report, and what happens when things are wrong."""
+"""The command convert: the dataset folder, the report, and errors."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def test_area_and_bbox_are_those_of_the_segmentation(here, dataset, capsys):
         assert annotation["bbox"] == [xs.min(), ys.min(), xs.max() - xs.min() + 1, ys.max() - ys.min() + 1]
 
 
-def test_images_without_instances_stay(segkit, here):
+def test_images_without_instances_are_kept(segkit, here):
     write(here / "in/a.json", [])
     write(here / "in/b.json", [square(10, 10, 20)])
     assert segkit("convert", "in", "--val", 0).code == 0
@@ -74,7 +74,7 @@ def test_the_same_input_gives_the_same_bytes(segkit, here, parts):
     assert tree(here / "three") == one
 
 
-def test_equal_names_in_two_folders_stay_apart(segkit, here):
+def test_equal_file_names_in_two_folders_stay_different_images(segkit, here):
     write(here / "in/x/a.json", [square(10, 10, 20)], size=(50, 60))
     write(here / "in/y/a.json", [square(10, 10, 20)], size=(70, 80))
     segkit("convert", "in", "--val", 0, "--images", "copy")
@@ -82,7 +82,7 @@ def test_equal_names_in_two_folders_stay_apart(segkit, here):
     assert [(i["file_name"], i["height"]) for i in images] == [("x/a.png", 50), ("y/a.png", 70)]
 
 
-def test_unicode_names_are_untouched(segkit, here):
+def test_unicode_names_are_unchanged(segkit, here):
     write(here / "in/größe 照片.json", [square(10, 10, 20, "Zelle — 细胞")])
     segkit("convert", "in", "--val", 0)
     train = load(here / "dataset/train.json")
@@ -91,7 +91,7 @@ def test_unicode_names_are_untouched(segkit, here):
 
 
 @pytest.mark.parametrize("how", ["link", "copy", "reference"])
-def test_pictures_get_there(segkit, here, how):
+def test_images_are_linked_copied_or_referenced(segkit, here, how):
     write(here / "in/a.json", [square(10, 10, 20)])
     segkit("convert", "in", "--val", 0, "--images", how)
     (image,) = load(here / "dataset/train.json")["images"]
@@ -101,7 +101,7 @@ def test_pictures_get_there(segkit, here, how):
     assert (here / "dataset/images/a.png").exists() == (how != "reference")
 
 
-def test_turned_photos_are_written_upright(segkit, here):
+def test_exif_rotated_photos_are_written_upright(segkit, here):
     from test_labelme import exif
 
     path = write(here / "in/a.json", [square(10, 10, 20)], size=(200, 120), picture=False, imagePath="a.jpg")
@@ -115,7 +115,7 @@ def test_turned_photos_are_written_upright(segkit, here):
         assert np.asarray(picture)[10, 110].min() > 200  # the bright corner has turned to the upper right
 
 
-def test_a_turned_photo_that_is_cut_off_does_not_cost_the_others(segkit, here):
+def test_a_truncated_rotated_photo_does_not_affect_other_images(segkit, here):
     from test_labelme import exif
 
     write(here / "in/b.json", [square(10, 10, 20)])
@@ -130,7 +130,7 @@ def test_a_turned_photo_that_is_cut_off_does_not_cost_the_others(segkit, here):
     assert report["findings"][0]["why"].startswith("a.jpg: cannot be decoded")
 
 
-def test_labels_file_gives_the_order(segkit, here):
+def test_labels_txt_gives_the_order_of_categories(segkit, here):
     write(here / "in/a.json", [square(10, 10, 20, "b"), square(50, 10, 20, "a")])
     (here / "labels.txt").write_text("__ignore__\n_background_\nb\na\nc\n")
     assert segkit("convert", "in", "--val", 0, "--labels", "labels.txt").code == 0
@@ -202,7 +202,7 @@ def test_folders_named_after_splits_are_the_splits(segkit, here):
     assert {i["file_name"][:3] for i in load(here / "dataset/val.json")["images"]} == {"val"}
 
 
-def test_class_id_pngs(segkit, here):
+def test_class_id_pngs_are_converted(segkit, here):
     (here / "in/train").mkdir(parents=True)
     (here / "in/trainannot").mkdir()
     (here / "in/classes.txt").write_text("0 Sky\n1 Road\n2 Void (ignore)\n")
@@ -216,7 +216,7 @@ def test_class_id_pngs(segkit, here):
     assert train["info"] == {"uncovered": "ignore"}
 
 
-def test_coco_in_gives_the_same_annotations(segkit, here, dataset):
+def test_converting_coco_to_coco_keeps_annotations(segkit, here, dataset):
     assert segkit("convert", dataset / "train.json", "--out", "again", "--val", 0).code == 0
     before, after = load(dataset / "train.json"), load(here / "again/train.json")
     assert before["annotations"] == after["annotations"]
@@ -273,7 +273,7 @@ def test_a_dataset_is_replaced_only_when_asked(segkit, here):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_permission(segkit, here, parts):
+def test_a_folder_without_write_permission(segkit, here, parts):
     (here / "locked").mkdir(mode=0o500)
     outcome = segkit("convert", parts, "--out", "locked/dataset")
     assert outcome.code == 1
@@ -313,7 +313,7 @@ def images(count, labels=("a",)):
     return [SplitImage(f"{n // 10}/{n:03d}.json", (labels[n % len(labels)],)) for n in range(count)]
 
 
-def test_splits_have_their_shares_and_every_category():
+def test_splits_have_the_requested_fractions_and_every_category():
     some = images(100, ("a", "b", "c", "d", "rare") + ("a",) * 15)
     splits = assign_splits(some, val=0.2, test=0.1, group_by=None, seed=0)
     assert Counter(splits) == {"train": 70, "val": 20, "test": 10}
@@ -327,7 +327,7 @@ def test_splits_have_their_shares_and_every_category():
         }
 
 
-def test_splits_do_not_depend_on_the_order_and_hardly_on_new_pictures():
+def test_splits_do_not_depend_on_the_order_and_little_on_new_images():
     some = images(100)
     before = dict(zip((i.key for i in some), assign_splits(some, val=0.2, test=0, group_by=None, seed=0), strict=True))
     turned = some[::-1]
@@ -344,7 +344,7 @@ def test_splits_do_not_depend_on_the_order_and_hardly_on_new_pictures():
 
 
 @pytest.mark.parametrize("group_by", ["dir", r"^(\d+)/"])
-def test_groups_stay_together(group_by):
+def test_groups_stay_in_one_split(group_by):
     some = images(100)
     splits = assign_splits(some, val=0.3, test=0.1, group_by=group_by, seed=1)
     by_group = {}

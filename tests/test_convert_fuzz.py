@@ -1,4 +1,4 @@
-"""Whatever a LabelMe file holds: no traceback, a valid COCO file, and a report that accounts for every shape."""
+"""For any content of a LabelMe file: no traceback, a valid COCO file, and a report that accounts for every shape."""
 
 import json
 import math
@@ -71,7 +71,7 @@ ODD_TOP = {
 
 @st.composite
 def broken(draw, sound, odd):
-    """A sound record; now and then some of its values are anything."""
+    """A valid record; sometimes a few of its values are replaced by anything."""
     for name in draw(st.sets(st.sampled_from(sorted(odd)), max_size=2)) if draw(st.integers(0, 2)) == 0 else ():
         sound[name] = draw(odd[name])
     return sound
@@ -121,7 +121,7 @@ options = st.fixed_dictionaries(
 
 
 def check_coco(top, images_dir, placed):
-    """What pycocotools and torchvision rely on."""
+    """Check what pycocotools and torchvision rely on."""
     categories = {category["id"] for category in top["categories"]}
     images = {image["id"]: image for image in top["images"]}
     assert [*images] == list(range(1, len(images) + 1))
@@ -170,13 +170,13 @@ def check(texts, config):
 
 @settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.lists(document(), min_size=1, max_size=3), options)
-def test_any_document(documents, config):
+def test_any_labelme_document(documents, config):
     check([json.dumps(each).encode("utf-8") for each in documents], config)
 
 
 @settings(max_examples=EXAMPLES // 3, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(document(), st.data())
-def test_any_damage(some, data):
+def test_any_damaged_labelme_file(some, data):
     text = bytearray(json.dumps(some, ensure_ascii=False).encode("utf-8", "surrogatepass"))
     for _ in range(data.draw(st.integers(0, 3))):
         at = data.draw(st.integers(0, max(len(text) - 1, 0)))
@@ -213,7 +213,7 @@ FOREIGN = {
 
 
 def break_somewhere(top, data):
-    """Put anything in the place of one value, however deep."""
+    """Replace one value, at any depth, by anything."""
     here = top
     while True:
         where = data.draw(st.sampled_from(sorted(here) if isinstance(here, dict) else range(len(here))))
@@ -226,7 +226,7 @@ def break_somewhere(top, data):
 @pytest.mark.parametrize("kind", FOREIGN)
 @settings(max_examples=EXAMPLES // 3, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
-def test_any_foreign_document(kind, data):
+def test_any_document_of_other_formats(kind, data):
     top = json.loads(json.dumps(FOREIGN[kind]))
     for _ in range(data.draw(st.integers(0, 2))):
         break_somewhere(top, data)

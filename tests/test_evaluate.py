@@ -1,4 +1,4 @@
-"""Scores: laws, edge cases, and the messages for inputs that cannot be scored."""
+"""Scores: general laws, edge cases, and the messages for inputs that cannot be scored."""
 
 import json
 import subprocess
@@ -69,7 +69,7 @@ def test_many_instances_in_one_image_raise_max_dets():
     assert scores.at_max_dets["AP"] == 1.0
 
 
-def test_pixels():
+def test_semantic_scores():
     data = dataset(num_images=1, per_image=2)
     labels = {1: 1, 2: 2}
     truth = paint(data.images[0], data.annotations, labels, "background")
@@ -90,7 +90,7 @@ def test_pixels():
     assert scores.pixel_accuracy == pytest.approx((truth == wrong).mean())
 
 
-def test_ignored_pixels_count_for_nothing():
+def test_ignored_pixels_do_not_count():
     data = dataset(num_images=1, per_image=1)
     truth = paint(data.images[0], data.annotations, {1: 1, 2: 2}, "ignore")
     confusion = Confusion(3)
@@ -138,7 +138,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("truth", "results", "message"), ERRORS)
-def test_errors(segkit, here, truth, results, message):
+def test_messages_of_errors(segkit, here, truth, results, message):
     (here / "t.json").write_text(json.dumps(truth))
     (here / "r.json").write_text('[{"image_id"' if results == "broken" else json.dumps(results))
     outcome = segkit("eval", "r.json", "--data", "t.json", "--iou", "bbox")
@@ -147,7 +147,7 @@ def test_errors(segkit, here, truth, results, message):
     assert "Traceback" not in outcome.err
 
 
-def test_masks_cannot_be_scored_without_masks(segkit, here):
+def test_mask_scores_need_masks(segkit, here):
     (here / "t.json").write_text(json.dumps(TRUTH | {"annotations": [BOX]}))
     (here / "r.json").write_text(json.dumps([FOUND]))
     assert segkit("eval", "r.json", "--data", "t.json").code == 0

@@ -109,7 +109,7 @@ def test_a_second_detection_is_a_duplicate_and_lowers_later_precision():
     assert errors["AP50_cost"]["duplicate"] == pytest.approx(1 - (51 + 50 * 2 / 3) / 101)
 
 
-def test_confusion_counts_each_once():
+def test_the_confusion_matrix_counts_each_instance_once():
     dataset, results = one_image(
         [(1, (10, 10, 20, 20)), (2, (40, 10, 20, 20)), (2, (10, 40, 10, 10))],
         [(1, (10, 10, 20, 20), 0.9), (1, (40, 10, 20, 20), 0.8), (2, (60, 40, 10, 10), 0.7), (1, (0, 0, 5, 5), 0.1)],
@@ -120,7 +120,7 @@ def test_confusion_counts_each_once():
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_confusion_adds_up(tmp_path, seed):
+def test_sums_of_the_confusion_matrix_equal_the_counts(tmp_path, seed):
     truth, results = random_pair(np.random.default_rng(seed), images=4, categories=3)
     for annotation in truth["annotations"]:
         annotation["iscrowd"] = 0
@@ -186,7 +186,7 @@ def test_the_first_bootstrap_sample_is_the_data_and_intervals_contain_its_ap(tmp
     assert low < own.AP < high
 
 
-def test_a_bootstrap_sample_scores_as_its_images_do(tmp_path):
+def test_a_bootstrap_sample_scores_like_a_dataset_with_its_images(tmp_path):
     """An image that is three times in a sample counts as three images: AP is that of a file with three copies."""
     truth, results = random_pair(np.random.default_rng(4), images=5, categories=2)
     dataset, found = from_files(tmp_path, truth, results)
@@ -223,7 +223,7 @@ def test_a_result_compared_with_itself_and_with_a_worse_one(tmp_path):
 
 
 @given(masks(), st.integers(1, 12))
-def test_a_band_is_what_repeated_erosion_removes(mask, distance):
+def test_the_boundary_band_is_what_repeated_erosion_removes(mask, distance):
     """As the code of the paper writes it: a border of background, 3 x 3 squares, one erosion after another."""
     eroded = np.pad(mask, 1)
     for _ in range(distance):
@@ -267,7 +267,7 @@ def test_federated_ap_counts_only_annotated_categories(tmp_path):
     assert "frequency" in metrics.warnings[-1]
 
 
-def test_categories_of_one_name_do_not_share_a_score():
+def test_categories_with_equal_names_have_separate_scores():
     data, _ = one_image([(1, (10, 10, 30, 30)), (2, (45, 10, 20, 20))], [])
     truth = paint(data.images[0], data.annotations, {1: 1, 2: 2}, "background")
     wrong = np.roll(truth, 4, axis=1)
@@ -299,7 +299,7 @@ def test_both_masks_and_boxes_are_compared(segkit, here):
     assert json.loads(outcome.out)["compare"]["bbox"]["value"] == 0
 
 
-def test_pixels_beyond_miou():
+def test_semantic_scores_other_than_miou():
     data, _ = one_image([(1, (10, 10, 30, 30)), (2, (45, 10, 20, 20))], [])
     truth = paint(data.images[0], data.annotations, {1: 1, 2: 2}, "background")
     wrong = np.roll(truth, 4, axis=1)
@@ -333,7 +333,7 @@ def hostile_pair(folder):
     (folder / "r.json").write_text(json.dumps(results))
 
 
-def test_the_report(segkit, here):
+def test_the_html_report(segkit, here):
     hostile_pair(here)
     outcome = segkit("eval", "r.json", "--data", "t.json", "--report", "--bootstrap", "50", "--compare", "r.json")
     assert outcome.code == 0, outcome.err
@@ -374,7 +374,7 @@ def test_names_are_escaped_in_the_report_of_pixel_scores():
         assert begin + escaped in page, begin
 
 
-def test_the_report_repeats_to_the_byte(segkit, here):
+def test_the_report_is_reproducible_byte_for_byte(segkit, here):
     hostile_pair(here)
     pages = []
     for out in ("one", "two"):

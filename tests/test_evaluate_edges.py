@@ -137,7 +137,7 @@ def test_results_of_unknown_categories_are_left_out_with_a_warning(evaluated):
     assert scores["warnings"] == ["1 result is of a category that the data does not have, and does not count: 9"]
 
 
-def test_two_categories_of_one_name_stay_apart(evaluated):
+def test_two_categories_of_equal_name_stay_separate(evaluated):
     names = [{"id": 1, "name": "nut"}, {"id": 2, "name": "nut"}]
     scores = evaluated(document(TRUTH, TRUTH | {"id": 2, "category_id": 2}, categories=names), [FOUND])
     assert {name: n["AP"] for name, n in scores["segm"]["per_category"].items()} == {"nut (1)": ONE, "nut (2)": 0.0}

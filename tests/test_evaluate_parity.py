@@ -110,7 +110,7 @@ def test_negative_ids(tmp_path, seed):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_both_engines_give_every_detection_the_same_outcome(tmp_path, seed):
+def test_both_engines_match_every_detection_alike(tmp_path, seed):
     folder = written(tmp_path, *random_pair(np.random.default_rng(seed)))
     dataset, results = read_coco(folder / "t.json"), read_results(folder / "r.json")
     for kind in ("segm", "bbox"):
@@ -121,7 +121,7 @@ def test_both_engines_give_every_detection_the_same_outcome(tmp_path, seed):
         assert set(np.unique(one.outcome)) == {IGNORED, TRUE_POSITIVE, FALSE_POSITIVE}
 
 
-def test_without_the_fast_engine_pycocotools_computes(tmp_path, monkeypatch):
+def test_without_the_fast_engine_pycocotools_is_used(tmp_path, monkeypatch):
     folder = written(tmp_path, *random_pair(np.random.default_rng(1)))
     config = EvalConfig(subject=folder / "r.json", data=folder / "t.json")
     expected = evaluate_results(config).metrics

@@ -1,4 +1,4 @@
-"""memprofile --fit: rehearsed steps against real ones, the allocator's model, and what the command says."""
+"""memprofile --fit: rehearsed steps compared with real ones, the allocator model, and the output of the command."""
 
 import json
 import subprocess
@@ -27,8 +27,8 @@ MIB = 2**20
         {"size": 96, "model": "unet", "batch": 3, "micro_batch": 2, "precision": "bf16", "optimizer": "sgd"},
     ],
 )
-def test_a_rehearsed_step_peaks_where_a_real_one_does(options):
-    """With the sizes that came out of a real step, to a hundredth of a percent; by bounds, never below."""
+def test_a_rehearsed_step_has_the_peak_of_a_real_step(options):
+    """With the sizes of a real step to a hundredth of a percent; with upper bounds never below."""
     plan = plan_of(dataset_of((128, 160, 3), (96, 128, 10), (128, 96, 1)), "cpu", **options)
     micro = plan.config.micro_batch
     scenes = scenes_of(plan, plan.batch)
@@ -41,7 +41,7 @@ def test_a_rehearsed_step_peaks_where_a_real_one_does(options):
 @pytest.mark.slow
 @pytest.mark.parametrize(("pictures", "options"), CONFIGURATIONS)
 def test_rehearsed_peaks_over_configurations(pictures, options):
-    """What the table in docs/benchmarks.md is made of: benchmarks/fit.py."""
+    """benchmarks/fit.py prints the same comparison as a table for docs/benchmarks.md."""
     plan = plan_of(dataset_of(*pictures), **options)
     scenes = scenes_of(plan, plan.batch)
     real = real_steps(plan, scenes, plan.config.micro_batch)
@@ -52,8 +52,8 @@ def test_rehearsed_peaks_over_configurations(pictures, options):
     assert rehearsed_steps(plan, scenes, plan.config.micro_batch)[-1] >= max(real.peaks)
 
 
-def test_the_bound_holds_when_proposals_have_learnt():
-    """Many regions about every instance: as many are positive as the sampler takes, and the bound is near."""
+def test_the_bound_holds_for_proposals_of_a_trained_model():
+    """With many regions around every instance, the sampler takes its maximum; the bound is near the peak."""
     plan = plan_of(dataset_of((96, 96, 8)), size=96, batch=1)
     worst = scenes_of(plan, 1)[-1:]
     trained = real_steps(plan, worst, 1, trained=True)
@@ -62,7 +62,7 @@ def test_the_bound_holds_when_proposals_have_learnt():
     assert trained.peaks[0] <= bound <= 1.05 * trained.peaks[0]
 
 
-def test_pictures_without_instances_have_no_positive_regions():
+def test_images_without_instances_have_no_positive_regions():
     plan = plan_of(dataset_of((96, 160, 0), (96, 96, 1)), size=96, batch=1)
     scene = scenes_of(plan, 1)[0]
     assert scene.shapes[0].instances == 0
@@ -70,8 +70,8 @@ def test_pictures_without_instances_have_no_positive_regions():
         assert "mask targets" not in rehearsal.step(scene).by_category
 
 
-def test_a_rehearsal_computes_nothing_and_leaves_nothing():
-    """Huge pictures take no memory, random numbers and modes are as they were, and an error closes it."""
+def test_a_rehearsal_uses_no_memory_and_has_no_side_effects():
+    """Huge images take no memory, the random state and modes are unchanged, and an error ends the rehearsal."""
     before, real = torch.get_rng_state(), torch.zeros(2)
     plan = plan_of(dataset_of((4000, 6000, 40)), size=4000, max_size=6000, batch=2)
     with Rehearsal(plan, 2) as rehearsal:
@@ -82,8 +82,8 @@ def test_a_rehearsal_computes_nothing_and_leaves_nothing():
     assert type(torch.zeros(1) + real[0]) is torch.Tensor
 
 
-def test_crowded_pictures_are_named_for_their_matching():
-    """500 instances in one picture: the matrices of their overlaps with all anchors are what takes the most."""
+def test_the_peak_of_crowded_images_is_anchor_matching():
+    """With 500 instances in one image, the matrices of their IoU with all anchors need the most memory."""
     plan = plan_of(dataset_of((800, 1200, 500), (800, 1200, 20)), size=800, batch=1)
     with Rehearsal(plan, 1) as rehearsal:
         parts = rehearsal.step(scenes_of(plan, 1)[-1]).by_category
@@ -91,7 +91,7 @@ def test_crowded_pictures_are_named_for_their_matching():
     assert parts["anchor matching"] > 4 * 2**30
 
 
-def test_what_nothing_is_known_of_takes_the_most_and_is_noted():
+def test_unknown_operations_get_the_largest_size_and_a_note():
     plan = plan_of(dataset_of((64, 64, 1)), size=64, batch=1)
     with Rehearsal(plan, 1) as rehearsal:
         values = torch.empty(7, 3)
@@ -103,7 +103,7 @@ def test_what_nothing_is_known_of_takes_the_most_and_is_noted():
     ]  # fmt: skip
 
 
-def test_autocast_is_that_of_cuda():
+def test_autocast_follows_the_rules_of_cuda():
     """Upsampling and group norm in bf16 give fp32 on CUDA and bf16 on a CPU; a U-Net keeps what norms give."""
     plan = plan_of(dataset_of((128, 128, 1)), model="unet", size=128, batch=2, precision="bf16", norm="group")
     peaks = []
@@ -117,7 +117,7 @@ def test_autocast_is_that_of_cuda():
     assert peaks[0] < peaks[1]
 
 
-def test_a_trace_knows_its_peak():
+def test_a_trace_records_its_peak():
     with Trace() as trace:
         with trace.doing("kept"):
             kept = torch.empty(1000, dtype=torch.uint8)
@@ -137,8 +137,8 @@ def test_a_trace_knows_its_peak():
 
 
 @pytest.mark.parametrize("expandable", [False, True])
-def test_the_allocator_gives_in_blocks_and_takes_in_segments(expandable):
-    """Figures by hand, from the rules in the module."""
+def test_the_allocator_model_rounds_blocks_and_segments(expandable):
+    """The numbers were computed by hand from the rules in the module."""
     allocator = CachingAllocator(expandable=expandable)
     allocator.allocate(1, 1)
     assert (allocator.allocated, allocator.reserved) == (512, 2 * MIB)
@@ -156,7 +156,7 @@ def test_the_allocator_gives_in_blocks_and_takes_in_segments(expandable):
     assert allocator.reserved == held
 
 
-def test_free_neighbours_join_and_segments_go_back_where_memory_is_short():
+def test_free_neighbours_are_merged_and_unused_segments_are_freed_when_memory_is_short():
     allocator = CachingAllocator(limit=40 * MIB)
     for number in range(4):
         allocator.allocate(number, 5 * MIB)  # one segment of 20 MiB
@@ -185,7 +185,7 @@ def test_variable_sizes_fragment_and_expandable_segments_do_not():
 
 
 def write(folder, data):
-    """A dataset without pictures, as convert writes it."""
+    """Write a dataset without image files, in the form that convert writes."""
     folder.mkdir()
     images = [{"id": i.id, "file_name": i.file_name, "height": i.height, "width": i.width} for i in data.images]
     annotations = [
@@ -197,8 +197,8 @@ def write(folder, data):
     return folder
 
 
-def test_fit_says_what_fits_and_what_to_type(here, segkit):
-    """A card that is too small gets a command, and the training that it names does fit, by the same reckoning."""
+def test_fit_reports_what_fits_and_the_command_that_fits(here, segkit):
+    """For a GPU that is too small it prints a command, and the training of this command fits by the same estimate."""
     write(here / "d", dataset_of((256, 256, 9), (256, 320, 2)))
     model = 'model = "unet"\nsize = 256\nbatch = 16\nweights = "none"\nnorm = "group"\n'
     Path("c.toml").write_text(f'dataset = "d"\n{model}', "utf-8")
@@ -226,8 +226,8 @@ def test_fit_says_what_fits_and_what_to_type(here, segkit):
     assert segkit("memprofile", "--fit", "--vram", "2500MiB", "d.toml").code == 0
 
 
-def test_fit_in_a_process_of_its_own_takes_a_dataset_and_measured_overhead(here):
-    """A user's way, with the sizes of common cards."""
+def test_fit_takes_a_dataset_and_a_measured_overhead(here):
+    """As a user starts it, with the sizes of common GPUs."""
     write(here / "dataset", dataset_of((64, 64, 1)))
     command = [sys.executable, "-m", "segkit", "memprofile", "--fit", "--overhead", "700MiB", "dataset"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -254,7 +254,7 @@ def test_fit_in_a_process_of_its_own_takes_a_dataset_and_measured_overhead(here)
         (["--fit", "bare"], 1, "the training split has no annotations", None),
     ],
 )
-def test_what_fit_cannot_do_is_one_clear_line(here, segkit, arguments, code, message, hint):
+def test_errors_of_fit_are_one_line(here, segkit, arguments, code, message, hint):
     write(here / "empty", dataset_of())
     write(here / "bare", dataset_of((64, 64, 0)))
     outcome = segkit("memprofile", *arguments)

@@ -1,4 +1,4 @@
-"""Formats in and out: what a format can hold comes back, what it cannot is in the report."""
+"""Reading and writing formats: what a format can store survives a round trip, everything else is in the report."""
 
 import json
 import math
@@ -36,7 +36,7 @@ def donut():
 
 @pytest.fixture
 def zoo(here):
-    """A polygon, a group of two parts, a mask with a hole, flags and attributes; two pictures in two folders."""
+    """A polygon, a group of two parts, a mask with a hole, flags and attributes; two images in two folders."""
     write(
         here / "in/x/a.json",
         [
@@ -63,7 +63,7 @@ def test_labelme_to_coco_to_labelme_to_coco_is_identical(segkit, zoo):
         assert (zoo / "one" / name).read_bytes() == (zoo / "three" / name).read_bytes()
 
 
-def test_labelme_opens_what_is_written(segkit, zoo):
+def test_labelme_opens_what_segkit_writes(segkit, zoo):
     segkit("convert", "in", "--to", "labelme")
     written = sorted((zoo / "dataset").rglob("[abc].json"))
     assert len(written) == 3
@@ -78,7 +78,7 @@ def test_labelme_opens_what_is_written(segkit, zoo):
 
 
 @pytest.mark.parametrize("target", ["voc", "idmask"])
-def test_pixels_come_back(segkit, zoo, target):
+def test_pixels_survive_a_round_trip(segkit, zoo, target):
     segkit("convert", "in", "--out", "one", "--val", 0)
     assert segkit("convert", "in", "--out", "two", "--to", target, "--val", 0).code == 0
     outcome = segkit("convert", "two", "--out", "three", "--val", 0)
@@ -88,14 +88,14 @@ def test_pixels_come_back(segkit, zoo, target):
     assert all((a == b).all() for (_, _, a), (_, _, b) in zip(before, after, strict=True))
 
 
-def test_splits_come_back(segkit, parts, here):
+def test_splits_survive_a_round_trip(segkit, parts, here):
     for target in ("yolo", "voc", "idmask", "semantic"):
         segkit("convert", parts, "--out", target, "--to", target, "--val", 0.25)
         assert segkit("convert", target, "--out", f"{target}_back").code == 0
         assert len(load(here / f"{target}_back/val.json")["images"]) == 3
 
 
-def test_yolo_reports_what_it_cannot_hold(segkit, zoo):
+def test_what_yolo_cannot_store_is_reported(segkit, zoo):
     outcome = segkit("convert", "in", "--out", "two", "--to", "yolo", "--val", 0, "--json")
     whys = [row["why"] for row in json.loads(outcome.out)["findings"] if row["action"] == "changed"]
     assert sorted(whys) == [
@@ -131,7 +131,7 @@ def test_hidden_instances_are_reported(segkit, here):
     assert (report["shapes"], report["converted"], report["lost"]) == (3, 2, 1)
 
 
-def test_a_semantic_map_has_void_where_labels_say_ignore(segkit, here):
+def test_ignored_regions_are_255_in_semantic_maps(segkit, here):
     write(here / "in/a.json", [square(10, 10, 20, "a"), square(50, 10, 20, "__ignore__")], size=(40, 80))
     assert segkit("convert", "in", "--to", "semantic", "--val", 0, "--strict").code == 0
     ids = np.asarray(Image.open(here / "dataset/trainannot/a.png"))
@@ -139,7 +139,7 @@ def test_a_semantic_map_has_void_where_labels_say_ignore(segkit, here):
     assert (here / "dataset/classes.txt").read_text() == "0 _background_\n1 a\n255 __ignore__\n"
 
 
-def test_ignored_regions_as_crowds_of_every_category(segkit, here):
+def test_ignored_regions_become_crowds_of_every_category(segkit, here):
     write(here / "in/a.json", [square(10, 10, 20, "a"), square(90, 10, 20, "b"), square(50, 10, 20, "__ignore__")])
     outcome = segkit("convert", "in", "--val", 0, "--ignore", "crowd", "--strict")
     assert outcome.code == 0, outcome.err
@@ -149,7 +149,7 @@ def test_ignored_regions_as_crowds_of_every_category(segkit, here):
 
 
 @pytest.mark.parametrize("regions", ["dict", "list"])
-def test_via_of_both_versions(segkit, here, regions):
+def test_both_versions_of_via_are_read(segkit, here, regions):
     (here / "in").mkdir()
     Image.fromarray(np.zeros((60, 80, 3), np.uint8)).save(here / "in/a.png")
     outlines = [
@@ -173,7 +173,7 @@ def test_via_of_both_versions(segkit, here, regions):
     assert math.isclose(areas[3], math.pi * 50, rel_tol=0.04)
 
 
-def test_foreign_yolo_folders(segkit, here):
+def test_yolo_folders_of_other_tools_are_read(segkit, here):
     for name in ("images/train", "labels/train"):
         (here / "in" / name).mkdir(parents=True)
     for stem in ("a", "b"):
@@ -188,7 +188,7 @@ def test_foreign_yolo_folders(segkit, here):
     assert [a["area"] for a in load(here / "dataset/train.json")["annotations"]] == [400, 20000]
 
 
-def test_instance_ids_like_penn_fudan(segkit, here):
+def test_instance_ids_in_the_layout_of_penn_fudan(segkit, here):
     for name in ("PNGImages", "PedMasks"):
         (here / "in" / name).mkdir(parents=True)
     for number in (1, 2):
@@ -203,8 +203,8 @@ def test_instance_ids_like_penn_fudan(segkit, here):
     assert [a["area"] for a in load(here / "dataset/train.json")["annotations"]] == [50, 50, 50]
 
 
-def test_coco_that_others_wrote(segkit, here):
-    """Folders of another machine in file names, ids from 0, a box without mask, strange run lengths."""
+def test_coco_files_of_other_tools(segkit, here):
+    """Folders of another machine in file names, ids from 0, a box without mask, unusual run lengths."""
     (here / "in/images").mkdir(parents=True)
     Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(here / "in/images/a.png")
     good = {"image_id": 0, "category_id": 0, "segmentation": [[5, 5, 15, 5, 15, 15, 5, 15]], "bbox": [5, 5, 10, 10]}
@@ -229,8 +229,8 @@ def test_coco_that_others_wrote(segkit, here):
     assert (annotation["area"], annotation["attributes"]) == (100, {"occluded": True})
 
 
-def test_labelmes_own_masks(segkit, here):
-    """The figures are LabelMe's (docs/labelme-format.md): its pen covers the border pixels too."""
+def test_raster_labelme_gives_the_masks_of_labelme(segkit, here):
+    """The expected areas are LabelMe's (docs/labelme-format.md): it also fills the pixels of the outline."""
     write(
         here / "in/a.json",
         [
@@ -250,7 +250,7 @@ def test_labelmes_own_masks(segkit, here):
         assert (drawn[raw["label"]] == np.array(theirs)).all()
 
 
-def test_annotations_without_pictures(segkit, here):
+def test_annotations_without_images(segkit, here):
     write(here / "in/a.json", [square(10, 10, 20)], picture=False)
     assert segkit("convert", "in", "--val", 0).code == 1
     assert segkit("convert", "in", "--val", 0, "--images", "none").code == 0
@@ -260,7 +260,7 @@ def test_annotations_without_pictures(segkit, here):
 
 
 @given(st.integers(1, 9).flatmap(lambda w: st.lists(st.lists(st.booleans(), min_size=w, max_size=w), min_size=1)))
-def test_outlines_give_the_mask_again(rows):
+def test_outlines_reproduce_the_mask(rows):
     mask = np.array(rows)
     outer, holes = trace(mask)
     again = np.zeros(mask.shape, np.uint8)

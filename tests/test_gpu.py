@@ -1,4 +1,4 @@
-"""What differs on a CUDA device: run with ``pytest -m gpu`` where one is."""
+"""Tests that need a CUDA device: run them with ``pytest -m gpu``."""
 
 import json
 import os
@@ -30,14 +30,14 @@ def _whole_device():
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("model", ["maskrcnn", "unet"])
-def test_a_run_on_the_gpu(dataset, tmp_path, model, precision):
+def test_training_on_the_gpu(dataset, tmp_path, model, precision):
     summary = train(config(dataset, tmp_path, model=model, device="cuda", precision=precision))
     step = lines(summary.run)[-1]
     assert step["allocated"] > 0
     assert step["reserved"] >= step["peak"] >= step["allocated"]
 
 
-def test_two_ranks_on_one_gpu(dataset, tmp_path):
+def test_two_ranks_on_one_gpu_use_gloo(dataset, tmp_path):
     """NCCL refuses that; segkit takes gloo."""
     launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [sys.executable, "-m", *launcher, "-m", "segkit", "train"]
@@ -61,7 +61,7 @@ def test_deterministic_runs_are_equal(dataset, tmp_path, model):
     assert all(torch.equal(value, weights(second)[name]) for name, value in weights(first).items())
 
 
-def test_a_budget_is_kept_by_fewer_pictures_at_once(dataset, tmp_path):
+def test_a_memory_limit_is_kept_with_a_smaller_micro_batch(dataset, tmp_path):
     some = config(dataset, tmp_path, model="unet", device="cuda", size=512, batch=8, norm="group", precision="fp32")
     whole = train(some)
     peak = max(line["peak"] for line in lines(whole.run))

@@ -1,4 +1,4 @@
-"""Predictions in batches: what happens when memory runs out, and what is kept in memory."""
+"""Predictions in batches: behaviour when memory runs out, and how much memory is used."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ from segkit.training.train import train
 
 
 class Notes:
-    """Collects what a progress display would show for good."""
+    """Collects the messages of a progress display."""
 
     def __init__(self):
         self.notes = []
@@ -29,7 +29,7 @@ class Notes:
 
 
 class Device:
-    """A model with memory for some images at once: it returns the sum of each image as a score."""
+    """A model with memory for a given number of images: it returns the sum of each image as a score."""
 
     def __init__(self, room):
         self.room, self.calls = room, []
@@ -50,12 +50,12 @@ NAMES = [f"{n}.jpg" for n in range(8)]
 
 
 @pytest.mark.parametrize("room", [1, 2, 3, 5])
-def test_predictions_are_the_same_with_fewer_at_once(room):
+def test_predictions_are_the_same_when_the_batch_is_halved(room):
     whole, parts = (predictor(Device(r))(IMAGES, NAMES) for r in (8, room))
     assert parts == whole
 
 
-def test_what_did_not_fit_is_not_tried_again():
+def test_a_batch_size_that_ran_out_of_memory_is_not_tried_again():
     device, shown = Device(3), Notes()
     predict = predictor(device, progress=shown)
     predict(IMAGES, NAMES)
@@ -69,7 +69,7 @@ def test_what_did_not_fit_is_not_tried_again():
     ]
 
 
-def test_one_image_too_large_is_named_after_a_second_try():
+def test_an_image_that_is_too_large_is_named_after_a_second_try():
     device = Device(0)
     with pytest.raises(DeviceError, match=r"out of memory while evaluating 0\.jpg \(4x4") as caught:
         predictor(device, batch=2)(IMAGES, NAMES)
@@ -77,7 +77,7 @@ def test_one_image_too_large_is_named_after_a_second_try():
     assert "--device" in caught.value.hint
 
 
-def test_other_errors_are_not_taken_for_a_lack_of_memory():
+def test_other_errors_are_not_treated_as_out_of_memory():
     def broken(images):
         raise RuntimeError("shapes do not match")
 
@@ -87,7 +87,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory():
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
 def test_eval_and_export_use_the_dataset_of_the_run(dataset, tmp_path, segkit, kind):
-    """A run may have been trained on a COCO file: then its validation split is the file beside it."""
+    """A run can be trained on a COCO file: then its validation split is the file in the same folder."""
     own = tmp_path / "own"
     shutil.copytree(dataset, own)
     trained_on = own if kind == "folder" else own / "train.json"
@@ -106,7 +106,7 @@ def test_eval_and_export_use_the_dataset_of_the_run(dataset, tmp_path, segkit, k
     assert not json.loads(made_up.out)["real_pictures"]
 
 
-def test_predict_goes_on_with_fewer_pictures_at_once(dataset, tmp_path, monkeypatch, segkit):
+def test_predict_continues_with_a_smaller_batch(dataset, tmp_path, monkeypatch, segkit):
     model = train(config(dataset, tmp_path, model="unet", steps=1)).run / "last.pt"
     arguments = ["predict", dataset / "images", "--model", model, "--score", 0, "--format", "coco", "--device", "cpu"]
     assert segkit(*arguments, "--batch", 2, "--out", tmp_path / "a").code == 0
@@ -131,7 +131,7 @@ MASK = {"size": [200, 200], "counts": [100] * 400}
 
 
 def write(out, pictures, each):
-    """Results of some pictures in every format that is written over all of them; returns the peak of allocations."""
+    """Write the result files that cover all images; return the peak of allocated memory."""
     results = tuple(Result(0, 3 + 2 * (n % 2), 0.75, (1.0, 2.0, 30.0, 40.125), MASK) for n in range(each))
     with Writer(out, ("coco", "csv"), CATEGORIES) as writer:
         tracemalloc.start()
@@ -146,7 +146,7 @@ def write(out, pictures, each):
     return peak
 
 
-def test_result_files_over_all_pictures(tmp_path):
+def test_result_files_of_all_images(tmp_path):
     write(tmp_path, 3, 2)
     images = json.loads((tmp_path / "images.json").read_bytes())
     assert images == {
@@ -166,12 +166,12 @@ def test_result_files_over_all_pictures(tmp_path):
     assert len(rows) == 7
 
 
-def test_no_pictures_make_empty_lists(tmp_path):
+def test_result_files_without_images_are_empty_lists(tmp_path):
     write(tmp_path, 0, 0)
     assert json.loads((tmp_path / "results.json").read_bytes()) == []
     assert json.loads((tmp_path / "images.json").read_bytes())["images"] == []
 
 
-def test_memory_does_not_grow_with_the_pictures(tmp_path):
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
     few, many = write(tmp_path / "few", 10, 5), write(tmp_path / "many", 200, 5)
     assert many - few < 100_000  # bytes; the results of 190 pictures would take 6 MB

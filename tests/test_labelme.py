@@ -1,4 +1,4 @@
-"""Reading LabelMe files: whatever a release, a tool or an accident wrote."""
+"""Reading LabelMe files of every release, of other tools, and damaged ones."""
 
 import base64
 import io
@@ -81,13 +81,13 @@ def test_crowds_and_ignored_regions(tmp_path):
     assert [i.iscrowd for i in read(path, "a.json").image.instances] == [1, 1]
 
 
-def test_background_is_no_instance(tmp_path):
+def test_background_is_not_an_instance(tmp_path):
     outcome = read(write(tmp_path / "a.json", [square(0, 0, 20, "_background_")]), "a.json")
     assert outcome.image.instances == ()
     assert whys(outcome) == [("left out", "background is what no shape covers")]
 
 
-def test_a_file_of_2016(tmp_path):
+def test_a_labelme_file_of_2016(tmp_path):
     """No version, no shape_type, no size, colours."""
     write(tmp_path / "a.json", [])
     old = {
@@ -106,7 +106,7 @@ def test_a_file_of_2016(tmp_path):
 @pytest.mark.parametrize(
     ("encoding", "label"), [("gbk", "猫狗动物园的照片"), ("cp1252", "Größe für Bäume"), ("utf-8-sig", "猫")]
 )
-def test_files_in_the_code_page_of_an_old_windows(tmp_path, encoding, label):
+def test_files_in_an_old_windows_code_page(tmp_path, encoding, label):
     path = write(tmp_path / "a.json", [square(10, 10, 20, label)])
     path.write_bytes(path.read_text(encoding="utf-8").encode(encoding))
     outcome = read(path, "a.json")
@@ -121,7 +121,7 @@ def embedded(size=(120, 200), exif=None):
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def test_an_embedded_picture_wins_over_another_that_the_path_names(tmp_path):
+def test_an_embedded_image_is_used_rather_than_the_one_at_imagepath(tmp_path):
     Image.fromarray(np.zeros((30, 30, 3), np.uint8)).save(tmp_path / "other.png")
     path = write(tmp_path / "a.json", [square(10, 10, 20)], picture=False, imageData=embedded(), imagePath="other.png")
     outcome = read(path, "a.json")
@@ -131,21 +131,21 @@ def test_an_embedded_picture_wins_over_another_that_the_path_names(tmp_path):
 
 
 @pytest.mark.parametrize("named", ["..\\images\\a.png", "../images/a.png"])
-def test_either_slash_finds_the_picture(tmp_path, named):
+def test_imagepath_may_have_slashes_or_backslashes(tmp_path, named):
     path = write(tmp_path / "labels" / "a.json", [square(10, 10, 20)], picture=False, imagePath=named)
     (tmp_path / "images").mkdir()
     Image.fromarray(np.zeros((120, 200, 3), np.uint8)).save(tmp_path / "images" / "a.png")
     assert read(path, "a.json").image.picture.path.resolve() == tmp_path / "images" / "a.png"
 
 
-def test_a_stale_path_falls_back_to_the_files_own_name_and_says_so(tmp_path):
+def test_if_imagepath_is_missing_the_image_with_the_name_of_the_file_is_used_and_reported(tmp_path):
     path = write(tmp_path / "a.json", [square(10, 10, 20)], imagePath="C:\\Users\\me\\old.png")
     outcome = read(path, "a.json")
     assert outcome.image.picture.name == "a.png"
     assert outcome.findings[0].action == "repaired"
 
 
-def test_a_picture_elsewhere_is_found_in_the_named_folder(tmp_path):
+def test_an_image_is_found_in_images_dir(tmp_path):
     path = write(tmp_path / "labels" / "a.json", [square(10, 10, 20)], picture=False)
     assert read(path, "a.json").image is None
     (tmp_path / "images").mkdir()
@@ -173,7 +173,7 @@ def exif(orientation):
         ("3.4.0", None, (120, 200), "drop"),
     ],
 )
-def test_a_turned_photo_keeps_the_frame_it_was_annotated_in(tmp_path, version, declared, expected, turn):
+def test_a_rotated_photo_keeps_the_orientation_it_was_annotated_in(tmp_path, version, declared, expected, turn):
     path = write(tmp_path / "a.json", [square(10, 10, 20)], picture=False, imagePath="a.jpg", version=version)
     Image.fromarray(np.zeros((120, 200, 3), np.uint8)).save(tmp_path / "a.jpg", exif=exif(6))
     document = json.loads(path.read_text())
@@ -189,7 +189,7 @@ def test_a_turned_photo_keeps_the_frame_it_was_annotated_in(tmp_path, version, d
 )
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("turn", [True, False])
-def test_pictures_of_every_format_are_turned_once(tmp_path, suffix, mode, orientation, turn):
+def test_rotated_images_of_every_format_are_rotated_once(tmp_path, suffix, mode, orientation, turn):
     pixels = np.zeros((24, 40, 3) if mode == "RGB" else (24, 40), np.uint16 if mode == "I;16" else np.uint8)
     pixels[:8, :8] = 250
     tags = Image.Exif()
@@ -209,7 +209,7 @@ def test_pictures_of_every_format_are_turned_once(tmp_path, suffix, mode, orient
         assert load_upright_rgb(tmp_path / f"a.{suffix}").shape == (*expected.size[::-1], 3)
 
 
-def test_a_picture_that_was_scaled_since_is_scaled_back_to_the_points(tmp_path):
+def test_an_image_that_was_scaled_after_annotation_is_scaled_back(tmp_path):
     path = write(tmp_path / "a.json", [square(150, 80, 30)])
     Image.fromarray(np.zeros((60, 100, 3), np.uint8)).save(tmp_path / "a.png")
     outcome = read(path, "a.json")
@@ -218,7 +218,7 @@ def test_a_picture_that_was_scaled_since_is_scaled_back_to_the_points(tmp_path):
     assert outcome.findings[0].action == "changed"
 
 
-def test_a_stale_size_is_corrected_where_the_points_say_so(tmp_path):
+def test_a_wrong_size_is_corrected_if_the_points_fit_the_image(tmp_path):
     path = write(tmp_path / "a.json", [square(150, 80, 30)], imageHeight=60, imageWidth=100)
     outcome = read(path, "a.json")
     assert (outcome.image.height, outcome.image.width) == (120, 200)
@@ -237,7 +237,7 @@ BAD_SHAPES = [
 
 
 @pytest.mark.parametrize(("why", "bad"), BAD_SHAPES)
-def test_one_bad_shape_does_not_cost_the_others(tmp_path, why, bad):
+def test_one_bad_shape_does_not_affect_the_others(tmp_path, why, bad):
     outcome = read(write(tmp_path / "a.json", [bad, square(10, 10, 20)]), "a.json")
     assert whys(outcome) == [("left out", why)]
     assert len(outcome.image.instances) == 1
@@ -254,14 +254,14 @@ def test_one_bad_shape_does_not_cost_the_others(tmp_path, why, bad):
         (b'{"shapes": [}\n', "not valid JSON: line 1"),
     ],
 )
-def test_files_that_are_not_labelmes(tmp_path, content, why):
+def test_files_that_are_not_labelme_files(tmp_path, content, why):
     (tmp_path / "a.json").write_bytes(content)
     outcome = read(tmp_path / "a.json", "a.json")
     assert outcome.image is None
     assert outcome.findings[0].why.startswith(why)
 
 
-def test_a_picture_that_does_not_decode_is_named(tmp_path):
+def test_an_image_that_cannot_be_decoded_is_named(tmp_path):
     path = write(tmp_path / "a.json", [square(10, 10, 20)])
     (tmp_path / "a.png").write_bytes(b"not a picture")
     outcome = read(path, "a.json")
@@ -269,7 +269,7 @@ def test_a_picture_that_does_not_decode_is_named(tmp_path):
     assert outcome.findings[0].why.startswith("a.png: not an image that can be decoded")
 
 
-def test_what_is_written_reads_back_to_the_same_run_lengths(tmp_path):
+def test_written_masks_are_read_back_as_the_same_rle(tmp_path):
     rng = np.random.default_rng(0)
     Image.fromarray(np.zeros((60, 80, 3), np.uint8)).save(tmp_path / "p.png")
     results = []

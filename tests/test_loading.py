@@ -1,4 +1,4 @@
-"""From files to batches: the order of pictures, their pixels, and what there is to learn in them."""
+"""From files to batches: the order of images, their pixels and their targets."""
 
 import io
 import pickle
@@ -25,7 +25,7 @@ from segkit.models.tensors import BoxMask, box_masks_to_target
 
 
 def whole(target, height, width):
-    """The crops of a target as bitmaps of the whole picture."""
+    """The box masks of a target as masks of the whole image."""
     masks, at = torch.zeros(len(target["boxes"]), height, width, dtype=torch.uint8), 0
     for mask, (x1, y1, x2, y2) in zip(masks, target["boxes"].long().tolist(), strict=True):
         size = (y2 - y1) * (x2 - x1)
@@ -39,7 +39,7 @@ def whole(target, height, width):
     batch=st.integers(1, 9),
     seed=st.integers(0, 3),
 )
-def test_every_epoch_shows_every_picture_once_and_batches_are_of_one_kind(groups, batch, seed):
+def test_an_epoch_has_every_image_once_and_batches_have_one_orientation(groups, batch, seed):
     order = TrainingOrder(np.array(groups), batch, seed)
     steps = [order.keys_of(step) for step in range(3 * len(groups) // batch + 1)]
     seen = Counter(key for keys in steps for key in keys)
@@ -61,7 +61,7 @@ def test_ranks_share_a_step():
 
 
 @given(st.lists(st.floats(1, 5), min_size=1, max_size=20))
-def test_balance_shows_everything_and_the_rare_more_often(repeats):
+def test_balance_shows_every_image_and_rare_categories_more_often(repeats):
     order = TrainingOrder(np.zeros(len(repeats), np.int64), 3, 0, repeats=np.array(repeats))
     steps = -(-order.epoch_length // 3)
     keys = [key for step in range(steps) for key in order.keys_of(step)][: order.epoch_length]
@@ -71,7 +71,7 @@ def test_balance_shows_everything_and_the_rare_more_often(repeats):
     assert len(set(keys)) == len(keys)  # an image that comes again is augmented anew
 
 
-def test_a_rare_category_asks_for_its_pictures(dataset):
+def test_images_of_a_rare_category_are_repeated(dataset):
     train = open_split(dataset, "train")
     first, rare = train.images[0].id, train.categories[0].id
     kept = [a for a in train.annotations if a.category_id != rare or a.image_id == first]
@@ -83,14 +83,14 @@ def test_a_rare_category_asks_for_its_pictures(dataset):
 
 @pytest.mark.parametrize("options", [{"quality": 75}, {"quality": 95, "subsampling": 0}, {"progressive": True}])
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_pictures_are_pillows_to_the_byte(tmp_path, mode, options):
+def test_decoded_images_equal_those_of_pillow(tmp_path, mode, options):
     rng = np.random.default_rng(0)
     picture = Image.fromarray(rng.integers(0, 256, (21, 33, 3), dtype=np.uint8)).resize((333, 217)).convert(mode)
     picture.save(tmp_path / "p.jpg", **options)
     assert np.array_equal(decode_rgb(tmp_path / "p.jpg"), load_rgb(tmp_path / "p.jpg"))
 
 
-def test_a_file_that_was_cut_off_is_an_error(tmp_path):
+def test_a_truncated_file_is_an_error(tmp_path):
     buffer = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90, 3), dtype=np.uint8)).save(buffer, "JPEG")
     (tmp_path / "p.jpg").write_bytes(buffer.getvalue()[:-400])
@@ -98,7 +98,7 @@ def test_a_file_that_was_cut_off_is_an_error(tmp_path):
         decode_rgb(tmp_path / "p.jpg")
 
 
-def test_shrinking_averages():
+def test_making_an_image_smaller_averages_pixels():
     fine = np.indices((80, 120)).sum(axis=0) % 2 * 255  # a chequered board of single pixels
     small = resize_rgb(np.repeat(fine[:, :, None], 3, axis=2).astype(np.uint8), 40, 60)
     assert small.shape == (40, 60, 3)
@@ -108,8 +108,8 @@ def test_shrinking_averages():
 
 
 @pytest.mark.parametrize("augment", ["none", "light", "medium", "heavy"])
-def test_a_picture_its_boxes_and_its_masks_move_together(dataset, augment):
-    """Boxes are the tight boxes of the masks, in the frame of the picture, whatever was done to it."""
+def test_image_boxes_and_masks_are_transformed_alike(dataset, augment):
+    """After any augmentation, boxes are the tight boxes of the masks, in the coordinates of the image."""
     pictures = Pictures(
         open_split(dataset, "train"), Framing("instances", 64, 96), seed=0, augment=augment, boxes_will_do=False
     )
@@ -134,7 +134,7 @@ def test_a_picture_its_boxes_and_its_masks_move_together(dataset, augment):
     assert some > 50
 
 
-def test_what_is_pasted_covers_what_is_under_it():
+def test_a_pasted_instance_covers_the_instances_below():
     image, other = np.zeros((10, 10, 3), np.uint8), np.full((6, 20, 3), 9, np.uint8)
     own = [BoxMask(1, 0, 0, np.ones((4, 4), np.uint8)), BoxMask(1, 8, 8, np.ones((2, 2), np.uint8))]
     others = [BoxMask(2, 0, 2, np.ones((3, 12), np.uint8)), BoxMask(3, 2, 15, np.ones((1, 1), np.uint8))]
@@ -154,8 +154,8 @@ def test_what_is_pasted_covers_what_is_under_it():
     assert [c.label for c in covered] == [2]
 
 
-def test_mask_targets_of_crops_are_those_of_whole_masks():
-    """At borders, across them, smaller and larger than the instance: what torchvision samples from the bitmap."""
+def test_mask_targets_of_box_masks_are_those_of_whole_masks():
+    """Also for regions at the border, across it, smaller and larger than the instance."""
     g = torch.Generator().manual_seed(0)
     crops = [
         BoxMask(1, 0, 0, np.random.default_rng(0).integers(0, 2, (20, 30), dtype=np.uint8)),
@@ -182,8 +182,8 @@ def test_the_most_crowded_image_comes_first(dataset):
     assert len(pictures.most_crowded(2 * len(pictures))) == 2 * len(pictures)
 
 
-def test_what_goes_into_a_worker_can_be_pickled(dataset):
-    """Windows and macOS start workers afresh and hand them the dataset."""
+def test_what_is_sent_to_a_worker_can_be_pickled(dataset):
+    """On Windows and macOS workers are spawned, and the dataset is pickled."""
     pictures = Pictures(
         open_split(dataset, "train"), Framing("instances", 64, 96), seed=0, augment="heavy", boxes_will_do=False
     )

@@ -1,4 +1,4 @@
-"""Laws of masks, and the mask zoo."""
+"""Laws of masks, and a set of difficult masks (the mask zoo)."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_area_is_the_sum_and_bbox_is_tight(mask):
 
 @given(bitmaps, st.integers(-30, 30), st.integers(-30, 30), st.integers(1, 40), st.integers(1, 40))
 @settings(max_examples=300)
-def test_a_crop_encodes_as_if_it_had_been_pasted(crop, top, left, height, width):
+def test_a_mask_cut_to_its_box_encodes_like_the_whole_mask(crop, top, left, height, width):
     canvas = np.zeros((height + 120, width + 120), np.uint8)
     canvas[top + 40 : top + 40 + crop.shape[0], left + 40 : left + 40 + crop.shape[1]] = crop
     assert crop_to_rle(crop, top, left, height, width) == mask_to_rle(canvas[40 : 40 + height, 40 : 40 + width])
@@ -62,7 +62,7 @@ ZOO = {
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_the_zoo_survives(name):
+def test_every_mask_of_the_zoo_survives_a_round_trip(name):
     mask = ZOO[name].astype(np.uint8)
     rle = mask_to_rle(mask)
     assert np.array_equal(rle_to_mask(rle), mask)
@@ -70,13 +70,13 @@ def test_the_zoo_survives(name):
     assert to_rle({"size": rle["size"], "counts": rle["counts"].encode()}, *mask.shape) == rle
 
 
-def test_a_polygon_covers_what_coco_says():
+def test_a_polygon_covers_the_pixels_of_cocos_rule():
     assert rle_area(polygons_to_rle([[20, 20, 80, 20, 80, 70, 20, 70]], 100, 100)) == 3000
     assert rle_area(polygons_to_rle([[20, 20, 80, 20]], 100, 100)) == 0
     outside = [[-20.0, -20.0, 30.0, -20.0, 30.0, 30.0, -20.0, 30.0]]
     assert rle_area(polygons_to_rle(outside, 100, 100)) == 900
 
 
-def test_uncompressed_run_lengths_are_understood():
+def test_uncompressed_rle_is_read():
     mask = np.array([[0, 1], [1, 1]], np.uint8)
     assert to_rle({"size": [2, 2], "counts": [1, 3]}, 2, 2) == mask_to_rle(mask)

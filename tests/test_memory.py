@@ -1,4 +1,4 @@
-"""Its parts: the tracker of live tensors, the verdict, holders, sources, the host."""
+"""The parts of memprofile: the tracker of live tensors, the verdict, holders, source lines, the host."""
 
 import array
 import gc
@@ -97,7 +97,7 @@ class Box:
 BOX = Box()
 
 
-def test_a_holder_is_an_expression_for_the_very_object():
+def test_a_holder_is_an_expression_for_the_kept_object():
     one, other = torch.rand(3), torch.rand(3)
     BOX.things["kept"] += [one, {"deep": other}]
     local = [torch.rand(2) for _ in range(3)]
@@ -178,7 +178,7 @@ def test_stores_are_found_in_the_source(tmp_path):
     assert last_name("inspect.getclosurevars(hook).nonlocals['store'][3]") == "store"
 
 
-def test_the_host_is_asked():
+def test_malloc_in_use_counts_allocations():
     before = malloc_in_use()
     if before is None:
         pytest.skip("no mallinfo2 in this C library")
@@ -187,7 +187,7 @@ def test_the_host_is_asked():
     del blocks
 
 
-def test_steps_are_marked_by_hand():
+def test_steps_can_be_marked_by_hand():
     kept = []
     with segkit.memory.watch() as watching:
         for _ in range(30):
@@ -199,7 +199,7 @@ def test_steps_are_marked_by_hand():
     assert "kept" in report["leaks"][0]["held_by"]
 
 
-def test_the_tool_fails_and_the_script_goes_on(monkeypatch):
+def test_if_the_profiler_fails_the_script_continues(monkeypatch):
     def broken(*arguments, **more):
         raise RuntimeError("a bug")
 
@@ -214,7 +214,7 @@ def test_the_tool_fails_and_the_script_goes_on(monkeypatch):
     assert "a bug" in report["problems"][0]
 
 
-def test_a_rise_is_suspected_only_where_every_part_is_higher():
+def test_a_rise_is_suspect_only_if_every_part_is_higher():
     steady = [10**6 + 20_000 * step + (step % 7) * 1000 for step in range(400)]
     assert rise(steady) == pytest.approx(20_000, rel=0.02)
     assert rise(steady[:150]) is None  # too few
@@ -234,8 +234,8 @@ def test_a_rise_is_suspected_only_where_every_part_is_higher():
         lambda: array.array("f"),
     ],
 )
-def test_a_value_that_grows_is_seen_and_a_larger_other_one_is_not(begin):
-    """Through real looks: what is joined to itself keeps its head, what is new at every step does not."""
+def test_a_value_that_grows_is_found_and_a_larger_new_value_is_not(begin):
+    """With real censuses: a value that is joined to itself begins as before, a new value does not."""
 
     def longer(value):
         if isinstance(value, io.BytesIO):
@@ -266,7 +266,7 @@ def test_a_value_that_grows_is_seen_and_a_larger_other_one_is_not(begin):
     assert all(each.value is None for each in values.places.values())
 
 
-def test_containers_in_containers_are_followed_together():
+def test_growth_inside_nested_containers_is_found():
     nested, found = NestedContainers(), {name: [] for name in range(20)}
     for step in range(12):
         for name in range(step % 2, 20, 2):
@@ -278,7 +278,7 @@ def test_containers_in_containers_are_followed_together():
     assert nested.newest_entries()[0] in (10, 11)
 
 
-def test_native_memory_is_a_leak_where_every_part_rises():
+def test_native_memory_is_a_leak_if_every_part_rises():
     assert even_rise([20_000 * step + 7000 * (step % 3) for step in range(160)]) == pytest.approx(20_000, rel=0.1)
     assert even_rise([20_000 * min(step, 100) for step in range(160)]) is None
     assert even_rise([4 * 10**6 * (step > 80) for step in range(160)]) is None  # one jump
@@ -288,7 +288,7 @@ def test_native_memory_is_a_leak_where_every_part_rises():
     assert worker_rise(copied) is None  # pages that became its own make it no larger
 
 
-def test_the_collector_comes_no_sooner_for_the_tools_objects():
+def test_the_profiler_does_not_make_the_garbage_collector_run_sooner():
     balance, mine = CollectorBalance(), []
     gc.collect()
     before = gc.get_count()[0]

@@ -1,4 +1,4 @@
-"""Figures of a device that is not there: the allocator's counters are stood in for, the arithmetic is real."""
+"""Memory figures of a GPU without a GPU: the counters of the allocator are mocked, the arithmetic is real."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from segkit.memory.session import Session
 
 
 class Allocator:
-    """Answers as the caching allocator would: a current figure, and peaks since they were last reset."""
+    """Answers like the caching allocator: the current bytes, and peaks since the last reset."""
 
     def __init__(self):
         self.now, self.peak, self.reserved, self.split = 0, 0, 0, 0
@@ -54,7 +54,7 @@ def test_each_reader_has_its_own_peaks(allocator):
     assert two.read() == DeviceFigures(500, 1000, 1000, 0)  # the other's reading has not taken it
 
 
-def test_the_meter_reads_a_device(allocator):
+def test_the_meter_reads_the_figures_of_a_device(allocator):
     meter = CounterMeter(torch.device("cuda"))
     with meter.phase("forward"):
         allocator.allocate(5000)
@@ -66,8 +66,8 @@ def test_the_meter_reads_a_device(allocator):
     assert (record.allocated, record.peak, record.reserved) == (3000, 5000, 5000)
 
 
-def test_categories_and_remainder_are_what_the_device_measures(allocator):
-    """Tensors of a step, rounded to blocks, a workspace that a library took, fragments, cache, context."""
+def test_categories_and_remainder_add_up_to_the_measured_total(allocator):
+    """Tensors of a step, rounded to blocks, the workspace of a library, fragments, cache, context."""
     session = Session()
     session.start(phases=False)
     layer = nn.Linear(300, 300)
@@ -102,7 +102,7 @@ def test_categories_and_remainder_are_what_the_device_measures(allocator):
     assert device.driver_used() == 3 * 2**30
 
 
-def test_a_snapshot_is_left_out_where_torch_has_none(monkeypatch, tmp_path):
+def test_without_snapshots_in_torch_none_is_written(monkeypatch, tmp_path):
     monkeypatch.delattr(torch.cuda.memory, "_record_memory_history", raising=False)
     monkeypatch.delattr(torch.cuda.memory, "_dump_snapshot", raising=False)
     assert not private.record_allocations()

@@ -1,4 +1,4 @@
-"""What torch does not document is used in one module, which says what is lost without it."""
+"""Undocumented symbols of torch are used in one module, which names what is lost without each."""
 
 import ast
 from pathlib import Path
@@ -38,11 +38,11 @@ def test_private_symbols_of_torch_are_in_one_module(path):
     assert path.name != "torch_private.py" or found  # this test does see them
 
 
-def test_this_torch_has_all_that_is_asked_for():
+def test_this_torch_has_every_private_symbol():
     assert torch_private.missing(torch_private.FOR_PROFILES | torch_private.FOR_REHEARSALS) == []
 
 
-def test_what_a_missing_symbol_costs_is_in_the_report(monkeypatch):
+def test_the_report_names_what_a_missing_symbol_costs(monkeypatch):
     monkeypatch.delattr(torch.cuda.memory, "_dump_snapshot")
     with segkit.memory.watch() as watching:
         watching.step()

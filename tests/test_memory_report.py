@@ -1,4 +1,4 @@
-"""Reports: the page, and recordings read again."""
+"""Memory reports: the page, and recordings that are read again."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from segkit.memory.report.merge import merge
 from segkit.memory.report.page import render_page
 
 
-def test_the_page_escapes_what_it_is_given():
+def test_the_page_escapes_names():
     kept = []
     with segkit.memory.watch() as watching:
         for _ in range(30):
@@ -34,7 +34,7 @@ KEYS = {
 
 
 def test_every_leak_has_the_same_keys(tmp_path):
-    """That of a tensor, of the host, and of workers whose memory grows without a Python object that explains it."""
+    """Leaks of tensors, of the host, and of workers whose memory grows without a Python object that explains it."""
     tensors, rows = [], []
     with segkit.memory.watch() as watching:
         for _ in range(40):
@@ -59,7 +59,7 @@ def test_every_leak_has_the_same_keys(tmp_path):
 
 
 def test_a_report_of_an_earlier_version_is_shown(segkit, here):
-    """Without ``leak_since``, and with a key that is not known any more."""
+    """A report without ``leak_since``, and with a key that no longer exists."""
     leak = dict.fromkeys(KEYS - {"leak_since"}) | {
         "kind": "kept tensors", "where": "host", "bytes_per_step": 400, "fix": "empty it", "is_leak": True,
         "also_at": [], "gone": 1, "held_by": "kept[0]", "operation": "aten::rand", "steps_seen": 20,
@@ -76,7 +76,7 @@ def test_a_report_of_an_earlier_version_is_shown(segkit, here):
     assert "kept[0]" in (here / "memprofile/memory.html").read_text()
 
 
-def test_recordings_are_read_again(segkit, here):
+def test_recordings_can_be_read(segkit, here):
     def block(size, state, line):
         frames = [{"filename": str(here / "train.py"), "line": line, "name": "f"}]
         return {"size": size, "requested_size": size - 100, "state": state, "frames": frames}

@@ -1,4 +1,4 @@
-"""Scripts, measured by the command as their users would start them."""
+"""``memprofile -- SCRIPT`` on whole scripts, as users start them."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def command(*arguments, cwd, **more):
     )  # fmt: skip
 
 
-def test_a_script_is_measured_as_it_is(tmp_path):
+def test_a_script_is_measured_unchanged(tmp_path):
     (tmp_path / "train.py").write_text(TRAIN.format(steps=30, body="kept.append(loss)") + "print(sys.argv[1:])\n")
     bare = subprocess.run(
         [sys.executable, "train.py", "--lr", "3"], cwd=tmp_path, capture_output=True, text=True, check=True,
@@ -60,7 +60,7 @@ def test_a_script_is_measured_as_it_is(tmp_path):
     assert not document["problems"]
 
 
-def test_a_package_json_and_too_few_steps(tmp_path):
+def test_a_module_with_json_output_and_too_few_steps(tmp_path):
     (tmp_path / "pkg").mkdir()
     (tmp_path / "pkg/__init__.py").write_text("")
     (tmp_path / "pkg/__main__.py").write_text(TRAIN.format(steps=10, body="pass"))
@@ -94,7 +94,7 @@ def test_a_signal_reaches_the_script(tmp_path):
         assert process.wait(60) == 9
 
 
-def test_a_script_that_is_not_there(segkit, here):
+def test_a_missing_script(segkit, here):
     outcome = segkit("memprofile", "--", "train.py")
     assert outcome.code == 1
     assert "train.py: no such script" in outcome.err
@@ -110,7 +110,7 @@ def leaking(tmp_path, steps=30, body="kept.append(loss)", end=""):
     return path
 
 
-def test_steps_are_as_long_as_is_said(tmp_path):
+def test_step_every_sets_the_length_of_steps(tmp_path):
     leaking(tmp_path, steps=60)
     done = command("--step-every", "2", "--out", "out", "--", "train.py", cwd=tmp_path)
     assert done.returncode == 3, done.stderr
@@ -121,7 +121,7 @@ def test_steps_are_as_long_as_is_said(tmp_path):
     assert leak["bytes_per_step"] >= 8  # two losses a step
 
 
-def test_a_script_is_ended_after_steps(tmp_path):
+def test_a_script_is_stopped_after_the_given_steps(tmp_path):
     leaking(tmp_path, steps=10**6, body="pass")
     done = command("--steps", "26", "--out", "out", "--", "train.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -129,8 +129,8 @@ def test_a_script_is_ended_after_steps(tmp_path):
     assert json.loads((tmp_path / "out/memory.json").read_text())["steps"] == 26
 
 
-def test_ranks_are_one_report(tmp_path):
-    """Two processes by torchrun: one leaks, and says which rank it is."""
+def test_ranks_give_one_report(tmp_path):
+    """Two processes of torchrun: one leaks, and the report names its rank."""
     (tmp_path / "train.py").write_text(
         "import os, torch, torch.distributed as dist\n"
         "dist.init_process_group('gloo')\n"
@@ -156,7 +156,7 @@ def test_ranks_are_one_report(tmp_path):
 
 
 def on_a_terminal(arguments, cwd, until, then):
-    """Run the command on a terminal of its own; when ``until`` is on it, do ``then``. Returns exit code and screen."""
+    """Run the command on a new terminal; when it shows ``until``, call ``then``. Return exit code and output."""
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(cwd)
@@ -181,7 +181,7 @@ def on_a_terminal(arguments, cwd, until, then):
     return os.waitstatus_to_exitcode(status), re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.decode(errors="replace"))
 
 
-def test_a_line_lives_on_a_terminal_and_ctrl_c_ends_the_script(tmp_path):
+def test_a_terminal_shows_a_status_line_and_ctrl_c_ends_the_script(tmp_path):
     leaking(tmp_path, steps=10**6, body="kept.append(loss); import time; time.sleep(0.01)")
     code, screen = on_a_terminal(
         ["--out", "out", "--", "train.py"], tmp_path, b"leak: kept", lambda terminal: os.write(terminal, b"\x03")

@@ -1,4 +1,4 @@
-"""What ends a step in scripts of every kind, and what a step was given."""
+"""What ends a step in scripts of every kind, and the input of a step."""
 
 import pytest
 import torch
@@ -62,7 +62,7 @@ def by_forward():
     ],
     ids=["optimizer", "two optimizers", "closure", "backward", "grad", "forward"],
 )  # fmt: skip
-def test_a_step_is_what_the_script_does_again_and_again(step, kind):
+def test_a_step_is_the_repeated_part_of_a_script(step, kind):
     session = Session()
     session.start()
     try:
@@ -77,7 +77,7 @@ def test_a_step_is_what_the_script_does_again_and_again(step, kind):
     assert min(step.peak for step in session.series.measurements) > 0
 
 
-def test_batches_are_steps_where_there_is_nothing_else():
+def test_batches_are_steps_if_there_is_nothing_else():
     session = Session()
     session.start()
     try:
@@ -89,7 +89,7 @@ def test_batches_are_steps_where_there_is_nothing_else():
     assert session.hooks.datasets == {30}
 
 
-def test_pictures_have_names_where_targets_tell():
+def test_images_have_names_if_targets_contain_them():
     class Detector(nn.Module):
         def __init__(self):
             super().__init__()

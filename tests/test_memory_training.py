@@ -1,4 +1,4 @@
-"""segkit's own training: what it says of its memory, and as a case of what is measured."""
+"""segkit's own training: the memory figures that it logs, and its profile."""
 
 import json
 
@@ -14,7 +14,7 @@ from segkit.memprofile.profile import memprofile
 from segkit.training.train import train
 
 
-def test_the_meter_reads_what_there_is():
+def test_the_meter_reads_the_figures_of_this_machine():
     meter = CounterMeter(torch.device("cpu"))
     with meter.phase("forward"):
         pass
@@ -50,7 +50,7 @@ def test_a_profile_of_a_training(dataset, tmp_path):
     assert "<script" not in page
 
 
-def test_a_profiled_run_computes_what_the_bare_run_computes(dataset, tmp_path):
+def test_a_profiled_run_computes_the_same_as_an_unprofiled_run(dataset, tmp_path):
     bare = train(config(dataset, tmp_path, model="maskrcnn")).run
     session = Session()
     session.start(phases=False)
@@ -62,8 +62,8 @@ def test_a_profiled_run_computes_what_the_bare_run_computes(dataset, tmp_path):
     assert not session.failures
 
 
-def test_memory_that_is_kept_at_every_step_is_suspected():
-    """Real memory: what the C library has handed out, as the meter of every training reads it."""
+def test_memory_that_every_step_keeps_is_suspected():
+    """Real memory: the bytes that malloc has in use, as the meter of every training reads them."""
     meter, kept = CounterMeter(torch.device("cpu")), []
     for _ in range(240):
         with meter.phase("forward"):
@@ -76,7 +76,7 @@ def test_memory_that_is_kept_at_every_step_is_suspected():
     assert len(kept) == 240
 
 
-def test_a_suspicion_is_said_with_the_command_that_names_the_line(dataset, tmp_path, capsys, monkeypatch):
+def test_a_suspicion_is_reported_with_the_command_that_names_the_line(dataset, tmp_path, capsys, monkeypatch):
     from segkit.commands.output import Output
     from segkit.commands.render.models import render_training
 

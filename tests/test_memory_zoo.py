@@ -1,4 +1,4 @@
-"""Part of the zoo: leaks as users write them, and clean look-alikes. All of it: ``python tests/zoo/run.py``."""
+"""Some scripts of the zoo: leaks in the style of users, and clean look-alikes. All: ``python tests/zoo/run.py``."""
 
 import subprocess
 import sys

@@ -54,7 +54,7 @@ def batch(with_instances=True):
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("with_instances", [True, False])
-def test_losses_are_finite_and_reach_the_weights(name, with_instances):
+def test_losses_are_finite_and_give_gradients(name, with_instances):
     model = build(name).train()
     losses = model(*batch(with_instances))
     assert losses
@@ -67,7 +67,7 @@ def test_losses_are_finite_and_reach_the_weights(name, with_instances):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_predictions_have_the_promised_form(name):
+def test_predictions_follow_the_contract(name):
     model = build(name).eval()
     images = [
         torch.randint(0, 256, (3, 70, 45), dtype=torch.uint8),
@@ -93,7 +93,7 @@ def test_predictions_have_the_promised_form(name):
 
 @pytest.mark.parametrize("backbone", [b for b in get_args(BackboneName) if b not in ("resnet34", "resnet101")])
 @pytest.mark.parametrize("name", ["maskrcnn", "unet"])
-def test_every_backbone_fits(name, backbone):
+def test_every_backbone_builds(name, backbone):
     model = build(name, backbone).eval()
     with torch.inference_mode():
         model([torch.zeros(3, 64, 64, dtype=torch.uint8)])
@@ -109,8 +109,8 @@ def test_every_norm_builds(norm):
     assert expected in kinds
 
 
-def test_predictions_equal_torchvisions():
-    """Same weights, same picture at the same size: torchvision's own model finds the same to the bit."""
+def test_predictions_equal_those_of_torchvision():
+    """Same weights, same image at the same size: predictions equal those of torchvision's model bit for bit."""
     ours = build(norm="frozen").eval()
     theirs = MaskRCNN(
         resnet_fpn_backbone(backbone_name="resnet18", weights=None, trainable_layers=5),
@@ -142,7 +142,7 @@ def test_predictions_equal_torchvisions():
 
 @pytest.mark.parametrize("name", ["maskrcnn", "fasterrcnn"])
 def test_boxes_are_fp32_under_autocast(name):
-    """bf16 knows pixels beyond 512 to the nearest 4, and overlaps even worse."""
+    """bf16 rounds coordinates beyond 512 to multiples of 4, which makes IoU even less accurate."""
     model = build(name).eval()
     picture = torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
@@ -154,7 +154,7 @@ def test_boxes_are_fp32_under_autocast(name):
     assert all(loss.dtype == torch.float32 for loss in losses.values())
 
 
-def test_frozen_layers_do_not_follow_the_data():
+def test_frozen_layers_do_not_change():
     model = build("unet")
     model.body.requires_grad_(False)
     before = {name: value.clone() for name, value in model.body.state_dict().items()}
@@ -163,16 +163,16 @@ def test_frozen_layers_do_not_follow_the_data():
     assert any(layer.training for layer in model.decoder)
 
 
-def test_the_first_picture_does_not_decide_the_strides():
-    """torchvision guesses the strides of the pyramid from the first picture; ours knows them."""
+def test_the_strides_do_not_depend_on_the_first_image():
+    """torchvision derives the strides of the pyramid from the first image; segkit sets them."""
     model = build().eval()
     with torch.inference_mode():
         model([torch.zeros(3, 40, 40, dtype=torch.uint8)])
     assert model.roi_heads.box_roi_pool.scales == [1 / 4, 1 / 8, 1 / 16, 1 / 32]
 
 
-def test_the_short_cut_of_roi_align_is_torchvisions():
-    """The same regions and gradients, within what bf16 can tell."""
+def test_our_roi_align_equals_that_of_torchvision():
+    """The same values and gradients, within the precision of bf16."""
     torch.manual_seed(0)
     pool = build().roi_heads.box_roi_pool
     names = [name for name in pool.featmap_names if name != "pool"]
@@ -203,7 +203,7 @@ def cache(tmp_path, monkeypatch):
     return folder
 
 
-def test_weights_that_cannot_be_downloaded_say_what_to_fetch(cache, monkeypatch):
+def test_if_weights_cannot_be_downloaded_the_error_names_the_file(cache, monkeypatch):
     def offline(*args, **kwargs):
         from urllib.error import URLError
 
@@ -218,8 +218,8 @@ def test_weights_that_cannot_be_downloaded_say_what_to_fetch(cache, monkeypatch)
     assert "--weights none" in caught.value.hint
 
 
-def test_coco_weights_in_the_cache_fit_tensor_by_tensor(cache):
-    """torchvision's own model, saved as its weights file, loads into all of ours but the heads for other categories."""
+def test_coco_weights_in_the_cache_are_loaded(cache):
+    """A file of torchvision's weights loads into all layers except the heads for other categories."""
     torch.manual_seed(1)
     theirs = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None)
     torch.save(theirs.state_dict(), cache / "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth")
@@ -233,7 +233,7 @@ def test_coco_weights_in_the_cache_fit_tensor_by_tensor(cache):
     assert text.startswith("COCO weights (")
 
 
-def test_a_checkpoint_is_weights_too(tmp_path):
+def test_a_checkpoint_can_be_used_as_weights(tmp_path):
     torch.save({"model": build().state_dict()}, tmp_path / "w.pt")
     assert "start at random" in load_weights(build(num_classes=5), str(tmp_path / "w.pt"), "maskrcnn", "resnet18")
 
@@ -250,7 +250,7 @@ def test_two_squares_are_two_instances():
 
 
 @pytest.mark.parametrize("schedule", ["step", "cosine", "poly", "onecycle", "constant"])
-def test_rates_rise_in_the_warm_up_and_never_beyond_the_peak(schedule):
+def test_learning_rates_rise_in_the_warm_up_and_never_exceed_the_peak(schedule):
     rates = [learning_rate(schedule, 0.1, step / 100, step, 10) for step in range(100)]
     assert rates[0] < rates[9]
     assert max(rates) <= 0.1
@@ -258,7 +258,7 @@ def test_rates_rise_in_the_warm_up_and_never_beyond_the_peak(schedule):
     assert min(rates) > 0
 
 
-def test_the_warm_up_is_a_twentieth_of_the_run_whatever_limits_it():
+def test_the_warm_up_is_five_percent_of_the_run_for_every_kind_of_limit():
     by_time = [learning_rate("constant", 1.0, step / 400, step, None) for step in range(400)]
     assert by_time[10] == pytest.approx(0.5)
     assert by_time[0] > 0
@@ -267,7 +267,7 @@ def test_the_warm_up_is_a_twentieth_of_the_run_whatever_limits_it():
     assert long[999] < 1.0 == long[1000]
 
 
-def test_the_average_follows_and_lags():
+def test_the_moving_average_follows_the_weights():
     layer = nn.Linear(2, 2)
     average = Average(layer, 0.9)
     start = layer.weight.detach().clone()

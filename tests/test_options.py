@@ -73,7 +73,7 @@ def test_every_option_reads_sizes_alike(record, each):
 
 
 @pytest.mark.parametrize("text", ["much", "", "G", "8 bytes", "8KK", "8iB", "-8G", "0", "0.4 B", "1e3", "9" * 400])
-def test_what_is_no_size_is_refused(text):
+def test_an_invalid_size_is_refused(text):
     with pytest.raises(ValueError, match="is not a size such as 6GiB or 800MB"):
         parse_size(text)
 
@@ -93,7 +93,7 @@ def test_what_is_no_size_is_refused(text):
         ([], None, "dataset", None),
     ],
 )
-def test_resume_may_stand_alone(arguments, resume, dataset, steps):
+def test_resume_needs_no_value(arguments, resume, dataset, steps):
     config = parsed(TrainConfig, *arguments)
     assert (config.resume, str(config.dataset), config.steps) == (resume, dataset, steps)
 
@@ -133,7 +133,7 @@ def test_the_shell_completes_options():
     assert done.stdout.split() == ["--resume"]
 
 
-def test_what_is_typed_or_in_the_file_is_given(tmp_path):
+def test_options_on_the_command_line_or_in_the_file_count_as_given(tmp_path):
     (tmp_path / "c.toml").write_text('memory = "normal"\nlr = 0.1\n')
     plain = parsed(TrainConfig)
     assert plain.given_options() == frozenset()
@@ -174,7 +174,7 @@ def test_memprofile_refuses_an_option_without_effect_even_with_its_default(argum
         ([], []),
     ],
 )
-def test_eval_knows_options_without_effect(arguments, unused):
+def test_eval_refuses_or_warns_of_options_without_effect(arguments, unused):
     assert parsed(EvalConfig, *arguments).unused_options() == unused
 
 
@@ -185,7 +185,7 @@ def low_run(dataset, tmp_path_factory):
     return train(some).run
 
 
-def test_an_option_that_may_change_changes_also_to_its_default(low_run, segkit):
+def test_on_resume_an_option_can_be_set_back_to_its_default(low_run, segkit):
     assert config_of_run(parsed(TrainConfig, "--resume", low_run)).memory == "low"
     assert config_of_run(parsed(TrainConfig, "--resume", low_run, "--memory", "normal")).memory == "normal"
     assert config_of_run(parsed(TrainConfig, "--resume", low_run, "--device", "auto")).device == "auto"
@@ -207,13 +207,13 @@ MAY_CHANGE = {
 }  # fmt: skip
 
 
-def test_every_option_is_one_that_may_change_or_is_refused():
+def test_every_option_can_change_or_is_refused_on_resume():
     assert OTHER_VALUES.keys() | MAY_CHANGE == {flag_of(each) for each in options_of(TrainConfig)}
     assert not OTHER_VALUES.keys() & MAY_CHANGE
 
 
 @pytest.mark.parametrize("flag", OTHER_VALUES)
-def test_another_value_is_refused_by_name_on_resume(low_run, segkit, here, flag):
+def test_on_resume_another_value_is_refused_by_name(low_run, segkit, here, flag):
     value = OTHER_VALUES[flag]
     words = [value] if flag == "DATASET" or value.startswith("--") else [flag, value]
     outcome = segkit("train", *words, "--resume", low_run)
@@ -223,7 +223,7 @@ def test_another_value_is_refused_by_name_on_resume(low_run, segkit, here, flag)
     )
 
 
-def test_the_same_value_passes_on_resume(low_run, dataset):
+def test_on_resume_the_same_value_is_accepted(low_run, dataset):
     stored = tomllib.loads((low_run / "config.toml").read_text())
     words = [dataset, "--out", low_run.parent, "--name", "a"]
     for each in options_of(TrainConfig):
@@ -237,7 +237,7 @@ def test_the_same_value_passes_on_resume(low_run, dataset):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU would be used")
-def test_memprofile_leaves_the_device_of_a_run_when_another_is_given_even_the_default(low_run, here, segkit):
+def test_memprofile_uses_the_given_device_even_if_it_is_the_default(low_run, here, segkit):
     text = (low_run / "config.toml").read_text().replace('device = "cpu"', 'gpus = "0"')
     (here / "c.toml").write_text(text)
     outcome = segkit("memprofile", "c.toml", "--steps", 2)

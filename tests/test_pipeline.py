@@ -1,4 +1,4 @@
-"""The whole road, as its users go it: one command after the other, no options but the small ones."""
+"""The whole pipeline: one command after the other, with few options."""
 
 import csv
 import json
@@ -47,7 +47,7 @@ def road(request, tmp_path_factory, parts):
         os.chdir(before)
 
 
-def test_eval(road, segkit):
+def test_eval_writes_metrics(road, segkit):
     folder, model = road
     outcome = segkit("eval", "--json")
     assert outcome.code == 0, outcome.err
@@ -58,7 +58,7 @@ def test_eval(road, segkit):
     assert json.loads((folder / "runs/latest/metrics.json").read_text()) == metrics
 
 
-def test_predict_writes_everything(road, segkit, parts):
+def test_predict_writes_every_format(road, segkit, parts):
     folder, model = road
     outcome = segkit(
         "predict",
@@ -122,7 +122,7 @@ def test_resume_skips_what_is_done(road, segkit, parts, tmp_path):
     assert segkit("predict", some, "--out", tmp_path / "o", "--force").code == 0
 
 
-def test_pictures_that_differ_in_their_suffix_only(road, segkit, parts, tmp_path):
+def test_images_that_differ_only_in_their_suffix(road, segkit, parts, tmp_path):
     some = tmp_path / "some"
     some.mkdir()
     shutil.copy(parts / "part_000.jpg", some / "a.jpg")
@@ -134,7 +134,7 @@ def test_pictures_that_differ_in_their_suffix_only(road, segkit, parts, tmp_path
     assert named == {"a.jpg", "a.png"}
 
 
-def test_predictions_are_no_pictures_to_predict(road, segkit, parts, tmp_path, monkeypatch):
+def test_predictions_are_not_used_as_input_images(road, segkit, parts, tmp_path, monkeypatch):
     shutil.copy(parts / "part_000.jpg", tmp_path)
     model = road[0] / "runs/latest"
     monkeypatch.chdir(tmp_path)
@@ -147,8 +147,8 @@ def test_predictions_are_no_pictures_to_predict(road, segkit, parts, tmp_path, m
     assert "its predictions are by" in refused.err
 
 
-def test_predictions_of_the_dataset_score_as_the_model_does(road, segkit, tmp_path):
-    """Their ids are their own; pictures are matched by name, and those of training do not count."""
+def test_scores_of_predictions_equal_scores_of_the_model(road, segkit, tmp_path):
+    """Results of predict have ids of their own; images are matched by name, and training images do not count."""
     _, model = road
     out = tmp_path / "o"
     assert segkit("predict", "dataset/images", "--score", 0, "--out", out).code == 0
@@ -161,7 +161,7 @@ def test_predictions_of_the_dataset_score_as_the_model_does(road, segkit, tmp_pa
     assert from_file[part]["AP50"] == pytest.approx(from_model[part]["AP50"], abs=1e-6)
 
 
-def test_a_bad_picture_is_told_and_the_others_are_done(road, segkit, parts, tmp_path):
+def test_a_bad_image_is_reported_and_the_others_are_predicted(road, segkit, parts, tmp_path):
     some = tmp_path / "some"
     some.mkdir()
     shutil.copy(parts / "part_000.jpg", some)
@@ -172,7 +172,7 @@ def test_a_bad_picture_is_told_and_the_others_are_done(road, segkit, parts, tmp_
     assert (tmp_path / "o/overlay/part_000.jpg").is_file()
 
 
-def test_export_is_checked_and_is_a_model_itself(road, segkit, parts, tmp_path):
+def test_an_exported_file_is_checked_and_can_be_used_as_a_model(road, segkit, parts, tmp_path):
     _folder, model = road
     outcome = segkit("export", "--json", "--out", tmp_path / "m.onnx")
     assert outcome.code == 0, outcome.err
@@ -203,8 +203,8 @@ def test_an_export_that_differs_is_not_kept(road, segkit, tmp_path, monkeypatch)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_shifted_instance_is_seen():
-    """One instance on either side, in different places: nothing there may be called equal."""
+def test_a_shifted_instance_is_detected_as_a_difference():
+    """One instance in each prediction, at different places: they must not count as equal."""
     import torch
 
     from segkit.export.compare import compare
@@ -220,7 +220,7 @@ def test_a_shifted_instance_is_seen():
     assert compare("p", image, here, here, tolerance=1e-3, cap=100).within(0.0)
 
 
-def test_labelme_itself_opens_what_we_write(road, segkit, parts, tmp_path):
+def test_labelme_opens_predictions(road, segkit, parts, tmp_path):
     _folder, _model = road
     segkit("predict", parts / "part_001.jpg", "--score", 0, "--out", tmp_path / "o", "--format", "labelme")
     path = tmp_path / "o/labelme/part_001.json"
@@ -231,7 +231,7 @@ def test_labelme_itself_opens_what_we_write(road, segkit, parts, tmp_path):
     assert opened["has_picture"]
 
 
-def test_models_that_are_none(segkit, here, parts):
+def test_messages_of_missing_models_and_inputs(segkit, here, parts):
     for arguments, message in (
         (["predict", parts], "error: runs/latest: no such run\nhint: train one: segkit train"),
         (["predict", parts, "--model", "nothing.pt"], "error: nothing.pt: no such model"),
@@ -250,7 +250,7 @@ def test_models_that_are_none(segkit, here, parts):
     assert "error: bad.onnx: not an ONNX file that can be run" in segkit("predict", parts, "--model", "bad.onnx").err
 
 
-def test_a_picture_on_its_side_is_predicted_upright(road, segkit, tmp_path):
+def test_a_rotated_image_is_predicted_upright(road, segkit, tmp_path):
     from test_labelme import exif
 
     Image.fromarray(np.zeros((60, 90, 3), np.uint8)).save(tmp_path / "a.jpg", exif=exif(6))

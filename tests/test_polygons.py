@@ -1,4 +1,4 @@
-"""Areas, boxes and flat points: the extension and pycocotools say the same, to the last pixel."""
+"""Areas, boxes and flat points: the extension and pycocotools agree to the last pixel."""
 
 import importlib.util
 import subprocess
@@ -36,7 +36,7 @@ polygon = st.integers(3, 14).flatmap(lambda n: st.lists(coordinate, min_size=2 *
 
 
 @given(st.lists(polygon, max_size=4), st.integers(1, 64), st.integers(1, 64))
-def test_the_extension_measures_as_pycocotools(native, polygons, height, width):
+def test_the_extension_measures_like_pycocotools(native, polygons, height, width):
     assert native.measure(polygons, height, width) == measure_with_pycocotools(polygons, height, width)
 
 
@@ -62,13 +62,13 @@ points = st.recursive(
 
 
 @given(points | st.lists(st.lists(st.floats(-9, 9) | st.integers(-9, 9), min_size=2, max_size=2)))
-def test_the_extension_flattens_as_python(native, some):
+def test_the_extension_flattens_like_python(native, some):
     flat = native.flatten(some)
     assert flat == flatten_in_python(some)
     assert flat is None or [type(value) for value in flat] == [type(value) for pair in some for value in pair]
 
 
-def test_without_the_extension_a_dataset_is_the_same_to_the_byte(here, parts):
+def test_without_the_extension_a_dataset_has_the_same_bytes(here, parts):
     for name, pure in (("one", ""), ("two", "1")):
         done = subprocess.run(
             [sys.executable, "-m", "segkit", "convert", parts, "--out", name], env={"SEGKIT_PURE": pure, "PATH": ""},
@@ -79,13 +79,13 @@ def test_without_the_extension_a_dataset_is_the_same_to_the_byte(here, parts):
 
 
 @given(st.lists(st.integers(0, 70_000), max_size=12))
-def test_run_lengths_add_up(native, runs):
-    """As pycocotools compresses them, whatever they add up to."""
+def test_sums_of_run_lengths(native, runs):
+    """Run lengths that pycocotools compressed, with any sum."""
     text = coco_mask.frPyObjects({"size": [1, sum(runs)], "counts": runs}, 1, sum(runs))["counts"].decode()
     assert native.run_totals([text]) == [run_total_in_python(text)] == [sum(runs)]
 
 
 @given(st.text(max_size=12))
-def test_what_are_no_run_lengths_is_known_to_be_none(native, text):
+def test_invalid_run_lengths_are_recognised(native, text):
     assert native.run_totals([text]) == [run_total_in_python(text)]
     assert run_total_in_python("P") == run_total_in_python("0\x7f") == -1

@@ -58,7 +58,7 @@ def test_the_second_request_to_stop_interrupts():
 @pytest.mark.parametrize(
     ("nodes", "first"), [("gpu[03-05,9],login", "gpu03"), ("node7,node8", "node7"), ("a[1-2]-ib", "a1-ib")]
 )
-def test_a_slurm_step_meets_at_its_first_node(monkeypatch, nodes, first):
+def test_ranks_of_a_slurm_step_meet_at_its_first_node(monkeypatch, nodes, first):
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv(name, "")  # so that what is set below is undone

@@ -1,4 +1,4 @@
-"""Every shape type: the pixels that it stands for, or the reason why it stands for none."""
+"""Every shape type: the pixels that it covers, or the reason why it covers none."""
 
 import math
 
@@ -35,7 +35,7 @@ SQUARE = [(20, 20), (80, 20), (80, 70), (20, 70)]
         ("rotation", SQUARE, 3000),
     ],
 )
-def test_outlines(kind, points, expected):
+def test_shapes_with_an_outline_become_polygons(kind, points, expected):
     assert area(make(kind, points)) == pytest.approx(expected, abs=4)
 
 
@@ -59,7 +59,7 @@ def test_a_mask_has_its_hole():
     assert inside.sum() == ring.sum()
 
 
-def test_a_mask_with_whole_corners_is_cut_to_its_box_and_a_fractional_one_is_not():
+def test_a_mask_with_integer_corners_is_cropped_and_one_with_fractional_corners_is_not():
     full = png(np.ones((10, 10), np.uint8) * 255)
     assert area(make("mask", [(5, 5), (9, 9)], mask=full)) == 25
     assert area(make("mask", [(5.4, 5.6), (9.2, 9.1)], mask=full)) == 100
@@ -71,7 +71,7 @@ def test_a_mask_is_clipped_to_the_image():
     assert area(make("mask", [(-4, -3), (5, 6)], mask=full)) == 6 * 7
 
 
-def test_what_has_no_area_gets_one_on_request():
+def test_lines_and_points_get_an_area_on_request():
     line, strip = make("line", [(20, 60), (120, 60)]), make("linestrip", [(20, 20), (120, 20), (120, 100)])
     assert area(line, Drawing(line_width=10)) == 1000
     assert area(strip, Drawing(line_width=10)) == pytest.approx(1000 + 800 + 25 * math.pi * 0.75 - 25, abs=60)
@@ -94,6 +94,6 @@ def test_what_has_no_area_gets_one_on_request():
         (make("spline", SQUARE), "unknown shape type 'spline'"),
     ],
 )
-def test_what_stands_for_nothing_says_why(shape, why):
+def test_a_shape_without_a_region_has_a_reason(shape, why):
     with pytest.raises(NoRegion, match=f"^{why}"):
         to_region(shape, H, W, Drawing())

@@ -1,4 +1,4 @@
-"""Real files made by others, against counts and areas computed by independent code."""
+"""Real files made by others, compared with counts and areas of independent code."""
 
 import contextlib
 import io
@@ -53,7 +53,7 @@ PAIRS = {
 
 
 @pytest.mark.parametrize("case", PAIRS)
-def test_the_twelve_numbers(shared, segkit, case):
+def test_coco_metrics_equal_given_numbers(shared, segkit, case):
     expected = json.loads((shared / "expected/eval_stats_pycocotools.json").read_text())[case]
     truth, results = PAIRS[case]
     kind = case.split()[-1]
@@ -64,8 +64,8 @@ def test_the_twelve_numbers(shared, segkit, case):
 
 @pytest.mark.parametrize("case", PAIRS)
 @pytest.mark.parametrize("engine", ["fast", "pycocotools"])
-def test_the_twelve_numbers_to_the_last_bit(shared, case, engine):
-    """Beside pycocotools, which reads the same files here and now."""
+def test_coco_metrics_equal_those_of_pycocotools_to_the_last_bit(shared, case, engine):
+    """Compared with pycocotools, which reads the same files in this test."""
     truth, results = (shared / name for name in PAIRS[case])
     kind = case.split()[-1]
     with contextlib.redirect_stdout(io.StringIO()):
@@ -90,7 +90,7 @@ def test_camvid(shared, tmp_path):
     assert summary.findings == ()
 
 
-def test_the_shared_data_is_where_ci_has_it():
-    """In CI a missing folder must be seen, not skipped in silence."""
+def test_ci_has_the_shared_data():
+    """In CI a missing folder is an error, not a reason to skip."""
     if os.environ.get("CI") and SHARED.parent.is_dir():
         assert SHARED.is_dir()

@@ -1,4 +1,4 @@
-"""Splits that do not leak and stay, and remarks on labels."""
+"""Splits: near-duplicates stay together and images keep their split. Advice on labels."""
 
 import json
 from collections import Counter
@@ -29,7 +29,7 @@ def draw(seed, count, categories, density):
 
 
 @pytest.mark.parametrize(("count", "categories", "density"), [(300, 2, 60), (1000, 20, 5), (100, 10, 7)])
-def test_instances_of_every_category_have_their_shares(count, categories, density):
+def test_instances_of_every_category_are_split_in_the_requested_fractions(count, categories, density):
     members = draw(1, count, categories, density)
     splits = assign_splits(members, val=0.2, test=0.1, group_by=None, seed=0)
     totals = Counter(label for member in members for label in member.labels)
@@ -42,7 +42,7 @@ def test_instances_of_every_category_have_their_shares(count, categories, densit
         assert all(abs(there[label] / totals[label] - share) < 0.06 for label in totals if totals[label] > 20)
 
 
-def test_ties_are_kept_through_others():
+def test_images_linked_through_other_images_stay_together():
     members = [SplitImage(str(n), ("a",), (("look", n // 10),)) for n in range(100)]
     members[5] = SplitImage("5", ("a",), (("look", 0), ("picture", "p")))
     members[95] = SplitImage("95", ("a",), (("look", 9), ("picture", "p")))
@@ -51,7 +51,7 @@ def test_ties_are_kept_through_others():
     assert 20 <= splits.count("val") <= 40
 
 
-def test_pictures_keep_their_split_when_others_are_added(segkit, here):
+def test_images_keep_their_split_when_others_are_added(segkit, here):
     for number in range(30):
         write(here / f"in/a{number}.json", [square(10, 10, 20, "ab"[number % 2])], size=(40, 40))
     segkit("convert", "in", "--test", 0.1)
@@ -67,7 +67,7 @@ def test_pictures_keep_their_split_when_others_are_added(segkit, here):
     assert "no dataset to take splits from" in segkit("convert", "in", "--out", "x", "--keep-splits", "in").err
 
 
-def test_a_picture_that_two_files_annotate_is_in_one_split(segkit, here):
+def test_an_image_with_two_annotation_files_is_in_one_split(segkit, here):
     for number in range(20):
         for annotator in ("", "_by_b"):
             path = here / f"in/{number}{annotator}.json"
@@ -80,7 +80,7 @@ def test_a_picture_that_two_files_annotate_is_in_one_split(segkit, here):
     assert {row["why"].split(" as ")[0] for row in rows} == {"annotates the same image"}
 
 
-def test_pictures_that_look_alike_stay_together(segkit, here):
+def test_near_duplicates_stay_in_one_split(segkit, here):
     rng = np.random.default_rng(0)
     for scene in range(10):
         base = rng.normal(128, 60, (12, 16)).clip(0, 255).astype(np.uint8)
@@ -120,7 +120,7 @@ def test_near_duplicates_among_many_images():
         (("body", "bodies"), "more than one"),
     ],
 )
-def test_names_that_differ_by_accident(labels, difference):
+def test_label_names_that_differ_by_accident_are_reported(labels, difference):
     counts = dict(zip(labels, (9, 7), strict=True))
     (advice,) = inspect_labels(counts, {"train": Counter(counts)})
     assert advice.concern == "similar names"
@@ -129,12 +129,12 @@ def test_names_that_differ_by_accident(labels, difference):
 
 
 @pytest.mark.parametrize("labels", [("glass", "glas"), ("cat", "bat"), ("bus", "bu"), ("细胞", "细菌"), ("a1", "b1")])
-def test_names_that_differ_on_purpose(labels):
+def test_label_names_that_differ_on_purpose_are_not_reported(labels):
     counts = dict.fromkeys(labels, 9)
     assert inspect_labels(counts, {"train": Counter(counts)}) == ()
 
 
-def test_numbers_rare_labels_and_missing_ones():
+def test_numbered_rare_and_missing_labels_are_reported():
     counts = {"person-1": 9, "person-2": 8, "dog": 50, "cat": 2}
     split = {"train": Counter(counts), "val": Counter({"dog": 9, "person-1": 2, "person-2": 1})}
     advice = {each.concern: each for each in inspect_labels(counts, split)}
@@ -143,7 +143,7 @@ def test_numbers_rare_labels_and_missing_ones():
     assert advice["few instances"].labels == ("cat",)
 
 
-def test_the_report_has_remarks_and_they_do_not_fail_a_strict_run(segkit, here):
+def test_advice_on_labels_is_in_the_report_and_does_not_fail_a_strict_run(segkit, here):
     write(here / "in/a.json", [square(10, 10, 20, "crack"), square(50, 10, 20, "cracks"), square(80, 10, 2, "crack")])
     write(here / "in/b.json", [square(10, 10, 20, "crack"), square(10, 10, 20, "crack")])
     outcome = segkit("convert", "in", "--val", 0, "--strict")

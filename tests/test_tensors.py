@@ -1,4 +1,4 @@
-"""The border between files and tensors, and the frames on either side of it."""
+"""Conversion between files and tensors, and between their coordinates."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def prediction(count, height, width, seed=0):
 
 
 @pytest.mark.parametrize(("height", "width"), [(48, 64), (150, 200), (7, 300)])
-def test_masks_are_torchvisions_to_the_last_run(height, width):
+def test_rle_of_masks_equals_that_of_torchvision(height, width):
     found = prediction(40, height, width)
     results = prediction_to_results(found, Image(1, "p", height, width), height, width, CATEGORIES)
     pasted = paste_masks_in_image(found["masks"][:, None], found["boxes"], (height, width)) > 0.5
@@ -38,18 +38,18 @@ def test_masks_are_torchvisions_to_the_last_run(height, width):
     assert {r.category_id for r in results} == {3, 7}
 
 
-def test_boxes_come_back_in_the_pictures_pixels():
+def test_boxes_are_scaled_back_to_the_pixels_of_the_image():
     found = prediction(5, 50, 100)
     results = prediction_to_results(found, Image(1, "p", 100, 300), 50, 100, CATEGORIES)
     x1, y1, x2, y2 = (found["boxes"][0] * torch.tensor([3.0, 2.0, 3.0, 2.0])).tolist()
     assert results[0].bbox == pytest.approx((x1, y1, x2 - x1, y2 - y1))
 
 
-def test_nothing_found_is_no_results():
+def test_no_detections_give_no_results():
     assert prediction_to_results(prediction(0, 9, 9), Image(1, "p", 9, 9), 9, 9, CATEGORIES) == []
 
 
-def test_targets_are_boxes_and_what_is_in_them():
+def test_targets_have_boxes_and_box_masks():
     some = [BoxMask(1, 3, 7, np.ones((2, 1), np.uint8)), BoxMask(2, 0, 0, np.array([[1, 0, 1]], np.uint8))]
     target = box_masks_to_target(some)
     assert target["boxes"].tolist() == [[7, 3, 8, 5], [0, 0, 3, 1]]
@@ -90,8 +90,8 @@ warps = st.builds(
 
 @given(warps)
 @settings(max_examples=60, deadline=None)
-def test_picture_polygon_and_bitmap_move_together(warp):
-    """A bright ellipse in the picture, its polygon and its bitmap end up in the same place."""
+def test_image_polygon_and_bitmap_are_transformed_alike(warp):
+    """A bright ellipse in the image, its polygon and its bitmap are at the same place after the transform."""
     angles = np.linspace(0, 2 * np.pi, 90, endpoint=False)
     outline = np.stack([30 + 14 * np.cos(angles), 22 + 9 * np.sin(angles)], 1)
     rle = polygons_to_rle([outline.ravel().tolist()], 48, 64)

@@ -1,4 +1,4 @@
-"""Training as its users know it: it learns, and it ends well."""
+"""The command train: what a run writes, what ends it, and that it learns."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from segkit.training.train import train
 
 
 @pytest.mark.parametrize("model", ["maskrcnn", "fasterrcnn", "unet"])
-def test_a_run_leaves_what_it_promises(dataset, tmp_path, model):
+def test_a_run_writes_its_files(dataset, tmp_path, model):
     summary = train(config(dataset, tmp_path, model=model))
     run = summary.run
     assert summary.ended == "complete"
@@ -56,17 +56,17 @@ def test_the_saved_config_repeats_the_run(dataset, tmp_path):
         assert torch.equal(value, weights(again)[name])
 
 
-def test_loader_processes_change_nothing(dataset, tmp_path):
+def test_the_number_of_workers_changes_nothing(dataset, tmp_path):
     some = config(dataset, tmp_path, model="unet")
     assert losses(train(some).run) == losses(train(replace(some, workers=2)).run)
 
 
-def test_bf16_learns_too(dataset, tmp_path):
+def test_training_in_bf16(dataset, tmp_path):
     summary = train(config(dataset, tmp_path, precision="bf16", steps=2))
     assert all(math.isfinite(line["loss"]) for line in lines(summary.run))
 
 
-def test_a_split_with_nothing_to_find_keeps_the_last_model(dataset, tmp_path):
+def test_with_an_empty_validation_split_the_last_model_is_kept(dataset, tmp_path):
     bare = tmp_path / "d"
     shutil.copytree(dataset, bare)
     val = json.loads((bare / "val.json").read_text())
@@ -76,7 +76,7 @@ def test_a_split_with_nothing_to_find_keeps_the_last_model(dataset, tmp_path):
     assert torch.load(summary.run / "best.pt", weights_only=True)["step"] == 2
 
 
-def test_a_checkpoint_as_weights_brings_its_backbone(dataset, tmp_path, segkit):
+def test_a_checkpoint_as_weights_sets_the_backbone(dataset, tmp_path, segkit):
     run = train(config(dataset, tmp_path, model="unet", backbone="mobilenet_v2", steps=1)).run
     weights = run / "best.pt"
     again = train(config(dataset, tmp_path, model="unet", backbone=None, weights=str(weights), steps=1)).run
@@ -99,8 +99,8 @@ def test_patience_is_a_limit(dataset, tmp_path):
 
 
 @pytest.mark.slow
-def test_it_learns(dataset, tmp_path):
-    """Shown the same eight pictures again and again, it finds what is in them."""
+def test_training_overfits_eight_images(dataset, tmp_path):
+    """After many steps on the same eight images it detects their instances."""
     alone = tmp_path / "d"
     shutil.copytree(dataset, alone)
     shutil.copy(alone / "train.json", alone / "val.json")

@@ -1,4 +1,4 @@
-"""Nothing that happens to a run loses it: interrupts, kills, bad pictures, damaged files, losses that are none."""
+"""A run survives interrupts, kills, bad images, damaged files and losses that are not finite."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(dataset, tmp_path, model):
         assert torch.equal(value, weights(part)[name])
 
 
-def test_resume_refuses_what_would_make_it_another_run(dataset, tmp_path, segkit):
+def test_resume_refuses_options_that_change_the_run(dataset, tmp_path, segkit):
     run = train(config(dataset, tmp_path, model="unet", steps=1)).run
     outcome = segkit("train", "--resume", run, "--lr", 0.1)
     assert outcome.code == 1
@@ -52,7 +52,7 @@ def test_a_signal_saves_and_ends_with_130(dataset, tmp_path, number):
     assert train(TrainConfig(resume=str(tmp_path / "r"), steps=done + 1)).steps == done + 1
 
 
-def test_steps_without_a_finite_loss_are_left_out_and_end_the_run_when_they_persist(dataset, tmp_path, segkit):
+def test_steps_with_a_nonfinite_loss_are_skipped_and_end_the_run_if_they_persist(dataset, tmp_path, segkit):
     outcome = segkit(
         "train", dataset, "--model", "unet", "--weights", "none", "--size", 64, "--batch", 2, "--device", "cpu",
         "--lr", "1e30", "--clip-grad", 0, "--warmup", 0, "--steps", 60, "--out", tmp_path, "--optimizer", "sgd",
@@ -62,7 +62,7 @@ def test_steps_without_a_finite_loss_are_left_out_and_end_the_run_when_they_pers
     assert all(None in (line["loss"], line["grad_norm"]) for line in lines(tmp_path / "unet-1")[-10:])
 
 
-def test_a_picture_that_breaks_later_is_named_and_what_was_learnt_is_kept(dataset, tmp_path, segkit):
+def test_an_image_that_fails_later_is_named_and_the_weights_are_saved(dataset, tmp_path, segkit):
     broken = tmp_path / "d"
     shutil.copytree(dataset, broken)
     first = train(config(broken, tmp_path, model="unet", steps=2, batch=1, name="r")).run
@@ -77,7 +77,7 @@ def test_a_picture_that_breaks_later_is_named_and_what_was_learnt_is_kept(datase
     assert f"go on with: segkit train --resume {first}" in outcome.err
 
 
-def test_a_wrong_size_names_the_picture(dataset, tmp_path):
+def test_the_error_of_a_wrong_size_names_the_image(dataset, tmp_path):
     broken = tmp_path / "d"
     shutil.copytree(dataset, broken)
     for picture in (broken / "images").iterdir():
@@ -89,7 +89,7 @@ def test_a_wrong_size_names_the_picture(dataset, tmp_path):
 
 
 def killed_at_random(dataset, out, times, seed):
-    """A run that is killed again and again, wherever it is, and goes on; it comes to what one in peace comes to."""
+    """Kill a run at random moments and resume it; its result must equal that of an uninterrupted run."""
     options = ["--model", "unet", "--steps", "12", "--eval-every", "1", "--norm", "batch", "--precision", "fp32"]
     whole = start(dataset, out, *options, "--name", "whole")
     whole.communicate(timeout=300)
@@ -117,17 +117,17 @@ def killed_at_random(dataset, out, times, seed):
         assert torch.equal(value, weights(run)[name])
 
 
-def test_a_killed_run_comes_to_the_same(dataset, tmp_path):
+def test_a_killed_and_resumed_run_has_the_same_result(dataset, tmp_path):
     killed_at_random(dataset, tmp_path, 1, seed=1)
 
 
 @pytest.mark.slow
-def test_a_run_killed_ten_times_comes_to_the_same(dataset, tmp_path):
+def test_a_run_killed_ten_times_has_the_same_result(dataset, tmp_path):
     killed_at_random(dataset, tmp_path, 10, seed=2)
 
 
 def damage(path):
-    """Turn over one bit in the middle of the largest tensor."""
+    """Flip one bit in the middle of the largest tensor."""
     with zipfile.ZipFile(path) as archive:
         largest = max(archive.infolist(), key=lambda info: info.file_size)
     raw = bytearray(path.read_bytes())
@@ -135,7 +135,7 @@ def damage(path):
     path.write_bytes(raw)
 
 
-def test_a_damaged_checkpoint_is_noticed_and_the_one_before_it_serves(dataset, tmp_path, segkit):
+def test_a_damaged_checkpoint_is_noticed_and_the_previous_one_is_used(dataset, tmp_path, segkit):
     some = config(
         dataset, tmp_path, model="unet", steps=6, batch=3, eval_every=1, name="r", schedule="constant", warmup=0
     )
@@ -156,7 +156,7 @@ def test_a_damaged_checkpoint_is_noticed_and_the_one_before_it_serves(dataset, t
     assert "last.previous.pt: damaged" in outcome.err
 
 
-def test_a_full_disk_costs_the_previous_checkpoint_before_the_newest(tmp_path, monkeypatch):
+def test_on_a_full_disk_the_previous_checkpoint_is_deleted_before_the_newest(tmp_path, monkeypatch):
     from segkit.runs.checkpoint import save_checkpoint
 
     last, previous = tmp_path / "last.pt", tmp_path / "last.previous.pt"
@@ -181,7 +181,7 @@ def test_a_full_disk_costs_the_previous_checkpoint_before_the_newest(tmp_path, m
     assert {path.name for path in tmp_path.iterdir()} == {"last.pt"}
 
 
-def test_a_bad_picture_is_skipped_by_name_if_asked(dataset, tmp_path, segkit):
+def test_a_bad_image_is_skipped_and_named_on_request(dataset, tmp_path, segkit):
     broken = tmp_path / "d"
     shutil.copytree(dataset, broken)
     names = [image["file_name"] for image in json.loads((broken / "train.json").read_text())["images"]]
@@ -201,8 +201,8 @@ def test_a_bad_picture_is_skipped_by_name_if_asked(dataset, tmp_path, segkit):
     assert len(lines(tmp_path / "unet-1")[0]["bad_pictures"]) == 1
 
 
-def test_a_step_that_is_left_out_leaves_nothing(dataset, tmp_path, monkeypatch):
-    """Neither weights nor the statistics of batch norms: the next step begins where this one began."""
+def test_a_skipped_step_changes_nothing(dataset, tmp_path, monkeypatch):
+    """It changes neither weights nor the statistics of batch norms."""
     from segkit.models.unet import UNet
 
     whole, seen = UNet.forward, []
@@ -228,8 +228,8 @@ def test_a_step_that_is_left_out_leaves_nothing(dataset, tmp_path, monkeypatch):
     assert all(torch.isfinite(value).all() for value in state.values())
 
 
-def test_an_evaluation_is_left_when_somebody_asks(dataset, tmp_path, monkeypatch):
-    """Ctrl-C while the model is scored: what was learnt is saved at once, and going on does the evaluation."""
+def test_an_evaluation_can_be_interrupted(dataset, tmp_path, monkeypatch):
+    """Ctrl-C during an evaluation saves the weights at once; the resumed run does the evaluation."""
     from segkit.models.unet import UNet
 
     whole = UNet.forward

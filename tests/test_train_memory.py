@@ -1,4 +1,4 @@
-"""Memory that runs out, anywhere and on any rank: fewer pictures at once, and the same steps over the same batches."""
+"""Out of memory anywhere and on any rank: the micro-batch gets smaller, steps and batches stay the same."""
 
 import json
 import operator
@@ -18,7 +18,7 @@ from segkit.training.train import train
 
 
 def test_fp16_recovers_from_a_loss_that_is_not_finite():
-    """The scaler leaves the step out, shrinks, and goes on."""
+    """The gradient scaler skips the step, lowers its scale and continues."""
     from segkit.training.optim import Average, groups_of, make_optimizer
     from segkit.training.state import TrainingState
     from segkit.training.step import update_weights
@@ -38,7 +38,7 @@ def test_fp16_recovers_from_a_loss_that_is_not_finite():
 
 @pytest.fixture(scope="module")
 def in_peace(dataset, tmp_path_factory):
-    """What runs without trouble come to, by model."""
+    """The results of runs that do not run out of memory, by model."""
     return {
         model: train(config(dataset, tmp_path_factory.mktemp("peace"), model=model, batch=4, norm="group")).run
         for model in ("unet", "maskrcnn")
@@ -46,7 +46,7 @@ def in_peace(dataset, tmp_path_factory):
 
 
 def same(run, other):
-    """As many steps, over the same pictures, with the same losses but for the order of sums."""
+    """The same steps on the same images, with the same losses except for the order of sums."""
     assert len(lines(run)) == len(lines(other)) == 4
     for a, b in zip(lines(run), lines(other), strict=True):
         # Sums in another order differ in the last bits, and every step of AdamW makes more of that.
@@ -54,7 +54,7 @@ def same(run, other):
 
 
 def runs_out(*at):
-    """A wrapper that raises torch's error in some of the calls, counted from 0."""
+    """A wrapper that raises torch's out-of-memory error in the given calls, counted from 0."""
     calls = iter(range(10**6))
 
     def wrap(whole):
@@ -69,7 +69,7 @@ def runs_out(*at):
 
 
 @pytest.mark.parametrize("model", ["unet", "maskrcnn"])
-def test_one_picture_at_a_time_learns_what_a_batch_learns(dataset, tmp_path, in_peace, model):
+def test_a_micro_batch_of_one_gives_the_same_training(dataset, tmp_path, in_peace, model):
     same(train(config(dataset, tmp_path, model=model, batch=4, norm="group", micro_batch=1)).run, in_peace[model])
 
 
@@ -82,7 +82,7 @@ def test_one_picture_at_a_time_learns_what_a_batch_learns(dataset, tmp_path, in_
         ("torch.optim.AdamW.step", [0, 2], 4),
     ],
 )
-def test_a_step_that_runs_out_of_memory_is_done_in_parts(
+def test_a_step_that_runs_out_of_memory_is_repeated_in_parts(
     dataset, tmp_path, in_peace, monkeypatch, where, calls, ends_with
 ):
     owner, _, name = where.rpartition(".")
@@ -94,7 +94,7 @@ def test_a_step_that_runs_out_of_memory_is_done_in_parts(
     same(summary.run, in_peace["unet"])
 
 
-def test_an_evaluation_that_runs_out_of_memory_is_done_in_parts(dataset, tmp_path, in_peace, monkeypatch, segkit):
+def test_an_evaluation_that_runs_out_of_memory_is_repeated_in_parts(dataset, tmp_path, in_peace, monkeypatch, segkit):
     from segkit.models.unet import split_instances
 
     monkeypatch.setattr("segkit.models.unet.split_instances", runs_out(0)(split_instances))
@@ -110,7 +110,7 @@ def test_an_evaluation_that_runs_out_of_memory_is_done_in_parts(dataset, tmp_pat
     assert here["semantic"]["mIoU"] == pytest.approx(there["semantic"]["mIoU"], abs=0.01)
 
 
-def test_the_message_names_the_heaviest_picture_and_what_goes_on(dataset, tmp_path, monkeypatch, segkit):
+def test_the_warning_names_the_heaviest_image_and_the_new_micro_batch(dataset, tmp_path, monkeypatch, segkit):
     monkeypatch.setattr("torch.Tensor.backward", runs_out(1)(torch.Tensor.backward))
     outcome = segkit(
         "train", dataset, "--weights", "none", "--size", 64, "--batch", 2, "--device", "cpu", "--steps", 2, "--out",
@@ -125,7 +125,7 @@ def test_the_message_names_the_heaviest_picture_and_what_goes_on(dataset, tmp_pa
     )
 
 
-def test_a_picture_that_never_fits_ends_the_run_with_its_name_and_a_checkpoint(dataset, tmp_path, monkeypatch):
+def test_an_image_that_never_fits_ends_the_run_with_its_name_and_a_checkpoint(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.Tensor.backward", runs_out(*range(2, 100))(torch.Tensor.backward))
     with pytest.raises(DeviceError, match=r"out of memory with \S+ \(64x64") as caught:
         train(config(dataset, tmp_path, model="unet", batch=2))
@@ -133,7 +133,7 @@ def test_a_picture_that_never_fits_ends_the_run_with_its_name_and_a_checkpoint(d
     assert torch.load(tmp_path / "unet-1/last.pt", weights_only=True)["step"] == 2
 
 
-def test_a_resumed_run_keeps_the_micro_batch_it_came_to(dataset, tmp_path, monkeypatch):
+def test_a_resumed_run_keeps_the_reduced_micro_batch(dataset, tmp_path, monkeypatch):
     some = config(dataset, tmp_path, model="unet", batch=4, schedule="constant", warmup=0)
     with monkeypatch.context() as patch:
         patch.setattr("torch.Tensor.backward", runs_out(0)(torch.Tensor.backward))
@@ -164,7 +164,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_one_of_two_ranks_runs_out_of_memory_again_and_again(dataset, tmp_path, in_peace):
+def test_one_of_two_ranks_runs_out_of_memory_repeatedly(dataset, tmp_path, in_peace):
     script = tmp_path / "short.py"
     script.write_text(ONE_RANK_RUNS_OUT)
     done = subprocess.run(
@@ -182,8 +182,8 @@ def test_one_of_two_ranks_runs_out_of_memory_again_and_again(dataset, tmp_path, 
     same(tmp_path / "r", in_peace["unet"])
 
 
-def test_auto_takes_what_fits_the_heaviest_pictures(dataset, tmp_path, segkit):
-    """On a CPU live tensors are counted: a smaller budget means fewer at once, and too small a one is told."""
+def test_micro_batch_auto_fits_the_heaviest_images(dataset, tmp_path, segkit):
+    """On a CPU live tensors are counted: a smaller limit gives a smaller micro-batch, a limit too small a warning."""
     arguments = ["train", dataset, "--model", "unet", "--weights", "none", "--size", 128, "--batch", 8, "--device",
                  "cpu", "--precision", "fp32", "--steps", 1, "--eval-every", 1000, "--out", tmp_path,
                  "--micro-batch", "auto"]  # fmt: skip
@@ -199,7 +199,7 @@ def test_auto_takes_what_fits_the_heaviest_pictures(dataset, tmp_path, segkit):
     assert "not even one picture at a time fits into" in outcome.err
 
 
-def test_trying_sizes_leaves_no_trace(dataset, tmp_path):
+def test_choosing_the_micro_batch_has_no_side_effects(dataset, tmp_path):
     some = config(dataset, tmp_path, model="unet", batch=2)
     plain, auto = train(some).run, train(replace(some, micro_batch="auto", vram=2**33)).run
     assert losses(plain) == losses(auto)

@@ -1,4 +1,4 @@
-"""What may be asked of training, what it does, and what is said of what may not."""
+"""Options of train: what they do, and the messages for invalid ones."""
 
 import json
 import shutil
@@ -59,14 +59,14 @@ ERRORS = [
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="these messages are for machines without a GPU")
 @pytest.mark.parametrize(("arguments", "message"), ERRORS)
-def test_errors(segkit, here, dataset, arguments, message):
+def test_messages_of_errors(segkit, here, dataset, arguments, message):
     outcome = segkit("train", *[argument.format(d=dataset) for argument in arguments])
     assert outcome.code == 1
     assert message in outcome.err
     assert "Traceback" not in outcome.err
 
 
-def test_usage_errors(segkit, here):
+def test_messages_of_usage_errors(segkit, here):
     for arguments, message in (
         (["--model", "yolo"], "'yolo' is not one of"),
         (["--time", "soon"], "'soon' is not a duration such as 30s, 90m or 2h"),
@@ -80,14 +80,14 @@ def test_usage_errors(segkit, here):
         assert "hint: see segkit train --help" in outcome.err
 
 
-def test_a_run_of_that_name_is_not_overwritten(segkit, here, dataset):
+def test_an_existing_run_is_not_overwritten(segkit, here, dataset):
     (here / "runs/mine").mkdir(parents=True)
     outcome = segkit("train", dataset, "--name", "mine", "--weights", "none", "--steps", 1)
     assert outcome.code == 1
     assert "runs/mine: holds a run" in outcome.err
 
 
-def test_flag_over_file_over_default(segkit, here, dataset):
+def test_command_line_wins_over_file_and_file_over_default(segkit, here, dataset):
     (here / "c.toml").write_text('model = "unet"\nsteps = 1\nsize = 64\nweights = "none"\nbatch = 2\ntime = "10m"\n')
     outcome = segkit("train", dataset, "--config", "c.toml", "--batch", 1, "--name", "r", "--device", "cpu")
     assert outcome.code == 0, outcome.err
@@ -99,15 +99,15 @@ def test_flag_over_file_over_default(segkit, here, dataset):
     assert "unknown keys: stepps" in outcome.err
 
 
-def test_low_memory_learns_the_same(dataset, tmp_path):
-    """Activations computed twice are the same, and statistics are counted once."""
+def test_memory_low_gives_the_same_training(dataset, tmp_path):
+    """Recomputed activations are the same, and batch norm statistics are updated once."""
     some = config(dataset, tmp_path, model="unet", steps=2)
     plain, low = train(some).run, train(replace(some, memory="low")).run
     assert losses(plain) == losses(low)
     assert all(torch.equal(value, weights(low)[name]) for name, value in weights(plain).items())
 
 
-def test_parts_learn_at_their_own_rate_or_not_at_all(dataset, tmp_path):
+def test_learning_rate_factors_and_frozen_layers(dataset, tmp_path):
     some = config(dataset, tmp_path, model="fasterrcnn", steps=1, freeze=("rpn", "roi_heads.box_head.fc6"))
     run = train(replace(some, lr_factors=(("backbone", 0.0), ("heads", 2.0)))).run
     torch.manual_seed(0)
@@ -122,7 +122,7 @@ def test_parts_learn_at_their_own_rate_or_not_at_all(dataset, tmp_path):
     assert not any(name in still for name in learning if name.startswith(changed))
 
 
-def test_dropout_is_the_pictures_own(dataset, tmp_path):
+def test_dropout_depends_only_on_the_image(dataset, tmp_path):
     some = config(dataset, tmp_path, model="unet", batch=4, norm="group", steps=2)
     plain, dropped = train(some).run, train(replace(some, dropout=0.5)).run
     parts = train(replace(some, dropout=0.5, micro_batch=1)).run
@@ -132,7 +132,7 @@ def test_dropout_is_the_pictures_own(dataset, tmp_path):
 
 
 @pytest.mark.parametrize("how", ["kaiming", "xavier", "orthogonal"])
-def test_weights_are_drawn_as_asked(how):
+def test_weights_are_initialised_as_requested(how):
     from segkit.models.adapt import initialise
 
     torch.manual_seed(0)
@@ -146,13 +146,13 @@ def test_weights_are_drawn_as_asked(how):
         assert (flat @ flat.T - torch.eye(32)).abs().max() < 1e-4
 
 
-def test_balance_makes_epochs_longer_and_shows_every_picture(dataset, tmp_path):
+def test_balance_makes_epochs_longer_and_shows_every_image(dataset, tmp_path):
     summary = train(config(dataset, tmp_path, model="unet", steps=2, balance=True))
     assert summary.epochs <= 2 * 2 / 9
 
 
 def scalars(run, tag):
-    """What TensorBoard's own reader finds in a run."""
+    """The scalars that TensorBoard's own reader finds in a run."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(run / "events"))
@@ -160,7 +160,7 @@ def scalars(run, tag):
     return {event.step: event.value for event in events.Scalars(tag)}
 
 
-def test_event_files_are_what_tensorboard_reads(dataset, tmp_path):
+def test_tensorboard_reads_the_event_files(dataset, tmp_path):
     run = train(config(dataset, tmp_path, model="unet", steps=2, tensorboard=True)).run
     assert scalars(run, "train/loss") == pytest.approx({line["step"]: line["loss"] for line in lines(run)})
     name = next(iter(lines(run)[0]["losses"]))
@@ -191,7 +191,7 @@ def test_without_the_package_tensorboard_no_run_starts(dataset, tmp_path, monkey
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the compiler warns of itself
-def test_a_compiled_model_learns_the_same(dataset, tmp_path):
+def test_a_compiled_model_trains_the_same(dataset, tmp_path):
     some = config(dataset, tmp_path, model="unet", steps=2)
     plain, compiled = train(some).run, train(replace(some, compile=True)).run
     for a, b in zip(lines(plain), lines(compiled), strict=True):

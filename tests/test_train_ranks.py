@@ -1,4 +1,4 @@
-"""Several ranks are one run: they see what one would see, end together, and leave none behind."""
+"""Several ranks are one run: they use the same images as one rank, and end together."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from segkit.training.train import train
 
 @pytest.mark.parametrize("model", ["unet", "maskrcnn"])
 def test_two_ranks_share_a_batch(dataset, tmp_path, model):
-    """With group norm, two ranks see the same pictures in the same steps and come to the same losses as one."""
+    """With group norm, two ranks use the same images in the same steps as one rank, and have the same losses."""
     some = config(dataset, tmp_path, model=model, batch=4, norm="group", steps=3, augment="medium")
     one, two = train(some), train(replace(some, ranks=2))
     assert two.steps == 3
@@ -34,7 +34,7 @@ def test_two_ranks_share_a_batch(dataset, tmp_path, model):
     assert one.metrics.images == two.metrics.images
 
 
-def test_a_bad_picture_in_a_rank_ends_all_of_them_with_its_name_and_a_checkpoint(dataset, tmp_path):
+def test_a_bad_image_in_one_rank_ends_all_ranks_with_its_name_and_a_checkpoint(dataset, tmp_path):
     broken = tmp_path / "d"
     shutil.copytree(dataset, broken)
     first = train(config(broken, tmp_path, model="unet", batch=2, steps=1, ranks=2)).run
@@ -53,7 +53,7 @@ def test_a_bad_picture_in_a_rank_ends_all_of_them_with_its_name_and_a_checkpoint
     assert torch.load(first / "last.pt", weights_only=True)["step"] == before
 
 
-def test_torchrun_joins_its_ranks(dataset, tmp_path):
+def test_training_under_torchrun(dataset, tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "segkit", "train", str(dataset),
          "--model", "unet", "--device", "cpu", "--weights", "none", "--size", "64", "--batch", "2", "--steps", "2",
@@ -68,7 +68,7 @@ def test_torchrun_joins_its_ranks(dataset, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_all_ranks_together(dataset, tmp_path, number):
-    """Ctrl-C goes to every process of the terminal, a scheduler's SIGTERM to the first alone."""
+    """Ctrl-C reaches every process of the terminal, SIGTERM of a scheduler only the first."""
     process = start(dataset, tmp_path, "--steps", "500", "--model", "unet", "--ranks", "2", session=True)
     wait_for_steps(tmp_path / "r", 2, process)
     ranks = psutil.Process(process.pid).children(recursive=True)
@@ -85,7 +85,7 @@ def test_a_signal_ends_all_ranks_together(dataset, tmp_path, number):
     assert not any(rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE for rank in ranks)
 
 
-def test_a_killed_rank_ends_the_run_with_its_name_and_leaves_none_behind(dataset, tmp_path):
+def test_a_killed_rank_is_named_and_ends_all_ranks(dataset, tmp_path):
     process = start(
         dataset, tmp_path, "--steps", "500", "--model", "unet", "--ranks", "2", "--eval-every", "1", session=True
     )
@@ -105,8 +105,8 @@ def test_a_killed_rank_ends_the_run_with_its_name_and_leaves_none_behind(dataset
 
 
 @pytest.mark.slow
-def test_two_nodes_meet(dataset, tmp_path):
-    """Two rendezvous agents on the loopback, as two machines would have them: one run, and the same losses as alone."""
+def test_training_on_two_nodes(dataset, tmp_path):
+    """Two rendezvous agents on the loopback device, like two machines: one run, with the same losses as one rank."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""What the tests of training share: a run so small that it takes seconds, and how to look at it."""
+"""For the tests of training: a very small run, and functions that read its results."""
 
 import subprocess
 import sys
@@ -36,7 +36,7 @@ def weights(run):
 
 
 def start(dataset, out, *more, session=False, resume=None):
-    """A run in a process of its own."""
+    """Start a run in another process."""
     defaults = {"--weights": "none", "--size": "64", "--batch": "2", "--device": "cpu", "--name": "r"}
     defaults |= {"--eval-every": "1000", "--out": str(out)}
     fresh = [str(dataset), *more, *(word for pair in defaults.items() if pair[0] not in more for word in pair)]
