@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from segkit.choices import ImagePlacement
 from segkit.convert.spool import ImageEntry
 from segkit.data.pictures import check_decodes, read_header, write_upright
-from segkit.data.records import AnnotatedImage, sound
+from segkit.data.records import AnnotatedImage, replace_surrogates
 
 _PILLOW_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".tif": "TIFF", ".webp": "WEBP"}
 
@@ -48,7 +48,7 @@ def write_picture(image: AnnotatedImage, target: Path | None, placement: ImagePl
     picture = image.picture
     source = picture.data if picture.data is not None else picture.path
     if placement == "reference" and (
-        picture.path is None or not picture.is_ready or sound(str(picture.path)) != str(picture.path)
+        picture.path is None or not picture.is_ready or replace_surrogates(str(picture.path)) != str(picture.path)
     ):
         placement = "link"  # it has to be written, or JSON cannot hold its name
     if placement in ("none", "reference") or source is None:

@@ -19,7 +19,7 @@ from segkit.convert.parallel import MAX_WORKERS, map_in_order, usable_cores
 from segkit.convert.source import Source
 from segkit.convert.spool import ImageEntry, Spool, encode_instances
 from segkit.data.pictures import thumbnail
-from segkit.data.records import AnnotatedImage, Finding, ReadFile, sound
+from segkit.data.records import AnnotatedImage, Finding, ReadFile, replace_surrogates
 from segkit.errors import InputError
 from segkit.progress import Progress
 
@@ -128,15 +128,15 @@ def _read_unit(item: tuple[int, Any], options: ReadOptions) -> _Unit:
     ready = image.picture.is_ready and image.picture.path is not None
     shapes = tuple(instance.num_shapes for instance in image.instances)
     entry = ImageEntry(
-        key=sound(image.key),
-        name=sound(image.picture.name),
+        key=replace_surrogates(image.key),
+        name=replace_surrogates(image.picture.name),
         folder=image.folder,
         height=image.height,
         width=image.width,
         labels=tuple(instance.label for instance in image.instances),
         shapes=shapes if any(number != 1 for number in shapes) else (),
         split=image.split,
-        flags=tuple(sound(flag) for flag in image.flags),
+        flags=tuple(replace_surrogates(flag) for flag in image.flags),
         source=str(image.picture.path) if ready else None,
         temporary=temporary,
         thumbnail=small,
@@ -149,9 +149,13 @@ def _encodable(row: Finding) -> Finding:
     texts = (row.file, row.why, row.label, row.shape_type)
     if all(text is None or text.isascii() for text in texts):
         return row
-    kind = None if row.shape_type is None else sound(row.shape_type)
-    label = None if row.label is None else sound(row.label)
-    return replace(row, file=sound(row.file), why=sound(row.why), label=label, shape_type=kind)
+    return replace(
+        row,
+        file=replace_surrogates(row.file),
+        why=replace_surrogates(row.why),
+        label=row.label and replace_surrogates(row.label),
+        shape_type=row.shape_type and replace_surrogates(row.shape_type),
+    )
 
 
 def _temporary_picture(image: AnnotatedImage, number: int, options: ReadOptions) -> Path | None:

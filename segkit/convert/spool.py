@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import msgspec
 
-from segkit.data.records import Instance, sound
+from segkit.data.records import Instance, replace_surrogates
 
 _encoder = msgspec.json.Encoder()
 
@@ -58,12 +58,12 @@ def _plain(value: Any, depth: int) -> Any:
     if depth > 16:
         return "..."
     if isinstance(value, dict):
-        return {sound(str(name)): _plain(each, depth + 1) for name, each in value.items()}
+        return {replace_surrogates(str(name)): _plain(each, depth + 1) for name, each in value.items()}
     if isinstance(value, list):
         return [_plain(each, depth + 1) for each in value]
     if isinstance(value, int) and abs(value) >= 1 << 63:
         return f"{value:e}" if abs(value) < 10**300 else "a very large number"
-    return sound(value) if isinstance(value, str) else value
+    return replace_surrogates(value) if isinstance(value, str) else value
 
 
 def _record(instance: Instance) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class ConversionSummary:
     splits: dict[str, SplitCount]
     categories: dict[str, int]  # instances by name, in the order of their ids
     findings: tuple[Finding, ...]
-    hygiene: tuple[Advice, ...]
+    label_advice: tuple[Advice, ...]
     dry_run: bool
 
     @property
@@ -68,7 +68,7 @@ class ConversionSummary:
             "splits": {name: msgspec.to_builtins(count) for name, count in self.splits.items()},
             "categories": self.categories,
             **dict(sorted(Counter(f.action for f in self.findings).items())),
-            "hygiene": [msgspec.to_builtins(advice) for advice in self.hygiene],
+            "hygiene": [msgspec.to_builtins(advice) for advice in self.label_advice],
         }
 
 
@@ -116,7 +116,7 @@ def summarise(
         splits={split: SplitCount(*numbers) for split, numbers in totals.items()},
         categories=categories,
         findings=tuple(sorted(findings, key=lambda f: (f.file, -1 if f.shape is None else f.shape, f.why))),
-        hygiene=inspect_labels(categories, by_split),
+        label_advice=inspect_labels(categories, by_split),
         dry_run=dry_run,
     )
 

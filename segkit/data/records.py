@@ -22,8 +22,8 @@ Polygons: TypeAlias = list[list[float]]  # each flat [x1, y1, x2, y2, ...]
 Segmentation: TypeAlias = Polygons | Rle
 
 
-def sound(text: str) -> str:
-    """Text that UTF-8 can hold: JSON escapes and file names may have lone surrogates."""
+def replace_surrogates(text: str) -> str:
+    """Text that UTF-8 can hold: lone surrogates, which JSON escapes and file names may have, become question marks."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 

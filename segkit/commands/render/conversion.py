@@ -18,10 +18,10 @@ def render_conversion(summary: "ConversionSummary", output: Output) -> None:
     """What was written, what was lost, and what looks like a mistake in the source."""
     output.json(summary.totals() | {"findings": [msgspec.to_builtins(row) for row in summary.findings]})
     err = output.stderr
-    if summary.hygiene:
+    if summary.label_advice:
         advice = Table(title="Please check", title_justify="left", box=None, show_header=False)
         advice.add_column(overflow="fold")
-        for each in summary.hygiene:
+        for each in summary.label_advice:
             remedy = f"  [dim]{escape(each.remedy)}[/dim]" if each.remedy else ""
             advice.add_row(escape(each.why) + remedy)
         err.print(advice)

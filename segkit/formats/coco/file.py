@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from segkit.data.masks import Box, rle_area, rle_bbox, to_rle
-from segkit.data.records import Annotation, Category, Dataset, Image, Polygons, Result, Uncovered, sound
+from segkit.data.records import Annotation, Category, Dataset, Image, Polygons, Result, Uncovered, replace_surrogates
 from segkit.errors import InputError
 from segkit.formats.coco.repairs import Repairs
 from segkit.formats.coco.segmentation import read_segmentation
@@ -63,7 +63,7 @@ def images_and_categories(path: Path, top: dict[str, Any]) -> tuple[tuple[Image,
     """
     try:
         images = tuple(_image(raw) for raw in top["images"])
-        categories = tuple(Category(_id(c), sound(str(c["name"])) or "unnamed") for c in top["categories"])
+        categories = tuple(Category(_id(c), replace_surrogates(str(c["name"])) or "unnamed") for c in top["categories"])
         image_ids, category_ids = {image.id for image in images}, {category.id for category in categories}
     except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
         what = f"key {error} is missing" if isinstance(error, KeyError) else str(error)

@@ -4,7 +4,7 @@ from math import isfinite
 from typing import Any
 
 from segkit.data.polygons import flatten
-from segkit.data.records import Finding, sound
+from segkit.data.records import Finding, replace_surrogates
 from segkit.formats.labelme.shapes import NoRegion, Shape
 
 _GEOMETRY = frozenset({"label", "points", "shape_type", "mask", "group_id", "line_color", "fill_color", "fill"})
@@ -67,7 +67,7 @@ def _shape(raw: Any, number: int, key: str, findings: list[Finding]) -> Shape | 
     if not isinstance(label, str) or not label:
         findings.append(Finding(key, "left out", "no label", number, None, kind))
         return None
-    if (whole := sound(label)) != label:
+    if (whole := replace_surrogates(label)) != label:
         findings.append(Finding(key, "repaired", "a lone surrogate in the label", number, whole, kind, shapes=0))
         label = whole
     try:
