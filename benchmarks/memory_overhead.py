@@ -1,9 +1,9 @@
-"""What watching costs: blocks of steps, bare and watched in turn, in one process; medians of processor time.
+"""The overhead of a memory session: blocks of steps, with and without it in turn, in one process; medians of CPU time.
 
     python benchmarks/memory_overhead.py [--blocks 6] [--steps 30]
 
-``step`` is the median step (the tracker at work), ``block`` the mean one (with what is done only now and then: every
-block begins anew, and has the censuses of a run's first steps). Before that, the level that is on in every training.
+``step`` is the median step (with the tracker), ``block`` the mean one (with what is done only in some steps: every
+block begins a new session, with the censuses of the first steps). Before that, the meter of every training.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def detector_step() -> Callable[[], None]:
 
 
 def measure_meter(phases: int = 5, steps: int = 2000) -> None:
-    """What the always-on meter takes of a step, by itself: there is nothing in its phases."""
+    """The time that the always-on meter takes in a step: its phases are empty."""
     meter = CounterMeter(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     times = []
     for _ in range(steps):

@@ -1,18 +1,18 @@
-"""The zoo of leaks through what else is on the package index, and through segkit: the table of docs/benchmarks.md.
+"""Other tools and segkit on the zoo of leaks: the table of docs/benchmarks.md.
 
     python benchmarks/memory_rivals.py                       all tools over the whole zoo, seed 0, and the table
     python benchmarks/memory_rivals.py --seeds 3             as published
     python benchmarks/memory_rivals.py --only losses_list --tools memray,segkit
-    python benchmarks/memory_rivals.py --table               the table from what is in the folder, nothing run
+    python benchmarks/memory_rivals.py --table               the table of the results in the folder; runs nothing
 
-The rivals are no dependencies of segkit. An environment of their own that sees segkit and torch:
+The other tools are no dependencies of segkit. They need an environment that has segkit and torch as well:
 
     pip install memray==1.20.0 pytorch_memlab==0.3.2 traceml-ai==0.5.0 stormlog==0.4.3
 
-Every script of tests/zoo runs unchanged, in a process of its own for each tool, forked from one that has imported torch
-(``traceml`` by its own command). What a tool saw is kept in ``--out``, a file for each tool, script and seed, so that
-an interrupted run goes on where it was; it is looked at anew when the script, the tool's version or segkit's code
-changed. ``rivals/rules.py`` has the rule of each row. ``--rounds`` times every tool on a U-Net of 25 ms a step.
+Every script of tests/zoo runs unchanged, in a new process for each tool, forked from one that has imported torch
+(``traceml`` by its own command). Results are kept in ``--out``, a file for each tool, script and seed, so that an
+interrupted run can be continued; a script is run again when it, the version of the tool or segkit's code has changed.
+``rivals/rules.py`` has the rule of each row. ``--rounds`` times every tool on a U-Net of 25 ms a step.
 """
 
 import argparse
@@ -87,7 +87,7 @@ def found_version(tool: str) -> str:
 
 
 def seen(tool: str, case: Case, out: Path, run: bool = True) -> dict[str, Any] | None:
-    """What a tool saw, from the folder if it is there and of now."""
+    """The result of a tool, from the folder if it is there and up to date."""
     path = out / tool / f"{case.script.parent.name}-{case.script.stem}-{case.seed}.json"
     now = mark(tool, case.script)
     if path.exists():
@@ -97,7 +97,7 @@ def seen(tool: str, case: Case, out: Path, run: bool = True) -> dict[str, Any] |
     if not run:
         return None
     found = watch(tool, case)
-    if found.get("code"):  # not kept: it is tried again the next time
+    if found.get("code"):  # not kept: it is run again next time
         return found
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"mark": now, "at": time.strftime("%F %T"), "load": os.getloadavg()[0], "seen": found}))
@@ -105,7 +105,7 @@ def seen(tool: str, case: Case, out: Path, run: bool = True) -> dict[str, Any] |
 
 
 def time_on_loop(tool: str, round_: int, out: Path, run: bool = True) -> float | None:
-    """Processor seconds of a clean loop under a tool, all of it: attaching, steps, what is written."""
+    """CPU seconds of a clean loop under a tool, with its start and its output."""
     path = out / "loop" / f"{tool}-{round_}.json"
     now = mark(tool, LOOP)
     if path.exists() and json.loads(path.read_text())["mark"] == now:
@@ -148,7 +148,7 @@ def table(seen_by: dict[str, dict[Case, dict[str, Any]]], slower: dict[str, str]
 
 
 def missing(tools: list[str]) -> list[str]:
-    """The packages that the tools asked for need and that are not installed."""
+    """The packages that the chosen tools need and that are not installed."""
     lacking = []
     for package in sorted({PACKAGES[tool] for tool in tools if tool in PACKAGES}):
         try:
@@ -180,7 +180,7 @@ def main() -> int:
     for script in scripts:
         for case in (Case(script, seed) for seed in range(options.seeds)):
             for tool in tools:
-                # Without a GPU its command looks at nothing that a seed could change.
+                # Without a GPU the results of its command do not depend on the seed.
                 found = None if tool == "traceml" and case.seed else seen(tool, case, options.out, not options.table)
                 if found is None:
                     continue

@@ -1,1 +1,1 @@
-"""What else is on the package index, run over the same zoo of leaks, script by script."""
+"""Other tools, run on the same zoo of leaks."""

@@ -1,4 +1,4 @@
-"""What memray's captures say, by the line of the script that is innermost on the stack."""
+"""memray's captures, by the line of the script that is innermost on the stack."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -15,8 +15,8 @@ def read_captures(folder: Path, script: Path, found: dict[str, Any]) -> dict[str
     """What was not freed: a list of (place, bytes, allocations), largest first, for each of two views.
 
     ``whole`` is what ``--leaks`` shows: not freed by the end. ``range`` is what ``--temporal --leaks`` shows for the
-    time from a quarter to seven eighths of the steps: made in it and not freed in it; it ends before a function does
-    that owns what is kept. What its last two steps made is left out. A place is a line's number in the script, or
+    time from a quarter to seven eighths of the steps: allocated and not freed in that time, which ends before a
+    function returns that owns what is kept. The last two steps are left out. A place is a line number in the script, or
     ``file:line`` elsewhere. The captures of loader workers are added.
     """
     import memray
@@ -25,7 +25,7 @@ def read_captures(folder: Path, script: Path, found: dict[str, Any]) -> dict[str
     between: Groups = Counter(), Counter()
     marks = [1000 * mark for mark in found["marks"]]
     begin, end = (int(share * len(marks)) for share in RANGE)
-    # What the steps under way at the end have made is no leak; the user, who knows it, does not look at it.
+    # What the unfinished steps at the end have allocated is no leak, and users know it.
     bounds = (marks[begin], marks[end - 2], marks[end]) if len(marks) >= FEWEST else ()
     files = sorted(folder.glob("capture.bin*"))
     for path in files:

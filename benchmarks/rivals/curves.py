@@ -1,11 +1,11 @@
-"""Verdicts by a curve alone: how a series must look for its rule to hold."""
+"""Verdicts from a curve alone: rules for a series."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
 
-SKIPPED = 0.25  # of a series: what a start does to memory is not held against anybody
+SKIPPED = 0.25  # of a series: the start of a script is left out
 FEWEST = 12
 
 
@@ -33,7 +33,7 @@ def slope(values: Sequence[float], least: float) -> bool:
 
 
 def rises(values: Sequence[float], least: float) -> bool:
-    """Looked at after a quarter, a half, three quarters and all: each ``least`` bytes a step or more above the last."""
+    """Rises by ``least`` bytes a step or more from each quarter of the series to the next."""
     n = len(values)
     if n < FEWEST:
         return False
@@ -42,5 +42,5 @@ def rises(values: Sequence[float], least: float) -> bool:
 
 
 def first_step(values: Sequence[float], rule: Callable[[Sequence[float]], bool]) -> int | None:
-    """The first step at which the rule holds on what was seen until then."""
+    """The first step at which the rule holds for the series until then."""
     return next((n for n in range(FEWEST, len(values) + 1) if rule(values[:n])), None)

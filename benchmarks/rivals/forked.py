@@ -1,4 +1,4 @@
-"""One script in a child of a process that has torch imported, with or without somebody watching."""
+"""One script in a child of a process that has imported torch, with or without a tool."""
 
 import ctypes
 import json
@@ -22,9 +22,9 @@ LIMIT = 300  # seconds
 def run_forked(
     tool: str, script: Path, seed: int, read: Callable[[Path, Path, dict[str, Any]], dict[str, Any]] | None = None
 ) -> dict[str, Any]:
-    """Run a script under a tool; returns what it saw, ``seconds`` and ``cpu`` seconds of the whole, ``code``, ``said``.
+    """Run a script under a tool; returns the result, ``seconds``, ``cpu`` seconds, exit ``code`` and output (``said``).
 
-    ``read`` is called in this process on what the tool left in its folder; its time is not counted.
+    ``read`` is called in this process with the folder of the tool; its time is not counted.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -58,7 +58,7 @@ def _child(tool: str, script: Path, seed: int, folder: Path) -> int:
     os.dup2(said, 1)
     os.dup2(said, 2)
     os.environ["OMP_NUM_THREADS"] = "1"
-    # What the parent has freed would be used again, and resident memory would not rise with the script's.
+    # Else memory that the parent has freed would be used again, and resident memory would not rise.
     ctypes.CDLL(None).malloc_trim(0)
     sys.argv = [str(script), str(seed)]
     sys.path[0] = str(script.parent)
@@ -85,7 +85,7 @@ def _watched(probe: Probe, script: Path, folder: Path) -> dict[str, Any]:
     steps = Steps(probe.sample, probe.restart)
     probe.start(script, folder)
     steps.start()
-    # Kept: what the script's globals hold must live until the tool has looked for the last time.
+    # The script's globals must live until the tool has measured for the last time.
     kept = runpy.run_path(str(script), run_name="__main__")
     steps.stop()
     return probe.finish() | {"marked_by": steps.level, "names": len(kept)}

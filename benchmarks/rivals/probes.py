@@ -1,4 +1,4 @@
-"""The tools that watch from inside the script's process: each looks once a step and says what it saw as plain data."""
+"""Tools inside the script's process: each measures once a step and gives plain data."""
 
 import os
 import time
@@ -15,7 +15,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Probe(Protocol):
-    """Started before the script; asked once a step; its suspects fit into JSON."""
+    """Starts before the script, measures once a step, and gives results that fit into JSON."""
 
     def start(self, script: Path, folder: Path) -> None: ...
     def sample(self) -> None: ...
@@ -39,7 +39,7 @@ class Series:
 
 
 class Rss(Series):
-    """Resident memory of the process and of its children, summed: what a monitor draws."""
+    """Resident memory of the process and its children, summed, as a monitor shows it."""
 
     def start(self, script: Path, folder: Path) -> None:
         super().start(script, folder)
@@ -57,10 +57,10 @@ class Rss(Series):
 
 
 class Tracemalloc:
-    """A snapshot a step, put on the disk as its documentation shows; read after the script's end.
+    """A snapshot at every step, written to disk as its documentation shows, and read after the script has ended.
 
-    25 frames are stored, as in the documentation's example of tracebacks, so that blocks that a library made on behalf
-    of a line can be counted for this line; with the default of one frame only the library's line would be seen.
+    25 frames are stored, as in the documentation's example, so that blocks that a library allocates are counted for the
+    line of the script that calls it; with the default of one frame, only the library's line would be known.
     """
 
     FRAMES = 25
@@ -117,7 +117,7 @@ class Peaks(Series):
 
 
 class LiveBytes(TorchDispatchMode):
-    """Sums the storages that operators gave, from their first sight to their end."""
+    """Sums the storages that operators return, until they are freed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -147,7 +147,7 @@ class LiveBytes(TorchDispatchMode):
 class Memray:
     """A capture for ``memray ... --leaks``: Python's allocators traced, as its documentation advises, and forks.
 
-    The capture ends while the script's globals are alive, which ``memray run`` does not grant.
+    The capture ends while the script's globals are alive; that of ``memray run`` ends later.
     """
 
     def start(self, script: Path, folder: Path) -> None:

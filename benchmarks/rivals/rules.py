@@ -1,6 +1,6 @@
-"""From what a tool saw to what its user may conclude: one rule a row, in the tool's favour where in doubt.
+"""From the result of a tool to the conclusion of its user: one rule a row; in doubt, in favour of the tool.
 
-A rule gets what was seen of one script and gives an ``Opinion``; it knows neither whether the script leaks nor where.
+A rule gets the result for one script and gives an ``Opinion``. It knows neither whether the script leaks nor where.
 """
 
 import re
@@ -18,7 +18,7 @@ SHOWN = 5
 
 
 class Opinion(NamedTuple):
-    """Whether the script is accused, which of its lines are shown for it, and after how many steps it could be said."""
+    """Whether a leak is reported, the lines that are shown for it, and after how many steps it is known."""
 
     accused: bool
     lines: frozenset[int] = frozenset()
@@ -29,7 +29,7 @@ Rule = Callable[[dict[str, Any], Path], Opinion]
 
 
 class Row(NamedTuple):
-    """A row of the table: what its tool saw, and one rule or several that differ in a threshold."""
+    """A row of the table: the results of a tool, and one rule, or several that differ in a threshold."""
 
     name: str
     tool: str
@@ -61,7 +61,7 @@ def by_memray(view: str, least: float, seen: dict[str, Any], script: Path) -> Op
     """Among the five places with the most unfreed bytes a line of the script, no import, with at least so many."""
     text = script.read_text(encoding="utf-8").splitlines()
     imports = {n for n, line in enumerate(text, 1) if re.match(r"\s*(import|from)\s", line)}
-    # What is kept every second step of the range has at least so many blocks; a batch in use has fewer.
+    # What is kept at every second step of the range has at least so many blocks; a batch in use has fewer.
     blocks = (RANGE[1] - RANGE[0]) * len(seen["marks"]) / 2 if view == "range" else 0
     shown = [place for place, size, count in seen[view][:SHOWN] if size >= least and count >= blocks]
     lines = frozenset(int(place) for place in shown if place.isdigit()) - imports

@@ -1,4 +1,4 @@
-"""Opinions compared with what the zoo's scripts say of themselves."""
+"""Opinions compared with the expectations in the zoo's scripts."""
 
 import importlib.util
 import sys
@@ -41,7 +41,7 @@ class Case(NamedTuple):
 
 
 class Score(NamedTuple):
-    """What is right of what was said of one case; None where the case asks for no such thing or was not run well."""
+    """What is right of the opinion on one case; None where the case expects nothing of the kind, or its run failed."""
 
     case: Case
     accused: bool
@@ -54,7 +54,7 @@ class Score(NamedTuple):
 
 
 def score(case: Case, opinion: Opinion) -> Score:
-    """A rival's; none names a holder, and none a remedy for the case at hand."""
+    """Those of another tool; none of them names a holder, or a fix for the case."""
     if not case.leaks:
         return Score(case, opinion.accused, step=opinion.step)
     _, _, made, stored = zoo.expected(case.script)
@@ -70,7 +70,7 @@ def score(case: Case, opinion: Opinion) -> Score:
 
 
 def score_segkit(case: Case, seen: dict[str, Any]) -> Score:
-    """segkit's, as ``tests/zoo/run.py`` judges it; a clean script is accused by the verdict ``leak``."""
+    """Those of segkit, as in ``tests/zoo/run.py``; on a clean script the verdict ``leak`` is a false positive."""
     if not case.leaks:
         return Score(case, seen["verdict"] == "leak")
     made, stored = (bool(numbers) or None for numbers in zoo.expected(case.script)[2:])
@@ -88,7 +88,7 @@ def score_segkit(case: Case, seen: dict[str, Any]) -> Score:
 
 
 def best(row: Row, seen: dict[Case, dict[str, Any]]) -> tuple[str, list[Score]]:
-    """The scores by the rule of the row that suits the tool best: share of leaks found less share of clean accused."""
+    """The scores by the best rule of a row: share of leaks found, less share of clean scripts reported."""
 
     def by(rule: Rule) -> list[Score]:
         return [score(case, rule(found, case.script)) for case, found in seen.items()]

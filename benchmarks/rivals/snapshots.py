@@ -1,4 +1,4 @@
-"""What tracemalloc's snapshots say of every line of the script."""
+"""tracemalloc's snapshots, by the line of the script."""
 
 import tracemalloc
 from pathlib import Path
@@ -10,7 +10,7 @@ OWN = frozenset(str(Path(__file__).with_name(name)) for name in ("probes.py", "s
 def read_snapshots(folder: Path, script: Path, found: dict[str, Any]) -> dict[str, Any]:
     """``samples``: for each snapshot, bytes and blocks by line of the script.
 
-    What the watching itself allocated is left out, although it happens below the script's lines.
+    What the measuring itself has allocated is left out, although the script's lines call it.
     """
     return {"samples": [_by_line(path, str(script)) for path in sorted(folder.glob("*.snapshot"))]}
 
@@ -18,7 +18,7 @@ def read_snapshots(folder: Path, script: Path, found: dict[str, Any]) -> dict[st
 def _by_line(path: Path, script: str) -> dict[str, list[int]]:
     lines: dict[str, list[int]] = {}
     line_of: dict[Any, str | None] = {}
-    # The raw tuples: an object for each trace and each frame, as the public way makes them, takes fifty times as long.
+    # The raw tuples: the public functions make an object for each trace and frame, and take fifty times as long.
     for _, size, frames, *_ in tracemalloc.Snapshot.load(str(path)).traces._traces:
         if frames not in line_of:
             line_of[frames] = _innermost(frames, script)

@@ -1,4 +1,4 @@
-"""When a step of a script ends that knows of nobody watching."""
+"""When a step ends, in a script that does not mark its steps."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,10 +11,10 @@ FORWARD, BACKWARD, OPTIMIZER = 1, 2, 3
 
 
 class Steps:
-    """Calls ``sample`` once a step: an optimiser's, where there is one; else a backward; else a call of the model.
+    """Calls ``sample`` once a step: after an optimiser's step; without one, after backward; else after a forward pass.
 
-    Of several optimisers in turn, a round is one step. ``restart`` is called when a better kind of mark appears, so
-    that all samples are of one kind.
+    Several optimisers in turn make one step. ``restart`` is called when something better to count appears, so that all
+    samples are of one kind.
     """
 
     def __init__(self, sample: Callable[[], None], restart: Callable[[], None]):

@@ -1,4 +1,4 @@
-"""stormlog: its trend over what its tracker records on a CPU, which is the resident memory."""
+"""stormlog: its trend of what its tracker records on a CPU, the resident memory."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def diagnose(samples: Sequence[Sequence[float]]) -> dict[str, Any]:
-    """What its analyzer says of (own bytes, children's bytes, time) a step: its leak rule and its trend over time."""
+    """The result of its analyzer for (own bytes, children's bytes, time) of each step: its leak rule and its trend."""
     from stormlog.analyzer import MemoryAnalyzer
     from stormlog.profiler import MemorySnapshot, ProfileResult
 

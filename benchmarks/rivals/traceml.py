@@ -1,4 +1,4 @@
-"""traceml-ai: by its own command, and its own diagnosis of memory on a series that it cannot see without a GPU."""
+"""traceml-ai: by its own command, and its diagnosis of a memory series that it measures on a GPU only."""
 
 import json
 import os
@@ -15,10 +15,10 @@ COMMAND = Path(sys.executable).with_name("traceml")
 
 
 def run_traceml(script: Path, seed: int) -> dict[str, Any]:
-    """``traceml run SCRIPT --args SEED`` in its default mode, which needs no screen; what its final summary says."""
+    """The final summary of ``traceml run SCRIPT --args SEED`` in its default mode, which needs no screen."""
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(script.parents[1])}
-        with socket.socket() as free:  # an aggregator that outlived its run may still have the usual port
+        with socket.socket() as free:  # an aggregator of an earlier run may still use the default port
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         line = [COMMAND, "run", script, "--run-name", "one", "--logs-dir", folder, "--aggregator-port", port]
@@ -36,7 +36,7 @@ def run_traceml(script: Path, seed: int) -> dict[str, Any]:
 
 
 def diagnose(peaks: Sequence[float], fewest: int | None = None) -> dict[str, Any]:
-    """What its live diagnosis says of the peaks of the steps; with ``fewest`` it needs so many steps and not 50."""
+    """Its live diagnosis for the peaks of the steps; ``fewest``: steps that it needs, instead of 50."""
     from traceml_ai.analytics.trends import TrendBands
     from traceml_ai.diagnostics.step_memory.api import build_step_memory_diagnosis
     from traceml_ai.diagnostics.step_memory.policy import DEFAULT_STEP_MEMORY_THRESHOLDS, StepMemoryDiagnosisThresholds

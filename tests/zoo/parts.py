@@ -1,4 +1,4 @@
-"""What the zoo's scripts share: small models, batches, and a seed from the command line."""
+"""Small models and batches for the scripts of the zoo, and a seed from the command line."""
 
 import os
 import sys

@@ -1,13 +1,13 @@
-"""The whole zoo through ``segkit memprofile -- SCRIPT``: a line for each case and seed, and the table.
+"""Run ``segkit memprofile -- SCRIPT`` on the whole zoo: a line for each case and seed, and a table.
 
-    python tests/zoo/run.py                       every leak and every clean look-alike, seed 0
+    python tests/zoo/run.py                       every leak, and every clean script that looks like one; seed 0
     python tests/zoo/run.py --seeds 3             as published in docs/benchmarks.md
-    python tests/zoo/run.py --only losses_list    some of them; parts of names will do, with commas between them
-    python tests/zoo/run.py --through command     by the command line, in full; else in processes that are forked from
-                                                  one that has imported torch, which takes a fifth of the time
+    python tests/zoo/run.py --only losses_list    some of them: parts of names, with commas between them
+    python tests/zoo/run.py --through command     by the command line; else in processes forked from one that has
+                                                  imported torch, which takes a fifth of the time
 
-A leak's script says what is expected of the report: ``# holder: REGEX`` on top, ``# made`` on the lines that may be
-named as the allocation, ``# stored`` on those that store.
+A leak's script has the expected report in comments: ``# holder: REGEX`` on top, ``# made`` on the lines that allocate,
+``# stored`` on those that store.
 """
 
 import argparse
@@ -28,8 +28,7 @@ import matplotlib.pyplot  # noqa: F401 -- imported once, for all children
 import torch
 import torchvision  # noqa: F401
 
-from segkit.memory.process import attach
-from segkit.memory.process import launch as launching
+from segkit.memory.process import FOLDER, SETTINGS, attach
 from segkit.memory.report.merge import merge
 
 HERE = Path(__file__).parent
@@ -37,7 +36,7 @@ LEAKS, CLEAN = sorted((HERE / "leaks").glob("*.py")), sorted((HERE / "clean").gl
 
 
 class Result(NamedTuple):
-    """What came of one case."""
+    """The result of one case."""
 
     name: str
     seed: int
@@ -55,7 +54,7 @@ def profile_forked(script: Path, seed: int) -> tuple[int, dict[str, Any], str]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         settings = {"every": 1, "steps": None, "deep": False, "limit": None}
-        (folder / launching.SETTINGS).write_text(json.dumps(settings))
+        (folder / SETTINGS).write_text(json.dumps(settings))
         child = os.fork()
         if child == 0:
             code = 1
@@ -74,7 +73,7 @@ def _run_here(script: Path, seed: int, folder: Path) -> int:
     said = os.open(folder / "said.txt", os.O_CREAT | os.O_WRONLY)
     os.dup2(said, 1)
     os.dup2(said, 2)
-    os.environ |= {launching.FOLDER: str(folder), "OMP_NUM_THREADS": "1"}
+    os.environ |= {FOLDER: str(folder), "OMP_NUM_THREADS": "1"}
     sys.argv = [str(script), str(seed)]
     sys.path[0] = str(script.parent)
     sys.path.insert(1, str(HERE))
@@ -94,7 +93,7 @@ def _run_here(script: Path, seed: int, folder: Path) -> int:
 
 
 def profile(script: Path, seed: int, *options: str) -> tuple[int, dict[str, Any], str]:
-    """Run one script through the command; returns exit code, report and what was said."""
+    """Run one script through the command; returns exit code, report and output."""
     with tempfile.TemporaryDirectory() as out:
         environment = os.environ | {
             "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1",
@@ -119,7 +118,7 @@ def expected(script: Path) -> tuple[str, str | None, set[int], set[int]]:
 
 
 def judge(script: Path, seed: int, by_command: bool = True) -> Result:
-    """Run a leak or a clean look-alike and compare."""
+    """Run a leak or a clean script and compare with what is expected."""
     began = time.monotonic()
     code, report, said = (profile if by_command else profile_forked)(script, seed)
     seconds = time.monotonic() - began
@@ -147,7 +146,7 @@ def _at(place: str | None, script: Path, lines: set[int]) -> bool:
 
 
 def main() -> int:
-    """Run what was asked for; exit code 1 if anything was not as expected."""
+    """Run the chosen cases; exit code 1 if anything was not as expected."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--only", default="")

@@ -16,7 +16,7 @@ _LRU = type(functools.lru_cache(lambda: 0))
 
 
 class RunFacts(NamedTuple):
-    """What is known of a run, and says whether growth will end.
+    """What is known of a run, to decide whether growth will end.
 
     Attributes:
         sizes: Sizes of the tensors that the model was given.

@@ -46,7 +46,7 @@ class StoreWatch:
         Args:
             name: The key for ``found`` and ``made``.
             container: The container.
-            entry: Gives the newest entries by index, from 0 on; then it is asked where they were made.
+            entry: Gives the newest entries by index, from 0 on; then the lines that made them are searched as well.
         """
         if name in self.found or name in self._watched:
             return

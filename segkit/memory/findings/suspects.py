@@ -15,7 +15,7 @@ from segkit.memory.measure.collector import collector_paused
 from segkit.memory.measure.tracker import LiveTensors
 from segkit.memory.measure.user_code import Line
 
-_MANY_SITES = 50  # from which on not every step is looked at
+_MANY_SITES = 50  # from which on only every third step is checked
 
 
 class Suspects:

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from segkit.memory.measure.user_code import USER_CODE, is_own_file
 
+UNNAMED = "an unnamed"  # begins the scope of an object without a name
+
 
 class Root(NamedTuple):
     """A name that the user's code can use.
@@ -53,7 +55,7 @@ def unnamed_root(instance: object) -> Root:
     """The root of an object that has no name, by its class."""
     name = type(instance).__name__
     expression = f"next(o for o in gc.get_objects() if type(o).__name__ == {name!r})"
-    return Root(expression, f"an unnamed {name}", "unnamed", 2)
+    return Root(expression, f"{UNNAMED} {name}", "unnamed", 2)
 
 
 def namespace_of(root: Root, value: Any) -> dict[str, Any]:

@@ -111,7 +111,7 @@ class StepMeasurement:
         allocated: In use at its end, on the device that is counted.
         peak: The highest ``allocated`` in the step.
         reserved: Taken from the device by PyTorch's allocator.
-        driver: In use on the device as the driver counts it; asked now and then.
+        driver: In use on the device as the driver counts it; read in some steps only.
         pinned: Pinned host memory that PyTorch holds.
         tensors: In tensors in the host's memory.
         rss: Resident set of the process.

@@ -56,8 +56,8 @@ class StepHooks:
         """Prepare.
 
         Args:
-            tensors: Is told phases, modules and graphs.
-            clock: Is told phases.
+            tensors: Gets phases, modules and graphs.
+            clock: Gets phases.
             on_step: Called at the end of a step.
             on_better: Called when something with a higher priority turns out to end a step: what was counted until
                 then were no steps.

@@ -84,7 +84,7 @@ def return_types(func: Any) -> list[str]:
 
 
 def storage_key(tensor: torch.Tensor) -> tuple[Any, int]:
-    """A tensor's storage, and the address that tells it from all other live ones.
+    """A tensor's storage, and the address that distinguishes it from all other live ones.
 
     Raises:
         RuntimeError, NotImplementedError: The tensor has none (sparse, meta, wrappers of functorch).
@@ -118,7 +118,7 @@ def global_optimizer_hooks() -> tuple[Callable[..., Any], Callable[..., Any]] | 
 
 
 def on_cuda() -> bool:
-    """Whether this process uses CUDA; asking does not begin to."""
+    """Whether this process uses CUDA; to check this does not initialise it."""
     return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
 

@@ -1,7 +1,7 @@
 """Which tensors are alive, since which step, and which line made them.
 
 A dispatch mode sees every operation; each new storage is noted with its bytes, the step and the innermost line of the
-user's code, and a weak reference says when it is freed. Storages that only C++ holds (saved activations) are seen too.
+user's code, and a weak reference notices when it is freed. Storages that only C++ holds (saved activations) count, too.
 It works on every device, and is what a CPU, which has no allocator counters, is measured by.
 """
 

@@ -11,11 +11,10 @@ from typing import Any
 
 from segkit.data.files import temporary_file
 from segkit.memory.measure import torch_private as private
+from segkit.memory.process import FOLDER, SETTINGS
 from segkit.memory.process.workers import WorkerWatch
 from segkit.memory.session import Session
 
-FOLDER, HOME = "SEGKIT_MEMPROFILE", "SEGKIT_MEMPROFILE_HOME"
-SETTINGS = "settings.json"
 _STATUS_SECONDS, _WRITE_SECONDS = 0.5, 5.0
 
 _attached: "AttachedSession | None" = None

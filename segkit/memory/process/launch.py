@@ -21,10 +21,10 @@ from types import FrameType
 from typing import Any
 
 from segkit.errors import InputError
+from segkit.memory.process import FOLDER, HOME, SETTINGS
 from segkit.memory.report.merge import merge
 from segkit.runtime.signals import signal_handlers
 
-FOLDER, HOME, SETTINGS = "SEGKIT_MEMPROFILE", "SEGKIT_MEMPROFILE_HOME", "settings.json"
 SNAPSHOT = "snapshot.pickle"  # of CUDA's allocator, beside memory.json; for PyTorch's memory viewer
 _FORWARDED = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
 _POLL_SECONDS = 0.25
@@ -94,12 +94,8 @@ def run_script(
         folder = Path(name)
         settings = {"every": every, "steps": steps, "deep": deep, "limit": limit}
         (folder / SETTINGS).write_text(json.dumps(settings), encoding="utf-8")
-        startup = str(Path(__file__).parent / "startup")
-        paths = [startup, *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = os.environ | {
-            FOLDER: name, HOME: str(Path(__file__).parents[2]), "PYTHONPATH": os.pathsep.join(paths),
-        }  # fmt: skip
         sys.stdout.flush()
+        environment = os.environ | _environment(folder)
         with subprocess.Popen(line, env=environment, stdout=stdout) as process, _forward_signals(process):
             while process.poll() is None:
                 try:
@@ -115,6 +111,13 @@ def run_script(
             snapshot.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(found, snapshot)
     return ScriptRun(code if code >= 0 else 128 - code, document, failures)
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """The variables through which the session gets into the script and finds its folder."""
+    startup = str(Path(__file__).parent / "startup")
+    paths = [startup, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {FOLDER: str(folder), HOME: str(Path(__file__).parents[2]), "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _forward_signals(process: "subprocess.Popen[bytes]") -> AbstractContextManager[None]:

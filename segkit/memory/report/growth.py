@@ -9,6 +9,7 @@ from typing import Any
 from segkit.memory.findings.records import Growth
 from segkit.memory.findings.source_lines import last_name
 from segkit.memory.findings.suspect import Suspect, absolute
+from segkit.memory.holders.roots import UNNAMED
 from segkit.memory.holders.survival import GRACE, WATCH
 from segkit.memory.measure import torch_private as private
 from segkit.memory.measure.phases import StepMeasurement
@@ -42,15 +43,15 @@ def small_growth(holder: str, per_step: float, steps: int) -> Growth:
 
 def name_growth(session: Session) -> list[Growth]:
     """Everything that grew in a run, but is not expected to grow further."""
-    samples = session.series.measurements
-    if len(samples) < 4:
+    measurements = session.series.measurements
+    if len(measurements) < 4:
         return []
     found = [
         *_containers(session),
-        *_pictures(samples),
+        *_pictures(measurements),
         *_phases(session),
-        *_host(samples),
-        *_device(samples),
+        *_host(measurements),
+        *_device(measurements),
         *_regions(session),
     ]
     if not private.on_cuda():
@@ -61,44 +62,40 @@ def name_growth(session: Session) -> list[Growth]:
 def _containers(session: Session) -> list[Growth]:
     """What kept tensors for a while."""
     out: dict[str, Growth] = {}
-    now = session.tensors.step
     for site, survival in session.survivors.by_site.items():
-        if survival.state(now) != "clean" or max(survival.most, survival.bound) < WATCH or survival.bytes < 0:
+        if survival.state(session.tensors.step) != "clean" or max(survival.most, survival.bound) < WATCH:
             continue
         suspect = session.suspects.of(site)
-        if survival.bytes == 0 or (suspect is not None and suspect.kind in ("reference cycle", "optimizer state")):
+        if survival.bytes <= 0 or (suspect is not None and suspect.kind in ("reference cycle", "optimizer state")):
             continue  # nothing is kept; or it is reported elsewhere
-        holder = _name_of(suspect)
-        what = f"{holder or 'something'} keeps what is made at {absolute(site.line)}"
+        what = f"{_name_of(suspect) or 'something'} keeps what is made at {absolute(site.line)}"
         if survival.emptied:
             name, bound = "kept for a while", f"it was emptied after {survival.bound} steps"
         elif survival.added < len(survival.cohorts) or survival.oldest > GRACE + WATCH:
             name, bound = "sliding window", f"it holds the last {len(survival.cohorts)} steps"
         else:
-            name, bound = (
-                "cache that filled",
-                f"nothing was added since step {max(survival.cohorts, default=0) - session.survivors.first_step + 1}",
-            )
+            last = max(survival.cohorts) - session.survivors.first_step + 1
+            name, bound = "cache that filled", f"nothing was added since step {last}"
         known = out.get(what, Growth(name, what, 0, bound))
         out[what] = replace(known, bytes=(known.bytes or 0) + survival.bytes)
     return list(out.values())
 
 
 def _name_of(suspect: Suspect | None) -> str | None:
-    if suspect is None or suspect.scope is None or not suspect.scope.startswith("a unnamed"):
+    if suspect is None or suspect.scope is None or not suspect.scope.startswith(UNNAMED):
         return suspect.holder or suspect.held_by if suspect is not None else None
     return f"{suspect.scope}'s {last_name(suspect.holder or suspect.held_by or '')}"
 
 
-def _pictures(samples: Sequence[StepMeasurement]) -> list[Growth]:
+def _pictures(measurements: Sequence[StepMeasurement]) -> list[Growth]:
     """Peaks that follow the size of the pictures, or the instances in them."""
-    steady = samples[2:]
-    peaks = [float(sample.peak) for sample in steady]
+    steady = measurements[2:]
+    peaks = [float(each.peak) for each in steady]
     spread = max(peaks) - median(peaks)
     out = []
     for name, values, unit in (
-        ("new picture sizes", [float(sample.elements) for sample in steady], "size of the input (in values)"),
-        ("crowded pictures", [float(sample.instances) for sample in steady], "number of instances"),
+        ("new picture sizes", [float(each.elements) for each in steady], "size of the input (in values)"),
+        ("crowded pictures", [float(each.instances) for each in steady], "number of instances"),
     ):
         if len(set(values)) < 3 or spread < 0.05 * max(peaks):
             continue
@@ -121,10 +118,10 @@ def _phases(session: Session) -> list[Growth]:
     return []
 
 
-def _host(samples: Sequence[StepMeasurement]) -> list[Growth]:
+def _host(measurements: Sequence[StepMeasurement]) -> list[Growth]:
     """Resident memory that malloc retains, and libraries' caches of shapes."""
     out: list[Growth] = []
-    begin, end = samples[min(3, len(samples) - 1)], samples[-1]
+    begin, end = measurements[min(3, len(measurements) - 1)], measurements[-1]
     grown = end.rss - begin.rss
     if end.malloc is None or begin.malloc is None:
         return out
@@ -133,12 +130,12 @@ def _host(samples: Sequence[StepMeasurement]) -> list[Growth]:
     if grown > 4 * _MUCH and used < 0.4 * grown and retained > 0.3 * grown:
         what = "memory that was freed, but that glibc does not return to the system (MALLOC_ARENA_MAX=2 reduces it)"
         out.append(Growth("retained by malloc", what, grown - used, "the most memory that was in use at once"))
-    apart = [(sample.malloc or 0) - sample.allocated for sample in samples]
+    apart = [(each.malloc or 0) - each.allocated for each in measurements]
     sizes: set[int] = set()
     first: list[float] = []
-    for sample in samples:
-        first.append(0.0 if sample.elements in sizes else 1.0)
-        sizes.add(sample.elements)
+    for each in measurements:
+        first.append(0.0 if each.elements in sizes else 1.0)
+        sizes.add(each.elements)
     steps = [0.0, *(float(b - a) for a, b in itertools.pairwise(apart))]
     if len(sizes) > 5 and apart[-1] - apart[3] > _MUCH and _correlation(first[3:], steps[3:]) > 0.2:
         what = f"oneDNN and torch cache a kernel for every new input size ({len(sizes)} sizes so far)"
@@ -147,17 +144,17 @@ def _host(samples: Sequence[StepMeasurement]) -> list[Growth]:
     return out
 
 
-def _device(samples: Sequence[StepMeasurement]) -> list[Growth]:
+def _device(measurements: Sequence[StepMeasurement]) -> list[Growth]:
     """What PyTorch has reserved and does not use, and what is outside of its allocator."""
-    early, late = samples[2], samples[-1]
+    early, late = measurements[2], measurements[-1]
     if early.reserved is None or late.reserved is None:
         return []
     out = []
-    gap = [(sample.reserved or 0) - sample.peak for sample in (early, late)]
+    gap = [(each.reserved or 0) - each.peak for each in (early, late)]
     if gap[1] - gap[0] > 4 * _MUCH and gap[1] > 0.15 * late.reserved:
         what = "reserved blocks that fit no request (PYTORCH_ALLOC_CONF=expandable_segments:True helps)"
         out.append(Growth("fragmentation", what, gap[1] - gap[0], None, "device"))
-    beyond = [(sample.driver or 0) - (sample.reserved or 0) for sample in (early, late)]
+    beyond = [(each.driver or 0) - (each.reserved or 0) for each in (early, late)]
     if early.driver and beyond[1] - beyond[0] > 8 * _MUCH:
         what = "GPU memory outside of PyTorch's allocator: cuDNN, NCCL, decoders, other programs"
         out.append(Growth("outside the allocator", what, beyond[1] - beyond[0], None, "device"))
@@ -174,7 +171,7 @@ def _regions(session: Session) -> list[Growth]:
     heads = next(
         (m for top in session.hooks.modules for m in top.modules() if type(m).__name__ == "RoIHeads"), None
     )  # fmt: skip
-    peaks = [float(sample.peak) for sample in session.series.measurements[3:]]
+    peaks = [float(each.peak) for each in session.series.measurements[3:]]
     if heads is None or len(peaks) < 24:
         return []
     third = len(peaks) // 3

@@ -28,7 +28,7 @@ VERDICTS: dict[Verdict, VerdictText] = {
 
 
 def verdict_of(leaks: Sequence[Leak], steps: int) -> Verdict:
-    """What leaks, and the steps that were measured, come to."""
+    """The verdict for some leaks, after so many steps."""
     if any(leak.is_leak for leak in leaks):
         return "leak"
     if leaks:
