@@ -67,19 +67,11 @@ def suspect_of_container(container: Any, chain: ReferenceChain, facts: RunFacts,
     stored = stores_in_source(expression, USER_CODE.files())
     stored_at = stored[-1] if stored else None
     return Suspect(
-        key=f"{chain.scope} {expression}",
-        kind=_kind(chain, container, newest, in_worker),
-        sites=(),
-        allocated_at=stored_at or UNKNOWN,
-        operation=type(parts[-1]).__name__,
-        held_by=readable(held_by),
-        holder=expression,
-        scope=chain.scope,
-        verified=chain.verified,
-        stored_at=stored_at,
-        bound=bound[1] if bound is not None else None,
-        bound_entries=bound[0] if bound is not None else None,
-    )
+        f"{chain.scope} {expression}", _kind(chain, container, newest, in_worker), sites=(),
+        allocated_at=stored_at or UNKNOWN, operation=type(parts[-1]).__name__, held_by=readable(held_by),
+        holder=expression, scope=chain.scope, verified=chain.verified, stored_at=stored_at,
+        bound=bound[1] if bound is not None else None, bound_entries=bound[0] if bound is not None else None,
+    )  # fmt: skip
 
 
 def suspect_of_value(value: Any, chain: ReferenceChain, lines: list[Line]) -> Suspect:
@@ -91,18 +83,12 @@ def suspect_of_value(value: Any, chain: ReferenceChain, lines: list[Line]) -> Su
         lines: Lines of the source that make it longer.
     """
     kinds = {str: "growing text", bytes: "growing text", bytearray: "growing text", torch.Tensor: "growing tensor"}
+    made_at = lines[-1] if lines else None
     return Suspect(
-        key=f"{chain.scope} {chain.expression}",
-        kind=kinds.get(type(value), "growing array"),
-        sites=(),
-        allocated_at=lines[-1] if lines else UNKNOWN,
-        operation=type(value).__name__,
-        held_by=chain.expression,
-        holder=chain.expression,
-        scope=chain.scope,
-        verified=chain.verified,
-        stored_at=lines[-1] if lines else None,
-    )
+        f"{chain.scope} {chain.expression}", kinds.get(type(value), "growing array"), sites=(),
+        allocated_at=made_at or UNKNOWN, operation=type(value).__name__, held_by=chain.expression,
+        holder=chain.expression, scope=chain.scope, verified=chain.verified, stored_at=made_at,
+    )  # fmt: skip
 
 
 def heaviest_of_entry(container: Any, index: int) -> Any:

@@ -163,25 +163,15 @@ def leak_of(
     """
     made_at = suspect.allocated_at
     return Leak(
-        kind=suspect.kind,
-        where=where,
-        bytes_per_step=per_step,
-        allocated_at=None if made_at is UNKNOWN else absolute(made_at),
-        held_by=suspect.held_by,
+        kind=suspect.kind, where=where, bytes_per_step=per_step,
+        allocated_at=None if made_at is UNKNOWN else absolute(made_at), held_by=suspect.held_by,
         stored_at=absolute(suspect.stored_at) if suspect.stored_at is not None else None,
         fix=fix_for(suspect.kind, last_name(suspect.holder or suspect.held_by or "")),
-        steps_to_oom=limit.steps_left(per_step),
-        operation=suspect.operation,
-        holder=suspect.holder,
-        scope=suspect.scope,
-        verified=suspect.verified,
-        stored_surely=suspect.stored_surely,
-        graph_nodes=suspect.nodes or None,
-        steps_seen=steps_seen,
-        is_leak=is_leak,
-        leak_since=since,
+        steps_to_oom=limit.steps_left(per_step), operation=suspect.operation, holder=suspect.holder,
+        scope=suspect.scope, verified=suspect.verified, stored_surely=suspect.stored_surely,
+        graph_nodes=suspect.nodes or None, steps_seen=steps_seen, is_leak=is_leak, leak_since=since,
         also_at=tuple(absolute(site.line) for site in suspect.sites if site.line != made_at)[:12],
-    )
+    )  # fmt: skip
 
 
 def absolute(line: Line) -> str:

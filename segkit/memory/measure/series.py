@@ -55,18 +55,9 @@ class StepSeries:
         others = () if self._hooks.kind in ("forward", "batch") else ("eval", "save")
         peaks = [each.allocated for phase, each in phases.items() if phase not in others]
         return StepMeasurement(
-            seconds=seconds,
-            allocated=self._clock.allocated,
-            peak=max(peaks, default=0),
+            seconds=seconds, allocated=self._clock.allocated, peak=max(peaks, default=0),
             reserved=max((each.reserved for each in phases.values()), default=0) if on_cuda else None,
-            driver=self._driver,
-            pinned=device.pinned(),
-            tensors=self._tensors.on_host,
-            rss=host.resident(),
-            malloc=host.malloc_in_use(),
-            retained=host.malloc_retained(),
-            elements=given.elements,
-            instances=given.instances,
-            phases=phases,
-            name=name or ", ".join(given.names) or None,
-        )
+            driver=self._driver, pinned=device.pinned(), tensors=self._tensors.on_host, rss=host.resident(),
+            malloc=host.malloc_in_use(), retained=host.malloc_retained(), elements=given.elements,
+            instances=given.instances, phases=phases, name=name or ", ".join(given.names) or None,
+        )  # fmt: skip
