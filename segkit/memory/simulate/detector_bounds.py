@@ -129,8 +129,8 @@ RULES: dict[str, Callable[[Bounds, SizeQuery], int]] = {
     "subsample": _regions,
     "fastrcnn_loss": _positive_regions,
     "_mask_loss": _positive_regions,
-    "_mask_targets": _regions_of_instance,
-    "_mask_targets:unique": _instances_here,
+    "mask_targets": _regions_of_instance,
+    "mask_targets:unique": _instances_here,
     "_multiscale_roi_align": _regions_of_level,
     "forward": _regions_of_level,  # segkit's own pooling
 }

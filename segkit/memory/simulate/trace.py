@@ -18,7 +18,7 @@ TASKS = {
     "assign_targets_to_proposals": "region matching",
     "filter_proposals": "choosing proposals",
     "compute_loss": "loss of the proposals",
-    "_mask_targets": "mask targets",
+    "mask_targets": "mask targets",
     "semantic_losses": "loss",
     "normalize": "pictures",
     "batch_images": "pictures",
