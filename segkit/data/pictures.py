@@ -201,15 +201,15 @@ def find_picture(json_path: Path, image_path: str | None, images_dir: Path | Non
         direct = folder / named
         if is_file(direct):
             return Found(direct, None)
-    places = [folder] + ([images_dir] if images_dir else [])
-    for place in places:
-        for candidate in _with_stem(place, json_path.stem):
+    folders = [folder] + ([images_dir] if images_dir else [])
+    for where in folders:
+        for candidate in _with_stem(where, json_path.stem):
             same = named is not None and Path(named).name == candidate.name
             named_note = f"imagePath {image_path!r} does not exist" if named else "no imagePath"
             return Found(candidate, None if same else f"{named_note}; took {candidate.name}, which has its name")
     if named:
-        for place in places:
-            candidate = place / Path(named).name
+        for where in folders:
+            candidate = where / Path(named).name
             if is_file(candidate) and candidate.suffix.lower() in PICTURE_SUFFIXES:
                 return Found(candidate, f"imagePath {image_path!r} does not exist; took {candidate.name}")
     return None

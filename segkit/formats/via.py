@@ -63,9 +63,9 @@ def _image(path: Path, key: str, folder: str, raw: dict[str, Any], images_dir: P
     name = raw["filename"].replace("\\", "/")
     base = name.rpartition("/")[2]
     where = "/".join(filter(None, (folder, base)))
-    places = [path.parent / name, path.parent / base, path.parent / "images" / base]
-    places += [images_dir / base] if images_dir is not None else []
-    picture = next((place for place in places if place.is_file()), None)
+    candidates = [path.parent / name, path.parent / base, path.parent / "images" / base]
+    candidates += [images_dir / base] if images_dir is not None else []
+    picture = next((candidate for candidate in candidates if candidate.is_file()), None)
     findings: list[Finding] = []
     try:
         if picture is None:

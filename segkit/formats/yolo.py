@@ -62,21 +62,21 @@ def open_yolo(root: Path, images_dir: Path | None) -> tuple[list[ImageAndLabels]
         InputError: There are none.
     """
     found = []
-    for place in [root, *([images_dir] if images_dir is not None else [])]:
-        for picture in sorted(p for p in place.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES):
-            folders = _label_folders(picture, place, root)
+    for base in [root, *([images_dir] if images_dir is not None else [])]:
+        for picture in sorted(p for p in base.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES):
+            folders = _label_folders(picture, base, root)
             there = [folder / f"{picture.stem}.txt" for folder in folders if (folder / f"{picture.stem}.txt").is_file()]
             if there or folders[:-1]:  # an image without labels counts where there is a folder for them
-                key = _key(picture.relative_to(place).as_posix())
+                key = _key(picture.relative_to(base).as_posix())
                 found.append(ImageAndLabels(picture, there[0] if there else None, key))
     if not any(each.labels is not None for each in found):
         raise InputError(f"{root}: no images with YOLO label files", "expected images/a.jpg and labels/a.txt")
     return found, read_names(root)
 
 
-def _label_folders(picture: Path, place: Path, root: Path) -> list[Path]:
+def _label_folders(picture: Path, base: Path, root: Path) -> list[Path]:
     """Where the labels of an image may be; its own folder is last."""
-    parts = list(picture.parent.relative_to(place).parts)
+    parts = list(picture.parent.relative_to(base).parts)
     sisters = [
         root.joinpath(*parts[:index], "labels", *parts[index + 1 :])
         for index in range(len(parts) - 1, -1, -1)

@@ -18,13 +18,13 @@ from segkit.formats.yolo import data_yaml
 
 def write_yolo_dataset(output: OutputDataset) -> None:
     """Write images and labels of every split, and ``data.yaml``."""
-    places = [f"{split}/{name}" for split, name in zip(output.split_of, output.names, strict=True)]
-    output.move_pictures([f"images/{place}" for place in places])
+    paths = [f"{split}/{name}" for split, name in zip(output.split_of, output.names, strict=True)]
+    output.move_pictures([f"images/{path}" for path in paths])
     numbers = {category.name: number for number, category in enumerate(output.categories)}
     taken: set[str] = set()
-    for entry, place in zip(output.entries, places, strict=True):
+    for entry, name in zip(output.entries, paths, strict=True):
         output.progress.advance()
-        path = output.root / "labels" / PurePosixPath(place).with_suffix(".txt")
+        path = output.root / "labels" / PurePosixPath(name).with_suffix(".txt")
         if path.as_posix().casefold() in taken:
             output.add_finding(entry, "changed", f"shares its label file with another image called {path.stem}")
         taken.add(path.as_posix().casefold())

@@ -163,19 +163,19 @@ def _bbox_of(polygons: Polygons) -> Box:
 
 
 def find_images_dir(path: Path, images: tuple[Image, ...]) -> Path:
-    """The folder that ``file_name`` is relative to: the first of the usual places that holds the first image."""
+    """The folder that ``file_name`` is relative to: the first of the usual ones with the first image."""
     folder = path.absolute().parent
-    places = [
+    candidates = [
         folder / "images",
         folder,
         folder / path.stem,
         folder.parent / "images",
         folder.parent / path.stem,
     ]
-    for place in [*places, folder.parent]:
-        if images and (place / images[0].file_name).is_file():
-            return place
-    return places[0] if places[0].is_dir() else folder
+    for candidate in [*candidates, folder.parent]:
+        if images and (candidate / images[0].file_name).is_file():
+            return candidate
+    return candidates[0] if candidates[0].is_dir() else folder
 
 
 def read_results(path: Path, warnings: list[str] | None = None) -> list[Result]:

@@ -21,7 +21,7 @@ class _File(NamedTuple):
     key: str
     split: str | None
     names: dict[Any, str]  # of categories, by id
-    places: list[Path]  # where pictures are looked for
+    folders: list[Path]  # where pictures are looked for
     needs_pictures: bool
 
 
@@ -63,9 +63,9 @@ def open_coco(path: Path, key: str, split: str | None, images_dir: Path | None, 
             strays.append(Finding(key, "left out", str(error), number))
         else:
             by_image[image_id].append((number, raw))
-    places = [find_images_dir(path, images), *([images_dir] if images_dir else [])]
+    folders = [find_images_dir(path, images), *([images_dir] if images_dir else [])]
 
-    file = _File(key, split, names, places, pictures)
+    file = _File(key, split, names, folders, pictures)
 
     def each() -> Iterator[ReadFile]:
         if strays:
@@ -81,7 +81,9 @@ def _image(file: _File, image: Image, raw: list[tuple[int, Any]]) -> ReadFile:
     """Read an image with its annotations, which come with their index in the file."""
     file_name = image.file_name.replace("\\", "/")
     base = PurePosixPath(file_name).name  # it may have the folders of another machine
-    path = next((place / name for name in (file_name, base) for place in file.places if is_file(place / name)), None)
+    path = next(
+        (folder / name for name in (file_name, base) for folder in file.folders if is_file(folder / name)), None
+    )
     if path is None and file.needs_pictures:
         why = f"image {file_name} not found"
         return ReadFile(None, (Finding(file.key, "left out", why, shapes=len(raw)),), len(raw))

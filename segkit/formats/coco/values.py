@@ -43,7 +43,7 @@ def read_annotation(
         categories: The file's category ids.
 
     Raises:
-        ValueError: It is of an unknown image or category, its segmentation is none, or it has no place in the image.
+        ValueError: Its image or category is unknown, its segmentation is invalid, or it has neither that nor a bbox.
     """
     repairs: list[str] = []
     image_id = reference(raw, "image_id", image_sizes)

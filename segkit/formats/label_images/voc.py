@@ -44,10 +44,10 @@ class VocImage(NamedTuple):
 
 def is_voc(root: Path) -> bool:
     """Whether a folder has the subfolders of VOC."""
-    return any((place / name).is_dir() for place in _places(root) for name in (*_OBJECTS, "Annotations"))
+    return any((folder / name).is_dir() for folder in _voc_folders(root) for name in (*_OBJECTS, "Annotations"))
 
 
-def _places(root: Path) -> list[Path]:
+def _voc_folders(root: Path) -> list[Path]:
     below = sorted(p for p in root.iterdir() if p.is_dir())
     return [root, *below, *sorted(p for folder in below for p in folder.iterdir() if p.is_dir())]
 
@@ -60,24 +60,24 @@ def open_voc(root: Path, images_dir: Path | None) -> tuple[list[VocImage], tuple
     """
     units: list[VocImage] = []
     labels: tuple[str, ...] = ()
-    for place in _places(root):
-        folders = [place / name for name in (*_OBJECTS, "Annotations") if (place / name).is_dir()]
+    for folder in _voc_folders(root):
+        folders = [folder / name for name in (*_OBJECTS, "Annotations") if (folder / name).is_dir()]
         if not folders:
             continue
-        labels = labels or _class_names(place)
+        labels = labels or _class_names(folder)
         stems = sorted(
             {path.stem for folder in folders for path in folder.iterdir() if path.suffix in (".png", ".xml")}
         )
-        prefix = place.relative_to(root).as_posix()
-        splits = _splits(place)
+        prefix = folder.relative_to(root).as_posix()
+        splits = _splits(folder)
         for stem in stems:
             key = stem if prefix == "." else f"{prefix}/{stem}"
             units.append(
                 VocImage(
-                    _picture(place, images_dir, stem),
-                    _first(place, _OBJECTS, stem, ".png"),
-                    _first(place, _CLASSES, stem, ".png"),
-                    _first(place, ("Annotations",), stem, ".xml"),
+                    _picture(folder, images_dir, stem),
+                    _first(folder, _OBJECTS, stem, ".png"),
+                    _first(folder, _CLASSES, stem, ".png"),
+                    _first(folder, ("Annotations",), stem, ".xml"),
                     key,
                     splits.get(stem),
                 )
@@ -87,23 +87,23 @@ def open_voc(root: Path, images_dir: Path | None) -> tuple[list[VocImage], tuple
     return units, labels or _VOC_NAMES
 
 
-def _first(place: Path, folders: tuple[str, ...], stem: str, suffix: str) -> Path | None:
-    return next((p for name in folders if (p := place / name / f"{stem}{suffix}").is_file()), None)
+def _first(folder: Path, folders: tuple[str, ...], stem: str, suffix: str) -> Path | None:
+    return next((p for name in folders if (p := folder / name / f"{stem}{suffix}").is_file()), None)
 
 
-def _picture(place: Path, images_dir: Path | None, stem: str) -> Path | None:
-    folders = [place / name for name in _PICTURES] + ([images_dir] if images_dir is not None else [])
+def _picture(folder: Path, images_dir: Path | None, stem: str) -> Path | None:
+    folders = [folder / name for name in _PICTURES] + ([images_dir] if images_dir is not None else [])
     suffixes = [case for suffix in sorted(PICTURE_SUFFIXES) for case in (suffix, suffix.upper())]
     return next((p for f in folders for suffix in suffixes if (p := f / f"{stem}{suffix}").is_file()), None)
 
 
 def names_classes(root: Path) -> bool:
     """Whether a folder has a list of class names."""
-    return any((place / "class_names.txt").is_file() for place in _places(root))
+    return any((folder / "class_names.txt").is_file() for folder in _voc_folders(root))
 
 
-def _class_names(place: Path) -> tuple[str, ...]:
-    path = place / "class_names.txt"
+def _class_names(folder: Path) -> tuple[str, ...]:
+    path = folder / "class_names.txt"
     if not path.is_file():
         return ()
     lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
@@ -111,12 +111,12 @@ def _class_names(place: Path) -> tuple[str, ...]:
     return tuple(names[1:] if names[:1] == ["__ignore__"] else names)  # LabelMe numbers it -1
 
 
-def _splits(place: Path) -> dict[str, str]:
+def _splits(folder: Path) -> dict[str, str]:
     """The split of each image that a list in ``ImageSets`` names."""
     named: dict[str, str] = {}
     for kind in ("Main", "Segmentation"):
         for split in ("train", "val", "test"):
-            path = place / "ImageSets" / kind / f"{split}.txt"
+            path = folder / "ImageSets" / kind / f"{split}.txt"
             if path.is_file():
                 named |= {
                     line.split()[0]: split for line in path.read_text(errors="replace").splitlines() if line.strip()
