@@ -21,13 +21,12 @@ def body_of(module: nn.Module) -> Body:
 
 
 def select(module: nn.Module, name: str, option: str) -> list[str]:
-    """The parameters that a name on the command line means.
+    """The parameters that a name on the command line stands for.
 
     Args:
         module: A model.
-        name: ``backbone`` (the feature extractor), ``heads`` (all else), or the beginning of parameter names, up to
-            a dot.
-        option: Where it was typed.
+        name: ``backbone`` (the feature extractor), ``heads`` (all else), or a prefix of parameter names, up to a dot.
+        option: The option that it was given to.
 
     Raises:
         ConfigError: There are none.
@@ -44,7 +43,7 @@ def select(module: nn.Module, name: str, option: str) -> list[str]:
 
 
 def train_mode(model: nn.Module) -> nn.Module:
-    """Training mode, in which frozen layers stay as they are: their batch norms do not follow the data."""
+    """Switch to training mode, except for batch norms of frozen layers: their statistics stay fixed."""
     model.train()
     for layer in model.modules():
         if isinstance(layer, BATCH_NORMS) and layer.weight is not None and not layer.weight.requires_grad:
@@ -53,7 +52,7 @@ def train_mode(model: nn.Module) -> nn.Module:
 
 
 def initialise(module: nn.Module, how: Initialisation) -> None:
-    """Draw the weights of convolutions and linear layers anew; ``default`` keeps what their makers drew.
+    """Initialise the weights of convolutions and linear layers; ``default`` keeps what their constructors chose.
 
     ``kaiming``: normal, by fan-out, for ReLU (He et al. 2015). ``xavier``: uniform (Glorot and Bengio 2010).
     ``orthogonal``: Saxe et al. 2013. Biases begin at 0.
@@ -76,10 +75,10 @@ def initialise(module: nn.Module, how: Initialisation) -> None:
 
 
 def freeze(module: nn.Module, names: Sequence[str]) -> None:
-    """Keep layers as they are: ``none``, ``stem``, or what ``select`` knows.
+    """Freeze layers: ``none``, ``stem``, or a name that ``select`` knows.
 
     Raises:
-        ConfigError: A name means nothing, or nothing is left to learn.
+        ConfigError: No layer has a name, or no layer is left to train.
     """
     parameters = dict(module.named_parameters())
     for name in names:
@@ -93,7 +92,7 @@ def freeze(module: nn.Module, names: Sequence[str]) -> None:
 
 
 def compile_features(module: Any) -> None:
-    """Compile the part of a model that is all tensors: extractor and pyramid, or a U-Net up to its logits."""
+    """Compile the convolutional part of a model: feature extractor and pyramid, or a U-Net up to its logits."""
     if hasattr(module, "backbone"):
         module.backbone.compile()
     else:

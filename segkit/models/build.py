@@ -1,4 +1,4 @@
-"""Names -> models."""
+"""Build models by name."""
 
 from typing import assert_never
 
@@ -20,7 +20,7 @@ def build_model(
 ) -> nn.Module:
     """A model with random weights.
 
-    Every model honours one contract: ``model(images, targets) -> {loss name: scalar}`` in training,
+    All models are called alike: ``model(images, targets) -> {loss name: scalar}`` in training,
     ``model(images) -> list[Prediction]`` in evaluation, with images as uint8 [3, H, W] each.
 
     Args:

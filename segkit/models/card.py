@@ -1,4 +1,4 @@
-"""What it takes to build a model again and to use it, in plain values: in every checkpoint and exported file."""
+"""The model card: what is needed to build and use a model; every checkpoint and exported file holds it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +7,7 @@ from torch import nn
 
 from segkit.choices import BackboneName, ModelName, NormName, UnetLoss
 from segkit.data.geometry import Framing
-from segkit.data.records import Category
+from segkit.data.records import Category, Uncovered
 from segkit.models.build import build_model
 from segkit.models.detector import DetectorSettings
 
@@ -23,10 +23,10 @@ class ModelCard:
     settings: DetectorSettings
     framing: Framing
     categories: tuple[Category, ...]
-    uncovered: str
+    uncovered: Uncovered
 
     def to_plain(self) -> dict[str, Any]:
-        """Values that ``weights_only`` loading and JSON allow."""
+        """Plain values, as ``weights_only`` loading and JSON allow."""
         return {
             "model": self.model,
             "backbone": self.backbone,

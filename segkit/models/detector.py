@@ -1,4 +1,4 @@
-"""Mask R-CNN and Faster R-CNN: torchvision's models behind segkit's contract.
+"""Mask R-CNN and Faster R-CNN, made of torchvision's parts.
 
 Architecture, losses and inference are torchvision's (He et al. 2017, https://arxiv.org/abs/1703.06870), and so are the
 parameter names. Two things are taken out of the model: resizing (the loader does it, on bytes) and pasting masks into
@@ -39,8 +39,8 @@ class DetectorSettings:
     """Plain numbers of a detector; the defaults are torchvision's.
 
     Attributes:
-        proposals: Regions per image that the RPN hands on.
-        rois: Regions per image that the heads learn from.
+        proposals: Regions per image that come out of the RPN.
+        rois: Regions per image that the heads are trained on.
         detections: Instances per image at most.
         anchor_sizes: Side of the anchors at strides 4, 8, 16, 32 and 64, in pixels.
     """
@@ -52,14 +52,14 @@ class DetectorSettings:
 
 
 class _Anchors(AnchorGenerator):  # type: ignore[misc]  # torchvision has no types
-    """Anchors in fp32 whatever the features are: bf16 knows pixels beyond 512 to the nearest 4 only."""
+    """Anchors in fp32 whatever the features are: bf16 holds coordinates beyond 512 only to the nearest 4."""
 
     def set_cell_anchors(self, dtype: torch.dtype, device: torch.device) -> None:
         super().set_cell_anchors(torch.float32, device)
 
 
 def _in_fp32(head: nn.Module) -> None:
-    """Let what a head gives be fp32: under autocast, boxes, scores and losses follow its type."""
+    """Convert the output of a head to fp32: under autocast, boxes, scores and losses follow its type."""
     head.register_forward_hook(lambda module, inputs, output: _to_fp32(output))
 
 
@@ -70,10 +70,10 @@ def _to_fp32(output: Any) -> Any:
 
 
 class _Normalise(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvision has no types
-    """Bytes to normalised floats, padded to a batch; no resizing on the way in, no pasting on the way out.
+    """Normalise images and pad them to a batch; neither resize them nor paste masks.
 
-    ``frame`` is the least (height, width) to pad to. Borders and group norms see the padding: where all of a batch is
-    padded alike, a picture's features do not depend on those that it shares a micro-batch with.
+    ``frame`` is the least (height, width) to pad to. Convolutions at borders and group norms see the padding: where a
+    whole batch is padded alike, the features of an image do not depend on the others in its micro-batch.
     """
 
     frame: tuple[int, int] | None = None

@@ -138,11 +138,18 @@ class PerImageRoIHeads(RoIHeads):  # type: ignore[misc]
         return torch.stack(total).mean()
 
 
-def mask_targets(target: Target, regions: Tensor, matched: Tensor, picture: tuple[int, int], side: int) -> Tensor:
-    """What the mask head should say: the instance of each region, sampled inside it, [R, side, side].
+def mask_targets(target: Target, regions: Tensor, matched: Tensor, image_size: tuple[int, int], side: int) -> Tensor:
+    """The targets of the mask head: the mask of each region's instance, sampled inside the region, [R, side, side].
 
-    Sampling the crop of an instance gives what torchvision gets from its bitmap in the whole picture, without the
-    G x H x W bytes: around the crop everything is zero, but at the picture's border, which counts on.
+    Masks cut to their boxes give what torchvision samples from masks of the whole image, without N x H x W bytes: a
+    mask is zero around its box, except at the border of the image, where the outermost pixels are repeated.
+
+    Args:
+        target: The instances of an image.
+        regions: Boxes [R, 4] in the frame of the image.
+        matched: The instance of each region [R].
+        image_size: Height and width of the image.
+        side: Rows and columns of the output.
     """
     if "masks" in target:
         whole: Tensor = project_masks_on_boxes(target["masks"], regions, matched, side)
@@ -158,11 +165,11 @@ def mask_targets(target: Target, regions: Tensor, matched: Tensor, picture: tupl
         mask = F.pad(mask, (1, 1, 1, 1))
         if y1 == 0:
             mask[0] = mask[1]
-        if y2 == picture[0]:
+        if y2 == image_size[0]:
             mask[-1] = mask[-2]
         if x1 == 0:
             mask[:, 0] = mask[:, 1]
-        if x2 == picture[1]:
+        if x2 == image_size[1]:
             mask[:, -1] = mask[:, -2]
         here = torch.where(matched == instance)[0]
         shift = regions.new_tensor([x1 - 1, y1 - 1, x1 - 1, y1 - 1])

@@ -1,4 +1,4 @@
-"""Losses of label maps: means over pictures; pixels of label 255 count for nothing."""
+"""Losses of label maps: means over images; pixels of label 255 are ignored."""
 
 from typing import assert_never
 
@@ -12,12 +12,12 @@ IGNORED = 255
 
 
 def semantic_losses(kind: UnetLoss, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """The losses that a name stands for.
+    """The losses of a name.
 
     Args:
-        kind: Which.
+        kind: Name of the loss.
         logits: [B, K + 1, H, W].
-        target: int64 [B, H, W], 255 where nothing may be learnt.
+        target: int64 [B, H, W], 255 where pixels are ignored.
     """
     match kind:
         case "ce":
@@ -33,7 +33,7 @@ def semantic_losses(kind: UnetLoss, logits: Tensor, target: Tensor) -> dict[str,
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """The mean over a picture's counted pixels (0 where there are none), averaged over pictures."""
+    """Cross entropy: the mean over an image's counted pixels (0 where there are none), averaged over images."""
     return _mean(_of_pixels(logits, target), target)
 
 
@@ -44,9 +44,9 @@ def focal(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
 
 
 def _of_pixels(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross entropy of every pixel [B, H, W], 0 where it does not count.
+    """Cross entropy of every pixel [B, H, W], 0 where it is ignored.
 
-    Gathered rather than left to ``F.cross_entropy``, whose kernel for pictures has no deterministic form on CUDA.
+    ``F.cross_entropy`` is not used: its kernel for images has no deterministic form on CUDA.
     """
     counted = target != IGNORED
     chosen = logits.log_softmax(1).gather(1, target.where(counted, 0)[:, None])[:, 0]
@@ -59,7 +59,7 @@ def _mean(losses: Tensor, target: Tensor) -> Tensor:
 
 
 def dice(logits: Tensor, target: Tensor) -> Tensor:
-    """One minus the soft Dice score, averaged over a picture's labels, then over pictures (Milletari et al. 2016)."""
+    """One minus the soft Dice score, averaged over an image's labels, then over images (Milletari et al. 2016)."""
     counted = (target != IGNORED)[:, None]
     probabilities = logits.softmax(1) * counted
     truth = F.one_hot(target.where(target != IGNORED, 0), logits.shape[1]).movedim(-1, 1) * counted

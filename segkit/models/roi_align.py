@@ -1,8 +1,8 @@
 """RoIAlign as two matrix products, for training on CPUs that compute in bfloat16.
 
 Bilinear sampling on a regular grid is separable: an output cell is a weighted sum of rows of a weighted sum of
-columns. torchvision's CPU kernel works point by point in fp32 and takes a quarter of a training step; the same sums
-as products of small matrices run on the hardware's bf16 units. Everywhere else torchvision's own kernel is used.
+columns. torchvision's CPU kernel works point by point in fp32 and takes a quarter of a training step; the same sums as
+products of small matrices run on the hardware's bf16 units. Everywhere else torchvision's own kernel is used.
 """
 
 import torch
@@ -61,10 +61,10 @@ class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision 
         return torch.matmul(columns[:, None], strips).permute(0, 3, 1, 2)
 
     def _weights(self, low: Tensor, high: Tensor, cells: int, length: int) -> Tensor:
-        """How much each of ``length`` positions counts in each cell between two borders: [R, cells, length].
+        """The weight of each of ``length`` positions in each cell between two borders: [R, cells, length].
 
-        A cell is the mean of ``sampling_ratio`` points; a point is interpolated between its two neighbours, and one
-        more than a position outside counts as zero, as in torchvision's kernel.
+        A cell is the mean of ``sampling_ratio`` points. A point is interpolated between its two neighbours; a point
+        more than one position outside is zero, as in torchvision's kernel.
         """
         cell = (high - low).clamp(min=1.0)[:, None] / cells
         points = cells * self.sampling_ratio

@@ -22,19 +22,19 @@ _MASK_THRESHOLD = 0.5
 
 
 class Target(TypedDict, total=False):
-    """What a model is given to learn from, per image: instances (masks in one of two forms), or a label map."""
+    """The ground truth of one image: instances, with masks in one of two forms, or a label map."""
 
     boxes: Tensor  # [N, 4]
     labels: Tensor  # int64 [N]
     masks: Tensor  # uint8 [N, H, W]
     box_masks: Tensor  # uint8 [sum of h * w]: masks cut to their boxes (whole pixels), one after the other, row by row
-    semantic: Tensor  # uint8 [H, W], 255 where nothing may be learnt
-    seed: int  # of what the model draws at random for this picture
+    semantic: Tensor  # uint8 [H, W], 255 where pixels are ignored
+    seed: int  # of random choices that the model makes for this image
     frame: tuple[int, int]  # height and width that the batch is padded to
 
 
 class Prediction(TypedDict, total=False):
-    """What a model gives, per image, by falling score; masks come in one of two forms, or not at all."""
+    """The instances found in one image, by falling score; masks come in one of two forms, or not at all."""
 
     boxes: Tensor  # [N, 4]
     labels: Tensor  # int64 [N]
@@ -82,14 +82,14 @@ def box_masks_to_target(masks: Sequence[BoxMask]) -> Target:
 def prediction_to_results(
     prediction: Prediction, image: Image, model_height: int, model_width: int, categories: Sequence[Category]
 ) -> list[Result]:
-    """A prediction as COCO results in the pixels of the picture.
+    """A prediction as COCO results in the pixels of the image.
 
-    Masks are never pasted into full pictures: each is scaled to its own box, cut at 0.5 and run-length encoded,
-    which gives the very runs of torchvision's ``paste_masks_in_image`` at a fraction of its time and memory.
+    Masks are never pasted into full images: each is scaled to its own box, thresholded at 0.5 and run-length encoded.
+    The runs are those of torchvision's ``paste_masks_in_image``, at a fraction of its time and memory.
 
     Args:
         prediction: In the frame that the model got.
-        image: The picture's record.
+        image: The record of the image.
         model_height: Height of that frame.
         model_width: Width of that frame.
         categories: The categories that the labels stand for.
@@ -121,7 +121,7 @@ def prediction_to_results(
 
 
 def _encode_masks(masks: Tensor, boxes: Tensor, image: Image) -> list[Segmentation]:
-    """Mask probabilities [N, M, M] in their boxes [N, 4] (picture pixels) -> RLE."""
+    """Mask probabilities [N, M, M] in their boxes [N, 4] (pixels of the image) -> RLE."""
     padded, scale = expand_masks(masks[:, None], padding=1)  # a border, so that edges interpolate towards zero
     out: list[Segmentation] = []
     for mask, (x1, y1, x2, y2) in zip(padded, expand_boxes(boxes, scale).to(torch.int64).tolist(), strict=True):

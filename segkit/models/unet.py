@@ -1,7 +1,7 @@
-"""U-Net: a label for every pixel, and from those the instances.
+"""U-Net: a label for every pixel, and instances as connected components of them.
 
 After Ronneberger et al. 2015 (https://arxiv.org/abs/1505.04597), with a torchvision backbone as the contracting
-path. It honours the same contract as the detectors: losses in training, predictions in evaluation.
+path. Like the detectors it returns losses in training and predictions in evaluation.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from segkit.models.losses import semantic_losses
 from segkit.models.tensors import Prediction, Target
 
 _WIDTHS = (256, 128, 64, 48, 32)  # channels of the decoder at strides 16, 8, 4, 2, 1
-_MIN_PIXELS = 16  # smaller components are specks
+_MIN_PIXELS = 16  # smaller components are noise
 
 
 class UNet(nn.Module):
@@ -33,14 +33,14 @@ class UNet(nn.Module):
         Args:
             num_classes: Labels including background.
             backbone: The contracting path.
-            norm: Normalisation, of both paths.
-            loss: What is minimised.
+            norm: Normalisation of both paths.
+            loss: The loss to minimise.
         """
         super().__init__()
         self.body, channels = make_body(backbone, norm)
         skips = [*reversed(channels[:-1]), 0]
         inputs = [channels[-1], *_WIDTHS[:-1]]
-        # A decoder made of frozen statistics could never learn them.
+        # The decoder is not pretrained: it has no statistics to freeze.
         layer = make_norm("batch" if norm == "frozen" else norm)
         self.decoder = nn.ModuleList(
             nn.Sequential(*_conv(below + skip, out, layer), *_conv(out, out, layer))
@@ -53,7 +53,8 @@ class UNet(nn.Module):
     def logits(self, images: Tensor, seeds: Sequence[int] | None = None) -> Tensor:
         """Logits [B, K + 1, H, W] of normalised images [B, 3, H, W] with sides divisible by 32.
 
-        In training, ``dropout`` says how many channels of the last features go, drawn from a seed for each image.
+        In training, ``dropout`` is the fraction of channels of the last features that are dropped, by a seed for each
+        image.
         """
         maps = list(self.body(images).values())  # strides 2 to 32
         features = maps.pop()
@@ -86,12 +87,17 @@ class UNet(nn.Module):
 
 
 def drop_channels(features: Tensor, share: float, seeds: Sequence[int]) -> Tensor:
-    """Set some channels of every image to zero and make up for it in the others (Tompson et al. 2015).
+    """Set channels of every image [C, H, W] to zero and scale up the others (spatial dropout: Tompson et al. 2015).
 
-    Whatever goes through the model together, an image [C, H, W] of the batch loses what its own seed says.
+    Which ones depends on the image's own seed, and not on the other images of the micro-batch.
+
+    Args:
+        features: [B, C, H, W].
+        share: The probability that a channel is dropped.
+        seeds: One for each image.
     """
-    draws = [torch.rand(features.shape[1], generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    kept = (torch.stack(draws) >= share).to(features) / (1 - share)
+    random = [torch.rand(features.shape[1], generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    kept = (torch.stack(random) >= share).to(features) / (1 - share)
     return features * kept[:, :, None, None]
 
 
@@ -104,7 +110,7 @@ def _pad(values: Tensor, side: Sequence[int], fill: float) -> Tensor:
 
 
 def batch_of(images: Sequence[Tensor]) -> Tensor:
-    """Bytes of any sizes -> normalised floats, padded to one size that the deepest stride divides."""
+    """Normalise images (uint8 [3, H, W], of any sizes) and pad them to one size that the deepest stride divides."""
     side = [-(-max(image.shape[axis] for image in images) // STRIDES[-1]) * STRIDES[-1] for axis in (-2, -1)]
     mean = torch.tensor(MEAN, device=images[0].device)[:, None, None]
     std = torch.tensor(STD, device=images[0].device)[:, None, None]
@@ -112,7 +118,7 @@ def batch_of(images: Sequence[Tensor]) -> Tensor:
 
 
 def split_instances(probabilities: Tensor) -> Prediction:
-    """A label for every pixel, and its connected components as instances.
+    """The most probable label of every pixel, and the connected components of each label as instances.
 
     Args:
         probabilities: Float [K + 1, H, W], summing to 1 over labels.
@@ -123,7 +129,7 @@ def split_instances(probabilities: Tensor) -> Prediction:
     """
     best, labels = probabilities.max(dim=0)
     label_map = labels.to(torch.uint8).cpu().numpy()
-    sureness = best.cpu().numpy()
+    confidence = best.cpu().numpy()
     found: list[tuple[float, int, tuple[int, int, int, int], npt.NDArray[np.bool_]]] = []
     for label in np.unique(label_map[label_map > 0]).tolist():
         count, components, stats, _ = cv2.connectedComponentsWithStats((label_map == label).astype(np.uint8))
@@ -132,7 +138,7 @@ def split_instances(probabilities: Tensor) -> Prediction:
             if pixels >= _MIN_PIXELS:
                 window = np.s_[top : top + height, left : left + width]
                 inside = components[window] == component
-                score = float(sureness[window][inside].mean())
+                score = float(confidence[window][inside].mean())
                 found.append((score, label, (left, top, left + width, top + height), inside))
     found.sort(key=lambda instance: -instance[0])
     return {

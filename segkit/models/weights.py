@@ -1,4 +1,4 @@
-"""Pretrained weights: which there are, where they come from, and how they get into a model."""
+"""Pretrained weights: which exist, where they come from, and how they are loaded."""
 
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,12 @@ _BODY = {"maskrcnn": "backbone.body", "fasterrcnn": "backbone.body", "unet": "bo
 
 
 def best_weights(model: ModelName, backbone: BackboneName) -> str:
-    """The best pretrained weights there are for a model."""
+    """The best pretrained weights that exist for a model."""
     return "coco" if model in _COCO and backbone == "resnet50" else "imagenet"
 
 
 def load_weights(module: nn.Module, weights: str, model: ModelName, backbone: BackboneName) -> str:
-    """Load weights into a freshly built model, as far as they fit.
+    """Load weights into a new model, as far as they fit.
 
     Args:
         module: The model.
@@ -73,10 +73,10 @@ def _download(entry: Any) -> dict[str, torch.Tensor]:
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """The state dict in a file: a segkit checkpoint's model, or the file's own.
+    """The state dict in a file: that of a segkit checkpoint, or of the file itself.
 
     Raises:
-        InputError: There is none in it.
+        InputError: It holds none.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -91,7 +91,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _load(module: nn.Module, state: dict[str, torch.Tensor], what: str) -> str:
-    """Take what has the right name and shape; heads for other categories stay random."""
+    """Load tensors of the right name and shape; heads for other categories stay random."""
     own = module.state_dict()
     fits = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
     if not fits:
