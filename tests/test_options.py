@@ -23,7 +23,7 @@ from segkit.config.parsers import parse_size, parse_sizes
 from segkit.config.predict import PredictConfig
 from segkit.config.train import TrainConfig
 from segkit.errors import ConfigError
-from segkit.training.plan import config_of_run
+from segkit.training.run_options import config_of_run
 from segkit.training.train import train
 
 RECORDS = (ConvertConfig, TrainConfig, EvalConfig, PredictConfig, MemprofileConfig, ExportConfig, LabelConfig)

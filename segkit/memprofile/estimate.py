@@ -18,7 +18,8 @@ from segkit.memprofile.needs import EVALUATING, Estimate, Overhead, RehearsedSte
 from segkit.progress import SILENT, Progress
 from segkit.runtime.device import resolve_precision
 from segkit.training.micro_batch import most_that_fits
-from segkit.training.plan import Plan, found_training, plan_without_folder, read_data
+from segkit.training.plan import Plan, plan_without_folder, read_data
+from segkit.training.run_options import found_training
 from segkit.units import format_bytes
 
 GPU_SIZES = tuple(size * 2**30 for size in (6, 8, 12, 16, 24))

@@ -16,7 +16,7 @@ from segkit.memory.process.session_meter import SessionMeter
 from segkit.memory.report.document import report_of
 from segkit.memory.session import Session
 from segkit.progress import Progress
-from segkit.training.plan import found_training
+from segkit.training.run_options import found_training
 from segkit.training.train import train
 
 _STEPS = 30

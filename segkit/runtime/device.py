@@ -17,7 +17,7 @@ def resolve_device(name: str) -> torch.device:
     """The device of a name: auto, cpu, cuda, cuda:1.
 
     Raises:
-        DeviceError: It is not there.
+        DeviceError: It does not exist.
     """
     if name == "auto":
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
@@ -41,7 +41,11 @@ def _check_gpu(index: int) -> None:
 
 
 def check_gpus(gpus: tuple[int, ...]) -> None:
-    """Refuse GPUs that are not there, before any process is started."""
+    """Check that GPUs exist, before any process is started.
+
+    Raises:
+        DeviceError: One does not.
+    """
     for index in gpus:
         _check_gpu(index)
 
@@ -69,7 +73,7 @@ def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:
-    """Compute in ``dtype`` where that is safe."""
+    """A context that computes in ``dtype`` where that is safe."""
     return nullcontext() if dtype is torch.float32 else torch.autocast(device.type, dtype)
 
 

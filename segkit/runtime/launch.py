@@ -1,4 +1,4 @@
-"""Starting one process per rank on this machine, with PyTorch's own engine (torch.distributed.launcher)."""
+"""Start one process per rank on this machine, with PyTorch's launcher (torch.distributed.launcher)."""
 
 import json
 import logging
@@ -27,10 +27,15 @@ Outcome = TypeVar("Outcome")
 def launch_ranks(function: Callable[..., Outcome], arguments: tuple[Any, ...], num_ranks: int) -> Outcome:
     """Call ``function(*arguments)`` in ``num_ranks`` processes; returns what rank 0 returned.
 
-    A rank that fails ends all of them: none is left behind holding memory.
+    When a rank fails, all are ended: no process stays behind and holds memory.
+
+    Args:
+        function: What to call; it is pickled.
+        arguments: Its arguments.
+        num_ranks: How many processes.
 
     Raises:
-        SegkitError: What a rank raised, or that it died.
+        SegkitError: A rank raised it, or died.
     """
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     logging.getLogger("torch.distributed.launcher").setLevel(logging.CRITICAL)
@@ -66,7 +71,7 @@ def _pass_on_to_ranks(number: int, frame: FrameType | None) -> None:
 
 
 def _in_rank(function: Callable[..., Any], arguments: tuple[Any, ...], folder: str, num_ranks: int) -> Any:
-    """What every process runs: the function, with a failure written down for the parent."""
+    """Call the function in a rank; a failure is written to a file for the parent."""
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_ranks))
     try:
         return function(*arguments)
@@ -82,7 +87,7 @@ def _in_rank(function: Callable[..., Any], arguments: tuple[Any, ...], folder: s
 
 
 def _cause(folder: Path, failed: ChildFailedError) -> SegkitError:
-    """The error to show: what a rank said of the user's input first, then what it said of itself, then its death."""
+    """The error to show: an error in the user's input before any other error of a rank, and that before its death."""
     if any(json.loads(path.read_text(encoding="utf-8"))["kind"] == "Interrupted" for path in folder.glob("*.json")):
         return Interrupted("interrupted")
     notes = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}

@@ -1,4 +1,4 @@
-"""Processes that share a run: the only module that reads RANK."""
+"""Processes that share a run. Only this module reads RANK and WORLD_SIZE."""
 
 import os
 import re
@@ -19,7 +19,7 @@ _TIMEOUT = timedelta(minutes=30)
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """This process among those that share a run."""
+    """The rank of this process, and how many share the run."""
 
     rank: int
     world_size: int
@@ -27,7 +27,7 @@ class Ranks:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes the files and talks to the user."""
+        """Whether this process writes files and messages."""
         return self.rank == 0
 
     def barrier(self) -> None:
@@ -57,7 +57,7 @@ class Ranks:
         return total
 
     def raise_together(self, error: SegkitError | None) -> None:
-        """Raise on every rank what one of them has met; every rank must call this.
+        """Raise on every rank the error of one of them; every rank must call this.
 
         Raises:
             SegkitError: The first rank's error, marked as raised everywhere.
@@ -69,12 +69,12 @@ class Ranks:
 
 
 def launched_from_outside() -> bool:
-    """Whether torchrun or srun has started this process as one of several ranks."""
+    """Whether torchrun or srun started this process as one of several ranks."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
 def adopt_slurm() -> None:
-    """Translate srun's variables into torchrun's, where only srun's are there."""
+    """Set torchrun's environment variables from srun's, where only srun's are set."""
     tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))  # of srun's step; an sbatch script itself has none
     if launched_from_outside() or tasks < 2 or "SLURM_PROCID" not in os.environ:
         return
@@ -85,18 +85,18 @@ def adopt_slurm() -> None:
 
 
 def _first_host(nodes: str) -> str:
-    """The first of Slurm's list of nodes, such as ``gpu[03-05,9],login``: the one that has rank 0."""
+    """The first node of a Slurm list such as ``gpu[03-05,9],login``: rank 0 runs there."""
     match = re.match(r"([^\[,]+)(?:\[(\d+)[^\]]*\]([^,]*))?", nodes)
     return "".join(part or "" for part in match.groups()) if match else nodes
 
 
 @contextmanager
 def joined_ranks(device: str, gpus: tuple[int, ...] | None) -> Iterator[Ranks]:
-    """Join the ranks this process was started among, and leave them at the end; alone, there is one.
+    """Join the other ranks, and leave them at the end; without others, this process is the only rank.
 
     Args:
-        device: The device asked for.
-        gpus: The GPUs asked for, one for each rank of this machine.
+        device: The name of the device.
+        gpus: The GPUs, one for each rank of this machine.
     """
     if not launched_from_outside():
         chosen = torch.device("cuda", gpus[0]) if gpus else resolve_device(device)
@@ -110,7 +110,7 @@ def joined_ranks(device: str, gpus: tuple[int, ...] | None) -> Iterator[Ranks]:
     if on_gpu:
         index = gpus[local % len(gpus)] if gpus else local % torch.cuda.device_count()
         chosen = torch.device("cuda", index)
-        # NCCL refuses two ranks on one GPU; gloo does not mind.
+        # NCCL refuses two ranks on one GPU; gloo does not.
         shared = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > (len(gpus) if gpus else torch.cuda.device_count())
     else:
         chosen, shared = torch.device("cpu"), False

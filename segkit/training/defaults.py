@@ -1,6 +1,7 @@
-"""What the user left open, decided from the data and the device; every decision ends up in ``config.toml``.
+"""Values for options that were left open, from the data and the device; ``config.toml`` of the run has them all.
 
-The defaults for training from random weights on small sets were measured: ``docs/decisions/0003-training-defaults.md``.
+The defaults for training from random weights on small datasets were measured:
+``docs/decisions/0003-training-defaults.md``.
 """
 
 from dataclasses import dataclass, replace
@@ -19,15 +20,15 @@ from segkit.models.detector import DetectorSettings
 from segkit.models.weights import best_weights
 
 _LARGEST, _LARGEST_ON_CPU, _LEAST_ON_CPU, _LARGEST_CROP, _LARGEST_CROP_ON_CPU = 800, 320, 160, 512, 256
-_SIDE_ON_CPU = 40  # pixels that a typical instance should span: enough for its outline, and no more work than that
+_SIDE_ON_CPU = 40  # pixels that a typical instance should span: enough for its outline
 _SMALL_SIDE = 64  # below, torchvision's smallest anchor (32) is too coarse
-_STEPS, _STEPS_ON_CPU = 4000, 800  # what a run aims at where no limit is given
+_STEPS, _STEPS_ON_CPU = 4000, 800  # of a run without a limit
 _EPOCHS = (12, 300)
 
 
 @dataclass(frozen=True, slots=True)
 class DataFacts:
-    """What the recipe looks at."""
+    """The facts about a training split that defaults depend on."""
 
     num_images: int
     short_side: int  # median, pixels
@@ -165,11 +166,16 @@ def _resolve_optimizer(config: TrainConfig) -> TrainConfig:
 
 
 def settings_for(config: TrainConfig, facts: DataFacts, on_cpu: bool) -> DetectorSettings:
-    """A detector's numbers: enough for the most crowded picture, and no more than that on a CPU.
+    """A detector's numbers: enough for the most crowded image, and on a CPU no more than that.
 
-    Half as many detections again as the most crowded training picture has instances, and never fewer than 100, so
-    that the score is not capped by the model. Anchors are torchvision's, or half as large where instances are small
-    and no COCO weights expect the larger.
+    The model may find 1.5 times as many instances as the most crowded training image has, and at least 100, so that
+    it does not limit the score. Anchors are torchvision's, or half as large where instances are small and the weights
+    are not COCO's, which expect the larger ones.
+
+    Args:
+        config: Options with values (``resolve_defaults``).
+        facts: About the training split.
+        on_cpu: Whether it is trained on a CPU.
     """
     assert config.size is not None
     detections = max(100, round(1.5 * facts.most_instances))

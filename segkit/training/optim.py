@@ -1,4 +1,4 @@
-"""Optimisers by name, and the learning rate as a function of how far the run is."""
+"""Optimizers by name, learning rate schedules, and averaged weights."""
 
 import math
 from collections.abc import Sequence
@@ -11,19 +11,19 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from segkit.choices import OptimizerName, ScheduleName
 from segkit.models.adapt import select
 
-_WARMUP_SHARE, _LONGEST_WARMUP = 0.05, 1000
+_WARMUP_FRACTION, _LONGEST_WARMUP = 0.05, 1000
 
 
 def groups_of(module: nn.Module, factors: dict[str, float]) -> list[dict[str, Any]]:
-    """The parameters that learn, by how fast they learn and whether they decay: biases and norms do not.
+    """Trainable parameters in groups by learning rate and weight decay, which biases and norms do not have.
 
     Args:
         module: The model.
-        factors: Multiples of the learning rate by what ``segkit.models.adapt.select`` knows; where two mean the same
-            parameter, the narrower one counts.
+        factors: Multiples of the learning rate, by names that ``segkit.models.adapt.select`` knows; where two names
+            stand for a parameter, the one that stands for fewer parameters counts.
 
     Raises:
-        ConfigError: A name means nothing.
+        ConfigError: No layer has a name.
     """
     chosen: dict[str, tuple[int, float]] = {}
     for name, factor in factors.items():
@@ -46,7 +46,16 @@ def make_optimizer(
     momentum: float,
     fused: bool,
 ) -> torch.optim.Optimizer:
-    """An optimiser over groups of parameters (``groups_of``)."""
+    """Make an optimizer.
+
+    Args:
+        name: The algorithm.
+        groups: The parameters (``groups_of``).
+        lr: Learning rate, before a schedule changes it.
+        weight_decay: Weight decay of groups that have it.
+        momentum: Momentum of sgd and rmsprop.
+        fused: Use fused kernels where there are any.
+    """
     groups = [group | {"weight_decay": weight_decay if group["decays"] else 0.0} for group in groups]
     match name:
         case "sgd":
@@ -64,17 +73,17 @@ def make_optimizer(
 
 
 def learning_rate(schedule: ScheduleName, peak: float, done: float, step: int, warmup: int | None) -> float:
-    """The rate of a step.
+    """The learning rate of a step.
 
     Args:
-        schedule: How it goes down.
+        schedule: How it decreases.
         peak: The highest rate.
-        done: The share of the run that is over, 0 to 1, by steps or by time.
+        done: The fraction of the run that is over, by steps or by time.
         step: The step, from 0.
-        warmup: Steps over which it rises linearly; None: a twentieth of the run, at most 1000 steps.
+        warmup: Steps of linear warm-up; None: a twentieth of the run, at most 1000 steps.
     """
     share = (step + 1) / ((_LONGEST_WARMUP if warmup is None else warmup) + 1)
-    rising = min(1.0, share if warmup is not None else max(share, done / _WARMUP_SHARE))
+    rising = min(1.0, share if warmup is not None else max(share, done / _WARMUP_FRACTION))
     match schedule:
         case "constant":
             falling = 1.0
@@ -94,7 +103,7 @@ def learning_rate(schedule: ScheduleName, peak: float, done: float, step: int, w
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the rate of all groups, each by its factor."""
+    """Set the learning rate of all groups, each times its factor."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["factor"]
 
@@ -117,16 +126,16 @@ class Average:
         if not self.decay:
             return
         self.updates += 1
-        average = get_ema_multi_avg_fn(min(self.decay, self.updates / (10 + self.updates)))  # type: ignore[no-untyped-call]
-        floats: list[torch.Tensor] = []
-        news: list[torch.Tensor] = []
+        update = get_ema_multi_avg_fn(min(self.decay, self.updates / (10 + self.updates)))  # type: ignore[no-untyped-call]
+        averages: list[torch.Tensor] = []
+        values: list[torch.Tensor] = []
         for name, value in module.state_dict().items():
             if value.is_floating_point():
-                floats.append(self.state[name])
-                news.append(value.detach())
+                averages.append(self.state[name])
+                values.append(value.detach())
             else:
                 self.state[name].copy_(value)
-        average(floats, news, self.updates)
+        update(averages, values, self.updates)
 
     def state_of(self, module: nn.Module) -> dict[str, torch.Tensor]:
         """The weights to evaluate and to save."""

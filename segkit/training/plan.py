@@ -1,4 +1,4 @@
-"""What is fixed before the first step of a run: config, data, model card, limits, folder."""
+"""What is fixed before the first step of a run: options, data, model card, limits and folder."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,16 +7,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from segkit.config.fields import flag_of, load_config, options_of, write_toml
+from segkit.config.fields import write_toml
 from segkit.config.train import TrainConfig
 from segkit.data.records import Dataset
-from segkit.errors import ConfigError, InputError
+from segkit.errors import ConfigError
 from segkit.formats.dataset_folder import open_split, split_file
 from segkit.loading.dataset import Pictures
 from segkit.loading.sampler import epoch_length, repeats_for_balance
 from segkit.models.card import ModelCard
 from segkit.runs.checkpoint import card_of_weights
-from segkit.runs.folder import CONFIG, LABELS, find_run, new_run, point_latest, write_origin
+from segkit.runs.folder import CONFIG, LABELS, new_run, point_latest, write_origin
 from segkit.runtime.device import device_name, resolve_precision
 from segkit.runtime.ranks import Ranks
 from segkit.training.defaults import DataFacts, card_for, resolve_defaults, settings_for
@@ -25,7 +25,7 @@ from segkit.units import format_duration
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run before its first step; nothing of ``config`` is open any more but what has no value."""
+    """What is fixed in a run; in ``config`` every option has the value that the run uses."""
 
     config: TrainConfig
     card: ModelCard
@@ -40,7 +40,7 @@ class Plan:
 
     @property
     def epoch_length(self) -> int:
-        """Pictures in an epoch: all of them, some more than once where categories are balanced."""
+        """Images in an epoch: all of them, some more than once where categories are balanced."""
         return epoch_length(len(self.train.images), self.repeats)
 
     def training_pictures(self) -> Pictures:
@@ -55,7 +55,7 @@ class Plan:
         )
 
     def done(self, step: int, seconds: float) -> float:
-        """The share of the run that is over, by steps or by time, whichever is more."""
+        """The fraction of the run that is over, by steps or by time, whichever is more."""
         by_steps = step / self.total_steps if self.total_steps else 0.0
         by_time = seconds / self.config.time if self.config.time else 0.0
         return min(1.0, max(by_steps, by_time))
@@ -70,7 +70,7 @@ class Plan:
         return after // self.config.eval_every > before // self.config.eval_every
 
     def describe(self, ranks: Ranks) -> str:
-        """A sentence on what is going to happen."""
+        """The run in one line."""
         limits = [f"{self.total_steps} steps"] if self.total_steps else []
         limits += [format_duration(self.config.time)] if self.config.time else []
         return (
@@ -81,54 +81,8 @@ class Plan:
         )
 
 
-_LIMITS, _DEVICES = frozenset({"epochs", "steps", "time"}), frozenset({"gpus", "device"})
-_MAY_CHANGE = _LIMITS | _DEVICES | {
-    "ranks", "workers", "micro_batch", "vram", "memory", "compile", "patience", "bad_pictures", "tensorboard",
-}  # fmt: skip
-
-
-def config_of_run(config: TrainConfig) -> TrainConfig:
-    """The config of the run that ``config.resume`` names; its limits and where it runs may be set anew.
-
-    Raises:
-        ConfigError: An option that cannot change was given with another value than the run's.
-    """
-    assert config.resume is not None
-    run = find_run(config.out / "latest" if config.resume == "latest" else Path(config.resume))
-    stored = load_config(TrainConfig, run / CONFIG)
-    given = config.given_options() - {"resume"}
-    values = {name: getattr(config, name) for name in given & _MAY_CHANGE}
-    changed = [
-        flag_of(each)
-        for each in options_of(TrainConfig)
-        if each.name in given - _MAY_CHANGE and not _is_of_run(each.name, config, stored, run)
-    ]
-    if changed:
-        raise ConfigError(
-            f"--resume goes on with the config of {run}: {', '.join(changed)} cannot be changed",
-            f"for a new run with other options: segkit train --config {run / CONFIG} {changed[0]} ...",
-        )
-    if given & _LIMITS:
-        values = dict.fromkeys(_LIMITS) | values
-    if given & _DEVICES:
-        values = {"gpus": None, "device": "auto", "ranks": 1} | values
-    return replace(replace(stored, **values), resume=str(run))
-
-
-def _is_of_run(name: str, config: TrainConfig, stored: TrainConfig, run: Path) -> bool:
-    """Whether an option has the value that the run was made with."""
-    if name == "name":
-        return config.name == run.name
-    if name == "out":
-        return config.out.resolve() == run.resolve().parent
-    if name == "dataset":
-        return config.dataset.resolve() == stored.dataset.resolve()
-    same: bool = getattr(config, name) == getattr(stored, name)
-    return same
-
-
 def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
-    """Read the data, decide what is open, and make the folder of a new run.
+    """Read the data, choose open options, and make the folder of a new run.
 
     Raises:
         SegkitError: Data, options and device do not go together.
@@ -140,10 +94,10 @@ def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
 
 
 def read_data(dataset: Path) -> tuple[Dataset, Dataset | None]:
-    """What a run learns from, and what it is evaluated on, if there is such a split with images.
+    """The training split, and the validation split if there is one with images.
 
     Raises:
-        SegkitError: They cannot be read, or do not go together.
+        SegkitError: A split cannot be read, or their categories differ.
     """
     training = open_split(dataset, "train")
     return training, _validation(dataset, training)
@@ -157,15 +111,15 @@ def plan_without_folder(
     world_size: int,
     dtype: torch.dtype | None = None,
 ) -> Plan:
-    """What a run would be on a device, which need not be here; ``run`` is where the folders of runs are.
+    """The plan of a run on a device, which need not exist here; its ``run`` is the folder of all runs.
 
     Args:
-        config: What was asked for.
-        training: What it would learn from.
-        val: What it would be evaluated on.
+        config: The options as given.
+        training: The training split.
+        val: The validation split.
         device: Where it would run.
-        world_size: On how many of them.
-        dtype: What it would compute in, where the device cannot be asked.
+        world_size: How many ranks share a batch.
+        dtype: The dtype for autocast; None: ask the device.
 
     Raises:
         SegkitError: Data, options and device do not go together.
@@ -193,7 +147,7 @@ def plan_without_folder(
 
 
 def _validation(dataset: Path, training: Dataset) -> Dataset | None:
-    """The split that goes with the training split, if there is one with images.
+    """The validation split, if there is one with images.
 
     Raises:
         ConfigError: It has other categories.
@@ -208,7 +162,7 @@ def _validation(dataset: Path, training: Dataset) -> Dataset | None:
 
 
 def _make_run(asked: TrainConfig, filled: TrainConfig, card: ModelCard, ranks: Ranks) -> Path:
-    """The folder of a new run with what is known before it starts; rank 0 makes it, all learn its name."""
+    """Make the folder of a new run, with its config, labels and origin, on rank 0; returns its path on all ranks."""
     run: Path | None = None
     if ranks.is_main:
         run = new_run(asked.out, asked.name, asked.model)
@@ -219,21 +173,3 @@ def _make_run(asked: TrainConfig, filled: TrainConfig, card: ModelCard, ranks: R
     made = ranks.gather(run)[0]
     assert made is not None
     return Path(made)
-
-
-def found_training(target: Path | None) -> tuple[TrainConfig, Path | None]:
-    """The training that a run, a config.toml, or nothing stands for, and the file that says so, if there is one.
-
-    Raises:
-        InputError: There is none.
-    """
-    if target is None and not Path("runs/latest").exists():
-        if not Path("dataset").is_dir():
-            raise InputError(
-                "neither runs/latest nor ./dataset is here",
-                "name a run or a config.toml: segkit memprofile runs/NAME, or a script: segkit memprofile -- train.py",
-            )
-        return TrainConfig(), None
-    path = target or Path("runs/latest")
-    file = path if path.is_file() and path.suffix == ".toml" else find_run(path) / CONFIG
-    return load_config(TrainConfig, file), file

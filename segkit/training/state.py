@@ -1,4 +1,4 @@
-"""Everything that changes while a run goes on, and its way into a checkpoint and back."""
+"""Everything that changes during a run, and how it is stored in a checkpoint."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,28 +24,28 @@ _COUNTS = (
 
 @dataclass(slots=True)
 class TrainingState:
-    """The model, what trains it, and how far it is.
+    """The model, its optimizer, and the progress of the run.
 
     Attributes:
         module: The model, not wrapped for ranks.
-        optimizer: Its optimiser.
+        optimizer: Its optimizer.
         scaler: Loss scaling for fp16; does nothing otherwise.
         average: The averaged weights.
         step: Steps done.
         seconds: Time spent, over all sessions.
         best: The best score so far.
         stale: Evaluations since then.
-        skipped: Steps left out because their loss or gradients were not finite.
+        skipped: Steps skipped because their loss or gradients were not finite.
         best_step: The step that had the best score.
-        skipped_in_a_row: How many of them were the last ones.
-        micro_batch: Pictures that go through the model at once; less than asked for where memory ran out.
-        micro_batch_asked: What it was decided from; another wish decides it anew.
-        bad_pictures: Times that another picture stood in for one that could not be loaded.
+        skipped_in_a_row: How many of the last steps were skipped.
+        micro_batch: Images that go through the model at once; fewer than asked for where memory ran out.
+        micro_batch_asked: The options that it was chosen for; it is chosen again when they change.
+        bad_pictures: Images that could not be loaded and were replaced by others.
         evaluated: The step after which the model was last evaluated.
         saved_step: The step that ``last.pt`` holds.
         saved_at: When it was written, by ``time.monotonic``.
         metrics: The last evaluation of this session.
-        last_is_whole: Whether it may be kept as the previous one; not when the run had to go on from that.
+        last_is_whole: Whether it is intact and may be kept as the previous one.
     """
 
     module: nn.Module
@@ -69,11 +69,11 @@ class TrainingState:
     metrics: Metrics | None = None
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """What is evaluated, saved and exported."""
+        """The weights to evaluate, save and export."""
         return self.average.state_of(self.module)
 
     def to_checkpoint(self, card: ModelCard, ranks: Ranks) -> dict[str, Any]:
-        """All of it in plain values and tensors; every rank must call this, and rank 0 saves what it returns."""
+        """The whole state in plain values and tensors; every rank must call this, and rank 0 saves what it returns."""
         return {
             "card": card.to_plain(),
             "model": self.weights(),
@@ -86,7 +86,7 @@ class TrainingState:
         }
 
     def restore(self, content: dict[str, Any], ranks: Ranks) -> None:
-        """Go on from where ``to_checkpoint`` was called."""
+        """Set the state to that of a checkpoint."""
         self.module.load_state_dict(content["raw"] or content["model"])
         if self.average.decay:
             self.average.state = {name: value.to(ranks.device) for name, value in content["model"].items()}
@@ -94,7 +94,7 @@ class TrainingState:
         self.optimizer.load_state_dict(content["optimizer"])
         self.scaler.load_state_dict(content["scaler"])
         for name in _COUNTS:
-            setattr(self, name, content.get(name, getattr(self, name)))  # an older file lacks some
+            setattr(self, name, content.get(name, getattr(self, name)))  # an older file lacks some of them
         if ranks.rank < len(content["random"]):
             _set_random_state(content["random"][ranks.rank], ranks.device)
 
@@ -111,10 +111,10 @@ def _set_random_state(states: list[torch.Tensor], device: torch.device) -> None:
 
 
 def start_state(plan: Plan, ranks: Ranks, progress: Progress) -> TrainingState:
-    """The state at the first step: fresh, or as the run's last whole checkpoint left it.
+    """The state to start with: that of the run's last intact checkpoint, or a new one.
 
     Raises:
-        SegkitError: Weights or checkpoints cannot be read, or options name layers that are not there.
+        SegkitError: Weights or checkpoints cannot be read, or options name layers that do not exist.
     """
     config, module = plan.config, plan.card.build()
     last = load_last(plan.run, ranks.device, progress.note) if config.resume is not None else None
@@ -139,10 +139,10 @@ def start_state(plan: Plan, ranks: Ranks, progress: Progress) -> TrainingState:
 
 
 def prepare(plan: Plan, module: nn.Module) -> None:
-    """Do to a model what the plan asks for, before it goes to its device.
+    """Freeze layers, and set dropout and recomputation, before a model goes to its device.
 
     Raises:
-        ConfigError: Options name layers that are not there.
+        ConfigError: Options name layers that do not exist.
     """
     config = plan.config
     freeze(module, config.freeze or ())
@@ -153,10 +153,10 @@ def prepare(plan: Plan, module: nn.Module) -> None:
 
 
 def state_of(plan: Plan, module: nn.Module) -> TrainingState:
-    """A model on its device, and what trains it, as the plan says.
+    """A new state for a model on its device.
 
     Raises:
-        ConfigError: Options name layers that are not there.
+        ConfigError: Options name layers that do not exist.
     """
     config = plan.config
     assert config.optimizer is not None

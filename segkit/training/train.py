@@ -23,7 +23,8 @@ from segkit.training.gradients import SharedGradients
 from segkit.training.log import RunLog
 from segkit.training.micro_batch import choose_micro_batch
 from segkit.training.optim import learning_rate, set_learning_rate
-from segkit.training.plan import Plan, config_of_run, make_plan
+from segkit.training.plan import Plan, make_plan
+from segkit.training.run_options import config_of_run
 from segkit.training.state import start_state
 from segkit.training.step import HINT_MEMORY, Training, stop_after_nonfinite_steps, train_step
 from segkit.training.summary import TrainingSummary, summarise

@@ -1,1 +1,1 @@
-"""A training rehearsed on tensors that have shapes and no memory: what its heaviest steps would need."""
+"""A training rehearsed on fake tensors, which have shapes and no memory: what its heaviest steps would need."""

@@ -1,4 +1,4 @@
-"""The heaviest batches that a dataset can bring: its largest pictures, its most crowded ones, and both at once."""
+"""The heaviest batches of a dataset: its largest images, its most crowded ones, and both combined."""
 
 from dataclasses import dataclass, replace
 
@@ -15,14 +15,14 @@ Boxes = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shape:
-    """One picture as the model would get it, in sizes.
+    """The dimensions of one image as the model would get it.
 
     Attributes:
         name: Its file.
         height: Rows of pixels.
         width: Columns.
-        boxes: Whole corners xyxy of its instances [N, 4], the largest first.
-        mask_bytes: Of the masks of its instances, cut to their boxes.
+        boxes: Boxes xyxy of its instances in whole pixels [N, 4], the largest first.
+        mask_bytes: Bytes of the masks of its instances, cut to their boxes.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Shape:
 
     @property
     def instances(self) -> int:
-        """How many instances it has."""
+        """The number of instances."""
         return len(self.boxes)
 
 
@@ -42,9 +42,9 @@ class Scene:
     """A batch to rehearse a step with.
 
     Attributes:
-        name: What makes it heavy.
-        shapes: Its pictures.
-        frame: The height and width that they are padded to; None: each other's.
+        name: Why it is heavy.
+        shapes: Its images.
+        frame: Height and width that they are padded to; None: the largest of the batch.
         at_most: Whether as many regions are positive as the model allows, or as few as in the first steps.
     """
 
@@ -55,16 +55,16 @@ class Scene:
 
     @property
     def heaviest(self) -> Shape:
-        """The picture to name."""
+        """The image to name in messages."""
         return max(self.shapes, key=lambda shape: (shape.instances, shape.height * shape.width))
 
 
 def scenes_of(plan: Plan, count: int) -> list[Scene]:
-    """The batches that a training has to get through, the last of them heavier than any that can come.
+    """The heaviest batches of a training; the last one is heavier than any real batch.
 
     Args:
         plan: The training.
-        count: Pictures in a batch.
+        count: Images in a batch.
     """
     framing = plan.card.framing
     if framing.kind == "semantic":
@@ -81,7 +81,7 @@ def scenes_of(plan: Plan, count: int) -> list[Scene]:
 
 
 def largest_to_evaluate(plan: Plan) -> Shape | None:
-    """The validation picture with the most pixels, as the model would get it."""
+    """The validation image with the most pixels, as the model would get it."""
     if plan.val is None:
         return None
     pictures = _Pictures(plan.val, plan.card.framing, whole=True)
@@ -93,7 +93,7 @@ def _scene(name: str, shapes: tuple[Shape, ...]) -> Scene:
 
 
 def _worst(plan: Plan, pictures: "_Pictures", crowded: tuple[Shape, ...]) -> Scene:
-    """The most crowded pictures, each as large as the largest frame, as strongly varied as may be."""
+    """The most crowded images, each as large as the largest frame, with the strongest augmentation."""
     strength = STRENGTHS[plan.config.augment]
     scale = strength.scale[1]
     height, width = (round(scale * int(side)) for side in pictures.sides.max(axis=0))
@@ -101,7 +101,7 @@ def _worst(plan: Plan, pictures: "_Pictures", crowded: tuple[Shape, ...]) -> Sce
     worst = []
     for shape in crowded:
         boxes = (shape.boxes * scale).astype(np.int64)
-        if strength.paste:  # and all instances of another picture over them
+        if strength.paste:  # and all instances of another image over them
             boxes = np.concatenate([boxes, (crowded[0].boxes * scale).astype(np.int64)])
         bytes_here = max(
             mask_bytes * (2 if strength.paste else 1), int((boxes[:, 2:] - boxes[:, :2]).prod(axis=1).sum())
@@ -111,7 +111,7 @@ def _worst(plan: Plan, pictures: "_Pictures", crowded: tuple[Shape, ...]) -> Sce
 
 
 class _Pictures:
-    """The sizes of a dataset's pictures as the model would get them, and of what is in them, without crowds."""
+    """The dimensions of a dataset's images as the model would get them, and of their instances, without crowds."""
 
     def __init__(self, dataset: Dataset, framing: Framing, whole: bool = False) -> None:
         self._images = dataset.images
@@ -127,17 +127,17 @@ class _Pictures:
         self.counts = np.bincount(self._places, minlength=len(dataset.images))
 
     def first(self, order: npt.NDArray[np.int64], count: int) -> tuple[Shape, ...]:
-        """The first ones in an order, over again where there are fewer than asked for."""
+        """The first ``count`` images in an order, repeated where there are fewer."""
         return tuple(self._shape(int(order[place % len(order)])) for place in range(count))
 
     def most_mask_bytes(self) -> int:
-        """Of the masks of one picture, cut to their boxes; at most a pixel is added to a box on each side."""
+        """The most bytes of the masks of one image, cut to their boxes; each box may grow by a pixel on each side."""
         scales = self._scales(self._places)
         areas = (self._boxes[:, 2:] * scales + 2).prod(axis=1)
         return int(np.bincount(self._places, weights=areas, minlength=1).max())
 
     def _scales(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """By width and height, for each of some pictures."""
+        """The scale of width and height [N, 2] of some images."""
         before = np.array([(image.width, image.height) for image in self._images], np.float64)
         scales: npt.NDArray[np.float64] = (self.sides[:, ::-1] / before)[places]
         return scales

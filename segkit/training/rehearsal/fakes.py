@@ -1,4 +1,4 @@
-"""What a rehearsal takes from elsewhere in other clothes: pictures, gradients, phases, sizes."""
+"""Replacements for a rehearsal: images, gradients and a meter without data."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -20,13 +20,13 @@ from segkit.training.rehearsal.batches import Shape
 
 
 def fake_sample(shape: Shape, frame: tuple[int, int] | None, kind: str, oracle: Oracle) -> Sample:
-    """A picture of a shape, as the loader would give it; its boxes keep their values, which masks are cut by.
+    """An image of given dimensions, as the loader would give it; its boxes have values, which masks are cut by.
 
     Args:
-        shape: The picture.
-        frame: What its batch is padded to.
-        kind: Of the model's targets: ``instances`` or ``semantic``.
-        oracle: Who will be asked for the values.
+        shape: The dimensions.
+        frame: Height and width that its batch is padded to.
+        kind: The kind of targets: ``instances`` or ``semantic``.
+        oracle: Remembers the values of the boxes.
     """
     image = torch.empty(3, shape.height, shape.width, dtype=torch.uint8)
     record = Image(0, shape.name, shape.height, shape.width)
@@ -46,7 +46,7 @@ def fake_sample(shape: Shape, frame: tuple[int, int] | None, kind: str, oracle: 
 
 
 def to_channels_last(module: nn.Module) -> None:
-    """What ``module.to(memory_format=torch.channels_last)`` does, which fake parameters do not allow."""
+    """Do what ``module.to(memory_format=torch.channels_last)`` does, which fake parameters do not allow."""
     for layer in module.modules():
         for name, parameter in layer.named_parameters(recurse=False):
             if parameter.dim() == 4:
@@ -55,17 +55,17 @@ def to_channels_last(module: nn.Module) -> None:
 
 
 class KeptGradients(SharedGradients):
-    """Gradients as ranks that share them keep them: always there."""
+    """Gradients that are kept between steps, as with several ranks."""
 
     def clear(self) -> None:
-        """Forget their values."""
+        """Set them to zero."""
         for parameter in self._trainable:
             if parameter.grad is not None:
                 parameter.grad.zero_()
 
 
 class Phases:
-    """A meter that measures nothing and tells a trace what is being done."""
+    """A meter that measures nothing and passes the phase on to a trace."""
 
     _names: ClassVar = {"transfer": "pictures", "backward": "backward pass", "step": "optimiser"}
 
@@ -86,7 +86,12 @@ class Phases:
 
 
 def bounds_of(module: Any, at_most: bool) -> Bounds:
-    """The sizes that a model's own samplers allow; a U-Net has none."""
+    """The numbers of regions that a detector's samplers allow; none for a U-Net.
+
+    Args:
+        module: The model.
+        at_most: Whether as many regions are positive as allowed, or as few as in the first steps.
+    """
     if not hasattr(module, "roi_heads"):
         return Bounds()
     rpn, roi = module.rpn.fg_bg_sampler, module.roi_heads.fg_bg_sampler

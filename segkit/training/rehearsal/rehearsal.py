@@ -1,4 +1,4 @@
-"""A training rehearsed on fake tensors: the very code of a run, without computing and without memory."""
+"""A training rehearsed on fake tensors: the code of a run, without computation and without memory."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -31,15 +31,15 @@ _CPU = torch.device("cpu")
 
 
 class Rehearsal:
-    """A model and its optimiser on fake tensors; within its context, steps can be taken."""
+    """A model and its optimizer on fake tensors; inside the context, steps can be taken."""
 
     def __init__(self, plan: Plan, micro_batch: int, *, as_cuda: bool = True, ranks: int = 1) -> None:
         """Prepare.
 
         Args:
             plan: The training.
-            micro_batch: Pictures that go through the model at once.
-            as_cuda: Whether to keep to CUDA's rules, or to this CPU's.
+            micro_batch: Images that go through the model at once.
+            as_cuda: Whether to follow CUDA's rules, or this CPU's.
             ranks: How many share a batch.
         """
         self._plan, self._as_cuda, self._ranks = plan, as_cuda, ranks
@@ -115,7 +115,7 @@ class Rehearsal:
         self.oracle.next_forward([len(target["labels"]) for target in targets if "labels" in target])
 
     def step(self, scene: Scene) -> Peak:
-        """One optimiser step over a scene's pictures, a micro-batch at a time; its peak."""
+        """The peak of one optimizer step over a scene's images, a micro-batch at a time."""
         self.oracle.bounds = bounds_of(self.state.module, scene.at_most)
         with self.trace.doing("pictures"):
             kind = self._plan.card.framing.kind
@@ -125,7 +125,7 @@ class Rehearsal:
         return self.trace.peak()
 
     def evaluate(self, shape: Shape, count: int = 1) -> Peak:
-        """Evaluate some pictures of a shape at once, as a training does between steps; its peak."""
+        """The peak of an evaluation between steps, of ``count`` images of the same dimensions at once."""
         module: Any = self.state.module
         if self.state.average.decay:
             module = self._plan.card.build()

@@ -1,0 +1,72 @@
+"""The options of a run that exists: to resume it, or to measure it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from segkit.config.fields import flag_of, load_config, options_of
+from segkit.config.train import TrainConfig
+from segkit.errors import ConfigError, InputError
+from segkit.runs.folder import CONFIG, find_run
+
+_LIMITS, _DEVICES = frozenset({"epochs", "steps", "time"}), frozenset({"gpus", "device"})
+_MAY_CHANGE = _LIMITS | _DEVICES | {
+    "ranks", "workers", "micro_batch", "vram", "memory", "compile", "patience", "bad_pictures", "tensorboard",
+}  # fmt: skip
+
+
+def config_of_run(config: TrainConfig) -> TrainConfig:
+    """The options of the run that ``config.resume`` names; limits and devices may be given anew.
+
+    Raises:
+        ConfigError: An option that cannot change was given with another value than the run's.
+    """
+    assert config.resume is not None
+    run = find_run(config.out / "latest" if config.resume == "latest" else Path(config.resume))
+    stored = load_config(TrainConfig, run / CONFIG)
+    given = config.given_options() - {"resume"}
+    values = {name: getattr(config, name) for name in given & _MAY_CHANGE}
+    changed = [
+        flag_of(each)
+        for each in options_of(TrainConfig)
+        if each.name in given - _MAY_CHANGE and not _is_of_run(each.name, config, stored, run)
+    ]
+    if changed:
+        raise ConfigError(
+            f"--resume goes on with the config of {run}: {', '.join(changed)} cannot be changed",
+            f"for a new run with other options: segkit train --config {run / CONFIG} {changed[0]} ...",
+        )
+    if given & _LIMITS:
+        values = dict.fromkeys(_LIMITS) | values
+    if given & _DEVICES:
+        values = {"gpus": None, "device": "auto", "ranks": 1} | values
+    return replace(replace(stored, **values), resume=str(run))
+
+
+def _is_of_run(name: str, config: TrainConfig, stored: TrainConfig, run: Path) -> bool:
+    """Whether an option has the value that the run was made with."""
+    if name == "name":
+        return config.name == run.name
+    if name == "out":
+        return config.out.resolve() == run.resolve().parent
+    if name == "dataset":
+        return config.dataset.resolve() == stored.dataset.resolve()
+    same: bool = getattr(config, name) == getattr(stored, name)
+    return same
+
+
+def found_training(target: Path | None) -> tuple[TrainConfig, Path | None]:
+    """The options of a run or a config.toml, and the file; by default those of the latest run, or the defaults.
+
+    Raises:
+        InputError: There is neither a run nor a dataset.
+    """
+    if target is None and not Path("runs/latest").exists():
+        if not Path("dataset").is_dir():
+            raise InputError(
+                "neither runs/latest nor ./dataset is here",
+                "name a run or a config.toml: segkit memprofile runs/NAME, or a script: segkit memprofile -- train.py",
+            )
+        return TrainConfig(), None
+    path = target or Path("runs/latest")
+    file = path if path.is_file() and path.suffix == ".toml" else find_run(path) / CONFIG
+    return load_config(TrainConfig, file), file
