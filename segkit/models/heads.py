@@ -138,6 +138,7 @@ class PerImageRoIHeads(RoIHeads):  # type: ignore[misc]
         return torch.stack(total).mean()
 
 
+# segkit.memory.simulate.detector_bounds knows this function and its ``corners`` by their names.
 def mask_targets(target: Target, regions: Tensor, matched: Tensor, image_size: tuple[int, int], side: int) -> Tensor:
     """The targets of the mask head: the mask of each region's instance, sampled inside the region, [R, side, side].
 

@@ -124,7 +124,6 @@ RULES: dict[str, Callable[[Bounds, SizeQuery], int]] = {
     "postprocess_detections": _all,
     "set_low_quality_matches_": _best_anchors,
     "_some": _all,
-    "__call__": _all,  # torchvision's sampler
     "compute_loss": _rpn_samples,
     "subsample": _regions,
     "fastrcnn_loss": _positive_regions,
