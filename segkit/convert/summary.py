@@ -85,22 +85,16 @@ def summarise(
         dry_run: Whether nothing was kept.
     """
     by_split = {split: Counter[str]() for split in output.splits}
-    totals = {split: [0, 0, 0] for split in output.splits}
+    images, negatives = Counter(output.split_of), Counter[str]()
     converted = dropped = 0
     for entry, split in zip(output.entries, output.split_of, strict=True):
-        kept = 0
-        for index, label in enumerate(entry.labels):
-            name = output.new_labels[label]
-            if name is None:
-                dropped += entry.num_shapes(index)
-            else:
-                converted += entry.num_shapes(index)
-            if name is not None and name != IGNORE:
-                by_split[split][name] += 1
-                kept += 1
-        totals[split][0] += 1
-        totals[split][1] += kept
-        totals[split][2] += not kept
+        names = [output.new_labels[label] for label in entry.labels]
+        kept = [name for name in names if name is not None and name != IGNORE]
+        by_split[split].update(kept)
+        negatives[split] += not kept
+        shapes = sum(entry.num_shapes(index) for index in range(len(names)))
+        lost = sum(entry.num_shapes(index) for index, name in enumerate(names) if name is None)
+        converted, dropped = converted + shapes - lost, dropped + lost
     counts: Counter[str] = sum(by_split.values(), Counter())
     findings = (*contents.findings, *output.findings)
     lost_in_writing = sum(finding.shapes for finding in output.findings if finding.action == "left out")
@@ -113,7 +107,7 @@ def summarise(
         shapes=contents.shapes,
         converted=converted - lost_in_writing,
         dropped=dropped,
-        splits={split: SplitCount(*numbers) for split, numbers in totals.items()},
+        splits={split: SplitCount(images[split], by_split[split].total(), negatives[split]) for split in output.splits},
         categories=categories,
         findings=tuple(sorted(findings, key=lambda f: (f.file, -1 if f.shape is None else f.shape, f.why))),
         label_advice=inspect_labels(categories, by_split),

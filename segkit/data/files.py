@@ -52,6 +52,14 @@ def relative_path(path: Path, folder: Path) -> str:
         return path.absolute().as_posix()
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; False for invalid names."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long, a folder that may not be looked into
+        return False
+
+
 def list_files(
     src: str, suffixes: frozenset[str], stdin: Iterable[str], skip: Path | None = None
 ) -> list[tuple[Path, str]]:

@@ -1,4 +1,4 @@
-"""Image files: size, orientation and pixels; and finding the one that an annotation refers to.
+"""Image files: size, orientation and pixels.
 
 Sizes are (height, width) throughout. Headers are read, pixels are not, until ``load_rgb`` or ``write_upright``.
 """
@@ -7,7 +7,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -180,50 +180,3 @@ def write_upright(
             clean.info = {}
             clean.getexif().clear()
             clean.save(target)
-
-
-class Found(NamedTuple):
-    """An image file, and a sentence about what had to be guessed to find it (None: nothing)."""
-
-    path: Path
-    guess: str | None
-
-
-def find_picture(json_path: Path, image_path: str | None, images_dir: Path | None) -> Found | None:
-    """Find the file that a LabelMe JSON means, when it embeds none.
-
-    Tried in this order: the path in the file, with either slash; an image with the stem of the JSON file, in its folder
-    or in ``images_dir``; the base name of the path, likewise.
-    """
-    folder = json_path.parent
-    named = PureWindowsPath(image_path).as_posix() if image_path else None
-    if named and Path(named).suffix.lower() != ".json":
-        direct = folder / named
-        if is_file(direct):
-            return Found(direct, None)
-    folders = [folder] + ([images_dir] if images_dir else [])
-    for where in folders:
-        for candidate in _with_stem(where, json_path.stem):
-            same = named is not None and Path(named).name == candidate.name
-            named_note = f"imagePath {image_path!r} does not exist" if named else "no imagePath"
-            return Found(candidate, None if same else f"{named_note}; took {candidate.name}, which has its name")
-    if named:
-        for where in folders:
-            candidate = where / Path(named).name
-            if is_file(candidate) and candidate.suffix.lower() in PICTURE_SUFFIXES:
-                return Found(candidate, f"imagePath {image_path!r} does not exist; took {candidate.name}")
-    return None
-
-
-def is_file(path: Path) -> bool:
-    """Whether there is such a file; False for invalid names."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name too long, a folder that may not be looked into
-        return False
-
-
-def _with_stem(folder: Path, stem: str) -> list[Path]:
-    # Listing a folder of 100,000 files for each of them would be quadratic: ask for the likely names instead.
-    names = [stem + suffix for low in sorted(PICTURE_SUFFIXES) for suffix in (low, low.upper())]
-    return [folder / name for name in names if is_file(folder / name)]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from segkit.data.files import is_file
 from segkit.data.masks import measure, to_rle
-from segkit.data.pictures import is_file
 from segkit.data.records import AnnotatedImage, Finding, Image, Instance, Picture, ReadFile, Uncovered, id_order
 from segkit.errors import InputError
 from segkit.formats.coco.file import find_images_dir, images_and_categories, is_coco, read_json, uncovered_pixels

@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from segkit.data.pictures import Header, find_picture, read_header
+from segkit.data.pictures import Header, read_header
 from segkit.data.records import AnnotatedImage, Exif, Finding, Picture, ReadFile
 from segkit.errors import InputError
 from segkit.formats.labelme.entries import points_within, read_shapes
 from segkit.formats.labelme.file import Embedded, LabelmeFile, read_labelme
+from segkit.formats.labelme.find_picture import find_picture
 from segkit.formats.labelme.instances import Joining, join_instances
 
 _EXIF_APPLIED_SINCE = (3, 11)  # before, LabelMe showed and annotated the unturned pixels
