@@ -17,7 +17,6 @@ from segkit.memory.holders.graph_roots import GraphRoot, find_graph_roots
 from segkit.memory.holders.kept_tensors import (
     arrays_around,
     best_roots,
-    key_of,
     possible_roots,
     python_tensors,
     sample_of_survivors,
@@ -26,6 +25,7 @@ from segkit.memory.holders.reference_chains import ReferenceChain, find_holders
 from segkit.memory.holders.referrer_path import ReferrerPath, referrer_path
 from segkit.memory.holders.survival import WATCH
 from segkit.memory.measure.allocation import GRAPH, Allocation, Site
+from segkit.memory.measure.torch_private import storage_address
 from segkit.memory.measure.tracker import LiveTensors
 
 _PATHS = 3  # tensors without a name whose referrers are followed: each step outwards costs a pass over the heap
@@ -241,7 +241,7 @@ class _Diagnosis:
         expression = chain.expressions[at] if at is not None else None
         made_at = site
         if graph is not None or site.operation == GRAPH:
-            allocation = self.tensors.live.get(key_of(target))
+            allocation = self.tensors.live.get(storage_address(target))
             if allocation is not None:
                 made_at = allocation.site
         key = f"{chain.scope} {expression or chain.expression}"

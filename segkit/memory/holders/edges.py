@@ -11,7 +11,6 @@ from typing import Any
 from segkit.memory.measure.torch_private import MODULE_DICTS
 
 _LRU = type(functools.lru_cache(lambda: 0))
-_GENERATORS = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)
 _PLAIN_KEYS = (str, int, float, bool, bytes, type(None))
 
 

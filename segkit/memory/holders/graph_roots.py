@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from segkit.memory.measure.graph_token import _LEAVES, token_of
-from segkit.memory.measure.torch_private import saved_attributes, storage_key
+from segkit.memory.measure.torch_private import saved_attributes, storage_address
 
 NODE_BYTES = 500  # measured: a Mask R-CNN step keeps 230 to 254 KB in 509 nodes
 _NODES, _SECONDS = 200_000, 1.0  # of processor time, so that a busy machine does not change what is found
@@ -84,10 +84,7 @@ class _Walk:
             if token is not None and id(token) in self.tokens:
                 yield self.tokens[id(token)]
         for tensor in _saved(node, self.names):
-            try:
-                _, key = storage_key(tensor)
-            except (RuntimeError, NotImplementedError):
-                continue
+            key = storage_address(tensor)
             if key in self.wanted:
                 yield self.wanted[key]
 

@@ -97,11 +97,3 @@ def best_roots(found: list[GraphRoot]) -> list[GraphRoot]:
             if len(each.reached) == len(best[target].reached):
                 out.setdefault(id(each.root), each)
     return sorted(out.values(), key=lambda each: each.nodes)[:64]
-
-
-def key_of(tensor: torch.Tensor) -> int:
-    """The address of a tensor's storage; 0 where it has none."""
-    try:
-        return storage_key(tensor)[1]
-    except (RuntimeError, NotImplementedError):
-        return 0

@@ -16,7 +16,7 @@ from segkit.memory.measure import cuda as device
 from segkit.memory.measure.allocation import GRAPH, Allocation
 from segkit.memory.measure.cuda import DeviceFigures
 from segkit.memory.measure.phases import PhaseClock
-from segkit.memory.measure.torch_private import storage_key
+from segkit.memory.measure.torch_private import storage_address
 from segkit.memory.measure.tracker import LiveTensors
 
 CATEGORIES = (
@@ -50,7 +50,7 @@ class CategoryMeter:
         """Note the gradients, before an optimiser's step."""
         for parameter in _parameters(optimizer):
             if parameter.grad is not None:
-                self._gradients.add(_key(parameter.grad))
+                self._gradients.add(storage_address(parameter.grad))
 
     def take(self, clock: PhaseClock, optimizers: Iterable[Any], modules: Iterable[nn.Module]) -> None:
         """At the end of a step whose peak was kept: sort what was alive at it, if it is the highest so far.
@@ -74,11 +74,11 @@ class CategoryMeter:
         return allocation.device == self.tensors.counted and allocation.operation != GRAPH
 
     def _classify(self, peak_allocations: list[Allocation], optimizers: list[Any], modules: list[nn.Module]) -> None:
-        parameters = {_key(p) for optimizer in optimizers for p in _parameters(optimizer)}
-        parameters |= {_key(p) for module in modules for p in module.parameters()}
-        buffers = {_key(buffer) for module in modules for buffer in module.buffers()}
+        parameters = {storage_address(p) for optimizer in optimizers for p in _parameters(optimizer)}
+        parameters |= {storage_address(p) for module in modules for p in module.parameters()}
+        buffers = {storage_address(buffer) for module in modules for buffer in module.buffers()}
         states = {
-            _key(value) for optimizer in optimizers for state in list(optimizer.state.values())
+            storage_address(value) for optimizer in optimizers for state in list(optimizer.state.values())
             if isinstance(state, dict) for value in state.values() if isinstance(value, torch.Tensor)
         }  # fmt: skip
         sums: Counter[str] = Counter()
@@ -136,10 +136,3 @@ def _category(
 def _parameters(optimizer: Any) -> list[torch.Tensor]:
     return [p for group in getattr(optimizer, "param_groups", ()) for p in group.get("params", ())
             if isinstance(p, torch.Tensor)]  # fmt: skip
-
-
-def _key(tensor: torch.Tensor) -> int:
-    try:
-        return storage_key(tensor)[1]
-    except (RuntimeError, NotImplementedError):
-        return 0

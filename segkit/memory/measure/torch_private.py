@@ -93,6 +93,14 @@ def storage_key(tensor: torch.Tensor) -> tuple[Any, int]:
     return storage, storage._cdata
 
 
+def storage_address(tensor: torch.Tensor) -> int:
+    """The address of a tensor's storage; 0 where it has none."""
+    try:
+        return storage_key(tensor)[1]
+    except (RuntimeError, NotImplementedError):
+        return 0
+
+
 def attach_to_node(node: Any, name: str, value: object) -> bool:
     """Let an autograd node own an object: it lives exactly as long as the node."""
     try:

@@ -16,7 +16,6 @@ class Watching:
         self._own = outer is None
         self._session = Session(deep=deep) if outer is None else outer.session
         self._limit = limit
-        self._report: dict[str, Any] | None = None
 
     def __enter__(self) -> Self:
         if self._own:
