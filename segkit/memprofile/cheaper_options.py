@@ -12,7 +12,7 @@ from segkit.training.plan import Plan
 Changes = dict[str, Any]
 """New values of options, by their names in the config."""
 
-_SMALLEST = 64  # pixels: the smallest size of pictures that is tried
+_SMALLEST = 64  # pixels: the smallest size of images that is tried
 _DEEP = ("resnet34", "resnet50", "resnet101")
 
 

@@ -48,7 +48,7 @@ class RehearsedStep:
 
     Attributes:
         name: That of the batch.
-        heaviest: Its picture that needs the most.
+        heaviest: Its image that needs the most.
         frame: The height and width that the batch is padded to.
         at_most: Whether sizes are upper bounds; else what they are in the first steps.
         peak: The highest sum of live tensors.
@@ -67,7 +67,7 @@ class Estimate:
 
     Attributes:
         changes: Options that differ from the configured ones.
-        micro_batch: Pictures that go through the model at once.
+        micro_batch: Images that go through the model at once.
         held: Bytes between steps.
         rehearsed: The steps that were rehearsed, after the model was built.
         events: Allocations and releases.
@@ -185,7 +185,7 @@ def estimate_training(plan: Plan, changes: Changes, micro_batch: int, ranks: int
     Args:
         plan: The training.
         changes: Options that differ from the configured ones.
-        micro_batch: Pictures that go through the model at once.
+        micro_batch: Images that go through the model at once.
         ranks: GPUs that share a batch.
         kind: The name of the real batches to rehearse beside the bound; None: all kinds.
     """

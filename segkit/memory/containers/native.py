@@ -1,7 +1,7 @@
 """Host memory that grows and that no Python object explains: native code that keeps what it is given.
 
 This is read from the curve of what malloc has allocated, without the tensors. A curve proves little, so it must rise in
-every part of the run at the same rate, without a new size of picture (libraries keep kernels by size), and by more than
+every part of the run at the same rate, without a new size of image (libraries keep kernels by size), and by more than
 what was found to be kept.
 """
 

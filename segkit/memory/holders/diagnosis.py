@@ -20,7 +20,7 @@ from segkit.memory.holders.kept_tensors import (
     possible_roots,
     python_tensors,
     sample_of_survivors,
-)  # fmt: skip
+)
 from segkit.memory.holders.reference_chains import ReferenceChain, find_holders
 from segkit.memory.holders.referrer_path import ReferrerPath, referrer_path
 from segkit.memory.holders.survival import WATCH

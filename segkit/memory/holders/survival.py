@@ -1,6 +1,6 @@
 """Leak or no leak, by cohort survival.
 
-A rise of memory over steps does not distinguish a leak from pictures of growing size. Only a leak keeps something of
+A rise of memory over steps does not distinguish a leak from images of growing size. Only a leak keeps something of
 every step: a site leaks if its tensors survive from many different steps and the oldest of them are never freed. The
 thresholds were measured on leaks made for this purpose, and on clean scripts that look similar (``docs/decisions``).
 """

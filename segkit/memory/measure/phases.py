@@ -120,7 +120,7 @@ class StepMeasurement:
         elements: Values that the model was given.
         instances: Instances in the targets.
         phases: The phases of the step.
-        name: The pictures of the step, where they have names.
+        name: The images of the step, where they have names.
     """
 
     seconds: float

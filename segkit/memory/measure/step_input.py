@@ -1,4 +1,4 @@
-"""What a step was given: how many values and instances, and the names of the pictures."""
+"""What a step was given: how many values and instances, and the names of the images."""
 
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ class StepInput(NamedTuple):
     Attributes:
         elements: Values in the tensors that the model was given.
         instances: Instances in the targets.
-        names: Names of the pictures, where targets have an ``image_id``.
+        names: Names of the images, where targets have an ``image_id``.
     """
 
     elements: int = 0

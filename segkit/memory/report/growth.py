@@ -88,14 +88,14 @@ def _name_of(suspect: Suspect | None) -> str | None:
 
 
 def _pictures(measurements: Sequence[StepMeasurement]) -> list[Growth]:
-    """Peaks that follow the size of the pictures, or the instances in them."""
+    """Peaks that follow the size of the images, or the instances in them."""
     steady = measurements[2:]
     peaks = [float(each.peak) for each in steady]
     spread = max(peaks) - median(peaks)
     out = []
     for name, values, unit in (
-        ("new picture sizes", [float(each.elements) for each in steady], "size of the input (in values)"),
-        ("crowded pictures", [float(each.instances) for each in steady], "number of instances"),
+        ("new image sizes", [float(each.elements) for each in steady], "size of the input (in values)"),
+        ("crowded images", [float(each.instances) for each in steady], "number of instances"),
     ):
         if len(set(values)) < 3 or spread < 0.05 * max(peaks):
             continue
@@ -181,7 +181,7 @@ def _regions(session: Session) -> list[Growth]:
     sampler: Any = heads.fg_bg_sampler
     most = int(sampler.batch_size_per_image * sampler.positive_fraction)
     what = "the mask head gets more positive regions as the proposals become better"
-    return [Growth("positive regions rise", what, int(rise), f"{most} regions for each picture", "device")]
+    return [Growth("positive regions rise", what, int(rise), f"{most} regions for each image", "device")]
 
 
 def _correlation(xs: Sequence[float], ys: Sequence[float]) -> float:

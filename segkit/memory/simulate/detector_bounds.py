@@ -41,10 +41,10 @@ class Bounds:
     """What the sizes depend on.
 
     Attributes:
-        instances: Of each picture of the micro-batch.
-        rpn_samples: Anchors of a picture that the loss of the RPN samples.
+        instances: Of each image of the micro-batch.
+        rpn_samples: Anchors of an image that the loss of the RPN samples.
         rpn_positives: How many of them may be positive.
-        roi_samples: Regions of a picture that the loss of the heads samples.
+        roi_samples: Regions of an image that the loss of the heads samples.
         roi_positives: How many of them may be positive.
         at_most: Whether the upper bound is asked for; else the size in the first steps.
     """
@@ -57,7 +57,7 @@ class Bounds:
     at_most: bool = True
 
     def positives(self, picture: int, most: int) -> int:
-        """Positive regions of a picture, of ``most`` at most; none where it has no instance."""
+        """Positive regions of an image, of ``most`` at most; none where it has no instance."""
         there = self.instances[picture % len(self.instances)] if self.instances else most
         return most if self.at_most and there else min(most, there)
 
@@ -76,7 +76,7 @@ def _best_anchors(bounds: Bounds, asked: SizeQuery) -> int:
 
 
 def _rpn_samples(bounds: Bounds, asked: SizeQuery) -> int:
-    """The positive anchors of a picture, then the negative ones."""
+    """The positive anchors of an image, then the negative ones."""
     positives = bounds.positives(asked.times // 2, bounds.rpn_positives)
     return positives if asked.times % 2 == 0 else bounds.rpn_samples - (0 if bounds.at_most else positives)
 

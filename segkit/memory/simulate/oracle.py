@@ -66,7 +66,7 @@ class Oracle(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has n
         self._skipped: dict[CodeType, bool] = {}
 
     def next_forward(self, instances: Sequence[int]) -> None:
-        """Begin a forward pass of pictures with so many instances; calls are counted from its first picture on."""
+        """Begin a forward pass of images with so many instances; calls are counted from its first image on."""
         self._asked.clear()
         self.bounds = replace(self.bounds, instances=tuple(instances))
 
