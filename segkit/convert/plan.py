@@ -1,4 +1,4 @@
-"""What is read, planned for writing: names of categories and pictures, and the split of every image."""
+"""Planning the dataset to write: names of categories and pictures, and the split of every image."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from segkit.errors import InputError
 from segkit.formats.labelme.instances import IGNORE
 from segkit.progress import Progress
 
-_FORMATS_WITH_IGNORE = ("labelme", "semantic", "voc")  # those with a place for regions to ignore
+_FORMATS_WITH_IGNORE = ("labelme", "semantic", "voc")  # those that can hold regions to ignore
 NewLabels = dict[str, str | None]  # by the source's label; None: it is left out
 
 
@@ -92,7 +92,7 @@ def _instance_counts(entries: Sequence[ImageEntry], new_labels: NewLabels) -> Co
 
 
 def _ignored(entries: Sequence[ImageEntry], new_labels: NewLabels) -> list[Finding]:
-    """Regions to ignore, for a format that has no place for them."""
+    """Regions to ignore, where the format cannot hold them."""
     why = "a region to ignore, which the format cannot hold; --ignore crowd keeps it as a COCO crowd"
     return [
         Finding(entry.key, "left out", why, None, label, shapes=entry.num_shapes(index))

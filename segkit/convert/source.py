@@ -34,7 +34,7 @@ _SPLIT_FOLDERS = {
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What there is to read.
+    """The units of a source, and how to read them.
 
     Attributes:
         format: Its name.
@@ -58,7 +58,7 @@ class Source:
 
 
 def open_source(config: ConvertConfig, stdin: Iterable[str]) -> Source:
-    """Find out what SRC holds.
+    """Find the format of SRC, and list its units.
 
     Raises:
         InputError: It does not exist, or is not of the format that ``--from`` names.
@@ -90,7 +90,7 @@ def _labelme(config: ConvertConfig, files: Sequence[tuple[Path, str]]) -> Source
     )
     labels: tuple[str, ...] = ()
     if config.labels is None and config.src != "-":
-        with suppress(InputError):  # there is none, or it is something else
+        with suppress(InputError):  # there is none, or it is not a labels file
             labels = tuple(read_labels(Path(config.src) / "labels.txt"))
     return Source("labelme", files, partial(_read_labelme, options=options), len(files), labels=labels)
 

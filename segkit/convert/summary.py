@@ -75,7 +75,7 @@ class ConversionSummary:
 def summarise(
     contents: SourceContents, output: OutputDataset, source_format: str, target_format: str, *, dry_run: bool
 ) -> ConversionSummary:
-    """Count what was read, what was converted, and what was not.
+    """Count the shapes read, converted, left out and lost.
 
     Args:
         contents: What was read.

@@ -1,4 +1,4 @@
-"""Writing a dataset folder: as a temporary folder first, whose entries are then moved in, so that it is complete."""
+"""Writing a dataset folder: first a temporary folder, whose entries are moved in when all are written."""
 
 import glob
 import os

@@ -77,7 +77,7 @@ class Warp:
         return self.image(np.ascontiguousarray(rle_to_mask(segmentation)))
 
     def box_mask(self, segmentation: Segmentation, from_height: int, from_width: int) -> tuple[int, int, Pixels] | None:
-        """What ``mask`` gives, cut to its tight box: (top, left, bitmap [h, w]); None where no pixel is left.
+        """The result of ``mask``, cut to its tight box: (top, left, bitmap [h, w]); None where it is empty.
 
         Polygons are rasterised in their own box: time and memory depend on the instance and not on the image.
         """

@@ -52,7 +52,7 @@ def allow_large_images() -> None:
 
 @contextmanager
 def opened(source: Path | bytes, name: str) -> Iterator[Any]:
-    """Open with Pillow; what it cannot read becomes an ``InputError``."""
+    """Open with Pillow; its errors become an ``InputError``."""
     allow_large_images()
     try:
         with warnings.catch_warnings():
@@ -130,7 +130,7 @@ def thumbnail(source: Path | bytes | None) -> bytes | None:
 
 
 def load_rgb(path: Path) -> npt.NDArray[np.uint8]:
-    """Decode a picture to RGB [H, W, 3] as it is stored, its orientation tag not applied.
+    """Decode an image to RGB [H, W, 3] as stored, without applying its orientation tag.
 
     Images of a dataset are stored upright by ``convert``. Deep grey (16 bit, float) is stretched
     from its least to its greatest value, as LabelMe shows it.
@@ -143,7 +143,7 @@ def load_rgb(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def load_upright_rgb(path: Path) -> npt.NDArray[np.uint8]:
-    """Decode a picture to RGB [H, W, 3], turned as its orientation tag says."""
+    """Decode an image to RGB [H, W, 3] and apply its orientation tag."""
     with opened(path, str(path)) as picture:
         return _to_rgb(_decoded(picture, turn=True))
 

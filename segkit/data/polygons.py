@@ -1,4 +1,4 @@
-"""Flat polygons and what they measure, in C where the extension was built, else in Python and by pycocotools.
+"""Flat polygons, their areas and boxes: in C where the extension was built, else in Python and by pycocotools.
 
 Both ways give equal results to the bit; ``docs/decisions/0009-polygons-in-c.md`` says why there are two.
 ``SEGKIT_PURE=1`` in the environment turns the extension off.

@@ -97,7 +97,7 @@ def _id(raw: dict[str, Any]) -> Any:
 def read_coco(path: Path) -> Dataset:
     """Read a COCO annotation file; absent ``area``, ``iscrowd`` and ``bbox`` are computed from the rest.
 
-    What is wrong with an annotation and can be done without is repaired; ``warnings`` of the dataset say what was.
+    Invalid values that are not needed are repaired; ``warnings`` of the dataset report them.
 
     Raises:
         InputError: It is no COCO annotation file, contradicts itself, or an annotation cannot be used.
@@ -133,7 +133,7 @@ def read_coco(path: Path) -> Dataset:
 
 
 def uncovered_pixels(top: dict[str, Any]) -> Uncovered:
-    """What a document says that pixels under no annotation are."""
+    """What pixels under no annotation are, as ``info`` of a document has it."""
     info = top.get("info")
     return "ignore" if isinstance(info, dict) and info.get("uncovered") == "ignore" else "background"
 

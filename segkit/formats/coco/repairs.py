@@ -1,11 +1,11 @@
-"""What was repaired in the records of a file: one line for each kind, however many records it was found in."""
+"""Repairs in the records of a file: one warning for each kind, however many records have it."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
 
 class Repairs:
-    """What was repaired in the records of a file, counted by kind."""
+    """The repairs in a file, counted by kind."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -1,4 +1,4 @@
-"""COCO segmentations, checked: polygons and RLE. What cannot be used of one is left out, and a sentence says so."""
+"""COCO segmentations (polygons and RLE), checked: invalid polygons are left out, and each kind of them is reported."""
 
 from math import isfinite
 from typing import Any
@@ -11,7 +11,7 @@ NO_POLYGON = "no polygon has three points or more"
 
 
 def read_segmentation(value: Any, size: tuple[int, int] | None, repairs: list[str]) -> Segmentation | None:
-    """Polygons or run lengths; None where there are none.
+    """Read polygons or RLE; None where the record has neither.
 
     Args:
         value: As it stands in the file.

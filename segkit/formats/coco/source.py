@@ -27,7 +27,7 @@ class _File(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CocoSource:
-    """One file: its images, read one at a time, and what holds for all of them."""
+    """One file: its images, read one at a time, and its categories."""
 
     images: Iterator[ReadFile]
     num_images: int

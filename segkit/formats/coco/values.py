@@ -1,7 +1,7 @@
-"""What a COCO annotation or result says, value by value: train, eval and convert judge a file by these functions.
+"""The values of COCO annotations and results, checked: train, eval and convert read files by these functions.
 
-A value that is wrong but can be done without, or computed from the others, is left out; the sentence that says so is a
-repair. A record of which nothing is left to go on raises ``ValueError``. Format: https://cocodataset.org/#format-data
+An invalid value that is not needed, or that can be computed from the others, is left out; a repair is the sentence that
+reports it. A record that cannot be used at all raises ``ValueError``. Format: https://cocodataset.org/#format-data
 """
 
 from collections.abc import Callable, Container, Mapping
@@ -17,7 +17,7 @@ _KNOWN = {"id", "image_id", "category_id", "segmentation", "bbox", "area", "iscr
 
 @dataclass(frozen=True, slots=True)
 class AnnotationValues:
-    """The values of one annotation; None where there is none that could be used.
+    """The values of one annotation; None where there is no valid one.
 
     ``segmentation`` is an empty list where polygons are given and none of them can cover a pixel.
     """

@@ -1,1 +1,1 @@
-"""Annotations as pictures whose values are ids: VOC, instance ids, class ids."""
+"""Annotations as images of ids: VOC, instance ids, class ids."""

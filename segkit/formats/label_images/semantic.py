@@ -56,7 +56,7 @@ def read_classes(root: Path) -> Classes:
 
 
 def covers_background(root: Path) -> bool:
-    """Whether the class list names a background: then what no annotation covers is background."""
+    """Whether the class list has a background class: then pixels under no annotation are background."""
     path = root / "classes.txt"
     return path.is_file() and BACKGROUND in path.read_text(encoding="utf-8-sig", errors="replace").split()
 
