@@ -101,20 +101,19 @@ def attach() -> None:
         return  # a worker that was spawned: only what it loads is watched
     _attached = AttachedSession(folder)
     atexit.register(_attached.finish)
-    leave_now = os._exit
-    mine = _attached
+    leave_now, own = os._exit, _attached
 
     def _exit(code: int) -> Any:
-        mine.finish()
+        own.finish()
         leave_now(code)
 
-    os._exit = _exit  # type: ignore[assignment]
+    os._exit = _exit  # type: ignore[assignment]  # which runs no atexit functions; some scripts end by it
     os.register_at_fork(after_in_child=_attached.abandon)
     _attached.session.start()
 
 
 def _watch_workers(folder: Path) -> None:
-    """Let every loader worker measure itself when it has loaded a batch."""
+    """Let every loader worker measure itself when it has loaded a batch; PyTorch has no hook for that."""
     watch = WorkerWatch(folder)
     for fetcher in private.loader_fetchers():
         fetcher.fetch = watch.around(fetcher.fetch)
