@@ -1,16 +1,20 @@
 """memprofile --fit: rehearsed steps compared with real ones, the allocator model, and the output of the command."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from real_steps import CONFIGURATIONS, dataset_of, plan_of, real_steps, rehearsed_steps
 
+import segkit
 from segkit.memory.simulate.allocator import CachingAllocator, OutOfMemory, least_limit, replay
-from segkit.memory.simulate.trace import Trace
+from segkit.memory.simulate.detector_bounds import RULES
+from segkit.memory.simulate.trace import TASKS, Trace
 from segkit.training.rehearsal.batches import scenes_of
 from segkit.training.rehearsal.rehearsal import Rehearsal
 
@@ -264,3 +268,12 @@ def test_errors_of_fit_are_one_line(here, segkit, arguments, code, message, hint
     assert message in outcome.err.splitlines()[0]
     assert hint is None or hint in outcome.err
     assert not Path("memprofile").exists()
+
+
+def test_every_rule_names_a_function_that_exists():
+    """The rehearsal recognises functions by name: a rule for a function that was renamed would do nothing."""
+    folders = (Path(segkit.__file__).parent, Path(torchvision.models.detection.__file__).parent,
+               Path(torchvision.ops.__file__).parent)  # fmt: skip
+    text = "".join(path.read_text(encoding="utf-8") for folder in folders for path in folder.rglob("*.py"))
+    defined = set(re.findall(r"def (\w+)\(", text))
+    assert {name.partition(":")[0] for name in (*RULES, *TASKS)} <= defined
