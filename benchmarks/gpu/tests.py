@@ -1,5 +1,6 @@
 """The tests that need a GPU (``pytest -m gpu``): the outcome of each as soon as it is known."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -28,8 +29,10 @@ class Outcomes:
 
 if __name__ == "__main__":
     with stage("tests") as running:
+        os.environ["SEGKIT_GPU_TESTS_ON"] = running.device
         # Another release of a library may warn of what this one does not: that is no failure here.
-        options = ["-m", "gpu", "-q", "-W", "default", "-p", "no:cacheprovider", "--rootdir", str(ROOT)]
+        options = ["-m", "gpu", "-q", "-W", "default", "-p", "no:cacheprovider", "--rootdir", str(ROOT),
+                   "--basetemp", str(running.folder / "pytest")]  # fmt: skip
         sys.path.insert(0, str(ROOT / "tests"))
         code = pytest.main([*options, "-c", str(ROOT / "pyproject.toml"), str(ROOT / "tests" / "test_gpu.py")],
                            plugins=[Outcomes(running)])  # fmt: skip
