@@ -4,8 +4,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from segkit.data.files import temporary_file
 
@@ -26,12 +25,8 @@ class MetricsFile:
         self._file.write(json.dumps(_finite(line)) + "\n")
         self._file.flush()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
 

@@ -6,8 +6,7 @@ look at the files anyway; ``tensorboardX``, the other writer, would be one packa
 
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from segkit.errors import ConfigError
 
@@ -46,12 +45,8 @@ class EventFile:
         for name, value in _numbers(line, prefix):
             self._writer.add_scalar(name, value, line["step"])
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Write what is left, and close the file."""
         self._writer.close()
 
 

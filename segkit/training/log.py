@@ -1,7 +1,6 @@
 """What a run reports while it goes on: ``metrics.jsonl``, event files by option, and the progress bar."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
@@ -31,15 +30,14 @@ class RunLog:
             progress: Shows the figures.
         """
         self._plan, self._first_step, self._is_main, self._progress = plan, first_step, ranks.is_main, progress
-        self._files: list[Any] = []
-        self._open = ExitStack()
+        self._files: list[MetricsFile | EventFile] = []
         self._shown: set[str] = set()
 
     def __enter__(self) -> Self:
         if self._is_main:
-            self._files.append(self._open.enter_context(MetricsFile(self._plan.run / METRICS, self._first_step)))
+            self._files.append(MetricsFile(self._plan.run / METRICS, self._first_step))
             if self._plan.config.tensorboard:
-                self._files.append(self._open.enter_context(EventFile(self._plan.run / EVENTS, self._first_step)))
+                self._files.append(EventFile(self._plan.run / EVENTS, self._first_step))
         self._progress.start("training", self._plan.total_steps)
         self._progress.advance(self._first_step)
         return self
@@ -47,7 +45,8 @@ class RunLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._open.close()
+        for file in self._files:
+            file.close()
         self._progress.done()
 
     def step(
