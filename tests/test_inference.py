@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import tracemalloc
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -126,18 +127,17 @@ def test_predict_continues_with_a_smaller_batch(dataset, tmp_path, monkeypatch, 
 
 
 CATEGORIES = (Category(3, "bolt"), Category(5, "nut"))
-NAMES_BY_ID = {3: "bolt", 5: "nut"}
 MASK = {"size": [200, 200], "counts": [100] * 400}
 
 
 def write(out, pictures, each):
     """Write the result files that cover all images; return the peak of allocated memory."""
     results = tuple(Result(0, 3 + 2 * (n % 2), 0.75, (1.0, 2.0, 30.0, 40.125), MASK) for n in range(each))
-    with Writer(out, ("coco", "csv"), CATEGORIES) as writer:
+    with closing(Writer(out, ("coco", "csv"), CATEGORIES)) as writer:
         tracemalloc.start()
         for number in range(pictures):
             name = f"{number}.jpg"
-            writer.write(PictureResults(name, Path(name), 200, 200, results, NAMES_BY_ID, Path("m.pt")))
+            writer.write(PictureResults(name, Path(name), 200, 200, Path("m.pt"), results))
         files, counts = writer.finish()
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

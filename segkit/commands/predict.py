@@ -14,9 +14,9 @@ def predict(config: PredictConfig, output: Output) -> int:
 
     [bold]Example:[/bold]  segkit predict new-images/ --format overlay,labelme
     """
-    from segkit.commands.render.models import render_picture, render_prediction
+    from segkit.commands.render.models import render_prediction
     from segkit.inference.predict import predict
 
-    summary = predict(config, output.progress(), lambda picture: render_picture(picture, output), sys.stdin)
+    summary = predict(config, output.progress(), output.json, sys.stdin)
     render_prediction(summary, output)
     return FAILED if summary.failed else DONE

@@ -60,20 +60,18 @@ def export(config: ExportConfig, progress: Progress = SILENT) -> ExportSummary:
     model, card = load_model(source, torch.device("cpu"))
     out = config.out or source.with_name("model.onnx")
     progress.start(f"exporting {out.name}", None)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with temporary_file(out) as unchecked:
-            write_onnx(model, card, unchecked)
-            images, are_real = _images(source, card, config.data)
-            differences = _compare(model, unchecked, card, images, config.tolerance)
-            for difference in differences:
-                if not difference.within(config.tolerance):
-                    raise SegkitError(
-                        f"{out}: differs from {source} on {difference.picture}: {_describe(difference)}",
-                        f"nothing was written; accept more with --tolerance (now {config.tolerance:g})",
-                    )
-    finally:
-        progress.done()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_file(out) as unchecked:
+        write_onnx(model, card, unchecked)
+        images, are_real = _images(source, card, config.data)
+        differences = _compare(model, unchecked, card, images, config.tolerance)
+        for difference in differences:
+            if not difference.within(config.tolerance):
+                raise SegkitError(
+                    f"{out}: differs from {source} on {difference.picture}: {_describe(difference)}",
+                    f"nothing was written; accept more with --tolerance (now {config.tolerance:g})",
+                )
+    progress.done()
     return ExportSummary(source, out, out.stat().st_size, tuple(differences), are_real)
 
 

@@ -9,9 +9,8 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import onnx
 import torch
@@ -29,14 +28,13 @@ _EXAMPLE = (200, 264)  # height and width to trace with; the graph takes any
 class _Detector(nn.Module):
     """A detector for one image, with its outputs in a fixed order."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, outputs: Sequence[str]) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.outputs = model, outputs
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        found = self.model([image])[0]
-        names = ("boxes", "labels", "scores", "masks") if "masks" in found else ("boxes", "labels", "scores")
-        return tuple(found[name] for name in names)
+        prediction = self.model([image])[0]
+        return tuple(prediction[name] for name in self.outputs)
 
 
 class _LabelMap(nn.Module):
@@ -64,12 +62,12 @@ def write_onnx(model: nn.Module, card: ModelCard, path: Path) -> None:
         card: The model card.
         path: File to write.
     """
-    detects = card.framing.kind == "instances"
-    graph: nn.Module = _Detector(model) if detects else _LabelMap(model)
-    masks = ["masks"] if card.model == "maskrcnn" else []
-    outputs = ["boxes", "labels", "scores", *masks] if detects else ["probabilities"]
-    axes: dict[str, Any] = {"image": {1: "height", 2: "width"}}
-    axes |= {name: {0: "instances"} for name in outputs} if detects else {outputs[0]: {1: "height", 2: "width"}}
+    if card.framing.kind == "instances":
+        outputs = ["boxes", "labels", "scores", *(["masks"] if card.model == "maskrcnn" else [])]
+        graph: nn.Module = _Detector(model, outputs)
+        axes: dict[str, dict[int, str]] = {name: {0: "instances"} for name in outputs}
+    else:
+        outputs, graph, axes = ["probabilities"], _LabelMap(model), {"probabilities": {1: "height", 2: "width"}}
     example = torch.randint(0, 256, (3, *_EXAMPLE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with _quiet(), torch.no_grad():
         torch.onnx.export(
@@ -80,7 +78,7 @@ def write_onnx(model: nn.Module, card: ModelCard, path: Path) -> None:
             opset_version=_OPSET,
             input_names=["image"],
             output_names=outputs,
-            dynamic_axes=axes,
+            dynamic_axes={"image": {1: "height", 2: "width"}} | axes,
         )
     proto = onnx.load(str(path))
     onnx.helper.set_model_props(proto, {CARD_KEY: json.dumps(card.to_plain())})
@@ -90,14 +88,11 @@ def write_onnx(model: nn.Module, card: ModelCard, path: Path) -> None:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Silence the exporter's warnings of its age and of constants: the exported file is run and compared instead."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(disabled)

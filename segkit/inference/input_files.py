@@ -2,6 +2,7 @@
 
 import glob
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, count
 from pathlib import Path
 
 from segkit.data.files import list_files
@@ -53,8 +54,4 @@ def _stem(name: str) -> str:
 
 def _numbered(name: str) -> Iterator[str]:
     stem, _, suffix = name.rpartition(".")
-    yield name
-    number = 2
-    while True:
-        yield f"{stem}_{number}.{suffix}"
-        number += 1
+    return chain([name], (f"{stem}_{number}.{suffix}" for number in count(2)))

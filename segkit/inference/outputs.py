@@ -5,8 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -34,9 +33,8 @@ class PictureResults:
         path: The picture file.
         height: Of the picture, upright.
         width: Likewise.
-        results: Its instances, by falling score.
-        names: Category names by id.
         model: The file of the model.
+        results: Its instances, by falling score.
         pixels: RGB [H, W, 3], upright; None where it was read from the journal.
     """
 
@@ -44,14 +42,13 @@ class PictureResults:
     path: Path
     height: int
     width: int
-    results: tuple[Result, ...]
-    names: dict[int, str]
     model: Path
+    results: tuple[Result, ...] = ()
     pixels: npt.NDArray[np.uint8] | None = None
 
-    def record(self) -> dict[str, Any]:
-        """As it stands in the journal."""
-        instances = [{"category": self.names[r.category_id], **result_record(r)} for r in self.results]
+    def record(self, names: dict[int, str]) -> dict[str, Any]:
+        """As it is in the journal, with category names by id."""
+        instances = [{"category": names[r.category_id], **result_record(r)} for r in self.results]
         for instance in instances:
             del instance["image_id"]
         return {
@@ -79,9 +76,8 @@ def read_journal(out: Path) -> Iterator[PictureResults]:
                 Result(0, i["category_id"], i["score"], i.get("bbox") and tuple(i["bbox"]), i.get("segmentation"))
                 for i in raw["instances"]
             )
-            names = {i["category_id"]: i["category"] for i in raw["instances"]}
             path, model = Path(raw["path"]), Path(raw["model"])
-            yield PictureResults(raw["file"], path, raw["height"], raw["width"], results, names, model)
+            yield PictureResults(raw["file"], path, raw["height"], raw["width"], model, results)
 
 
 class Writer:
@@ -101,16 +97,12 @@ class Writer:
         except PermissionError as error:
             raise InputError(f"{out}: no permission to write there", "choose another --out") from error
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the journal."""
         self._journal.close()
 
-    def write(self, picture: PictureResults) -> None:
-        """Write one picture's own files, then its line in the journal."""
+    def write(self, picture: PictureResults) -> dict[str, Any]:
+        """Write one picture's own files, then its record in the journal, which is returned."""
         stem = Path(picture.name).with_suffix("")
         if "overlay" in self._formats and picture.pixels is not None:
             drawn = draw_results(picture.pixels, picture.results, self._names)
@@ -123,8 +115,10 @@ class Writer:
             )
         if "idmask" in self._formats:
             self._save(_id_mask(picture), self._out / "idmask" / f"{stem}.png")
-        self._journal.write(msgspec.json.encode(picture.record()) + b"\n")
+        record = picture.record(self._names)
+        self._journal.write(msgspec.json.encode(record) + b"\n")
         self._journal.flush()
+        return record
 
     def _save(self, pixels: npt.NDArray[Any], path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,14 +2,15 @@
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from segkit.config.predict import PredictConfig
-from segkit.data.geometry import Pixels
 from segkit.data.pictures import load_upright_rgb
 from segkit.data.records import Image
 from segkit.errors import InputError
@@ -48,7 +49,7 @@ class PredictionSummary:
 def predict(
     config: PredictConfig,
     progress: Progress = SILENT,
-    on_picture: Callable[[PictureResults], None] | None = None,
+    on_picture: Callable[[dict[str, Any]], None] = lambda record: None,
     stdin: Iterable[str] = (),
 ) -> PredictionSummary:
     """Predict pictures and write the results; a picture that cannot be read does not stop the others.
@@ -56,7 +57,7 @@ def predict(
     Args:
         config: Options of the command.
         progress: Shows how many pictures are done.
-        on_picture: Called with the results of each picture as soon as they are written.
+        on_picture: Called with the record of each picture, as in the journal, as soon as it is written.
         stdin: Where ``-`` reads paths.
 
     Raises:
@@ -71,11 +72,9 @@ def predict(
         pictures = name_pictures(found, {path: name for name, path in before.items()})
         todo = [(path, name) for path, name in pictures if name not in before]
         failed: list[str] = []
-        with Writer(config.out, config.format, model.card.categories) as writer:
+        with closing(Writer(config.out, config.format, model.card.categories)) as writer:
             for done in _results(model, todo, config, progress, failed):
-                writer.write(done)
-                if on_picture is not None:
-                    on_picture(done)
+                on_picture(writer.write(done))
             files, instances = writer.finish()
     return PredictionSummary(
         out=config.out,
@@ -144,43 +143,32 @@ def _results(
         failed: Receives messages on pictures that cannot be read.
     """
     predictor = model.in_batches(config.batch, progress, "predicting")
-    category_names = {category.id: category.name for category in model.card.categories}
     progress.start("predicting", len(pictures))
     for start in range(0, len(pictures), config.batch):
-        loaded, bad = _load(pictures[start : start + config.batch])
+        loaded, bad = _load(pictures[start : start + config.batch], model)
         failed += bad
-        images = [load_for_model(each.pixels, model.card.framing) for each in loaded]
-        predictions = predictor(images, [each.name for each in loaded])
-        for each, image, prediction in zip(loaded, images, predictions, strict=True):
-            record = Image(0, each.name, *each.pixels.shape[:2])
+        predictions = predictor([image for _, image in loaded], [picture.name for picture, _ in loaded])
+        for (picture, image), prediction in zip(loaded, predictions, strict=True):
+            record = Image(0, picture.name, picture.height, picture.width)
             height, width = image.shape[-2:]
             results = prediction_to_results(prediction, record, height, width, model.card.categories)
-            yield PictureResults(
-                name=each.name,
-                path=each.path,
-                height=record.height,
-                width=record.width,
-                results=tuple(result for result in results if result.score >= config.score),
-                names=category_names,
-                model=model.path.resolve(),
-                pixels=each.pixels,
-            )
+            yield replace(picture, results=tuple(result for result in results if result.score >= config.score))
         progress.advance(len(loaded) + len(bad))
     progress.done()
 
 
-class _Loaded(NamedTuple):
-    path: Path
-    name: str
-    pixels: Pixels  # [H, W, 3], upright
-
-
-def _load(pictures: Sequence[tuple[Path, str]]) -> tuple[list[_Loaded], list[str]]:
-    """The pictures that can be read, and messages on those that cannot."""
-    loaded, failed = [], []
+def _load(
+    pictures: Sequence[tuple[Path, str]], model: LoadedModel
+) -> tuple[list[tuple[PictureResults, Tensor]], list[str]]:
+    """The pictures that can be read, without results yet and as the model gets them, and messages on the others."""
+    loaded, failed, file = [], [], model.path.resolve()
     for path, name in pictures:
         try:
-            loaded.append(_Loaded(path, name, load_upright_rgb(path)))
+            pixels = load_upright_rgb(path)
         except InputError as error:
             failed.append(error.message)
+            continue
+        height, width = pixels.shape[:2]
+        picture = PictureResults(name, path, height, width, file, pixels=pixels)
+        loaded.append((picture, load_for_model(pixels, model.card.framing)))
     return loaded, failed

@@ -1,5 +1,6 @@
 """Summaries of training, prediction and export -> tables on stderr, or JSON on stdout."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -10,7 +11,6 @@ from segkit.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
     from segkit.export.export import ExportSummary
-    from segkit.inference.outputs import PictureResults
     from segkit.inference.predict import PredictionSummary
     from segkit.training.summary import TrainingSummary
 
@@ -60,12 +60,6 @@ def render_training(summary: "TrainingSummary", output: Output) -> None:
         output.note(f"go on with: segkit train --resume {escape(str(summary.run))}")
 
 
-def render_picture(picture: "PictureResults", output: Output) -> None:
-    """One line of JSON per image, as soon as it is done."""
-    if output.as_json:
-        output.json(picture.record())
-
-
 def render_prediction(summary: "PredictionSummary", output: Output) -> None:
     """Instances per category, and the files that were written."""
     found = ", ".join(f"{name} {count}" for name, count in summary.instances.items())
@@ -85,17 +79,7 @@ def render_export(summary: "ExportSummary", output: Output) -> None:
             "out": str(summary.out),
             "bytes": summary.size,
             "real_pictures": summary.real_pictures,
-            "differences": [
-                {
-                    "picture": d.picture,
-                    "instances": d.instances,
-                    "boxes": d.boxes,
-                    "scores": d.scores,
-                    "masks": d.masks,
-                    "unmatched": d.unmatched,
-                }
-                for d in summary.differences
-            ],
+            "differences": [asdict(d) for d in summary.differences],
         }
     )
     table = table_of(
