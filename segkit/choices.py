@@ -21,3 +21,5 @@ UnetLoss = Literal["ce", "dice", "ce+dice", "focal"]
 Initialisation = Literal["default", "kaiming", "xavier", "orthogonal"]
 
 ImagePlacement = Literal["link", "copy", "reference", "none"]
+
+EngineName = Literal["fast", "pycocotools"]

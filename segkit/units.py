@@ -1,4 +1,6 @@
-"""Bytes and durations as text."""
+"""Bytes, durations and scores as text."""
+
+from collections.abc import Sequence
 
 
 def format_bytes(count: float | None) -> str:
@@ -16,3 +18,13 @@ def format_duration(seconds: float) -> str:
     if whole >= 3600:
         return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
     return f"{whole // 60}m{whole % 60:02d}s" if whole >= 60 else f"{whole}s"
+
+
+def format_score(value: float | None) -> str:
+    """Format a score with three decimals; None and COCO's -1, nothing to average over, as a dash."""
+    return "-" if value is None or value == -1 else f"{value:.3f}"
+
+
+def format_interval(interval: Sequence[float] | None, form: str = ".3f") -> str:
+    """Format a confidence interval as ``0.123 to 0.456``, both ends by ``form``; None as nothing."""
+    return "" if interval is None else f"{interval[0]:{form}} to {interval[1]:{form}}"

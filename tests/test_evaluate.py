@@ -73,13 +73,13 @@ def test_semantic_scores():
     data = dataset(num_images=1, per_image=2)
     labels = {1: 1, 2: 2}
     truth = paint(data.images[0], data.annotations, labels, "background")
-    right, half = Confusion(3), Confusion(3)
+    right, half = Confusion(data), Confusion(data)
     right.add(truth, truth)
-    assert right.metrics(data).mIoU == 1.0
+    assert right.metrics().mIoU == 1.0
     wrong = truth.copy()
     wrong[:, : W // 2] = 0
     half.add(truth, wrong)
-    scores = half.metrics(data)
+    scores = half.metrics()
     for label, name in ((0, "background"), (1, "a"), (2, "b")):
         both, either = (
             ((truth == label) & (wrong == label)).sum(),
@@ -93,7 +93,7 @@ def test_semantic_scores():
 def test_ignored_pixels_do_not_count():
     data = dataset(num_images=1, per_image=1)
     truth = paint(data.images[0], data.annotations, {1: 1, 2: 2}, "ignore")
-    confusion = Confusion(3)
+    confusion = Confusion(data)
     confusion.add(truth, np.where(truth == 255, 2, truth))
     assert confusion.counts.sum() == (truth != 255).sum()
 

@@ -24,7 +24,7 @@ from segkit.evaluate.coco.inputs import prepare_inputs
 from segkit.evaluate.coco.outcomes import TRUE_POSITIVE, match_detections
 from segkit.evaluate.coco.overlap import overlaps_by_image
 from segkit.evaluate.coco.score import score_results
-from segkit.evaluate.evaluated import Evaluated
+from segkit.evaluate.evaluation import Evaluation
 from segkit.evaluate.metrics import Metrics
 from segkit.evaluate.pixels.confusion import Confusion, paint
 from segkit.evaluate.pixels.per_image import PixelScores
@@ -75,9 +75,7 @@ def test_matches_equal_those_of_cocoeval(tmp_path, seed):
     inputs = prepare_inputs(dataset, results, ("segm",))
     for kind in ("segm", "bbox"):
         own = sum(int(match_image(overlaps).tp.sum()) for overlaps in overlaps_by_image(inputs, kind, 100))
-        assert (
-            own == (match_detections(inputs.truth, inputs.results, kind, 100).outcome[0, :, 0] == TRUE_POSITIVE).sum()
-        )
+        assert own == (match_detections(inputs, kind, 100).outcome[0, :, 0] == TRUE_POSITIVE).sum()
 
 
 @pytest.mark.parametrize(
@@ -261,7 +259,7 @@ def test_federated_ap_counts_only_annotated_categories(tmp_path):
     kept = [r for r in found if r.category_id in looked[r.image_id]]
     assert len(kept) < len(found)
     inputs = prepare_inputs(dataset, kept, ("segm",))
-    by_hand = evaluate(inputs.truth, inputs.results, "segm", [1, 10, 300]).precision[..., 0, 2]
+    by_hand = evaluate(inputs, "segm", [1, 10, 300]).precision[..., 0, 2]
     assert metrics.lvis["segm"]["AP"] == pytest.approx(by_hand[by_hand > -1].mean(), abs=1e-12)
     assert "APr" not in metrics.lvis["segm"]
     assert "frequency" in metrics.warnings[-1]
@@ -273,10 +271,10 @@ def test_categories_with_equal_names_have_separate_scores():
     wrong = np.roll(truth, 4, axis=1)
     scores = []
     for names in (("a", "b"), ("a", "a"), ("background", "b")):
-        confusion = Confusion(3)
-        confusion.add(truth, wrong)
         categories = tuple(Category(n, name) for n, name in enumerate(names, 1))
-        metrics = confusion.metrics(replace(data, categories=categories))
+        confusion = Confusion(replace(data, categories=categories))
+        confusion.add(truth, wrong)
+        metrics = confusion.metrics()
         assert len(metrics.per_category) == 3
         scores.append((metrics.mIoU, metrics.F1, metrics.fwIoU))
     assert scores[0] == scores[1] == scores[2]
@@ -303,16 +301,16 @@ def test_semantic_scores_other_than_miou():
     data, _ = one_image([(1, (10, 10, 30, 30)), (2, (45, 10, 20, 20))], [])
     truth = paint(data.images[0], data.annotations, {1: 1, 2: 2}, "background")
     wrong = np.roll(truth, 4, axis=1)
-    confusion = Confusion(3, bootstrap_samples=50, boundary=True)
+    confusion = Confusion(data, bootstrap_samples=50, boundary=True)
     confusion.add(truth, wrong, 1)
-    scores = confusion.metrics(data)
+    scores = confusion.metrics()
     ious = [((truth == c) & (wrong == c)).sum() / ((truth == c) | (wrong == c)).sum() for c in range(3)]
     share = [(truth == c).mean() for c in range(3)]
     assert scores.fwIoU == pytest.approx(np.dot(ious, share))
     assert scores.mean_accuracy == pytest.approx(np.mean([(wrong == c)[truth == c].mean() for c in range(3)]))
     assert scores.boundary_IoU < scores.mIoU, "a shift hurts contours more than areas"
     assert np.array(scores.confusion).sum() == truth.size
-    again = Confusion(3, bootstrap_samples=50)
+    again = Confusion(data, bootstrap_samples=50)
     again.add(truth, wrong, 1)
     assert np.array_equal(again.sampled, confusion.sampled), "all models are scored on the same samples"
     assert again.sampled.sum() == pytest.approx(50 * truth.size, rel=0.5)
@@ -360,8 +358,8 @@ def test_names_are_escaped_in_the_report_of_pixel_scores():
     pixels = PixelScores(data, bootstrap_samples=10, details=True)
     truth = paint(data.images[0], data.annotations, {1: 1}, "background")
     pixels.add(data.images[0], truth, np.roll(truth, 4, axis=1))
-    metrics = Metrics(images=1, max_dets=100, semantic=pixels.confusion.metrics(data), warnings=[name])
-    page = render_report(Evaluated(metrics, None, name, data, (), pixels), metrics, None)
+    metrics = Metrics(images=1, max_dets=100, semantic=pixels.confusion.metrics(), warnings=[name])
+    page = render_report(Evaluation(metrics, None, name, data, (), pixels), metrics, None)
     assert "<img src=x" not in page
     escaped = "&lt;img src=x onerror=&#39;alert(1)&#39;&gt; &amp; &#34;b&#34;"
     for begin in (

@@ -72,11 +72,9 @@ def check(folder, kind):
     inputs = prepare_inputs(dataset, results, (kind,))
     caps = [1, 10, 100]
     for found in (
-        engine.evaluate(inputs.truth, inputs.results, kind, caps),
+        engine.evaluate(inputs, kind, caps),
         engine.evaluate_files(str(folder / "t.json"), str(folder / "r.json"), kind, caps),
-        accumulate(
-            match_detections(inputs.truth, inputs.results, kind, 100), sorted(c.id for c in dataset.categories), caps
-        ),
+        accumulate(match_detections(inputs, kind, 100), sorted(c.id for c in dataset.categories), caps),
     ):
         for array in ARRAYS:
             np.testing.assert_array_equal(getattr(found, array), oracle.eval[array])
@@ -115,7 +113,7 @@ def test_both_engines_match_every_detection_alike(tmp_path, seed):
     dataset, results = read_coco(folder / "t.json"), read_results(folder / "r.json")
     for kind in ("segm", "bbox"):
         inputs = prepare_inputs(dataset, results, (kind,))
-        one, two = (match_detections(inputs.truth, inputs.results, kind, 100, name) for name in ("fast", "pycocotools"))
+        one, two = (match_detections(inputs, kind, 100, name) for name in ("fast", "pycocotools"))
         for name in ("slot", "image", "rank", "score", "outcome", "positives"):
             np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
         assert set(np.unique(one.outcome)) == {IGNORED, TRUE_POSITIVE, FALSE_POSITIVE}

@@ -9,7 +9,7 @@ from segkit.config.evaluate import EvalConfig
 from segkit.errors import DONE
 
 if TYPE_CHECKING:
-    from segkit.evaluate.evaluated import Evaluated
+    from segkit.evaluate.evaluation import Evaluation
 
 
 @configured_by(EvalConfig)
@@ -25,11 +25,12 @@ def evaluate(config: EvalConfig, output: Output) -> int:
         output.note(f"warning: {flag} has no effect without --details, --report or --compare")
     first = _evaluated(config, output)
     second = None if config.compare is None else _evaluated(replace(config, subject=config.compare), output)
-    render_evaluation(write_evaluation(config, first, second, output.progress()), output)
+    metrics, files = write_evaluation(config, first, second, output.progress())
+    render_evaluation(metrics, files, output)
     return DONE
 
 
-def _evaluated(config: EvalConfig, output: Output) -> "Evaluated":
+def _evaluated(config: EvalConfig, output: Output) -> "Evaluation":
     """Metrics of a results file, without importing torch, or of a model."""
     from segkit.evaluate.results_file import evaluate_results, is_results
 

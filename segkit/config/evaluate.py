@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from segkit.choices import EngineName
 from segkit.config.fields import CommandConfig, argument, flag_of, option, options_of
 from segkit.config.parsers import parse_names
 from segkit.errors import ConfigError
 
 Task = Literal["auto", "instance", "semantic"]
-Engine = Literal["fast", "pycocotools"]
 _ANALYSIS = "Error analysis and confidence"
 _KINDS = ("segm", "bbox", "boundary")
 
@@ -55,7 +55,7 @@ class EvalConfig(CommandConfig):
         1000, help="Bootstrap samples for each confidence interval; 0: no intervals.", min=0, max=100_000,
         panel=_ANALYSIS,
     )  # fmt: skip
-    engine: Engine = option(
+    engine: EngineName = option(
         "fast",
         help="Library that computes AP: ultrafast-pycocotools (fast) or pycocotools; the numbers are the same.",
     )

@@ -5,6 +5,14 @@ from typing import Any
 
 import msgspec
 
+COMPARED = (("segm", "AP"), ("bbox", "AP"), ("semantic", "mIoU"))  # the parts that are compared, and their main metric
+_SIGNIFICANT = 0.05
+
+
+def verdict(p: float) -> str:
+    """What a p-value says of a difference."""
+    return "significant" if p < _SIGNIFICANT else "not significant"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceMetrics:

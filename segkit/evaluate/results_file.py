@@ -11,7 +11,7 @@ from segkit.evaluate.coco.fast_path import check_files
 from segkit.evaluate.coco.inputs import comparable_iou_types
 from segkit.evaluate.coco.instance_metrics import max_dets_list, metrics_of
 from segkit.evaluate.coco.score import score_results
-from segkit.evaluate.evaluated import Evaluated
+from segkit.evaluate.evaluation import Evaluation
 from segkit.evaluate.metrics import Metrics
 from segkit.formats.coco.file import read_coco, read_results
 from segkit.formats.dataset_folder import find_split, with_pictures_in
@@ -22,7 +22,7 @@ def is_results(subject: Path | None) -> bool:
     return subject is not None and subject.suffix.lower() == ".json"
 
 
-def evaluate_results(config: EvalConfig) -> Evaluated:
+def evaluate_results(config: EvalConfig) -> Evaluation:
     """Score a COCO results file.
 
     Raises:
@@ -36,7 +36,7 @@ def evaluate_results(config: EvalConfig) -> Evaluated:
     predicted = _predicted_images(subject, data)
     simple = not (predicted or config.needs_details or config.lvis) and uses_fast(config.engine)
     if simple and (metrics := _score_files(truth, subject, config.iou, config.max_dets)) is not None:
-        return Evaluated(metrics, config.out, str(subject))
+        return Evaluation(metrics, config.out, str(subject))
     dataset = with_pictures_in(config.images_dir, read_coco(truth))
     warnings = list(dataset.warnings)
     results = read_results(subject, warnings)
@@ -53,7 +53,7 @@ def evaluate_results(config: EvalConfig) -> Evaluated:
     lvis = truth if config.lvis else None
     metrics = score_results(dataset, results, iou_types, config.max_dets, config.engine, lvis=lvis)
     metrics = replace(metrics, warnings=[*warnings, *metrics.warnings])
-    return Evaluated(metrics, config.out, str(subject), dataset, tuple(results))
+    return Evaluation(metrics, config.out, str(subject), dataset, tuple(results))
 
 
 def _predicted_images(subject: Path, data: Path) -> Path | None:

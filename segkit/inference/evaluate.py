@@ -7,7 +7,7 @@ from pathlib import Path
 from segkit.config.evaluate import EvalConfig
 from segkit.data.records import Dataset
 from segkit.errors import ConfigError, InputError
-from segkit.evaluate.evaluated import Evaluated
+from segkit.evaluate.evaluation import Evaluation
 from segkit.formats.coco.file import read_coco
 from segkit.formats.dataset_folder import find_split, with_pictures_in
 from segkit.inference.model import LoadedModel, load
@@ -18,7 +18,7 @@ from segkit.runtime.device import reraise_out_of_memory, resolve_device
 from segkit.runtime.ranks import Ranks
 
 
-def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluated:
+def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluation:
     """Score a model on a split.
 
     Raises:
@@ -26,7 +26,9 @@ def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluated
     """
     model = load(config.subject, resolve_device(config.device))
     file = _annotation_file(model, config)
-    dataset = with_pictures_in(config.images_dir, _matching(model, read_coco(file), config))
+    dataset = read_coco(file)
+    _check_categories(model, dataset)
+    dataset = with_pictures_in(config.images_dir, dataset)
     folder = config.out or model.path.parent
     if folder.is_dir() and not os.access(folder, os.W_OK):
         raise InputError(f"{folder}: no permission to write there", "name another folder for metrics.json: --out")
@@ -35,7 +37,7 @@ def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluated
     with reraise_out_of_memory("try a smaller --batch, or --device cpu"):
         scored = score(predictor, model.card, dataset, Ranks(0, 1, model.device), options, progress)
     metrics = replace(scored.metrics, warnings=[*dataset.warnings, *scored.metrics.warnings])
-    return Evaluated(metrics, folder, str(model.path), dataset, tuple(scored.results), scored.pixels)
+    return Evaluation(metrics, folder, str(model.path), dataset, tuple(scored.results), scored.pixels)
 
 
 def _score_options(model: LoadedModel, config: EvalConfig, file: Path) -> ScoreOptions:
@@ -73,20 +75,16 @@ def _annotation_file(model: LoadedModel, config: EvalConfig) -> Path:
     return find_split(trained_on.parent if trained_on.is_file() else trained_on, config.split)
 
 
-def _matching(model: LoadedModel, dataset: Dataset, config: EvalConfig) -> Dataset:
-    """The dataset, once its categories are checked.
+def _check_categories(model: LoadedModel, dataset: Dataset) -> None:
+    """Check that a dataset has the model's categories.
 
     Raises:
-        InputError: They are not the model's.
+        InputError: It has others.
     """
-    own, theirs = (
-        {(c.id, c.name) for c in model.card.categories},
-        {(c.id, c.name) for c in dataset.categories},
-    )
-    if own != theirs:
-        odd = ", ".join(f"{name!r} (id {number})" for number, name in sorted(own ^ theirs, key=str)[:4])
+    own, others = ({(c.id, c.name) for c in categories} for categories in (model.card.categories, dataset.categories))
+    if own != others:
+        odd = ", ".join(f"{name!r} (id {number})" for number, name in sorted(own ^ others, key=str)[:4])
         raise InputError(
             f"{model.path}: its categories are not those of the data: {odd} in only one of them",
             "convert the data with --labels of the run's labels.txt",
         )
-    return dataset

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from segkit.data.records import Dataset, Image, Result
+from segkit.choices import EngineName
+from segkit.data.records import Dataset, Result
 from segkit.errors import Interrupted, SegkitError
-from segkit.evaluate.coco.engine import EngineName
 from segkit.evaluate.coco.score import score_results
 from segkit.evaluate.coco.streaming import Stream
 from segkit.evaluate.metrics import Metrics
@@ -105,7 +105,7 @@ def score(
             for sample in samples:
                 del unscored[sample.record.id]
             progress.advance(len(samples) * ranks.world_size)
-        scores.add_unpredicted(list(unscored.values()))
+        scores.stream.add(list(unscored.values()), [])  # without predictions
     except SegkitError as error:  # raised below, on all ranks: the others would wait for this one
         failure = error
     progress.done()
@@ -133,7 +133,7 @@ class _RankScores:
         # Boundary IoU and LVIS's AP are computed from all results at once, and then so are the others.
         self._at_the_end = "boundary" in self._iou_types or options.lvis is not None
         by_batch = tuple(kind for kind in ("segm", "bbox") if kind in self._iou_types and not self._at_the_end)
-        self._stream = Stream(dataset, by_batch, options.max_dets, options.engine)
+        self.stream = Stream(dataset, by_batch, options.max_dets, options.engine)
         self._pixels: PixelScores | None = None
         if card.model == "unet" if options.pixels is None else options.pixels:
             self._pixels = PixelScores(
@@ -154,14 +154,9 @@ class _RankScores:
             if self._pixels is not None:
                 truth = paint(image, self._annotations.get(image.id, []), self._labels, dataset.uncovered)
                 self._pixels.add(image, truth, prediction["semantic"])
-        self._stream.add([sample.record for sample in samples], results)
+        self.stream.add([sample.record for sample in samples], results)
         keep_all = self._options.details or self._at_the_end
         self._kept += results if keep_all else [r for r in results if r.image_id in self._options.keep_results_of]
-
-    def add_unpredicted(self, images: Sequence[Image]) -> None:
-        """Score images without predictions."""
-        if images:
-            self._stream.add(images, [])
 
     def gather(self, ranks: Ranks, unreadable: list[str]) -> Scored:
         """The score of the images of all ranks; every rank calls it.
@@ -172,17 +167,17 @@ class _RankScores:
         """
         options, pixels = self._options, self._pixels
         counts = pixels.confusion.counts if pixels is not None else 0
-        gathered = ranks.gather((self._stream.parts, self._kept, counts, unreadable))
+        gathered = ranks.gather((self.stream.parts, self._kept, counts, unreadable))
         kept = sorted((r for _, part, _, _ in gathered for r in part), key=lambda r: str(r.image_id))
         if self._at_the_end:
             metrics = score_results(
                 self._dataset, kept, self._iou_types, options.max_dets, options.engine, lvis=options.lvis
             )
         else:
-            metrics = self._stream.finish([parts for parts, _, _, _ in gathered])
+            metrics = self.stream.finish([parts for parts, _, _, _ in gathered])
         if pixels is not None:
             pixels.confusion.counts = np.sum([counts for _, _, counts, _ in gathered], axis=0)
-            metrics = replace(metrics, semantic=pixels.confusion.metrics(self._dataset))
+            metrics = replace(metrics, semantic=pixels.confusion.metrics())
         warnings = [*metrics.warnings, *(w for _, _, _, part in gathered for w in part), *self._warnings()]
         return Scored(replace(metrics, warnings=list(dict.fromkeys(warnings))), kept, pixels)
 

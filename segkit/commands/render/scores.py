@@ -1,15 +1,14 @@
 """Scores -> tables on stderr, or JSON on stdout."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 from rich.markup import escape
 
 from segkit.commands.output import Output, table_of
-from segkit.evaluate.metrics import InstanceMetrics, Metrics
-
-if TYPE_CHECKING:
-    from segkit.evaluate.evaluated import WrittenEvaluation
+from segkit.evaluate.metrics import COMPARED, InstanceMetrics, Metrics, verdict
+from segkit.units import format_interval, format_score
 
 _PARTS = (("segm", "masks"), ("bbox", "boxes"), ("boundary", "boundaries"))
 
@@ -22,15 +21,15 @@ def render_metrics_table(metrics: Metrics, output: Output) -> None:
     if metrics.semantic is not None:
         table = table_of("pixels", "category", "IoU", "F1")
         for name, scores in metrics.semantic.per_category.items():
-            table.add_row(escape(name), _figure(scores["IoU"]), _figure(scores["F1"]))
-        table.add_row("mean", _figure(metrics.semantic.mIoU), _figure(metrics.semantic.F1), style="bold")
+            table.add_row(escape(name), format_score(scores["IoU"]), format_score(scores["F1"]))
+        table.add_row("mean", format_score(metrics.semantic.mIoU), format_score(metrics.semantic.F1), style="bold")
         output.stderr.print(table)
         edges = metrics.semantic.boundary_IoU
         output.note(
-            f"pixel accuracy {_figure(metrics.semantic.pixel_accuracy)}"
-            f"  mean accuracy {_figure(metrics.semantic.mean_accuracy)}"
-            f"  frequency-weighted IoU {_figure(metrics.semantic.fwIoU)}"
-            + (f"  boundary IoU {_figure(edges)}" if edges is not None else "")
+            f"pixel accuracy {format_score(metrics.semantic.pixel_accuracy)}"
+            f"  mean accuracy {format_score(metrics.semantic.mean_accuracy)}"
+            f"  frequency-weighted IoU {format_score(metrics.semantic.fwIoU)}"
+            + (f"  boundary IoU {format_score(edges)}" if edges is not None else "")
         )
     for warning in metrics.warnings:
         output.note(f"warning: {escape(warning)}")
@@ -40,16 +39,15 @@ def _instances(title: str, part: InstanceMetrics, output: Output) -> None:
     names = ("AP", "AP50", "AP75", "APs", "APm", "APl")
     table = table_of(title, "category", *names)
     for category, numbers in part.per_category.items():
-        table.add_row(escape(category), *(_figure(numbers[name]) for name in names))
-    table.add_row("all", *(_figure(getattr(part, name)) for name in names), style="bold")
+        table.add_row(escape(category), *(format_score(numbers[name]) for name in names))
+    table.add_row("all", *(format_score(getattr(part, name)) for name in names), style="bold")
     output.stderr.print(table)
     recalls = ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-    output.note("  ".join(f"{name} {_figure(getattr(part, name))}" for name in recalls))
+    output.note("  ".join(f"{name} {format_score(getattr(part, name))}" for name in recalls))
 
 
-def render_evaluation(written: "WrittenEvaluation", output: Output) -> None:
+def render_evaluation(metrics: Metrics, files: Iterable[Path], output: Output) -> None:
     """Metrics, the error analysis if it was asked for, and the files that were written."""
-    metrics = written.metrics
     output.json(metrics.to_json())
     render_metrics_table(metrics, output)
     for kind, title in _PARTS:
@@ -61,11 +59,11 @@ def render_evaluation(written: "WrittenEvaluation", output: Output) -> None:
     if metrics.details is not None:
         _details(metrics.details, output)
     if metrics.semantic is not None and metrics.semantic.mIoU_interval is not None:
-        output.note(f"mIoU, 95 % confidence interval: {_between(metrics.semantic.mIoU_interval)}")
+        output.note(f"mIoU, 95 % confidence interval: {format_interval(metrics.semantic.mIoU_interval)}")
     if metrics.compare is not None:
         _comparison(metrics.compare, output)
     output.note(f"{metrics.images} images")
-    for path in written.files:
+    for path in files:
         output.note(f"  {escape(str(path))}")
 
 
@@ -75,7 +73,7 @@ def _details(details: dict[str, Any], output: Output) -> None:
     rows = [*details["per_category"].items(), ("all", details["overall"])]
     for n, (name, counts) in enumerate(rows):
         cells = (str(counts[key]) for key in ("instances", "found", "wrong"))
-        figures = (_figure(counts[key]) for key in ("precision", "recall", "F1", "PQ"))
+        figures = (format_score(counts[key]) for key in ("precision", "recall", "F1", "PQ"))
         table.add_row(escape(name), *cells, *figures, style="bold" if n == len(rows) - 1 else None)
     output.stderr.print(table)
     overall = details["overall"]
@@ -84,7 +82,7 @@ def _details(details: dict[str, Any], output: Output) -> None:
         f"mean error {overall['count_bias']:+.2f}"
     )
     if best := overall["best"]:
-        output.note(f"best F1 {_figure(best['F1'])}, at confidence >= {best['score']:.3f}")
+        output.note(f"best F1 {format_score(best['F1'])}, at confidence >= {best['score']:.3f}")
     mistakes = details["mistakes"]
     table = table_of("error types (TIDE)", "error", "count", "AP50 gained if fixed")
     for kind, count in mistakes["counts"].items():
@@ -93,29 +91,20 @@ def _details(details: dict[str, Any], output: Output) -> None:
     if confidence := details["confidence"]:
         output.note(
             f"95 % confidence intervals from {confidence['resamples']} bootstrap samples: "
-            f"AP {_between(confidence['AP'])}, AP50 {_between(confidence['AP50'])}"
+            f"AP {format_interval(confidence['AP']) or '-'}, AP50 {format_interval(confidence['AP50']) or '-'}"
         )
 
 
 def _comparison(compare: dict[str, Any], output: Output) -> None:
-    for part, name in (("segm", "AP"), ("bbox", "AP"), ("semantic", "mIoU")):
+    for part, name in COMPARED:
         if found := compare.get(part):
-            verdict = "significant" if found["p"] < 0.05 else "not significant"
+            interval = format_interval(found["interval"], "+.3f") or "-"
             output.note(
-                f"{part} {name} {_figure(found[name])}, {escape(compare['with'])} {_figure(found['other_' + name])}: "
-                f"difference {found['value']:+.3f} (95 % confidence interval {_between(found['interval'], '+.3f')}, "
-                f"p = {found['p']:.3g}: {verdict})"
+                f"{part} {name} {format_score(found[name])}, {escape(compare['with'])} "
+                f"{format_score(found['other_' + name])}: difference {found['value']:+.3f} (95 % confidence interval "
+                f"{interval}, p = {found['p']:.3g}: {verdict(found['p'])})"
             )
 
 
 def _line(numbers: dict[str, float]) -> str:
-    return "  ".join(f"{name} {_figure(value)}" for name, value in numbers.items())
-
-
-def _figure(value: float | None) -> str:
-    """Three decimals; a dash for COCO's -1, which means that there was nothing to average."""
-    return "-" if value is None or value == -1 else f"{value:.3f}"
-
-
-def _between(interval: Sequence[float] | None, form: str = ".3f") -> str:
-    return "-" if interval is None else f"{interval[0]:{form}} to {interval[1]:{form}}"
+    return "  ".join(f"{name} {format_score(value)}" for name, value in numbers.items())

@@ -17,7 +17,7 @@ from segkit.evaluate.coco.outcomes import FALSE_POSITIVE, TRUE_POSITIVE, Outcome
 
 Weights = npt.NDArray[np.float32]  # [B, images]: how often each bootstrap sample has each image
 Floats = npt.NDArray[np.float64]
-LEVEL = 0.95
+CONFIDENCE_LEVEL = 0.95
 _BLOCK = 2_000_000  # weights of detections in memory at once
 
 
@@ -121,12 +121,12 @@ def confidence_interval(scores: Floats) -> list[float] | None:
     known = scores[1:][~np.isnan(scores[1:])]
     if not len(known):
         return None
-    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(known, [(1 - CONFIDENCE_LEVEL) / 2, (1 + CONFIDENCE_LEVEL) / 2])
     return [float(low), float(high)]
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class ScoreDifference:
     """The first score less the second, its 95 % interval, and the p-value of the permutation test."""
 
     value: float
@@ -136,7 +136,7 @@ class Difference:
 
 def compare_pools(
     first: Sequence[Pool], second: Sequence[Pool], num_images: int, num_samples: int, seed: int = 0
-) -> Difference:
+) -> ScoreDifference:
     """The difference in AP of two results for the same images.
 
     Args:
@@ -157,7 +157,7 @@ def compare_pools(
     )
     as_large = np.abs(mixed - rest) >= abs(difference[0]) - 1e-12
     p = float((as_large.sum() + 1) / (num_samples + 1))
-    return Difference(float(difference[0]), confidence_interval(difference), p)
+    return ScoreDifference(float(difference[0]), confidence_interval(difference), p)
 
 
 def _joined(first: Pool, second: Pool, num_images: int) -> Pool:

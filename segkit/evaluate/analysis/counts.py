@@ -1,6 +1,6 @@
 """True and false positives at IoU 0.5: precision, recall, F1 and AP50 over score thresholds, and confusion."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,12 @@ class ImageMatches:
     annotation: Ints  # -1: none
     tp: Bools
     fp: Bools
+
+    def matched(self, score: float = -np.inf) -> Bools:
+        """Which annotations are matched by a detection with a score of at least ``score``, [G]."""
+        matched = np.zeros(len(self.overlaps.true_category), bool)
+        matched[self.annotation[self.tp & (self.overlaps.score >= score)]] = True
+        return matched
 
 
 def match_image(overlaps: ImageOverlaps) -> ImageMatches:
@@ -44,26 +50,36 @@ class OperatingPoint:
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """Detections of many images, each [D]; ``positives`` counts the annotations that are no crowds."""
+    """Detections of many images, each [D], and the categories of the annotations that are no crowds, [G]."""
 
+    category: Ints
     score: Floats
     tp: Bools
     fp: Bools
-    positives: int
+    true_category: Ints
 
     @classmethod
-    def of(cls, images: Iterable[ImageMatches], category: int | None = None) -> "Detections":
-        """All detections of some images, or those of one category."""
-        scores, tp, fp, positives = [np.zeros(0)], [np.zeros(0, bool)], [np.zeros(0, bool)], 0
-        for image in images:
-            overlaps = image.overlaps
-            own = slice(None) if category is None else overlaps.category == category
-            scores.append(overlaps.score[own])
-            tp.append(image.tp[own])
-            fp.append(image.fp[own])
-            real = ~overlaps.crowd
-            positives += int(real.sum() if category is None else (real & (overlaps.true_category == category)).sum())
-        return cls(np.concatenate(scores), np.concatenate(tp), np.concatenate(fp), positives)
+    def of(cls, images: Sequence[ImageMatches]) -> "Detections":
+        """All detections of some images, image after image."""
+        true = [image.overlaps.true_category[~image.overlaps.crowd] for image in images]
+        return cls(
+            np.concatenate([np.zeros(0, np.int64), *(image.overlaps.category for image in images)]),
+            np.concatenate([np.zeros(0), *(image.overlaps.score for image in images)]),
+            np.concatenate([np.zeros(0, bool), *(image.tp for image in images)]),
+            np.concatenate([np.zeros(0, bool), *(image.fp for image in images)]),
+            np.concatenate([np.zeros(0, np.int64), *true]),
+        )
+
+    def of_category(self, category: int) -> "Detections":
+        """Those of one category."""
+        own = self.category == category
+        true = self.true_category[self.true_category == category]
+        return Detections(self.category[own], self.score[own], self.tp[own], self.fp[own], true)
+
+    @property
+    def positives(self) -> int:
+        """The number of annotations that are no crowds."""
+        return len(self.true_category)
 
     def at(self, score: float) -> OperatingPoint:
         """The counts at a score threshold."""

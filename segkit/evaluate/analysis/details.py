@@ -1,14 +1,14 @@
 """The details behind AP that ``--details`` and ``--report`` show, from one pass over the images."""
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from segkit.choices import EngineName
 from segkit.evaluate.analysis.bootstrap import (
-    LEVEL,
+    CONFIDENCE_LEVEL,
     Pool,
     average_precisions,
     bootstrap_weights,
@@ -16,11 +16,10 @@ from segkit.evaluate.analysis.bootstrap import (
     mean_ap,
     pool_by_category,
 )
-from segkit.evaluate.analysis.counts import Detections, ImageMatches, OperatingPoint, confusion_matrix, match_image
+from segkit.evaluate.analysis.counts import Detections, ImageMatches, confusion_matrix, match_image
 from segkit.evaluate.analysis.panoptic import PanopticSums, panoptic_sums
 from segkit.evaluate.analysis.tide import ERROR_TYPES, TideError, ap50_costs, classify_errors
-from segkit.evaluate.coco.engine import EngineName, IouType
-from segkit.evaluate.coco.inputs import EvaluationInputs, renumbered
+from segkit.evaluate.coco.engine import EvaluationInputs, IouType
 from segkit.evaluate.coco.outcomes import match_detections
 from segkit.evaluate.coco.overlap import overlaps_by_image
 from segkit.progress import SILENT, Progress
@@ -45,14 +44,12 @@ class DetailOptions:
 
 @dataclass(frozen=True, slots=True)
 class ImageDetails:
-    """One image: its matches and errors at any score; its panoptic sums and counts at the score threshold."""
+    """One image: its matches and errors at any score, and its panoptic sums at the score threshold."""
 
     image_id: int
     matches: ImageMatches
     errors: list[TideError]
     panoptic: dict[int, PanopticSums]  # by category
-    instances: int
-    predictions: int
 
     def panoptic_total(self) -> PanopticSums:
         """The panoptic sums over all categories."""
@@ -67,12 +64,9 @@ class Details:
     iou_type: IouType
     score: float
     images: list[ImageDetails]
+    detections: Detections
     pools: list[Pool]
     document: dict[str, Any]
-
-    def detections(self, category: int | None = None) -> Detections:
-        """All detections, or those of one category."""
-        return Detections.of((image.matches for image in self.images), category)
 
 
 def compute_details(
@@ -86,72 +80,55 @@ def compute_details(
         options: How details are computed.
         progress: Shows how many images are done.
     """
-    inputs = inputs.with_truth(renumbered(inputs.truth))
+    inputs = inputs.renumbered()
     names, score = dict(sorted(inputs.names.items())), options.score
     progress.start("matching detections", len(inputs.truth["images"]))
     images = []
-    for image in _image_details(inputs, iou_type, options):
-        images.append(image)
+    for overlaps in overlaps_by_image(inputs, iou_type, options.max_dets):
+        matches = match_image(overlaps)
+        sums = panoptic_sums(overlaps, score)
+        images.append(ImageDetails(overlaps.image_id, matches, classify_errors(matches), sums))
         progress.advance()
+    detections = Detections.of([image.matches for image in images])
     progress.start("bootstrap", None)
     pools = _pools(inputs, iou_type, options)
     document = {
         "kind": iou_type,
         "iou": 0.5,
         "score": score,
-        **_counts(images, names, score),
-        "mistakes": _errors(images, list(names)),
+        **_counts(images, detections, names, score),
+        "mistakes": _errors(images),
         "confusion": _confusion(images, names, score),
         "confidence": _confidence(pools, names, len(images), options.bootstrap_samples),
     }
     progress.done()
-    return Details(inputs, iou_type, score, images, pools, document)
+    return Details(inputs, iou_type, score, images, detections, pools, document)
 
 
-def _image_details(inputs: EvaluationInputs, iou_type: IouType, options: DetailOptions) -> Iterator[ImageDetails]:
-    for overlaps in overlaps_by_image(inputs, iou_type, options.max_dets):
-        matches = match_image(overlaps)
-        yield ImageDetails(
-            overlaps.image_id,
-            matches,
-            classify_errors(matches),
-            panoptic_sums(overlaps, options.score),
-            int((~overlaps.crowd).sum()),
-            int((overlaps.score >= options.score).sum()),
-        )
-
-
-def _counts(images: list[ImageDetails], names: dict[int, str], score: float) -> dict[str, Any]:
+def _counts(images: list[ImageDetails], detections: Detections, names: dict[int, str], score: float) -> dict[str, Any]:
     """Counts and metrics by category and overall; overall PQ is the mean over categories with annotations."""
     per_category = {}
     for category, name in names.items():
         panoptic = sum((i.panoptic[category] for i in images if category in i.panoptic), PanopticSums())
-        figures = _figures(images, score, category) | panoptic.quality()
+        figures = _figures(detections.of_category(category), score) | panoptic.quality()
         per_category[name] = figures | _count_errors(images, score, category)
     scored = [each for each in per_category.values() if each["PQ"] >= 0]
-    overall = _figures(images, score) | _count_errors(images, score)
+    overall = _figures(detections, score) | _count_errors(images, score)
     for name in ("PQ", "SQ", "RQ"):
         overall[name] = float(np.mean([each[name] for each in scored])) if scored else -1.0
     return {"overall": overall, "per_category": per_category}
 
 
-def _figures(images: list[ImageDetails], score: float, category: int | None = None) -> dict[str, Any]:
-    detections = Detections.of((image.matches for image in images), category)
+def _figures(detections: Detections, score: float) -> dict[str, Any]:
     point, best = detections.at(score), detections.best()
     return {
         "instances": detections.positives,
         "predictions": int((detections.score >= score).sum()),
         "found": point.tp,
         "wrong": point.fp,
-        "precision": point.precision,
-        "recall": point.recall,
-        "F1": point.F1,
-        "best": None if best is None else _best(best),
+        **{name: getattr(point, name) for name in ("precision", "recall", "F1")},
+        "best": best and {name: getattr(best, name) for name in ("score", "precision", "recall", "F1")},
     }
-
-
-def _best(point: OperatingPoint) -> dict[str, float]:
-    return {"score": point.score, "precision": point.precision, "recall": point.recall, "F1": point.F1}
 
 
 def _count_errors(images: list[ImageDetails], score: float, category: int | None = None) -> dict[str, float]:
@@ -168,9 +145,9 @@ def _count_errors(images: list[ImageDetails], score: float, category: int | None
     return {"count_bias": float(np.mean(differences)), "count_error": float(np.mean(np.abs(differences)))}
 
 
-def _errors(images: list[ImageDetails], categories: list[int]) -> dict[str, Any]:
+def _errors(images: list[ImageDetails]) -> dict[str, Any]:
     counts = Counter(error.type for image in images for error in image.errors)
-    costs = ap50_costs([image.matches for image in images], [image.errors for image in images], categories)
+    costs = ap50_costs([image.matches for image in images], [image.errors for image in images])
     return {"counts": {each: counts[each] for each in ERROR_TYPES}, "AP50_cost": costs}
 
 
@@ -182,14 +159,10 @@ def _confusion(images: list[ImageDetails], names: dict[int, str], score: float) 
 
 
 def _pools(inputs: EvaluationInputs, iou_type: IouType, options: DetailOptions) -> list[Pool]:
-    images = sorted(image["id"] for image in inputs.truth["images"])
-    places = {image_id: n for n, image_id in enumerate(images)}
-    slots = {category: k for k, category in enumerate(sorted(inputs.names))}
-    positives = np.zeros((len(slots), len(images)), np.int64)
-    for annotation in inputs.truth["annotations"]:
-        if not annotation["iscrowd"]:
-            positives[slots[annotation["category_id"]], places[annotation["image_id"]]] += 1
-    found = match_detections(inputs.truth, inputs.results, iou_type, options.max_dets, options.engine)
+    images, categories = sorted(image["id"] for image in inputs.truth["images"]), sorted(inputs.names)
+    counted = Counter((a["category_id"], a["image_id"]) for a in inputs.truth["annotations"] if not a["iscrowd"])
+    positives = np.array([[counted[category, image] for image in images] for category in categories], np.int64)
+    found = match_detections(inputs, iou_type, options.max_dets, options.engine)
     return pool_by_category(found, images, positives)
 
 
@@ -198,7 +171,7 @@ def _confidence(pools: list[Pool], names: dict[int, str], num_images: int, num_s
         return None
     scores = average_precisions(pools, bootstrap_weights(num_images, num_samples))
     return {
-        "level": LEVEL,
+        "level": CONFIDENCE_LEVEL,
         "resamples": num_samples,
         "AP": confidence_interval(mean_ap(scores)),
         "AP50": confidence_interval(mean_ap(scores, 0)),

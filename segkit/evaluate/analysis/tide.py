@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from segkit.evaluate.analysis.counts import HALF, Detections, ImageMatches
-from segkit.evaluate.coco.overlap import Bools, Floats, Ints
+from segkit.evaluate.coco.overlap import Bools, Floats
 
 ErrorType = Literal["class", "localisation", "both", "duplicate", "background", "missed"]
 ERROR_TYPES: tuple[ErrorType, ...] = ("class", "localisation", "both", "duplicate", "background", "missed")
@@ -39,8 +39,7 @@ class TideError:
 def classify_errors(matches: ImageMatches) -> list[TideError]:
     """The errors of an image; false positives by falling score, then missed annotations."""
     overlaps, real = matches.overlaps, ~matches.overlaps.crowd
-    used = np.zeros(len(overlaps.true_category), bool)
-    used[matches.annotation[matches.tp]] = True
+    used = matches.matched()
     errors: list[TideError] = []
     for d in np.flatnonzero(matches.fp):
         own = overlaps.true_category == overlaps.category[d]
@@ -70,84 +69,51 @@ def _best(row: Floats, among: Bools) -> tuple[float, int]:
     return float(masked.max()), int(masked.argmax())
 
 
-def ap50_costs(
-    images: Sequence[ImageMatches], errors: Sequence[Sequence[TideError]], categories: Sequence[int]
-) -> dict[str, float]:
+def ap50_costs(images: Sequence[ImageMatches], errors: Sequence[Sequence[TideError]]) -> dict[str, float]:
     """The AP50 that each error type costs, and what all false positives and all false negatives cost.
 
     Args:
         images: The matches of each image.
         errors: The errors of each image.
-        categories: The category ids.
     """
-    found = _AllDetections.of(images, categories)
-    now = found.ap50()
-    costs: dict[str, float] = {each: found.corrected(each, images, errors).ap50() - now for each in ERROR_TYPES}
-    costs["all false positives"] = found.without_fp().ap50() - now
-    costs["all false negatives"] = found.without_fn().ap50() - now
+    found = Detections.of(images)
+    now = _ap50(found)
+    costs: dict[str, float] = {each: _ap50(_corrected(found, each, images, errors)) - now for each in ERROR_TYPES}
+    costs["all false positives"] = _ap50(replace(found, fp=np.zeros_like(found.fp))) - now
+    costs["all false negatives"] = _ap50(replace(found, true_category=found.category[found.tp])) - now
     return costs
 
 
-@dataclass(frozen=True, slots=True)
-class _AllDetections:
-    """The detections of all images and categories, each [D]; ``positives`` counts annotations by category."""
+def _ap50(detections: Detections) -> float:
+    """The mean over categories of COCO's average precision at IoU 0.5; 0 without annotations."""
+    annotated = np.unique(detections.true_category)
+    each = [detections.of_category(category).average_precision() for category in annotated]
+    return float(np.mean(each)) if each else 0.0
 
-    positives: dict[int, int]
-    begins: list[int]  # where each image's detections begin
-    category: Ints
-    score: Floats
-    tp: Bools
-    fp: Bools
 
-    @classmethod
-    def of(cls, images: Sequence[ImageMatches], categories: Sequence[int]) -> "_AllDetections":
-        true = [image.overlaps.true_category[~image.overlaps.crowd] for image in images]
-        true_category = np.concatenate([np.zeros(0, np.int64), *true])
-        return cls(
-            {category: int((true_category == category).sum()) for category in categories},
-            np.cumsum([0, *(len(image.tp) for image in images)]).tolist(),
-            np.concatenate([np.zeros(0, np.int64), *(image.overlaps.category for image in images)]),
-            np.concatenate([np.zeros(0), *(image.overlaps.score for image in images)]),
-            np.concatenate([np.zeros(0, bool), *(image.tp for image in images)]),
-            np.concatenate([np.zeros(0, bool), *(image.fp for image in images)]),
-        )
+def _corrected(
+    detections: Detections, error_type: ErrorType, images: Sequence[ImageMatches], errors: Sequence[Sequence[TideError]]
+) -> Detections:
+    """The detections of all images with the errors of one type corrected.
 
-    def ap50(self) -> float:
-        """The mean over categories of COCO's average precision at IoU 0.5; 0 without annotations."""
-        each = []
-        for category, positives in self.positives.items():
-            if positives > 0:
-                own = self.category == category
-                each.append(Detections(self.score[own], self.tp[own], self.fp[own], positives).average_precision())
-        return float(np.mean(each)) if each else 0.0
-
-    def without_fp(self) -> "_AllDetections":
-        return replace(self, fp=np.zeros_like(self.fp))
-
-    def without_fn(self) -> "_AllDetections":
-        return replace(self, positives={c: int((self.tp & (self.category == c)).sum()) for c in self.positives})
-
-    def corrected(
-        self, error_type: ErrorType, images: Sequence[ImageMatches], errors: Sequence[Sequence[TideError]]
-    ) -> "_AllDetections":
-        """The detections with the errors of one type corrected.
-
-        A detection of the wrong category or place becomes a true positive if its annotation is still free (of several,
-        the one with the highest score); all others are removed. A missed annotation no longer counts.
-        """
-        category, tp, fp, positives = self.category.copy(), self.tp.copy(), self.fp.copy(), dict(self.positives)
-        for matches, begin, own in zip(images, self.begins[:-1], errors, strict=True):
-            used = set(matches.annotation[matches.tp].tolist())
-            for error in own:  # by falling score
-                if error.type != error_type:
-                    continue
-                if error_type == "missed":
-                    positives[int(matches.overlaps.true_category[error.annotation])] -= 1
-                    continue
-                at = begin + error.detection
-                fp[at] = False
-                if error_type in ("class", "localisation") and error.annotation not in used:
-                    used.add(error.annotation)
-                    tp[at] = True
-                    category[at] = matches.overlaps.true_category[error.annotation]
-        return replace(self, positives=positives, category=category, tp=tp, fp=fp)
+    A detection of the wrong category or place becomes a true positive if its annotation is still free (of several, the
+    one with the highest score); all others are removed. A missed annotation no longer counts.
+    """
+    category, tp, fp = detections.category.copy(), detections.tp.copy(), detections.fp.copy()
+    true_category, begin = [np.zeros(0, np.int64)], 0
+    for matches, own in zip(images, errors, strict=True):
+        used, counted = matches.matched(), ~matches.overlaps.crowd
+        for error in own:  # by falling score
+            if error.type != error_type:
+                continue
+            if error_type == "missed":
+                counted[error.annotation] = False
+                continue
+            at = begin + error.detection
+            fp[at] = False
+            if error_type in ("class", "localisation") and not used[error.annotation]:
+                used[error.annotation] = tp[at] = True
+                category[at] = matches.overlaps.true_category[error.annotation]
+        true_category.append(matches.overlaps.true_category[counted])
+        begin += len(matches.tp)
+    return replace(detections, category=category, tp=tp, fp=fp, true_category=np.concatenate(true_category))

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from segkit.evaluate.coco.engine import Evaluation
+from segkit.evaluate.coco.engine import PrecisionRecall
 from segkit.evaluate.coco.outcomes import IGNORED, TRUE_POSITIVE, Outcomes
 
 Floats = npt.NDArray[np.float64]
@@ -22,7 +22,7 @@ _ALL, _SMALL, _MEDIUM, _LARGE = range(4)
 
 def accumulate(
     found: Outcomes, category_ids: Sequence[int], max_dets: Sequence[int], curves_from: int = 0
-) -> Evaluation:
+) -> PrecisionRecall:
     """COCO's arrays and numbers.
 
     Args:
@@ -51,7 +51,7 @@ def accumulate(
                 if m >= curves_from:
                     curves = _curves(limited, score, int(found.positives[a, k]))
                     precision[:, :, k, a, m], scores[:, :, k, a, m] = curves
-    return Evaluation(precision, recall, scores, summarize(precision, recall, list(max_dets)), list(category_ids))
+    return PrecisionRecall(precision, recall, scores, summarize(precision, recall, list(max_dets)), list(category_ids))
 
 
 def _curves(outcome: npt.NDArray[np.uint8], score: Floats, positives: int) -> tuple[Floats, Floats]:
@@ -102,5 +102,10 @@ def summarize(precision: Floats, recall: Floats, max_dets: list[int]) -> list[fl
 def _mean(values: Floats, area: int, max_dets: list[int], limit: int, threshold: int | None) -> float:
     of_threshold = values if threshold is None else values[[threshold]]
     picked = of_threshold[..., [area], [max_dets.index(limit)]]  # as COCOeval indexes: the sum has the same order
-    known = picked[picked > -1]
+    return mean_of_known(picked)
+
+
+def mean_of_known(values: Floats) -> float:
+    """The mean of the values other than COCO's -1; -1 if there are none."""
+    known = values[values > -1]
     return float(np.mean(known)) if known.size else -1.0

@@ -8,12 +8,11 @@ from collections import defaultdict
 
 import numpy as np
 
-from segkit.evaluate.coco.engine import Evaluation, Records, evaluate_with
-from segkit.evaluate.coco.inputs import EvaluationInputs
+from segkit.evaluate.coco.engine import EvaluationInputs, PrecisionRecall, Records, evaluate_with
 from segkit.evaluate.coco.overlap import Floats, ious
 
 
-def evaluate_boundary(inputs: EvaluationInputs, max_dets: list[int]) -> Evaluation:
+def evaluate_boundary(inputs: EvaluationInputs, max_dets: list[int]) -> PrecisionRecall:
     """COCO's numbers with boundary IoU.
 
     Args:
@@ -35,4 +34,4 @@ def evaluate_boundary(inputs: EvaluationInputs, max_dets: list[int]) -> Evaluati
         crowd = np.array([bool(a["iscrowd"]) for a in annotations], bool)
         return ious(results, annotations, crowd, "boundary", sizes[image_id])
 
-    return evaluate_with(overlap, inputs.truth, inputs.results, max_dets)
+    return evaluate_with(overlap, inputs, max_dets)

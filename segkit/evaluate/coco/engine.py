@@ -6,13 +6,14 @@ Both give the same numbers to the last bit and take the same plain dicts; no oth
 import contextlib
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from segkit.choices import EngineName
 from segkit.errors import ConfigError
 
 try:
@@ -20,7 +21,6 @@ try:
 except ImportError:  # no wheel for this machine
     fast = None
 
-EngineName = Literal["fast", "pycocotools"]
 IouType = Literal["segm", "bbox"]
 COCO_IOU_TYPES: tuple[IouType, ...] = ("segm", "bbox")
 Records = list[dict[str, Any]]
@@ -29,7 +29,29 @@ _LVIS_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class EvaluationInputs:
+    """Checked and complete records of annotations and results, as ``segkit.evaluate.coco.inputs`` makes them.
+
+    Attributes:
+        truth: A COCO document: images, annotations, categories.
+        results: Results with the keys that ``COCO.loadRes`` adds.
+        names: Category names by id.
+        warnings: What was left out or completed.
+    """
+
+    truth: dict[str, Any]
+    results: Records
+    names: dict[int, str]
+    warnings: tuple[str, ...] = ()
+
+    def renumbered(self) -> "EvaluationInputs":
+        """The same with annotation ids from 1: COCOeval takes a match with the annotation id 0 for none."""
+        annotations = [annotation | {"id": number} for number, annotation in enumerate(self.truth["annotations"], 1)]
+        return replace(self, truth=self.truth | {"annotations": annotations})
+
+
+@dataclass(frozen=True, slots=True)
+class PrecisionRecall:
     """What COCOeval computed.
 
     As ``COCOeval.eval`` holds it: ``precision`` and ``scores`` are [thresholds, recalls, K, areas, max_dets],
@@ -63,33 +85,31 @@ def engine_warnings(engine: EngineName) -> list[str]:
 
 
 def evaluate(
-    truth: dict[str, Any], results: Records, iou_type: IouType, max_dets: list[int], engine: EngineName = "fast"
-) -> Evaluation:
-    """COCO's numbers of checked and complete records (see ``segkit.evaluate.coco.inputs``).
+    inputs: EvaluationInputs, iou_type: IouType, max_dets: list[int], engine: EngineName = "fast"
+) -> PrecisionRecall:
+    """COCO's numbers.
 
     Args:
-        truth: A COCO document: images, annotations, categories.
-        results: Results with the keys that ``COCO.loadRes`` adds.
+        inputs: Annotations and results.
         iou_type: Compare masks or boxes.
         max_dets: Limits on the detections of a category in an image, rising; COCO's own are 1, 10, 100.
         engine: What computes.
     """
-    return _summarized(run_matching(truth, results, iou_type, max_dets, engine))
+    return _summarized(run_matching(inputs, iou_type, max_dets, engine))
 
 
-def evaluate_with(ious: IouFunction, truth: dict[str, Any], results: Records, max_dets: list[int]) -> Evaluation:
+def evaluate_with(ious: IouFunction, inputs: EvaluationInputs, max_dets: list[int]) -> PrecisionRecall:
     """COCO's numbers by another overlap measure, with pycocotools, which lets it be replaced.
 
     Args:
         ious: From an image and a category to [D, G]: detections by falling score, annotations in the document's order.
-        truth: As for ``evaluate``.
-        results: As for ``evaluate``.
+        inputs: Annotations and results.
         max_dets: As for ``evaluate``.
     """
-    return _summarized(run_matching(truth, results, "bbox", max_dets, "pycocotools", ious))
+    return _summarized(run_matching(inputs, "bbox", max_dets, "pycocotools", ious))
 
 
-def evaluate_files(truth: str, results: str, iou_type: IouType, max_dets: list[int]) -> Evaluation:
+def evaluate_files(truth: str, results: str, iou_type: IouType, max_dets: list[int]) -> PrecisionRecall:
     """COCO's numbers of two files that need no correction; the fast engine reads them itself.
 
     Args:
@@ -106,7 +126,7 @@ def evaluate_files(truth: str, results: str, iou_type: IouType, max_dets: list[i
     return _evaluation(run)
 
 
-def evaluate_lvis(truth: dict[str, Any], results: Records, iou_type: IouType) -> dict[str, float]:
+def evaluate_lvis(inputs: EvaluationInputs, iou_type: IouType) -> dict[str, float]:
     """LVIS's official numbers; images and categories must have LVIS's keys.
 
     Raises:
@@ -115,19 +135,17 @@ def evaluate_lvis(truth: dict[str, Any], results: Records, iou_type: IouType) ->
     if fast is None:
         raise ConfigError("--lvis needs the package ultrafast-pycocotools, which is not installed")
     with contextlib.redirect_stdout(io.StringIO()):
-        handles = [
-            # LVIS's own loader leaves out records without area.
-            fast.COCO({**truth, "annotations": [dict(each) for each in records if each["area"] > 0]}, verbose=False)
-            for records in (truth["annotations"], results)
-        ]
+        handles = []
+        for records in (inputs.truth["annotations"], inputs.results):
+            kept = [dict(each) for each in records if each["area"] > 0]  # as LVIS's own loader
+            handles.append(fast.COCO({**inputs.truth, "annotations": kept}, verbose=False))
         run = fast.COCOeval(*handles, iou_type, lvis_style=True)
         run.run()
     return {name: float(value) for name, value in zip(_LVIS_NAMES, run.stats, strict=True)}
 
 
 def run_matching(
-    truth: dict[str, Any],
-    results: Records,
+    inputs: EvaluationInputs,
     iou_type: IouType,
     max_dets: list[int],
     engine: EngineName,
@@ -136,8 +154,7 @@ def run_matching(
     """An engine's ``COCOeval`` after ``evaluate()``: detections and annotations are matched, nothing is summed.
 
     Args:
-        truth: As for ``evaluate``.
-        results: As for ``evaluate``.
+        inputs: Annotations and results.
         iou_type: As for ``evaluate``.
         max_dets: As for ``evaluate``.
         engine: What computes.
@@ -146,10 +163,10 @@ def run_matching(
     coco, coco_eval = _classes(engine)
     with contextlib.redirect_stdout(io.StringIO()):
         handles = []
-        for annotations in (truth["annotations"], results):
+        for annotations in (inputs.truth["annotations"], inputs.results):
             handle = coco()
             # Copies, because pycocotools writes into the records.
-            handle.dataset = {**truth, "annotations": [dict(record) for record in annotations]}
+            handle.dataset = {**inputs.truth, "annotations": [dict(record) for record in annotations]}
             handle.createIndex()
             handles.append(handle)
         run = coco_eval(*handles, iou_type)
@@ -169,15 +186,15 @@ def _classes(engine: EngineName) -> tuple[Any, Any]:
     return coco.COCO, cocoeval.COCOeval
 
 
-def _summarized(run: Any) -> Evaluation:
+def _summarized(run: Any) -> PrecisionRecall:
     with contextlib.redirect_stdout(io.StringIO()):
         run.accumulate()
         run.summarize()
     return _evaluation(run)
 
 
-def _evaluation(run: Any) -> Evaluation:
-    return Evaluation(
+def _evaluation(run: Any) -> PrecisionRecall:
+    return PrecisionRecall(
         run.eval["precision"],
         run.eval["recall"],
         run.eval["scores"],

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from segkit.data.records import Dataset
+from segkit.data.records import Dataset, Image
 
 _LARGEST = 2**62
 
@@ -27,6 +27,12 @@ class IntegerIds:
             # The id 0 stays: COCOeval's numbers depend on it.
             {} if _all_integers(ids) else {i: n for n, i in enumerate(ids, 1) if i != 0},
         )
+
+
+def images_by_integer_id(dataset: Dataset) -> dict[int, Image]:
+    """The images of a dataset by the ids that COCOeval gets."""
+    ids = IntegerIds.of(dataset).images
+    return {ids[image.id]: image for image in dataset.images}
 
 
 def category_names(dataset: Dataset, ids: IntegerIds) -> dict[int, str]:

@@ -8,31 +8,16 @@ InputError.
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 from segkit.data.masks import rle_area, rle_bbox, to_rle
 from segkit.data.records import Dataset, Result
 from segkit.errors import InputError
-from segkit.evaluate.coco.engine import IouType, Records
+from segkit.evaluate.coco.engine import EvaluationInputs, IouType, Records
 from segkit.evaluate.coco.ids import IntegerIds, category_names
 from segkit.formats.coco.segmentation import check_run_lengths
 
 Sizes = dict[Any, tuple[int, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationInputs:
-    """What is compared: ``truth`` is a COCO document, ``names`` are by category id."""
-
-    truth: dict[str, Any]
-    results: Records
-    names: dict[int, str]
-    warnings: tuple[str, ...] = ()
-
-    def with_truth(self, truth: dict[str, Any]) -> "EvaluationInputs":
-        """The same results with another COCO document."""
-        return replace(self, truth=truth)
 
 
 def prepare_inputs(
@@ -98,17 +83,6 @@ def comparable_iou_types(dataset: Dataset, results: Sequence[Result]) -> tuple[I
     bbox = first is None or first.bbox is not None
     iou_types: tuple[tuple[IouType, bool], ...] = (("segm", segm), ("bbox", bbox))
     return tuple(iou_type for iou_type, present in iou_types if present) or ("segm",)
-
-
-def has_zero_id(truth: dict[str, Any]) -> bool:
-    """Whether an annotation has the id 0, with which COCOeval takes a match for none."""
-    return any(annotation["id"] == 0 for annotation in truth["annotations"])
-
-
-def renumbered(truth: dict[str, Any]) -> dict[str, Any]:
-    """The same document with annotation ids from 1."""
-    annotations = [annotation | {"id": number} for number, annotation in enumerate(truth["annotations"], 1)]
-    return truth | {"annotations": annotations}
 
 
 def resolve_max_dets(dataset: Dataset, max_dets: str) -> int:

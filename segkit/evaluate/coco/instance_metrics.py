@@ -5,11 +5,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segkit.evaluate.coco.engine import EngineName, Evaluation, IouType, evaluate
-from segkit.evaluate.coco.inputs import EvaluationInputs, has_zero_id, renumbered
+from segkit.choices import EngineName
+from segkit.evaluate.coco.accumulate import mean_of_known
+from segkit.evaluate.coco.engine import EvaluationInputs, IouType, PrecisionRecall, evaluate
 from segkit.evaluate.metrics import InstanceMetrics
 
 COCO_MAX_DETS = (1, 10, 100)
+# Of precision: the IoU thresholds (indices of 0.50 to 0.95) and the area (all, small, medium, large).
+_AVERAGES: dict[str, tuple[slice | list[int], int]] = {
+    "AP": (slice(None), 0), "AP50": ([0], 0), "AP75": ([5], 0), "APs": (slice(None), 1), "APm": (slice(None), 2),
+    "APl": (slice(None), 3),
+}  # fmt: skip
 NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 
@@ -25,11 +31,11 @@ def evaluate_inputs(
             added to COCO's.
         engine: What computes.
     """
-    limits, truth = max_dets_list(max_dets), inputs.truth
-    if not has_zero_id(truth):
-        return metrics_of(evaluate(truth, inputs.results, iou_type, limits, engine), inputs.names)
-    own = evaluate(truth, inputs.results, iou_type, limits, "pycocotools")  # only it miscounts the id 0
-    return metrics_of(own, inputs.names, evaluate(renumbered(truth), inputs.results, iou_type, limits, engine))
+    limits = max_dets_list(max_dets)
+    if all(annotation["id"] != 0 for annotation in inputs.truth["annotations"]):
+        return metrics_of(evaluate(inputs, iou_type, limits, engine), inputs.names)
+    own = evaluate(inputs, iou_type, limits, "pycocotools")  # only it miscounts the id 0
+    return metrics_of(own, inputs.names, evaluate(inputs.renumbered(), iou_type, limits, engine))
 
 
 def max_dets_list(max_dets: int) -> list[int]:
@@ -37,7 +43,9 @@ def max_dets_list(max_dets: int) -> list[int]:
     return [*COCO_MAX_DETS, max_dets] if max_dets > COCO_MAX_DETS[-1] else list(COCO_MAX_DETS)
 
 
-def metrics_of(found: Evaluation, names: dict[int, str], new_ids: Evaluation | None = None) -> InstanceMetrics:
+def metrics_of(
+    found: PrecisionRecall, names: dict[int, str], new_ids: PrecisionRecall | None = None
+) -> InstanceMetrics:
     """Metrics from COCOeval's arrays.
 
     Args:
@@ -45,26 +53,23 @@ def metrics_of(found: Evaluation, names: dict[int, str], new_ids: Evaluation | N
         names: Category names by id.
         new_ids: The same with annotation ids from 1, where one of them was 0.
     """
-    last = len(COCO_MAX_DETS) - 1
+    columns = {name: _by_category(values) for name, values in _averaged(found, len(COCO_MAX_DETS) - 1).items()}
     raised = found.recall.shape[-1] > len(COCO_MAX_DETS)
-    columns = {
-        "AP": _by_category(found.precision[..., 0, last]),
-        "AP50": _by_category(found.precision[[0], ..., 0, last]),
-        "AP75": _by_category(found.precision[[5], ..., 0, last]),
-        "APs": _by_category(found.precision[..., 1, last]),
-        "APm": _by_category(found.precision[..., 2, last]),
-        "APl": _by_category(found.precision[..., 3, last]),
-        "AR": _by_category(found.recall[..., 0, last]),
-    }
     return InstanceMetrics(
         **_twelve(found),
         per_category={
             names[category_id]: {name: values[k] for name, values in columns.items()}
             for k, category_id in enumerate(found.category_ids)
         },
-        at_max_dets=_numbers(found.precision, found.recall, -1) if raised else None,
+        at_max_dets={n: mean_of_known(values) for n, values in _averaged(found, -1).items()} if raised else None,
         renumbered=_twelve(new_ids) if new_ids is not None else None,
     )
+
+
+def _averaged(found: PrecisionRecall, limit: int) -> dict[str, npt.NDArray[np.float64]]:
+    """The values that each number is the mean of, [..., K], at one limit on detections (its index)."""
+    values = {name: found.precision[thresholds, ..., area, limit] for name, (thresholds, area) in _AVERAGES.items()}
+    return values | {"AR": found.recall[..., 0, limit]}
 
 
 def _by_category(values: npt.NDArray[np.float64]) -> list[float]:
@@ -74,26 +79,8 @@ def _by_category(values: npt.NDArray[np.float64]) -> list[float]:
     return [float(mean) for mean in np.where(rows[:, 0] > -1, rows.mean(axis=1), -1.0)]
 
 
-def _twelve(found: Evaluation) -> dict[str, Any]:
+def _twelve(found: PrecisionRecall) -> dict[str, Any]:
     return dict(zip(NUMBERS, found.stats, strict=True))
-
-
-def _numbers(precision: npt.NDArray[np.float64], recall: npt.NDArray[np.float64], limit: int) -> dict[str, float]:
-    """The main metrics at one limit from COCOeval's arrays: means over what is not -1; -1 where nothing is."""
-
-    def mean(values: npt.NDArray[np.float64]) -> float:
-        known = values[values > -1]
-        return float(np.mean(known)) if known.size else -1.0
-
-    return {
-        "AP": mean(precision[:, :, :, 0, limit]),
-        "AP50": mean(precision[0, :, :, 0, limit]),
-        "AP75": mean(precision[5, :, :, 0, limit]),
-        "APs": mean(precision[:, :, :, 1, limit]),
-        "APm": mean(precision[:, :, :, 2, limit]),
-        "APl": mean(precision[:, :, :, 3, limit]),
-        "AR": mean(recall[:, :, 0, limit]),
-    }
 
 
 def zero_id_warning(found: dict[str, InstanceMetrics]) -> list[str]:

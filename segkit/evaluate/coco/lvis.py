@@ -6,13 +6,13 @@ annotated (``not_exhaustive_category_ids``); detections of other categories are 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from segkit.errors import InputError
-from segkit.evaluate.coco.engine import COCO_IOU_TYPES, evaluate_lvis
+from segkit.evaluate.coco.engine import COCO_IOU_TYPES, EvaluationInputs, evaluate_lvis
 from segkit.evaluate.coco.ids import IntegerIds
-from segkit.evaluate.coco.inputs import EvaluationInputs
 from segkit.formats.coco.file import read_json
 
 _LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
@@ -48,7 +48,8 @@ def lvis_scores(
         "annotations": inputs.truth["annotations"],
         "categories": [c | {"frequency": frequency[c["id"]] if graded else "f"} for c in inputs.truth["categories"]],
     }
-    scores: Scores = {each: evaluate_lvis(truth, inputs.results, each) for each in COCO_IOU_TYPES if each in iou_types}
+    federated = replace(inputs, truth=truth)
+    scores: Scores = {each: evaluate_lvis(federated, each) for each in COCO_IOU_TYPES if each in iou_types}
     if graded:
         return scores, []
     kept = {each: {n: v for n, v in numbers.items() if n not in _BY_FREQUENCY} for each, numbers in scores.items()}

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segkit.evaluate.coco.engine import EngineName, IouType, Records, run_matching, uses_fast
+from segkit.choices import EngineName
+from segkit.evaluate.coco.engine import EvaluationInputs, IouType, run_matching, uses_fast
 
 IGNORED, TRUE_POSITIVE, FALSE_POSITIVE = 0, 1, 2
 _NUM_AREAS, _NUM_THRESHOLDS = 4, 10
@@ -32,18 +33,17 @@ class Outcomes:
 
 
 def match_detections(
-    truth: dict[str, Any], results: Records, iou_type: IouType, max_dets: int, engine: EngineName = "fast"
+    inputs: EvaluationInputs, iou_type: IouType, max_dets: int, engine: EngineName = "fast"
 ) -> Outcomes:
     """Match detections and annotations as COCOeval does.
 
     Args:
-        truth: A COCO document: images, annotations, categories.
-        results: Results with the keys that ``COCO.loadRes`` adds.
+        inputs: Annotations and results.
         iou_type: Compare masks or boxes.
         max_dets: Detections of a category counted in an image.
         engine: What matches.
     """
-    run = run_matching(truth, results, iou_type, [max_dets], engine)
+    run = run_matching(inputs, iou_type, [max_dets], engine)
     return _fast_outcomes(run, max_dets) if uses_fast(engine) else _reference_outcomes(run)
 
 

@@ -11,8 +11,7 @@ import numpy.typing as npt
 from segkit.data.masks import Box, box_ious, mask_ious, to_rle
 from segkit.data.records import Rle
 from segkit.evaluate.coco.band import band_distance, rle_band
-from segkit.evaluate.coco.engine import IouType, Records
-from segkit.evaluate.coco.inputs import EvaluationInputs
+from segkit.evaluate.coco.engine import EvaluationInputs, IouType, Records
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

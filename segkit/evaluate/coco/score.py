@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from segkit.choices import EngineName
 from segkit.data.records import Dataset, Result
 from segkit.evaluate.coco.boundary import evaluate_boundary
-from segkit.evaluate.coco.engine import COCO_IOU_TYPES, EngineName, IouType, engine_name, engine_warnings
+from segkit.evaluate.coco.engine import COCO_IOU_TYPES, IouType, engine_name, engine_warnings
 from segkit.evaluate.coco.ids import IntegerIds
-from segkit.evaluate.coco.inputs import check_comparable, prepare_inputs, renumbered, resolve_max_dets
+from segkit.evaluate.coco.inputs import check_comparable, prepare_inputs, resolve_max_dets
 from segkit.evaluate.coco.instance_metrics import evaluate_inputs, max_dets_list, metrics_of, zero_id_warning
 from segkit.evaluate.coco.lvis import lvis_scores
 from segkit.evaluate.metrics import InstanceMetrics, Metrics
@@ -45,7 +46,7 @@ def score_results(
     warnings = [*inputs.warnings, *zero_id_warning(metrics)]
     boundary = federated = None
     if "boundary" in iou_types:
-        found = evaluate_boundary(inputs.with_truth(renumbered(inputs.truth)), max_dets_list(limit))
+        found = evaluate_boundary(inputs.renumbered(), max_dets_list(limit))
         boundary = metrics_of(found, inputs.names)
     if not dataset.annotations:
         warnings.append("the data has no annotations: there is nothing to score")

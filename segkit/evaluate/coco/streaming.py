@@ -4,13 +4,14 @@ The same engine matches as for files. The outcome of each detection is kept (som
 equal those of ``score_results`` on everything at once, to the bit.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
+from segkit.choices import EngineName
 from segkit.data.records import Dataset, Image, Result
 from segkit.evaluate.coco.accumulate import accumulate
-from segkit.evaluate.coco.engine import EngineName, Evaluation, IouType, engine_name, engine_warnings
+from segkit.evaluate.coco.engine import IouType, PrecisionRecall, engine_name, engine_warnings
 from segkit.evaluate.coco.ids import IntegerIds, category_names
-from segkit.evaluate.coco.inputs import check_comparable, prepare_inputs, renumbered, resolve_max_dets
+from segkit.evaluate.coco.inputs import check_comparable, prepare_inputs, resolve_max_dets
 from segkit.evaluate.coco.instance_metrics import COCO_MAX_DETS, max_dets_list, metrics_of, zero_id_warning
 from segkit.evaluate.coco.outcomes import Outcomes, match_detections, merge
 from segkit.evaluate.metrics import InstanceMetrics, Metrics
@@ -50,25 +51,20 @@ class Stream:
         Raises:
             InputError: A result lacks what is compared.
         """
-        if not self._iou_types:
+        if not images or not self._iou_types:
             return
         annotations = tuple(a for image in images for a in self._annotations.get(image.id, ()))
         part = Dataset(tuple(images), annotations, self._dataset.categories, self._dataset.images_dir)
         inputs = prepare_inputs(part, results, self._iou_types, self._ids)
         for iou_type, new_ids in self.parts:
-            truth = renumbered(inputs.truth) if new_ids else inputs.truth
             only_reference = True in self._numberings and not new_ids  # only pycocotools miscounts the id 0
             engine: EngineName = "pycocotools" if only_reference else self._engine
-            found = match_detections(truth, inputs.results, iou_type, self._max_dets, engine)
+            numbered = inputs.renumbered() if new_ids else inputs
+            found = match_detections(numbered, iou_type, self._max_dets, engine)
             self.parts[iou_type, new_ids].append(found)
 
-    def finish(self, gathered: Iterable[Parts] | None = None) -> Metrics:
-        """The metrics of all images.
-
-        Args:
-            gathered: The ``parts`` of every rank; None: this one had all images.
-        """
-        ranks = list(gathered) if gathered is not None else [self.parts]
+    def finish(self, ranks: Sequence[Parts]) -> Metrics:
+        """The metrics of all images, from the ``parts`` of every rank."""
         names = category_names(self._dataset, self._ids)
         metrics: dict[str, InstanceMetrics] = {}
         for iou_type in self._iou_types:
@@ -86,7 +82,7 @@ class Stream:
             warnings=[*zero_id_warning(metrics), *engine_warnings(self._engine)],
         )
 
-    def _evaluation(self, parts: list[Outcomes]) -> Evaluation:
+    def _evaluation(self, parts: list[Outcomes]) -> PrecisionRecall:
         ids = sorted(self._ids.categories.values())
         max_dets = max_dets_list(self._max_dets)
         return accumulate(merge(parts, len(ids)), ids, max_dets, curves_from=len(COCO_MAX_DETS) - 1)

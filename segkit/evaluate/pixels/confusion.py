@@ -38,12 +38,15 @@ class Confusion:
     """Counts of (true label, predicted label) over all pixels that are not ignored.
 
     Args:
-        num_labels: Background and the categories.
+        dataset: The categories; background is a class unless the dataset ignores uncovered pixels.
         bootstrap_samples: Bootstrap samples of the images, each with a matrix of its own.
         boundary: Whether to count for boundary IoU, too.
     """
 
-    def __init__(self, num_labels: int, *, bootstrap_samples: int = 0, boundary: bool = False) -> None:
+    def __init__(self, dataset: Dataset, *, bootstrap_samples: int = 0, boundary: bool = False) -> None:
+        names = ["background", *(category.name for category in dataset.categories)]
+        self.first = 1 if dataset.uncovered == "ignore" else 0  # the first label that has metrics
+        self._names, num_labels = unique_names(dict(enumerate(names))), len(names)
         self.counts = np.zeros((num_labels, num_labels), np.int64)  # [truth, prediction]
         self.sampled = np.zeros((bootstrap_samples, num_labels, num_labels), np.int64)
         self.boundary = np.zeros((num_labels, 2), np.int64) if boundary else None  # pixels in both bands, in either
@@ -73,15 +76,14 @@ class Confusion:
             real, found = (mask_band(labels == label, distance) & counted for labels in (truth, prediction))
             sums[label] += ((real & found).sum(), (real | found).sum())
 
-    def metrics(self, dataset: Dataset) -> SemanticMetrics:
-        """IoU and F1 of every class; background is one unless the dataset ignores uncovered pixels.
+    def metrics(self) -> SemanticMetrics:
+        """IoU and F1 of every class.
 
         A class that occurs neither in truth nor in prediction has None, and is not part of the means.
         """
-        names, first = self._names(dataset)
-        per_category = {names[label]: self._class_metrics(label) for label in range(first, len(names))}
+        per_category = {name: self._class_metrics(n) for n, name in self._names.items() if n >= self.first}
         scored = [scores for scores in per_category.values() if scores["IoU"] is not None]
-        total = float(self.counts[first:].sum())
+        total = float(self.counts[self.first :].sum())
         boundary = [scores["boundary_IoU"] for scores in scored if scores.get("boundary_IoU") is not None]
         correct = np.diag(self.counts).astype(float).sum()
         return SemanticMetrics(
@@ -92,7 +94,7 @@ class Confusion:
             fwIoU=float(sum((s["IoU"] or 0) * (s["pixels"] or 0) for s in scored)) / total if total else -1.0,
             per_category=per_category,
             boundary_IoU=_mean(boundary) if self.boundary is not None else None,
-            mIoU_interval=confidence_interval(self.sampled_miou(dataset)) if len(self.sampled) else None,
+            mIoU_interval=confidence_interval(self.sampled_miou()) if len(self.sampled) else None,
             confusion=self.counts.tolist() if self.boundary is not None else None,
         )
 
@@ -112,16 +114,9 @@ class Confusion:
             scores["boundary_IoU"] = float(both / union) if union else None
         return scores
 
-    def sampled_miou(self, dataset: Dataset) -> npt.NDArray[np.float64]:
+    def sampled_miou(self) -> npt.NDArray[np.float64]:
         """MIoU of the images, and then of each bootstrap sample, [1 + samples]; NaN where there is nothing."""
-        _, first = self._names(dataset)
-        return np.array([mean_iou(counts, first) for counts in (self.counts, *self.sampled)])
-
-    def _names(self, dataset: Dataset) -> tuple[list[str], int]:
-        """Names by label, and the first label that has metrics."""
-        names = ["background", *(category.name for category in dataset.categories)]
-        distinct = unique_names(dict(enumerate(names)))
-        return list(distinct.values()), 1 if dataset.uncovered == "ignore" else 0
+        return np.array([mean_iou(counts, self.first) for counts in (self.counts, *self.sampled)])
 
 
 def mean_iou(counts: npt.NDArray[np.int64], first: int) -> float:

@@ -56,13 +56,9 @@ class PixelScores:
         num_categories = len(dataset.categories)
         if num_categories >= IGNORED:
             raise InputError(f"{num_categories} categories: label maps hold at most {IGNORED - 1}")
-        self.dataset = dataset
-        self.confusion = Confusion(
-            num_categories + 1, bootstrap_samples=bootstrap_samples, boundary=boundary or details
-        )
+        self.confusion = Confusion(dataset, bootstrap_samples=bootstrap_samples, boundary=boundary or details)
         self.rows: list[PixelRow] = []
         self._details = details
-        self._first = 1 if dataset.uncovered == "ignore" else 0
         self._worst: list[tuple[float, int, LabelMaps]] = []
         self._best: list[tuple[float, int, LabelMaps]] = []
 
@@ -72,7 +68,8 @@ class PixelScores:
         if not self._details:
             return
         total = counts.sum()
-        row = PixelRow(image, mean_iou(counts, self._first), float(np.trace(counts) / total) if total else float("nan"))
+        accuracy = float(np.trace(counts) / total) if total else float("nan")
+        row = PixelRow(image, mean_iou(counts, self.confusion.first), accuracy)
         self.rows.append(row)
         if not np.isnan(row.mIoU):
             maps = LabelMaps(row, _packed(truth), _packed(prediction))

@@ -1,6 +1,7 @@
 """The worst and the best images, ground truth and prediction, as JPEG data for a page."""
 
 import base64
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -20,11 +21,11 @@ from segkit.evaluate.pixels.per_image import LabelMaps
 from segkit.evaluate.report.tables import worst_first
 
 Pixels = npt.NDArray[np.uint8]
-TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE, CROWD = (46, 160, 67), (218, 54, 51), (240, 150, 0), (128, 128, 128)
+_TP, _FP, _FN, _CROWD = (46, 160, 67), (218, 54, 51), (240, 150, 0), (128, 128, 128)  # colours, as in report.html
 _WIDTH = 720  # of a panel, pixels
 _LEAST = 400  # narrower images are enlarged, so that their labels can be read
 _OPACITY = 0.55
-NUM_WORST, NUM_BEST = 12, 4
+_NUM_WORST, _NUM_BEST = 12, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,8 @@ def instance_gallery(
 ) -> tuple[list[GalleryImage], list[GalleryImage]]:
     """The worst and the best images by panoptic quality at the score threshold."""
     scored = [i for i in sorted(details.images, key=worst_first) if i.panoptic_total().quality()["PQ"] >= 0]
-    worst = scored[: min(NUM_WORST, (2 * len(scored) + 2) // 3)]
-    best = scored[max(len(worst), len(scored) - NUM_BEST) :][::-1]
+    worst = scored[: min(_NUM_WORST, (2 * len(scored) + 2) // 3)]
+    best = scored[max(len(worst), len(scored) - _NUM_BEST) :][::-1]
 
     def gallery(some: list[ImageDetails]) -> list[GalleryImage]:
         return [_gallery_image(details, image, images[image.image_id], folder) for image in some]
@@ -64,16 +65,15 @@ def _gallery_image(details: Details, found: ImageDetails, image: Image, folder: 
 
 def _annotations(details: Details, found: ImageDetails) -> list[Drawn]:
     """Annotations, in the colours of true positives and false negatives at the score threshold."""
-    overlaps, matches = found.matches.overlaps, found.matches
-    matched = set(matches.annotation[matches.tp & (overlaps.score >= details.score)].tolist())
+    overlaps, matched = found.matches.overlaps, found.matches.matched(details.score)
     regions = []
     for g, n in enumerate(overlaps.annotation_index.tolist()):
         annotation = details.inputs.truth["annotations"][n]
         name = details.inputs.names[int(overlaps.true_category[g])]
         if overlaps.crowd[g]:
-            shade, name = CROWD, f"{name} (crowd)"
+            shade, name = _CROWD, f"{name} (crowd)"
         else:
-            shade = TRUE_POSITIVE if g in matched else FALSE_NEGATIVE
+            shade = _TP if matched[g] else _FN
         regions.append(Drawn(annotation.get("segmentation"), annotation["bbox"], shade, name))
     return regions
 
@@ -87,10 +87,8 @@ def _predictions(details: Details, found: ImageDetails) -> list[Drawn]:
         result = details.inputs.results[int(overlaps.result_index[d])]
         segmentation = result.get("segmentation") if details.iou_type == "segm" else None
         tag = f"{details.inputs.names[int(overlaps.category[d])]} {overlaps.score[d]:.2f}"
-        if d in errors:
-            regions.append(Drawn(segmentation, result["bbox"], FALSE_POSITIVE, f"{tag}: {errors[d]}"))
-        else:
-            regions.append(Drawn(segmentation, result["bbox"], TRUE_POSITIVE, tag))
+        shade, text = (_FP, f"{tag}: {errors[d]}") if d in errors else (_TP, tag)
+        regions.append(Drawn(segmentation, result["bbox"], shade, text))
     return regions
 
 
@@ -120,7 +118,7 @@ def pixel_gallery(shown: Sequence[LabelMaps], dataset: Dataset) -> list[GalleryI
         pixels = _load(dataset.images_dir, image)
         errors = (truth != prediction) & (truth != IGNORED)
         differ = pixels.copy()
-        differ[errors] = (pixels[errors] * (1 - _OPACITY) + np.array(FALSE_POSITIVE) * _OPACITY).astype(np.uint8)
+        differ[errors] = (pixels[errors] * (1 - _OPACITY) + np.array(_FP) * _OPACITY).astype(np.uint8)
         gallery.append(
             GalleryImage(
                 image.file_name,
@@ -150,12 +148,9 @@ def _painted(pixels: Pixels, labels: npt.NDArray[np.uint8]) -> Pixels:
 def _load(folder: Path, image: Image) -> Pixels:
     """The image's pixels, or grey ones if there is no such file or it has other dimensions."""
     path = find_image(folder, image)
-    try:
-        pixels = load_rgb(path) if path is not None else np.zeros((0, 0, 3), np.uint8)
-    except InputError:
-        pixels = np.zeros((0, 0, 3), np.uint8)
-    if pixels.shape[:2] == (image.height, image.width):
-        return pixels
+    with contextlib.suppress(InputError):
+        if path is not None and (pixels := load_rgb(path)).shape[:2] == (image.height, image.width):
+            return pixels
     return np.full((image.height, image.width, 3), 235, np.uint8)
 
 

@@ -3,7 +3,6 @@
 The text is in ``templates/report.html``, which Jinja renders with autoescape; this module prepares the numbers.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,14 +10,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from segkit.data.records import Dataset
 from segkit.evaluate.analysis.details import Details
-from segkit.evaluate.coco.ids import IntegerIds
+from segkit.evaluate.coco.ids import images_by_integer_id
 from segkit.evaluate.coco.instance_metrics import NUMBERS
-from segkit.evaluate.evaluated import Evaluated
-from segkit.evaluate.metrics import InstanceMetrics, Metrics, SemanticMetrics
+from segkit.evaluate.evaluation import Evaluation
+from segkit.evaluate.metrics import COMPARED, InstanceMetrics, Metrics, SemanticMetrics, verdict
 from segkit.evaluate.pixels.per_image import PixelScores
 from segkit.evaluate.report import plots
 from segkit.evaluate.report.gallery import find_image, instance_gallery, label_colours, pixel_gallery
 from segkit.progress import SILENT, Progress
+from segkit.units import format_interval, format_score
 
 _IOU_TYPES = (("segm", "mask"), ("bbox", "box"), ("boundary", "boundary"))
 _INSTANCE_HEAD = (
@@ -44,7 +44,7 @@ class Headline(NamedTuple):
     note: str = ""
 
 
-def render_report(evaluated: Evaluated, metrics: Metrics, details: Details | None, progress: Progress = SILENT) -> str:
+def render_report(evaluated: Evaluation, metrics: Metrics, details: Details | None, progress: Progress = SILENT) -> str:
     """The page.
 
     Args:
@@ -56,7 +56,7 @@ def render_report(evaluated: Evaluated, metrics: Metrics, details: Details | Non
     progress.start("rendering the report", None)
     dataset = evaluated.dataset
     coco = [
-        [name, *(_figure(getattr(part, number)) for number in NUMBERS)]
+        [name, *(format_score(getattr(part, number)) for number in NUMBERS)]
         for iou_type, name in _IOU_TYPES
         if (part := getattr(metrics, iou_type)) is not None
     ]
@@ -80,13 +80,12 @@ def _instance_headlines(metrics: Metrics, details: Details | None) -> list[Headl
         part: InstanceMetrics | None = getattr(metrics, iou_type)
         if part is not None:
             intervals = {} if details is None or details.iou_type != iou_type else _confidence(details)
-            headlines += [
-                Headline(f"{name} {number}", _figure(getattr(part, number)), _between(intervals.get(number)))
-                for number in ("AP", "AP50")
-            ]
+            for number in ("AP", "AP50"):
+                interval = format_interval(intervals.get(number))
+                headlines.append(Headline(f"{name} {number}", format_score(getattr(part, number)), interval))
     if details is not None and (best := details.document["overall"]["best"]):
-        headlines.append(Headline("best F1", _figure(best["F1"]), f"at score {best['score']:.2f}"))
-        headlines.append(Headline("PQ", _figure(details.document["overall"]["PQ"]), f"at score {details.score:g}"))
+        headlines.append(Headline("best F1", format_score(best["F1"]), f"at score {best['score']:.2f}"))
+        headlines.append(Headline("PQ", format_score(details.document["overall"]["PQ"]), f"at score {details.score:g}"))
     return headlines
 
 
@@ -94,31 +93,29 @@ def _pixel_headlines(semantic: SemanticMetrics | None) -> list[Headline]:
     if semantic is None:
         return []
     headlines = [
-        Headline("mIoU", _figure(semantic.mIoU), _between(semantic.mIoU_interval)),
-        Headline("F1 (Dice)", _figure(semantic.F1)),
+        Headline("mIoU", format_score(semantic.mIoU), format_interval(semantic.mIoU_interval)),
+        Headline("F1 (Dice)", format_score(semantic.F1)),
         Headline("pixel accuracy", f"{semantic.pixel_accuracy:.1%}"),
     ]
     if semantic.boundary_IoU is not None:
-        headlines.append(Headline("boundary IoU", _figure(semantic.boundary_IoU)))
+        headlines.append(Headline("boundary IoU", format_score(semantic.boundary_IoU)))
     return headlines
 
 
 def _comparison(compare: dict[str, Any]) -> list[list[str]]:
     rows = []
-    for part, name in (("segm", "AP"), ("bbox", "AP"), ("semantic", "mIoU")):
+    for part, name in COMPARED:
         if found := compare.get(part):
-            verdict = "significant" if found["p"] < 0.05 else "not significant"
             rows.append(
-                [f"{name} ({part})", _figure(found[name]), _figure(found[f"other_{name}"]), f"{found['value']:+.3f}",
-                 _between(found["interval"], signed=True), f"{found['p']:.3g}", verdict]
+                [f"{name} ({part})", format_score(found[name]), format_score(found[f"other_{name}"]),
+                 f"{found['value']:+.3f}", format_interval(found["interval"], "+.3f"), f"{found['p']:.3g}",
+                 verdict(found["p"])]
             )  # fmt: skip
     return rows
 
 
 def _instances(metrics: Metrics, details: Details, dataset: Dataset) -> dict[str, Any]:
-    ids = IntegerIds.of(dataset).images
-    images = {ids[image.id]: image for image in dataset.images}
-    worst, best = instance_gallery(details, images, dataset.images_dir)
+    worst, best = instance_gallery(details, images_by_integer_id(dataset), dataset.images_dir)
     rows, total = _category_rows(metrics, details)
     confusion = details.document["confusion"]
     return {
@@ -157,9 +154,10 @@ def _category_row(name: str, counts: dict[str, Any], ap: dict[str, float], inter
     best = counts["best"] or {"F1": None, "score": None}
     return [
         name, str(counts["instances"]), str(counts["predictions"]), str(counts["found"]),
-        f"{counts['count_error']:.2f}", _figure(ap.get("AP")), _between(interval), _figure(ap.get("AP50")),
-        *(_figure(counts[key]) for key in ("precision", "recall", "F1")),
-        _figure(best["F1"]), "-" if best["score"] is None else f"{best['score']:.2f}", _figure(counts["PQ"]),
+        f"{counts['count_error']:.2f}", format_score(ap.get("AP")), format_interval(interval),
+        format_score(ap.get("AP50")),
+        *(format_score(counts[key]) for key in ("precision", "recall", "F1")),
+        format_score(best["F1"]), "-" if best["score"] is None else f"{best['score']:.2f}", format_score(counts["PQ"]),
     ]  # fmt: skip
 
 
@@ -167,11 +165,11 @@ def _pixels(semantic: SemanticMetrics, pixels: PixelScores | None, dataset: Data
     section: dict[str, Any] = {
         "head": ["category", *(column.replace("_", " ") for column in _PIXEL_COLUMNS), "ground-truth pixels"],
         "rows": [
-            [name, *(_figure(scores.get(column)) for column in _PIXEL_COLUMNS), f"{int(scores['pixels'] or 0):,}"]
+            [name, *(format_score(scores.get(column)) for column in _PIXEL_COLUMNS), f"{int(scores['pixels'] or 0):,}"]
             for name, scores in semantic.per_category.items()
         ],
-        "mean_accuracy": _figure(semantic.mean_accuracy),
-        "fwIoU": _figure(semantic.fwIoU),
+        "mean_accuracy": format_score(semantic.mean_accuracy),
+        "fwIoU": format_score(semantic.fwIoU),
         "confusion": None,
         "worst": [],
         "best": [],
@@ -189,14 +187,3 @@ def _pixels(semantic: SemanticMetrics, pixels: PixelScores | None, dataset: Data
 
 def _confidence(details: Details) -> dict[str, Any]:
     return details.document["confidence"] or {}
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None or value == -1 else f"{value:.3f}"
-
-
-def _between(interval: Sequence[float] | None, *, signed: bool = False) -> str:
-    if interval is None:
-        return ""
-    low, high = (f"{value:+.3f}" if signed else f"{value:.3f}" for value in interval)
-    return f"{low} to {high}"

@@ -23,13 +23,14 @@ def instance_rows(details: Details, images: dict[int, Image]) -> list[Row]:
     """
     rows = []
     for image in sorted(details.images, key=worst_first):
-        sums, scores = image.panoptic_total(), image.matches.overlaps.score
-        errors = Counter(e.type for e in image.errors if e.detection < 0 or scores[e.detection] >= details.score)
+        sums, overlaps = image.panoptic_total(), image.matches.overlaps
+        shown = overlaps.score >= details.score
+        errors = Counter(e.type for e in image.errors if e.detection < 0 or shown[e.detection])
         rows.append(
             {
                 "file_name": images[image.image_id].file_name,
-                "instances": image.instances,
-                "predictions": image.predictions,
+                "instances": int((~overlaps.crowd).sum()),
+                "predictions": int(shown.sum()),
                 "found": sums.tp,
                 "false": sums.fp,
                 "missed": sums.fn,

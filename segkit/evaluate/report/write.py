@@ -6,11 +6,12 @@ from pathlib import Path
 
 from segkit.config.evaluate import EvalConfig
 from segkit.data.files import temporary_file
+from segkit.evaluate.analysis.compare import compare_evaluations, details_of
 from segkit.evaluate.analysis.details import DetailOptions, Details
-from segkit.evaluate.coco.ids import IntegerIds
+from segkit.evaluate.coco.ids import images_by_integer_id
 from segkit.evaluate.coco.inputs import resolve_max_dets
-from segkit.evaluate.evaluated import Evaluated, WrittenEvaluation
-from segkit.evaluate.report.compare import compare_evaluations, details_of
+from segkit.evaluate.evaluation import Evaluation
+from segkit.evaluate.metrics import Metrics
 from segkit.evaluate.report.tables import instance_rows, pixel_rows, write_rows
 from segkit.progress import SILENT, Progress
 
@@ -18,8 +19,8 @@ REPORT_FOLDER = Path("evaluation")
 
 
 def write_evaluation(
-    config: EvalConfig, first: Evaluated, second: Evaluated | None = None, progress: Progress = SILENT
-) -> WrittenEvaluation:
+    config: EvalConfig, first: Evaluation, second: Evaluation | None = None, progress: Progress = SILENT
+) -> tuple[Metrics, list[Path]]:
     """Add details and a comparison to an evaluation where they were asked for, and write its files.
 
     Args:
@@ -27,6 +28,9 @@ def write_evaluation(
         first: What was evaluated.
         second: What it is compared with.
         progress: Shows the state of the work.
+
+    Returns:
+        The metrics with what was added, and the files that were written.
 
     Raises:
         InputError: The two cannot be compared.
@@ -45,7 +49,7 @@ def write_evaluation(
             progress.done()
     folder = first.folder or (REPORT_FOLDER if all_details else None)
     if folder is None:
-        return WrittenEvaluation(metrics, ())
+        return metrics, []
     folder.mkdir(parents=True, exist_ok=True)
     document = json.dumps(metrics.to_json(), indent=1, ensure_ascii=False) + "\n"
     files = [_write(document, folder / "metrics.json")]
@@ -55,7 +59,7 @@ def write_evaluation(
         from segkit.evaluate.report.page import render_report  # noqa: PLC0415  plots take half a second to load
 
         files.append(_write(render_report(first, metrics, details, progress), folder / "report.html"))
-    return WrittenEvaluation(metrics, tuple(files))
+    return metrics, files
 
 
 def _write(text: str, path: Path) -> Path:
@@ -64,14 +68,12 @@ def _write(text: str, path: Path) -> Path:
     return path
 
 
-def _write_tables(evaluated: Evaluated, details: Details | None, folder: Path) -> list[Path]:
+def _write_tables(evaluated: Evaluation, details: Details | None, folder: Path) -> list[Path]:
     """``pictures.csv``; where both instances and pixels are scored, ``pixels.csv`` too."""
     files = []
     if details is not None and evaluated.dataset is not None:
-        ids = IntegerIds.of(evaluated.dataset).images
-        images = {ids[image.id]: image for image in evaluated.dataset.images}
         files.append(folder / "pictures.csv")
-        write_rows(instance_rows(details, images), files[-1])
+        write_rows(instance_rows(details, images_by_integer_id(evaluated.dataset)), files[-1])
     if evaluated.pixels is not None and evaluated.pixels.rows:
         files.append(folder / ("pixels.csv" if files else "pictures.csv"))
         write_rows(pixel_rows(evaluated.pixels.rows), files[-1])

@@ -1,4 +1,4 @@
-"""An evaluation before and after its files are written."""
+"""An evaluation, before its files are written."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from segkit.evaluate.pixels.per_image import PixelScores
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluated:
+class Evaluation:
     """Metrics, the folder of their files, and, for details, what they were computed from."""
 
     metrics: Metrics
@@ -18,11 +18,3 @@ class Evaluated:
     dataset: Dataset | None = None
     results: tuple[Result, ...] = ()
     pixels: PixelScores | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenEvaluation:
-    """Metrics with details and comparison, and the files that were written."""
-
-    metrics: Metrics
-    files: tuple[Path, ...]

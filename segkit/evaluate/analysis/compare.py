@@ -8,13 +8,13 @@ from segkit.evaluate.analysis.bootstrap import compare_pools, confidence_interva
 from segkit.evaluate.analysis.details import DetailOptions, Details, compute_details
 from segkit.evaluate.coco.engine import COCO_IOU_TYPES, IouType
 from segkit.evaluate.coco.inputs import prepare_inputs
-from segkit.evaluate.evaluated import Evaluated
+from segkit.evaluate.evaluation import Evaluation
 from segkit.evaluate.pixels.per_image import PixelScores
 from segkit.progress import SILENT, Progress
 
 
 def details_of(
-    evaluated: Evaluated, options: DetailOptions, progress: Progress = SILENT, iou_type: IouType | None = None
+    evaluated: Evaluation, options: DetailOptions, progress: Progress = SILENT, iou_type: IouType | None = None
 ) -> Details | None:
     """The details behind an instance score; None where only pixels were scored.
 
@@ -34,7 +34,7 @@ def details_of(
 
 
 def compare_evaluations(
-    first: Evaluated, second: Evaluated, options: DetailOptions, details: Details | None
+    first: Evaluation, second: Evaluation, options: DetailOptions, details: Details | None
 ) -> dict[str, Any]:
     """Differences of the scores that both evaluations have.
 
@@ -76,7 +76,7 @@ def compare_evaluations(
 
 
 def _compare_pixels(first: PixelScores, second: PixelScores) -> dict[str, Any]:
-    own, other = (each.confusion.sampled_miou(each.dataset) for each in (first, second))
+    own, other = (each.confusion.sampled_miou() for each in (first, second))
     difference = own - other
     # The share of bootstrap samples on the far side of no difference, two-sided.
     tail = min((difference[1:] <= 0).mean(), (difference[1:] >= 0).mean())
@@ -89,5 +89,5 @@ def _compare_pixels(first: PixelScores, second: PixelScores) -> dict[str, Any]:
     }
 
 
-def _file_names(evaluated: Evaluated) -> list[str]:
+def _file_names(evaluated: Evaluation) -> list[str]:
     return sorted(image.file_name for image in evaluated.dataset.images) if evaluated.dataset is not None else []
