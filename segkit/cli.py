@@ -79,8 +79,9 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         if not hasattr(error, "format_message"):  # Typer's usage errors have it; anything else is our bug
             raise
-        _show_usage(error)
-        return USAGE
+        context: Any = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "segkit"
+        return _print_error(error.format_message(), f"see {command} --help", USAGE)
 
 
 _REMEDIES: dict[int | None, str] = {
@@ -103,13 +104,6 @@ def _print_error(message: str, hint: str | None, code: int) -> int:
     if hint:
         typer.echo(f"hint: {hint}", err=True)
     return code
-
-
-def _show_usage(error: Any) -> None:
-    context = getattr(error, "ctx", None)
-    typer.secho(f"error: {error.format_message()}", fg="red", err=True)
-    where = context.command_path if context is not None else "segkit"
-    typer.echo(f"hint: see {where} --help", err=True)
 
 
 def run() -> None:

@@ -20,7 +20,13 @@ def label(config: LabelConfig, output: Output) -> int:
 
     [bold]Example:[/bold]  segkit label predictions/labelme
     """
-    return _open_labelme(config)
+    if not config.folder.is_dir():
+        raise InputError(f"{config.folder}: no such folder")
+    if sys.platform.startswith("linux") and not {"DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"} & os.environ.keys():
+        raise InputError("there is no display to open LabelMe on", "run it on a machine with a display, or use ssh -X")
+    labels = config.labels or next((path for path in _DEFAULT_LABELS if path.is_file()), None)
+    offered = ["--labels", str(labels)] if labels is not None else []
+    return subprocess.run([labelme_program(), str(config.folder), *offered], check=False).returncode
 
 
 def labelme_program() -> str:
@@ -34,20 +40,3 @@ def labelme_program() -> str:
     if program is None:
         raise InputError("LabelMe is not installed", "install it: pip install labelme")
     return program
-
-
-def _open_labelme(config: LabelConfig) -> int:
-    """Open LabelMe on a folder and wait until it is closed; returns its exit code.
-
-    Raises:
-        InputError: There is no such folder, no LabelMe, or no display.
-    """
-    if not config.folder.is_dir():
-        raise InputError(f"{config.folder}: no such folder")
-    if sys.platform.startswith("linux") and not {"DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"} & os.environ.keys():
-        raise InputError("there is no display to open LabelMe on", "run it on a machine with a display, or use ssh -X")
-    labels = config.labels or next((path for path in _DEFAULT_LABELS if path.is_file()), None)
-    command = [labelme_program(), str(config.folder)]
-    if labels is not None:
-        command += ["--labels", str(labels)]
-    return subprocess.run(command, check=False).returncode

@@ -53,7 +53,7 @@ class Declaration:
         flag: The option as it is typed, if it is not the field's name with dashes.
         panel: The heading in the help.
         argument: Whether it is given by position.
-        after_separator: Whether it holds the words after ``--``.
+        after_separator: Whether it holds the words after ``--``, or None where there is no ``--``.
         bare: The value of an option that is typed without one, as in ``--resume``; None if it needs a value.
     """
 
@@ -82,11 +82,6 @@ def option(default: Any = MISSING, /, **declaration: Any) -> Any:
 def argument(default: Any = MISSING, /, *, help: str, metavar: str | None = None) -> Any:
     """Declare a field that the command line takes by position."""
     return option(default, help=help, metavar=metavar, argument=True)
-
-
-def after_separator(*, help: str) -> Any:
-    """Declare a field that holds the words after ``--``, or None where there is no ``--``."""
-    return option(None, help=help, after_separator=True)
 
 
 def options_of(record: type[CommandConfig]) -> list[Field[Any]]:

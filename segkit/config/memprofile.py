@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from segkit.config.fields import CommandConfig, after_separator, argument, flag_of, option, options_of
+from segkit.config.fields import CommandConfig, argument, flag_of, option, options_of
 from segkit.config.parsers import SIZE_UNITS, parse_size, parse_sizes
 from segkit.errors import ConfigError
 
@@ -51,7 +51,9 @@ class MemprofileConfig(CommandConfig):
         "auto", help="Device for segkit's own training: auto, cpu, cuda, cuda:1.  [default: the run's]"
     )
 
-    command: list[str] | None = after_separator(help="A PyTorch script or a command, with its arguments.")
+    command: list[str] | None = option(
+        None, help="A PyTorch script or a command, with its arguments.", after_separator=True
+    )
 
     def __post_init__(self) -> None:
         if self.fit and self.script is not None:

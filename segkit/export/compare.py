@@ -12,7 +12,7 @@ _MIN_SCORE = 0.05  # of the instances that torchvision's detectors return (box_s
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class PredictionDifference:
     """The largest differences on one image.
 
     Attributes:
@@ -38,7 +38,7 @@ class Difference:
 
 def compare(
     picture: str, image: Tensor, source: Prediction, exported: Prediction, *, tolerance: float, cap: int
-) -> Difference:
+) -> PredictionDifference:
     """Match instances by label and box, and measure how they differ.
 
     Their order is not compared, as rounding may swap two instances of nearly equal score.
@@ -60,7 +60,7 @@ def compare(
         masks = _largest(source["masks"][here].cpu(), exported["masks"][there])
     if "semantic" in source:
         masks = float((source["semantic"] != exported["semantic"]).mean())
-    return Difference(picture, len(source["boxes"]), boxes, scores, masks, unmatched)
+    return PredictionDifference(picture, len(source["boxes"]), boxes, scores, masks, unmatched)
 
 
 def _largest(a: Tensor, b: Tensor) -> float:

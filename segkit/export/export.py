@@ -14,7 +14,7 @@ from segkit.data.files import temporary_file
 from segkit.data.pictures import load_rgb
 from segkit.data.records import Dataset
 from segkit.errors import InputError, SegkitError
-from segkit.export.compare import Difference, compare
+from segkit.export.compare import PredictionDifference, compare
 from segkit.export.onnx import write_onnx
 from segkit.export.onnx_model import OnnxModel
 from segkit.formats.coco.file import read_coco
@@ -43,7 +43,7 @@ class ExportSummary:
     source: Path
     out: Path
     size: int
-    differences: tuple[Difference, ...]
+    differences: tuple[PredictionDifference, ...]
     real_pictures: bool
 
 
@@ -75,7 +75,7 @@ def export(config: ExportConfig, progress: Progress = SILENT) -> ExportSummary:
     return ExportSummary(source, out, out.stat().st_size, tuple(differences), are_real)
 
 
-def _describe(difference: Difference) -> str:
+def _describe(difference: PredictionDifference) -> str:
     return (
         f"boxes by {difference.boxes:.1e} of the picture, scores by {difference.scores:.1e}, masks by "
         f"{difference.masks:.1e}, {difference.unmatched} instances in only one of them"
@@ -85,7 +85,7 @@ def _describe(difference: Difference) -> str:
 @torch.inference_mode()
 def _compare(
     model: torch.nn.Module, file: Path, card: ModelCard, images: list[tuple[str, Tensor]], tolerance: float
-) -> list[Difference]:
+) -> list[PredictionDifference]:
     exported = OnnxModel(file)
     return [
         compare(name, image, model([image])[0], exported([image])[0], tolerance=tolerance, cap=card.settings.detections)

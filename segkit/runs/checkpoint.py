@@ -108,13 +108,13 @@ def load_last(run: Path, device: torch.device | str, warn: Callable[[str], None]
     return None
 
 
-def find_checkpoint(model: Path | None, runs: Path = Path("runs")) -> Path:
+def find_checkpoint(model: Path | None) -> Path:
     """The checkpoint that MODEL means: a file, or a run's best one (else its last); by default of the latest run.
 
     Raises:
         InputError: There is none.
     """
-    path = model if model is not None else runs / LATEST
+    path = model if model is not None else Path("runs") / LATEST
     if path.name == LATEST and path.is_file():
         path = find_run(path)
     if path.is_dir():
