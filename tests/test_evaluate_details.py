@@ -15,7 +15,7 @@ from PIL import Image as Picture
 
 from segkit.data.masks import mask_to_rle, rle_area, rle_bbox, rle_to_mask
 from segkit.data.records import Annotation, Category, Dataset, Image, Result
-from segkit.evaluate.analysis.bootstrap import average_precisions, bootstrap_weights, compare_pools, mean_ap
+from segkit.evaluate.analysis.bootstrap import average_precisions, bootstrap_weights, compare_pools, mean_ap, pools_of
 from segkit.evaluate.analysis.counts import match_image
 from segkit.evaluate.analysis.details import DetailOptions, compute_details
 from segkit.evaluate.coco.band import mask_band, rle_band
@@ -43,6 +43,10 @@ def from_files(folder, truth, results):
 def details(dataset, results, bootstrap_samples=0):
     options = DetailOptions(score=0.5, max_dets=100, bootstrap_samples=bootstrap_samples)
     return compute_details(prepare_inputs(dataset, results, ("segm",)), "segm", options)
+
+
+def pools(dataset, results):
+    return pools_of(prepare_inputs(dataset, results, ("segm",)), "segm")
 
 
 def box(x, y, w, h, shape=(H, W)):
@@ -176,7 +180,7 @@ def test_precision_recall_and_the_best_f1():
 def test_the_first_bootstrap_sample_is_the_data_and_intervals_contain_its_ap(tmp_path):
     dataset, results = from_files(tmp_path, *random_pair(np.random.default_rng(3), images=12, categories=3))
     found = details(dataset, results, bootstrap_samples=200)
-    scores = average_precisions(found.pools, bootstrap_weights(len(dataset.images), 5))
+    scores = average_precisions(pools(dataset, results), bootstrap_weights(len(dataset.images), 5))
     own = score_results(dataset, results, ("segm",)).segm
     assert mean_ap(scores)[0] == pytest.approx(own.AP, abs=1e-12)
     assert mean_ap(scores, 0)[0] == pytest.approx(own.AP50, abs=1e-12)
@@ -189,7 +193,7 @@ def test_a_bootstrap_sample_scores_like_a_dataset_with_its_images(tmp_path):
     truth, results = random_pair(np.random.default_rng(4), images=5, categories=2)
     dataset, found = from_files(tmp_path, truth, results)
     weights = np.array([[1, 0, 3, 1, 0]], np.float32)
-    sampled = mean_ap(average_precisions(details(dataset, found).pools, weights))[0]
+    sampled = mean_ap(average_precisions(pools(dataset, found), weights))[0]
     images, annotations, repeated = [], [], []
     for image, times in zip(truth["images"], weights[0].astype(int), strict=True):
         for _ in range(times):
@@ -210,10 +214,10 @@ def test_a_result_compared_with_itself_and_with_a_worse_one(tmp_path):
     truth, results = random_pair(np.random.default_rng(6), images=25, categories=2)
     dataset, found = from_files(tmp_path, truth, results)
     perfect = [Result(a.image_id, a.category_id, 0.9, a.bbox, a.segmentation) for a in dataset.annotations]
-    pools, others = details(dataset, perfect).pools, details(dataset, found).pools
-    same = compare_pools(pools, pools, 25, 200)
+    one, others = pools(dataset, perfect), pools(dataset, found)
+    same = compare_pools(one, one, 25, 200)
     assert (same.value, same.p) == (0, 1)
-    less = compare_pools(pools, others, 25, 200)
+    less = compare_pools(one, others, 25, 200)
     expected = score_results(dataset, perfect, ("segm",)).segm.AP - score_results(dataset, found, ("segm",)).segm.AP
     assert less.value == pytest.approx(expected, abs=1e-12)
     assert less.p < 0.05
@@ -283,7 +287,7 @@ def test_categories_with_equal_names_have_separate_scores():
 def test_the_p_value_does_not_depend_on_the_order(tmp_path):
     truth, results = random_pair(np.random.default_rng(9), images=10, categories=2)
     dataset, found = from_files(tmp_path, truth, results)
-    one, two = details(dataset, found).pools, details(dataset, found[::2]).pools
+    one, two = pools(dataset, found), pools(dataset, found[::2])
     assert compare_pools(one, two, 10, 300).p == compare_pools(two, one, 10, 300).p
 
 

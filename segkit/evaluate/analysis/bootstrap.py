@@ -6,18 +6,23 @@ samples, and by a permutation test: the two results of half of the images, chose
 change nothing but chance if both were equally good.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from segkit.choices import EngineName
 from segkit.evaluate.coco.accumulate import RECALLS, THRESHOLDS, precision_envelope
-from segkit.evaluate.coco.outcomes import FALSE_POSITIVE, TRUE_POSITIVE, Outcomes
+from segkit.evaluate.coco.engine import EvaluationInputs, IouType
+from segkit.evaluate.coco.instance_metrics import COCO_MAX_DETS
+from segkit.evaluate.coco.outcomes import FALSE_POSITIVE, TRUE_POSITIVE, match_detections
 
 Weights = npt.NDArray[np.float32]  # [B, images]: how often each bootstrap sample has each image
 Floats = npt.NDArray[np.float64]
 CONFIDENCE_LEVEL = 0.95
+_SEED = 0
 _BLOCK = 2_000_000  # weights of detections in memory at once
 
 
@@ -34,29 +39,30 @@ class Pool:
     positives: npt.NDArray[np.int64]  # [images]: annotations that are not ignored
 
 
-def pool_by_category(
-    found: Outcomes, images: Sequence[int], positives: npt.NDArray[np.int64], max_dets: int = 100
-) -> list[Pool]:
-    """A pool for each category.
+def pools_of(inputs: EvaluationInputs, iou_type: IouType, engine: EngineName = "fast") -> list[Pool]:
+    """A pool for each category, of at most 100 detections of a category in an image.
 
     Args:
-        found: Of all images.
-        images: Their ids, sorted.
-        positives: Annotations that are not ignored, [K, images].
-        max_dets: Detections of a category counted in an image.
+        inputs: Annotations and results.
+        iou_type: Compare masks or boxes.
+        engine: What matches.
     """
-    places = np.searchsorted(np.asarray(images), found.image)
-    pools = []
-    for k, own in enumerate(positives):
-        mine = np.flatnonzero((found.slot == k) & (found.rank < max_dets))
+    inputs = inputs.renumbered()
+    images, categories = sorted(image["id"] for image in inputs.truth["images"]), sorted(inputs.names)
+    positives = Counter((a["category_id"], a["image_id"]) for a in inputs.truth["annotations"] if not a["iscrowd"])
+    found = match_detections(inputs, iou_type, COCO_MAX_DETS[-1], engine)
+    places, pools = np.searchsorted(images, found.image), []
+    for k, category in enumerate(categories):
+        mine = np.flatnonzero(found.slot == k)
         mine = mine[np.argsort(-found.score[mine], kind="mergesort")]
+        own = np.array([positives[category, image] for image in images], np.int64)
         pools.append(Pool(places[mine], found.score[mine], found.outcome[0, mine], own))
     return pools
 
 
-def bootstrap_weights(num_images: int, num_samples: int, seed: int = 0) -> Weights:
+def bootstrap_weights(num_images: int, num_samples: int) -> Weights:
     """How often each bootstrap sample has each image, [1 + num_samples, images]; the first row is the data itself."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(_SEED)
     weights = np.ones((1 + num_samples, num_images), np.float32)
     for row in range(1, 1 + num_samples if num_images else 0):
         weights[row] = rng.multinomial(num_images, np.full(num_images, 1 / num_images))
@@ -134,9 +140,7 @@ class ScoreDifference:
     p: float
 
 
-def compare_pools(
-    first: Sequence[Pool], second: Sequence[Pool], num_images: int, num_samples: int, seed: int = 0
-) -> ScoreDifference:
+def compare_pools(first: Sequence[Pool], second: Sequence[Pool], num_images: int, num_samples: int) -> ScoreDifference:
     """The difference in AP of two results for the same images.
 
     Args:
@@ -144,12 +148,11 @@ def compare_pools(
         second: Those of the other.
         num_images: How many images there are.
         num_samples: How many bootstrap samples, and how many permutations.
-        seed: Of both.
     """
-    weights = bootstrap_weights(num_images, num_samples, seed)
+    weights = bootstrap_weights(num_images, num_samples)
     difference = mean_ap(average_precisions(first, weights)) - mean_ap(average_precisions(second, weights))
     both = [_joined(a, b, num_images) for a, b in zip(first, second, strict=True)]
-    swapped = np.random.default_rng(seed + 1).integers(0, 2, (num_samples, num_images)).astype(np.float32)
+    swapped = np.random.default_rng(_SEED + 1).integers(0, 2, (num_samples, num_images)).astype(np.float32)
     whole = np.ones_like(swapped)
     mixed, rest = (
         mean_ap(average_precisions(both, np.concatenate(sides, axis=1), whole))

@@ -1,48 +1,25 @@
 """Two evaluations of the same images: differences of their scores, with confidence intervals and p-values."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
+from segkit.choices import EngineName
 from segkit.errors import InputError
-from segkit.evaluate.analysis.bootstrap import compare_pools, confidence_interval
-from segkit.evaluate.analysis.details import DetailOptions, Details, compute_details
+from segkit.evaluate.analysis.bootstrap import Pool, compare_pools, confidence_interval, pools_of
 from segkit.evaluate.coco.engine import COCO_IOU_TYPES, IouType
 from segkit.evaluate.coco.inputs import prepare_inputs
 from segkit.evaluate.evaluation import Evaluation
 from segkit.evaluate.pixels.per_image import PixelScores
-from segkit.progress import SILENT, Progress
 
 
-def details_of(
-    evaluated: Evaluation, options: DetailOptions, progress: Progress = SILENT, iou_type: IouType | None = None
-) -> Details | None:
-    """The details behind an instance score; None where only pixels were scored.
-
-    Args:
-        evaluated: What was evaluated.
-        options: How details are computed.
-        progress: Shows how many images are done.
-        iou_type: Compare masks or boxes; None: masks if they were scored.
-    """
-    metrics = evaluated.metrics
-    if iou_type is None:
-        iou_type = next((each for each in COCO_IOU_TYPES if getattr(metrics, each) is not None), None)
-    if iou_type is None or evaluated.dataset is None:
-        return None
-    inputs = prepare_inputs(evaluated.dataset, evaluated.results, (iou_type,))
-    return compute_details(inputs, iou_type, options, progress)
-
-
-def compare_evaluations(
-    first: Evaluation, second: Evaluation, options: DetailOptions, details: Details | None
-) -> dict[str, Any]:
+def compare_evaluations(first: Evaluation, second: Evaluation, num_samples: int, engine: EngineName) -> dict[str, Any]:
     """Differences of the scores that both evaluations have.
 
     Args:
         first: An evaluation.
         second: Another one of the same images.
-        options: How details are computed.
-        details: Those of the first evaluation, as far as they are known.
+        num_samples: How many bootstrap samples, and how many permutations.
+        engine: What matches.
 
     Raises:
         InputError: The images are not the same, or the evaluations have no score in common.
@@ -53,17 +30,12 @@ def compare_evaluations(
             f"{second.subject}: was scored on other images than {first.subject}",
             "name the data that both are to be scored on: --data",
         )
-    without_intervals = replace(options, bootstrap_samples=0)
     for iou_type in COCO_IOU_TYPES:
         own, other = (getattr(each.metrics, iou_type) for each in (first, second))
         if own is None or other is None or -1 in (own.AP, other.AP):
             continue
-        if details is None or details.iou_type != iou_type:
-            details = details_of(first, without_intervals, iou_type=iou_type)
-        others = details_of(second, without_intervals, iou_type=iou_type)
-        assert details is not None
-        assert others is not None
-        found = compare_pools(details.pools, others.pools, len(details.images), options.bootstrap_samples)
+        pools, other_pools = (_pools(each, iou_type, engine) for each in (first, second))
+        found = compare_pools(pools, other_pools, len(_file_names(first)), num_samples)
         document[iou_type] = {"AP": own.AP, "other_AP": other.AP, **asdict(found)}
     if first.pixels is not None and second.pixels is not None:
         document["semantic"] = _compare_pixels(first.pixels, second.pixels)
@@ -73,6 +45,12 @@ def compare_evaluations(
             "compare masks with masks, boxes with boxes (--iou), pixels with pixels",
         )
     return document
+
+
+def _pools(evaluation: Evaluation, iou_type: IouType, engine: EngineName) -> list[Pool]:
+    assert evaluation.dataset is not None
+    inputs = prepare_inputs(evaluation.dataset, evaluation.results, (iou_type,))
+    return pools_of(inputs, iou_type, engine)
 
 
 def _compare_pixels(first: PixelScores, second: PixelScores) -> dict[str, Any]:

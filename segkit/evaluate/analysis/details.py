@@ -9,18 +9,16 @@ import numpy as np
 from segkit.choices import EngineName
 from segkit.evaluate.analysis.bootstrap import (
     CONFIDENCE_LEVEL,
-    Pool,
     average_precisions,
     bootstrap_weights,
     confidence_interval,
     mean_ap,
-    pool_by_category,
+    pools_of,
 )
 from segkit.evaluate.analysis.counts import Detections, ImageMatches, confusion_matrix, match_image
 from segkit.evaluate.analysis.panoptic import PanopticSums, panoptic_sums
 from segkit.evaluate.analysis.tide import ERROR_TYPES, TideError, ap50_costs, classify_errors
 from segkit.evaluate.coco.engine import EvaluationInputs, IouType
-from segkit.evaluate.coco.outcomes import match_detections
 from segkit.evaluate.coco.overlap import overlaps_by_image
 from segkit.progress import SILENT, Progress
 
@@ -65,7 +63,6 @@ class Details:
     score: float
     images: list[ImageDetails]
     detections: Detections
-    pools: list[Pool]
     document: dict[str, Any]
 
 
@@ -91,7 +88,6 @@ def compute_details(
         progress.advance()
     detections = Detections.of([image.matches for image in images])
     progress.start("bootstrap", None)
-    pools = _pools(inputs, iou_type, options)
     document = {
         "kind": iou_type,
         "iou": 0.5,
@@ -99,10 +95,10 @@ def compute_details(
         **_counts(images, detections, names, score),
         "mistakes": _errors(images),
         "confusion": _confusion(images, names, score),
-        "confidence": _confidence(pools, names, len(images), options.bootstrap_samples),
+        "confidence": _confidence(inputs, iou_type, options),
     }
     progress.done()
-    return Details(inputs, iou_type, score, images, detections, pools, document)
+    return Details(inputs, iou_type, score, images, detections, document)
 
 
 def _counts(images: list[ImageDetails], detections: Detections, names: dict[int, str], score: float) -> dict[str, Any]:
@@ -158,22 +154,17 @@ def _confusion(images: list[ImageDetails], names: dict[int, str], score: float) 
     return {"categories": [*names.values(), "background"], "counts": counts.tolist()}
 
 
-def _pools(inputs: EvaluationInputs, iou_type: IouType, options: DetailOptions) -> list[Pool]:
-    images, categories = sorted(image["id"] for image in inputs.truth["images"]), sorted(inputs.names)
-    counted = Counter((a["category_id"], a["image_id"]) for a in inputs.truth["annotations"] if not a["iscrowd"])
-    positives = np.array([[counted[category, image] for image in images] for category in categories], np.int64)
-    found = match_detections(inputs, iou_type, options.max_dets, options.engine)
-    return pool_by_category(found, images, positives)
-
-
-def _confidence(pools: list[Pool], names: dict[int, str], num_images: int, num_samples: int) -> dict[str, Any] | None:
+def _confidence(inputs: EvaluationInputs, iou_type: IouType, options: DetailOptions) -> dict[str, Any] | None:
+    num_samples = options.bootstrap_samples
     if not num_samples:
         return None
-    scores = average_precisions(pools, bootstrap_weights(num_images, num_samples))
+    pools = pools_of(inputs, iou_type, options.engine)
+    scores = average_precisions(pools, bootstrap_weights(len(inputs.truth["images"]), num_samples))
+    names = (name for _, name in sorted(inputs.names.items()))
     return {
         "level": CONFIDENCE_LEVEL,
         "resamples": num_samples,
         "AP": confidence_interval(mean_ap(scores)),
         "AP50": confidence_interval(mean_ap(scores, 0)),
-        "per_category": {name: confidence_interval(mean_ap(scores[:, [k]])) for k, name in enumerate(names.values())},
+        "per_category": {name: confidence_interval(mean_ap(scores[:, [k]])) for k, name in enumerate(names)},
     }

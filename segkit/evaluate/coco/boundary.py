@@ -8,7 +8,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from segkit.evaluate.coco.engine import EvaluationInputs, PrecisionRecall, Records, evaluate_with
+from segkit.evaluate.coco.engine import EvaluationInputs, PrecisionRecall, Records, evaluate
 from segkit.evaluate.coco.overlap import Floats, ious
 
 
@@ -34,4 +34,4 @@ def evaluate_boundary(inputs: EvaluationInputs, max_dets: list[int]) -> Precisio
         crowd = np.array([bool(a["iscrowd"]) for a in annotations], bool)
         return ious(results, annotations, crowd, "boundary", sizes[image_id])
 
-    return evaluate_with(overlap, inputs, max_dets)
+    return evaluate(inputs, "bbox", max_dets, "pycocotools", overlap)

@@ -85,7 +85,11 @@ def engine_warnings(engine: EngineName) -> list[str]:
 
 
 def evaluate(
-    inputs: EvaluationInputs, iou_type: IouType, max_dets: list[int], engine: EngineName = "fast"
+    inputs: EvaluationInputs,
+    iou_type: IouType,
+    max_dets: list[int],
+    engine: EngineName = "fast",
+    ious: IouFunction | None = None,
 ) -> PrecisionRecall:
     """COCO's numbers.
 
@@ -94,19 +98,14 @@ def evaluate(
         iou_type: Compare masks or boxes.
         max_dets: Limits on the detections of a category in an image, rising; COCO's own are 1, 10, 100.
         engine: What computes.
+        ious: Another overlap measure, for pycocotools only: from an image and a category to [D, G], of detections by
+            falling score and annotations in the document's order.
     """
-    return _summarized(run_matching(inputs, iou_type, max_dets, engine))
-
-
-def evaluate_with(ious: IouFunction, inputs: EvaluationInputs, max_dets: list[int]) -> PrecisionRecall:
-    """COCO's numbers by another overlap measure, with pycocotools, which lets it be replaced.
-
-    Args:
-        ious: From an image and a category to [D, G]: detections by falling score, annotations in the document's order.
-        inputs: Annotations and results.
-        max_dets: As for ``evaluate``.
-    """
-    return _summarized(run_matching(inputs, "bbox", max_dets, "pycocotools", ious))
+    run = run_matching(inputs, iou_type, max_dets, engine, ious)
+    with contextlib.redirect_stdout(io.StringIO()):
+        run.accumulate()
+        run.summarize()
+    return _precision_recall(run)
 
 
 def evaluate_files(truth: str, results: str, iou_type: IouType, max_dets: list[int]) -> PrecisionRecall:
@@ -123,7 +122,7 @@ def evaluate_files(truth: str, results: str, iou_type: IouType, max_dets: list[i
         run = fast.COCOeval(gt, gt.loadRes(results), iou_type)
         run.params.maxDets = max_dets
         run.run()
-    return _evaluation(run)
+    return _precision_recall(run)
 
 
 def evaluate_lvis(inputs: EvaluationInputs, iou_type: IouType) -> dict[str, float]:
@@ -158,7 +157,7 @@ def run_matching(
         iou_type: As for ``evaluate``.
         max_dets: As for ``evaluate``.
         engine: What computes.
-        ious: Replaces the engine's overlap; for pycocotools only.
+        ious: As for ``evaluate``.
     """
     coco, coco_eval = _classes(engine)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -186,14 +185,7 @@ def _classes(engine: EngineName) -> tuple[Any, Any]:
     return coco.COCO, cocoeval.COCOeval
 
 
-def _summarized(run: Any) -> PrecisionRecall:
-    with contextlib.redirect_stdout(io.StringIO()):
-        run.accumulate()
-        run.summarize()
-    return _evaluation(run)
-
-
-def _evaluation(run: Any) -> PrecisionRecall:
+def _precision_recall(run: Any) -> PrecisionRecall:
     return PrecisionRecall(
         run.eval["precision"],
         run.eval["recall"],

@@ -54,7 +54,8 @@ def render_report(evaluated: Evaluation, metrics: Metrics, details: Details | No
         progress: Shows the state of the work.
     """
     progress.start("rendering the report", None)
-    dataset = evaluated.dataset
+    dataset, pixels = evaluated.dataset, evaluated.pixels
+    assert dataset is not None
     coco = [
         [name, *(format_score(getattr(part, number)) for number in NUMBERS)]
         for iou_type, name in _IOU_TYPES
@@ -67,8 +68,8 @@ def render_report(evaluated: Evaluation, metrics: Metrics, details: Details | No
         comparison=_comparison(metrics.compare or {}),
         coco=coco,
         coco_names=list(NUMBERS),
-        instances=None if details is None or dataset is None else _instances(metrics, details, dataset),
-        pixels=None if metrics.semantic is None else _pixels(metrics.semantic, evaluated.pixels, dataset),
+        instances=None if details is None else _instances(metrics, details, dataset),
+        pixels=None if metrics.semantic is None or pixels is None else _pixels(metrics.semantic, pixels, dataset),
     )
     progress.done()
     return page
@@ -161,8 +162,10 @@ def _category_row(name: str, counts: dict[str, Any], ap: dict[str, float], inter
     ]  # fmt: skip
 
 
-def _pixels(semantic: SemanticMetrics, pixels: PixelScores | None, dataset: Dataset | None) -> dict[str, Any]:
-    section: dict[str, Any] = {
+def _pixels(semantic: SemanticMetrics, pixels: PixelScores, dataset: Dataset) -> dict[str, Any]:
+    first = pixels.confusion.first
+    names = ["background", *(category.name for category in dataset.categories)][first:]
+    return {
         "head": ["category", *(column.replace("_", " ") for column in _PIXEL_COLUMNS), "ground-truth pixels"],
         "rows": [
             [name, *(format_score(scores.get(column)) for column in _PIXEL_COLUMNS), f"{int(scores['pixels'] or 0):,}"]
@@ -170,19 +173,11 @@ def _pixels(semantic: SemanticMetrics, pixels: PixelScores | None, dataset: Data
         ],
         "mean_accuracy": format_score(semantic.mean_accuracy),
         "fwIoU": format_score(semantic.fwIoU),
-        "confusion": None,
-        "worst": [],
-        "best": [],
+        "confusion": plots.confusion(names, pixels.confusion.counts[first:, first:]),
+        "colours": label_colours(dataset),
+        "worst": pixel_gallery(pixels.worst(), dataset),
+        "best": pixel_gallery(pixels.best(), dataset),
     }
-    if dataset is not None and semantic.confusion is not None:
-        first = 1 if dataset.uncovered == "ignore" else 0
-        names = ["background", *(category.name for category in dataset.categories)][first:]
-        section["confusion"] = plots.confusion(names, [row[first:] for row in semantic.confusion[first:]])
-    if dataset is not None and pixels is not None:
-        section["colours"] = label_colours(dataset)
-        section["worst"] = pixel_gallery(pixels.worst(), dataset)
-        section["best"] = pixel_gallery(pixels.best(), dataset)
-    return section
 
 
 def _confidence(details: Details) -> dict[str, Any]:

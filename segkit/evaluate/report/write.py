@@ -6,10 +6,11 @@ from pathlib import Path
 
 from segkit.config.evaluate import EvalConfig
 from segkit.data.files import temporary_file
-from segkit.evaluate.analysis.compare import compare_evaluations, details_of
-from segkit.evaluate.analysis.details import DetailOptions, Details
+from segkit.evaluate.analysis.compare import compare_evaluations
+from segkit.evaluate.analysis.details import DetailOptions, Details, compute_details
+from segkit.evaluate.coco.engine import COCO_IOU_TYPES
 from segkit.evaluate.coco.ids import images_by_integer_id
-from segkit.evaluate.coco.inputs import resolve_max_dets
+from segkit.evaluate.coco.inputs import prepare_inputs, resolve_max_dets
 from segkit.evaluate.evaluation import Evaluation
 from segkit.evaluate.metrics import Metrics
 from segkit.evaluate.report.tables import instance_rows, pixel_rows, write_rows
@@ -37,16 +38,12 @@ def write_evaluation(
     """
     metrics, details = first.metrics, None
     all_details = config.details or config.report
-    if config.needs_details and first.dataset is not None:
-        limit = resolve_max_dets(first.dataset, config.max_dets)
-        options = DetailOptions(config.score, limit, config.bootstrap, config.engine)
-        details = details_of(first, options, progress)
-        if details is not None and all_details:
-            metrics = replace(metrics, details=details.document)
-        if second is not None:
-            progress.start("comparing", None)
-            metrics = replace(metrics, compare=compare_evaluations(first, second, options, details))
-            progress.done()
+    if all_details and (details := _details_of(first, config, progress)) is not None:
+        metrics = replace(metrics, details=details.document)
+    if second is not None:
+        progress.start("comparing", None)
+        metrics = replace(metrics, compare=compare_evaluations(first, second, config.bootstrap, config.engine))
+        progress.done()
     folder = first.folder or (REPORT_FOLDER if all_details else None)
     if folder is None:
         return metrics, []
@@ -60,6 +57,17 @@ def write_evaluation(
 
         files.append(_write(render_report(first, metrics, details, progress), folder / "report.html"))
     return metrics, files
+
+
+def _details_of(evaluation: Evaluation, config: EvalConfig, progress: Progress) -> Details | None:
+    """The details behind the scores of masks, else of boxes; None where only pixels were scored."""
+    iou_type = next((each for each in COCO_IOU_TYPES if getattr(evaluation.metrics, each) is not None), None)
+    if iou_type is None or evaluation.dataset is None:
+        return None
+    inputs = prepare_inputs(evaluation.dataset, evaluation.results, (iou_type,))
+    limit = resolve_max_dets(evaluation.dataset, config.max_dets)
+    options = DetailOptions(config.score, limit, config.bootstrap, config.engine)
+    return compute_details(inputs, iou_type, options, progress)
 
 
 def _write(text: str, path: Path) -> Path:
