@@ -64,13 +64,17 @@ def export(config: ExportConfig, progress: Progress = SILENT) -> ExportSummary:
     with temporary_file(out) as unchecked:
         write_onnx(model, card, unchecked)
         images, are_real = _images(source, card, config.data)
-        differences = _compare(model, unchecked, card, images, config.tolerance)
-        for difference in differences:
+        exported, differences = OnnxModel(unchecked), []
+        for name, image in images:
+            with torch.inference_mode():
+                predictions = model([image])[0], exported([image])[0]
+            difference = compare(name, image, *predictions, tolerance=config.tolerance, cap=card.settings.detections)
             if not difference.within(config.tolerance):
                 raise SegkitError(
-                    f"{out}: differs from {source} on {difference.picture}: {_describe(difference)}",
+                    f"{out}: differs from {source} on {name}: {_describe(difference)}",
                     f"nothing was written; accept more with --tolerance (now {config.tolerance:g})",
                 )
+            differences.append(difference)
     progress.done()
     return ExportSummary(source, out, out.stat().st_size, tuple(differences), are_real)
 
@@ -80,17 +84,6 @@ def _describe(difference: PredictionDifference) -> str:
         f"boxes by {difference.boxes:.1e} of the picture, scores by {difference.scores:.1e}, masks by "
         f"{difference.masks:.1e}, {difference.unmatched} instances in only one of them"
     )
-
-
-@torch.inference_mode()
-def _compare(
-    model: torch.nn.Module, file: Path, card: ModelCard, images: list[tuple[str, Tensor]], tolerance: float
-) -> list[PredictionDifference]:
-    exported = OnnxModel(file)
-    return [
-        compare(name, image, model([image])[0], exported([image])[0], tolerance=tolerance, cap=card.settings.detections)
-        for name, image in images
-    ]
 
 
 def _images(source: Path, card: ModelCard, data: Path | None) -> tuple[list[tuple[str, Tensor]], bool]:
