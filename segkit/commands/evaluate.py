@@ -23,14 +23,14 @@ def evaluate(config: EvalConfig, output: Output) -> int:
 
     for flag in config.unused_options():
         output.note(f"warning: {flag} has no effect without --details, --report or --compare")
-    first = _evaluated(config, output)
-    second = None if config.compare is None else _evaluated(replace(config, subject=config.compare), output)
+    first = _evaluation_of(config, output)
+    second = None if config.compare is None else _evaluation_of(replace(config, subject=config.compare), output)
     metrics, files = write_evaluation(config, first, second, output.progress())
     render_evaluation(metrics, files, output)
     return DONE
 
 
-def _evaluated(config: EvalConfig, output: Output) -> "Evaluation":
+def _evaluation_of(config: EvalConfig, output: Output) -> "Evaluation":
     """Metrics of a results file, without importing torch, or of a model."""
     from segkit.evaluate.results_file import evaluate_results, is_results
 

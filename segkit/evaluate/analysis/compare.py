@@ -67,5 +67,5 @@ def _compare_pixels(first: PixelScores, second: PixelScores) -> dict[str, Any]:
     }
 
 
-def _file_names(evaluated: Evaluation) -> list[str]:
-    return sorted(image.file_name for image in evaluated.dataset.images) if evaluated.dataset is not None else []
+def _file_names(evaluation: Evaluation) -> list[str]:
+    return sorted(image.file_name for image in evaluation.dataset.images) if evaluation.dataset is not None else []

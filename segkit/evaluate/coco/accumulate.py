@@ -15,8 +15,8 @@ from segkit.evaluate.coco.engine import PrecisionRecall
 from segkit.evaluate.coco.outcomes import IGNORED, TRUE_POSITIVE, Outcomes
 
 Floats = npt.NDArray[np.float64]
-THRESHOLDS = np.linspace(0.5, 0.95, int(np.round((0.95 - 0.5) / 0.05)) + 1, endpoint=True)
-RECALLS = np.linspace(0.0, 1.0, int(np.round((1.0 - 0.0) / 0.01)) + 1, endpoint=True)
+THRESHOLDS = np.linspace(0.5, 0.95, 10)
+RECALLS = np.linspace(0.0, 1.0, 101)
 _ALL, _SMALL, _MEDIUM, _LARGE = range(4)
 
 

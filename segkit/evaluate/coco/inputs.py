@@ -42,7 +42,19 @@ def prepare_inputs(
             f"{_first_few(sorted(str(i) for i in unknown))}",
             "are these the annotations that the results were made for? name others with --data",
         )
-    annotations, empty = _annotation_records(dataset, ids, sizes, "segm" in iou_types)
+    empty = sum(not a.segmentation for a in dataset.annotations) if "segm" in iou_types else 0
+    annotations = [
+        {
+            "id": ids.annotations.get(a.id, a.id),
+            "image_id": ids.images[a.image_id],
+            "category_id": ids.categories[a.category_id],
+            "segmentation": a.segmentation or (_no_mask(sizes[ids.images[a.image_id]]) if empty else a.segmentation),
+            "bbox": list(a.bbox),
+            "area": a.area,
+            "iscrowd": a.iscrowd,
+        }
+        for a in dataset.annotations
+    ]
     found, left_out = _result_records(results, ids, sizes, iou_types)
     warnings = []
     if left_out:
@@ -91,28 +103,6 @@ def resolve_max_dets(dataset: Dataset, max_dets: str) -> int:
         return int(max_dets)
     instances = Counter((a.image_id, a.category_id) for a in dataset.annotations if not a.iscrowd)
     return max(100, max(instances.values(), default=0))
-
-
-def _annotation_records(dataset: Dataset, ids: IntegerIds, sizes: Sizes, masks: bool) -> tuple[Records, int]:
-    """Annotations with every key, and how many have no mask."""
-    records, empty = [], 0
-    for a in dataset.annotations:
-        image_id = ids.images[a.image_id]
-        segmentation: Any = a.segmentation
-        if not segmentation and masks:
-            segmentation, empty = _no_mask(sizes[image_id]), empty + 1
-        records.append(
-            {
-                "id": ids.annotations.get(a.id, a.id),
-                "image_id": image_id,
-                "category_id": ids.categories[a.category_id],
-                "segmentation": segmentation,
-                "bbox": list(a.bbox),
-                "area": a.area,
-                "iscrowd": a.iscrowd,
-            }
-        )
-    return records, empty
 
 
 def _result_records(

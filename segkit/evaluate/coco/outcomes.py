@@ -76,14 +76,14 @@ def _fast_outcomes(run: Any, max_dets: int) -> Outcomes:
 
 def _reference_outcomes(run: Any) -> Outcomes:
     num_areas, num_categories = len(run.params.areaRng), len(run.params.catIds)
-    evaluated = np.array(run.evalImgs, dtype=object).reshape(num_categories, num_areas, -1)
+    by_image = np.array(run.evalImgs, dtype=object).reshape(num_categories, num_areas, -1)
     slot: list[int] = []
     image: list[int] = []
     score: list[float] = []
     by_area: list[list[npt.NDArray[np.uint8]]] = [[] for _ in range(num_areas)]
     positives = np.zeros((num_areas, num_categories), np.int64)
-    for k, a, i in np.ndindex(evaluated.shape):
-        if (found := evaluated[k, a, i]) is None:
+    for k, a, i in np.ndindex(by_image.shape):
+        if (found := by_image[k, a, i]) is None:
             continue
         positives[a, k] += np.count_nonzero(np.asarray(found["gtIgnore"]) == 0)
         outcome = np.where(found["dtMatches"] != 0, TRUE_POSITIVE, FALSE_POSITIVE)

@@ -36,18 +36,18 @@ class ImageOverlaps:
     annotation_index: Ints  # [G]: in the inputs' annotations
 
 
-def overlaps_by_image(inputs: EvaluationInputs, iou_type: IouType | str, max_dets: int) -> Iterator[ImageOverlaps]:
+def overlaps_by_image(inputs: EvaluationInputs, iou_type: IouType, max_dets: int) -> Iterator[ImageOverlaps]:
     """The overlaps of every image, by image id.
 
     Args:
         inputs: Annotations and results.
-        iou_type: Overlap of masks (segm), boxes (bbox), or masks and their boundaries (boundary).
+        iou_type: Compare masks or boxes.
         max_dets: Detections of a category counted in an image: those with the highest scores.
     """
     sizes = {image["id"]: (image["height"], image["width"]) for image in inputs.truth["images"]}
     truth, found = _by_image(inputs.truth["annotations"], sizes), _by_image(inputs.results, sizes)
     for image_id in sorted(sizes):
-        result_index = _best_scored([(n, inputs.results[n]) for n in found[image_id]], max_dets)
+        result_index = _best_scored(inputs.results, found[image_id], max_dets)
         results = [inputs.results[n] for n in result_index]
         annotations = [inputs.truth["annotations"][n] for n in truth[image_id]]
         crowd = np.array([bool(a["iscrowd"]) for a in annotations], bool)
@@ -131,13 +131,14 @@ def _by_image(records: Records, sizes: dict[int, Any]) -> dict[int, list[int]]:
     return groups
 
 
-def _best_scored(results: list[tuple[int, dict[str, Any]]], max_dets: int) -> list[int]:
+def _best_scored(results: Records, numbers: list[int], max_dets: int) -> list[int]:
     """Numbers of results by falling score, ties in the order of the file, at most ``max_dets`` of a category."""
     kept: list[int] = []
     seen: Counter[int] = Counter()
-    for number, result in sorted(results, key=lambda item: -item[1]["score"]):
-        seen[result["category_id"]] += 1
-        if seen[result["category_id"]] <= max_dets:
+    for number in sorted(numbers, key=lambda n: -results[n]["score"]):
+        category = results[number]["category_id"]
+        seen[category] += 1
+        if seen[category] <= max_dets:
             kept.append(number)
     return kept
 

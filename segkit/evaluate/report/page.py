@@ -44,17 +44,19 @@ class Headline(NamedTuple):
     note: str = ""
 
 
-def render_report(evaluated: Evaluation, metrics: Metrics, details: Details | None, progress: Progress = SILENT) -> str:
+def render_report(
+    evaluation: Evaluation, metrics: Metrics, details: Details | None, progress: Progress = SILENT
+) -> str:
     """The page.
 
     Args:
-        evaluated: What was evaluated.
+        evaluation: What was evaluated.
         metrics: The numbers.
         details: The details behind instance scores; None where only pixels were scored.
         progress: Shows the state of the work.
     """
     progress.start("rendering the report", None)
-    dataset, pixels = evaluated.dataset, evaluated.pixels
+    dataset, pixels = evaluation.dataset, evaluation.pixels
     assert dataset is not None
     coco = [
         [name, *(format_score(getattr(part, number)) for number in NUMBERS)]
@@ -62,7 +64,7 @@ def render_report(evaluated: Evaluation, metrics: Metrics, details: Details | No
         if (part := getattr(metrics, iou_type)) is not None
     ]
     page = _TEMPLATES.get_template("report.html").render(
-        subject=evaluated.subject,
+        subject=evaluation.subject,
         metrics=metrics,
         headlines=_instance_headlines(metrics, details) + _pixel_headlines(metrics.semantic),
         comparison=_comparison(metrics.compare or {}),
@@ -93,14 +95,12 @@ def _instance_headlines(metrics: Metrics, details: Details | None) -> list[Headl
 def _pixel_headlines(semantic: SemanticMetrics | None) -> list[Headline]:
     if semantic is None:
         return []
-    headlines = [
+    return [
         Headline("mIoU", format_score(semantic.mIoU), format_interval(semantic.mIoU_interval)),
         Headline("F1 (Dice)", format_score(semantic.F1)),
         Headline("pixel accuracy", f"{semantic.pixel_accuracy:.1%}"),
+        Headline("boundary IoU", format_score(semantic.boundary_IoU)),
     ]
-    if semantic.boundary_IoU is not None:
-        headlines.append(Headline("boundary IoU", format_score(semantic.boundary_IoU)))
-    return headlines
 
 
 def _comparison(compare: dict[str, Any]) -> list[list[str]]:
@@ -117,12 +117,16 @@ def _comparison(compare: dict[str, Any]) -> list[list[str]]:
 
 def _instances(metrics: Metrics, details: Details, dataset: Dataset) -> dict[str, Any]:
     worst, best = instance_gallery(details, images_by_integer_id(dataset), dataset.images_dir)
-    rows, total = _category_rows(metrics, details)
-    confusion = details.document["confusion"]
+    part: InstanceMetrics = getattr(metrics, details.iou_type)
+    intervals, confusion = _confidence(details), details.document["confusion"]
+    of_category, overall = intervals.get("per_category", {}), {"AP": part.AP, "AP50": part.AP50}
     return {
         "head": _INSTANCE_HEAD,
-        "rows": rows,
-        "total": total,
+        "rows": [
+            _category_row(name, counts, part.per_category[name], of_category.get(name))
+            for name, counts in details.document["per_category"].items()
+        ],
+        "total": _category_row("all", details.document["overall"], overall, intervals.get("AP")),
         "score": f"{details.score:g}",
         "plots": {
             "error_costs": plots.error_costs(details),
@@ -136,19 +140,6 @@ def _instances(metrics: Metrics, details: Details, dataset: Dataset) -> dict[str
         "worst": worst,
         "best": best,
     }
-
-
-def _category_rows(metrics: Metrics, details: Details) -> tuple[list[list[str]], list[str]]:
-    """A row for each category, and one for all of them."""
-    part: InstanceMetrics | None = getattr(metrics, details.iou_type)
-    intervals = _confidence(details)
-    by_category = part.per_category if part is not None else {}
-    rows = [
-        _category_row(name, counts, by_category.get(name, {}), intervals.get("per_category", {}).get(name))
-        for name, counts in details.document["per_category"].items()
-    ]
-    overall = {"AP": part.AP, "AP50": part.AP50} if part is not None else {}
-    return rows, _category_row("all", details.document["overall"], overall, intervals.get("AP"))
 
 
 def _category_row(name: str, counts: dict[str, Any], ap: dict[str, float], interval: Any) -> list[str]:

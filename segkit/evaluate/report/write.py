@@ -76,13 +76,13 @@ def _write(text: str, path: Path) -> Path:
     return path
 
 
-def _write_tables(evaluated: Evaluation, details: Details | None, folder: Path) -> list[Path]:
+def _write_tables(evaluation: Evaluation, details: Details | None, folder: Path) -> list[Path]:
     """``pictures.csv``; where both instances and pixels are scored, ``pixels.csv`` too."""
     files = []
-    if details is not None and evaluated.dataset is not None:
+    if details is not None and evaluation.dataset is not None:
         files.append(folder / "pictures.csv")
-        write_rows(instance_rows(details, images_by_integer_id(evaluated.dataset)), files[-1])
-    if evaluated.pixels is not None and evaluated.pixels.rows:
+        write_rows(instance_rows(details, images_by_integer_id(evaluation.dataset)), files[-1])
+    if evaluation.pixels is not None and evaluation.pixels.rows:
         files.append(folder / ("pixels.csv" if files else "pictures.csv"))
-        write_rows(pixel_rows(evaluated.pixels.rows), files[-1])
+        write_rows(pixel_rows(evaluation.pixels.rows), files[-1])
     return files
