@@ -7,7 +7,7 @@ Costs do not add up, because one error can hide another.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from segkit.evaluate.analysis.counts import HALF, Detections, ImageMatches
 from segkit.evaluate.coco.overlap import Bools, Floats
 
 ErrorType = Literal["class", "localisation", "both", "duplicate", "background", "missed"]
-ERROR_TYPES: tuple[ErrorType, ...] = ("class", "localisation", "both", "duplicate", "background", "missed")
+ERROR_TYPES: tuple[ErrorType, ...] = get_args(ErrorType)
 MEANINGS: dict[str, str] = {
     "class": "correct location, wrong category",
     "localisation": "correct category, IoU from 0.1 to 0.5",

@@ -132,7 +132,11 @@ def _result_records(
         }
         size = sizes[record["image_id"]]
         if r.segmentation is not None:
-            _check_size(r.segmentation, size, f"result {number}")
+            if isinstance(r.segmentation, dict):
+                try:
+                    check_run_lengths(r.segmentation, *size)
+                except ValueError as error:
+                    raise InputError(f"result {number}: {error}", "were images resized in between?") from error
             record["segmentation"] = r.segmentation or _no_mask(size)
         if r.bbox is not None and (boxed or r.segmentation is None):
             record |= {"bbox": list(r.bbox), "area": r.bbox[2] * r.bbox[3]}
@@ -143,14 +147,6 @@ def _result_records(
             raise InputError(f"result {number} has neither a box nor a segmentation")
         records.append(record)
     return records, left_out
-
-
-def _check_size(segmentation: Any, size: tuple[int, int], whose: str) -> None:
-    if isinstance(segmentation, dict):
-        try:
-            check_run_lengths(segmentation, *size)  # type: ignore[arg-type]
-        except ValueError as error:
-            raise InputError(f"{whose}: {error}", "were images resized in between?") from error
 
 
 def _no_mask(size: tuple[int, int]) -> dict[str, Any]:
