@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from segkit.data.masks import polygons_to_rle, rle_to_mask
+from segkit.data.masks import polygons_to_rle, rle_to_mask, tight_crop
 from segkit.data.records import Polygons, Segmentation
 
 TargetKind = Literal["instances", "semantic"]
@@ -95,11 +95,8 @@ class Warp:
             bitmap = rle_to_mask(polygons_to_rle(moved, bottom - top, right - left))
         else:
             bitmap = self.mask(segmentation, from_height, from_width)
-        rows, columns = np.flatnonzero(bitmap.any(axis=1)), np.flatnonzero(bitmap.any(axis=0))
-        if not rows.size:
-            return None
-        y, x = int(rows[0]), int(columns[0])
-        return top + y, left + x, np.ascontiguousarray(bitmap[y : int(rows[-1]) + 1, x : int(columns[-1]) + 1])
+        tight = tight_crop(bitmap)
+        return None if tight is None else (top + tight[0], left + tight[1], tight[2])
 
 
 def _cut(pixels: Pixels, window: tuple[int, int, int, int], fill: int) -> Pixels:

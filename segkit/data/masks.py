@@ -126,6 +126,15 @@ def crop_to_rle(crop: npt.NDArray[Any], top: int, left: int, height: int, width:
     return _to_text(coco_mask.frPyObjects({"size": [height, width], "counts": counts.tolist()}, height, width))
 
 
+def tight_crop(mask: npt.NDArray[Any]) -> tuple[int, int, npt.NDArray[Any]] | None:
+    """A bitmap [H, W] without empty borders: (top, left, bitmap [h, w]); None where it is empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return None
+    top, left = int(rows[0]), int(columns[0])
+    return top, left, np.ascontiguousarray(mask[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1])
+
+
 def _to_text(rle: Any) -> Rle:
     counts = rle["counts"]
     text = counts.decode("ascii") if isinstance(counts, bytes) else counts

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from segkit.choices import AugmentLevel
 from segkit.data.geometry import Framing, Warp, resized_dimensions
+from segkit.data.masks import tight_crop
 from segkit.models.tensors import BoxMask
 
 Pixels = npt.NDArray[np.uint8]
@@ -119,12 +120,8 @@ def paste(
 
 def _tight(mask: BoxMask) -> BoxMask | None:
     """A mask without empty borders; None where it is empty."""
-    rows, columns = np.flatnonzero(mask.bitmap.any(axis=1)), np.flatnonzero(mask.bitmap.any(axis=0))
-    if not rows.size:
-        return None
-    y, x = int(rows[0]), int(columns[0])
-    bitmap = np.ascontiguousarray(mask.bitmap[y : int(rows[-1]) + 1, x : int(columns[-1]) + 1])
-    return BoxMask(mask.label, mask.top + y, mask.left + x, bitmap)
+    tight = tight_crop(mask.bitmap)
+    return None if tight is None else BoxMask(mask.label, mask.top + tight[0], mask.left + tight[1], tight[2])
 
 
 def _log_uniform(rng: np.random.Generator, between: tuple[float, float]) -> float:
