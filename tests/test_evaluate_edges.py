@@ -201,7 +201,7 @@ def test_inputs_that_cannot_be_scored(refused, truth, results, message):
             "error: t.json: annotation 1: bbox has 3 numbers, not 4",
         ),
         (TRUTH | {"category_id": 9}, FOUND, "error: t.json: annotation 1: category_id is 9, which is not in the file"),
-        (TRUTH | {"id": [1]}, FOUND, "error: t.json: annotation [1]: id is [1], neither a whole number nor a text"),
+        (TRUTH | {"id": [1]}, FOUND, "error: t.json: annotation [1]: id is [1], neither a whole number nor a string"),
         (TRUTH, FOUND | {"segmentation": [[[1, 2]]]}, "error: r.json: result 0: a polygon must be a list of numbers"),
         (TRUTH, FOUND | {"segmentation": {"counts": [2400]}}, "error: r.json: result 0: RLE needs a size"),
         (TRUTH, FOUND | {"image_id": [1]}, "error: r.json: result 0: image_id is [1]"),

@@ -7,7 +7,7 @@ import pytest
 from labelme_files import png
 
 from segkit.data.masks import rle_area, rle_to_mask, to_rle
-from segkit.formats.labelme.shapes import Drawing, NoRegion, Shape, to_region
+from segkit.formats.labelme.shapes import NoRegion, Shape, ShapeOptions, to_region
 
 H, W = 120, 200
 
@@ -16,8 +16,8 @@ def make(kind, points, **more):
     return Shape(number=0, label="a", shape_type=kind, flat=[float(v) for p in points for v in p], **more)
 
 
-def area(shape, drawing=Drawing()):
-    return rle_area(to_rle(to_region(shape, H, W, drawing), H, W))
+def area(shape, options=ShapeOptions()):
+    return rle_area(to_rle(to_region(shape, H, W, options), H, W))
 
 
 SQUARE = [(20, 20), (80, 20), (80, 70), (20, 70)]
@@ -47,13 +47,13 @@ def test_a_circle_has_the_area_of_its_disc(radius):
 
 def test_polygons_keep_their_coordinates():
     points = [(1.123456789, 2.2), (30.000001, 4.4), (17.77, 50.5)]
-    assert to_region(make("polygon", points), H, W, Drawing()) == [[c for p in points for c in p]]
+    assert to_region(make("polygon", points), H, W, ShapeOptions()) == [[c for p in points for c in p]]
 
 
 def test_a_mask_has_its_hole():
     ring = np.ones((51, 61), np.uint8)
     ring[10:20, 10:30] = 0
-    rle = to_region(make("mask", [(20, 20), (80, 70)], mask=png(ring)), H, W, Drawing())
+    rle = to_region(make("mask", [(20, 20), (80, 70)], mask=png(ring)), H, W, ShapeOptions())
     inside = rle_to_mask(rle)
     assert np.array_equal(inside[20:71, 20:81], ring)
     assert inside.sum() == ring.sum()
@@ -73,9 +73,9 @@ def test_a_mask_is_clipped_to_the_image():
 
 def test_lines_and_points_get_an_area_on_request():
     line, strip = make("line", [(20, 60), (120, 60)]), make("linestrip", [(20, 20), (120, 20), (120, 100)])
-    assert area(line, Drawing(line_width=10)) == 1000
-    assert area(strip, Drawing(line_width=10)) == pytest.approx(1000 + 800 + 25 * math.pi * 0.75 - 25, abs=60)
-    assert area(make("point", [(50, 50)]), Drawing(point_radius=5)) == pytest.approx(79, abs=2)
+    assert area(line, ShapeOptions(line_width=10)) == 1000
+    assert area(strip, ShapeOptions(line_width=10)) == pytest.approx(1000 + 800 + 25 * math.pi * 0.75 - 25, abs=60)
+    assert area(make("point", [(50, 50)]), ShapeOptions(point_radius=5)) == pytest.approx(79, abs=2)
 
 
 @pytest.mark.parametrize(
@@ -96,4 +96,4 @@ def test_lines_and_points_get_an_area_on_request():
 )
 def test_a_shape_without_a_region_has_a_reason(shape, why):
     with pytest.raises(NoRegion, match=f"^{why}"):
-        to_region(shape, H, W, Drawing())
+        to_region(shape, H, W, ShapeOptions())

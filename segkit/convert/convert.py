@@ -6,7 +6,7 @@ Instances are kept on disk (``segkit.convert.spool``); in memory there is a shor
 
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -60,7 +60,7 @@ def convert(config: ConvertConfig, progress: Progress = SILENT, stdin: Iterable[
         # Schedulers end jobs by SIGTERM: then, too, nothing half-written is left behind.
         signal_handlers({signal.SIGTERM: signal.default_int_handler}),
         _root(config.out, config.target_format, config.dry_run) as root,
-        Spool(root / _WORK / "instances" if root else None) as spool,
+        closing(Spool(root / _WORK / "instances" if root else None)) as spool,
     ):
         pictures = None if root is None or config.dry_run else root / _WORK / "pictures"
         options = ReadOptions(source.read, config.images, pictures, config.group_similar)
@@ -69,7 +69,7 @@ def convert(config: ConvertConfig, progress: Progress = SILENT, stdin: Iterable[
             raise _nothing(config.src, contents.findings)
         output = plan_dataset(config, source, contents, root or config.out, spool, progress)
         if root is not None:
-            progress.start("writing", len(output.entries))
+            progress.start("writing", len(output.images))
             _WRITERS[config.target_format](output)
             progress.done()
         summary = summarise(contents, output, source.format, config.target_format, dry_run=config.dry_run)

@@ -9,6 +9,8 @@ from segkit.formats.coco.file import is_coco, read_json
 from segkit.formats.label_images import idmask, semantic, voc
 from segkit.formats.labelme.file import read_labelme
 
+_FOLDERS = {"yolo": yolo.is_yolo, "voc": voc.is_voc, "idmask": idmask.is_idmask, "semantic": semantic.is_semantic}
+
 
 def is_report(path: Path) -> bool:
     """Whether a file is the ``report.json`` of an earlier conversion."""
@@ -31,14 +33,9 @@ def detect_format(root: Path | None, files: Sequence[tuple[Path, str]]) -> str:
         if kind in seen:
             return kind
     if root is not None and root.is_dir():
-        for name, finds in (
-            ("yolo", yolo.is_yolo),
-            ("voc", voc.is_voc),
-            ("idmask", idmask.is_idmask),
-            ("semantic", semantic.is_semantic),
-        ):
-            if finds(root):
-                return name
+        for kind, is_kind in _FOLDERS.items():
+            if is_kind(root):
+                return kind
     return "labelme"
 
 

@@ -1,6 +1,5 @@
 """Pictures of a dataset: their names, and how they get into it."""
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path, PurePath
@@ -81,15 +80,3 @@ def _link_or_copy(path: Path, target: Path, placement: ImagePlacement) -> None:
 def _has_format_of(data: bytes, target: Path) -> bool:
     """Whether the bytes of a picture are of the format that a file name promises."""
     return read_header(data, target.name).format == _PILLOW_FORMATS.get(target.suffix.lower())
-
-
-def move_pictures(entries: Sequence[ImageEntry], names: Sequence[str], folder: Path) -> None:
-    """Move temporary pictures to their names below a folder."""
-    folders: set[Path] = set()
-    for entry, name in zip(entries, names, strict=True):
-        if entry.temporary is not None:
-            target = folder / name
-            if target.parent not in folders:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                folders.add(target.parent)
-            os.replace(entry.temporary, target)  # noqa: PTH105 -- twice as fast, and there are 100,000 of them

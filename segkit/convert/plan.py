@@ -8,14 +8,15 @@ from segkit.config.convert import ConvertConfig
 from segkit.convert.earlier_splits import earlier_splits, split_settings
 from segkit.convert.images import file_names
 from segkit.convert.near_duplicates import group_similar
-from segkit.convert.output import OutputDataset
+from segkit.convert.output import OutputDataset, OutputImage
 from segkit.convert.read import SourceContents
-from segkit.convert.source import Source, read_labels
 from segkit.convert.split import SPLITS, SplitImage, assign_splits
 from segkit.convert.spool import ImageEntry, Spool
 from segkit.data.records import Category, Finding
 from segkit.errors import InputError
 from segkit.formats.labelme.instances import IGNORE
+from segkit.formats.labelme.source import read_labels
+from segkit.formats.source import Source
 from segkit.progress import Progress
 
 _FORMATS_WITH_IGNORE = ("labelme", "semantic", "voc")  # those that can hold regions to ignore
@@ -48,13 +49,10 @@ def plan_dataset(
         categories = _listed_names(counts, config.labels)
     names = file_names(entries)
     splits = _splits(entries, names, config, new_labels)
-    order = sorted(range(len(names)), key=lambda index: names[index])
     output = OutputDataset(
         root=root,
         out=config.out,
-        entries=[entries[index] for index in order],
-        names=[names[index] for index in order],
-        split_of=[splits[index] for index in order],
+        images=sorted(map(OutputImage, entries, names, splits), key=lambda image: image.name),
         splits=[split for split in SPLITS if split in set(splits)],
         categories=tuple(Category(number, name) for number, name in enumerate(categories, 1)),
         new_labels=new_labels,
@@ -67,7 +65,7 @@ def plan_dataset(
         findings=_annotated_twice(entries),
     )
     if not (output.crowds or config.target_format in _FORMATS_WITH_IGNORE):
-        output.findings.extend(_ignored(output.entries, new_labels))
+        output.findings.extend(_ignored(entries, new_labels))
     return output
 
 

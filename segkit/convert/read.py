@@ -16,11 +16,11 @@ from typing import Any
 from segkit.choices import ImagePlacement
 from segkit.convert.images import write_picture
 from segkit.convert.parallel import MAX_WORKERS, map_in_order, usable_cores
-from segkit.convert.source import Source
 from segkit.convert.spool import ImageEntry, Spool, encode_instances
 from segkit.data.pictures import thumbnail
 from segkit.data.records import AnnotatedImage, Finding, ReadFile, replace_surrogates
 from segkit.errors import InputError
+from segkit.formats.source import Source
 from segkit.progress import Progress
 
 _FILES_FOR_PROCESSES = 100  # below, starting processes takes longer than reading

@@ -7,8 +7,7 @@ ids before these bytes: coordinates are encoded once.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 
@@ -41,16 +40,34 @@ class ImageEntry:
         return self.shapes[index] if self.shapes else 1
 
 
+class _Line(msgspec.Struct, omit_defaults=True):
+    """The end of a COCO annotation."""
+
+    segmentation: Any
+    area: Any
+    bbox: tuple[Any, Any, Any, Any]
+    iscrowd: int
+    attributes: dict[str, Any] = {}
+
+
 def encode_instances(instances: Sequence[Instance]) -> bytes:
     """Instances as lines, without their labels."""
-    return b"\n".join(_encode(_record(instance))[1:] for instance in instances)
+    return b"\n".join(_encode(instance)[1:] for instance in instances)
 
 
-def _encode(record: dict[str, Any]) -> bytes:
+def _encode(instance: Instance) -> bytes:
+    line = _Line(
+        instance.segmentation,
+        instance.area,
+        instance.bbox,
+        instance.iscrowd,
+        dict(sorted(instance.attributes.items())),
+    )
     try:
-        return _encoder.encode(record)
+        return _encoder.encode(line)
     except (OverflowError, UnicodeEncodeError, RecursionError, ValueError, TypeError):
-        return _encoder.encode(record | {"attributes": _plain(record["attributes"], 0)})
+        line.attributes = _plain(line.attributes, 0)
+        return _encoder.encode(line)
 
 
 def _plain(value: Any, depth: int) -> Any:
@@ -66,16 +83,7 @@ def _plain(value: Any, depth: int) -> Any:
     return replace_surrogates(value) if isinstance(value, str) else value
 
 
-def _record(instance: Instance) -> dict[str, Any]:
-    record: dict[str, Any] = {
-        "segmentation": instance.segmentation,
-        "area": instance.area,
-        "bbox": instance.bbox,
-        "iscrowd": instance.iscrowd,
-    }
-    if instance.attributes:
-        record["attributes"] = dict(sorted(instance.attributes.items()))
-    return record
+_decoder = msgspec.json.Decoder(_Line)
 
 
 class Spool:
@@ -85,12 +93,8 @@ class Spool:
         self._file = path.open("w+b") if path is not None else None
         self._end = 0
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the file."""
         if self._file is not None:
             self._file.close()
 
@@ -111,14 +115,7 @@ class Spool:
 
     def instances(self, entry: ImageEntry) -> Iterator[Instance]:
         """An image's instances."""
-        for line, label, number in zip(self.lines(entry), entry.labels, range(len(entry.labels)), strict=True):
-            record = msgspec.json.decode(b"{" + line)
-            yield Instance(
-                label,
-                record["segmentation"],
-                tuple(record["bbox"]),
-                record["area"],
-                record["iscrowd"],
-                record.get("attributes", {}),
-                entry.num_shapes(number),
-            )
+        for index, (data, label) in enumerate(zip(self.lines(entry), entry.labels, strict=True)):
+            line = _decoder.decode(b"{" + data)
+            shapes = entry.num_shapes(index)
+            yield Instance(label, line.segmentation, line.bbox, line.area, line.iscrowd, line.attributes, shapes)

@@ -85,9 +85,9 @@ def summarise(
         dry_run: Whether nothing was kept.
     """
     by_split = {split: Counter[str]() for split in output.splits}
-    images, negatives = Counter(output.split_of), Counter[str]()
+    images, negatives = Counter(image.split for image in output.images), Counter[str]()
     converted = dropped = 0
-    for entry, split in zip(output.entries, output.split_of, strict=True):
+    for entry, _, split in output.images:
         names = [output.new_labels[label] for label in entry.labels]
         kept = [name for name in names if name is not None and name != IGNORE]
         by_split[split].update(kept)

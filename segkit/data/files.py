@@ -60,6 +60,12 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def find_file(folders: Iterable[Path], names: Iterable[str]) -> Path | None:
+    """The first file in any of the folders, in their order, that has one of the names."""
+    names = list(names)
+    return next((path for folder in folders for name in names if is_file(path := folder / name)), None)
+
+
 def list_files(
     src: str, suffixes: frozenset[str], stdin: Iterable[str], skip: Path | None = None
 ) -> list[tuple[Path, str]]:

@@ -31,6 +31,11 @@ _TRANSPOSE = {  # by orientation tag
 }
 
 
+def picture_names(stem: str) -> list[str]:
+    """The likely names of a picture with a stem: listing a folder of 100,000 files for each would be quadratic."""
+    return [stem + suffix for low in sorted(PICTURE_SUFFIXES) for suffix in (low, low.upper())]
+
+
 class Header(NamedTuple):
     """The header of an image file: stored size, EXIF orientation (1: upright) and format name."""
 

@@ -8,7 +8,7 @@ of polygons or an RLE. Sources that know no ids (LabelMe) are read as ``Annotate
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, Literal, Self, TypeAlias, TypedDict
 
 
 class Rle(TypedDict):
@@ -28,7 +28,7 @@ def replace_surrogates(text: str) -> str:
 
 
 def id_order(value: Any) -> tuple[bool, Any]:
-    """The sort key of an image or category id: numbers before texts, as a file may have both."""
+    """The sort key of an image or category id: numbers before strings, as a file may have both."""
     return isinstance(value, str), value
 
 
@@ -186,3 +186,8 @@ class ReadFile:
     image: AnnotatedImage | None
     findings: tuple[Finding, ...]
     num_shapes: int = 0
+
+    @classmethod
+    def left_out(cls, key: str, why: str, num_shapes: int = 0) -> Self:
+        """A unit that could not be read, with all its shapes."""
+        return cls(None, (Finding(key, "left out", why, shapes=num_shapes),), num_shapes)

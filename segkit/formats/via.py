@@ -5,16 +5,19 @@ annotates the images of its folder; it does not have their sizes.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from segkit.data.files import is_file
 from segkit.data.pictures import read_header
 from segkit.data.records import AnnotatedImage, Finding, Picture, ReadFile
 from segkit.errors import InputError
 from segkit.formats.coco.file import read_json
 from segkit.formats.labelme.entries import read_shapes
-from segkit.formats.labelme.instances import Joining, join_instances
+from segkit.formats.labelme.instances import join_instances
+from segkit.formats.labelme.shapes import ShapeOptions
+from segkit.formats.source import Source, is_read
 
 _NAMES = ("label", "class", "category", "name", "type", "object", "object_name")
 _NO_NAME = "object"  # of a region without attributes
@@ -38,48 +41,50 @@ def _files(top: Any) -> dict[str, Any]:
     }
 
 
-def read(path: Path, key: str, images_dir: Path | None) -> Iterator[ReadFile]:
-    """Read every image of a VIA file. Never raises for bad input: that becomes a finding.
+def open_via(files: Sequence[tuple[Path, str]], images_dir: Path | None) -> Source:
+    """The images of VIA files, each with its name in reports. Bad input becomes findings.
 
     Args:
-        path: The file.
-        key: Its name in reports.
+        files: The files.
         images_dir: Another folder to look for images in.
     """
+    units = (unit for path, key in files for unit in _read(path, key, images_dir))
+    return Source("via", units, is_read, files=len(files), parallel=False)
+
+
+def _read(path: Path, key: str, images_dir: Path | None) -> Iterator[ReadFile]:
     try:
         files = _files(read_json(path))
     except InputError as error:
-        yield ReadFile(None, (Finding(key, "left out", error.message, shapes=0),))
+        yield ReadFile.left_out(key, error.message)
         return
     if not files:
-        yield ReadFile(None, (Finding(key, "left out", "not a VIA file", shapes=0),))
-    folder = key.rpartition("/")[0]
+        yield ReadFile.left_out(key, "not a VIA file")
     for each in files.values():
-        yield _image(path, key, folder, each, images_dir)
+        yield _image(path, key.rpartition("/")[0], each, images_dir)
 
 
-def _image(path: Path, key: str, folder: str, raw: dict[str, Any], images_dir: Path | None) -> ReadFile:
+def _image(path: Path, folder: str, raw: dict[str, Any], images_dir: Path | None) -> ReadFile:
     regions = list(raw["regions"].values()) if isinstance(raw["regions"], dict) else raw["regions"]
     name = raw["filename"].replace("\\", "/")
     base = name.rpartition("/")[2]
-    where = "/".join(filter(None, (folder, base)))
+    key = "/".join(filter(None, (folder, base)))
     candidates = [path.parent / name, path.parent / base, path.parent / "images" / base]
     candidates += [images_dir / base] if images_dir is not None else []
-    picture = next((candidate for candidate in candidates if candidate.is_file()), None)
-    findings: list[Finding] = []
+    found = next(filter(is_file, candidates), None)
+    if found is None:
+        return ReadFile.left_out(key, f"image {name!r} not found", len(regions))
     try:
-        if picture is None:
-            raise InputError(f"image {name!r} not found")
-        header = read_header(picture, picture.name)
+        header = read_header(found, found.name)
     except InputError as error:
-        return ReadFile(None, (Finding(where, "left out", error.message, shapes=len(regions)),), len(regions))
-    shapes = read_shapes([_shape(region) for region in regions], where, findings)
+        return ReadFile.left_out(key, error.message, len(regions))
+    findings: list[Finding] = []
+    shapes = read_shapes([_shape(region) for region in regions], key, findings)
     # Browsers apply the EXIF orientation, so the regions were drawn on the upright image.
     height, width = header.upright
-    instances = join_instances(shapes, where, height, width, Joining(), findings)
-    exif = "apply" if header.orientation != 1 else "none"
-    placed = Picture(picture.name, picture, exif=exif)  # type: ignore[arg-type]
-    return ReadFile(AnnotatedImage(where, placed, height, width, instances), tuple(findings), len(regions))
+    instances = join_instances(shapes, key, height, width, ShapeOptions(), findings)
+    picture = Picture(found.name, found, exif="apply" if header.orientation != 1 else "none")
+    return ReadFile(AnnotatedImage(key, picture, height, width, instances), tuple(findings), len(regions))
 
 
 def _shape(region: Any) -> Any:
@@ -119,15 +124,12 @@ def _points(outline: dict[str, Any]) -> tuple[str, Any]:
             case "circle":
                 return kind, [[outline["cx"], outline["cy"]], [outline["cx"] + outline["r"], outline["cy"]]]
             case "ellipse":
-                return "polygon", _ellipse(**{name: float(outline.get(name, 0)) for name in _ELLIPSE})
+                return "polygon", _ellipse(*(float(outline.get(name, 0)) for name in ("cx", "cy", "rx", "ry", "theta")))
             case "point":
                 return kind, [[outline["cx"], outline["cy"]]]
     except (KeyError, TypeError, ValueError):
         return kind, None
     return kind, []
-
-
-_ELLIPSE = ("cx", "cy", "rx", "ry", "theta")
 
 
 def _ellipse(cx: float, cy: float, rx: float, ry: float, theta: float) -> list[list[float]]:

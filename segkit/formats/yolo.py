@@ -4,14 +4,17 @@ The labels of ``images/train/a.jpg`` are in ``labels/train/a.txt``, or in the sa
 ``data.yaml`` (or any YAML file with ``names``) or ``classes.txt``.
 """
 
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from segkit.data.files import find_file
 from segkit.data.masks import measure
 from segkit.data.pictures import PICTURE_SUFFIXES, read_header
 from segkit.data.records import AnnotatedImage, Finding, Instance, Picture, ReadFile
 from segkit.errors import InputError
+from segkit.formats.source import Source
 
 
 class ImageAndLabels(NamedTuple):
@@ -55,8 +58,8 @@ def read_names(root: Path) -> dict[int, str]:
     return {}
 
 
-def open_yolo(root: Path, images_dir: Path | None) -> tuple[list[ImageAndLabels], dict[int, str]]:
-    """All images that belong to the label files under a folder, and the names of categories.
+def open_yolo(root: Path, images_dir: Path | None) -> Source:
+    """All images that belong to the label files under a folder.
 
     Raises:
         InputError: There are none.
@@ -65,13 +68,14 @@ def open_yolo(root: Path, images_dir: Path | None) -> tuple[list[ImageAndLabels]
     for base in [root, *([images_dir] if images_dir is not None else [])]:
         for picture in sorted(p for p in base.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES):
             folders = _label_folders(picture, base, root)
-            there = [folder / f"{picture.stem}.txt" for folder in folders if (folder / f"{picture.stem}.txt").is_file()]
-            if there or folders[:-1]:  # an image without labels counts where there is a folder for them
-                key = _key(picture.relative_to(base).as_posix())
-                found.append(ImageAndLabels(picture, there[0] if there else None, key))
+            labels_file = find_file(folders, [f"{picture.stem}.txt"])
+            if labels_file or folders[:-1]:  # an image without labels counts where there is a folder for them
+                found.append(ImageAndLabels(picture, labels_file, _key(picture.relative_to(base).as_posix())))
     if not any(each.labels is not None for each in found):
         raise InputError(f"{root}: no images with YOLO label files", "expected images/a.jpg and labels/a.txt")
-    return found, read_names(root)
+    names = read_names(root)
+    labels = tuple(name for _, name in sorted(names.items()))
+    return Source("yolo", found, partial(read, names=names), len(found), labels=labels)
 
 
 def _label_folders(picture: Path, base: Path, root: Path) -> list[Path]:
@@ -102,7 +106,7 @@ def read(unit: ImageAndLabels, names: dict[int, str]) -> ReadFile:
         header = read_header(unit.picture, unit.picture.name)
     except (InputError, OSError) as error:
         why = error.message if isinstance(error, InputError) else f"labels cannot be read: {error.strerror}"
-        return ReadFile(None, (Finding(unit.key, "left out", why, shapes=len(lines)),), len(lines))
+        return ReadFile.left_out(unit.key, why, len(lines))
     findings: list[Finding] = []
     instances = []
     height, width = header.upright  # YOLO trainers apply the EXIF orientation first
@@ -148,8 +152,3 @@ def _instance(name: str, values: list[float], height: int, width: int) -> Instan
     if area == 0:
         raise ValueError("covers no pixel of the image")
     return Instance(name, [polygon], bbox, area)
-
-
-def data_yaml(names: list[str], splits: list[str]) -> dict[str, Any]:
-    """The content of ``data.yaml``."""
-    return {"path": ".", **{split: f"images/{split}" for split in splits}, "names": dict(enumerate(names))}

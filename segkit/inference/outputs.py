@@ -13,12 +13,12 @@ import numpy.typing as npt
 from PIL import Image as PilImage
 
 from segkit.data.draw import draw_results
-from segkit.data.files import temporary_file
+from segkit.data.files import relative_path, temporary_file
 from segkit.data.masks import rle_area, rle_to_mask, to_rle
 from segkit.data.records import Category, Image, Result
 from segkit.errors import InputError
 from segkit.formats.coco.write import result_record, write_coco, write_results
-from segkit.formats.labelme.write import labelme_document, write_labelme
+from segkit.formats.labelme.write import labelme_document, result_shapes, write_labelme
 
 JOURNAL = "pictures.jsonl"
 OWN_ENTRIES = (JOURNAL, "results.json", "images.json", "instances.csv", "overlay", "labelme", "idmask")
@@ -109,10 +109,9 @@ class Writer:
             self._save(drawn, self._out / "overlay" / f"{stem}.jpg")
         if "labelme" in self._formats:
             path = self._out / "labelme" / f"{stem}.json"
-            write_labelme(
-                labelme_document(picture.results, self._names, picture.path, path, picture.height, picture.width),
-                path,
-            )
+            shapes = list(result_shapes(picture.results, self._names, picture.height, picture.width))
+            image_path = relative_path(picture.path, path.parent)
+            write_labelme(labelme_document(shapes, image_path, picture.height, picture.width), path)
         if "idmask" in self._formats:
             self._save(_id_mask(picture), self._out / "idmask" / f"{stem}.png")
         record = picture.record(self._names)

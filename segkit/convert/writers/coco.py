@@ -10,16 +10,16 @@ from segkit.formats.coco.write import write_coco
 def write_coco_dataset(output: OutputDataset) -> None:
     """Write ``train.json``, ``val.json``, ``test.json``, ``labels.txt`` and ``images/``."""
     (output.root / "images").mkdir(exist_ok=True)
-    output.move_pictures([f"images/{name}" for name in output.names])
+    output.move_pictures([f"images/{image.name}" for image in output.images])
     for split in output.splits:
         path = output.root / f"{split}.json"
         write_coco(path, _images(output, split), _annotations(output, split), output.categories, output.uncovered)
-    names = "".join(f"{category.name}\n" for category in output.categories)
-    (output.root / "labels.txt").write_text(names, encoding="utf-8")
+    output.write_lines("labels.txt", (category.name for category in output.categories))
 
 
 def _images(output: OutputDataset, split: str) -> Iterator[Image]:
-    for number, (entry, name) in enumerate(output.of_split(split), 1):
+    chosen = (image for image in output.images if image.split == split)
+    for number, (entry, name, _) in enumerate(chosen, 1):
         file_name = output.reference(entry, "images") or name
         yield Image(number, file_name, entry.height, entry.width, entry.flags)
 
@@ -27,8 +27,7 @@ def _images(output: OutputDataset, split: str) -> Iterator[Image]:
 def _annotations(output: OutputDataset, split: str) -> Iterator[bytes]:
     ids = {category.name: category.id for category in output.categories}
     number = 0
-    for image_id, (entry, _) in enumerate(output.of_split(split), 1):
-        output.progress.advance()
+    for image_id, (entry, _, _) in enumerate(output.images_to_write(split), 1):
         for name, line in output.coco_lines(entry):
             number += 1
             yield b'{"id":%d,"image_id":%d,"category_id":%d,%b' % (number, image_id, ids[name], line)

@@ -1,7 +1,7 @@
 """Formats that give every pixel one id: VOC, instance ids, class ids. Later instances are over earlier ones."""
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from segkit.convert.output import OutputDataset, flat_names
+from segkit.convert.output import OutputDataset
 from segkit.convert.spool import ImageEntry
 from segkit.data.masks import rle_bbox, rle_to_mask, to_rle
 from segkit.data.records import Instance
@@ -26,16 +26,15 @@ _VOID = 255
 def write_idmask_dataset(output: OutputDataset) -> None:
     """Write ``images/`` and ``masks/`` (16-bit instance ids), in a folder for each split if there are several."""
     several = len(output.splits) > 1
-    bases = [f"{split}/" if several else "" for split in output.split_of]
-    output.move_pictures([f"{base}images/{name}" for base, name in zip(bases, output.names, strict=True)])
+    folders = {split: f"{split}/" if several else "" for split in output.splits}
+    output.move_pictures([f"{folders[image.split]}images/{image.name}" for image in output.images])
     with (output.root / LIST).open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(("file", "instance", "category"))
-        for entry, base, name in zip(output.entries, bases, output.names, strict=True):
-            output.progress.advance()
+        for entry, name, split in output.images_to_write():
             instances = [each for each in output.instances(entry) if each.label != IGNORE]
             numbers, kept = _paint(output, entry, instances, 65535)
-            mask = f"{base}masks/{PurePosixPath(name).with_suffix('.png')}"
+            mask = f"{folders[split]}masks/{PurePosixPath(name).with_suffix('.png')}"
             _save(Image.fromarray(numbers.astype(np.uint16)), output.root / mask)
             rows.writerows((mask, number, instance.label) for number, instance in kept)
 
@@ -50,31 +49,26 @@ def write_semantic_dataset(output: OutputDataset) -> None:
     ids = {category.name: category.id - 1 + first for category in output.categories} | {IGNORE: IGNORED_ID}
     if len(output.categories) + first > IGNORED_ID:
         raise InputError(f"{len(output.categories)} categories are too many for class-id PNGs", "use fewer: --map")
-    output.move_pictures([f"{split}/{name}" for split, name in zip(output.split_of, output.names, strict=True)])
-    for entry, split, name in zip(output.entries, output.split_of, output.names, strict=True):
-        output.progress.advance()
-        background = 0 if first else IGNORED_ID
-        classes = np.full((entry.height, entry.width), background, np.uint8)
+    output.move_pictures([f"{image.split}/{image.name}" for image in output.images])
+    for entry, name, split in output.images_to_write():
+        classes = np.full((entry.height, entry.width), 0 if first else IGNORED_ID, np.uint8)
         for instance in output.instances(entry):
             _fill(classes, instance, ids[instance.label])
         _save(Image.fromarray(classes), output.root / f"{split}annot" / PurePosixPath(name).with_suffix(".png"))
     names = [f"0 {BACKGROUND}"] * first + [f"{ids[c.name]} {c.name}" for c in output.categories]
-    text = "".join(f"{name}\n" for name in [*names, f"{IGNORED_ID} {IGNORE}"])
-    (output.root / "classes.txt").write_text(text, encoding="utf-8")
+    output.write_lines("classes.txt", [*names, f"{IGNORED_ID} {IGNORE}"])
 
 
 def write_voc_dataset(output: OutputDataset) -> None:
     """Write VOC's folders; they have no subfolders."""
-    names = flat_names(output.names)
-    stems = flat_names([str(PurePosixPath(name).with_suffix(".png")) for name in names])
-    suffixes = [PurePosixPath(name).suffix for name in names]
-    pictures = [f"{PurePosixPath(stem).stem}{suffix}" for stem, suffix in zip(stems, suffixes, strict=True)]
+    names = [PurePosixPath(name) for name in _flat_names([image.name for image in output.images])]
+    masks = [PurePosixPath(name) for name in _flat_names([str(name.with_suffix(".png")) for name in names])]
+    pictures = [str(mask.with_suffix(name.suffix)) for mask, name in zip(masks, names, strict=True)]
     output.move_pictures([f"JPEGImages/{name}" for name in pictures])
     numbers = {category.name: category.id for category in output.categories} | {IGNORE: _VOID}
     if len(output.categories) >= _VOID:
         raise InputError(f"{len(output.categories)} categories are too many for VOC's PNGs", "use fewer: --map")
-    for entry, stem, picture in zip(output.entries, stems, pictures, strict=True):
-        output.progress.advance()
+    for (entry, _, _), mask, picture in zip(output.images_to_write(), masks, pictures, strict=True):
         instances = list(output.instances(entry))
         regular = [each for each in instances if each.label != IGNORE]
         objects, kept = _paint(output, entry, regular, _VOID - 1)
@@ -85,18 +79,32 @@ def write_voc_dataset(output: OutputDataset) -> None:
             if instance.label == IGNORE:
                 _fill(objects, instance, _VOID)
                 _fill(classes, instance, _VOID)
-        _save(_palette(objects), output.root / "SegmentationObject" / stem)
-        _save(_palette(classes), output.root / "SegmentationClass" / stem)
-        xml = output.root / "Annotations" / PurePosixPath(stem).with_suffix(".xml")
+        _save(_palette(objects), output.root / "SegmentationObject" / mask)
+        _save(_palette(classes), output.root / "SegmentationClass" / mask)
+        xml = output.root / "Annotations" / mask.with_suffix(".xml")
         xml.parent.mkdir(exist_ok=True)
         xml.write_bytes(_annotation(entry, picture, [instance for _, instance in kept]))
-    lists = output.root / "ImageSets" / "Segmentation"
-    lists.mkdir(parents=True)
+    (output.root / "ImageSets" / "Segmentation").mkdir(parents=True)
     for split in output.splits:
-        members = [PurePosixPath(s).stem for s, own in zip(stems, output.split_of, strict=True) if own == split]
-        (lists / f"{split}.txt").write_text("".join(f"{stem}\n" for stem in members), encoding="utf-8")
-    listed = [BACKGROUND, *(category.name for category in output.categories)]
-    (output.root / "class_names.txt").write_text("".join(f"{name}\n" for name in listed), encoding="utf-8")
+        stems = (mask.stem for image, mask in zip(output.images, masks, strict=True) if image.split == split)
+        output.write_lines(f"ImageSets/Segmentation/{split}.txt", stems)
+    output.write_lines("class_names.txt", [BACKGROUND, *(category.name for category in output.categories)])
+
+
+def _flat_names(names: Sequence[str]) -> list[str]:
+    """Names without folders, made unique."""
+    taken: set[str] = set()
+    out = []
+    for name in names:
+        path = PurePosixPath(name)
+        flat = path.name if path.name.casefold() not in taken else name.replace("/", "_")
+        stem, suffix, number = PurePosixPath(flat).stem, path.suffix, 1
+        while flat.casefold() in taken:
+            number += 1
+            flat = f"{stem}_{number}{suffix}"
+        taken.add(flat.casefold())
+        out.append(flat)
+    return out
 
 
 def _paint(

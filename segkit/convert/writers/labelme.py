@@ -4,16 +4,14 @@ Polygons stay polygons, run lengths become ``mask`` shapes, parts and groups sha
 picture stands in the file under ``split``, a key that LabelMe keeps.
 """
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
 from segkit.convert.output import OutputDataset
-from segkit.convert.spool import ImageEntry
 from segkit.data.records import Instance
-from segkit.formats.labelme.instances import IGNORE
-from segkit.formats.labelme.write import FORMAT_VERSION, mask_shape
+from segkit.formats.labelme.instances import BACKGROUND, IGNORE
+from segkit.formats.labelme.write import labelme_document, mask_shape, write_labelme
 
 _OWN = frozenset(
     {"label", "points", "shape_type", "mask", "group_id", "flags", "line_color", "fill_color", "fill", "description"}
@@ -22,35 +20,19 @@ _OWN = frozenset(
 
 def write_labelme_dataset(output: OutputDataset) -> None:
     """Write a JSON file next to every image, and ``labels.txt``."""
-    output.move_pictures(output.names)
-    several = len(output.splits) > 1
+    output.move_pictures([image.name for image in output.images])
     taken: set[str] = set()
-    for entry, name, split in zip(output.entries, output.names, output.split_of, strict=True):
-        output.progress.advance()
+    for entry, name, split in output.images_to_write():
         path = PurePosixPath(name)
         own = path.with_suffix(".json")
         if own.as_posix().casefold() in taken:  # a.jpg and a.png
             own = path.with_name(f"{path.name}.json")
         taken.add(own.as_posix().casefold())
-        target = output.root / own
-        target.parent.mkdir(parents=True, exist_ok=True)
-        picture = output.reference(entry, own.parent.as_posix()) or path.name
-        top = _document(entry, picture, output.instances(entry)) | ({"split": split} if several else {})
-        target.write_text(json.dumps(top, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    names = ["__ignore__", "_background_", *(category.name for category in output.categories)]
-    (output.root / "labels.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-
-
-def _document(entry: ImageEntry, picture: str, instances: Iterable[Instance]) -> dict[str, Any]:
-    return {
-        "version": FORMAT_VERSION,
-        "flags": dict.fromkeys(entry.flags, True),
-        "shapes": list(_shapes(list(instances))),
-        "imagePath": picture,
-        "imageData": None,
-        "imageHeight": entry.height,
-        "imageWidth": entry.width,
-    }
+        image_path = output.reference(entry, own.parent.as_posix()) or path.name
+        shapes = list(_shapes(list(output.instances(entry))))
+        document = labelme_document(shapes, image_path, entry.height, entry.width, entry.flags)
+        write_labelme(document | ({"split": split} if len(output.splits) > 1 else {}), output.root / own)
+    output.write_lines("labels.txt", [IGNORE, BACKGROUND, *(category.name for category in output.categories)])
 
 
 def _shapes(instances: list[Instance]) -> Iterator[dict[str, Any]]:

@@ -13,18 +13,15 @@ from segkit.data.contours import trace
 from segkit.data.masks import rle_bbox, rle_to_mask
 from segkit.data.records import Instance, Polygons
 from segkit.formats.labelme.instances import IGNORE
-from segkit.formats.yolo import data_yaml
 
 
 def write_yolo_dataset(output: OutputDataset) -> None:
     """Write images and labels of every split, and ``data.yaml``."""
-    paths = [f"{split}/{name}" for split, name in zip(output.split_of, output.names, strict=True)]
-    output.move_pictures([f"images/{path}" for path in paths])
+    output.move_pictures([f"images/{image.split}/{image.name}" for image in output.images])
     numbers = {category.name: number for number, category in enumerate(output.categories)}
     taken: set[str] = set()
-    for entry, name in zip(output.entries, paths, strict=True):
-        output.progress.advance()
-        path = output.root / "labels" / PurePosixPath(name).with_suffix(".txt")
+    for entry, name, split in output.images_to_write():
+        path = output.root / "labels" / split / PurePosixPath(name).with_suffix(".txt")
         if path.as_posix().casefold() in taken:
             output.add_finding(entry, "changed", f"shares its label file with another image called {path.stem}")
         taken.add(path.as_posix().casefold())
@@ -38,7 +35,8 @@ def write_yolo_dataset(output: OutputDataset) -> None:
                     file.write(f"{numbers[instance.label]} {line}\n")
     import yaml  # noqa: PLC0415 -- few conversions need it
 
-    top = data_yaml([category.name for category in output.categories], list(output.splits))
+    names = dict(enumerate(category.name for category in output.categories))
+    top = {"path": ".", **{split: f"images/{split}" for split in output.splits}, "names": names}
     text = yaml.safe_dump(top, allow_unicode=True, sort_keys=False)
     (output.root / "data.yaml").write_text(text, encoding="utf-8")
 

@@ -17,14 +17,7 @@ from segkit.data.records import Annotation, Category, Dataset, Image, Polygons, 
 from segkit.errors import InputError
 from segkit.formats.coco.repairs import Repairs
 from segkit.formats.coco.segmentation import read_segmentation
-from segkit.formats.coco.values import (
-    AnnotationValues,
-    box,
-    identity,
-    read_annotation,
-    read_record,
-    required,
-)
+from segkit.formats.coco.values import AnnotationValues, box, identity, read_annotation, read_record, required
 
 
 def read_json(path: Path) -> Any:
@@ -63,7 +56,9 @@ def images_and_categories(path: Path, top: dict[str, Any]) -> tuple[tuple[Image,
     """
     try:
         images = tuple(_image(raw) for raw in top["images"])
-        categories = tuple(Category(_id(c), replace_surrogates(str(c["name"])) or "unnamed") for c in top["categories"])
+        categories = tuple(
+            Category(identity(c, "id"), replace_surrogates(str(c["name"])) or "unnamed") for c in top["categories"]
+        )
         image_ids, category_ids = {image.id for image in images}, {category.id for category in categories}
     except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
         what = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
@@ -85,13 +80,7 @@ def _image(raw: dict[str, Any]) -> Image:
         raise ValueError(f"image {raw['id']!r} has {width} x {height} pixels, more than COCO's run lengths can count")
     flags = raw.get("flags")
     flags = [flag for flag in flags if isinstance(flag, str)] if isinstance(flags, list) else []
-    return Image(_id(raw), name, height, width, tuple(flags))
-
-
-def _id(raw: dict[str, Any]) -> Any:
-    if not isinstance(raw["id"], int | str):
-        raise ValueError(f"an id is {raw['id']!r}, neither a number nor a text")
-    return raw["id"]
+    return Image(identity(raw, "id"), name, height, width, tuple(flags))
 
 
 def read_coco(path: Path) -> Dataset:

@@ -97,14 +97,14 @@ def reference(raw: dict[str, Any], key: str, known: Container[Any]) -> Any:
 
 
 def identity(raw: dict[str, Any], key: str) -> Any:
-    """An id: a whole number or a text.
+    """An id: a whole number or a string.
 
     Raises:
         ValueError: It is neither.
     """
     value = required(raw, key)
     if type(value) is not int and not isinstance(value, str):
-        raise ValueError(f"{key} is {shown(value)}, neither a whole number nor a text")
+        raise ValueError(f"{key} is {shown(value)}, neither a whole number nor a string")
     return value
 
 
@@ -139,7 +139,7 @@ def _crowd(value: Any, repairs: list[str]) -> int:
     if value is None or value in (0, 1):
         return int(bool(value))
     if value in ("0", "1"):
-        repairs.append("iscrowd is a text: read as a number")
+        repairs.append("iscrowd is a string: read as a number")
         return int(value)
     repairs.append("iscrowd is neither 0 nor 1: read as 0")
     return 0

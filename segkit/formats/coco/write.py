@@ -4,6 +4,7 @@ Format: https://cocodataset.org/#format-data and #format-results; ``segkit.forma
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -60,13 +61,5 @@ def _image_record(image: Image) -> dict[str, Any]:
 
 
 def result_record(result: Result) -> dict[str, Any]:
-    """A result as COCO writes it."""
-    record: dict[str, Any] = {
-        "image_id": result.image_id,
-        "category_id": result.category_id,
-        "score": result.score,
-    }
-    for name in ("bbox", "segmentation"):
-        if (value := getattr(result, name)) is not None:
-            record[name] = value
-    return record
+    """A result as COCO writes it: without a bbox or a segmentation where it has none."""
+    return {field.name: value for field in fields(result) if (value := getattr(result, field.name)) is not None}

@@ -5,17 +5,19 @@ is an ``object``, which ``--map object=person`` renames.
 """
 
 import csv
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from segkit.data.masks import crop_to_rle, rle_area, rle_bbox
 from segkit.data.pictures import opened
-from segkit.data.records import Finding, Instance, ReadFile
+from segkit.data.records import Instance, ReadFile
 from segkit.errors import InputError
-from segkit.formats.label_images.pairs import ImageAndMask, find_pairs, read_ids, read_pair
+from segkit.formats.label_images.pairs import ImageAndMask, find_pairs, read_ids, read_pair, to_instance
+from segkit.formats.source import Source
 
 LIST = "instances.csv"
 Names = dict[tuple[str, int], str]  # category by (mask file relative to the root, instance number)
@@ -48,8 +50,8 @@ def is_idmask(root: Path) -> bool:
     return len(counts) > 1
 
 
-def open_idmask(root: Path) -> tuple[list[ImageAndMask], Names]:
-    """The images and masks under a folder, and the categories where they are listed.
+def open_idmask(root: Path) -> Source:
+    """The images and masks under a folder.
 
     Raises:
         InputError: There are none.
@@ -67,31 +69,15 @@ def open_idmask(root: Path) -> tuple[list[ImageAndMask], Names]:
             except (KeyError, ValueError, TypeError, csv.Error) as error:
                 hint = "its columns are file, instance, category"
                 raise InputError(f"{root / LIST}: cannot be read: {error}", hint) from error
-    return pairs, names
+    return Source("idmask", pairs, partial(read, names=names), len(pairs))
 
 
 def read(pair: ImageAndMask, names: Names) -> ReadFile:
     """Read an image and its mask. Never raises for bad input: that becomes a finding."""
 
-    def find(ids: npt.NDArray[Any]) -> tuple[Instance, ...]:
-        numbers = [number for number in np.unique(ids).tolist() if number != 0]
-        return tuple(_instance(ids, number, names.get((pair.mask_key, number), "object")) for number in numbers)
+    def find(ids: npt.NDArray[Any]) -> Iterator[Instance]:
+        for number in np.unique(ids).tolist():
+            if number != 0:
+                yield to_instance(names.get((pair.mask_key, number), "object"), ids == number)
 
-    try:
-        image = read_pair(pair, find)
-    except InputError as error:
-        return ReadFile(None, (Finding(pair.key, "left out", error.message, shapes=0),))
-    return ReadFile(image, (), len(image.instances))
-
-
-def _instance(ids: npt.NDArray[Any], number: int, name: str) -> Instance:
-    rle = region_of(ids == number)
-    return Instance(name, rle, rle_bbox(rle), rle_area(rle))
-
-
-def region_of(inside: npt.NDArray[np.bool_]) -> Any:
-    """The RLE of a region [H, W]; only its bounding box is encoded, which is faster."""
-    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-    top, left = int(rows[0]), int(columns[0])
-    crop = inside[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
-    return crop_to_rle(crop, top, left, inside.shape[0], inside.shape[1])
+    return read_pair(pair, find)

@@ -1,14 +1,15 @@
 """Images and their mask files, found by folder names and file stems."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from segkit.data.masks import crop_to_rle, rle_area, rle_bbox, tight_crop
 from segkit.data.pictures import PICTURE_SUFFIXES, opened, read_header
-from segkit.data.records import AnnotatedImage, Instance, Picture
+from segkit.data.records import AnnotatedImage, Instance, Picture, ReadFile
 from segkit.errors import InputError
 
 _FORMS = ("{}annot", "{}_annot", "{}_labels", "{}_masks", "{}labels", "{}masks")
@@ -75,23 +76,36 @@ def read_ids(path: Path) -> npt.NDArray[Any]:
 
 
 def read_pair(
-    pair: ImageAndMask, find_instances: Callable[[npt.NDArray[Any]], tuple[Instance, ...]], folder: str | None = None
-) -> AnnotatedImage:
-    """Read an image and its mask.
+    pair: ImageAndMask,
+    find_instances: Callable[[npt.NDArray[Any]], Iterable[Instance]],
+    folder: str | None = None,
+    num_shapes: int = 0,
+) -> ReadFile:
+    """Read an image and its mask. Never raises for bad input: that becomes a finding.
 
     Args:
         pair: The files.
-        find_instances: Makes instances of the mask's ids [H, W].
+        find_instances: Makes instances of the mask's ids [H, W]; may raise ``InputError``.
         folder: Where the picture goes below ``images/``; None: where it is below the source.
-
-    Raises:
-        InputError: A file cannot be decoded, or the two differ in size.
+        num_shapes: How many shapes are lost if the image cannot be read.
     """
-    header = read_header(pair.picture, pair.picture.name)
-    ids = read_ids(pair.mask)
-    if ids.shape != (header.height, header.width):
-        size = f"{ids.shape[0]}x{ids.shape[1]}"
-        raise InputError(f"{pair.mask.name}: has {size} pixels, the image {header.height}x{header.width}")
-    exif = "drop" if header.orientation != 1 else "none"
-    picture = Picture(pair.picture.name, pair.picture, exif=exif)  # type: ignore[arg-type]
-    return AnnotatedImage(pair.key, picture, header.height, header.width, find_instances(ids), folder=folder)
+    try:
+        header = read_header(pair.picture, pair.picture.name)
+        ids = read_ids(pair.mask)
+        if ids.shape != (header.height, header.width):
+            size = f"{ids.shape[0]}x{ids.shape[1]}"
+            raise InputError(f"{pair.mask.name}: has {size} pixels, the image {header.height}x{header.width}")
+        instances = tuple(find_instances(ids))
+    except InputError as error:
+        return ReadFile.left_out(pair.key, error.message, num_shapes)
+    picture = Picture(pair.picture.name, pair.picture, exif="drop" if header.orientation != 1 else "none")
+    image = AnnotatedImage(pair.key, picture, header.height, header.width, instances, folder=folder)
+    return ReadFile(image, (), len(instances))
+
+
+def to_instance(label: str, inside: npt.NDArray[np.bool_]) -> Instance:
+    """The instance of a region [H, W] that is not empty; only its bounding box is encoded, which is faster."""
+    crop = tight_crop(inside)
+    assert crop is not None
+    rle = crop_to_rle(crop[2], crop[0], crop[1], *inside.shape)
+    return Instance(label, rle, rle_bbox(rle), rle_area(rle))

@@ -5,17 +5,19 @@ Every class is a category, also a background class; unlabelled pixels are covere
 """
 
 import re
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from segkit.data.masks import mask_to_rle, rle_area, rle_bbox
-from segkit.data.records import Finding, Instance, ReadFile
+from segkit.data.records import Instance, ReadFile, Uncovered
 from segkit.errors import InputError
-from segkit.formats.label_images.pairs import ImageAndMask, find_pairs, read_pair
+from segkit.formats.label_images.pairs import ImageAndMask, find_pairs, read_pair, to_instance
 from segkit.formats.labelme.instances import BACKGROUND
+from segkit.formats.source import Source
 
 _IGNORED_NAME = re.compile(r"\b(ignore|void|unlabell?ed)\b|__ignore__", re.IGNORECASE)
 IGNORED_ID = 255
@@ -27,8 +29,10 @@ def is_semantic(root: Path) -> bool:
     return bool(find_pairs(root))
 
 
-def open_semantic(root: Path) -> tuple[list[ImageAndMask], Classes]:
-    """The images and masks under a folder, and its class names.
+def open_semantic(root: Path) -> Source:
+    """The images and masks under a folder, and the class names in its ``classes.txt``.
+
+    Pixels under no annotation are background where the list has a background class, else unlabelled.
 
     Raises:
         InputError: There are none.
@@ -39,42 +43,32 @@ def open_semantic(root: Path) -> tuple[list[ImageAndMask], Classes]:
             f"{root}: no images with class-id PNGs",
             "expected folders such as train and trainannot, or images and masks, with equal file names",
         )
-    return pairs, read_classes(root)
-
-
-def read_classes(root: Path) -> Classes:
-    """Class names by id from ``classes.txt`` (``0 Sky`` or just ``Sky`` a line)."""
     path = root / "classes.txt"
-    if not path.is_file():
-        return {}
+    text = path.read_text(encoding="utf-8-sig", errors="replace") if path.is_file() else ""
+    classes = _classes(text)
+    labels = tuple(name for _, name in sorted(classes.items()) if name is not None)
+    uncovered: Uncovered = "background" if BACKGROUND in text.split() else "ignore"
+    read_unit = partial(read, classes=classes)
+    return Source("semantic", pairs, read_unit, len(pairs), labels=labels, uncovered=uncovered)
+
+
+def _classes(text: str) -> Classes:
+    """Class names by id, one in a line: ``0 Sky``, or just ``Sky``."""
     names: Classes = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines()):
+    for number, line in enumerate(text.splitlines()):
         if match := re.fullmatch(r"\s*(?:(\d+)[\s:,]+)?(\S.*?)\s*", line):
             none = _IGNORED_NAME.search(match[2]) or match[2] == BACKGROUND
             names[int(match[1]) if match[1] else number] = None if none else match[2]
     return names
 
 
-def covers_background(root: Path) -> bool:
-    """Whether the class list has a background class: then pixels under no annotation are background."""
-    path = root / "classes.txt"
-    return path.is_file() and BACKGROUND in path.read_text(encoding="utf-8-sig", errors="replace").split()
-
-
 def read(pair: ImageAndMask, classes: Classes) -> ReadFile:
     """Read an image and its mask. Never raises for bad input: that becomes a finding."""
 
-    def find(ids: npt.NDArray[Any]) -> tuple[Instance, ...]:
-        instances = []
+    def find(ids: npt.NDArray[Any]) -> Iterator[Instance]:
         for value in np.unique(ids).tolist():
             name = classes.get(value, None if value == IGNORED_ID else f"class_{value}")
             if name is not None:
-                rle = mask_to_rle(ids == value)
-                instances.append(Instance(name, rle, rle_bbox(rle), rle_area(rle)))
-        return tuple(instances)
+                yield to_instance(name, ids == value)
 
-    try:
-        image = read_pair(pair, find, None)
-    except InputError as error:
-        return ReadFile(None, (Finding(pair.key, "left out", error.message, shapes=0),))
-    return ReadFile(image, (), len(image.instances))
+    return read_pair(pair, find)

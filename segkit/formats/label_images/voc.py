@@ -5,7 +5,9 @@
 Format: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
@@ -13,15 +15,15 @@ from xml.etree import ElementTree
 import numpy as np
 import numpy.typing as npt
 
-from segkit.data.masks import rle_area, rle_bbox
-from segkit.data.pictures import PICTURE_SUFFIXES
+from segkit.data.files import find_file
+from segkit.data.pictures import picture_names
 from segkit.data.records import Finding, Instance, ReadFile
 from segkit.errors import InputError
-from segkit.formats.label_images.idmask import region_of
-from segkit.formats.label_images.pairs import ImageAndMask, read_ids, read_pair
+from segkit.formats.label_images.pairs import ImageAndMask, read_ids, read_pair, to_instance
+from segkit.formats.labelme.instances import IGNORE
+from segkit.formats.source import Source
 
 VOID = 255
-BACKGROUND = "_background_"
 _OBJECTS = ("SegmentationObject", "SegmentationObjectPNG")
 _CLASSES = ("SegmentationClass", "SegmentationClassPNG")
 _PICTURES = ("JPEGImages", "images", "Images")
@@ -52,54 +54,38 @@ def _voc_folders(root: Path) -> list[Path]:
     return [root, *below, *sorted(p for folder in below for p in folder.iterdir() if p.is_dir())]
 
 
-def open_voc(root: Path, images_dir: Path | None) -> tuple[list[VocImage], tuple[str, ...]]:
-    """All images that have masks or an XML file, and the names of the classes by id.
+def open_voc(root: Path, images_dir: Path | None) -> Source:
+    """All images that have masks or an XML file.
 
     Raises:
         InputError: There are none.
     """
     units: list[VocImage] = []
-    labels: tuple[str, ...] = ()
+    listed: tuple[str, ...] = ()
     for folder in _voc_folders(root):
         folders = [folder / name for name in (*_OBJECTS, "Annotations") if (folder / name).is_dir()]
         if not folders:
             continue
-        labels = labels or _class_names(folder)
-        stems = sorted(
-            {path.stem for folder in folders for path in folder.iterdir() if path.suffix in (".png", ".xml")}
-        )
+        listed = listed or _class_names(folder)
+        stems = {path.stem for folder in folders for path in folder.iterdir() if path.suffix in (".png", ".xml")}
         prefix = folder.relative_to(root).as_posix()
         splits = _splits(folder)
-        for stem in stems:
-            key = stem if prefix == "." else f"{prefix}/{stem}"
-            units.append(
-                VocImage(
-                    _picture(folder, images_dir, stem),
-                    _first(folder, _OBJECTS, stem, ".png"),
-                    _first(folder, _CLASSES, stem, ".png"),
-                    _first(folder, ("Annotations",), stem, ".xml"),
-                    key,
-                    splits.get(stem),
-                )
+        pictures = [folder / name for name in _PICTURES] + ([images_dir] if images_dir is not None else [])
+        units += [
+            VocImage(
+                find_file(pictures, picture_names(stem)),
+                find_file([folder / name for name in _OBJECTS], [f"{stem}.png"]),
+                find_file([folder / name for name in _CLASSES], [f"{stem}.png"]),
+                find_file([folder / "Annotations"], [f"{stem}.xml"]),
+                stem if prefix == "." else f"{prefix}/{stem}",
+                splits.get(stem),
             )
+            for stem in sorted(stems)
+        ]
     if not units:
         raise InputError(f"{root}: no VOC folders", "expected JPEGImages, SegmentationClass and SegmentationObject")
-    return units, labels or _VOC_NAMES
-
-
-def _first(folder: Path, folders: tuple[str, ...], stem: str, suffix: str) -> Path | None:
-    return next((p for name in folders if (p := folder / name / f"{stem}{suffix}").is_file()), None)
-
-
-def _picture(folder: Path, images_dir: Path | None, stem: str) -> Path | None:
-    folders = [folder / name for name in _PICTURES] + ([images_dir] if images_dir is not None else [])
-    suffixes = [case for suffix in sorted(PICTURE_SUFFIXES) for case in (suffix, suffix.upper())]
-    return next((p for f in folders for suffix in suffixes if (p := f / f"{stem}{suffix}").is_file()), None)
-
-
-def names_classes(root: Path) -> bool:
-    """Whether a folder has a list of class names."""
-    return any((folder / "class_names.txt").is_file() for folder in _voc_folders(root))
+    labels = tuple(name for name in listed[1:] if name != IGNORE)
+    return Source("voc", units, partial(read, names=listed or _VOC_NAMES), len(units), labels=labels)
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
@@ -108,7 +94,7 @@ def _class_names(folder: Path) -> tuple[str, ...]:
         return ()
     lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     names = [name for line in lines if (name := line.strip())]
-    return tuple(names[1:] if names[:1] == ["__ignore__"] else names)  # LabelMe numbers it -1
+    return tuple(names[1:] if names[:1] == [IGNORE] else names)  # LabelMe numbers it -1
 
 
 def _splits(folder: Path) -> dict[str, str]:
@@ -124,33 +110,40 @@ def _splits(folder: Path) -> dict[str, str]:
     return named
 
 
-def read(unit: VocImage, labels: tuple[str, ...]) -> ReadFile:
-    """Read one image. Never raises for bad input: that becomes a finding."""
-    boxes = _boxes(unit.annotation)
+def read(unit: VocImage, names: tuple[str, ...]) -> ReadFile:
+    """Read one image. Never raises for bad input: that becomes a finding.
+
+    Args:
+        unit: Its files.
+        names: Of the classes, by id.
+    """
+    objects = _object_names(unit.annotation)
+    if unit.picture is None:
+        return ReadFile.left_out(unit.key, f"image {unit.key} not found", len(objects))
+    if unit.objects is None:
+        return ReadFile.left_out(unit.key, "boxes without a segmentation", len(objects))
     findings: list[Finding] = []
-    try:
-        if unit.picture is None:
-            raise InputError(f"image {unit.key} not found")
-        if unit.objects is None:
-            raise InputError("boxes without a segmentation")
-        classes = read_ids(unit.classes) if unit.classes is not None else None
 
-        def find(ids: npt.NDArray[Any]) -> tuple[Instance, ...]:
-            if (ids == VOID).any():
-                why = "void pixels (255) are read as background"
-                findings.append(Finding(unit.key, "noted", why, shapes=0))
-            numbers = [number for number in np.unique(ids).tolist() if number not in (0, VOID)]
-            return tuple(_instance(ids == number, classes, number, labels, boxes) for number in numbers)
+    def find(ids: npt.NDArray[Any]) -> Iterator[Instance]:
+        classes = np.zeros_like(ids) if unit.classes is None else read_ids(unit.classes)
+        numbers = [number for number in np.unique(ids).tolist() if number not in (0, VOID)]
+        if numbers and classes.shape != ids.shape:
+            raise InputError("the masks of classes and objects differ in size")
+        if (ids == VOID).any():
+            findings.append(Finding(unit.key, "noted", "void pixels (255) are read as background", shapes=0))
+        for number in numbers:
+            inside = ids == number
+            listed = objects[number - 1] if 0 < number <= len(objects) else ""
+            yield to_instance(_class_name(classes[inside], names) or listed or "object", inside)
 
-        folder = unit.key.rpartition("/")[0]
-        image = read_pair(ImageAndMask(unit.picture, unit.objects, unit.key), find, folder)
-    except (InputError, ValueError, IndexError) as error:
-        why = error.message if isinstance(error, InputError) else "the masks of classes and objects differ in size"
-        return ReadFile(None, (Finding(unit.key, "left out", why, shapes=len(boxes)),), len(boxes))
-    return ReadFile(replace(image, split=unit.split), tuple(findings), len(image.instances))
+    pair = ImageAndMask(unit.picture, unit.objects, unit.key)
+    outcome = read_pair(pair, find, unit.key.rpartition("/")[0], len(objects))
+    if outcome.image is None:
+        return outcome
+    return replace(outcome, image=replace(outcome.image, split=unit.split), findings=tuple(findings))
 
 
-def _boxes(path: Path | None) -> list[str]:
+def _object_names(path: Path | None) -> list[str]:
     """The names of the objects in an XML file, in its order."""
     if path is None:
         return []
@@ -160,21 +153,10 @@ def _boxes(path: Path | None) -> list[str]:
         return []
 
 
-def _instance(
-    inside: npt.NDArray[np.bool_],
-    classes: npt.NDArray[Any] | None,
-    number: int,
-    labels: tuple[str, ...],
-    boxes: list[str],
-) -> Instance:
-    name = None
-    if classes is not None:
-        values, counts = np.unique(classes[inside], return_counts=True)
-        known = [(int(n), int(v)) for v, n in zip(values, counts, strict=True) if v not in (0, VOID)]
-        if known:
-            value = max(known)[1]
-            name = labels[value] if value < len(labels) else f"class_{value}"
-    if name is None and 0 < number <= len(boxes):
-        name = boxes[number - 1] or None
-    rle = region_of(inside)
-    return Instance(name or "object", rle, rle_bbox(rle), rle_area(rle))
+def _class_name(ids: npt.NDArray[Any], names: tuple[str, ...]) -> str | None:
+    """The most frequent class among the pixels of an object; None where all are background or void."""
+    values, counts = np.unique(ids[(ids != 0) & (ids != VOID)], return_counts=True)
+    if not values.size:
+        return None
+    _, value = max(zip(counts.tolist(), values.tolist(), strict=True))
+    return names[value] if value < len(names) else f"class_{value}"

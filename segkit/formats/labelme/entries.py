@@ -12,12 +12,8 @@ _GEOMETRY = frozenset({"label", "points", "shape_type", "mask", "group_id", "lin
 
 def read_shapes(raw: list[Any], key: str, findings: list[Finding]) -> list[Shape]:
     """Read every valid entry; the others become findings."""
-    shapes = []
-    for number, entry in enumerate(raw):
-        shape = _shape(entry, number, key, findings)
-        if shape is not None:
-            shapes.append(shape)
-    return shapes
+    shapes = [_shape(entry, number, key, findings) for number, entry in enumerate(raw)]
+    return [shape for shape in shapes if shape is not None]
 
 
 def points_within(raw: list[Any], frame: tuple[int, int]) -> bool:
@@ -60,31 +56,25 @@ def _shape(raw: Any, number: int, key: str, findings: list[Finding]) -> Shape | 
         return None
     label, kind = raw.get("label"), raw.get("shape_type") or "polygon"
     kind = kind if isinstance(kind, str) else repr(kind)[:40]
+    repairs = []
     if isinstance(label, int | float) and not isinstance(label, bool):
         label = _text(label)
-        why = f"label {label} is a number; read as text"
-        findings.append(Finding(key, "repaired", why, number, label, kind, shapes=0))
+        repairs.append(f"label {label} is a number; read as text")
     if not isinstance(label, str) or not label:
         findings.append(Finding(key, "left out", "no label", number, None, kind))
         return None
     if (whole := replace_surrogates(label)) != label:
-        findings.append(Finding(key, "repaired", "a lone surrogate in the label", number, whole, kind, shapes=0))
         label = whole
+        repairs.append("a lone surrogate in the label")
+    findings += [Finding(key, "repaired", why, number, label, kind, shapes=0) for why in repairs]
     try:
         points = _flat(raw.get("points"))
     except NoRegion as why_not:
         findings.append(Finding(key, "left out", str(why_not), number, label, kind))
         return None
     mask = raw.get("mask")
-    return Shape(
-        number=number,
-        label=label,
-        shape_type=kind,
-        flat=points,
-        group_id=_group(raw.get("group_id")),
-        mask=mask if isinstance(mask, str) else None,
-        attributes=_attributes(raw),
-    )
+    mask = mask if isinstance(mask, str) else None
+    return Shape(number, label, kind, points, _group(raw.get("group_id")), mask, _attributes(raw))
 
 
 def _text(number: int | float) -> str:

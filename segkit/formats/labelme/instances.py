@@ -1,28 +1,19 @@
 """Shapes -> instances: grouping, unions and holes; every shape is in an instance or in a finding."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from segkit.data.masks import rle_area, rle_bbox, subtract, to_rle, union
+from segkit.data.masks import measure, rle_area, subtract, to_rle, union
 from segkit.data.polygons import Box, measure_polygons
 from segkit.data.records import Finding, Instance, Polygons, Segmentation
 from segkit.formats.labelme.raster import draw_shape
-from segkit.formats.labelme.shapes import Drawing, NoRegion, Shape, to_region
+from segkit.formats.labelme.shapes import NoRegion, Shape, ShapeOptions, to_region
 
 IGNORE, BACKGROUND = "__ignore__", "_background_"  # LabelMe's convention in labels.txt
 TINY = 16  # pixels; a smaller instance is hardly of use for training
 _CROWD_FLAGS = frozenset({"crowd", "iscrowd"})
-
-
-@dataclass(frozen=True, slots=True)
-class Joining:
-    """How shapes become instances; ``as_labelme``: with the pixels of LabelMe's own masks, outline included."""
-
-    drawing: Drawing = field(default_factory=Drawing)
-    hole_label: str | None = None
-    as_labelme: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +23,7 @@ class _Region:
 
 
 def join_instances(
-    shapes: Sequence[Shape], key: str, height: int, width: int, joining: Joining, findings: list[Finding]
+    shapes: Sequence[Shape], key: str, height: int, width: int, options: ShapeOptions, findings: list[Finding]
 ) -> tuple[Instance, ...]:
     """Join the shapes of one label and group into instances, in the order of their first shapes.
 
@@ -44,28 +35,31 @@ def join_instances(
         key: The name of the file in findings.
         height: Of the image.
         width: Likewise.
-        joining: How shapes become instances.
+        options: How shapes become instances.
         findings: Takes what is left out or worth a look.
     """
     groups: dict[Any, list[_Region]] = {}
     holes: dict[Any, list[_Region]] = defaultdict(list)
     for shape in shapes:
         try:
-            region = _region(shape, height, width, joining)
+            region = _region(shape, height, width, options)
         except NoRegion as why:
             findings.append(_left_out(key, shape, str(why)))
             continue
-        if shape.label == joining.hole_label:
+        if shape.label == options.hole_label:
             holes[shape.group_id].append(region)
         else:
             group = ("group", shape.group_id) if shape.group_id is not None else shape.number
             groups.setdefault((shape.label, group), []).append(region)
-    taken = {parts[0].shape.group_id for parts in groups.values()} - {None}
-    for group_id, cuts in holes.items():
-        if group_id not in taken:
-            needs = "a hole needs the group_id of the instance that it is in"
-            findings.extend(_left_out(key, cut.shape, needs) for cut in cuts)
-    return tuple(_instances(groups, holes, key, height, width, findings))
+    cut: set[Any] = set()  # the numbers of the holes that are a part of an instance
+    instances = tuple(_instances(groups, holes, key, height, width, findings, cut))
+    group_ids = {parts[0].shape.group_id for parts in groups.values()} - {None}
+    for group_id, regions in holes.items():
+        why_not = "a hole needs the group_id of the instance that it is in"
+        if group_id in group_ids:
+            why_not = "a hole in an instance that covers no pixel"
+        findings += [_left_out(key, hole.shape, why_not) for hole in regions if hole.shape.number not in cut]
+    return instances
 
 
 def _instances(
@@ -75,42 +69,30 @@ def _instances(
     height: int,
     width: int,
     findings: list[Finding],
-) -> list[Instance]:
+    cut: set[Any],
+) -> Iterator[Instance]:
     measured = _measure_simple(groups, holes, height, width)
-    counted: set[Any] = set()
     seen: dict[Any, int] = {}
-    instances = []
-    for (label, group), parts in groups.items():
+    for name, parts in groups.items():
         first = parts[0].shape
-        if (label, group) in measured:
-            segmentation = parts[0].segmentation
-            area, bbox = measured[label, group]
-            cuts: list[_Region] = []
-        else:
-            cuts = holes.get(first.group_id, []) if first.group_id is not None else []
-            segmentation = _join(
-                [part.segmentation for part in parts], [cut.segmentation for cut in cuts], height, width
-            )
-            rle = to_rle(segmentation, height, width)
-            area, bbox = rle_area(rle), rle_bbox(rle)
-            if len(parts) > 1 and isinstance(segmentation, dict) and not cuts:
-                _note(findings, key, first, "parts overlap or are masks: written as RLE")
+        own_holes = holes.get(first.group_id, []) if first.group_id is not None else []
+        segmentation = _join(
+            [part.segmentation for part in parts], [hole.segmentation for hole in own_holes], height, width
+        )
+        area, bbox = measured.get(name) or measure(segmentation, height, width)
+        if len(parts) > 1 and isinstance(segmentation, dict) and not own_holes:
+            findings.append(_noted(key, first, "parts overlap or are masks: written as RLE"))
         if area == 0:
             findings.extend(_left_out(key, part.shape, _why_empty(part)) for part in parts)
             continue
-        uncounted = [cut for cut in cuts if cut.shape.number not in counted]
-        counted |= {cut.shape.number for cut in cuts}
-        instances.append(_instance(parts, segmentation, bbox, area, len(parts) + len(uncounted)))
-        _note_doubtful(findings, key, first, area, bbox, seen)
-    for cuts in holes.values():  # holes of instances that cover nothing
-        lost = [cut for cut in cuts if cut.shape.number not in counted and _grouped(groups, cut)]
-        findings.extend(_left_out(key, cut.shape, "a hole in an instance that covers no pixel") for cut in lost)
-    return instances
-
-
-def _grouped(groups: dict[Any, list[_Region]], cut: _Region) -> bool:
-    ids = {parts[0].shape.group_id for parts in groups.values()}
-    return cut.shape.group_id is not None and cut.shape.group_id in ids
+        fresh = {hole.shape.number for hole in own_holes} - cut
+        cut |= fresh
+        yield _instance(parts, segmentation, bbox, area, len(parts) + len(fresh))
+        if area < TINY:
+            findings.append(_noted(key, first, f"tiny: fewer than {TINY} pixels"))
+        if seen.setdefault((first.label, bbox, area), first.number) != first.number:
+            why = "duplicate: label, box and area are those of an earlier shape"
+            findings.append(_noted(key, first, why))
 
 
 def _measure_simple(
@@ -129,11 +111,11 @@ def _measure_simple(
     return dict(zip(simple, measure_polygons(polygons, height, width), strict=True))
 
 
-def _region(shape: Shape, height: int, width: int, joining: Joining) -> _Region:
+def _region(shape: Shape, height: int, width: int, options: ShapeOptions) -> _Region:
     if shape.label == BACKGROUND:
         raise NoRegion("background is what no shape covers")
-    draw = draw_shape if joining.as_labelme else to_region
-    return _Region(shape, draw(shape, height, width, joining.drawing))
+    draw = draw_shape if options.as_labelme else to_region
+    return _Region(shape, draw(shape, height, width, options))
 
 
 def _instance(parts: list[_Region], segmentation: Segmentation, bbox: Box, area: int, num_shapes: int) -> Instance:
@@ -173,14 +155,5 @@ def _left_out(key: str, shape: Shape, why: str) -> Finding:
     return Finding(key, "left out", why, shape.number, shape.label, shape.shape_type)
 
 
-def _note(findings: list[Finding], key: str, shape: Shape, why: str) -> None:
-    findings.append(Finding(key, "noted", why, shape.number, shape.label, shape.shape_type, shapes=0))
-
-
-def _note_doubtful(findings: list[Finding], key: str, shape: Shape, area: int, bbox: Box, seen: dict[Any, int]) -> None:
-    """Note tiny instances and duplicates."""
-    if area < TINY:
-        _note(findings, key, shape, f"tiny: fewer than {TINY} pixels")
-    before = seen.setdefault((shape.label, bbox, area), shape.number)
-    if before != shape.number:
-        _note(findings, key, shape, "duplicate: label, box and area are those of an earlier shape")
+def _noted(key: str, shape: Shape, why: str) -> Finding:
+    return Finding(key, "noted", why, shape.number, shape.label, shape.shape_type, shapes=0)

@@ -13,19 +13,19 @@ from PIL import Image, ImageDraw
 
 from segkit.data.masks import mask_to_rle
 from segkit.data.records import Rle, Segmentation
-from segkit.formats.labelme.shapes import OUTLINED, Drawing, NoRegion, Shape, to_region
+from segkit.formats.labelme.shapes import OUTLINED, NoRegion, Shape, ShapeOptions, to_region
 
 _LINE_WIDTH, _POINT_RADIUS = 10, 5  # LabelMe's own
 
 
-def draw_shape(shape: Shape, height: int, width: int, drawing: Drawing) -> Segmentation:
+def draw_shape(shape: Shape, height: int, width: int, options: ShapeOptions) -> Segmentation:
     """The pixels that LabelMe gives a shape.
 
     Args:
         shape: The shape.
         height: Of the image.
         width: Likewise.
-        drawing: Line width and point radius, where they are not LabelMe's.
+        options: Line width and point radius, where they are not LabelMe's.
 
     Raises:
         NoRegion: LabelMe gives it none.
@@ -35,19 +35,19 @@ def draw_shape(shape: Shape, height: int, width: int, drawing: Drawing) -> Segme
         case ("circle", 2):
             return _ellipse(points[0], math.dist(*points), height, width)
         case ("point", 1):
-            radius = _POINT_RADIUS if drawing.point_radius is None else drawing.point_radius
+            radius = _POINT_RADIUS if options.point_radius is None else options.point_radius
             return _ellipse(points[0], radius, height, width)
         case ("rectangle", 2):
             (x1, y1), (x2, y2) = points
             box = ((min(x1, x2), min(y1, y2)), (max(x1, x2), max(y1, y2)))
             return _drawn(height, width, lambda pen: pen.rectangle(box, fill=1, outline=1))
         case ("line", 2) | ("linestrip", _) if len(points) > 1:
-            stroke = _LINE_WIDTH if drawing.line_width is None else max(1, round(drawing.line_width))
+            stroke = _LINE_WIDTH if options.line_width is None else max(1, round(options.line_width))
             return _drawn(height, width, lambda pen: pen.line(points, fill=1, width=stroke))
         case (kind, count) if kind in (*OUTLINED, "rectangle") and count > 2:
             return _drawn(height, width, lambda pen: pen.polygon(points, fill=1, outline=1))
         case _:
-            return to_region(shape, height, width, drawing)  # masks, and shapes without a region
+            return to_region(shape, height, width, options)  # masks, and shapes without a region
 
 
 def _ellipse(centre: tuple[float, float], radius: float, height: int, width: int) -> Rle:

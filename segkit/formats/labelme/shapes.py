@@ -22,10 +22,8 @@ from segkit.data.records import Polygons, Rle, Segmentation
 
 Point = tuple[float, float]
 
-_CHORDS, _SAGITTA = (
-    360,
-    0.25,
-)  # a chord for each degree, more where they would stray further (px) from the circle
+# A circle has a chord for each degree, and more where chords would be further from it (px) than this.
+_CHORDS, _SAGITTA = 360, 0.25
 _MAX_TIMES, _MAX_PIXELS = 4, 1 << 20  # a bitmap of so many times the image's pixels, and more, is a mistake
 OUTLINED = ("polygon", "oriented_rectangle", "rotation", "quadrilateral")  # the last two are X-AnyLabeling's
 
@@ -53,21 +51,30 @@ class NoRegion(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Drawing:
-    """How lines and points get an area: line width and disc radius in pixels; None: they are left out."""
+class ShapeOptions:
+    """How shapes become instances.
+
+    Attributes:
+        line_width: Gives lines an area, in pixels; None: they are left out.
+        point_radius: Gives points an area: a disc of this radius in pixels; None: they are left out.
+        hole_label: The label of shapes that are cut out of the other shapes of their group.
+        as_labelme: Use the pixels of LabelMe's own masks, which have the outline, too.
+    """
 
     line_width: float | None = None
     point_radius: float | None = None
+    hole_label: str | None = None
+    as_labelme: bool = False
 
 
-def to_region(shape: Shape, height: int, width: int, drawing: Drawing) -> Segmentation:
+def to_region(shape: Shape, height: int, width: int, options: ShapeOptions) -> Segmentation:
     """The region of a shape, as polygons where it is one, else as RLE.
 
     Args:
         shape: The shape.
         height: Of the image.
         width: Likewise.
-        drawing: How lines and points get an area.
+        options: How lines and points get an area.
 
     Raises:
         NoRegion: It has none.
@@ -91,13 +98,13 @@ def to_region(shape: Shape, height: int, width: int, drawing: Drawing) -> Segmen
         case "mask":
             return _bitmap(shape, height, width)
         case "line" | "linestrip":
-            _need(drawing.line_width is not None, f"a {shape.shape_type} has no area; --line-width gives it one")
+            _need(options.line_width is not None, f"a {shape.shape_type} has no area; --line-width gives it one")
             _need(len(points) >= 2, f"a {shape.shape_type} of {len(points)} points has no area")
-            return _strokes(points, drawing.line_width or 0.0, height, width)
+            return _strokes(points, options.line_width or 0.0, height, width)
         case "point":
-            _need(drawing.point_radius is not None, "a point has no area; --point-radius gives it one")
+            _need(options.point_radius is not None, "a point has no area; --point-radius gives it one")
             _need(len(points) == 1, f"a point shape has {len(points)} points, not 1")
-            return _circle(points[0], drawing.point_radius or 0.0)
+            return _circle(points[0], options.point_radius or 0.0)
         case "points":
             raise NoRegion("points are a prompt for LabelMe's AI tools, not an annotation")
         case other:
@@ -160,10 +167,8 @@ def _bitmap(shape: Shape, height: int, width: int) -> Rle:
     allow_large_images()
     try:
         with Image.open(io.BytesIO(b64decode(shape.mask or ""))) as picture:
-            _need(
-                math.prod(picture.size) <= _MAX_TIMES * height * width + _MAX_PIXELS,
-                "a bitmap much larger than the image",
-            )
+            fits = math.prod(picture.size) <= _MAX_TIMES * height * width + _MAX_PIXELS
+            _need(fits, "a bitmap much larger than the image")
             bitmap = np.asarray(picture)
     except (OSError, ValueError, binascii.Error, SyntaxError, EOFError, IndexError, TypeError) as error:
         raise NoRegion(f"the mask's bitmap cannot be decoded: {error}") from error

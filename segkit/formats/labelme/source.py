@@ -1,6 +1,9 @@
 """LabelMe -> annotated images: the picture, the frame that its points are in, the shapes."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from segkit.data.pictures import Header, read_header
@@ -9,17 +12,12 @@ from segkit.errors import InputError
 from segkit.formats.labelme.entries import points_within, read_shapes
 from segkit.formats.labelme.file import Embedded, LabelmeFile, read_labelme
 from segkit.formats.labelme.find_picture import find_picture
-from segkit.formats.labelme.instances import Joining, join_instances
+from segkit.formats.labelme.instances import BACKGROUND, IGNORE, join_instances
+from segkit.formats.labelme.shapes import ShapeOptions
+from segkit.formats.source import Source
 
 _EXIF_APPLIED_SINCE = (3, 11)  # before, LabelMe showed and annotated the unturned pixels
-_EMBEDDED_SUFFIX = {
-    "JPEG": ".jpg",
-    "PNG": ".png",
-    "BMP": ".bmp",
-    "TIFF": ".tif",
-    "WEBP": ".webp",
-    "GIF": ".png",
-}
+_EMBEDDED_SUFFIX = {"JPEG": ".jpg", "BMP": ".bmp", "TIFF": ".tif", "WEBP": ".webp"}  # of others: .png
 _MAX_PIXELS = 1 << 32  # COCO's run lengths are 32-bit
 
 
@@ -32,29 +30,57 @@ class LabelmeOptions:
     """
 
     images_dir: Path | None = None
-    joining: Joining = field(default_factory=Joining)
+    shapes: ShapeOptions = ShapeOptions()
     drop_flag: str | None = None
     pictures: bool = True
 
 
-def read(path: Path, key: str, options: LabelmeOptions = LabelmeOptions()) -> ReadFile:
+def open_labelme(files: Sequence[tuple[Path, str]], options: LabelmeOptions, labels_file: Path | None) -> Source:
+    """LabelMe files as a source of images.
+
+    Args:
+        files: The files, each with its name in reports.
+        options: How to read them.
+        labels_file: Where LabelMe's ``labels.txt`` would be.
+    """
+    labels: tuple[str, ...] = ()
+    if labels_file is not None:
+        with suppress(InputError):  # there is none, or it is not a labels file
+            labels = tuple(read_labels(labels_file))
+    return Source("labelme", files, partial(read, options=options), len(files), labels=labels)
+
+
+def read_labels(path: Path) -> list[str]:
+    """Category names from LabelMe's ``labels.txt``, a line each, without its two special ones.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    special = (IGNORE, BACKGROUND)
+    return list(dict.fromkeys(name for line in lines if (name := line.strip()) and name not in special))
+
+
+def read(file: tuple[Path, str], options: LabelmeOptions = LabelmeOptions()) -> ReadFile:
     """Read one LabelMe file of any release. Never raises for bad input: that becomes a finding.
 
     Args:
-        path: The JSON file.
-        key: Its name in reports.
+        file: The JSON file, and its name in reports.
         options: How.
     """
+    path, key = file
     findings: list[Finding] = []
     num_shapes = 0
     try:
         source = read_labelme(path, picture=options.pictures)
         if source is None:
-            return ReadFile(None, (Finding(key, "left out", "not a LabelMe file", shapes=0),))
+            return ReadFile.left_out(key, "not a LabelMe file")
         num_shapes = len(source.shapes)
         if options.drop_flag in source.flags:
-            why = f"flagged {options.drop_flag!r}"
-            return ReadFile(None, (Finding(key, "left out", why, shapes=num_shapes),), num_shapes)
+            return ReadFile.left_out(key, f"flagged {options.drop_flag!r}", num_shapes)
         if source.code_page:
             findings.append(Finding(key, "repaired", f"not UTF-8; read as {source.code_page}", shapes=0))
         picture, (height, width) = _frame(path, key, source, options, findings)
@@ -65,7 +91,7 @@ def read(path: Path, key: str, options: LabelmeOptions = LabelmeOptions()) -> Re
         lost = Finding(key, "left out", error.message + hint, shapes=num_shapes)
         return ReadFile(None, (*findings, lost), num_shapes)
     shapes = read_shapes(source.shapes, key, findings)
-    instances = join_instances(shapes, key, height, width, options.joining, findings)
+    instances = join_instances(shapes, key, height, width, options.shapes, findings)
     image = AnnotatedImage(key, picture, height, width, instances, source.split, source.flags)
     return ReadFile(image, tuple(findings), num_shapes)
 
@@ -79,9 +105,8 @@ def _frame(
         assert source.size is not None
         return picture, source.size
     where = picture.path.name if picture.path is not None else "embedded image"
-    stored = (header.height, header.width)
     turn = _turns(header, source)
-    frame = header.upright if turn else stored
+    frame = header.upright if turn else (header.height, header.width)
     exif: Exif = "apply" if turn else "drop" if header.orientation != 1 else "none"
     resize = False
     if source.size is not None and source.size != frame:
@@ -93,7 +118,7 @@ def _frame(
         else:
             why = f"{says}, but {where} and the points have {frame[0]}x{frame[1]}"
             findings.append(Finding(key, "repaired", why, shapes=0))
-    return Picture(picture.name, picture.path, picture.data, exif, resize), frame
+    return replace(picture, exif=exif, resize=resize), frame
 
 
 def _picture(
@@ -132,19 +157,19 @@ def _picture(
 
 
 def _embedded(path: Path, embedded: Embedded, options: LabelmeOptions) -> tuple[Picture, Header]:
-    if not options.pictures:
+    if options.pictures:
+        data = embedded.decode()
+        header = read_header(data, "imageData")
+    else:
+        data = None
         try:
             header = read_header(embedded.head(), "imageData")
         except InputError:  # the header is longer than what was read
-            whole = embedded if embedded.whole else None
-            again = read_labelme(path) if whole is None else None
-            whole = again.embedded if again is not None else whole
-            if whole is None:
+            again = read_labelme(path) if not embedded.whole else None
+            whole = again.embedded if again is not None else embedded
+            if whole is None or not whole.whole:
                 raise
             header = read_header(whole.decode(), "imageData")
-        return Picture(path.stem + _EMBEDDED_SUFFIX.get(header.format, ".png")), header
-    data = embedded.decode()
-    header = read_header(data, "imageData")
     return Picture(path.stem + _EMBEDDED_SUFFIX.get(header.format, ".png"), None, data), header
 
 

@@ -3,7 +3,7 @@
 import base64
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from segkit.data.files import relative_path
 from segkit.data.masks import rle_area, rle_bbox, rle_to_mask, to_rle
 from segkit.data.records import Result, Rle
 
@@ -19,27 +18,22 @@ FORMAT_VERSION = "5.11.0"  # of the format: masks as 8-bit PNGs of 0 and 1, imag
 
 
 def labelme_document(
-    results: Sequence[Result], names: dict[int, str], picture: Path, json_path: Path, height: int, width: int
+    shapes: list[dict[str, Any]], image_path: str, height: int, width: int, flags: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """A LabelMe document of the results of one image.
-
-    The score stands in each shape as ``score``, a key that LabelMe (4.2.7 and later) keeps, and in ``description``,
-    which it shows. A result without a mask becomes a rectangle; one whose mask is empty is left out.
+    """A LabelMe document.
 
     Args:
-        results: Of one image.
-        names: Category names by id.
-        picture: The picture file.
-        json_path: Where the document will be, for the relative path to the picture.
+        shapes: The entries of ``shapes``.
+        image_path: The path from the document's folder to the picture.
         height: Of the image, upright.
         width: Likewise.
+        flags: Those of the image that are on.
     """
-    shapes = [shape for result in results if (shape := _shape(result, names, height, width)) is not None]
     return {
         "version": FORMAT_VERSION,
-        "flags": {},
+        "flags": dict.fromkeys(flags, True),
         "shapes": shapes,
-        "imagePath": relative_path(picture, json_path.parent),
+        "imagePath": image_path,
         "imageData": None,
         "imageHeight": height,
         "imageWidth": width,
@@ -52,19 +46,31 @@ def write_labelme(document: dict[str, Any], path: Path) -> None:
     path.write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
-def _shape(result: Result, names: dict[int, str], height: int, width: int) -> dict[str, Any] | None:
-    shape: dict[str, Any] = {"label": names[result.category_id], "group_id": None, "flags": {}}
-    shape |= {"description": f"score {result.score:.3f}", "score": result.score}
-    if result.segmentation is None:
-        if result.bbox is None:
-            return None
-        x, y, w, h = result.bbox
-        return shape | {"shape_type": "rectangle", "points": [[x, y], [x + w, y + h]], "mask": None}
-    rle = to_rle(result.segmentation, height, width)
-    if rle_area(rle) == 0:
-        return None
-    corners, bitmap = mask_shape(rle)
-    return shape | {"shape_type": "mask", "points": corners, "mask": bitmap}
+def result_shapes(
+    results: Sequence[Result], names: dict[int, str], height: int, width: int
+) -> Iterator[dict[str, Any]]:
+    """The shapes of the results of one image.
+
+    The score stands in each shape as ``score``, a key that LabelMe (4.2.7 and later) keeps, and in ``description``,
+    which it shows. A result without a mask becomes a rectangle; one whose mask is empty is left out.
+
+    Args:
+        results: Of one image.
+        names: Category names by id.
+        height: Of the image, upright.
+        width: Likewise.
+    """
+    for result in results:
+        shape: dict[str, Any] = {"label": names[result.category_id], "group_id": None, "flags": {}}
+        shape |= {"description": f"score {result.score:.3f}", "score": result.score}
+        if result.segmentation is not None:
+            rle = to_rle(result.segmentation, height, width)
+            if rle_area(rle) > 0:
+                corners, bitmap = mask_shape(rle)
+                yield shape | {"shape_type": "mask", "points": corners, "mask": bitmap}
+        elif result.bbox is not None:
+            x, y, w, h = result.bbox
+            yield shape | {"shape_type": "rectangle", "points": [[x, y], [x + w, y + h]], "mask": None}
 
 
 def mask_shape(rle: Rle) -> tuple[list[list[float]], str]:

@@ -1,0 +1,56 @@
+"""What the readers of all formats return: a source of images, read one at a time; and the split that a name means."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from segkit.data.records import ReadFile, Uncovered
+
+_SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The units of a source, and how to read them.
+
+    Attributes:
+        format: Its name.
+        units: What is read one at a time (a file, a picture with its masks, ...), in a stable order.
+        read: Reads a unit; it never raises for bad input.
+        total: How many units there are, if that is known.
+        files: How many annotation files there are, where they are not the units.
+        parallel: Whether units can be read in other processes.
+        labels: The categories in their order, where the source has one.
+        uncovered: What pixels under no annotation are.
+    """
+
+    format: str
+    units: Iterable[Any]
+    read: Callable[[Any], ReadFile]
+    total: int | None = None
+    files: int = 0
+    parallel: bool = True
+    labels: tuple[str, ...] = ()
+    uncovered: Uncovered = "background"
+
+
+def is_read(unit: ReadFile) -> ReadFile:
+    """The ``read`` of a source whose units are read when they are listed."""
+    return unit
+
+
+def split_of_name(name: str) -> str | None:
+    """The split that a folder or a key of a file is named after."""
+    return _SPLITS.get(name.lower())
+
+
+def split_of_file(stem: str) -> str | None:
+    """The split that a file such as ``instances_val2017`` is named after."""
+    return split_of_name(stem.rpartition("_")[2].rstrip("0123456789"))
