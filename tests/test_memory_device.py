@@ -40,7 +40,7 @@ def allocator(monkeypatch):
     monkeypatch.setattr(torch.cuda, "memory_stats_as_nested_dict", found.stats)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", found.reset)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**30, 4 * 2**30))
-    monkeypatch.setattr(private, "host_memory_stats", lambda: {"reserved_bytes.current": 4096})
+    monkeypatch.setattr(torch.cuda, "host_memory_stats", lambda: {"reserved_bytes.current": 4096})
     return found
 
 

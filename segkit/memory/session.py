@@ -6,7 +6,6 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from segkit.memory.containers.census import Census
 from segkit.memory.containers.host_search import HostSearch
@@ -55,9 +54,9 @@ class Session:
         self.tensors = LiveTensors()
         self.clock = PhaseClock(self.tensors)
         self.hooks = StepHooks(self.tensors, self.clock, self._on_step, self._restart, every)
-        self.hooks.before_optimizer = self._before_optimizer
         self.series = StepSeries(self.tensors, self.clock, self.hooks)
         self.categories = CategoryMeter(self.tensors)
+        self.hooks.before_optimizer = self.categories.note_optimizer
         self.survivors = Survivors(self.tensors)
         self.stores = StoreWatch()
         self.suspects = Suspects(self.tensors, self.survivors, self.stores)
@@ -77,34 +76,30 @@ class Session:
         USER_CODE.start()
         self.clock.explicit = not phases
         self.hooks.install(phases)
-        self.tensors.__enter__()
+        self.tensors.__enter__()  # type: ignore[no-untyped-call]
         self._active, self._began = True, time.perf_counter()
         self._thread = threading.get_ident()
 
-    def finish(self) -> None:
-        """Watch no more; everything that was found stays."""
+    def finish(self, *, forked: bool = False) -> None:
+        """Watch no more; everything that was found stays.
+
+        Args:
+            forked: Whether this process was forked from the one that is watched: then the records are not cleared, as
+                that would copy the pages that both processes share.
+        """
         if not self._active:
             return
         self._active = False
+        self.tensors.paused = True
         self.stores.stop()
         self.hooks.uninstall()
-        self.tensors.paused = True
-        if threading.get_ident() == self._thread:
+        if threading.get_ident() == self._thread:  # modes belong to threads
             try:
-                self.tensors.__exit__(None, None, None)
+                self.tensors.__exit__(None, None, None)  # type: ignore[no-untyped-call]
             except Exception as error:
                 self._failed(error)
-
-    def abandon(self) -> None:
-        """In a process forked from the one that is watched: watch no more, and write to as few pages as possible."""
-        self._active = False
-        self.tensors.paused = True
-        self.hooks.uninstall()
-        self.stores.stop()
-        try:
-            self.tensors.leave()
-        except Exception as error:
-            self._failed(error)
+        if not forked:
+            self.tensors.clear()
 
     def step(self, name: str | None = None) -> None:
         """End a step, where the trainer marks the steps itself; ``name``: what it was given."""
@@ -125,10 +120,6 @@ class Session:
     def _failed(self, error: BaseException) -> None:
         if len(self.failures) < _MOST_FAILURES:
             self.failures.append("".join(traceback.format_exception(error)[-3:]))
-
-    def _before_optimizer(self, optimizer: Any) -> None:
-        if self.tensors.keep_peak:
-            self.categories.note_optimizer(optimizer)
 
     def _on_step(self) -> None:
         if not self._active:

@@ -1,7 +1,6 @@
 """Changes of options that save memory, from those that cost the least to those that cost the most."""
 
 from collections.abc import Collection
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -60,21 +59,12 @@ def combinations(asked: TrainConfig, plan: Plan, micro_batch: int, helps: Collec
         if more:
             change = change | more
             out.append(change)
-    return [each for each in out if len(each) > 1 or not _is_single(each)]
+    return [each for each in out if each.keys() - {"micro_batch", "precision", "memory"} or len(each) > 1]
 
 
 def options_of(changes: Changes) -> str:
     """The changes as options of the command line."""
     return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in changes.items())
-
-
-def apply(asked: TrainConfig, changes: Changes) -> TrainConfig:
-    """The training with the changes."""
-    return replace(asked, **changes)
-
-
-def _is_single(changes: Changes) -> bool:
-    return next(iter(changes)) in ("micro_batch", "precision", "memory")
 
 
 def _size(asked: TrainConfig, plan: Plan, share: float) -> Changes:

@@ -13,7 +13,7 @@ from segkit.config.train import TrainConfig
 from segkit.data.files import temporary_file
 from segkit.errors import DONE, NO_FIT
 from segkit.formats.dataset_folder import split_file
-from segkit.memprofile.cheaper_options import Changes, apply, combinations, options_of, singles
+from segkit.memprofile.cheaper_options import Changes, combinations, options_of, singles
 from segkit.memprofile.needs import EVALUATING, Estimate, Overhead, RehearsedStep, estimate_training
 from segkit.progress import SILENT, Progress
 from segkit.runtime.device import resolve_precision
@@ -155,7 +155,7 @@ class _Estimator:
     def _plan_of(self, changes: Changes) -> Plan:
         dtype = torch.bfloat16 if changes.get("precision") == "bf16" else self._dtype
         device = torch.device("cuda")
-        return plan_without_folder(apply(self._asked, changes), *self._data, device, self._ranks, dtype)
+        return plan_without_folder(replace(self._asked, **changes), *self._data, device, self._ranks, dtype)
 
     def _fits(self, one: Estimate, gpu: int) -> bool:
         return one.verdict(gpu, self._overhead)[0] == "fits"
@@ -180,7 +180,7 @@ class _Estimator:
             "needed": {"now": now, "at_most": most},
             "verdicts": {str(gpu): self._verdict(one, gpu) for gpu in self._gpus},
             "peaks": [
-                {"of": each.name, "picture": each.heaviest.name, "instances": each.heaviest.instances,
+                {"of": each.scene.name, "picture": each.scene.heaviest.name, "instances": each.scene.heaviest.instances,
                  "allocated": each.peak.allocated, "parts": dict(sorted(each.peak.by_category.items(),
                                                                         key=lambda item: -item[1]))}
                 for each in one.rehearsed
@@ -222,12 +222,12 @@ def _dtype(asked: TrainConfig) -> torch.dtype:
 
 
 def _binding(worst: RehearsedStep, what: str, size: int) -> dict[str, Any]:
-    shape = worst.heaviest
+    shape, name = worst.scene.heaviest, worst.scene.name
     counted = f", {shape.instances} instance{'' if shape.instances == 1 else 's'}" if len(shape.boxes) else ""
-    height, width = worst.frame or (shape.height, shape.width)
+    height, width = worst.scene.frame or (shape.height, shape.width)
     return {
         "picture": shape.name, "instances": shape.instances, "height": height, "width": width, "part": what,
-        "bytes": size, "of": worst.peak.allocated, "when": worst.name,
-        "text": f"{EVALUATING + ' ' if worst.name == EVALUATING else ''}{shape.name}{counted}, {height}x{width} as the "
+        "bytes": size, "of": worst.peak.allocated, "when": name,
+        "text": f"{EVALUATING + ' ' if name == EVALUATING else ''}{shape.name}{counted}, {height}x{width} as the "
                 f"model gets it: {format_bytes(size)} of {format_bytes(worst.peak.allocated)} in {what}",
     }  # fmt: skip

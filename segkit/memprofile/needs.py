@@ -8,7 +8,7 @@ from segkit.memory.simulate.allocator import ReplayPeaks, least_limit, replay
 from segkit.memory.simulate.trace import Event, Peak
 from segkit.memprofile.cheaper_options import Changes, options_of
 from segkit.training.plan import Plan
-from segkit.training.rehearsal.batches import Shape, largest_to_evaluate, scenes_of
+from segkit.training.rehearsal.batches import Scene, largest_to_evaluate, scenes_of
 from segkit.training.rehearsal.rehearsal import Rehearsal
 from segkit.units import format_bytes
 
@@ -47,17 +47,11 @@ class RehearsedStep:
     """A rehearsed step or evaluation.
 
     Attributes:
-        name: That of the batch.
-        heaviest: Its image that needs the most.
-        frame: The height and width that the batch is padded to.
-        at_most: Whether sizes are upper bounds; else what they are in the first steps.
+        scene: Its batch.
         peak: The highest sum of live tensors.
     """
 
-    name: str
-    heaviest: Shape
-    frame: tuple[int, int] | None
-    at_most: bool
+    scene: Scene
     peak: Peak
 
 
@@ -106,8 +100,8 @@ class Estimate:
     @property
     def heaviest_kind(self) -> str:
         """The name of the real batches that need the most."""
-        real = [each for each in self.rehearsed if not each.at_most and each.name != EVALUATING]
-        return max(real, key=lambda each: each.peak.allocated, default=self.worst).name
+        real = [each for each in self.rehearsed if not each.scene.at_most and each.scene.name != EVALUATING]
+        return max(real, key=lambda each: each.peak.allocated, default=self.worst).scene.name
 
     @property
     def allocated(self) -> tuple[int, int]:
@@ -121,14 +115,14 @@ class Estimate:
 
     def _now(self, series: tuple[int, ...]) -> int:
         """The maximum over steps that are no upper bounds; over all where there are only bounds."""
-        real = [value for value, step in zip(series[1:], self.rehearsed, strict=True) if not step.at_most]
+        real = [value for value, step in zip(series[1:], self.rehearsed, strict=True) if not step.scene.at_most]
         return max(real) if real else max(series)
 
     @cached_property
     def least(self) -> tuple[int, int]:
         """The least that the allocator needs, in the first steps and at most, if it frees what it does not use."""
         most = least_limit(self.events, self.ends[-1])
-        if not self.rehearsed[-1].at_most:
+        if not self.rehearsed[-1].scene.at_most:
             return most, most
         return min(most, least_limit(self.events, self.ends[-2])), most
 
@@ -193,21 +187,16 @@ def estimate_training(plan: Plan, changes: Changes, micro_batch: int, ranks: int
     # A second micro-batch finds the gradients of the first; more of them find no more than that.
     scenes = scenes_of(plan, micro_batch * min(2, -(-share // micro_batch)))
     real = [scene for scene in scenes[:-1] if kind in (None, scene.name)] or scenes[:-1]
+    shape = largest_to_evaluate(plan)
+    evaluated = [Scene(EVALUATING, (shape,), None, at_most=False)] if shape is not None else []
     rehearsed: list[RehearsedStep] = []
     with Rehearsal(plan, micro_batch, ranks=ranks) as rehearsal:
         trace = rehearsal.trace
         held, ends = trace.allocated, [len(trace.events)]
-
-        def add(name: str, heaviest: Shape, frame: tuple[int, int] | None, at_most: bool, peak: Peak) -> None:
-            rehearsed.append(RehearsedStep(name, heaviest, frame, at_most, peak))
+        # The bound comes last, so that what the allocator holds until then is what real batches need.
+        for scene in (*real, *evaluated, scenes[-1]):
+            peak = rehearsal.step(scene) if scene not in evaluated else rehearsal.evaluate(scene.heaviest)
+            rehearsed.append(RehearsedStep(scene, peak))
             ends.append(len(trace.events))
-
-        for scene in real:
-            add(scene.name, scene.heaviest, scene.frame, scene.at_most, rehearsal.step(scene))
-        shape = largest_to_evaluate(plan)
-        if shape is not None:
-            add(EVALUATING, shape, None, False, rehearsal.evaluate(shape))
-        scene = scenes[-1]  # comes last, so that what the allocator holds until then is what real batches need
-        add(scene.name, scene.heaviest, scene.frame, scene.at_most, rehearsal.step(scene))
         events, unknown = tuple(trace.events), tuple(rehearsal.oracle.unknown)
     return Estimate(changes, micro_batch, held, tuple(rehearsed), events, tuple(ends), unknown)

@@ -56,12 +56,9 @@ class GrowingValues:
                 continue
             seen.add(place)
             known = self.places.get(place)
-            if known is None:
-                if len(self.places) < _MOST:
+            if known is None or size < known.lengths[-1]:
+                if known is not None or len(self.places) < _MOST:
                     self.places[place] = GrowingValue(steps=[step], lengths=[size], beginning=_beginning(value))
-                continue
-            if size < known.lengths[-1]:
-                self.places[place] = GrowingValue(steps=[step], lengths=[size], beginning=_beginning(value))
                 continue
             if size > known.lengths[-1] and _beginning(value) != known.beginning:
                 known.same = False

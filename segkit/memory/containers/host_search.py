@@ -83,7 +83,7 @@ class HostSearch:
         for (growing, per_step), chain in zip(new, chains, strict=False):
             if chain is not None and (chain.container is None or chain.verified):
                 suspect = suspect_of_container(growing.container, chain, facts, self._in_worker)
-                found[id(growing.container)] = _with_figures(HostSuspect(suspect, 0.0, 0, 0), growing, per_step)
+                found[id(growing.container)] = _with_figures(HostSuspect(suspect), growing, per_step)
         containers.clear()
         return found
 
@@ -101,7 +101,7 @@ class HostSearch:
                 lines = joins_in_source(chain.expression, files) or stores_in_source(chain.expression, files)
                 if not lines and not growing.keeps_beginning:
                     continue  # larger than before, but something else
-                known = HostSuspect(suspect_of_value(growing.value, chain, lines), 0.0, 0, 0)
+                known = HostSuspect(suspect_of_value(growing.value, chain, lines))
             self.suspects[place] = _with_figures(known, growing, growing.per_step)
 
     def _search_nested(self, explained: set[str], facts: RunFacts) -> None:
@@ -122,7 +122,7 @@ class HostSearch:
                     continue  # the inner ones are found one by one
                 without_datasets = facts._replace(datasets=())
                 suspect = suspect_of_container(nested.container, chain, without_datasets, self._in_worker)
-                known = HostSuspect(replace(suspect, bound=None, bound_entries=None), 0.0, 0, 0)
+                known = HostSuspect(replace(suspect, bound=None))
             self.suspects[key] = _with_figures(known, nested, per_step)
 
     def learn(self, stores: StoreWatch) -> bool:

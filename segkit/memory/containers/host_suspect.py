@@ -34,9 +34,9 @@ class HostSuspect:
     """
 
     suspect: Suspect
-    per_step: float
-    span: int
-    entries: int
+    per_step: float = 0.0
+    span: int = 0
+    entries: int = 0
     since: int | None = None
 
     @property
@@ -63,14 +63,13 @@ def suspect_of_container(container: Any, chain: ReferenceChain, facts: RunFacts,
     for holder, child in pairwise([container, *parts]):
         held_by = edge(holder, child).format(held_by)
     facts = facts._replace(lengths=lambda identity: None)  # it was just seen to grow
-    bound = bound_of((*chain.objects, newest), len(chain.objects) - 1, expression, facts)
     stored = stores_in_source(expression, USER_CODE.files())
     stored_at = stored[-1] if stored else None
     return Suspect(
         f"{chain.scope} {expression}", _kind(chain, container, newest, in_worker), sites=(),
         allocated_at=stored_at or UNKNOWN, operation=type(parts[-1]).__name__, held_by=readable(held_by),
         holder=expression, scope=chain.scope, verified=chain.verified, stored_at=stored_at,
-        bound=bound[1] if bound is not None else None, bound_entries=bound[0] if bound is not None else None,
+        bound=bound_of((*chain.objects, newest), len(chain.objects) - 1, expression, facts),
     )  # fmt: skip
 
 

@@ -1,6 +1,5 @@
 """Values that the user's code has names for: variables, attributes, values in closures and in small dicts."""
 
-import functools
 import gc
 import sys
 import types
@@ -8,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable
 from typing import Any, NamedTuple
 
+from segkit.memory.holders.edges import LRU_CACHE
 from segkit.memory.holders.roots import is_user_class, running_variables
 from segkit.memory.measure.user_code import USER_CODE
 
-_LRU = type(functools.lru_cache(lambda: 0))
 _CODE = {types.FunctionType, types.CellType, types.BuiltinFunctionType, type, types.ModuleType, type(None)}
 _FEW = 200  # instances of a class, entries of a dict; where there are more, they are data and no names
 
@@ -63,7 +62,7 @@ def untracked_dicts(objects: dict[type, list[Any]], named: Iterable[NamedValue])
     """Dicts of plain values, which the garbage collector leaves out: those within reach of the user's names."""
     candidates = [each.value for each in named]
     for kind, those in objects.items():
-        if kind is _LRU or is_user_class(kind):
+        if kind is LRU_CACHE or is_user_class(kind):
             candidates += gc.get_referents(*those)
     found = {id(each): each for each in candidates if type(each) is dict and not gc.is_tracked(each)}
     return list(found.values())

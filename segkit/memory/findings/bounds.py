@@ -1,7 +1,5 @@
 """Growth that ends by itself: the bound of a container, from the container itself and from the source code."""
 
-import collections
-import functools
 import inspect
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
@@ -10,9 +8,8 @@ from typing import Any, NamedTuple
 from torch.utils.data import Dataset
 
 from segkit.memory.findings.source_lines import bounds_in_source
+from segkit.memory.holders.edges import LRU_CACHE
 from segkit.memory.holders.roots import is_user_class
-
-_LRU = type(functools.lru_cache(lambda: 0))
 
 
 class RunFacts(NamedTuple):
@@ -22,7 +19,7 @@ class RunFacts(NamedTuple):
         sizes: Sizes of the tensors that the model was given.
         files: The user's source files.
         datasets: Lengths of the datasets that loaders have read.
-        lengths: How long a container was some steps ago, by its identity; None where that is not facts.
+        lengths: How long a container was some steps ago, by its identity; None where that is not known.
     """
 
     sizes: Collection[int] = ()
@@ -31,12 +28,20 @@ class RunFacts(NamedTuple):
     lengths: Callable[[int], int | None] = lambda identity: None
 
 
-def bound_of(
-    chain: Sequence[Any], at: int | None, expression: str | None, facts: RunFacts
-) -> tuple[int | None, str] | None:
-    """The most entries that a container will have, and why; None where no bound is seen.
+class Bound(NamedTuple):
+    """Why growth will end by itself.
 
-    The number is None where there is a bound, but its size is not known.
+    Attributes:
+        entries: After how many entries; None where that is not known.
+        reason: Why.
+    """
+
+    entries: int | None
+    reason: str
+
+
+def bound_of(chain: Sequence[Any], at: int | None, expression: str | None, facts: RunFacts) -> Bound | None:
+    """The bound of a container; None where none is seen.
 
     Args:
         chain: The objects from the root to what is held.
@@ -45,43 +50,39 @@ def bound_of(
         facts: What is known of the run.
     """
     for each in chain:
-        if isinstance(each, _LRU):
+        if isinstance(each, LRU_CACHE):
             most = each.cache_parameters()["maxsize"]
-            return None if most is None else (most, f"the lru_cache holds at most {most}")
+            return None if most is None else Bound(most, f"the lru_cache holds at most {most}")
     if at is None:
         return None
     container = chain[at]
-    length = max_length(container)
-    if length is not None:
-        return length, f"the deque holds at most {length}"
+    if isinstance(container, deque) and container.maxlen is not None:
+        return Bound(container.maxlen, f"the deque holds at most {container.maxlen}")
     if isinstance(container, dict):
         found = _bound_of_keys(container, chain[:at], facts)
         if found is not None:
             return found
     flat = not isinstance(chain[min(at + 1, len(chain) - 1)], list | dict | set | deque)
     if isinstance(container, list) and flat and facts.lengths(id(container)) == len(container):
-        return len(container), f"the list has {len(container)} places, and gets no more"
-    if expression is not None:
-        line = bounds_in_source(expression, facts.files)
-        if line is not None:
-            return None, f"{line} keeps it short"
-    return None
+        return Bound(len(container), f"the list has {len(container)} places, and gets no more")
+    line = bounds_in_source(expression, facts.files) if expression is not None else None
+    return Bound(None, f"{line} keeps it short") if line is not None else None
 
 
-def _bound_of_keys(container: dict[Any, Any], owners: Sequence[Any], facts: RunFacts) -> tuple[int | None, str] | None:
+def _bound_of_keys(container: dict[Any, Any], owners: Sequence[Any], facts: RunFacts) -> Bound | None:
     keys = list(container)
     numbers = [number for key in keys for number in _numbers(key)]
     several = all(isinstance(key, tuple | list) for key in keys)
     may_be_sizes = all(_numbers(key) for key in keys) and (several or not _counts_up(keys))
     seen = any(each in facts.sizes for each in numbers) and all(each in facts.sizes or each < 5 for each in numbers)
     if may_be_sizes and seen:
-        return None, "it is keyed by sizes, and grows only with new ones"
+        return Bound(None, "it is keyed by sizes, and grows only with new ones")
     if all(type(key) is int for key in keys):
         own = [length for owner in owners if (length := _length_of_dataset(owner)) is not None]
         seen_elsewhere = [] if _counts_up(keys) else list(facts.datasets)
         for length in (*own, *seen_elsewhere):
             if all(0 <= key < length for key in keys):
-                return length, f"it is keyed by the dataset's {length} indices"
+                return Bound(length, f"it is keyed by the dataset's {length} indices")
     return None
 
 
@@ -113,8 +114,3 @@ def _length_of_dataset(owner: Any) -> int | None:
         return len(owner)
     except Exception:  # the user's own
         return None
-
-
-def max_length(container: Any) -> int | None:
-    """The most entries that a container accepts: ``deque(maxlen=...)``; None without such a bound."""
-    return container.maxlen if isinstance(container, collections.deque) else None

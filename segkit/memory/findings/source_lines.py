@@ -3,7 +3,8 @@
 import ast
 import linecache
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 from segkit.memory.measure.user_code import Line
@@ -26,91 +27,40 @@ REGISTERING = {
 
 def stores_in_source(expression: str, files: Iterable[str]) -> list[Line]:
     """Lines of the user's files that store under the name that an expression ends in."""
-    name = last_name(expression)
-    if name is None:
-        return []
-    out = []
-    for file in files:
-        for node in ast.walk(_parsed(file)):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and name.endswith("_hooks"):
-                if node.func.attr.startswith("register_") and node.func.attr.endswith("_hook"):
-                    out.append(Line(file, node.lineno, ""))
-            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _STORES:
-                if _names(node.func.value, name):
-                    out.append(Line(file, node.lineno, ""))
-            elif isinstance(node, ast.Call) and _called(node) in _STORES_IN_ARGUMENT:
-                out += [Line(file, node.lineno, "") for each in node.args[:2] if _names(each, name)]
-            elif isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign):
-                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                for target in targets:
-                    stores = isinstance(target, ast.Subscript) and _names(target.value, name)
-                    again = _names(target, name) and node.value is not None and _mentions(node.value, name)
-                    if stores or again or (isinstance(node, ast.AugAssign) and _names(target, name)):
-                        out.append(Line(file, node.lineno, ""))
-    return out
+    return list(_lines(files, last_name(expression), _stores))
 
 
 def joins_in_source(expression: str, files: Iterable[str]) -> list[Line]:
     """Lines that assign a longer value to the same name: ``kept = np.append(kept, new)``, ``text += line``."""
-    name = last_name(expression)
-    if name is None:
-        return []
-    out = []
-    for file in files:
-        for node in ast.walk(_parsed(file)):
-            if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add) and _names(node.target, name):
-                out.append(Line(file, node.lineno, ""))
-            elif isinstance(node, ast.Assign) and any(_names(target, name) for target in node.targets):
-                out += [Line(file, node.lineno, "") for each in ast.walk(node.value) if _joins(each, name)][:1]
-    return out
+    return list(_lines(files, last_name(expression), _lengthens))
 
 
 def bounds_in_source(expression: str, files: Iterable[str]) -> Line | None:
     """The line that keeps a container short: ``if len(kept) > 50: kept.pop(0)``, ``kept = kept[-50:]``."""
-    name = last_name(expression)
-    if name is None:
-        return None
-    for file in files:
-        for node in ast.walk(_parsed(file)):
-            if isinstance(node, ast.If | ast.While) and _measures(node.test, name) and _evicts(node.body, name):
-                return Line(file, node.lineno, "")
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript):
-                cut = node.value
-                lower = cut.slice.lower if isinstance(cut.slice, ast.Slice) else None
-                if isinstance(lower, ast.UnaryOp) and _names(cut.value, name) and _names(node.targets[0], name):
-                    return Line(file, node.lineno, "")
-    return None
+    return next(_lines(files, last_name(expression), _shortens), None)
 
 
-def assigned_in_source(name: str, files: Iterable[str], attributes: bool = False) -> list[Line]:
+def assigned_in_source(name: str | None, files: Iterable[str], attributes: bool = False) -> list[Line]:
     """Lines that assign to a variable or attribute of this name; or to attributes only."""
-    out = []
-    for file in files:
-        for node in ast.walk(_parsed(file)):
-            if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign):
-                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                flat = [each for target in targets for each in getattr(target, "elts", [target])]
-                if any(_names(each, name) and (not attributes or isinstance(each, ast.Attribute)) for each in flat):
-                    out.append(Line(file, node.lineno, ""))
-    return out
+
+    def assigns(node: ast.AST, name: str) -> bool:
+        flat = [each for target in _targets(node) for each in getattr(target, "elts", [target])]
+        return any(_names(each, name) and (not attributes or isinstance(each, ast.Attribute)) for each in flat)
+
+    return list(_lines(files, name, assigns))
 
 
-def calls_in_source(names: Collection[str], files: Iterable[str]) -> list[Line]:
-    """Lines that call a function or method of one of these names."""
-    return [
-        Line(file, node.lineno, "")
-        for file in files
-        for node in ast.walk(_parsed(file))
-        if isinstance(node, ast.Call) and _called(node) in names
-    ]
+def registers_in_source(kind: str, files: Iterable[str]) -> Line | None:
+    """The first line that calls one of the functions in ``REGISTERING`` for a kind of leak."""
+    return next(_lines(files, kind, lambda node, kind: _called(node) in REGISTERING[kind]), None)
 
 
 def within_one_function(one: Line, other: Line) -> bool:
     """Whether two lines are in the same innermost function."""
-    return one.file == other.file and function_around(one) == function_around(other)
+    return one.file == other.file and _function_around(one) == _function_around(other)
 
 
-def function_around(line: Line) -> tuple[int, int] | None:
+def _function_around(line: Line) -> tuple[int, int] | None:
     """The first and last line of the innermost function that a line is in; None at a module's level."""
     spans = [
         (node.lineno, node.end_lineno or node.lineno)
@@ -131,23 +81,66 @@ def last_name(expression: str) -> str | None:
     return names[-1] if names else None
 
 
+def _lines(files: Iterable[str], name: str | None, passes: Callable[[ast.AST, str], bool]) -> Iterator[Line]:
+    """Lines of some files with a node that passes a test for a name; none where there is no name."""
+    for file in files if name is not None else ():
+        for node in ast.walk(_parsed(file)):
+            if passes(node, str(name)):
+                yield Line(file, getattr(node, "lineno", 0), "")
+
+
+@cache
 def _parsed(file: str) -> ast.AST:
-    known = _TREES.get(file)
-    if known is None:
-        try:
-            known = ast.parse("".join(linecache.getlines(file)) or Path(file).read_text(encoding="utf-8"))
-        except (OSError, SyntaxError, ValueError):
-            known = ast.Module([], [])
-        _TREES[file] = known
-    return known
+    try:
+        return ast.parse("".join(linecache.getlines(file)) or Path(file).read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, ValueError):
+        return ast.Module([], [])
 
 
-_TREES: dict[str, ast.AST] = {}
+def _stores(node: ast.AST, name: str) -> bool:
+    if isinstance(node, ast.Call):
+        called, method = _called(node), node.func if isinstance(node.func, ast.Attribute) else None
+        if method is not None and name.endswith("_hooks"):
+            return called.startswith("register_") and called.endswith("_hook")
+        if method is not None and called in _STORES:
+            return _names(method.value, name)
+        return called in _STORES_IN_ARGUMENT and any(_names(each, name) for each in node.args[:2])
+    if not isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign):
+        return False
+    targets = [each for each in _targets(node) if _names(each, name)]
+    if isinstance(node, ast.AugAssign) or any(isinstance(each, ast.Subscript) for each in targets):
+        return bool(targets)
+    return bool(targets) and node.value is not None and _mentions(node.value, name)
 
 
-def _called(node: ast.Call) -> str:
-    """The name of a function or method that is called."""
-    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+def _lengthens(node: ast.AST, name: str) -> bool:
+    if isinstance(node, ast.AugAssign):
+        return isinstance(node.op, ast.Add) and _names(node.target, name)
+    if isinstance(node, ast.Assign) and any(_names(target, name) for target in node.targets):
+        return any(_joins(each, name) for each in ast.walk(node.value))
+    return False
+
+
+def _shortens(node: ast.AST, name: str) -> bool:
+    if isinstance(node, ast.If | ast.While):
+        return _measures(node.test, name) and _evicts(node.body, name)
+    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript):
+        lower = getattr(node.value.slice, "lower", None)
+        return isinstance(lower, ast.UnaryOp) and _names(node.value, name) and _names(node.targets[0], name)
+    return False
+
+
+def _targets(node: ast.AST) -> list[ast.expr]:
+    """What a statement assigns to; nothing where it is no assignment."""
+    if isinstance(node, ast.Assign):
+        return node.targets
+    return [node.target] if isinstance(node, ast.AugAssign | ast.AnnAssign) else []
+
+
+def _called(node: ast.AST) -> str:
+    """The name of a function or method that is called; empty where nothing is."""
+    function = node.func if isinstance(node, ast.Call) else None
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
 
 
 def _names(node: ast.AST, name: str) -> bool:
@@ -183,11 +176,9 @@ def _measures(test: ast.AST, name: str) -> bool:
 
 def _evicts(body: list[ast.stmt], name: str) -> bool:
     for node in (each for statement in body for each in ast.walk(statement)):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            if node.func.attr in ("pop", "popleft", "clear", "popitem") and _names(node.func.value, name):
-                return True
-        elif (isinstance(node, ast.Delete) and any(_names(target, name) for target in node.targets)) or (
-            isinstance(node, ast.Assign) and any(_names(target, name) for target in node.targets)
-        ):
+        emptied = node.targets if isinstance(node, ast.Assign | ast.Delete) else []
+        if isinstance(node, ast.Call) and _called(node) in ("pop", "popleft", "clear", "popitem"):
+            emptied = [node]
+        if any(_names(each, name) for each in emptied):
             return True
     return False

@@ -8,15 +8,27 @@ more, the source is searched (``source_lines``).
 import inspect
 import sys
 import time
+import traceback
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from segkit.memory.measure.user_code import USER_CODE, Line
+from segkit.memory.measure.user_code import USER_CODE, Line, line_of
 
 _STORES_SEEN = 4
 _SECONDS = 20.0  # of processor time, after which a watch that has found nothing ends
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A container, its length at the last line, what gives its newest entries, and how often it was seen growing."""
+
+    container: Any
+    length: int
+    entry: Callable[[int], Any] | None
+    stores: int = 0
 
 
 class StoreWatch:
@@ -31,10 +43,7 @@ class StoreWatch:
     def __init__(self) -> None:
         self.found: dict[str, Line] = {}
         self.made: dict[str, Line] = {}
-        self._watched: dict[str, Any] = {}
-        self._lengths: dict[str, int] = {}
-        self._entries: dict[str, Callable[[int], Any]] = {}
-        self._seen: dict[str, int] = {}
+        self._watched: dict[str, _Watched] = {}
         self._last: Line | None = None
         self._until = 0.0
         self._owns_tracemalloc = False
@@ -48,26 +57,21 @@ class StoreWatch:
             container: The container.
             entry: Gives the newest entries by index, from 0 on; then the lines that made them are searched as well.
         """
-        if name in self.found or name in self._watched:
-            return
-        self._watched[name], self._lengths[name] = container, len(container)
-        if entry is not None:
-            self._entries[name] = entry
-        self._start()
+        if name not in self.found and name not in self._watched:
+            self._watched[name] = _Watched(container, len(container), entry)
+            self._start()
 
     def _start(self) -> None:
         self._until = time.thread_time() + _SECONDS
         if self.active or sys.gettrace() is not None:  # a debugger or a coverage tool is at work
             return
         self.active = True
-        if self._entries and not tracemalloc.is_tracing():
+        if any(each.entry is not None for each in self._watched.values()) and not tracemalloc.is_tracing():
             tracemalloc.start(12)
             self._owns_tracemalloc = True
-        frame: FrameType | None = sys._getframe()
-        while frame is not None:
+        for frame, _ in traceback.walk_stack(sys._getframe()):
             if USER_CODE.owns(frame.f_code.co_filename) and frame.f_trace is None:
                 frame.f_trace = self._in_frame
-            frame = frame.f_back
         self._last = None
         sys.settrace(self._on_call)
 
@@ -93,72 +97,65 @@ class StoreWatch:
             tracemalloc.stop()
             self._owns_tracemalloc = False
         self._watched.clear()
-        self._entries.clear()
-        self._seen.clear()
 
-    def _empty_copies(self, frame: FrameType | None, leave: bool = False) -> None:
+    def _empty_copies(self, top: FrameType, leave: bool = False) -> None:
         """Clear the copies that tracing made of local variables, or they would keep the step's tensors."""
-        while frame is not None:
+        for frame, _ in traceback.walk_stack(top):
             if frame.f_trace == self._in_frame:
                 if leave:
                     frame.f_trace = None
                 if sys.version_info < (3, 13) and frame.f_code.co_flags & inspect.CO_OPTIMIZED:
                     frame.f_locals.clear()
-            frame = frame.f_back
 
     def _on_call(self, frame: FrameType, event: str, argument: Any) -> Any:
         if not self.active or not USER_CODE.owns(frame.f_code.co_filename):
             return None
         self._look()
-        self._last = Line(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+        self._last = line_of(frame)
         return self._in_frame
 
     def _in_frame(self, frame: FrameType, event: str, argument: Any) -> Any:
         if not self.active:
             return None
         self._look()
-        if event == "return":
-            caller = frame.f_back
-            while caller is not None and not USER_CODE.owns(caller.f_code.co_filename):
-                caller = caller.f_back
-            if caller is not None:
-                self._last = Line(caller.f_code.co_filename, caller.f_lineno, caller.f_code.co_name)
-        else:
-            self._last = Line(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+        at: FrameType | None = frame if event != "return" else frame.f_back
+        while at is not None and not USER_CODE.owns(at.f_code.co_filename):
+            at = at.f_back
+        if at is not None:
+            self._last = line_of(at)
         return self._in_frame
 
     def _look(self) -> None:
         """Check whether a container has grown since the last line."""
-        for name, container in list(self._watched.items()):
+        for name, watched in list(self._watched.items()):
             try:
-                length = len(container)
+                length = len(watched.container)
             except Exception:
                 length = -1
-            if length > self._lengths[name] and self._last is not None:
+            if length > watched.length and self._last is not None:
                 self.found.setdefault(name, self._last)
-                if self._knows_maker(name):
+                if self._knows_maker(name, watched):
                     del self._watched[name]
-            self._lengths[name] = length
+            watched.length = length
         if not self._watched:
             sys.settrace(None)  # stop_when_done does the rest
 
-    def _knows_maker(self, name: str) -> bool:
+    def _knows_maker(self, name: str, watched: _Watched) -> bool:
         """Whether the line that made what is stored is known, or cannot be found.
 
         What is stored may have been made before the watch, or be filled by another thread after it was stored: so the
         entry before the newest one is asked, too, and a few more of those that follow.
         """
-        entry = self._entries.get(name)
-        if entry is None:
+        if watched.entry is None:
             return True
-        self._seen[name] = self._seen.get(name, 0) + 1
-        for index in (0, 1)[: self._seen[name]]:
-            made = _made_at(entry(index))
+        watched.stores += 1
+        for index in (0, 1)[: watched.stores]:
+            made = _made_at(watched.entry(index))
             if made is not None:
                 self.made[name] = made
                 if made != self.found[name]:
                     return True
-        return self._seen[name] >= _STORES_SEEN
+        return watched.stores >= _STORES_SEEN
 
 
 def _made_at(item: Any) -> Line | None:

@@ -4,14 +4,14 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from segkit.memory.findings.bounds import RunFacts, bound_of
+from segkit.memory.findings.bounds import Bound, RunFacts, bound_of
 from segkit.memory.findings.fixes import fix_for
 from segkit.memory.findings.records import Leak, MemoryLimit, Where
 from segkit.memory.findings.source_lines import (
     REGISTERING,
     assigned_in_source,
-    calls_in_source,
     last_name,
+    registers_in_source,
     stores_in_source,
     within_one_function,
 )
@@ -48,8 +48,7 @@ class Suspect:
         stored_at: The line that stores it.
         stored_surely: Whether it was seen storing; if not, it was found in the source.
         nodes: Nodes of the autograd graph that each kept tensor keeps.
-        bound: Why the growth will end by itself; None where no bound is seen.
-        bound_entries: After how many entries, if that is known.
+        bound: Where the growth will end by itself; None where no bound is seen.
         per_step: Bytes a step, where they cannot be counted any more.
     """
 
@@ -65,8 +64,7 @@ class Suspect:
     stored_at: Line | None = None
     stored_surely: bool = False
     nodes: int = 0
-    bound: str | None = None
-    bound_entries: int | None = None
+    bound: Bound | None = None
     per_step: float | None = None
 
     def seen_stored(self, line: Line) -> "Suspect":
@@ -90,11 +88,10 @@ def suspect_of(cause: Cause, facts: RunFacts, steps: int, double_backward: Line 
     )  # fmt: skip
     if chain is not None:
         at = chain.container if cause.container is not None else None
-        bound = bound_of(chain.objects, at, cause.container_expression, facts)
         stored_at = _stored(cause, cause.container_expression or chain.expression, files)
         return replace(
             suspect, held_by=chain.expression, scope=chain.scope, verified=chain.verified, stored_at=stored_at,
-            bound=bound[1] if bound is not None else None, bound_entries=bound[0] if bound is not None else None,
+            bound=bound_of(chain.objects, at, cause.container_expression, facts),
         )  # fmt: skip
     held_by = _UNNAMED.get(cause.kind)
     if cause.note:
@@ -104,14 +101,13 @@ def suspect_of(cause: Cause, facts: RunFacts, steps: int, double_backward: Line 
         stored_at, made_at = _on_ctx(cause, files)
         return replace(suspect, stored_at=stored_at, allocated_at=made_at.line, operation=made_at.operation)
     if cause.kind in REGISTERING:
-        return replace(suspect, stored_at=next(iter(calls_in_source(REGISTERING[cause.kind], files)), None))
+        return replace(suspect, stored_at=registers_in_source(cause.kind, files))
     return replace(suspect, stored_at=double_backward if cause.kind == "C++ cycle" else None)
 
 
 def _on_ctx(cause: Cause, files: list[str]) -> tuple[Line | None, Site]:
     """The line that sets what ``ctx`` keeps, and the site that made it, if that is in the same function."""
-    attribute = cause.ctx_attribute
-    lines = assigned_in_source(attribute, files, attributes=True) if attribute is not None else []
+    lines = assigned_in_source(cause.ctx_attribute, files, attributes=True)
     for line in lines:
         near = [site for site in cause.sites if within_one_function(line, site.line)]
         if near:
@@ -123,8 +119,7 @@ def _stored(cause: Cause, name: str, files: list[str]) -> Line | None:
     """The line that stores under a name, as the source code shows it."""
     lines = _in_scope(stores_in_source(name, files), cause)
     if not lines and cause.container is None:
-        word = last_name(name)
-        lines = _in_scope(assigned_in_source(word, files), cause) if word is not None else []
+        lines = _in_scope(assigned_in_source(last_name(name), files), cause)
         same = [line for line in lines if (line.file, line.number) == cause.made_at.line[:2]]
         lines = same or lines
     return lines[-1] if lines else None

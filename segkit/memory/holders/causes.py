@@ -1,19 +1,19 @@
 """Why an object is kept: the kind of leak, read from the chain of references that keeps it."""
 
 import collections
-import functools
 import queue
 import types
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from segkit.memory.holders.edges import LRU_CACHE
 from segkit.memory.holders.reference_chains import ReferenceChain
 from segkit.memory.measure.allocation import Site
 from segkit.memory.measure.torch_private import HOOK_DICTS, MODULE_DICTS
 
-_LRU = type(functools.lru_cache(lambda: 0))
 _SURE = {
     "optimizer state", "registered again", "hook", "hooks registered again", "lru_cache", "generator", "traceback",
     "thread", "queue",
@@ -97,8 +97,8 @@ def kind_by_chain(chain: ReferenceChain | None, container: Any) -> str | None:
     if chain is None:
         return None
     if any(hook in chain.expressions[-1] for hook in HOOK_DICTS):
-        grows = isinstance(container, dict) and any(container is each for each in _hook_dicts(chain.objects))
-        return "hooks registered again" if grows else "hook"
+        modules = [each for each in chain.objects if hasattr(type(each), "register_forward_hook")]
+        return "hooks registered again" if _is_attribute(container, modules, HOOK_DICTS) else "hook"
     by_type = _kind_by_types(chain.objects, container)
     if by_type is not None:
         return by_type
@@ -108,9 +108,7 @@ def kind_by_chain(chain: ReferenceChain | None, container: Any) -> str | None:
         return "deque without bound"
     if any(isinstance(each, types.CellType) for each in chain.objects):
         return "closure"
-    if isinstance(container, dict) and any(
-        container is getattr(each, name, None) for each in chain.objects for name in MODULE_DICTS
-    ):
+    if _is_attribute(container, chain.objects, MODULE_DICTS):
         return "registered again"
     if isinstance(container, dict) and not _is_namespace(container):
         return "dict without bound"
@@ -122,7 +120,7 @@ def _kind_by_types(objects: tuple[Any, ...], container: Any) -> str | None:
     for index, each in enumerate(objects):
         if isinstance(each, torch.optim.Optimizer) and any(container is inner for inner in objects[index + 1 :]):
             return "optimizer state"
-        if isinstance(each, _LRU):
+        if isinstance(each, LRU_CACHE):
             return "lru_cache"
         if isinstance(each, types.GeneratorType | types.CoroutineType):
             return "generator"
@@ -133,14 +131,11 @@ def _kind_by_types(objects: tuple[Any, ...], container: Any) -> str | None:
     return None
 
 
-def _hook_dicts(objects: tuple[Any, ...]) -> list[Any]:
-    out = []
-    for each in objects:
-        for name in HOOK_DICTS:
-            found = getattr(each, name, None) if hasattr(type(each), "register_forward_hook") else None
-            if found is not None:
-                out.append(found)
-    return out
+def _is_attribute(container: Any, objects: Sequence[Any], names: Sequence[str]) -> bool:
+    """Whether a dict is one of some attributes of some objects."""
+    return isinstance(container, dict) and any(
+        container is getattr(each, name, None) for each in objects for name in names
+    )
 
 
 def _is_namespace(container: dict[Any, Any]) -> bool:

@@ -10,7 +10,16 @@ from typing import Any
 
 from segkit.memory.measure.torch_private import MODULE_DICTS
 
-_LRU = type(functools.lru_cache(lambda: 0))
+LRU_CACHE = type(functools.lru_cache(lambda: 0))
+"""The type of a function with a cache, for which Python has no public name."""
+_ATTRIBUTES = {
+    types.CellType: ("cell_contents",),
+    types.FunctionType: ("__closure__", "__defaults__", "__kwdefaults__", "__dict__", "__wrapped__"),
+    types.MethodType: ("__self__", "__func__"),
+    functools.partial: ("args", "keywords", "func"),
+    types.TracebackType: ("tb_frame", "tb_next"),
+    LRU_CACHE: ("__dict__", "__wrapped__"),
+}
 _PLAIN_KEYS = (str, int, float, bool, bytes, type(None))
 
 
@@ -43,21 +52,13 @@ def _known(holder: Any, child: Any) -> str | None:
         for index, each in enumerate(holder):
             if each is child:
                 return f"list({{}})[{index}]"
-    if isinstance(holder, types.CellType):
-        return "{}.cell_contents"
     if isinstance(holder, types.FunctionType):
         for index, cell in enumerate(holder.__closure__ or ()):
             if cell is child:
                 return f"{{}}.__closure__[{index}]"
-        return _by_name(holder, child, "__closure__", "__defaults__", "__kwdefaults__", "__dict__", "__wrapped__")
-    if isinstance(holder, types.MethodType):
-        return _by_name(holder, child, "__self__", "__func__")
-    if isinstance(holder, functools.partial):
-        return _by_name(holder, child, "args", "keywords", "func")
-    if isinstance(holder, types.TracebackType):
-        return _by_name(holder, child, "tb_frame", "tb_next")
-    if isinstance(holder, _LRU):
-        return _by_name(holder, child, "__dict__", "__wrapped__")
+    for kind, names in _ATTRIBUTES.items():
+        if isinstance(holder, kind):
+            return _by_name(holder, child, *names)
     for kind, frame in ((types.FrameType, ""), (types.GeneratorType, ".gi_frame"), (types.CoroutineType, ".cr_frame")):
         if isinstance(holder, kind):
             return _in_frame(holder, child, frame)

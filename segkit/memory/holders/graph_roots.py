@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from segkit.memory.measure.graph_token import _LEAVES, token_of
+from segkit.memory.measure.graph_token import LEAVES, token_of
 from segkit.memory.measure.torch_private import saved_attributes, storage_address
 
 NODE_BYTES = 500  # measured: a Mask R-CNN step keeps 230 to 254 KB in 509 nodes
@@ -79,7 +79,7 @@ class _Walk:
         return len(seen), reached
 
     def _targets(self, node: Any) -> Iterable[int]:
-        if self.tokens and all(type(child).__name__ in _LEAVES for child in self.children[node]):
+        if self.tokens and all(type(child).__name__ in LEAVES for child in self.children[node]):
             token = token_of(node)
             if token is not None and id(token) in self.tokens:
                 yield self.tokens[id(token)]

@@ -8,6 +8,7 @@ import contextvars
 import inspect
 import sys
 import threading
+import traceback
 import types
 from typing import Any, NamedTuple
 
@@ -83,12 +84,11 @@ def running_locals() -> dict[int, list[Root]]:
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     main = threading.main_thread().ident
     for ident, top in sys._current_frames().items():
-        frame: types.FrameType | None = top
-        while frame is not None:
+        for frame, number in traceback.walk_stack(top):
             code = frame.f_code
             if code.co_flags & inspect.CO_OPTIMIZED and not is_own_file(code.co_filename):
                 users = USER_CODE.owns(code.co_filename)
-                scope = f"{code.co_name}() at {code.co_filename}:{frame.f_lineno}"
+                scope = f"{code.co_name}() at {code.co_filename}:{number}"
                 if ident != main:
                     scope += f" in thread {names.get(ident, ident)}"
                 values = frame.f_locals
@@ -100,23 +100,20 @@ def running_locals() -> dict[int, list[Root]]:
                 if sys.version_info < (3, 13):
                     values.clear()  # else the frame itself would keep this copy of its variables
                 del values
-            frame = frame.f_back
     for variable, value in contextvars.copy_context().items():
         out.setdefault(id(value), []).append(Root(f"{variable.name}.get()", "context variable", "context", 1))
-    del top  # it is this function's own frame, too, and would keep itself and all its callers' variables
+    del top, frame  # one is this function's own frame, which would keep itself and all its callers' variables
     return out
 
 
 def running_variables() -> list[tuple[str, str, Any]]:
     """The local variables of the user's running functions in this thread: function, name, value."""
     out: list[tuple[str, str, Any]] = []
-    frame: types.FrameType | None = sys._getframe()
-    while frame is not None:
+    for frame, _ in traceback.walk_stack(sys._getframe()):
         code = frame.f_code
         if code.co_flags & inspect.CO_OPTIMIZED and USER_CODE.owns(code.co_filename):
             values = frame.f_locals
             out += [(f"{code.co_filename}:{code.co_firstlineno}", name, value) for name, value in values.items()]
             if sys.version_info < (3, 13):
                 values.clear()
-        frame = frame.f_back
     return out

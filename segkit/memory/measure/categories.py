@@ -6,7 +6,6 @@ what the categories do not explain is the ``remainder``.
 """
 
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -47,12 +46,12 @@ class CategoryMeter:
         self._gradients: set[int] = set()
 
     def note_optimizer(self, optimizer: Any) -> None:
-        """Note the gradients, before an optimiser's step."""
-        for parameter in _parameters(optimizer):
+        """Note the gradients, before an optimiser's step in a step whose peak is kept."""
+        for parameter in _parameters(optimizer) if self.tensors.keep_peak else ():
             if parameter.grad is not None:
                 self._gradients.add(storage_address(parameter.grad))
 
-    def take(self, clock: PhaseClock, optimizers: Iterable[Any], modules: Iterable[nn.Module]) -> None:
+    def take(self, clock: PhaseClock, optimizers: list[Any], modules: list[nn.Module]) -> None:
         """At the end of a step whose peak was kept: sort what was alive at it, if it is the highest so far.
 
         Args:
@@ -63,7 +62,7 @@ class CategoryMeter:
         if clock.highest > self.peak and clock.peak_allocations:
             self.peak = clock.highest
             counted = [allocation for allocation in clock.peak_allocations if self._counts(allocation)]
-            self._classify(counted, list(optimizers), list(modules))
+            self._classify(counted, optimizers, modules)
             if clock.at_highest is not None:
                 self._add_device(counted, clock.at_highest, clock.allocated)
         clock.peak_allocations = []
@@ -74,19 +73,22 @@ class CategoryMeter:
         return allocation.device == self.tensors.counted and allocation.operation != GRAPH
 
     def _classify(self, peak_allocations: list[Allocation], optimizers: list[Any], modules: list[nn.Module]) -> None:
-        parameters = {storage_address(p) for optimizer in optimizers for p in _parameters(optimizer)}
-        parameters |= {storage_address(p) for module in modules for p in module.parameters()}
-        buffers = {storage_address(buffer) for module in modules for buffer in module.buffers()}
-        states = {
-            storage_address(value) for optimizer in optimizers for state in list(optimizer.state.values())
+        parameters = [p for optimizer in optimizers for p in _parameters(optimizer)]
+        parameters += [p for module in modules for p in module.parameters()]
+        buffers = [buffer for module in modules for buffer in module.buffers()]
+        states = [
+            value for optimizer in optimizers for state in list(optimizer.state.values())
             if isinstance(state, dict) for value in state.values() if isinstance(value, torch.Tensor)
-        }  # fmt: skip
+        ]  # fmt: skip
+        names = dict.fromkeys(self._gradients, "gradients")  # by address; the later name counts
+        for name, tensors in (("optimizer_state", states), ("buffers", buffers), ("parameters", parameters)):
+            names |= dict.fromkeys(map(storage_address, tensors), name)
         sums: Counter[str] = Counter()
         by_module: Counter[str] = Counter()
         by_line: Counter[str] = Counter()
         by_maker: Counter[str] = Counter()
         for allocation in peak_allocations:
-            name = _category(allocation, self.tensors.step, parameters, buffers, states, self._gradients)
+            name = names.get(allocation.key) or self._category_by_phase(allocation)
             sums[name] += allocation.size
             by_line[f"{allocation.site.line}"] += allocation.size
             if allocation.library_line is not None:
@@ -97,6 +99,13 @@ class CategoryMeter:
         self.modules = dict(by_module.most_common(12))
         self.sites = dict(by_line.most_common(12))
         self.library_lines = dict(by_maker.most_common(12))
+
+    def _category_by_phase(self, allocation: Allocation) -> str:
+        if allocation.step < self.tensors.step - 1:
+            return "kept"
+        if allocation.saved:
+            return "activations"
+        return "inputs" if allocation.phase in ("load", "transfer") else "temporaries"
 
     def _add_device(self, peak_allocations: list[Allocation], figures: DeviceFigures, allocated: int) -> None:
         """Add what the device has in use in addition to tensors."""
@@ -116,21 +125,6 @@ class CategoryMeter:
             "context": max(0, (used or figures.reserved) - figures.reserved),
             "remainder": figures.peak - tensors - rounding - workspace,
         }
-
-
-def _category(
-    allocation: Allocation, step: int, parameters: set[int], buffers: set[int], states: set[int], gradients: set[int]
-) -> str:
-    for name, keys in (
-        ("parameters", parameters), ("buffers", buffers), ("optimizer_state", states), ("gradients", gradients),
-    ):  # fmt: skip
-        if allocation.key in keys:
-            return name
-    if allocation.step < step - 1:
-        return "kept"
-    if allocation.saved:
-        return "activations"
-    return {"load": "inputs", "transfer": "inputs"}.get(allocation.phase, "temporaries")
 
 
 def _parameters(optimizer: Any) -> list[torch.Tensor]:

@@ -1,7 +1,7 @@
 """What a CUDA device holds, by the caching allocator and by the driver; and pinned host memory."""
 
 import weakref
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -63,13 +63,9 @@ def driver_used() -> int | None:
 
 
 def pinned() -> int | None:
-    """Bytes of pinned host memory that PyTorch holds; None where it does not report them."""
-    stats = private.host_memory_stats()
-    return None if stats is None else _first(stats, "reserved_bytes.current", "allocated_bytes.current")
-
-
-def _first(stats: dict[str, Any], *names: str) -> int | None:
-    return next((int(stats[name]) for name in names if name in stats), None)
+    """Bytes of pinned host memory that PyTorch holds; None without CUDA, or where it does not report them."""
+    stats = torch.cuda.host_memory_stats() if private.on_cuda() else {}
+    return stats.get("reserved_bytes.current", stats.get("allocated_bytes.current"))
 
 
 def rounded(size: int) -> int:

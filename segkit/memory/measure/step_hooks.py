@@ -11,13 +11,15 @@ loaders: these are replaced by wrappers while a session watches, as the user's s
 import sys
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Callable
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from segkit.memory.measure import torch_private as private
 from segkit.memory.measure.graph_token import attach_token, deepest
@@ -80,7 +82,7 @@ class StepHooks:
         self._entered = {self._thread}
         self._depth, self._pending = 0, 0
         self._counting: weakref.ref[Any] | None = None  # the optimiser whose steps count
-        self._others: dict[int, int] = {}
+        self._others: Counter[int] = Counter()  # steps of the others since its last one, by identity
         self._modules: list[str | None] = []
         self._undo: list[Callable[[], Any]] = []
 
@@ -90,12 +92,13 @@ class StepHooks:
         _wrap(self._undo, torch.autograd, "grad", partial(self._around_backward, "grad"))
         if not phases:
             self.kind = "watch"
-        hooks = private.global_optimizer_hooks()
-        if hooks is not None:
-            self._undo.append(hooks[0](self._guarded(self._before_step)).remove)
-            self._undo.append(hooks[1](self._guarded(self._after_step)).remove)
-        self._undo.append(register_module_forward_pre_hook(self._guarded(self._before_forward)).remove)
-        self._undo.append(register_module_forward_hook(self._guarded(self._after_forward), always_call=True).remove)
+        for handle in (
+            register_optimizer_step_pre_hook(self._guarded(self._before_step)),
+            register_optimizer_step_post_hook(self._guarded(self._after_step)),
+            register_module_forward_pre_hook(self._guarded(self._before_forward)),
+            register_module_forward_hook(self._guarded(self._after_forward), always_call=True),
+        ):
+            self._undo.append(handle.remove)
         if phases:
             _wrap(self._undo, torch, "save", self._around_save)
         loader = private.loader_iterator()
@@ -136,24 +139,19 @@ class StepHooks:
         ident = threading.get_ident()
         if ident not in self._entered:  # modes belong to threads
             self._entered.add(ident)
-            self.tensors.__enter__()
+            self.tensors.__enter__()  # type: ignore[no-untyped-call]
         self.optimizers.add(optimizer)
         self.before_optimizer(optimizer)
         self._enter("step")
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         counting = self._counting() if self._counting is not None else None
-        if counting is None or self.kind not in ("optimizer", "watch"):
-            self._counting, counting = weakref.ref(optimizer), optimizer
-        if counting is optimizer:
+        self._others[id(optimizer)] += 1  # one that steps twice in the meantime steps more often
+        is_first = counting is None or self.kind not in ("optimizer", "watch")
+        if is_first or counting is optimizer or self._others[id(optimizer)] >= 2:
+            self._counting = weakref.ref(optimizer)
             self._others.clear()
             self.note("optimizer")
-        else:  # one that steps twice in the meantime steps more often
-            count = self._others[id(optimizer)] = self._others.get(id(optimizer), 0) + 1
-            if count >= 2:
-                self._counting = weakref.ref(optimizer)
-                self._others.clear()
-                self.note("optimizer")
         self._enter("load")
 
     def _before_forward(self, module: nn.Module, args: Any) -> None:
@@ -176,8 +174,7 @@ class StepHooks:
         if threading.get_ident() != self._thread or self._depth == 0:
             return
         self._depth -= 1
-        if self._modules:
-            self.tensors.module = self._modules.pop()
+        self.tensors.module = self._modules.pop()
         if self._depth == 0:
             self._enter("loss" if torch.is_grad_enabled() else "eval")
             if next(module.parameters(), None) is not None:  # a loss is no step of its own
@@ -185,18 +182,13 @@ class StepHooks:
 
     def _around_backward(self, kind: str, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         after = "step" if kind == "backward" else self.tensors.phase
-        if self.failure is None:
-            try:
-                self._attach_tokens(kind, args, kwargs)
-                self._enter("backward")
-            except Exception as error:
-                self.failure = error
+        self._guarded(self._attach_tokens)(kind, args, kwargs)
+        self._guarded(self._enter)("backward")
         try:
             return original(*args, **kwargs)
         finally:
-            if self.failure is None:
-                self._enter(after)
-                self._guarded(self.note)(kind)
+            self._guarded(self._enter)(after)
+            self._guarded(self.note)(kind)
 
     def _attach_tokens(self, kind: str, args: Any, kwargs: Any) -> None:
         roots = args[0] if args else kwargs.get("tensors" if kind == "backward" else "outputs", ())
@@ -213,14 +205,12 @@ class StepHooks:
 
     def _around_batch(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         before = self.tensors.phase
-        if self.failure is None:
-            self._enter("load")
-            self._guarded(self._note_dataset)(args[0] if args else None)
+        self._guarded(self._enter)("load")
+        self._guarded(self._note_dataset)(args[0])
         try:
             batch = original(*args, **kwargs)
         finally:
-            if self.failure is None:
-                self._enter(before if before == "eval" else "load")
+            self._guarded(self._enter)(before if before == "eval" else "load")
         self._guarded(self.note)("batch")
         return batch
 
@@ -231,11 +221,11 @@ class StepHooks:
 
     def _around_save(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         before = self.tensors.phase
-        self._enter("save")
+        self._guarded(self._enter)("save")
         try:
             return original(*args, **kwargs)
         finally:
-            self._enter(before)
+            self._guarded(self._enter)(before)
 
     def _enter(self, phase: str) -> None:
         if self.kind != "watch" or not self.clock.explicit:
@@ -246,11 +236,9 @@ def _wrap(undo: list[Callable[[], Any]], owner: Any, name: str, around: Callable
     """Replace ``owner.name`` by a function that calls ``around(original, ...)``; ``undo`` gets what restores it."""
     original = getattr(owner, name)
 
+    @wraps(original)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         return around(original, *args, **kwargs)
 
-    wrapped.__name__, wrapped.__doc__ = name, original.__doc__
-    wrapped.__wrapped__ = original  # type: ignore[attr-defined]
-    wrapped.__module__ = original.__module__
     setattr(owner, name, wrapped)
     undo.append(lambda: setattr(owner, name, original))

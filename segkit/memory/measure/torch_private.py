@@ -26,12 +26,9 @@ HOOK_DICTS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backw
 """Attributes of a module that hold its hooks."""
 
 FOR_PROFILES = {
-    "torch.optim.optimizer.register_optimizer_step_pre_hook": "optimiser steps are not seen; backward passes count",
-    "torch.optim.optimizer.register_optimizer_step_post_hook": "optimiser steps are not seen; backward passes count",
     "torch.utils.data.dataloader._BaseDataLoaderIter": "the phase load, and steps of scripts that only load",
     "torch.utils.data._utils.fetch._MapDatasetFetcher": "leaks in loader workers",
     "torch.utils.data._utils.fetch._IterableDatasetFetcher": "leaks in loader workers with an iterable dataset",
-    "torch.cuda.host_memory_stats": "the figure of pinned memory",
     "torch.cuda.memory._record_memory_history": "snapshot.pickle",
     "torch.cuda.memory._dump_snapshot": "snapshot.pickle",
     "torch.autograd._profiler_enabled": "whether a profiler that was left on is the leak",
@@ -101,44 +98,9 @@ def storage_address(tensor: torch.Tensor) -> int:
         return 0
 
 
-def attach_to_node(node: Any, name: str, value: object) -> bool:
-    """Let an autograd node own an object: it lives exactly as long as the node."""
-    try:
-        node.metadata[name] = value
-    except (AttributeError, TypeError):
-        return False
-    return True
-
-
-def attached_to_node(node: Any, name: str) -> object | None:
-    """What ``attach_to_node`` left."""
-    try:
-        found: object | None = node.metadata.get(name)
-    except (AttributeError, TypeError):
-        return None
-    return found
-
-
-def global_optimizer_hooks() -> tuple[Callable[..., Any], Callable[..., Any]] | None:
-    """The functions that register a hook before and after every optimiser's step."""
-    found = [_find(f"torch.optim.optimizer.register_optimizer_step_{when}_hook") for when in ("pre", "post")]
-    return None if None in found else (found[0], found[1])
-
-
 def on_cuda() -> bool:
     """Whether this process uses CUDA; to check this does not initialise it."""
     return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
-
-
-def host_memory_stats() -> dict[str, Any] | None:
-    """PyTorch's figures of pinned memory; None where it has none."""
-    ask = getattr(torch.cuda, "host_memory_stats", None)
-    if ask is None or not on_cuda():
-        return None
-    try:
-        return dict(ask())
-    except RuntimeError:
-        return None
 
 
 def record_allocations(most: int = 50_000) -> bool:

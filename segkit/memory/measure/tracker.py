@@ -8,8 +8,7 @@ It works on every device, and is what a CPU, which has no allocator counters, is
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
 
@@ -75,7 +74,7 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
             operation = self._operations[func] = _allocating_operation(func)
         if operation and not self.paused:
             try:
-                if type(out) is torch.Tensor or isinstance(out, torch.Tensor):
+                if isinstance(out, torch.Tensor):
                     self._note(out, operation, args)
                 elif isinstance(out, tuple | list):
                     for each in out:
@@ -191,18 +190,8 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         if allocation.old:
             self.freed.append(allocation)
 
-    def __enter__(self) -> Self:
-        super().__enter__()  # type: ignore[no-untyped-call]
-        return self
-
-    def leave(self) -> None:
-        """Leave the mode and keep all records, as in a forked process, whose memory pages are shared."""
-        super().__exit__(None, None, None)  # type: ignore[no-untyped-call]
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
+    def clear(self) -> None:
+        """Forget all allocations."""
         self.live.clear()
         self.cohorts.clear()
 

@@ -12,8 +12,7 @@ NOISE = 16 * 1024  # bytes a step of a whole process; less comes from caches and
 _SLOWEST = 0.04  # a step: what is kept of every epoch is kept of every 25th step, or more often
 _EVEN = 0.5  # the least rise of a part, as a share of the median rise
 _PARTS, _LOOKS = 8, 6
-_BLOCKS = 8
-_STEPS = 25  # the fewest steps of a block
+_STEPS = 25  # the fewest steps of a part
 _PER_STEP = 4096  # bytes
 _STEADY = 0.6
 
@@ -62,14 +61,12 @@ def rise(held: Sequence[int]) -> float | None:
     Returns:
         None where it does not rise steadily, or has fewer than 200 steps.
     """
-    size = len(held) // _BLOCKS
+    size, rises = _rises(held)
     if size < _STEPS:
         return None
-    floors = [min(held[len(held) - (_BLOCKS - index) * size :][:size]) for index in range(_BLOCKS)]
-    rises = [later - earlier for earlier, later in itertools.pairwise(floors)]
     half = len(rises) // 2
     early, late = sum(rises[:half]) / half, sum(rises[half:]) / (len(rises) - half)
-    per_step = (floors[-1] - floors[0]) / ((_BLOCKS - 1) * size)
+    per_step = sum(rises) / (len(rises) * size)
     if min(rises) <= 0 or late < _STEADY * early or per_step < _PER_STEP:
         return None
     return per_step
@@ -77,15 +74,18 @@ def rise(held: Sequence[int]) -> float | None:
 
 def even_rise(held: Sequence[int]) -> float | None:
     """The rise of a series from one entry to the next, if it is about the same in all parts; else None."""
-    size = len(held) // _PARTS
-    if size < 1:
-        return None
-    floors = [min(held[len(held) - (_PARTS - part) * size :][:size]) for part in range(_PARTS)]
-    rises = [later - earlier for earlier, later in itertools.pairwise(floors)]
+    size, rises = _rises(held)
     middle = median(rises)
     if middle <= 0 or min(rises) < _EVEN * middle:
         return None
     return middle / size
+
+
+def _rises(held: Sequence[int]) -> tuple[int, list[int]]:
+    """The length of a part of a series, and how much the minimum of each part is above that of the part before."""
+    size = len(held) // _PARTS
+    floors = [min(held[len(held) - (_PARTS - part) * size :][:size], default=0) for part in range(_PARTS)]
+    return size, [later - earlier for earlier, later in itertools.pairwise(floors)]
 
 
 def worker_rise(rows: Sequence[Sequence[int]]) -> float | None:

@@ -1,7 +1,9 @@
 """Which line of the user's code is running: the innermost frame outside Python, torch and installed packages."""
 
+import itertools
 import sys
 import sysconfig
+import traceback
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
@@ -22,6 +24,11 @@ class Line(NamedTuple):
 
 
 UNKNOWN = Line("<unknown>", 0, "<unknown>")
+
+
+def line_of(frame: FrameType) -> Line:
+    """The line that a frame is at."""
+    return Line(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
 
 
 def is_own_file(file: str) -> bool:
@@ -53,9 +60,8 @@ class UserCode:
         """Find out which program runs."""
         main = sys.modules.get("__main__")
         spec = getattr(main, "__spec__", None)
-        package = (spec.name.partition(".")[0] if spec is not None and spec.name else "") or ""
-        found = sys.modules.get(package)
-        file = getattr(found, "__file__", None) if package not in ("", "__main__", "runpy") else None
+        package = (getattr(spec, "name", None) or "__main__").partition(".")[0]
+        file = getattr(sys.modules.get(package), "__file__", None) if package not in ("__main__", "runpy") else None
         self._program = str(Path(file).parent) + "/" if file else None
         self._known.clear()
 
@@ -90,23 +96,18 @@ class UserCode:
             if users is None:
                 users = self.owns(code.co_filename)
             if users:
-                return Line(code.co_filename, frame.f_lineno, code.co_name)
+                return line_of(frame)
             frame = frame.f_back
         while first is not None and first.f_code.co_filename.startswith(_OWN):
             first = first.f_back
-        if first is None:
-            return UNKNOWN
-        return Line(first.f_code.co_filename, first.f_lineno, first.f_code.co_name)
+        return line_of(first) if first is not None else UNKNOWN
 
-    def library_line(self, frame: FrameType | None) -> str | None:
+    def library_line(self, frame: FrameType) -> str | None:
         """The innermost line outside torch itself, such as ``torchvision/ops/boxes.py:308 (box_iou)``."""
-        for _ in range(_DEPTH):
-            if frame is None:
-                return None
-            file = frame.f_code.co_filename
+        for each, number in itertools.islice(traceback.walk_stack(frame), _DEPTH):
+            file = each.f_code.co_filename
             if "/torch/" not in file and not file.startswith((_OWN, "<")):
-                return f"{file.rpartition('/site-packages/')[2]}:{frame.f_lineno} ({frame.f_code.co_name})"
-            frame = frame.f_back
+                return f"{file.rpartition('/site-packages/')[2]}:{number} ({each.f_code.co_name})"
         return None
 
 

@@ -32,7 +32,7 @@ class AttachedSession:
         self.session = Session(every=settings["every"], steps=settings["steps"], deep=settings["deep"])
         self.session.after_step = self._after_step
         self._status_at = self._written_at = 0.0
-        self._searches = 0
+        self._searches, self._cost = 0, 0.0
         self.done = False
 
     def _after_step(self) -> None:
@@ -55,8 +55,6 @@ class AttachedSession:
             self._searches, self._written_at = len(session.suspects.searches), now
             self.write(ended=False)
             self._cost = time.monotonic() - now
-
-    _cost = 0.0
 
     def write(self, *, ended: bool) -> None:
         """Write the report as it stands."""
@@ -84,7 +82,7 @@ class AttachedSession:
     def abandon(self) -> None:
         """In a process that was forked from this one, which is not the training: watch no more."""
         self.done = True
-        self.session.abandon()
+        self.session.finish(forked=True)
 
 
 def attached() -> AttachedSession | None:
@@ -96,7 +94,9 @@ def attach() -> None:
     """Begin to watch this process."""
     global _attached
     folder = Path(os.environ[FOLDER])
-    _watch_workers(folder)
+    watch = WorkerWatch(folder)
+    for fetcher in private.loader_fetchers():  # PyTorch has no hook for a batch that a worker has loaded
+        fetcher.fetch = watch.around(fetcher.fetch)
     if multiprocessing.parent_process() is not None or threading.current_thread() is not threading.main_thread():
         return  # a worker that was spawned: only what it loads is watched
     _attached = AttachedSession(folder)
@@ -110,13 +110,6 @@ def attach() -> None:
     os._exit = _exit  # type: ignore[assignment]  # which runs no atexit functions; some scripts end by it
     os.register_at_fork(after_in_child=_attached.abandon)
     _attached.session.start()
-
-
-def _watch_workers(folder: Path) -> None:
-    """Let every loader worker measure itself when it has loaded a batch; PyTorch has no hook for that."""
-    watch = WorkerWatch(folder)
-    for fetcher in private.loader_fetchers():
-        fetcher.fetch = watch.around(fetcher.fetch)
 
 
 def _write(path: Path, document: Any) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from segkit.errors import InputError
 from segkit.memory.process import FOLDER, HOME, SETTINGS
-from segkit.memory.report.merge import merge
+from segkit.memory.report.merge import merge, read_all
 from segkit.runtime.signals import signal_handlers
 
 SNAPSHOT = "snapshot.pickle"  # of CUDA's allocator, beside memory.json; for PyTorch's memory viewer
@@ -145,12 +145,4 @@ def _is_in_foreground() -> bool:
 
 
 def _newest(folder: Path) -> Status | None:
-    found = None
-    for path in folder.glob("status-*.json"):
-        try:
-            status = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if found is None or status["step"] > found["step"]:
-            found = status
-    return found
+    return max(read_all(folder, "status-*.json"), key=lambda status: int(status["step"]), default=None)

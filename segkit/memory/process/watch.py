@@ -1,6 +1,5 @@
 """A training that marks its steps itself: ``segkit.memory.watch()``."""
 
-from types import TracebackType
 from typing import Any, Self
 
 from segkit.memory.process.attach import attached
@@ -22,9 +21,7 @@ class Watching:
             self._session.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._own:
             self._session.finish()
 

@@ -74,7 +74,7 @@ class WorkerWatch:
 
         leaks = [
             {"leak": host_leak(found, MemoryLimit(None, 0), "worker").to_json(), "state": found.state,
-             "bound": found.suspect.bound, "bound_entries": found.suspect.bound_entries, "entries": found.entries}
+             "bound": found.suspect.bound, "entries": found.entries}
             for found in self._host.suspects.values()
         ]  # fmt: skip
         path = self._folder / f"worker-{self._pid}.json"

@@ -3,9 +3,10 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
-from statistics import mean, median
+from statistics import StatisticsError, correlation, mean, median
 from typing import Any
 
+from segkit.memory.findings.bounds import Bound
 from segkit.memory.findings.records import Growth
 from segkit.memory.findings.source_lines import last_name
 from segkit.memory.findings.suspect import Suspect, absolute
@@ -19,13 +20,12 @@ from segkit.units import format_bytes
 _MUCH = 8 * 2**20  # bytes; less is not reported
 
 
-def bounded_growth(suspect: Suspect, per_step: float, steps: int) -> Growth:
+def bounded_growth(suspect: Suspect, bound: Bound, per_step: float, steps: int) -> Growth:
     """A container that will not grow beyond a bound."""
-    most = None if suspect.bound_entries is None else int(suspect.bound_entries * per_step)
-    name = "bounded cache" if "keyed" in (suspect.bound or "") else "bounded container"
+    name = "bounded cache" if "keyed" in bound.reason else "bounded container"
     what = f"{suspect.holder or suspect.held_by} keeps what is made at {absolute(suspect.allocated_at)}"
-    bound = suspect.bound if most is None else f"{suspect.bound}: about {format_bytes(most)}"
-    return Growth(name, what, int(per_step * steps), bound)
+    most = "" if bound.entries is None else f": about {format_bytes(int(bound.entries * per_step))}"
+    return Growth(name, what, int(per_step * steps), bound.reason + most)
 
 
 def collected_growth(suspect: Suspect, per_step: float, steps: int) -> Growth:
@@ -131,14 +131,11 @@ def _host(measurements: Sequence[StepMeasurement]) -> list[Growth]:
         what = "memory that was freed, but that glibc does not return to the system (MALLOC_ARENA_MAX=2 reduces it)"
         out.append(Growth("retained by malloc", what, grown - used, "the most memory that was in use at once"))
     apart = [(each.malloc or 0) - each.allocated for each in measurements]
-    sizes: set[int] = set()
-    first: list[float] = []
-    for each in measurements:
-        first.append(0.0 if each.elements in sizes else 1.0)
-        sizes.add(each.elements)
+    sizes = [each.elements for each in measurements]
+    first = [float(sizes.index(size) == index) for index, size in enumerate(sizes)]
     steps = [0.0, *(float(b - a) for a, b in itertools.pairwise(apart))]
-    if len(sizes) > 5 and apart[-1] - apart[3] > _MUCH and _correlation(first[3:], steps[3:]) > 0.2:
-        what = f"oneDNN and torch cache a kernel for every new input size ({len(sizes)} sizes so far)"
+    if sum(first) > 5 and apart[-1] - apart[3] > _MUCH and _correlation(first[3:], steps[3:]) > 0.2:
+        what = f"oneDNN and torch cache a kernel for every new input size ({len(set(sizes))} sizes so far)"
         bound = "ONEDNN_PRIMITIVE_CACHE_CAPACITY (1024 kernels), or one for each size"
         out.append(Growth("kernels cached by size", what, apart[-1] - apart[3], bound))
     return out
@@ -185,11 +182,7 @@ def _regions(session: Session) -> list[Growth]:
 
 
 def _correlation(xs: Sequence[float], ys: Sequence[float]) -> float:
-    if len(xs) < 3:
+    try:
+        return correlation(xs, ys)
+    except StatisticsError:  # one of them is constant
         return 0.0
-    x, y = mean(xs), mean(ys)
-    xx = sum((each - x) ** 2 for each in xs)
-    yy = sum((each - y) ** 2 for each in ys)
-    if xx == 0 or yy == 0:
-        return 0.0
-    return float(sum((a - x) * (b - y) for a, b in zip(xs, ys, strict=True)) / (xx * yy) ** 0.5)

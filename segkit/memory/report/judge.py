@@ -27,7 +27,7 @@ def leaks_of(session: Session, limits: Mapping[Where, MemoryLimit]) -> tuple[lis
         if suspect.stored_at is not None and absolute(suspect.stored_at) in stored:
             continue  # the same container under another name
         if suspect.bound is not None:
-            growth.append(bounded_growth(suspect, found.per_step, found.entries))
+            growth.append(bounded_growth(suspect, suspect.bound, found.per_step, found.entries))
         elif found.state != "log":
             leaks.append(host_leak(found, limits["host"]))
         elif not _is_librarys(suspect.scope):  # small logs of a library are not the user's

@@ -1,5 +1,6 @@
 """One report from the files that the processes of a script have written: ranks and loader workers."""
 
+import contextlib
 import json
 from collections import defaultdict
 from dataclasses import replace
@@ -20,7 +21,7 @@ def merge(folder: Path) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
 
     The report is that of the rank with the worst verdict; leaks that only others found are added with their rank.
     """
-    recordings = [document for path in sorted(folder.glob("recording-*.json")) if (document := _read(path)) is not None]
+    recordings = read_all(folder, "recording-*.json")
     failures = tuple(path.read_text(encoding="utf-8").strip() for path in sorted(folder.glob("failure-*.txt")))
     recordings = [document for document in recordings if document["steps"] > 0] or recordings[:1]
     if not recordings:
@@ -45,7 +46,7 @@ def merge(folder: Path) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
 
 def _workers(folder: Path, document: dict[str, Any]) -> tuple[list[Leak], list[Growth]]:
     """What loader workers found in themselves: the same leak in several workers is one."""
-    workers = [each for path in sorted(folder.glob("worker-*.json")) if (each := _read(path)) is not None]
+    workers = read_all(folder, "worker-*.json")
     by_holder: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for worker in workers:
         for found in worker["leaks"]:
@@ -75,11 +76,11 @@ def _host_limit(document: dict[str, Any]) -> MemoryLimit:
 def _bounded(leak: Leak, found: dict[str, Any], workers: int) -> Growth:
     """A container that grows up to a bound, in several workers."""
     per_entry = leak.bytes_per_step * found["batches"] / max(1, found["entries"])
-    most = found["bound_entries"]
+    most, reason = found["bound"]
     reach = f", about {format_bytes(most * per_entry * workers)} in {workers} workers" if most else ""
     what = f"every worker fills its own {leak.holder}"
     size = int(leak.bytes_per_step * leak.steps_seen * workers)
-    return Growth("dataset cache", what, size, found["bound"] + reach, "worker")
+    return Growth("dataset cache", what, size, reason + reach, "worker")
 
 
 def _unexplained(workers: list[dict[str, Any]], batches: float, limit: MemoryLimit) -> list[Leak]:
@@ -120,9 +121,10 @@ def _copied(workers: list[dict[str, Any]], leaking: bool) -> list[Growth]:
     return [Growth("copy-on-write", what, own, bound, "worker")]
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+def read_all(folder: Path, names: str) -> list[dict[str, Any]]:
+    """The JSON files whose names match a pattern, in the order of their names; what cannot be read is left out."""
+    found = []
+    for path in sorted(folder.glob(names)):
+        with contextlib.suppress(OSError, ValueError):
+            found.append(json.loads(path.read_text(encoding="utf-8")))
     return found

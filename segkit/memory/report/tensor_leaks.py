@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from segkit.memory.findings.bounds import Bound
 from segkit.memory.findings.records import Growth, Leak, MemoryLimit, Where
 from segkit.memory.findings.suspect import GRAPH_KINDS, Suspect, leak_of
 from segkit.memory.holders.graph_roots import NODE_BYTES
@@ -79,8 +80,8 @@ def _judge(
     if state == "watch" and suspect.verified and _is_old(suspect, session):
         state = "leak"
     leak = _leak(suspect, state, session, limits)
-    if suspect.bound is not None and _fits(suspect, leak.bytes_per_step, limits[leak.where].limit):
-        return bounded_growth(suspect, leak.bytes_per_step, leak.steps_seen)
+    if suspect.bound is not None and _fits(suspect.bound, leak.bytes_per_step, limits[leak.where].limit):
+        return bounded_growth(suspect, suspect.bound, leak.bytes_per_step, leak.steps_seen)
     if leak.bytes_per_step < _SMALL_BYTES and suspect.kind not in NEVER_MEANT:
         return small_growth(str(suspect.holder or suspect.held_by), leak.bytes_per_step, leak.steps_seen)
     return leak
@@ -119,9 +120,9 @@ def _is_old(suspect: Suspect, session: Session) -> bool:
     return any(len(each) >= WATCH and session.tensors.step - min(each) >= steps for each in cohorts)
 
 
-def _fits(suspect: Suspect, per_entry: float, limit: int | None) -> bool:
+def _fits(bound: Bound, per_entry: float, limit: int | None) -> bool:
     """Whether what a container will hold at most is a small part of the memory that there is."""
-    return suspect.bound_entries is None or limit is None or suspect.bound_entries * per_entry < 0.5 * limit
+    return bound.entries is None or limit is None or bound.entries * per_entry < 0.5 * limit
 
 
 def _one_per_holder(leaks: list[Leak], limits: Mapping[Where, MemoryLimit]) -> list[Leak]:

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import torch
 
 _TIES = 4096  # anchors with the same highest overlap with an instance: those of one size that lie inside it
-
+_LEVELS = 5  # feature maps that the RPN takes anchors from
+_MAPS = 4  # feature maps that the heads take regions from
 _MASKS = 4
-_MAPS = 4
 
 
 class SizeQuery(NamedTuple):
@@ -66,10 +66,6 @@ def _all(bounds: Bounds, asked: SizeQuery) -> int:
     return asked.elements
 
 
-def _levels(bounds: Bounds, asked: SizeQuery) -> int:
-    return 5
-
-
 def _best_anchors(bounds: Bounds, asked: SizeQuery) -> int:
     """The anchors with the highest overlap, for each instance; the input is [N, anchors]."""
     return asked.shape[0] * (_TIES if bounds.at_most else 2)
@@ -79,10 +75,6 @@ def _rpn_samples(bounds: Bounds, asked: SizeQuery) -> int:
     """The positive anchors of an image, then the negative ones."""
     positives = bounds.positives(asked.times // 2, bounds.rpn_positives)
     return positives if asked.times % 2 == 0 else bounds.rpn_samples - (0 if bounds.at_most else positives)
-
-
-def _regions(bounds: Bounds, asked: SizeQuery) -> int:
-    return bounds.roi_samples
 
 
 def _positive_regions(bounds: Bounds, asked: SizeQuery) -> int:
@@ -120,12 +112,12 @@ RULES: dict[str, Callable[[Bounds, SizeQuery], int]] = {
     "remove_small_boxes": _all,
     "filter_proposals": _all,
     "_batched_nms_vanilla": _all,
-    "_batched_nms_vanilla:unique": _levels,
+    "_batched_nms_vanilla:unique": lambda bounds, asked: _LEVELS,
     "postprocess_detections": _all,
     "set_low_quality_matches_": _best_anchors,
     "_some": _all,
     "compute_loss": _rpn_samples,
-    "subsample": _regions,
+    "subsample": lambda bounds, asked: bounds.roi_samples,
     "fastrcnn_loss": _positive_regions,
     "_mask_loss": _positive_regions,
     "mask_targets": _regions_of_instance,

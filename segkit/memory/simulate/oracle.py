@@ -5,6 +5,7 @@ The answer depends on the function that asks. A detector asks in some twenty fun
 """
 
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -166,8 +167,7 @@ class Oracle(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has n
         self.unknown[f"{what} in {place.function} ({place.file})"] = None
 
     def _place(self) -> _Place:
-        frame: FrameType | None = sys._getframe(2)
-        while frame is not None:
+        for frame, _ in traceback.walk_stack(sys._getframe(2)):
             code = frame.f_code
             skip = self._skipped.get(code)
             if skip is None:
@@ -175,7 +175,6 @@ class Oracle(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has n
                 self._skipped[code] = skip
             if not skip:
                 return _Place(code.co_name, Path(code.co_filename).name, frame)
-            frame = frame.f_back
         return _Place("?", "?", None)
 
 

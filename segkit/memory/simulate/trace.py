@@ -1,10 +1,12 @@
 """Every storage that a run on fake tensors would allocate and free, in order, and what was alive at the peak."""
 
 import sys
+import traceback
 import weakref
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import FrameType
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -65,7 +67,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no
         self._live: dict[int, _Allocation] = {}
         self._peak = 0
         self._at_peak: dict[str, int] | None = None  # None: still rising
-        self._sums: dict[str, int] = {}
+        self._sums: dict[str, int] = defaultdict(int)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
@@ -101,16 +103,16 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no
         for tensor in tensors:
             allocation = self._live.get(storage_key(tensor)[1])
             if allocation is not None:
-                self._add(allocation.category, -allocation.size)
+                self._sums[allocation.category] -= allocation.size
                 allocation.category = category
-                self._add(category, allocation.size)
+                self._sums[category] += allocation.size
 
     def transient(self, size: int) -> None:
         """Note memory that a kernel allocates and frees before it returns."""
         number = len(self.events)
         self.events += [(number, size), (number, 0)]
         if self._rise(size):  # a peak that has ended already
-            self._at_peak = self._sums | {self.category: self._sums.get(self.category, 0) + size}
+            self._at_peak = self._sums | {self.category: self._sums[self.category] + size}
 
     def _note(self, tensor: torch.Tensor) -> None:
         try:
@@ -123,28 +125,19 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no
         if size == 0:
             return
         allocation = _Allocation(storage, self._freed)
-        allocation.key, allocation.number, allocation.size, allocation.category = (
-            key,
-            len(self.events),
-            size,
-            self._category_here(),
-        )
+        allocation.key, allocation.number, allocation.size = key, len(self.events), size
+        allocation.category = self._category_here()
         self._live[key] = allocation
         self.events.append((allocation.number, size))
         self._rise(size)
         self.allocated += size
-        self._add(allocation.category, size)
+        self._sums[allocation.category] += size
 
     def _category_here(self) -> str:
         """The task of a running function, else the part of the model, else the phase."""
-        frame: FrameType | None = sys._getframe(3)
-        for _ in range(_DEPTH):
-            if frame is None:
-                break
-            task = TASKS.get(frame.f_code.co_name)
-            if task is not None:
-                return task
-            frame = frame.f_back
+        for frame, _ in islice(traceback.walk_stack(sys._getframe(3)), _DEPTH):
+            if frame.f_code.co_name in TASKS:
+                return TASKS[frame.f_code.co_name]
         return self.category
 
     def _rise(self, size: int) -> bool:
@@ -154,14 +147,11 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no
         self._peak, self._at_peak = self.allocated + size, None
         return True
 
-    def _add(self, category: str, size: int) -> None:
-        self._sums[category] = self._sums.get(category, 0) + size
-
     def _freed(self, allocation: _Allocation) -> None:
         if self._at_peak is None and self.allocated == self._peak:
             self._at_peak = dict(self._sums)
         if self._live.get(allocation.key) is allocation:
             del self._live[allocation.key]
             self.allocated -= allocation.size
-            self._add(allocation.category, -allocation.size)
+            self._sums[allocation.category] -= allocation.size
             self.events.append((allocation.number, 0))
