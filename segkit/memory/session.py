@@ -60,7 +60,7 @@ class Session:
         self.survivors = Survivors(self.tensors)
         self.stores = StoreWatch()
         self.suspects = Suspects(self.tensors, self.survivors, self.stores)
-        self.host = HostSearch(Census())
+        self.host = HostSearch()
         self.censuses: list[float] = []
         self.failures: list[str] = []
         self.after_step: Callable[[], None] = lambda: None
@@ -176,4 +176,4 @@ class Session:
 
     def _facts(self) -> RunFacts:
         hooks = self.hooks
-        return RunFacts(hooks.sizes, USER_CODE.files(), hooks.datasets, self.host.census.length_before)
+        return RunFacts(hooks.sizes, USER_CODE.files(), hooks.datasets, self.host.census.lengths)

@@ -101,7 +101,7 @@ class _Estimator:
         return {
             "verdict": self._overall(first),
             "training": self._described(micro),
-            "vram": [{"vram": gpu, **self._verdict(first, gpu), "cheapest": cheapest[gpu]} for gpu in self._gpus],
+            "vram": [{"vram": gpu, **first.verdict(gpu)._asdict(), "cheapest": cheapest[gpu]} for gpu in self._gpus],
             "settings": [self._row(each) for each in rows],
             "binding": _binding(first.worst, what, size),
             "overhead": {"fixed": self._overhead.fixed, "share": self._overhead.share,
@@ -115,7 +115,7 @@ class _Estimator:
         if asked != "auto":
             return int(asked or share)
         gpu = self._asked.vram or min(self._gpus)
-        found = most_that_fits(share, lambda count: self._fits(self._estimate({}, count), gpu))
+        found = most_that_fits(share, lambda count: self._estimate({}, count).fits(gpu))
         return max(1, found)
 
     def _cheapest(self, gpu: int, rows: list[Estimate], micro: int, command: str) -> dict[str, Any] | None:
@@ -128,18 +128,17 @@ class _Estimator:
             command: What starts the training as configured.
         """
         first = rows[0]
-        if self._fits(first, gpu):
+        if first.fits(gpu):
             return None
-        if first.fits_when_expandable(gpu, self._overhead):
+        if first.fits_when_expandable(gpu):
             return {"options": "", "command": f"{_EXPANDABLE} {command}"}
         for one in rows[1:]:
-            if self._fits(one, gpu):
+            if one.fits(gpu):
                 return {"options": one.options, "command": f"{command} {one.options}"}
-        most = first.needs(self._overhead)[1]
-        helps = {name for one in rows[1:] for name in one.changes if one.needs(self._overhead)[1] < _HELPS * most}
+        helps = {name for one in rows[1:] for name in one.changes if one.needs[1] < _HELPS * first.needs[1]}
         for changes in combinations(self._asked, self._plan, micro, helps):
             one = self._estimate(changes, micro)
-            if self._fits(one, gpu):
+            if one.fits(gpu):
                 return {"options": one.options, "command": f"{command} {one.options}"}
         return None
 
@@ -147,8 +146,8 @@ class _Estimator:
         count = int(changes.get("micro_batch", micro))
         key = f"{options_of(changes)} {count}"
         if key not in self._estimates:
-            plan = self._plan_of(changes)
-            self._estimates[key] = estimate_training(plan, changes, count, self._ranks, self._kind if changes else None)
+            plan, kind = self._plan_of(changes), self._kind if changes else None
+            self._estimates[key] = estimate_training(plan, changes, count, self._ranks, self._overhead, kind)
             self._progress.advance(1, trying=options_of(changes) or "as configured")
         return self._estimates[key]
 
@@ -157,19 +156,12 @@ class _Estimator:
         device = torch.device("cuda")
         return plan_without_folder(replace(self._asked, **changes), *self._data, device, self._ranks, dtype)
 
-    def _fits(self, one: Estimate, gpu: int) -> bool:
-        return one.verdict(gpu, self._overhead)[0] == "fits"
-
-    def _verdict(self, one: Estimate, gpu: int) -> dict[str, str]:
-        verdict, why = one.verdict(gpu, self._overhead)
-        return {"verdict": verdict, "why": why}
-
     def _overall(self, first: Estimate) -> str:
-        verdicts = [first.verdict(gpu, self._overhead)[0] for gpu in self._gpus]
+        verdicts = [first.verdict(gpu).verdict for gpu in self._gpus]
         return next((each for each in ("does not fit", "tight") if each in verdicts), "fits")
 
     def _row(self, one: Estimate) -> dict[str, Any]:
-        now, most = one.needs(self._overhead)
+        now, most = one.needs
         return {
             "options": one.options,
             "micro_batch": one.micro_batch,
@@ -178,7 +170,7 @@ class _Estimator:
             "reserved": {"now": one.reserved[0], "at_most": one.reserved[1],
                          "at_most_expandable": max(one.expandable.reserved)},
             "needed": {"now": now, "at_most": most},
-            "verdicts": {str(gpu): self._verdict(one, gpu) for gpu in self._gpus},
+            "verdicts": {str(gpu): one.verdict(gpu)._asdict() for gpu in self._gpus},
             "peaks": [
                 {"of": each.scene.name, "picture": each.scene.heaviest.name, "instances": each.scene.heaviest.instances,
                  "allocated": each.peak.allocated, "parts": dict(sorted(each.peak.by_category.items(),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from segkit.memory.simulate.allocator import ReplayPeaks, least_limit, replay
 from segkit.memory.simulate.trace import Event, Peak
@@ -12,7 +12,13 @@ from segkit.training.rehearsal.batches import Scene, largest_to_evaluate, scenes
 from segkit.training.rehearsal.rehearsal import Rehearsal
 from segkit.units import format_bytes
 
-Verdict = Literal["fits", "tight", "does not fit"]
+
+class FitVerdict(NamedTuple):
+    """Whether a GPU is large enough, and why."""
+
+    verdict: Literal["fits", "tight", "does not fit"]
+    why: str
+
 
 _FIXED = ("parameters", "buffers", "gradients", "optimiser state", "averaged weights")
 _GIB = 2**30
@@ -62,6 +68,7 @@ class Estimate:
     Attributes:
         changes: Options that differ from the configured ones.
         micro_batch: Images that go through the model at once.
+        overhead: What a GPU holds in addition to tensors.
         held: Bytes between steps.
         rehearsed: The steps that were rehearsed, after the model was built.
         events: Allocations and releases.
@@ -71,6 +78,7 @@ class Estimate:
 
     changes: Changes
     micro_batch: int
+    overhead: Overhead
     held: int
     rehearsed: tuple[RehearsedStep, ...]
     events: tuple[Event, ...] = field(repr=False)
@@ -126,38 +134,39 @@ class Estimate:
             return most, most
         return min(most, least_limit(self.events, self.ends[-2])), most
 
-    def needs(self, overhead: Overhead) -> tuple[int, int]:
+    @cached_property
+    def needs(self) -> tuple[int, int]:
         """Bytes that a GPU should have, in the first steps and at most; what is lost between blocks is included."""
         now, most = (
-            min(reserved, round(least / _FILLED)) + overhead.of(allocated)
+            min(reserved, round(least / _FILLED)) + self.overhead.of(allocated)
             for least, reserved, allocated in zip(self.least, self.reserved, self.allocated, strict=True)
         )
         return min(now, most), most
 
-    def verdict(self, vram: int, overhead: Overhead) -> tuple[Verdict, str]:
+    def fits(self, vram: int) -> bool:
+        """Whether a GPU with so many bytes has all that can be needed."""
+        return self.needs[1] <= vram
+
+    def verdict(self, vram: int) -> FitVerdict:
         """Whether a GPU with so many bytes is large enough, and why.
 
         It fits if the GPU has all that can be needed at most. It is tight if that depends on the allocator, or on how
         many regions become positive.
-
-        Args:
-            vram: The memory of the GPU in bytes.
-            overhead: What it holds in addition to tensors.
         """
-        now, most = self.needs(overhead)
-        if most <= vram:
-            return "fits", f"{format_bytes(vram - most)} to spare"
-        if self.fits_when_expandable(vram, overhead):
-            return "tight", "with expandable segments only"
-        if self.least[1] + overhead.of(self.allocated[1]) <= vram:
-            return "tight", "with nothing to spare"
+        now, most = self.needs
+        if self.fits(vram):
+            return FitVerdict("fits", f"{format_bytes(vram - most)} to spare")
+        if self.fits_when_expandable(vram):
+            return FitVerdict("tight", "with expandable segments only")
+        if self.least[1] + self.overhead.of(self.allocated[1]) <= vram:
+            return FitVerdict("tight", "with nothing to spare")
         if now <= vram:
-            return "tight", "in the first steps; it may run out as regions are found"
-        return "does not fit", f"{format_bytes(most - vram)} short"
+            return FitVerdict("tight", "in the first steps; it may run out as regions are found")
+        return FitVerdict("does not fit", f"{format_bytes(most - vram)} short")
 
-    def fits_when_expandable(self, vram: int, overhead: Overhead) -> bool:
+    def fits_when_expandable(self, vram: int) -> bool:
         """Whether it fits with expandable segments and no other change."""
-        return max(self.expandable.reserved) + overhead.of(max(self.expandable.allocated)) <= vram
+        return max(self.expandable.reserved) + self.overhead.of(max(self.expandable.allocated)) <= vram
 
     def binding(self) -> tuple[str, int]:
         """The part that needs the most at the highest peak, besides what every step holds; and its bytes."""
@@ -173,7 +182,9 @@ class Estimate:
         return f"the {name}" + (f" (most of it in {inside})" if inside else ""), sum(parts[name].values())
 
 
-def estimate_training(plan: Plan, changes: Changes, micro_batch: int, ranks: int, kind: str | None = None) -> Estimate:
+def estimate_training(
+    plan: Plan, changes: Changes, micro_batch: int, ranks: int, overhead: Overhead, kind: str | None = None
+) -> Estimate:
     """Estimate what a training needs, from its heaviest steps and an evaluation.
 
     Args:
@@ -181,6 +192,7 @@ def estimate_training(plan: Plan, changes: Changes, micro_batch: int, ranks: int
         changes: Options that differ from the configured ones.
         micro_batch: Images that go through the model at once.
         ranks: GPUs that share a batch.
+        overhead: What a GPU holds in addition to tensors.
         kind: The name of the real batches to rehearse beside the bound; None: all kinds.
     """
     share = plan.batch // ranks
@@ -199,4 +211,4 @@ def estimate_training(plan: Plan, changes: Changes, micro_batch: int, ranks: int
             rehearsed.append(RehearsedStep(scene, peak))
             ends.append(len(trace.events))
         events, unknown = tuple(trace.events), tuple(rehearsal.oracle.unknown)
-    return Estimate(changes, micro_batch, held, tuple(rehearsed), events, tuple(ends), unknown)
+    return Estimate(changes, micro_batch, overhead, held, tuple(rehearsed), events, tuple(ends), unknown)

@@ -2,6 +2,7 @@
 
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ import torch
 from segkit.config.memprofile import MemprofileConfig
 from segkit.config.train import TrainConfig
 from segkit.errors import ConfigError, Interrupted
-from segkit.memory.measure.meter import Meter
 from segkit.memory.process.launch import SNAPSHOT
 from segkit.memory.process.session_meter import SessionMeter
 from segkit.memory.report.document import report_of
@@ -34,15 +34,13 @@ def profile_training(config: MemprofileConfig, progress: Progress) -> dict[str, 
     """
     training = _training_config(config)
     session = Session(every=config.step_every, deep=config.deep)
-
-    def record(device: torch.device) -> Meter:
-        return SessionMeter(device, session)
-
     with tempfile.TemporaryDirectory(prefix="segkit-memprofile-") as folder:
         session.start(phases=False)
         try:
             steps = config.steps or _STEPS
-            ended = train(replace(training, out=Path(folder), steps=steps), progress, record).ended
+            ended = train(
+                replace(training, out=Path(folder), steps=steps), progress, partial(SessionMeter, session=session)
+            ).ended
             session.clock.close()
         finally:
             session.finish()

@@ -14,6 +14,7 @@ from segkit.memory.containers.growing_values import GrowingValues
 from segkit.memory.containers.named_values import named_values, objects_by_kind, untracked_dicts
 from segkit.memory.containers.nested_containers import NestedContainers
 from segkit.memory.measure.trend import Track
+from segkit.memory.measure.user_code import is_own_class
 
 _KINDS = (list, dict, set, collections.deque)
 _SHORT = 4  # entries; shorter containers are ignored
@@ -38,19 +39,20 @@ class Census:
         growing: Containers that were longer at every census, by identity.
         values: Values that are replaced by longer ones.
         nested: Containers that grow in the containers that they hold.
+        lengths: How long every container was at the last census, by identity.
     """
 
     def __init__(self) -> None:
         self.growing: dict[int, GrowingContainer] = {}
-        self._lengths: dict[int, int] = {}
+        self.lengths: dict[int, int] = {}
         self._before = -1
         self.values, self.nested = GrowingValues(), NestedContainers()
-        self._subclasses: dict[type, bool] = {}
 
     def take(self, step: int) -> None:
         """Note how long every container is."""
         objects = objects_by_kind()
-        containers = [each for kind, those in objects.items() if self._is_container(kind) for each in those]
+        kinds = [kind for kind in objects if issubclass(kind, _KINDS) and not is_own_class(kind)]
+        containers = [each for kind in kinds for each in objects[kind]]
         named = named_values(objects)
         containers += untracked_dicts(objects, named)
         objects.clear()
@@ -60,7 +62,7 @@ class Census:
                 lengths[id(each)] = len(each)
             except Exception:  # a subclass of the user's
                 continue
-        before = self._lengths
+        before = self.lengths
         longer = {
             key for key, length in lengths.items()
             if length >= _SHORT and length > before.get(key, length) and key not in self.growing
@@ -73,33 +75,16 @@ class Census:
         own = {id(lengths), id(before), id(grown), id(self.growing), id(containers), id(gc.garbage)}
         for each in grown:
             if id(each) not in own and len(self.growing) < _MOST:
-                was = GrowingContainer(
+                self.growing[id(each)] = GrowingContainer(
                     container=each, steps=[self._before, step], lengths=[before[id(each)], len(each)]
                 )
-                self.growing[id(each)] = was
-        self._lengths, self._before = lengths, step
-
-    def length_before(self, identity: int) -> int | None:
-        """How long a container was at the last census; None where it was not seen."""
-        return self._lengths.get(identity)
+        self.lengths, self._before = lengths, step
 
     def release(self) -> None:
         """Let go of containers that nothing else holds any more; to be called at every step."""
         for key, growing in list(self.growing.items()):
             if sys.getrefcount(growing.container) <= 2:  # by the record, and by this call
                 del self.growing[key]
-
-    def release_values(self) -> None:
-        """Let go of the values and of the outer containers that a census has noted."""
-        self.values.release()
-        self.nested.release()
-
-    def _is_container(self, kind: type) -> bool:
-        known = self._subclasses.get(kind)
-        if known is None:
-            own = str(kind.__module__).startswith("segkit.memory")
-            known = self._subclasses[kind] = issubclass(kind, _KINDS) and not own
-        return known
 
     def _follow(self, step: int) -> None:
         """Note the lengths of the containers that are followed; drop those that do not grow any more."""

@@ -57,22 +57,21 @@ def deep_bytes(value: Any, seen: set[int], most: int = 20_000) -> int:
     total, stack = 0, [value]
     while stack and most > 0:
         each = stack.pop()
-        if id(each) in seen or isinstance(each, (_ATOMS, torch.nn.Module)):
-            if type(each) in (float, int) and id(each) not in seen:
-                seen.add(id(each))
-                total += 24
+        if id(each) in seen:
             continue
         seen.add(id(each))
+        if isinstance(each, (_ATOMS, torch.nn.Module)):
+            total += 24 if type(each) in (float, int) else 0
+            continue
         most -= 1
         if issubclass(type(each), torch.Tensor):
             total += _tensor_bytes(each, seen)
             continue
-        size = sys.getsizeof(each, 64) + _native_bytes(each)
+        total += sys.getsizeof(each, 64) + _native_bytes(each)
         if hasattr(type(each), "__array_interface__") or type(each).__module__ == "numpy":
             base = getattr(each, "base", None)
             if base is not None:
                 stack.append(base)
-        total += size
         stack += _parts(each)
     return total
 
@@ -98,11 +97,9 @@ def _parts(each: Any) -> Iterable[Any]:
 
 
 def _tensor_bytes(tensor: torch.Tensor, seen: set[int]) -> int:
-    try:
-        storage, key = storage_key(tensor)
-        if key in seen:
-            return 100
-        seen.add(key)
-        return int(storage.nbytes()) + 600  # the Python object, the tensor and the storage records themselves
-    except (RuntimeError, NotImplementedError):
-        return 600
+    storage, key = storage_key(tensor)
+    if key in seen:
+        return 100
+    seen.add(key)
+    size = int(storage.nbytes()) if storage is not None else 0
+    return size + 600  # the Python object, the tensor and the storage records themselves

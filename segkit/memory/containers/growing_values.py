@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from segkit.memory.containers.named_values import NamedValue
+from segkit.memory.measure.torch_private import storage_key
 from segkit.memory.measure.trend import Track
 
 _LARGE = 2048  # bytes; smaller values are ignored
@@ -101,10 +102,8 @@ def _bytes_of(value: Any) -> int:
     if module == "pandas" and hasattr(kind, "memory_usage"):
         return sys.getsizeof(value)
     if kind is torch.Tensor:
-        try:
-            return int(value.untyped_storage().nbytes())
-        except (RuntimeError, NotImplementedError):
-            return 0
+        storage, _ = storage_key(value)
+        return int(storage.nbytes()) if storage is not None else 0
     return 0
 
 

@@ -33,8 +33,8 @@ class HostSearch:
         past: What grew at an earlier census, and does no more, or was not seen again.
     """
 
-    def __init__(self, census: Census, *, in_worker: bool = False) -> None:
-        self.census, self._in_worker = census, in_worker
+    def __init__(self, *, in_worker: bool = False) -> None:
+        self.census, self._in_worker = Census(), in_worker
         self.suspects: dict[Hashable, HostSuspect] = {}
         self.past: dict[Hashable, HostSuspect] = {}
 
@@ -59,7 +59,8 @@ class HostSearch:
                 stores.watch(each.suspect.key, growing.container, partial(heaviest_of_entry, growing.container))
         self._search_values(explained)
         self._search_nested(explained, facts)
-        self.census.release_values()
+        self.census.values.release()
+        self.census.nested.release()
         for key, each in self.suspects.items():
             if each.since is None and each.state == "leak":
                 self.suspects[key] = replace(each, since=step)

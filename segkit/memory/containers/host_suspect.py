@@ -62,7 +62,7 @@ def suspect_of_container(container: Any, chain: ReferenceChain, facts: RunFacts,
     held_by = expression
     for holder, child in pairwise([container, *parts]):
         held_by = edge(holder, child).format(held_by)
-    facts = facts._replace(lengths=lambda identity: None)  # it was just seen to grow
+    facts = facts._replace(lengths={})  # it was just seen to grow
     stored = stores_in_source(expression, USER_CODE.files())
     stored_at = stored[-1] if stored else None
     return Suspect(

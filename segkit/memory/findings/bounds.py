@@ -2,7 +2,8 @@
 
 import inspect
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from torch.utils.data import Dataset
@@ -19,13 +20,13 @@ class RunFacts(NamedTuple):
         sizes: Sizes of the tensors that the model was given.
         files: The user's source files.
         datasets: Lengths of the datasets that loaders have read.
-        lengths: How long a container was some steps ago, by its identity; None where that is not known.
+        lengths: How long containers were some steps ago, by identity.
     """
 
     sizes: Collection[int] = ()
     files: Collection[str] = ()
     datasets: Collection[int] = ()
-    lengths: Callable[[int], int | None] = lambda identity: None
+    lengths: Mapping[int, int] = MappingProxyType({})
 
 
 class Bound(NamedTuple):
@@ -63,7 +64,7 @@ def bound_of(chain: Sequence[Any], at: int | None, expression: str | None, facts
         if found is not None:
             return found
     flat = not isinstance(chain[min(at + 1, len(chain) - 1)], list | dict | set | deque)
-    if isinstance(container, list) and flat and facts.lengths(id(container)) == len(container):
+    if isinstance(container, list) and flat and facts.lengths.get(id(container)) == len(container):
         return Bound(len(container), f"the list has {len(container)} places, and gets no more")
     line = bounds_in_source(expression, facts.files) if expression is not None else None
     return Bound(None, f"{line} keeps it short") if line is not None else None

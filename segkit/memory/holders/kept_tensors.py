@@ -1,5 +1,6 @@
 """The kept tensors: a sample of them, the Python objects that they are, and the graphs that may keep them."""
 
+import contextlib
 import gc
 from collections import defaultdict, deque
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from segkit.memory.holders.graph_roots import GraphRoot
 from segkit.memory.holders.roots import running_locals
 from segkit.memory.holders.survival import GRACE
 from segkit.memory.measure.allocation import Allocation, Site
-from segkit.memory.measure.torch_private import storage_key
+from segkit.memory.measure.torch_private import storage_address
 from segkit.memory.measure.tracker import LiveTensors
 
 _ROOTS = 64  # graphs that are walked without a search for what keeps them
@@ -44,10 +45,9 @@ def python_tensors() -> dict[int, list[torch.Tensor]]:
     objects = gc.get_objects()
     kinds = {kind for kind in set(map(type, objects)) if issubclass(kind, torch.Tensor)}
     for each in [each for each in objects if type(each) in kinds]:
-        try:
-            out[storage_key(each)[1]].append(each)
-        except Exception:  # no storage, or a subclass that answers differently
-            continue
+        with contextlib.suppress(Exception):  # a subclass may answer differently
+            out[storage_address(each)].append(each)
+    out.pop(0, None)  # those without a storage
     return out
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from segkit.memory.measure.allocation import Allocation
+from segkit.memory.measure.user_code import is_own_object
 
 _STEPS = 8
 
@@ -64,8 +65,7 @@ def _is_passing(holder: Any, way: list[Any], tensors: Any, own: Collection[int])
         return True
     if type(holder) is types.CellType:  # of the closure of a running library function, as that around the collector
         return not any(isinstance(each, types.FunctionType) for each in gc.get_referrers(holder))
-    module = str(type(holder).__module__)
-    return module.startswith("segkit.memory") or type(holder).__name__ == "list_iterator"
+    return is_own_object(holder) or type(holder).__name__ == "list_iterator"
 
 
 def _kind_of(way: list[Any]) -> tuple[str, str | None]:

@@ -38,13 +38,10 @@ class Reader:
             return None
         stats = torch.cuda.memory_stats_as_nested_dict(self._device)  # flat keys would cost ten times as much
         torch.cuda.reset_peak_memory_stats(self._device)
-        of = {
-            name: stats.get(f"{name}_bytes", {}).get("all", {}) for name in ("allocated", "reserved", "inactive_split")
-        }
-        now = DeviceFigures(
-            int(of["allocated"].get("current", 0)), int(of["allocated"].get("peak", 0)),
-            int(of["reserved"].get("peak", 0)), int(of["inactive_split"].get("peak", 0)),
-        )  # fmt: skip
+        allocated, reserved, split = (
+            stats[name]["all"] for name in ("allocated_bytes", "reserved_bytes", "inactive_split_bytes")
+        )
+        now = DeviceFigures(allocated["current"], allocated["peak"], reserved["peak"], split["peak"])
         for reader in _readers:
             reader._unread = DeviceFigures(now.allocated, *map(max, reader._unread[1:], now[1:]))
         figures, self._unread = self._unread, DeviceFigures(0, 0, 0, 0)

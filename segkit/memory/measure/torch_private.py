@@ -5,7 +5,7 @@ goes on. ``missing`` lists these parts. Without the symbols that are imported at
 """
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -83,19 +83,18 @@ def return_types(func: Any) -> list[str]:
 def storage_key(tensor: torch.Tensor) -> tuple[Any, int]:
     """A tensor's storage, and the address that distinguishes it from all other live ones.
 
-    Raises:
-        RuntimeError, NotImplementedError: The tensor has none (sparse, meta, wrappers of functorch).
+    Sparse tensors and wrappers of functorch have none: then it is None, and the address 0.
     """
-    storage = tensor.untyped_storage()
+    try:
+        storage = tensor.untyped_storage()
+    except (RuntimeError, NotImplementedError):
+        return None, 0
     return storage, storage._cdata
 
 
 def storage_address(tensor: torch.Tensor) -> int:
     """The address of a tensor's storage; 0 where it has none."""
-    try:
-        return storage_key(tensor)[1]
-    except (RuntimeError, NotImplementedError):
-        return 0
+    return storage_key(tensor)[1]
 
 
 def on_cuda() -> bool:
@@ -192,8 +191,8 @@ def without_modes() -> AbstractContextManager[Any]:
 
 
 @contextmanager
-def batched_nms_as(choose: Callable[..., torch.Tensor]) -> Iterator[None]:
-    """Let torchvision suppress boxes by class as ``choose(vanilla, coordinate_trick, *arguments)`` does.
+def batched_nms_with_limit(most: int) -> Iterator[None]:
+    """Let torchvision suppress the boxes of all classes at once, up to ``most`` coordinates.
 
     torchvision has no setting for it, so its function is replaced within the context.
     """
@@ -201,8 +200,8 @@ def batched_nms_as(choose: Callable[..., torch.Tensor]) -> Iterator[None]:
 
     vanilla, together = boxes._batched_nms_vanilla, boxes._batched_nms_coordinate_trick
 
-    def chosen(*arguments: Any) -> torch.Tensor:
-        return choose(vanilla, together, *arguments)
+    def chosen(all_boxes: torch.Tensor, *others: Any) -> Any:
+        return (vanilla if all_boxes.numel() > most else together)(all_boxes, *others)
 
     boxes._batched_nms_vanilla = chosen
     try:

@@ -18,6 +18,7 @@ from segkit.memory.measure.torch_private import (
     is_fake,
     operation_name,
     returns_new_tensors,
+    storage_address,
     storage_key,
 )
 from segkit.memory.measure.user_code import USER_CODE, Line
@@ -74,12 +75,9 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
             operation = self._operations[func] = _allocating_operation(func)
         if operation and not self.paused:
             try:
-                if isinstance(out, torch.Tensor):
-                    self._note(out, operation, args)
-                elif isinstance(out, tuple | list):
-                    for each in out:
-                        if isinstance(each, torch.Tensor):
-                            self._note(each, operation, args)
+                for each in out if isinstance(out, (tuple, list)) else (out,):
+                    if isinstance(each, torch.Tensor):
+                        self._note(each, operation, args)
             except Exception as error:  # the script must not notice
                 self.failure, self.paused = error, True
         return out
@@ -115,11 +113,8 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
             self.paused = before
 
     def _note(self, tensor: torch.Tensor, operation: str, args: Any) -> None:
-        try:
-            storage, key = storage_key(tensor)
-        except (NotImplementedError, RuntimeError):  # sparse, meta, functorch wrappers
-            return
-        if key in self.live:
+        storage, key = storage_key(tensor)
+        if storage is None or key in self.live:
             return
         size = storage.nbytes()
         if size == 0 or is_fake(tensor):
@@ -171,7 +166,7 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         """
         parts = args[0] if args and isinstance(args[0], tuple | list) else ()
         for each in parts:
-            before = self.live.get(storage_key(each)[1])
+            before = self.live.get(storage_address(each))
             if before is not None and before.operation == "aten::cat" and before.site.line == site.line:
                 longer = size > before.size and before.step < self.step
                 return (before.joined[0] + 1, before.joined[1]) if longer else (0, size)

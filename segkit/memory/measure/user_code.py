@@ -38,8 +38,12 @@ def is_own_file(file: str) -> bool:
 
 def is_own_object(value: object) -> bool:
     """Whether an object is an instance of one of this tool's classes."""
-    module = type(value).__module__
-    return isinstance(module, str) and module.startswith("segkit.memory")
+    return is_own_class(type(value))
+
+
+def is_own_class(kind: type) -> bool:
+    """Whether a class belongs to this tool."""
+    return str(kind.__module__).startswith("segkit.memory")
 
 
 class UserCode:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from segkit.data.files import temporary_file
-from segkit.memory.containers.census import Census
 from segkit.memory.containers.host_search import HostSearch
 from segkit.memory.findings.bounds import RunFacts
 from segkit.memory.findings.records import MemoryLimit
@@ -21,13 +20,16 @@ class WorkerWatch:
     """Counts a worker's batches, and takes a census now and then."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._pid = 0
-        self._failed = False
+        self._folder, self._pid, self._failed = folder, 0, False
+
+    def _begin(self) -> None:
+        """Start counting in a process that has just become a worker."""
+        self._pid = os.getpid()
+        USER_CODE.start()
         self._batches, self._next = 0, 4
         self._rows: list[list[int]] = []
         self._stores = StoreWatch()
-        self._host = HostSearch(Census(), in_worker=True)
+        self._host = HostSearch(in_worker=True)
 
     def around(self, fetch: Callable[..., Any]) -> Callable[..., Any]:
         """A fetcher's ``fetch`` that measures the worker after each batch."""
@@ -61,13 +63,6 @@ class WorkerWatch:
         if now is not None:
             self._rows.append([self._batches, *now])
         self._write()
-
-    def _begin(self) -> None:
-        self._pid = os.getpid()
-        USER_CODE.start()
-        self._batches, self._next = 0, 4
-        self._rows, self._stores = [], StoreWatch()
-        self._host = HostSearch(Census(), in_worker=True)
 
     def _write(self) -> None:
         from segkit.memory.report.judge import host_leak  # noqa: PLC0415 -- only where there is something to report

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from segkit.memory.measure.torch_private import batched_nms_as, tree_map
+from segkit.memory.measure.torch_private import batched_nms_with_limit, tree_map
 
 # "CUDA Ops that can autocast to float32" of the documentation of torch.amp, by their names in Python.
 _IN_FP32 = frozenset({
@@ -43,9 +43,4 @@ def _to_fp32(value: Any) -> Any:
 
 def cuda_suppression() -> AbstractContextManager[None]:
     """Let torchvision choose between its two ways to suppress boxes by class as it does on CUDA."""
-
-    def choose(vanilla: Any, together: Any, boxes: torch.Tensor, *others: Any) -> torch.Tensor:
-        kept: torch.Tensor = (vanilla if boxes.numel() > _TOGETHER else together)(boxes, *others)
-        return kept
-
-    return batched_nms_as(choose)
+    return batched_nms_with_limit(_TOGETHER)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from segkit.memory.measure.torch_private import TorchDispatchMode, storage_key
+from segkit.memory.measure.torch_private import TorchDispatchMode, storage_address, storage_key
 
 _DEPTH = 30  # frames that are searched
 
@@ -71,12 +71,9 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        if isinstance(out, torch.Tensor):
-            self._note(out)
-        elif isinstance(out, tuple | list):
-            for each in out:
-                if isinstance(each, torch.Tensor):
-                    self._note(each)
+        for each in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(each, torch.Tensor):
+                self._note(each)
         return out
 
     def reset_peak(self) -> None:
@@ -101,7 +98,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no
     def claim(self, tensors: Sequence[torch.Tensor], category: str) -> None:
         """Change the category of storages that were made before."""
         for tensor in tensors:
-            allocation = self._live.get(storage_key(tensor)[1])
+            allocation = self._live.get(storage_address(tensor))
             if allocation is not None:
                 self._sums[allocation.category] -= allocation.size
                 allocation.category = category
@@ -115,14 +112,9 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no
             self._at_peak = self._sums | {self.category: self._sums[self.category] + size}
 
     def _note(self, tensor: torch.Tensor) -> None:
-        try:
-            storage, key = storage_key(tensor)
-        except (NotImplementedError, RuntimeError):  # sparse, functorch wrappers
-            return
-        if key in self._live:
-            return
-        size = storage.nbytes()
-        if size == 0:
+        storage, key = storage_key(tensor)
+        size = storage.nbytes() if storage is not None else 0
+        if size == 0 or key in self._live:
             return
         allocation = _Allocation(storage, self._freed)
         allocation.key, allocation.number, allocation.size = key, len(self.events), size

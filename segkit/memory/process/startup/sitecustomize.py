@@ -23,37 +23,24 @@ class _AfterTorch(importlib.abc.MetaPathFinder):
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader)
+        loader: Any = spec.loader if spec is not None else None
+        if loader is not None:
+
+            def exec_module(module: ModuleType) -> None:
+                del loader.exec_module  # this function, which hides the loader's own
+                loader.exec_module(module)
+                _begin()
+
+            loader.exec_module = exec_module
         return spec
-
-
-class _Loader(importlib.abc.Loader):
-    def __init__(self, loader: Any) -> None:
-        self._loader = loader
-
-    def create_module(self, spec: Any) -> Any:
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        module.__loader__ = self._loader
-        if module.__spec__ is not None:
-            module.__spec__.loader = self._loader
-        self._loader.exec_module(module)
-        _begin()
 
 
 def _begin() -> None:
     home = os.environ["SEGKIT_MEMPROFILE_HOME"]
     try:
         if "segkit" not in sys.modules:  # this very segkit, also where another environment's Python runs the script
-            spec = importlib.util.spec_from_file_location(
-                "segkit", os.path.join(home, "__init__.py"), submodule_search_locations=[home]  # noqa: PTH118
-            )  # fmt: skip
-            if spec is not None and spec.loader is not None:
-                package = importlib.util.module_from_spec(spec)
-                sys.modules["segkit"] = package
-                spec.loader.exec_module(package)
+            init = os.path.join(home, "__init__.py")  # noqa: PTH118
+            _execute(importlib.util.spec_from_file_location("segkit", init, submodule_search_locations=[home]))
         from segkit.memory.process.attach import attach
 
         attach()
@@ -67,10 +54,12 @@ def _begin() -> None:
 def _run_next() -> None:
     """Run the ``sitecustomize`` that this one hides."""
     sys.path[:] = [path for path in sys.path if os.path.abspath(path or ".") != _HERE]  # noqa: PTH100
-    spec = importlib.machinery.PathFinder.find_spec("sitecustomize", sys.path)
+    _execute(importlib.machinery.PathFinder.find_spec("sitecustomize", sys.path))
+
+
+def _execute(spec: importlib.machinery.ModuleSpec | None) -> None:
     if spec is not None and spec.loader is not None:
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["sitecustomize"] = module
+        module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
 
 
