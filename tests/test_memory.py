@@ -16,7 +16,7 @@ from torch import nn
 import segkit.memory
 from segkit.memory.containers.growing_values import GrowingValues
 from segkit.memory.containers.named_values import NamedValue
-from segkit.memory.containers.nested_containers import NestedContainers
+from segkit.memory.containers.nested_containers import NestedContainers, newest_inner_entries
 from segkit.memory.findings.source_lines import bounds_in_source, last_name, stores_in_source
 from segkit.memory.holders.reference_chains import find_holders
 from segkit.memory.holders.survival import SiteSurvival
@@ -275,7 +275,7 @@ def test_growth_inside_nested_containers_is_found():
     (nested,) = nested.steady()
     assert nested.container is found
     assert nested.per_step == 10
-    assert nested.newest_entries()[0] in (10, 11)
+    assert newest_inner_entries(nested.container)[0] in (10, 11)
 
 
 def test_native_memory_is_a_leak_if_every_part_rises():

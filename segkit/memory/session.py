@@ -156,9 +156,7 @@ class Session:
             self.categories.take(self.clock, list(self.hooks.optimizers), list(self.hooks.modules))
         tensors.keep_peak = 3 <= step + 1 <= 6 or step % 10 == 9
         self.host.census.release()
-        self._collected = self.suspects.search(
-            self._facts(), self.series.count, self.hooks.double_backward, [self.series.measurements]
-        )
+        self._collected = self.suspects.search(self._facts(), [self.series.measurements])
         if step >= self._next_census or self._deep:
             self._take_census(step)
         self.stores.stop_when_done()
@@ -176,4 +174,7 @@ class Session:
 
     def _facts(self) -> RunFacts:
         hooks = self.hooks
-        return RunFacts(hooks.sizes, USER_CODE.files(), hooks.datasets, self.host.census.lengths)
+        return RunFacts(
+            hooks.sizes, USER_CODE.files(), hooks.datasets, self.host.census.lengths, self.series.count,
+            hooks.double_backward,
+        )  # fmt: skip

@@ -37,10 +37,8 @@ def profile_training(config: MemprofileConfig, progress: Progress) -> dict[str, 
     with tempfile.TemporaryDirectory(prefix="segkit-memprofile-") as folder:
         session.start(phases=False)
         try:
-            steps = config.steps or _STEPS
-            ended = train(
-                replace(training, out=Path(folder), steps=steps), progress, partial(SessionMeter, session=session)
-            ).ended
+            short = replace(training, out=Path(folder), steps=config.steps or _STEPS)
+            ended = train(short, progress, partial(SessionMeter, session=session)).ended
             session.clock.close()
         finally:
             session.finish()

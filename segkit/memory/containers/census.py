@@ -7,29 +7,15 @@ a steady pace, grows.
 import collections
 import gc
 import sys
-from dataclasses import dataclass
-from typing import Any
 
 from segkit.memory.containers.growing_values import GrowingValues
 from segkit.memory.containers.named_values import named_values, objects_by_kind, untracked_dicts
-from segkit.memory.containers.nested_containers import NestedContainers
-from segkit.memory.measure.trend import Track
+from segkit.memory.containers.nested_containers import GrowingContainer, NestedContainers
 from segkit.memory.measure.user_code import is_own_class
 
 _KINDS = (list, dict, set, collections.deque)
 _SHORT = 4  # entries; shorter containers are ignored
 _MOST = 64  # containers that are followed
-
-
-@dataclass(slots=True, kw_only=True)
-class GrowingContainer(Track):
-    """A container that was longer in every census.
-
-    Attributes:
-        container: The object itself.
-    """
-
-    container: Any
 
 
 class Census:
@@ -90,12 +76,10 @@ class Census:
         """Note the lengths of the containers that are followed; drop those that do not grow any more."""
         for key, growing in list(self.growing.items()):
             length = len(growing.container)
-            if length < growing.lengths[-1]:
-                growing.emptied = True
             growing.steps.append(step)
             growing.lengths.append(length)
             stalled = length == growing.lengths[-2] == growing.lengths[-3]
-            if stalled or growing.emptied or sys.getrefcount(growing.container) <= 2:
+            if stalled or length < growing.lengths[-2] or sys.getrefcount(growing.container) <= 2:
                 del self.growing[key]
 
     def steady(self) -> list[GrowingContainer]:

@@ -4,7 +4,7 @@ from collections.abc import Hashable
 from dataclasses import replace
 from functools import partial
 
-from segkit.memory.containers.census import Census, GrowingContainer
+from segkit.memory.containers.census import Census
 from segkit.memory.containers.entry_sizes import deep_bytes, entry_bytes
 from segkit.memory.containers.host_suspect import (
     LOG_BYTES,
@@ -13,6 +13,7 @@ from segkit.memory.containers.host_suspect import (
     suspect_of_container,
     suspect_of_value,
 )  # fmt: skip
+from segkit.memory.containers.nested_containers import GrowingContainer, newest_inner_entries
 from segkit.memory.findings.bounds import RunFacts
 from segkit.memory.findings.source_lines import joins_in_source, stores_in_source
 from segkit.memory.findings.store_watch import StoreWatch
@@ -108,7 +109,7 @@ class HostSearch:
     def _search_nested(self, explained: set[str], facts: RunFacts) -> None:
         """Describe containers that grow in the containers that they hold."""
         for nested in self.census.nested.steady()[:_MOST_NESTED]:
-            entries = nested.newest_entries()
+            entries = newest_inner_entries(nested.container)
             per_step = deep_bytes(entries, set()) / max(1, len(entries)) * nested.per_step
             key = ("nested", id(nested.container))
             if per_step < LOG_BYTES or id(nested.container) in self.suspects:

@@ -17,30 +17,25 @@ _FEWEST, _MOST = 4, 50_000  # inner containers
 
 
 @dataclass(slots=True, kw_only=True)
-class NestedContainer(Track):
-    """A container, and how many entries its inner containers have together.
+class GrowingContainer(Track):
+    """A container that was longer in every census, by itself or with the containers that it holds.
 
     Attributes:
-        container: The outer one; only during a census.
+        container: The object itself.
     """
 
-    container: Any = None
-
-    def newest_entries(self) -> list[Any]:
-        """A few of the inner containers' newest entries, during a census."""
-        parts = list(islice(_parts(self.container), 400))[:: max(1, min(400, len(self.container)) // 12)]
-        return [_newest(part) for part in parts if type(part) in _INNER and len(part) > 0]
+    container: Any
 
 
 class NestedContainers:
     """The containers of containers that every census has seen, by identity."""
 
     def __init__(self) -> None:
-        self.by_identity: dict[int, NestedContainer] = {}
+        self.by_identity: dict[int, GrowingContainer] = {}
 
     def take(self, step: int, named: Iterable[NamedValue]) -> None:
         """Note the entries in every container of containers that has a name."""
-        seen: dict[int, NestedContainer] = {}
+        seen: dict[int, GrowingContainer] = {}
         for _, value in named:
             if not isinstance(value, _OUTER) or id(value) in seen or not _FEWEST <= len(value) <= _MOST:
                 continue
@@ -49,14 +44,14 @@ class NestedContainers:
                 continue
             known = self.by_identity.get(id(value))
             if known is None or total < known.lengths[-1]:
-                known = NestedContainer()
+                known = GrowingContainer(container=value)
             known.steps.append(step)
             known.lengths.append(total)
             known.container = value
             seen[id(value)] = known
         self.by_identity = seen
 
-    def steady(self) -> list[NestedContainer]:
+    def steady(self) -> list[GrowingContainer]:
         """Those that have gained entries at every census."""
         return [nested for nested in self.by_identity.values() if nested.container is not None and nested.is_steady()]
 
@@ -64,6 +59,12 @@ class NestedContainers:
         """Let go of every container."""
         for nested in self.by_identity.values():
             nested.container = None
+
+
+def newest_inner_entries(outer: Any) -> list[Any]:
+    """The newest entries of a few of the containers that a container holds."""
+    parts = list(islice(_parts(outer), 400))[:: max(1, min(400, len(outer)) // 12)]
+    return [_newest(part) for part in parts if type(part) in _INNER and len(part) > 0]
 
 
 def _total(outer: Any) -> int:

@@ -11,22 +11,27 @@ from torch.utils.data import Dataset
 from segkit.memory.findings.source_lines import bounds_in_source
 from segkit.memory.holders.edges import LRU_CACHE
 from segkit.memory.holders.roots import is_user_class
+from segkit.memory.measure.user_code import Line
 
 
 class RunFacts(NamedTuple):
-    """What is known of a run, to decide whether growth will end.
+    """What is known of a run, to decide whether growth will end, and to describe what grows.
 
     Attributes:
         sizes: Sizes of the tensors that the model was given.
         files: The user's source files.
         datasets: Lengths of the datasets that loaders have read.
         lengths: How long containers were some steps ago, by identity.
+        steps: How many steps were measured.
+        double_backward: The line of a backward pass that keeps its own graph, if there is one.
     """
 
     sizes: Collection[int] = ()
     files: Collection[str] = ()
     datasets: Collection[int] = ()
     lengths: Mapping[int, int] = MappingProxyType({})
+    steps: int = 0
+    double_backward: Line | None = None
 
 
 class Bound(NamedTuple):

@@ -1,6 +1,6 @@
 """The two records of a memory report: a leak, and growth that is no leak."""
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, NamedTuple, Self
 
 Where = Literal["device", "host", "worker"]
@@ -71,7 +71,7 @@ class Leak:
 
     def to_json(self) -> dict[str, Any]:
         """The entry of ``memory.json``; what only some leaks have is left out of the others."""
-        document = {field.name: getattr(self, field.name) for field in fields(self)}
+        document = asdict(self)
         document["also_at"], document["also_held_by"] = list(self.also_at), list(self.also_held_by)
         return {key: value for key, value in document.items() if value or key not in _OPTIONAL}
 
@@ -108,4 +108,4 @@ class Growth:
 
     def to_json(self) -> dict[str, Any]:
         """The entry of ``memory.json``."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return asdict(self)

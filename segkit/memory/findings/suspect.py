@@ -72,19 +72,12 @@ class Suspect:
         return replace(self, stored_at=line, stored_surely=True)
 
 
-def suspect_of(cause: Cause, facts: RunFacts, steps: int, double_backward: Line | None) -> Suspect:
-    """Describe a cause in plain values.
-
-    Args:
-        cause: What keeps the tensors.
-        facts: What is known of the run.
-        steps: How many were measured.
-        double_backward: The line of a backward pass that keeps its own graph, if there is one.
-    """
+def suspect_of(cause: Cause, facts: RunFacts) -> Suspect:
+    """Describe a cause in plain values."""
     chain, made_at, files = cause.chain, cause.made_at, USER_CODE.files()
     suspect = Suspect(
         cause.key, cause.kind, tuple(cause.sites), made_at.line, made_at.operation, holder=cause.container_expression,
-        nodes=round(cause.graph_nodes / max(1, steps)) if cause.spans_steps else cause.graph_nodes,
+        nodes=round(cause.graph_nodes / max(1, facts.steps)) if cause.spans_steps else cause.graph_nodes,
     )  # fmt: skip
     if chain is not None:
         at = chain.container if cause.container is not None else None
@@ -102,7 +95,7 @@ def suspect_of(cause: Cause, facts: RunFacts, steps: int, double_backward: Line 
         return replace(suspect, stored_at=stored_at, allocated_at=made_at.line, operation=made_at.operation)
     if cause.kind in REGISTERING:
         return replace(suspect, stored_at=registers_in_source(cause.kind, files))
-    return replace(suspect, stored_at=double_backward if cause.kind == "C++ cycle" else None)
+    return replace(suspect, stored_at=facts.double_backward if cause.kind == "C++ cycle" else None)
 
 
 def _on_ctx(cause: Cause, files: list[str]) -> tuple[Line | None, Site]:
@@ -154,7 +147,7 @@ def leak_of(
         per_step: Bytes that every step adds.
         steps_seen: Steps from which something is kept.
         is_leak: Whether enough of them were seen to be sure.
-        since: The step from which on it was called a leak.
+        since: The step from which on it was called a leak, if it is one.
     """
     made_at = suspect.allocated_at
     return Leak(
@@ -164,7 +157,8 @@ def leak_of(
         fix=fix_for(suspect.kind, last_name(suspect.holder or suspect.held_by or "")),
         steps_to_oom=limit.steps_left(per_step), operation=suspect.operation, holder=suspect.holder,
         scope=suspect.scope, verified=suspect.verified, stored_surely=suspect.stored_surely,
-        graph_nodes=suspect.nodes or None, steps_seen=steps_seen, is_leak=is_leak, leak_since=since,
+        graph_nodes=suspect.nodes or None, steps_seen=steps_seen, is_leak=is_leak,
+        leak_since=since if is_leak else None,
         also_at=tuple(absolute(site.line) for site in suspect.sites if site.line != made_at)[:12],
     )  # fmt: skip
 

@@ -13,7 +13,6 @@ from segkit.memory.holders.survivors import Survivors
 from segkit.memory.measure.allocation import Site
 from segkit.memory.measure.collector import collector_paused
 from segkit.memory.measure.tracker import LiveTensors
-from segkit.memory.measure.user_code import Line
 
 _MANY_SITES = 50  # from which on only every third step is checked
 
@@ -46,13 +45,11 @@ class Suspects:
         for each in (self.by_key, self.levels, self.since, self._keys):
             each.clear()
 
-    def search(self, facts: RunFacts, steps: int, double_backward: Line | None, ignored: Sequence[object]) -> bool:
+    def search(self, facts: RunFacts, ignored: Sequence[object]) -> bool:
         """Search for what keeps the tensors of sites that have become suspect; returns whether garbage was collected.
 
         Args:
             facts: What is known of the run.
-            steps: How many were measured.
-            double_backward: The line of a backward pass that keeps its own graph, if there is one.
             ignored: The tool's own objects that hold something of what is searched.
         """
         step = self._tensors.step
@@ -69,18 +66,17 @@ class Suspects:
         collect = "leak" in states.values()
         with collector_paused():
             causes = diagnose(
-                self._tensors, new, [site for site in new if site in self._tensors.joins],
-                [self._survivors.by_site, self.by_key, *ignored], collect=collect,
-                double_backward=double_backward is not None,
+                self._tensors, new, [self._survivors.by_site, self.by_key, *ignored],
+                collect=collect, double_backward=facts.double_backward is not None,
             )  # fmt: skip
         for cause in causes:
-            self._add(cause, rates, facts, steps, double_backward)
+            self._add(cause, rates, facts)
             cause.chain = cause.container = None
         causes.clear()
         self.levels.update({site: states[site] for site in new})
         for site in new:
             if states[site] == "leak":
-                self.since.setdefault(site, steps)
+                self.since.setdefault(site, facts.steps)
         self.searches[-1] = time.perf_counter() - began
         return collect
 
@@ -91,13 +87,11 @@ class Suspects:
             if suspect is not None and not suspect.stored_surely:
                 self.by_key[key] = suspect.seen_stored(line)
 
-    def _add(
-        self, cause: Cause, rates: dict[Site, float], facts: RunFacts, steps: int, double_backward: Line | None
-    ) -> None:
+    def _add(self, cause: Cause, rates: dict[Site, float], facts: RunFacts) -> None:
         sites = [site for site in cause.sites if not self._is_known_cycle(site, cause)]
         if not sites:
             return
-        suspect = suspect_of(cause, facts, steps, double_backward)
+        suspect = suspect_of(cause, facts)
         if cause.container is not None and not suspect.stored_surely:
             self._stores.watch(suspect.key, cause.container)
         before = self.by_key.get(suspect.key)

@@ -34,25 +34,23 @@ _PATHS = 3  # tensors without a name whose referrers are followed: each step out
 def diagnose(
     tensors: LiveTensors,
     suspects: Sequence[Site],
-    growing: Sequence[Site] = (),
-    ignored: Sequence[object] = (),
+    ignored: Sequence[object],
     *,
-    collect: bool = True,
-    double_backward: bool = False,
+    collect: bool,
+    double_backward: bool,
 ) -> list[Cause]:
     """Find out what keeps the tensors of suspect sites.
 
     Args:
         tensors: All live tensors.
         suspects: Sites whose tensors are kept.
-        growing: Those of them that have one tensor, which is longer at every step.
         ignored: The tool's own objects that refer to tensors or to what holds them.
         collect: Whether to collect garbage where nothing else explains a site.
         double_backward: Whether a backward pass has kept its own graph (``create_graph=True``).
     """
     with tensors.pause():
         sampled = sample_of_survivors(tensors, suspects)
-        sampled.update({site: [tensors.joins[site]] for site in growing if site in tensors.joins})
+        sampled.update({site: [tensors.joins[site]] for site in suspects if site in tensors.joins})
         by_storage = python_tensors()
         diagnosis = _Diagnosis(tensors, sampled, by_storage, ignored)
         try:
@@ -159,7 +157,7 @@ class _Diagnosis:
         tokens: dict[int, int] = {}
         for index, (allocation, group) in enumerate(zip(self.allocations, self.groups, strict=True)):
             if group in left:
-                if allocation.operation == GRAPH:
+                if allocation.site.operation == GRAPH:
                     tokens[id(allocation())] = index
                 else:
                     wanted[allocation.key] = index
@@ -267,7 +265,7 @@ def _kind_of_unnamed(allocations: Sequence[Allocation], path: ReferrerPath, doub
         return "reference cycle"
     if path.kind:
         return path.kind
-    of_graph = any(each.operation == GRAPH or each.saved or each.phase == "backward" for each in allocations)
+    of_graph = any(each.site.operation == GRAPH or each.saved or each.phase == "backward" for each in allocations)
     return "C++ cycle" if of_graph and double_backward else "held by an extension"
 
 

@@ -50,7 +50,6 @@ def find_graph_roots(roots: Sequence[torch.Tensor], wanted: dict[int, int], toke
             nodes, reached = walk.below(root.grad_fn)
             if reached:
                 out.append(GraphRoot(root, nodes, frozenset(reached)))
-    walk.clear()
     return out
 
 
@@ -87,10 +86,6 @@ class _Walk:
             key = storage_address(tensor)
             if key in self.wanted:
                 yield self.wanted[key]
-
-    def clear(self) -> None:
-        self.children.clear()
-        self.targets.clear()
 
 
 def _saved(node: Any, names: dict[type, tuple[str, ...]]) -> Iterable[torch.Tensor]:

@@ -25,7 +25,6 @@ class Allocation(weakref.ref):  # type: ignore[type-arg]
         site: Where it was made.
         step: In which step.
         phase: In which phase of that step.
-        operation: The operation that made it.
         device: Its type of device.
         module: The module whose forward was running.
         library_line: The innermost line outside torch itself, of large tensors in steps whose peak is kept.
@@ -36,7 +35,7 @@ class Allocation(weakref.ref):  # type: ignore[type-arg]
     """
 
     __slots__ = (
-        "cohort", "device", "joined", "key", "library_line", "module", "old", "operation", "phase", "saved", "site",
+        "cohort", "device", "joined", "key", "library_line", "module", "old", "phase", "saved", "site",
         "size", "step",
     )  # fmt: skip
 
@@ -45,7 +44,6 @@ class Allocation(weakref.ref):  # type: ignore[type-arg]
     site: Site
     step: int
     phase: str
-    operation: str
     device: str
     module: str | None
     library_line: str | None

@@ -70,7 +70,7 @@ class CategoryMeter:
         self._gradients.clear()
 
     def _counts(self, allocation: Allocation) -> bool:
-        return allocation.device == self.tensors.counted and allocation.operation != GRAPH
+        return allocation.device == self.tensors.counted and allocation.site.operation != GRAPH
 
     def _classify(self, peak_allocations: list[Allocation], optimizers: list[Any], modules: list[nn.Module]) -> None:
         parameters = [p for optimizer in optimizers for p in _parameters(optimizer)]

@@ -80,10 +80,10 @@ class StepHooks:
         self._names: dict[int, str] = {}
         self._thread = threading.get_ident()
         self._entered = {self._thread}
-        self._depth, self._pending = 0, 0
+        self._pending = 0
         self._counting: weakref.ref[Any] | None = None  # the optimiser whose steps count
         self._others: Counter[int] = Counter()  # steps of the others since its last one, by identity
-        self._modules: list[str | None] = []
+        self._outer: list[str | None] = []  # the modules around the running one
         self._undo: list[Callable[[], Any]] = []
 
     def install(self, phases: bool = True) -> None:
@@ -157,8 +157,7 @@ class StepHooks:
     def _before_forward(self, module: nn.Module, args: Any) -> None:
         if threading.get_ident() != self._thread:
             return
-        self._depth += 1
-        if self._depth == 1:
+        if not self._outer:
             if module not in self.modules:
                 self.modules.add(module)
                 if type(module).__name__ not in self.called:
@@ -166,16 +165,15 @@ class StepHooks:
                 self._names.update({id(each): name for name, each in module.named_modules()})
             self.input = self.input.plus(input_of(args, self.sizes))
             self._enter("loss" if private.is_loss(module) else "forward" if torch.is_grad_enabled() else "eval")
-        self._modules.append(self.tensors.module)
+        self._outer.append(self.tensors.module)
         name = self._names.get(id(module))
         self.tensors.module = f"{name} ({type(module).__name__})" if name else type(module).__name__
 
     def _after_forward(self, module: nn.Module, args: Any, out: Any) -> None:
-        if threading.get_ident() != self._thread or self._depth == 0:
+        if threading.get_ident() != self._thread or not self._outer:
             return
-        self._depth -= 1
-        self.tensors.module = self._modules.pop()
-        if self._depth == 0:
+        self.tensors.module = self._outer.pop()
+        if not self._outer:
             self._enter("loss" if torch.is_grad_enabled() else "eval")
             if next(module.parameters(), None) is not None:  # a loss is no step of its own
                 self.note("forward")

@@ -147,8 +147,7 @@ def dataset_of_loader(iterator: Any) -> Any:
 def loader_fetchers() -> list[Any]:
     """The classes whose ``fetch`` loads a batch in a loader worker."""
     names = ("_MapDatasetFetcher", "_IterableDatasetFetcher")
-    found = [_find(f"torch.utils.data._utils.fetch.{name}") for name in names]
-    return [each for each in found if each is not None]
+    return list(filter(None, (_find(f"torch.utils.data._utils.fetch.{name}") for name in names)))
 
 
 def is_loss(module: nn.Module) -> bool:
@@ -172,8 +171,7 @@ def fake_mode() -> AbstractContextManager[Any] | None:
 def unanswerable() -> tuple[type[BaseException], ...]:
     """What fake tensors raise where a size or a number depends on values."""
     names = ("DataDependentOutputException", "DynamicOutputShapeException")
-    found = [_find(f"torch._subclasses.fake_tensor.{name}") for name in names]
-    return tuple(each for each in found if each is not None)
+    return tuple(filter(None, (_find(f"torch._subclasses.fake_tensor.{name}") for name in names)))
 
 
 def constant_of(tensor: torch.Tensor) -> torch.Tensor | None:

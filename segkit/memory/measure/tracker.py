@@ -151,7 +151,7 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         site = self._sites.get(label)
         if site is None:
             site = self._sites[label] = Site(line, operation)
-        allocation.key, allocation.site, allocation.step, allocation.operation = key, site, self.step, operation
+        allocation.key, allocation.site, allocation.step = key, site, self.step
         allocation.phase, allocation.module = self.phase, self.module
         allocation.size, allocation.device, allocation.library_line = 0, "cpu", None
         allocation.saved, allocation.old, allocation.joined = False, False, (0, 0)
@@ -167,7 +167,7 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         parts = args[0] if args and isinstance(args[0], tuple | list) else ()
         for each in parts:
             before = self.live.get(storage_address(each))
-            if before is not None and before.operation == "aten::cat" and before.site.line == site.line:
+            if before is not None and before.site.operation == "aten::cat" and before.site.line == site.line:
                 longer = size > before.size and before.step < self.step
                 return (before.joined[0] + 1, before.joined[1]) if longer else (0, size)
         return 0, size

@@ -24,12 +24,10 @@ class Track:
     Attributes:
         steps: The steps.
         lengths: The lengths.
-        emptied: Whether it was ever shorter than before.
     """
 
     steps: list[int] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
-    emptied: bool = False
 
     @property
     def per_step(self) -> float:
@@ -43,7 +41,7 @@ class Track:
 
     def is_steady(self) -> bool:
         """Whether it grows in the second half as it did in the first."""
-        if self.emptied or len(self.steps) < 3 or self.lengths[-1] <= self.lengths[-2]:
+        if len(self.steps) < 3 or self.lengths[-1] <= self.lengths[-2]:
             return False
         middle = (self.steps[0] + self.steps[-1]) / 2
         at = min(range(1, len(self.steps) - 1), key=lambda index: abs(self.steps[index] - middle))

@@ -5,6 +5,7 @@ crash of segkit or of the script does not stop the other. The session gets into 
 ``sitecustomize`` on ``PYTHONPATH``, which launchers (torchrun, a shell script) pass on to the processes they start.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -136,11 +137,9 @@ def _forward_signals(process: "subprocess.Popen[bytes]") -> AbstractContextManag
 
 def _is_in_foreground() -> bool:
     for stream in (0, 1, 2):
-        try:
+        with contextlib.suppress(OSError):
             if os.isatty(stream) and os.tcgetpgrp(stream) == os.getpgrp():
                 return True
-        except OSError:
-            continue
     return False
 
 

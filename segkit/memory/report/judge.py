@@ -42,9 +42,8 @@ def leaks_of(session: Session, limits: Mapping[Where, MemoryLimit]) -> tuple[lis
 
 def host_leak(found: HostSuspect, limit: MemoryLimit, where: Where = "host") -> Leak:
     """The record of a container or value of the host that grows; ``where``: in the script's process or a worker."""
-    since = found.since if found.state == "leak" else None
     return leak_of(found.suspect, where, limit, per_step=found.per_step, steps_seen=found.span,
-                   is_leak=found.state == "leak", since=since)  # fmt: skip
+                   is_leak=found.state == "leak", since=found.since)  # fmt: skip
 
 
 def _is_librarys(scope: str | None) -> bool:

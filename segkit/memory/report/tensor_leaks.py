@@ -101,10 +101,10 @@ def _leak(suspect: Suspect, state: Verdict, session: Session, limits: Mapping[Wh
         per_step = suspect.per_step if suspect.per_step is not None else sum(each.bytes_per_step for each in survivals)
         if suspect.kind in GRAPH_KINDS:
             per_step += suspect.nodes * NODE_BYTES
-    is_leak, since_by_site = state == "leak", session.suspects.since
+    since_by_site = session.suspects.since
     since = min((since_by_site[site] for site in suspect.sites if site in since_by_site), default=session.series.count)
-    return leak_of(suspect, where, limits[where], per_step=per_step, steps_seen=steps, is_leak=is_leak,
-                   since=since if is_leak else None)  # fmt: skip
+    return leak_of(suspect, where, limits[where], per_step=per_step, steps_seen=steps, is_leak=state == "leak",
+                   since=since)  # fmt: skip
 
 
 def _survivals(suspect: Suspect, session: Session) -> list[SiteSurvival]:
