@@ -160,8 +160,8 @@ class Session:
         if step >= self._next_census or self._deep:
             self._take_census(step)
         self.stores.stop_when_done()
-        self.suspects.learn_stores()
-        self.host.learn(self.stores)
+        self.suspects.note_stores()
+        self.host.note_stores(self.stores)
         self.after_step()
         self._began = time.perf_counter()
 
@@ -169,7 +169,7 @@ class Session:
         self._next_census = max(self._next_census + 6, round(step * 1.45))
         began = time.perf_counter()
         with self.tensors.pause(), collector_paused():
-            self.host.look(step, self.stores, self._facts(), list(self.suspects.by_key.values()))
+            self.host.take_census(step, self.stores, self._facts(), list(self.suspects.by_key.values()))
         self.censuses.append(time.perf_counter() - began)
 
     def _facts(self) -> RunFacts:

@@ -15,32 +15,32 @@ _SMALLEST = 64  # pixels: the smallest size of images that is tried
 _DEEP = ("resnet34", "resnet50", "resnet101")
 
 
-def singles(asked: TrainConfig, plan: Plan, micro_batch: int) -> list[Changes]:
+def singles(configured: TrainConfig, plan: Plan, micro_batch: int) -> list[Changes]:
     """Changes of one option each.
 
     A smaller micro-batch costs a little time and changes nothing that is learnt, except with batch norm: then it comes
     after the changes that do not affect the micro-batch.
 
     Args:
-        asked: The training as configured.
+        configured: The training as configured.
         plan: The same, with all decided that was left open.
         micro_batch: Its micro-batch.
     """
     fewer: list[Changes] = [{"micro_batch": count} for count in sorted({micro_batch // 2, 1}, reverse=True)
                             if 0 < count < micro_batch]  # fmt: skip
     half: list[Changes] = [{"precision": "bf16"}] if plan.dtype is torch.float32 else []
-    low: list[Changes] = [{"memory": "low"}] if asked.memory == "normal" and not asked.compile else []
-    smaller = [change for change in (_size(asked, plan, 0.75),) if change]
+    low: list[Changes] = [{"memory": "low"}] if configured.memory == "normal" and not configured.compile else []
+    smaller = [change for change in (_size(configured, plan, 0.75),) if change]
     if plan.card.norm == "batch":
         return [*half, *low, *fewer, *smaller]
     return [*fewer, *half, *low, *smaller]
 
 
-def combinations(asked: TrainConfig, plan: Plan, micro_batch: int, helps: Collection[str]) -> list[Changes]:
+def combinations(configured: TrainConfig, plan: Plan, micro_batch: int, helps: Collection[str]) -> list[Changes]:
     """Several changes at once, each saving more than the one before.
 
     Args:
-        asked: The training as configured.
+        configured: The training as configured.
         plan: The same, with all decided that was left open.
         micro_batch: Its micro-batch.
         helps: Options that save memory when they alone are changed.
@@ -50,10 +50,10 @@ def combinations(asked: TrainConfig, plan: Plan, micro_batch: int, helps: Collec
     further = [
         {"precision": "bf16"} if "precision" in helps else {},
         {"memory": "low"} if "memory" in helps else {},
-        _size(asked, plan, 0.75),
-        _size(asked, plan, 0.5),
-        _shallower(asked, plan),
-        _size(asked, plan, 0.25),
+        _size(configured, plan, 0.75),
+        _size(configured, plan, 0.5),
+        _shallower(configured, plan),
+        _size(configured, plan, 0.25),
     ]
     for more in further:
         if more:
@@ -67,15 +67,15 @@ def options_of(changes: Changes) -> str:
     return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in changes.items())
 
 
-def _size(asked: TrainConfig, plan: Plan, share: float) -> Changes:
+def _size(configured: TrainConfig, plan: Plan, share: float) -> Changes:
     size = max(_SMALLEST, round(plan.card.framing.size * share / 32) * 32)
     if size >= plan.card.framing.size:
         return {}
     longest = {"max_size": max(size, round(plan.card.framing.max_size * share))}
-    return {"size": size} | (longest if asked.max_size is not None and asked.model != "unet" else {})
+    return {"size": size} | (longest if configured.max_size is not None and configured.model != "unet" else {})
 
 
-def _shallower(asked: TrainConfig, plan: Plan) -> Changes:
+def _shallower(configured: TrainConfig, plan: Plan) -> Changes:
     if plan.card.backbone not in _DEEP:
         return {}
     return {"backbone": "resnet18"} | ({"weights": "imagenet"} if plan.config.weights == "coco" else {})

@@ -46,9 +46,9 @@ def estimate_memory(config: MemprofileConfig, progress: Progress = SILENT) -> Me
     Raises:
         SegkitError: There is no such run, config or dataset, or nothing to learn from in it.
     """
-    asked, file = _training(config.run)
+    configured, file = _training(config.run)
     overhead = Overhead() if config.overhead is None else Overhead(config.overhead, 0.0, assumed=False)
-    estimator = _Estimator(asked, overhead, config.vram or GPU_SIZES, progress)
+    estimator = _Estimator(configured, overhead, config.vram or GPU_SIZES, progress)
     try:
         document = estimator.document(_command(config.run, file))
     finally:
@@ -77,14 +77,14 @@ def _command(target: Path | None, file: Path | None) -> str:
 class _Estimator:
     """Estimates trainings that differ in some options, each once."""
 
-    def __init__(self, asked: TrainConfig, overhead: Overhead, gpus: Sequence[int], progress: Progress) -> None:
-        self._asked = replace(asked, gpus=None, device="auto", ranks=1, resume=None)
-        self._ranks = len(asked.gpus) if asked.gpus else asked.ranks
+    def __init__(self, configured: TrainConfig, overhead: Overhead, gpus: Sequence[int], progress: Progress) -> None:
+        self._configured = replace(configured, gpus=None, device="auto", ranks=1, resume=None)
+        self._ranks = len(configured.gpus) if configured.gpus else configured.ranks
         self._overhead, self._gpus, self._progress = overhead, gpus, progress
-        self._data = read_data(asked.dataset)
+        self._data = read_data(configured.dataset)
         self._estimates: dict[str, Estimate] = {}
         self._kind: str | None = None  # of the real batches that need the most as configured
-        self._dtype = _dtype(asked)
+        self._dtype = _dtype(configured)
         self._plan = self._plan_of({})
         progress.start("rehearsing", None)
 
@@ -93,7 +93,7 @@ class _Estimator:
         plan, micro = self._plan, self._micro_batch()
         first = self._estimate({}, micro)
         self._kind = first.heaviest_kind
-        rows = [first, *(self._estimate(each, micro) for each in singles(self._asked, plan, micro))]
+        rows = [first, *(self._estimate(each, micro) for each in singles(self._configured, plan, micro))]
         cheapest = {gpu: self._cheapest(gpu, rows, micro, command) for gpu in self._gpus}
         helps = {found["options"] for found in cheapest.values() if found is not None} - {row.options for row in rows}
         rows += [each for each in self._estimates.values() if each.options in helps]
@@ -111,10 +111,10 @@ class _Estimator:
 
     def _micro_batch(self) -> int:
         share = self._plan.batch // self._ranks
-        asked = self._plan.config.micro_batch
-        if asked != "auto":
-            return int(asked or share)
-        gpu = self._asked.vram or min(self._gpus)
+        count = self._plan.config.micro_batch
+        if count != "auto":
+            return int(count or share)
+        gpu = self._configured.vram or min(self._gpus)
         found = most_that_fits(share, lambda count: self._estimate({}, count).fits(gpu))
         return max(1, found)
 
@@ -136,7 +136,7 @@ class _Estimator:
             if one.fits(gpu):
                 return {"options": one.options, "command": f"{command} {one.options}"}
         helps = {name for one in rows[1:] for name in one.changes if one.needs[1] < _HELPS * first.needs[1]}
-        for changes in combinations(self._asked, self._plan, micro, helps):
+        for changes in combinations(self._configured, self._plan, micro, helps):
             one = self._estimate(changes, micro)
             if one.fits(gpu):
                 return {"options": one.options, "command": f"{command} {one.options}"}
@@ -154,7 +154,7 @@ class _Estimator:
     def _plan_of(self, changes: Changes) -> Plan:
         dtype = torch.bfloat16 if changes.get("precision") == "bf16" else self._dtype
         device = torch.device("cuda")
-        return plan_without_folder(replace(self._asked, **changes), *self._data, device, self._ranks, dtype)
+        return plan_without_folder(replace(self._configured, **changes), *self._data, device, self._ranks, dtype)
 
     def _overall(self, first: Estimate) -> str:
         verdicts = [first.verdict(gpu).verdict for gpu in self._gpus]
@@ -193,12 +193,12 @@ class _Estimator:
             f"{each}: its size depends on values and is not known; the largest possible one was taken"
             for each in first.unknown
         ]
-        if self._asked.precision == "auto" and self._plan.dtype is torch.float32:
+        if self._configured.precision == "auto" and self._plan.dtype is torch.float32:
             notes.append("--precision auto was taken as fp32, as on GPUs without bf16; newer ones (Ampere, RTX 30 and "
                          "later) take bf16")  # fmt: skip
         if self._ranks > 1:
             notes.append("the buffers with which ranks exchange gradients (NCCL) were not counted")
-        if self._asked.compile:
+        if self._configured.compile:
             notes.append("--compile was left out: what compiled code needs is not known before it is compiled")
         if self._plan.card.norm == "batch":
             notes.append("batch norm depends on the micro-batch: --micro-batch changes what is learnt, except with "
@@ -206,11 +206,11 @@ class _Estimator:
         return notes
 
 
-def _dtype(asked: TrainConfig) -> torch.dtype:
+def _dtype(configured: TrainConfig) -> torch.dtype:
     """The precision of the GPU that is here; where there is none, the one that needs the most memory."""
-    if asked.precision == "auto" and not torch.cuda.is_available():
+    if configured.precision == "auto" and not torch.cuda.is_available():
         return torch.float32
-    return resolve_precision(asked.precision, torch.device("cuda"))
+    return resolve_precision(configured.precision, torch.device("cuda"))
 
 
 def _binding(worst: RehearsedStep, what: str, size: int) -> dict[str, Any]:

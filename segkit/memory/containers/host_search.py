@@ -39,7 +39,7 @@ class HostSearch:
         self.suspects: dict[Hashable, HostSuspect] = {}
         self.past: dict[Hashable, HostSuspect] = {}
 
-    def look(self, step: int, stores: StoreWatch, facts: RunFacts, suspects: list[Suspect]) -> None:
+    def take_census(self, step: int, stores: StoreWatch, facts: RunFacts, suspects: list[Suspect]) -> None:
         """Take a census, and describe what grows.
 
         Args:
@@ -127,7 +127,7 @@ class HostSearch:
                 known = HostSuspect(replace(suspect, bound=None))
             self.suspects[key] = _with_figures(known, nested, per_step)
 
-    def learn(self, stores: StoreWatch) -> bool:
+    def note_stores(self, stores: StoreWatch) -> bool:
         """Take over the lines that were seen storing, and those that made what was stored; whether any is new."""
         news = False
         for key, each in list(self.suspects.items()):

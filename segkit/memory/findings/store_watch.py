@@ -110,14 +110,14 @@ class StoreWatch:
     def _on_call(self, frame: FrameType, event: str, argument: Any) -> Any:
         if not self.active or not USER_CODE.owns(frame.f_code.co_filename):
             return None
-        self._look()
+        self._check_lengths()
         self._last = line_of(frame)
         return self._in_frame
 
     def _in_frame(self, frame: FrameType, event: str, argument: Any) -> Any:
         if not self.active:
             return None
-        self._look()
+        self._check_lengths()
         at: FrameType | None = frame if event != "return" else frame.f_back
         while at is not None and not USER_CODE.owns(at.f_code.co_filename):
             at = at.f_back
@@ -125,7 +125,7 @@ class StoreWatch:
             self._last = line_of(at)
         return self._in_frame
 
-    def _look(self) -> None:
+    def _check_lengths(self) -> None:
         """Check whether a container has grown since the last line."""
         for name, watched in list(self._watched.items()):
             try:

@@ -22,14 +22,14 @@ class Suspects:
 
     Attributes:
         by_key: The suspects.
-        levels: ``leak`` or ``watch`` for every site that was searched for.
+        searched: ``leak`` or ``watch`` for every site, at the last search for what keeps its tensors.
         since: The step from which on a site was called a leak.
         searches: Seconds that each search took.
     """
 
     def __init__(self, tensors: LiveTensors, survivors: Survivors, stores: StoreWatch) -> None:
         self.by_key: dict[str, Suspect] = {}
-        self.levels: dict[Site, str] = {}
+        self.searched: dict[Site, str] = {}
         self.since: dict[Site, int] = {}
         self.searches: list[float] = []
         self._keys: dict[Site, str] = {}
@@ -42,7 +42,7 @@ class Suspects:
 
     def restart(self) -> None:
         """Forget what was found until now."""
-        for each in (self.by_key, self.levels, self.since, self._keys):
+        for each in (self.by_key, self.searched, self.since, self._keys):
             each.clear()
 
     def search(self, facts: RunFacts, ignored: Sequence[object]) -> bool:
@@ -56,7 +56,7 @@ class Suspects:
         if len(self._survivors.by_site) > _MANY_SITES and step % 3:
             return False
         states = self._survivors.states()
-        new = [site for site, state in states.items() if self.levels.get(site) != state]
+        new = [site for site, state in states.items() if self.searched.get(site) != state]
         if not new or step - self._searched_at < min(400, 2 * len(self.searches) ** 2):
             return False
         began, self._searched_at = time.perf_counter(), step
@@ -73,14 +73,14 @@ class Suspects:
             self._add(cause, rates, facts)
             cause.chain = cause.container = None
         causes.clear()
-        self.levels.update({site: states[site] for site in new})
+        self.searched.update({site: states[site] for site in new})
         for site in new:
             if states[site] == "leak":
                 self.since.setdefault(site, facts.steps)
         self.searches[-1] = time.perf_counter() - began
         return collect
 
-    def learn_stores(self) -> None:
+    def note_stores(self) -> None:
         """Take over the lines that were seen storing."""
         for key, line in self._stores.found.items():
             suspect = self.by_key.get(key)

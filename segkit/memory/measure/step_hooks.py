@@ -38,7 +38,7 @@ class StepHooks:
         kind: What ends a step.
         optimizers: Every optimiser that has stepped.
         modules: Every outermost module that has run.
-        called: The names of their classes; the modules may be gone when the report is written.
+        module_classes: The names of their classes; the modules may be gone when the report is written.
         sizes: Sizes of tensors that outermost modules were given: a cache by size is no leak.
         datasets: Lengths of the datasets that loaders read: a cache by index is no leak.
         input: What the current step was given.
@@ -52,7 +52,7 @@ class StepHooks:
         tensors: LiveTensors,
         clock: PhaseClock,
         on_step: Callable[[], None],
-        on_better: Callable[[], None],
+        on_restart: Callable[[], None],
         every: int = 1,
     ) -> None:
         """Prepare.
@@ -61,16 +61,16 @@ class StepHooks:
             tensors: Gets phases, modules and graphs.
             clock: Gets phases.
             on_step: Called at the end of a step.
-            on_better: Called when something with a higher priority turns out to end a step: what was counted until
+            on_restart: Called when something with a higher priority turns out to end a step: what was counted until
                 then were no steps.
             every: Optimiser steps to a step.
         """
         self.tensors, self.clock, self._every = tensors, clock, every
-        self._on_step, self._on_better = on_step, on_better
+        self._on_step, self._on_restart = on_step, on_restart
         self.kind: str | None = None
         self.optimizers: weakref.WeakSet[Any] = weakref.WeakSet()
         self.modules: weakref.WeakSet[nn.Module] = weakref.WeakSet()
-        self.called: list[str] = []
+        self.module_classes: list[str] = []
         self.sizes: set[int] = set()
         self.datasets: set[int] = set()
         self.input = self._last_input = NOTHING
@@ -114,7 +114,7 @@ class StepHooks:
         """Note something that may end a step: a key of ``_PRIORITIES``."""
         if self.kind is None or _PRIORITIES[kind] > _PRIORITIES[self.kind]:
             if self.kind is not None:
-                self._on_better()  # what was counted until now were no steps
+                self._on_restart()  # what was counted until now were no steps
                 self.input = self._last_input.plus(self.input)  # what ended the last one was in the midst of this
             self.kind, self._pending = kind, 0
         if kind != self.kind:
@@ -160,8 +160,8 @@ class StepHooks:
         if not self._outer:
             if module not in self.modules:
                 self.modules.add(module)
-                if type(module).__name__ not in self.called:
-                    self.called.append(type(module).__name__)
+                if type(module).__name__ not in self.module_classes:
+                    self.module_classes.append(type(module).__name__)
                 self._names.update({id(each): name for name, each in module.named_modules()})
             self.input = self.input.plus(input_of(args, self.sizes))
             self._enter("loss" if private.is_loss(module) else "forward" if torch.is_grad_enabled() else "eval")

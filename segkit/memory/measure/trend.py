@@ -11,7 +11,7 @@ from statistics import median
 NOISE = 16 * 1024  # bytes a step of a whole process; less comes from caches and fragments
 _SLOWEST = 0.04  # a step: what is kept of every epoch is kept of every 25th step, or more often
 _EVEN = 0.5  # the least rise of a part, as a share of the median rise
-_PARTS, _LOOKS = 8, 6
+_PARTS, _MEASUREMENTS = 8, 6
 _STEPS = 25  # the fewest steps of a part
 _PER_STEP = 4096  # bytes
 _STEADY = 0.6
@@ -92,10 +92,10 @@ def worker_rise(rows: Sequence[Sequence[int]]) -> float | None:
     Pages that it copies from the main process do not make it larger: resident and private memory must both rise.
 
     Args:
-        rows: Batch, resident, proportional, private and shared bytes, at each look.
+        rows: Batch, resident, proportional, private and shared bytes, at each measurement.
     """
     later = rows[len(rows) // 3 :]
-    if len(later) < _LOOKS:
+    if len(later) < _MEASUREMENTS:
         return None
     rates = []
     for earlier, following in itertools.pairwise(later):

@@ -73,14 +73,14 @@ class UserCode:
         """Whether a code object's file is the user's."""
         known = self._known.get(file)
         if known is None:
-            known = self._known[file] = self._look(file)
+            known = self._known[file] = self._is_users(file)
         return known
 
     def files(self) -> list[str]:
         """The user's files whose code has run."""
         return [file for file, users in self._known.items() if users]
 
-    def _look(self, file: str) -> bool:
+    def _is_users(self, file: str) -> bool:
         if file.startswith("<") or is_own_file(file):
             return False
         if self._program is not None and file.startswith(self._program):

@@ -41,11 +41,11 @@ class AttachedSession:
         if now - self._status_at >= _STATUS_SECONDS:
             self._status_at = now
             last = session.series.measurements[-1]
-            levels = set(session.suspects.levels.values())
+            states = set(session.suspects.searched.values())
             _write(
                 self.folder / f"status-{self.pid}.json",
                 {"step": session.series.count, "allocated": last.allocated, "peak": last.peak, "rss": last.rss,
-                 "seconds": last.seconds, "verdict": "leak" if "leak" in levels else "watch" if levels else "",
+                 "seconds": last.seconds, "verdict": "leak" if "leak" in states else "watch" if states else "",
                  "holders": [each.holder or each.held_by for each in session.suspects.by_key.values()][:2]},
             )  # fmt: skip
         if (

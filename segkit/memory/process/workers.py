@@ -51,14 +51,14 @@ class WorkerWatch:
         self._batches += 1
         self._stores.stop_when_done()
         self._host.census.release()
-        has_news = self._host.learn(self._stores)
+        has_news = self._host.note_stores(self._stores)
         if self._batches < self._next:
             if has_news:  # there may be no next census
                 self._write()
             return
         self._next = max(self._next + 3, round(self._batches * 1.4))
         with collector_paused():
-            self._host.look(self._batches, self._stores, RunFacts(files=USER_CODE.files()), [])
+            self._host.take_census(self._batches, self._stores, RunFacts(files=USER_CODE.files()), [])
         now = host.mapped()
         if now is not None:
             self._rows.append([self._batches, *now])

@@ -42,7 +42,7 @@ def report_of(session: Session, limit: int | None = None) -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if on_cuda else "cpu",
         "limit": limits["device" if on_cuda else "host"].limit,
         "marked_by": session.hooks.kind,
-        "model": ", ".join(session.hooks.called[:4]) or "no module was called",
+        "model": ", ".join(session.hooks.module_classes[:4]) or "no module was called",
         "problems": [*session.failures, *private.missing(private.FOR_PROFILES)],
         "cost": {
             "searches": len(session.suspects.searches), "longest_search": max(session.suspects.searches, default=None),

@@ -43,7 +43,7 @@ def tensor_leaks(session: Session, limits: Mapping[Where, MemoryLimit]) -> tuple
 def _group_by_holder(session: Session) -> tuple[dict[str, list[str]], list[tuple[Site, str]]]:
     """The states of suspect sites by the key of what holds their tensors; and sites whose holder is not known."""
     states = session.survivors.states()
-    for site, state in session.suspects.levels.items():
+    for site, state in session.suspects.searched.items():
         suspect = session.suspects.of(site)
         if suspect is not None and suspect.kind in NEVER_MEANT and state == "leak":
             states[site] = state

@@ -18,11 +18,11 @@ _MASKS = 4
 
 
 class SizeQuery(NamedTuple):
-    """A result whose size is asked for.
+    """A result whose size depends on values.
 
     Attributes:
         shape: Of the input.
-        times: How often this function has asked before, in this forward pass.
+        times: How many such results this function had before, in this forward pass.
         variables: The local variables of the function.
     """
 
@@ -46,7 +46,7 @@ class Bounds:
         rpn_positives: How many of them may be positive.
         roi_samples: Regions of an image that the loss of the heads samples.
         roi_positives: How many of them may be positive.
-        at_most: Whether the upper bound is asked for; else the size in the first steps.
+        at_most: Whether the upper bound is wanted; else the size in the first steps.
     """
 
     instances: Sequence[int] = ()
@@ -62,26 +62,26 @@ class Bounds:
         return most if self.at_most and there else min(most, there)
 
 
-def _all(bounds: Bounds, asked: SizeQuery) -> int:
-    return asked.elements
+def _all(bounds: Bounds, query: SizeQuery) -> int:
+    return query.elements
 
 
-def _best_anchors(bounds: Bounds, asked: SizeQuery) -> int:
+def _best_anchors(bounds: Bounds, query: SizeQuery) -> int:
     """The anchors with the highest overlap, for each instance; the input is [N, anchors]."""
-    return asked.shape[0] * (_TIES if bounds.at_most else 2)
+    return query.shape[0] * (_TIES if bounds.at_most else 2)
 
 
-def _rpn_samples(bounds: Bounds, asked: SizeQuery) -> int:
+def _rpn_samples(bounds: Bounds, query: SizeQuery) -> int:
     """The positive anchors of an image, then the negative ones."""
-    positives = bounds.positives(asked.times // 2, bounds.rpn_positives)
-    return positives if asked.times % 2 == 0 else bounds.rpn_samples - (0 if bounds.at_most else positives)
+    positives = bounds.positives(query.times // 2, bounds.rpn_positives)
+    return positives if query.times % 2 == 0 else bounds.rpn_samples - (0 if bounds.at_most else positives)
 
 
-def _positive_regions(bounds: Bounds, asked: SizeQuery) -> int:
-    return bounds.positives(asked.times, bounds.roi_positives)
+def _positive_regions(bounds: Bounds, query: SizeQuery) -> int:
+    return bounds.positives(query.times, bounds.roi_positives)
 
 
-def _regions_of_level(bounds: Bounds, asked: SizeQuery) -> int:
+def _regions_of_level(bounds: Bounds, query: SizeQuery) -> int:
     """The regions of one of the four feature maps: at most all of them; in the first steps a quarter.
 
     torchvision writes the regions of one map after the other to the result, and reads them again in backward: the peak
@@ -89,35 +89,35 @@ def _regions_of_level(bounds: Bounds, asked: SizeQuery) -> int:
     numbers have to add up: there the finest map, which is the largest, gets all but one for each of the other maps, of
     which something is kept as well.
     """
-    own = "x_filtered" not in asked.variables
-    level = asked.variables.get("number" if own else "level")
+    own = "x_filtered" not in query.variables
+    level = query.variables.get("number" if own else "level")
     if not bounds.at_most:
-        return asked.elements // _MAPS + (asked.elements % _MAPS if level == 0 else 0)
+        return query.elements // _MAPS + (query.elements % _MAPS if level == 0 else 0)
     if not own or level is None:
-        return asked.elements
-    least = int(asked.elements > _MAPS)
-    return asked.elements - least * (_MAPS - 1) if level == 0 else least
+        return query.elements
+    least = int(query.elements > _MAPS)
+    return query.elements - least * (_MAPS - 1) if level == 0 else least
 
 
-def _instances_here(bounds: Bounds, asked: SizeQuery) -> int:
+def _instances_here(bounds: Bounds, query: SizeQuery) -> int:
     """The largest few instances: what one mask needs is freed before the next."""
-    return min(_MASKS, len(asked.variables["corners"]))
+    return min(_MASKS, len(query.variables["corners"]))
 
 
-def _regions_of_instance(bounds: Bounds, asked: SizeQuery) -> int:
-    return asked.elements if bounds.at_most else -(-asked.elements // len(asked.variables["corners"]))
+def _regions_of_instance(bounds: Bounds, query: SizeQuery) -> int:
+    return query.elements if bounds.at_most else -(-query.elements // len(query.variables["corners"]))
 
 
 RULES: dict[str, Callable[[Bounds, SizeQuery], int]] = {
     "remove_small_boxes": _all,
     "filter_proposals": _all,
     "_batched_nms_vanilla": _all,
-    "_batched_nms_vanilla:unique": lambda bounds, asked: _LEVELS,
+    "_batched_nms_vanilla:unique": lambda bounds, query: _LEVELS,
     "postprocess_detections": _all,
     "set_low_quality_matches_": _best_anchors,
     "_some": _all,
     "compute_loss": _rpn_samples,
-    "subsample": lambda bounds, asked: bounds.roi_samples,
+    "subsample": lambda bounds, query: bounds.roi_samples,
     "fastrcnn_loss": _positive_regions,
     "_mask_loss": _positive_regions,
     "mask_targets": _regions_of_instance,
