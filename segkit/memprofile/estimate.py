@@ -98,8 +98,9 @@ class _Estimator:
         helps = {found["options"] for found in cheapest.values() if found is not None} - {row.options for row in rows}
         rows += [each for each in self._estimates.values() if each.options in helps]
         what, size = first.binding()
+        verdicts = [first.verdict(gpu).verdict for gpu in self._gpus]
         return {
-            "verdict": self._overall(first),
+            "verdict": next((each for each in ("does not fit", "tight") if each in verdicts), "fits"),
             "training": self._described(micro),
             "vram": [{"vram": gpu, **first.verdict(gpu)._asdict(), "cheapest": cheapest[gpu]} for gpu in self._gpus],
             "settings": [self._row(each) for each in rows],
@@ -155,10 +156,6 @@ class _Estimator:
         dtype = torch.bfloat16 if changes.get("precision") == "bf16" else self._dtype
         device = torch.device("cuda")
         return plan_without_folder(replace(self._configured, **changes), *self._data, device, self._ranks, dtype)
-
-    def _overall(self, first: Estimate) -> str:
-        verdicts = [first.verdict(gpu).verdict for gpu in self._gpus]
-        return next((each for each in ("does not fit", "tight") if each in verdicts), "fits")
 
     def _row(self, one: Estimate) -> dict[str, Any]:
         now, most = one.needs

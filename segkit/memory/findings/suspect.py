@@ -81,21 +81,22 @@ def suspect_of(cause: Cause, facts: RunFacts) -> Suspect:
     )  # fmt: skip
     if chain is not None:
         at = chain.container if cause.container is not None else None
-        stored_at = _stored(cause, cause.container_expression or chain.expression, files)
         return replace(
-            suspect, held_by=chain.expression, scope=chain.scope, verified=chain.verified, stored_at=stored_at,
+            suspect, held_by=chain.expression, scope=chain.scope, verified=chain.verified,
+            stored_at=_stored(cause, cause.container_expression or chain.expression, files),
             bound=bound_of(chain.objects, at, cause.container_expression, facts),
         )  # fmt: skip
     held_by = _UNNAMED.get(cause.kind)
     if cause.note:
         held_by = f"{held_by or 'nothing in Python'}: {cause.note}"
-    suspect = replace(suspect, held_by=held_by)
+    stored_at = facts.double_backward if cause.kind == "C++ cycle" else None
     if cause.kind == "ctx cycle":
         stored_at, made_at = _on_ctx(cause, files)
-        return replace(suspect, stored_at=stored_at, allocated_at=made_at.line, operation=made_at.operation)
-    if cause.kind in REGISTERING:
-        return replace(suspect, stored_at=registers_in_source(cause.kind, files))
-    return replace(suspect, stored_at=facts.double_backward if cause.kind == "C++ cycle" else None)
+    elif cause.kind in REGISTERING:
+        stored_at = registers_in_source(cause.kind, files)
+    return replace(
+        suspect, held_by=held_by, stored_at=stored_at, allocated_at=made_at.line, operation=made_at.operation
+    )
 
 
 def _on_ctx(cause: Cause, files: list[str]) -> tuple[Line | None, Site]:

@@ -91,9 +91,7 @@ def best_roots(found: list[GraphRoot]) -> list[GraphRoot]:
             known = best.get(target)
             if known is None or (-len(each.reached), each.nodes) < (-len(known.reached), known.nodes):
                 best[target] = each
-    out: dict[int, GraphRoot] = {id(each.root): each for each in best.values()}
-    for each in found:  # equally good ones, in case the first has no name
-        for target in each.reached:
-            if len(each.reached) == len(best[target].reached):
-                out.setdefault(id(each.root), each)
+    # Equally good ones as well, in case the first has no name.
+    equal = [each for each in found if any(len(each.reached) == len(best[target].reached) for target in each.reached)]
+    out = {id(each.root): each for each in (*best.values(), *equal)}
     return sorted(out.values(), key=lambda each: each.nodes)[:64]

@@ -97,9 +97,9 @@ def worker_rise(rows: Sequence[Sequence[int]]) -> float | None:
     later = rows[len(rows) // 3 :]
     if len(later) < _MEASUREMENTS:
         return None
-    rates = []
-    for earlier, following in itertools.pairwise(later):
-        batches = max(1, following[0] - earlier[0])
-        rates.append(min(following[1] - earlier[1], following[3] - earlier[3]) / batches)
+    rates = [
+        min(following[1] - earlier[1], following[3] - earlier[3]) / max(1, following[0] - earlier[0])
+        for earlier, following in itertools.pairwise(later)
+    ]
     middle = median(rates)
     return middle if middle >= NOISE and min(rates) >= _EVEN * middle else None

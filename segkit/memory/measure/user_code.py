@@ -46,15 +46,14 @@ def is_own_class(kind: type) -> bool:
     return str(kind.__module__).startswith("segkit.memory")
 
 
-class UserCode:
-    """Which files are the user's, and which belong to libraries.
+class UserCode(dict[str, bool]):
+    """For every file whose code has run: whether it is the user's, or belongs to a library.
 
     Everything below ``site-packages`` and the standard library is a library, except the package that was started as a
     program (``python -m pkg``): for this run it is the user's.
     """
 
     def __init__(self) -> None:
-        self._known: dict[str, bool] = {}
         self._libraries = tuple(
             {str(Path(path)) + "/" for name, path in sysconfig.get_paths().items() if name.endswith(("lib", "stdlib"))}
         )
@@ -67,18 +66,19 @@ class UserCode:
         package = (getattr(spec, "name", None) or "__main__").partition(".")[0]
         file = getattr(sys.modules.get(package), "__file__", None) if package not in ("__main__", "runpy") else None
         self._program = str(Path(file).parent) + "/" if file else None
-        self._known.clear()
+        self.clear()
+
+    def __missing__(self, file: str) -> bool:
+        users = self[file] = self._is_users(file)
+        return users
 
     def owns(self, file: str) -> bool:
         """Whether a code object's file is the user's."""
-        known = self._known.get(file)
-        if known is None:
-            known = self._known[file] = self._is_users(file)
-        return known
+        return self[file]
 
     def files(self) -> list[str]:
         """The user's files whose code has run."""
-        return [file for file, users in self._known.items() if users]
+        return [file for file, users in self.items() if users]
 
     def _is_users(self, file: str) -> bool:
         if file.startswith("<") or is_own_file(file):
@@ -91,15 +91,11 @@ class UserCode:
 
     def innermost(self, frame: FrameType | None) -> Line:
         """The innermost line of the user's code at or above ``frame``; that of a library where there is none."""
-        first, known = frame, self._known
+        first = frame
         for _ in range(_DEPTH):
             if frame is None:
                 break
-            code = frame.f_code
-            users = known.get(code.co_filename)
-            if users is None:
-                users = self.owns(code.co_filename)
-            if users:
+            if self[frame.f_code.co_filename]:
                 return line_of(frame)
             frame = frame.f_back
         while first is not None and first.f_code.co_filename.startswith(_OWN):

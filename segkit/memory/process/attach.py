@@ -61,9 +61,7 @@ class AttachedSession:
         from segkit.memory.report.document import report_of  # noqa: PLC0415 -- only where there is something to report
 
         with self.session.tensors.pause():
-            document = report_of(self.session, self.limit)
-        document["rank"] = os.environ.get("RANK")
-        document["ended"] = ended
+            document = report_of(self.session, self.limit) | {"rank": os.environ.get("RANK"), "ended": ended}
         _write(self.folder / f"recording-{self.pid}.json", document)
 
     def finish(self) -> None:

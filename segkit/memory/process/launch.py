@@ -96,7 +96,11 @@ def run_script(
         settings = {"every": every, "steps": steps, "deep": deep, "limit": limit}
         (folder / SETTINGS).write_text(json.dumps(settings), encoding="utf-8")
         sys.stdout.flush()
-        environment = os.environ | _environment(folder)
+        # Through these variables the session gets into the script and finds its folder.
+        paths = filter(None, [str(Path(__file__).parent / "startup"), os.environ.get("PYTHONPATH")])
+        environment = os.environ | {
+            FOLDER: name, HOME: str(Path(__file__).parents[2]), "PYTHONPATH": os.pathsep.join(paths)
+        }  # fmt: skip
         with subprocess.Popen(line, env=environment, stdout=stdout) as process, _forward_signals(process):
             while process.poll() is None:
                 try:
@@ -112,13 +116,6 @@ def run_script(
             snapshot.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(found, snapshot)
     return ScriptRun(code if code >= 0 else 128 - code, document, failures)
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    """The variables through which the session gets into the script and finds its folder."""
-    startup = str(Path(__file__).parent / "startup")
-    paths = [startup, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {FOLDER: str(folder), HOME: str(Path(__file__).parents[2]), "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _forward_signals(process: "subprocess.Popen[bytes]") -> AbstractContextManager[None]:
