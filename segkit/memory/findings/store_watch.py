@@ -143,8 +143,8 @@ class StoreWatch:
     def _knows_maker(self, name: str, watched: _Watched) -> bool:
         """Whether the line that made what is stored is known, or cannot be found.
 
-        What is stored may have been made before the watch, or be filled by another thread after it was stored: so the
-        entry before the newest one is asked, too, and a few more of those that follow.
+        What is stored may have been made before the watch, or be filled by another thread after it was stored: so
+        tracemalloc is asked for the entry before the newest one as well, and again at the next few stores.
         """
         if watched.entry is None:
             return True

@@ -1,16 +1,18 @@
 """Results that depend on values, which fake tensors do not have: of ``nonzero``, ``nms``, ``unique``, ``item``.
 
-The answer depends on the function that asks. A detector asks in some twenty functions
+The answer depends on the function that needs the result. In a detector these are some twenty functions
 (``segkit.memory.simulate.detector_bounds``); a function that is not known gets the largest possible size, and is noted.
 """
 
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -40,14 +42,6 @@ _FOLLOWED = (
 )  # fmt: skip
 
 
-class _Place(NamedTuple):
-    """The function that asks: the innermost one outside torch."""
-
-    function: str
-    file: str
-    frame: FrameType | None
-
-
 class Oracle(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types here
     """Answers the operations on fake tensors whose results depend on values.
 
@@ -63,12 +57,11 @@ class Oracle(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has n
         self.bounds, self._trace, self._as_cuda = bounds, trace, as_cuda
         self.unknown: dict[str, None] = {}
         self.answers: list[int] | None = None
-        self._asked: dict[str, int] = {}
-        self._skipped: dict[CodeType, bool] = {}
+        self._counts: Counter[str] = Counter()
 
     def next_forward(self, instances: Sequence[int]) -> None:
         """Begin a forward pass of images with so many instances; calls are counted from its first image on."""
-        self._asked.clear()
+        self._counts.clear()
         self.bounds = replace(self.bounds, instances=tuple(instances))
 
     def know(self, tensor: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -102,23 +95,23 @@ class Oracle(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has n
             return self._guess(func, args, kwargs)
         return _with_statistics_in_fp32(out) if func is aten.native_batch_norm.default else out
 
-    def _size(self, operation: str, asked_about: torch.Tensor) -> int:
+    def _size(self, operation: str, tensor: torch.Tensor) -> int:
         """The size of a result: at most as many as there are elements (boxes, for nms)."""
         if self.answers is not None:
             return self.answers.pop(0)
-        shape = tuple(asked_about.shape[:1] if operation == "nms" else asked_about.shape)
+        shape = tuple(tensor.shape[:1] if operation == "nms" else tensor.shape)
         most = torch.Size(shape).numel()
         if operation == "nms":
             return most
-        place = self._place()
-        name = place.function if operation == "nonzero" else f"{place.function}:{operation}"
-        rule = RULES.get(name)
-        if rule is None or place.frame is None:
-            self._note(operation, place)
+        frame = _frame_outside_torch()
+        function = frame.f_code.co_name
+        name = function if operation == "nonzero" else f"{function}:{operation}"
+        if name not in RULES:
+            self._note(operation, frame)
             return most
-        times = self._asked.get(name, 0)
-        self._asked[name] = times + 1
-        return min(most, rule(self.bounds, SizeQuery(shape, times, place.frame.f_locals)))
+        query = SizeQuery(shape, self._counts[name], frame.f_locals)
+        self._counts[name] += 1
+        return min(most, RULES[name](self.bounds, query))
 
     def _scalar(self, tensor: torch.Tensor) -> Any:
         known = getattr(tensor, "known", None)
@@ -130,10 +123,10 @@ class Oracle(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has n
             return False  # conditions check for errors
         if tensor.dtype.is_floating_point:
             return 1.0
-        place = self._place()
-        if place.function == "__call__" and place.frame is not None and "most" in place.frame.f_locals:
-            return place.frame.f_locals["most"]
-        self._note("a whole number", place)
+        frame = _frame_outside_torch()
+        if frame.f_code.co_name == "__call__" and "most" in frame.f_locals:
+            return frame.f_locals["most"]
+        self._note("a whole number", frame)
         return 0
 
     def _unique(self, tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -154,7 +147,7 @@ class Oracle(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has n
 
     def _guess(self, func: Any, args: Any, kwargs: Any) -> Any:
         """The largest possible result of an operation that nothing is known about."""
-        self._note(operation_name(func), self._place())
+        self._note(operation_name(func), _frame_outside_torch())
         tensors = [each for each in (*args, *kwargs.values()) if isinstance(each, torch.Tensor)]
         largest = max(tensors, key=lambda tensor: tensor.numel())
         out: list[Any] = []
@@ -163,19 +156,18 @@ class Oracle(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has n
             out.append([whole] if kind.startswith("List") else whole)
         return out[0] if len(out) == 1 else tuple(out)
 
-    def _note(self, what: str, place: _Place) -> None:
-        self.unknown[f"{what} in {place.function} ({place.file})"] = None
+    def _note(self, what: str, frame: FrameType) -> None:
+        self.unknown[f"{what} in {frame.f_code.co_name} ({Path(frame.f_code.co_filename).name})"] = None
 
-    def _place(self) -> _Place:
-        for frame, _ in traceback.walk_stack(sys._getframe(2)):
-            code = frame.f_code
-            skip = self._skipped.get(code)
-            if skip is None:
-                skip = code.co_filename.startswith((_TORCH + "/", _OWN, "<")) or code.co_name in _COMPREHENSIONS
-                self._skipped[code] = skip
-            if not skip:
-                return _Place(code.co_name, Path(code.co_filename).name, frame)
-        return _Place("?", "?", None)
+
+def _frame_outside_torch() -> FrameType:
+    """The innermost function outside torch that is running: it needs the result."""
+    return next(frame for frame, _ in traceback.walk_stack(sys._getframe()) if not _is_skipped(frame.f_code))
+
+
+@cache
+def _is_skipped(code: CodeType) -> bool:
+    return code.co_filename.startswith((_TORCH + "/", _OWN, "<")) or code.co_name in _COMPREHENSIONS
 
 
 def _with_statistics_in_fp32(out: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
