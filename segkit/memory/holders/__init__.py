@@ -1,1 +1,1 @@
-"""What keeps a tensor alive, as a Python expression."""
+"""Which tensors outlive their step, and what keeps a tensor alive, as a Python expression."""

@@ -32,7 +32,7 @@ Event = tuple[int, int]
 """An allocation (number, bytes), or a release (number, 0)."""
 
 
-class _Allocation(weakref.ref):  # type: ignore[type-arg]
+class _TracedStorage(weakref.ref):  # type: ignore[type-arg]
     """A weak reference to a storage that knows its size and category."""
 
     __slots__ = ("category", "key", "number", "size")
@@ -64,7 +64,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no
         self.events: list[Event] = []
         self.allocated = 0
         self.category = "model"
-        self._live: dict[int, _Allocation] = {}
+        self._live: dict[int, _TracedStorage] = {}
         self._peak = 0
         self._at_peak: dict[str, int] | None = None  # None: still rising
         self._sums: dict[str, int] = defaultdict(int)
@@ -116,7 +116,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no
         size = storage.nbytes() if storage is not None else 0
         if size == 0 or key in self._live:
             return
-        allocation = _Allocation(storage, self._freed)
+        allocation = _TracedStorage(storage, self._freed)
         allocation.key, allocation.number, allocation.size = key, len(self.events), size
         allocation.category = self._category_here()
         self._live[key] = allocation
@@ -139,7 +139,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no
         self._peak, self._at_peak = self.allocated + size, None
         return True
 
-    def _freed(self, allocation: _Allocation) -> None:
+    def _freed(self, allocation: _TracedStorage) -> None:
         if self._at_peak is None and self.allocated == self._peak:
             self._at_peak = dict(self._sums)
         if self._live.get(allocation.key) is allocation:
