@@ -54,8 +54,8 @@ class Meter(Protocol):
     def phase(self, name: str) -> Any:
         """A context around one phase; phases of the same name add up within a step."""
 
-    def step(self, pictures: Sequence[str] = ()) -> StepRecord:
-        """End a step; ``pictures``: the names of its pictures."""
+    def step(self, images: Sequence[str] = ()) -> StepRecord:
+        """End a step; ``images``: the names of its images."""
 
     def rise(self) -> float | None:
         """Bytes by which the memory held at the end of a step rises with every step; None where it does not."""
@@ -87,7 +87,7 @@ class CounterMeter:
                 record.allocated = max(record.allocated or 0, figures.peak)
                 record.reserved = max(record.reserved or 0, figures.reserved)
 
-    def step(self, pictures: Sequence[str] = ()) -> StepRecord:
+    def step(self, images: Sequence[str] = ()) -> StepRecord:
         """See ``Meter``; the names are not used here."""
         figures = self._read()
         between = sum(record.seconds for name, record in self._phases.items() if name in ("eval", "save"))

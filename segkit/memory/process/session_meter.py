@@ -30,10 +30,10 @@ class SessionMeter:
         finally:
             self._session.clock.enter(before if before in ("eval", "save") else "load")
 
-    def step(self, pictures: Sequence[str] = ()) -> StepRecord:
+    def step(self, images: Sequence[str] = ()) -> StepRecord:
         """See ``Meter``."""
         record = self._counters.step()
-        self._session.step(", ".join(pictures) or None)
+        self._session.step(", ".join(images) or None)
         return record
 
     def rise(self) -> float | None:

@@ -48,7 +48,7 @@ def name_growth(session: Session) -> list[Growth]:
         return []
     found = [
         *_containers(session),
-        *_pictures(measurements),
+        *_images(measurements),
         *_phases(session),
         *_host(measurements),
         *_device(measurements),
@@ -87,7 +87,7 @@ def _name_of(suspect: Suspect | None) -> str | None:
     return f"{suspect.scope}'s {last_name(suspect.holder or suspect.held_by or '')}"
 
 
-def _pictures(measurements: Sequence[StepMeasurement]) -> list[Growth]:
+def _images(measurements: Sequence[StepMeasurement]) -> list[Growth]:
     """Peaks that follow the size of the images, or the instances in them."""
     steady = measurements[2:]
     peaks = [float(each.peak) for each in steady]

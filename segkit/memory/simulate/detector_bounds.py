@@ -56,9 +56,9 @@ class Bounds:
     roi_positives: int = 128
     at_most: bool = True
 
-    def positives(self, picture: int, most: int) -> int:
+    def positives(self, image: int, most: int) -> int:
         """Positive regions of an image, of ``most`` at most; none where it has no instance."""
-        there = self.instances[picture % len(self.instances)] if self.instances else most
+        there = self.instances[image % len(self.instances)] if self.instances else most
         return most if self.at_most and there else min(most, there)
 
 

@@ -76,7 +76,7 @@ class Phases:
         """See ``Meter``."""
         return self._trace.doing(self._names.get(name, name))
 
-    def step(self, pictures: Sequence[str] = ()) -> StepRecord:
+    def step(self, images: Sequence[str] = ()) -> StepRecord:
         """See ``Meter``."""
         return StepRecord(0.0, None, None, None, 0, {})
 
