@@ -4,11 +4,9 @@ There, it is Rich on a terminal and plain lines elsewhere; ``SILENT`` is for lib
 but the first.
 """
 
-from typing import Protocol
 
-
-class Progress(Protocol):
-    """Shows the progress of one task after another."""
+class Progress:
+    """Shows the progress of one task after another; this one shows nothing."""
 
     def start(self, description: str, total: int | None) -> None:
         """Begin a task of ``total`` units (None: unknown)."""
@@ -23,26 +21,10 @@ class Progress(Protocol):
         """Print a line."""
 
 
-class _Silent:
-    """Shows nothing."""
-
-    def start(self, description: str, total: int | None) -> None:
-        pass
-
-    def advance(self, count: int = 1, **figures: str) -> None:
-        pass
-
-    def done(self) -> None:
-        pass
-
-    def note(self, message: str) -> None:
-        pass
+SILENT = Progress()
 
 
-SILENT: Progress = _Silent()
-
-
-class NotesOnly(_Silent):
+class NotesOnly(Progress):
     """Prints notes only: a task inside another must not replace its bar."""
 
     def __init__(self, listener: Progress) -> None:

@@ -63,7 +63,7 @@ class Output:
         self.stderr.print(text)
 
 
-class _Bars:
+class _Bars(Progress):
     """Rich's progress bars."""
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ class _Bars:
         console.print(message, highlight=False, soft_wrap=True, markup=False)
 
 
-class _Lines:
+class _Lines(Progress):
     """A line every ten seconds, for logs."""
 
     seconds = 10.0
