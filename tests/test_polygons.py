@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from segkit.data.polygons import flatten_in_python, measure_with_pycocotools, run_total_in_python
+from segkit.data.polygons import flatten_in_python, measure_with_pycocotools, run_totals_in_python
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +82,10 @@ def test_without_the_extension_a_dataset_has_the_same_bytes(here, parts):
 def test_sums_of_run_lengths(native, runs):
     """Run lengths that pycocotools compressed, with any sum."""
     text = coco_mask.frPyObjects({"size": [1, sum(runs)], "counts": runs}, 1, sum(runs))["counts"].decode()
-    assert native.run_totals([text]) == [run_total_in_python(text)] == [sum(runs)]
+    assert native.run_totals([text]) == run_totals_in_python([text]) == [sum(runs)]
 
 
 @given(st.text(max_size=12))
 def test_invalid_run_lengths_are_recognised(native, text):
-    assert native.run_totals([text]) == [run_total_in_python(text)]
-    assert run_total_in_python("P") == run_total_in_python("0\x7f") == -1
+    assert native.run_totals([text]) == run_totals_in_python([text])
+    assert run_totals_in_python(["P", "0\x7f"]) == [-1, -1]

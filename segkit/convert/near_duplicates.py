@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from segkit.convert.union_find import UnionFind
 
@@ -23,10 +24,10 @@ def group_similar(thumbnails: Sequence[bytes | None]) -> list[int | None]:
     Returns:
         A number for each; None where there was None.
     """
-    known = [index for index, thumbnail in enumerate(thumbnails) if thumbnail is not None]
+    known = {index: thumbnail for index, thumbnail in enumerate(thumbnails) if thumbnail is not None}
     similar = UnionFind(len(known))
     if known:
-        pixels = np.stack([np.frombuffer(thumbnails[index] or b"", np.uint8) for index in known]).astype(np.int16)
+        pixels = np.stack([np.frombuffer(each, np.uint8) for each in known.values()]).astype(np.int16)
         for order in _orders(pixels):
             for offset in range(1, min(_WINDOW, len(known))):
                 a, b = order[:-offset], order[offset:]
@@ -36,15 +37,14 @@ def group_similar(thumbnails: Sequence[bytes | None]) -> list[int | None]:
                     for close in np.flatnonzero(apart <= MAX_DIFFERENCE).tolist():
                         similar.join(int(second[close]), int(first[close]))
     numbers: list[int | None] = [None] * len(thumbnails)
+    indices = list(known)
     for members in similar.sets():
         for member in members:
-            numbers[known[member]] = known[members[0]]
+            numbers[indices[member]] = indices[members[0]]
     return numbers
 
 
-def _orders(
-    pixels: np.ndarray[tuple[int, int], np.dtype[np.int16]],
-) -> list[np.ndarray[tuple[int], np.dtype[np.int64]]]:
+def _orders(pixels: npt.NDArray[np.int16]) -> list[npt.NDArray[np.int64]]:
     """Orders in which near-duplicates are close to each other: by their projections on fixed patterns."""
     patterns = np.random.default_rng(0).choice([-1.0, 1.0], (pixels.shape[1], _ORDERS))
     coarse = np.repeat(np.repeat(patterns.reshape(16, 16, _ORDERS)[::4, ::4], 4, axis=0), 4, axis=1)

@@ -46,27 +46,18 @@ def _follow(steps: dict[tuple[int, int], list[int]], start: tuple[int, int]) -> 
     while True:
         choices = steps[at]
         # Where two pixels touch at a corner, turning right stays at the pixel that the ring is around.
-        direction = choices[0] if len(choices) == 1 or heading < 0 else _rightmost(choices, heading)
+        direction = (heading + 1) % 4 if heading >= 0 and (heading + 1) % 4 in choices else choices[0]
         choices.remove(direction)
         if not choices:
             del steps[at]
         if direction != heading:
             ring.append(at)
         at, heading = (at[0] + _TURNS[direction][0], at[1] + _TURNS[direction][1]), direction
-        if at == start and (at not in steps or _ends(ring, steps[at], heading)):
+        if at == start and (heading + 1) % 4 not in steps.get(at, ()):  # another ring may pass here
             break
     if len(ring) > 1 and _straight(ring[-1], ring[0], ring[1]):
         ring.pop(0)
     return ring
-
-
-def _rightmost(choices: list[int], heading: int) -> int:
-    return (heading + 1) % 4 if (heading + 1) % 4 in choices else choices[0]
-
-
-def _ends(ring: Ring, choices: list[int], heading: int) -> bool:
-    """Whether a ring is closed that is at its start again, where another ring passes."""
-    return _rightmost(choices, heading) != (heading + 1) % 4
 
 
 def _straight(a: tuple[int, int], b: tuple[int, int], c: tuple[int, int]) -> bool:

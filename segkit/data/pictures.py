@@ -17,6 +17,7 @@ from PIL import Image
 from segkit.errors import InputError
 
 PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".jp2", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
+_DEEP_GREY = ("I", "F", "I;16", "I;16B", "I;16L")  # Pillow's modes of more than 8 bits
 _ORIENTATION = 274  # the EXIF tag
 _WIDTH, _HEIGHT = 256, 257  # TIFF tags
 _TURNED = frozenset({5, 6, 7, 8})  # tags that swap height and width
@@ -127,7 +128,7 @@ def thumbnail(source: Path | bytes | None) -> bytes | None:
     with opened(source, source.name if isinstance(source, Path) else "imageData") as picture:
         picture.draft("L", (64, 64))  # JPEGs are decoded at an eighth of their size
         upright = _decoded(picture, turn=True)
-        deep = upright.mode in ("I", "F", "I;16", "I;16B", "I;16L")
+        deep = upright.mode in _DEEP_GREY
         grey = Image.fromarray(_to_rgb(upright)[:, :, 0]) if deep else upright.convert("L")
         small = np.asarray(grey.resize((16, 16), Image.Resampling.BOX), np.float32)
     low, high = float(small.min()), float(small.max())
@@ -154,7 +155,7 @@ def load_upright_rgb(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def _to_rgb(picture: Any) -> npt.NDArray[np.uint8]:
-    if picture.mode in ("I", "F", "I;16", "I;16B", "I;16L"):
+    if picture.mode in _DEEP_GREY:
         values = np.asarray(picture, dtype=np.float64)
         low, high = float(values.min()), float(values.max())
         grey = ((values - low) * (255.0 / (high - low) if high > low else 0.0)).round().astype(np.uint8)

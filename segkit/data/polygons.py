@@ -5,6 +5,7 @@ Both ways give equal results to the bit; ``docs/decisions/0009-polygons-in-c.md`
 """
 
 import os
+from collections.abc import Callable
 from itertools import chain
 from math import isfinite
 from typing import Any
@@ -27,16 +28,8 @@ _AT_ONCE = 200  # pycocotools 2.0.11 overflows on the areas of more than 255 mas
 _NUMBERS = ({float}, {int}, {int, float})
 
 
-def flatten(points: Any) -> list[float] | None:
-    """Points [[x1, y1], [x2, y2], ...] as x1, y1, x2, y2, ...; None unless they are pairs of numbers within reach."""
-    if native is not None:
-        flat: list[float] | None = native.flatten(points)
-        return flat
-    return flatten_in_python(points)
-
-
 def flatten_in_python(points: Any) -> list[float] | None:
-    """The same without the extension."""
+    """Points [[x1, y1], [x2, y2], ...] as x1, y1, x2, y2, ...; None unless they are pairs of numbers within reach."""
     if not isinstance(points, list) or not points:
         return [] if isinstance(points, list) else None
     if set(map(type, points)) != {list} or set(map(len, points)) != {2}:
@@ -47,7 +40,7 @@ def flatten_in_python(points: Any) -> list[float] | None:
     return flat if max(flat) < REACH and min(flat) > -REACH and isfinite(sum(flat)) else None
 
 
-def measure_polygons(polygons: Polygons, height: int, width: int) -> list[tuple[int, Box]]:
+def measure_with_pycocotools(polygons: Polygons, height: int, width: int) -> list[tuple[int, Box]]:
     """Area and tight box of each polygon on its own, clipped to the image, by COCO's rule.
 
     Args:
@@ -55,14 +48,6 @@ def measure_polygons(polygons: Polygons, height: int, width: int) -> list[tuple[
         height: Of the image.
         width: Likewise.
     """
-    if native is not None:
-        measured: list[tuple[int, Box]] = native.measure(polygons, height, width)
-        return measured
-    return measure_with_pycocotools(polygons, height, width)
-
-
-def measure_with_pycocotools(polygons: Polygons, height: int, width: int) -> list[tuple[int, Box]]:
-    """The same without the extension."""
     measured: list[tuple[int, Box]] = []
     for start in range(0, len(polygons), _AT_ONCE):
         rles = coco_mask.frPyObjects(polygons[start : start + _AT_ONCE], height, width)
@@ -72,20 +57,16 @@ def measure_with_pycocotools(polygons: Polygons, height: int, width: int) -> lis
     return measured
 
 
-def run_totals(counts: list[str]) -> list[int]:
+def run_totals_in_python(counts: list[str]) -> list[int]:
     """The number of pixels of each of COCO's compressed RLEs; -1 where it is invalid.
 
     Run lengths that do not add up to their image's pixels make pycocotools and its likes loop forever, or read beyond
     their memory. Format: ``rleFrString`` in cocoapi.
     """
-    if native is not None:
-        totals: list[int] = native.run_totals(counts)
-        return totals
-    return [run_total_in_python(text) for text in counts]
+    return [_run_total(text) for text in counts]
 
 
-def run_total_in_python(text: str) -> int:
-    """The same of one without the extension."""
+def _run_total(text: str) -> int:
     runs: list[int] = []
     value = shift = 0
     for character in text:
@@ -102,3 +83,10 @@ def run_total_in_python(text: str) -> int:
             return -1
         value = shift = 0
     return -1 if shift else sum(runs)
+
+
+flatten: Callable[[Any], list[float] | None] = flatten_in_python
+measure_polygons: Callable[[Polygons, int, int], list[tuple[int, Box]]] = measure_with_pycocotools
+run_totals: Callable[[list[str]], list[int]] = run_totals_in_python
+if native is not None:
+    flatten, measure_polygons, run_totals = native.flatten, native.measure, native.run_totals
