@@ -33,6 +33,11 @@ class SegkitError(Exception):
         self.message = message
         self.hint = hint
 
+    @property
+    def with_hint(self) -> str:
+        """Message and hint in one line."""
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
     def __reduce__(self) -> tuple[type[Self], tuple[str, str | None]]:
         # Errors cross process borders (loader workers, ranks); the default would lose the hint.
         return type(self), (self.message, self.hint)

@@ -147,10 +147,20 @@ def test_invalid_values_are_computed_where_possible(segkit, here, written):
     )
 
 
-def test_category_ids_may_be_numbers_or_texts(segkit, here, written):
+def test_category_ids_may_be_numbers_or_strings(segkit, here, written):
     data = written({"category_id": "2"})
     top = json.loads((here / data).read_text())
     top["categories"].append({"id": "2", "name": "bolt"})
     (here / data).write_text(json.dumps(top))
     trained = train(segkit, data)
     assert trained.code == 0, trained.err
+
+
+def test_an_image_id_that_is_true_is_refused_like_that_of_an_annotation(segkit, here, written):
+    data = written({})
+    top = json.loads((here / data).read_text())
+    top["images"][0]["id"] = True
+    (here / data).write_text(json.dumps(top))
+    outcome = segkit("eval", "in/results.json", "--data", data)
+    assert outcome.code == 1
+    assert f"{data}: not a COCO annotation file: id is True, neither a whole number nor a string" in outcome.err

@@ -12,8 +12,8 @@ from PIL import Image, ImageOps
 from segkit.data.masks import mask_to_rle, rle_to_mask, to_rle
 from segkit.data.pictures import load_upright_rgb, read_header, write_upright
 from segkit.data.records import Result
+from segkit.formats.labelme.images import LabelmeOptions, read
 from segkit.formats.labelme.shapes import ShapeOptions
-from segkit.formats.labelme.source import LabelmeOptions, read
 from segkit.formats.labelme.write import labelme_document, result_shapes, write_labelme
 
 

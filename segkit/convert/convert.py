@@ -63,7 +63,7 @@ def convert(config: ConvertConfig, progress: Progress = SILENT, stdin: Iterable[
         closing(Spool(root / _WORK / "instances" if root else None)) as spool,
     ):
         pictures = None if root is None or config.dry_run else root / _WORK / "pictures"
-        options = ReadOptions(source.read, config.images, pictures, config.group_similar)
+        options = ReadOptions(config.images, pictures, config.group_similar)
         contents = read_source(source, options, spool, config.workers, progress)
         if not contents.entries:
             raise _nothing(config.src, contents.findings)
@@ -85,17 +85,13 @@ def _root(out: Path, target_format: TargetFormat, dry_run: bool) -> Iterator[Pat
 
     What a format cannot hold is found when it is written: a dry run writes the annotations, and deletes them.
     """
-    if dry_run:
-        if target_format in ("coco", "labelme"):  # they can hold everything
-            yield None
-            return
-        with TemporaryDirectory(prefix="segkit-dry-run-") as name:
-            (Path(name) / _WORK).mkdir()
-            yield Path(name)
+    if dry_run and target_format in ("coco", "labelme"):  # they can hold everything
+        yield None
         return
-    with temporary_folder(out, _WORK) as root:
-        (root / _WORK).mkdir()
-        yield root
+    temporary = TemporaryDirectory(prefix="segkit-dry-run-") if dry_run else temporary_folder(out, _WORK)
+    with temporary as folder:
+        (Path(folder) / _WORK).mkdir()
+        yield Path(folder)
 
 
 def _nothing(src: str, findings: Sequence[Finding]) -> InputError:

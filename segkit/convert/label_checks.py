@@ -117,11 +117,5 @@ def _few(counts: Mapping[str, int]) -> list[Advice]:
     if not few or len(few) == len(counts):
         return []
     names = ", ".join(f"{label!r} ({counts[label]})" for label in few)
-    return [
-        Advice(
-            "few instances",
-            few,
-            f"too few instances to train on: {names}",
-            "annotate more, or leave them out with --map",
-        )
-    ]
+    why = f"too few instances to train on: {names}"
+    return [Advice("few instances", few, why, "annotate more, or leave them out with --map")]

@@ -69,7 +69,7 @@ class OutputDataset:
     def coco_lines(self, entry: ImageEntry) -> Iterator[tuple[str, bytes]]:
         """Category and the end of a COCO annotation, for each instance that is kept."""
         for label, line in zip(entry.labels, self.spool.lines(entry), strict=True):
-            name = self.new_labels.get(label, label)
+            name = self.new_labels[label]
             if name is not None and name != IGNORE:
                 yield name, line
             elif name == IGNORE and self.crowds:
@@ -80,7 +80,7 @@ class OutputDataset:
         """The instances that are kept, regions to ignore among them, under their new labels."""
         described = bool(entry.flags)
         for instance in self.spool.instances(entry):
-            name = self.new_labels.get(instance.label, instance.label)
+            name = self.new_labels[instance.label]
             if name is not None:
                 yield instance if name == instance.label else replace(instance, label=name)
                 described = described or any(v for key, v in instance.attributes.items() if key not in _STRUCTURE)

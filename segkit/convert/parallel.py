@@ -17,6 +17,7 @@ Item = TypeVar("Item")
 Out = TypeVar("Out")
 
 MAX_WORKERS = 8  # with more, disks are the limit, and every process needs its own memory
+_BATCH = 8  # items that are sent to a process together
 _AHEAD = 2  # batches that are submitted for each process: results cannot pile up in memory
 
 
@@ -25,16 +26,13 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def map_in_order(
-    function: Callable[[Item], Out], items: Iterable[Item], *, workers: int, batch: int = 8
-) -> Iterator[Out]:
+def map_in_order(function: Callable[[Item], Out], items: Iterable[Item], *, workers: int) -> Iterator[Out]:
     """Apply ``function`` to every item; results come in the order of the items.
 
     Args:
         function: Picklable, as are items and results, when there are several workers.
         items: Consumed as the work proceeds.
         workers: Processes; 0 and 1 mean this one.
-        batch: Items that are sent to a process together.
     """
     if workers <= 1:
         yield from map(function, items)
@@ -43,7 +41,7 @@ def map_in_order(
     try:
         waiting: deque[Future[list[Out]]] = deque()
         source = iter(items)
-        while some := list(islice(source, batch)):
+        while some := list(islice(source, _BATCH)):
             waiting.append(pool.submit(partial(_apply, function), some))
             if len(waiting) > _AHEAD * workers:
                 yield from waiting.popleft().result()

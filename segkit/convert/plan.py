@@ -6,16 +6,16 @@ from pathlib import Path
 
 from segkit.config.convert import ConvertConfig
 from segkit.convert.earlier_splits import earlier_splits, split_settings
-from segkit.convert.images import file_names
 from segkit.convert.near_duplicates import group_similar
 from segkit.convert.output import OutputDataset, OutputImage
+from segkit.convert.pictures import file_names
 from segkit.convert.read import SourceContents
 from segkit.convert.split import SPLITS, SplitImage, assign_splits
 from segkit.convert.spool import ImageEntry, Spool
 from segkit.data.records import Category, Finding
 from segkit.errors import InputError
+from segkit.formats.labelme.images import read_labels
 from segkit.formats.labelme.instances import IGNORE
-from segkit.formats.labelme.source import read_labels
 from segkit.formats.source import Source
 from segkit.progress import Progress
 

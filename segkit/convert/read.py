@@ -9,13 +9,12 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from segkit.choices import ImagePlacement
-from segkit.convert.images import write_picture
 from segkit.convert.parallel import MAX_WORKERS, map_in_order, usable_cores
+from segkit.convert.pictures import write_picture
 from segkit.convert.spool import ImageEntry, Spool, encode_instances
 from segkit.data.pictures import thumbnail
 from segkit.data.records import AnnotatedImage, Finding, ReadFile, replace_surrogates
@@ -41,13 +40,11 @@ class ReadOptions:
     """How a process reads one unit of a source.
 
     Attributes:
-        read: The format's reader.
         placement: How pictures get into the dataset.
         pictures_dir: Where pictures are written until their names are known; None: nowhere.
         thumbnails: Whether near-duplicates are looked for.
     """
 
-    read: Callable[[Any], ReadFile]
     placement: ImagePlacement
     pictures_dir: Path | None
     thumbnails: bool = False
@@ -80,20 +77,17 @@ def read_source(
         workers = min(usable_cores(), MAX_WORKERS) if worthwhile else 0
     entries: list[ImageEntry] = []
     findings: list[Finding] = []
-    shapes, read = 0, 0
+    num_shapes = num_units = 0
     interned: dict[Any, Any] = {}
-    units = map_in_order(
-        partial(_read_unit, options=options),
-        zip(count(), source.units, strict=False),
-        workers=workers if source.parallel else 0,
-    )
+    read_unit = partial(_read_unit, read=source.read, options=options)
+    units = map_in_order(read_unit, enumerate(source.units), workers=workers if source.parallel else 0)
     with closing(units):  # type: ignore[type-var]
         for unit in units:
-            if read == 0:
+            if num_units == 0:
                 progress.start("reading", source.total)  # not before the processes: progress bars have a thread
-            read += 1
+            num_units += 1
             progress.advance()
-            shapes += unit.num_shapes
+            num_shapes += unit.num_shapes
             findings += [_interned(row, interned) for row in unit.findings]
             if unit.entry is not None:
                 offset, length = spool.append(unit.lines)
@@ -102,17 +96,17 @@ def read_source(
                 entries.append(replace(unit.entry, labels=labels, offset=offset, length=length))
     progress.done()
     entries.sort(key=lambda entry: entry.key)
-    return SourceContents(tuple(entries), tuple(findings), source.files or read, shapes)
+    return SourceContents(tuple(entries), tuple(findings), source.files or num_units, num_shapes)
 
 
 def _interned(row: Finding, interned: dict[Any, Any]) -> Finding:
-    """The same row, its texts shared: hundreds of thousands of rows may have the same."""
+    """The same row, its strings shared: hundreds of thousands of rows may have the same."""
     return replace(row, why=interned.setdefault(row.why, row.why), label=interned.setdefault(row.label, row.label))
 
 
-def _read_unit(item: tuple[int, Any], options: ReadOptions) -> _Unit:
+def _read_unit(item: tuple[int, Any], read: Callable[[Any], ReadFile], options: ReadOptions) -> _Unit:
     number, unit = item
-    outcome = options.read(unit)
+    outcome = read(unit)
     image = outcome.image
     findings = tuple(_encodable(row) for row in outcome.findings)
     if image is None:
@@ -121,9 +115,8 @@ def _read_unit(item: tuple[int, Any], options: ReadOptions) -> _Unit:
         temporary = write_picture(image, _temporary_picture(image, number, options), options.placement)
         small = thumbnail(image.picture.path or image.picture.data) if options.thumbnails else None
     except InputError as error:
-        hint = f" ({error.hint})" if error.hint else ""
         lost = sum(instance.num_shapes for instance in image.instances)
-        row = Finding(image.key, "left out", error.message + hint, shapes=lost)
+        row = Finding(image.key, "left out", error.with_hint, shapes=lost)
         return _Unit(None, b"", (*findings, _encodable(row)), outcome.num_shapes)
     ready = image.picture.is_ready and image.picture.path is not None
     shapes = tuple(instance.num_shapes for instance in image.instances)
@@ -146,16 +139,9 @@ def _read_unit(item: tuple[int, Any], options: ReadOptions) -> _Unit:
 
 def _encodable(row: Finding) -> Finding:
     """A row that UTF-8 can hold: file names and JSON escapes may have lone surrogates."""
-    texts = (row.file, row.why, row.label, row.shape_type)
-    if all(text is None or text.isascii() for text in texts):
-        return row
-    return replace(
-        row,
-        file=replace_surrogates(row.file),
-        why=replace_surrogates(row.why),
-        label=row.label and replace_surrogates(row.label),
-        shape_type=row.shape_type and replace_surrogates(row.shape_type),
-    )
+    texts = {name: getattr(row, name) or "" for name in ("file", "why", "label", "shape_type")}
+    odd: dict[str, Any] = {name: replace_surrogates(text) for name, text in texts.items() if not text.isascii()}
+    return replace(row, **odd) if odd else row
 
 
 def _temporary_picture(image: AnnotatedImage, number: int, options: ReadOptions) -> Path | None:

@@ -11,12 +11,12 @@ from segkit.convert.detect import detect_format, is_report
 from segkit.data.files import list_files
 from segkit.data.records import ReadFile
 from segkit.errors import InputError
-from segkit.formats.coco.source import open_coco
+from segkit.formats.coco.images import open_coco
 from segkit.formats.label_images.idmask import open_idmask
 from segkit.formats.label_images.semantic import open_semantic
 from segkit.formats.label_images.voc import open_voc
+from segkit.formats.labelme.images import LabelmeOptions, open_labelme
 from segkit.formats.labelme.shapes import ShapeOptions
-from segkit.formats.labelme.source import LabelmeOptions, open_labelme
 from segkit.formats.source import Source, split_of_name
 from segkit.formats.via import open_via
 from segkit.formats.yolo import open_yolo
@@ -43,7 +43,7 @@ def open_source(config: ConvertConfig, stdin: Iterable[str]) -> Source:
     if kind == "auto":
         kind = detect_format(root if config.src != "-" else None, files)
     if kind == "coco":
-        return open_coco(files, config.images_dir, pictures=config.images != "none")
+        return open_coco(files, config.images_dir, needs_pictures=config.images != "none")
     source = _open(kind, config, root, files)
     return replace(source, read=partial(_read_with_split, read=source.read))
 

@@ -56,13 +56,8 @@ def encode_instances(instances: Sequence[Instance]) -> bytes:
 
 
 def _encode(instance: Instance) -> bytes:
-    line = _Line(
-        instance.segmentation,
-        instance.area,
-        instance.bbox,
-        instance.iscrowd,
-        dict(sorted(instance.attributes.items())),
-    )
+    attributes = dict(sorted(instance.attributes.items()))
+    line = _Line(instance.segmentation, instance.area, instance.bbox, instance.iscrowd, attributes)
     try:
         return _encoder.encode(line)
     except (OverflowError, UnicodeEncodeError, RecursionError, ValueError, TypeError):

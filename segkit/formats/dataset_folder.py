@@ -29,7 +29,7 @@ def find_split(path: Path, split: str) -> Path:
     """
     file = path if path.is_file() else split_file(path, split)
     if file is None:
-        raise InputError(*_missing(path, split))
+        raise _missing(path, split)
     return file
 
 
@@ -57,9 +57,9 @@ def split_file(path: Path, split: str) -> Path | None:
     return file if file.is_file() else None
 
 
-def _missing(path: Path, split: str) -> tuple[str, str]:
+def _missing(path: Path, split: str) -> InputError:
     if not path.exists():
-        return f"{path}: no such dataset", "make one: segkit convert LABELME-DIR"
+        return InputError(f"{path}: no such dataset", "make one: segkit convert LABELME-DIR")
     there = sorted(p.stem for p in path.glob("*.json") if p.stem != "report") if path.is_dir() else []
     have = f"; it has {', '.join(there)}" if there else ""
-    return f"{path}: has no split {split!r}{have}", "make one: segkit convert LABELME-DIR --val 0.2"
+    return InputError(f"{path}: has no split {split!r}{have}", "make one: segkit convert LABELME-DIR --val 0.2")

@@ -6,14 +6,7 @@ from typing import Any
 
 from segkit.data.records import ReadFile, Uncovered
 
-_SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
+_SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +34,13 @@ class Source:
     uncovered: Uncovered = "background"
 
 
-def is_read(unit: ReadFile) -> ReadFile:
+def already_read(unit: ReadFile) -> ReadFile:
     """The ``read`` of a source whose units are read when they are listed."""
     return unit
 
 
 def split_of_name(name: str) -> str | None:
-    """The split that a folder or a key of a file is named after."""
+    """The split that a folder, or the ``split`` in a file, is named after: ``valid`` is ``val``."""
     return _SPLITS.get(name.lower())
 
 

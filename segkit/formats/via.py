@@ -17,7 +17,7 @@ from segkit.formats.coco.file import read_json
 from segkit.formats.labelme.entries import read_shapes
 from segkit.formats.labelme.instances import join_instances
 from segkit.formats.labelme.shapes import ShapeOptions
-from segkit.formats.source import Source, is_read
+from segkit.formats.source import Source, already_read
 
 _NAMES = ("label", "class", "category", "name", "type", "object", "object_name")
 _NO_NAME = "object"  # of a region without attributes
@@ -49,7 +49,7 @@ def open_via(files: Sequence[tuple[Path, str]], images_dir: Path | None) -> Sour
         images_dir: Another folder to look for images in.
     """
     units = (unit for path, key in files for unit in _read(path, key, images_dir))
-    return Source("via", units, is_read, files=len(files), parallel=False)
+    return Source("via", units, already_read, files=len(files), parallel=False)
 
 
 def _read(path: Path, key: str, images_dir: Path | None) -> Iterator[ReadFile]:

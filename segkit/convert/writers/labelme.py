@@ -47,24 +47,19 @@ def _shapes(instances: list[Instance]) -> Iterator[dict[str, Any]]:
             group, fresh = fresh, fresh + 1
         if group is not None:
             taken.add((instance.label, group))
-        rest = _rest(instance)
+        shape: dict[str, Any] = {"label": instance.label, "points": [], "group_id": group, "description": ""}
+        shape |= {"shape_type": "polygon", "flags": {}, "mask": None} | _rest(instance)
         if isinstance(segmentation, list):
             for part in segmentation:
-                points = [list(point) for point in zip(part[0::2], part[1::2], strict=True)]
-                yield _shape(instance.label, points, group, "polygon", None) | rest
+                yield shape | {"points": [list(point) for point in zip(part[0::2], part[1::2], strict=True)]}
         else:
             points, bitmap = mask_shape(segmentation)
-            yield _shape(instance.label, points, group, "mask", bitmap) | rest
+            yield shape | {"points": points, "shape_type": "mask", "mask": bitmap}
 
 
 def _own_group(instance: Instance) -> int | None:
     group = instance.attributes.get("group_id")
     return group if isinstance(group, int) and not isinstance(group, bool) else None
-
-
-def _shape(label: str, points: list[Any], group: int | None, kind: str, mask: str | None) -> dict[str, Any]:
-    shape = {"label": label, "points": points, "group_id": group, "description": "", "shape_type": kind}
-    return shape | {"flags": {}, "mask": mask}
 
 
 def _rest(instance: Instance) -> dict[str, Any]:

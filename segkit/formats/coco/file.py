@@ -63,10 +63,7 @@ def images_and_categories(path: Path, top: dict[str, Any]) -> tuple[tuple[Image,
     except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
         what = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
         raise InputError(f"{path}: not a COCO annotation file: {what}") from error
-    for what, found, distinct in (
-        ("image", len(images), image_ids),
-        ("category", len(categories), category_ids),
-    ):
+    for what, found, distinct in (("image", len(images), image_ids), ("category", len(categories), category_ids)):
         if len(distinct) != found:
             raise InputError(f"{path}: {found - len(distinct)} {what} ids are used twice", "give every one its own id")
     return images, categories
@@ -154,17 +151,11 @@ def _bbox_of(polygons: Polygons) -> Box:
 def find_images_dir(path: Path, images: tuple[Image, ...]) -> Path:
     """The folder that ``file_name`` is relative to: the first of the usual ones with the first image."""
     folder = path.absolute().parent
-    candidates = [
-        folder / "images",
-        folder,
-        folder / path.stem,
-        folder.parent / "images",
-        folder.parent / path.stem,
-    ]
-    for candidate in [*candidates, folder.parent]:
+    below = [folder / "images", folder, folder / path.stem]
+    for candidate in [*below, folder.parent / "images", folder.parent / path.stem, folder.parent]:
         if images and (candidate / images[0].file_name).is_file():
             return candidate
-    return candidates[0] if candidates[0].is_dir() else folder
+    return below[0] if below[0].is_dir() else folder
 
 
 def read_results(path: Path, warnings: list[str] | None = None) -> list[Result]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from segkit.data.polygons import flatten
 from segkit.data.records import Finding, replace_surrogates
-from segkit.formats.labelme.shapes import NoRegion, Shape
+from segkit.formats.labelme.shapes import Shape
 
 _GEOMETRY = frozenset({"label", "points", "shape_type", "mask", "group_id", "line_color", "fill_color", "fill"})
 
@@ -19,26 +19,12 @@ def read_shapes(raw: list[Any], key: str, findings: list[Finding]) -> list[Shape
 def points_within(raw: list[Any], frame: tuple[int, int]) -> bool:
     """Whether all points lie in a frame (height, width), with a pixel to spare."""
     for entry in raw:
-        try:
-            flat = _flat(entry.get("points")) if isinstance(entry, dict) else []
-        except NoRegion:
+        if not (flat := flatten(entry.get("points")) if isinstance(entry, dict) else None):
             continue
         xs, ys = flat[0::2], flat[1::2]
-        if flat and not (min(xs) >= -1 and min(ys) >= -1 and max(xs) <= frame[1] + 1 and max(ys) <= frame[0] + 1):
+        if not (min(xs) >= -1 and min(ys) >= -1 and max(xs) <= frame[1] + 1 and max(ys) <= frame[0] + 1):
             return False
     return True
-
-
-def _flat(raw: Any) -> list[float]:
-    """Points as x1, y1, x2, y2, ...
-
-    Raises:
-        NoRegion: They are not pairs of finite numbers.
-    """
-    flat = flatten(raw)
-    if flat is None:
-        raise NoRegion("points are more than a million pixels away" if _far(raw) else "points are not pairs of numbers")
-    return flat
 
 
 def _far(raw: Any) -> bool:
@@ -59,7 +45,7 @@ def _shape(raw: Any, number: int, key: str, findings: list[Finding]) -> Shape | 
     repairs = []
     if isinstance(label, int | float) and not isinstance(label, bool):
         label = _text(label)
-        repairs.append(f"label {label} is a number; read as text")
+        repairs.append(f"label {label} is a number; read as a string")
     if not isinstance(label, str) or not label:
         findings.append(Finding(key, "left out", "no label", number, None, kind))
         return None
@@ -67,10 +53,11 @@ def _shape(raw: Any, number: int, key: str, findings: list[Finding]) -> Shape | 
         label = whole
         repairs.append("a lone surrogate in the label")
     findings += [Finding(key, "repaired", why, number, label, kind, shapes=0) for why in repairs]
-    try:
-        points = _flat(raw.get("points"))
-    except NoRegion as why_not:
-        findings.append(Finding(key, "left out", str(why_not), number, label, kind))
+    points = flatten(raw.get("points"))
+    if points is None:
+        far = _far(raw.get("points"))
+        why_not = "points are more than a million pixels away" if far else "points are not pairs of numbers"
+        findings.append(Finding(key, "left out", why_not, number, label, kind))
         return None
     mask = raw.get("mask")
     mask = mask if isinstance(mask, str) else None

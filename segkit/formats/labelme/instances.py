@@ -76,9 +76,7 @@ def _instances(
     for name, parts in groups.items():
         first = parts[0].shape
         own_holes = holes.get(first.group_id, []) if first.group_id is not None else []
-        segmentation = _join(
-            [part.segmentation for part in parts], [hole.segmentation for hole in own_holes], height, width
-        )
+        segmentation = _join(parts, own_holes, height, width)
         area, bbox = measured.get(name) or measure(segmentation, height, width)
         if len(parts) > 1 and isinstance(segmentation, dict) and not own_holes:
             findings.append(_noted(key, first, "parts overlap or are masks: written as RLE"))
@@ -129,18 +127,18 @@ def _instance(parts: list[_Region], segmentation: Segmentation, bbox: Box, area:
     return Instance(first.label, segmentation, bbox, area, int(crowd), attributes, num_shapes)
 
 
-def _join(parts: list[Segmentation], holes: list[Segmentation], height: int, width: int) -> Segmentation:
+def _join(parts: list[_Region], holes: list[_Region], height: int, width: int) -> Segmentation:
     """The union of parts without the holes: polygons where they are exact, else RLE."""
     if len(parts) == 1 and not holes:
-        return parts[0]
-    rles = [to_rle(part, height, width) for part in parts]
+        return parts[0].segmentation
+    rles = [to_rle(part.segmentation, height, width) for part in parts]
     whole = union(rles)
-    polygons: Polygons = [polygon for part in parts if isinstance(part, list) for polygon in part]
+    lists = [part.segmentation for part in parts if isinstance(part.segmentation, list)]
     apart = sum(rle_area(rle) for rle in rles) == rle_area(whole)  # no pixel is in two parts
-    if apart and not holes and all(isinstance(part, list) for part in parts):
-        return polygons
+    if apart and not holes and len(lists) == len(parts):
+        return [polygon for polygons in lists for polygon in polygons]
     for hole in holes:
-        whole = subtract(whole, to_rle(hole, height, width))
+        whole = subtract(whole, to_rle(hole.segmentation, height, width))
     return whole
 
 

@@ -87,8 +87,7 @@ def read(file: tuple[Path, str], options: LabelmeOptions = LabelmeOptions()) -> 
         if height * width >= _MAX_PIXELS:
             raise InputError(f"an image of {width} x {height} pixels is too large for COCO RLE")
     except InputError as error:
-        hint = f" ({error.hint})" if error.hint else ""
-        lost = Finding(key, "left out", error.message + hint, shapes=num_shapes)
+        lost = Finding(key, "left out", error.with_hint, shapes=num_shapes)
         return ReadFile(None, (*findings, lost), num_shapes)
     shapes = read_shapes(source.shapes, key, findings)
     instances = join_instances(shapes, key, height, width, options.shapes, findings)

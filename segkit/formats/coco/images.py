@@ -12,7 +12,7 @@ from segkit.errors import InputError
 from segkit.formats.coco.file import find_images_dir, images_and_categories, is_coco, read_json, uncovered_pixels
 from segkit.formats.coco.segmentation import NO_POLYGON
 from segkit.formats.coco.values import read_annotation, read_record, reference
-from segkit.formats.source import Source, is_read, split_of_file
+from segkit.formats.source import Source, already_read, split_of_file
 
 
 class _File(NamedTuple):
@@ -25,13 +25,13 @@ class _File(NamedTuple):
     needs_pictures: bool
 
 
-def open_coco(files: Sequence[tuple[Path, str]], images_dir: Path | None, *, pictures: bool) -> Source:
+def open_coco(files: Sequence[tuple[Path, str]], images_dir: Path | None, *, needs_pictures: bool) -> Source:
     """The images of COCO annotation files; each file is one split if it is named after one.
 
     Args:
         files: The files, each with its name in reports.
         images_dir: Where else to look for pictures.
-        pictures: Whether images without a picture are of no use.
+        needs_pictures: Whether images without a picture are of no use.
     """
     parts: list[Iterable[ReadFile]] = []
     labels: dict[str, None] = {}
@@ -49,12 +49,12 @@ def open_coco(files: Sequence[tuple[Path, str]], images_dir: Path | None, *, pic
         names = {category.id: category.name for category in categories}
         folders = [find_images_dir(path, images), *([images_dir] if images_dir else [])]
         parts.append(
-            _images(_File(key, split_of_file(path.stem), names, folders, pictures), images, top["annotations"])
+            _images(_File(key, split_of_file(path.stem), names, folders, needs_pictures), images, top["annotations"])
         )
         labels |= {names[each]: None for each in sorted(names, key=id_order)}
         uncovered, total = uncovered_pixels(top), total + len(images)
     units = chain.from_iterable(parts)
-    return Source("coco", units, is_read, total, len(files), False, tuple(labels), uncovered)
+    return Source("coco", units, already_read, total, len(files), False, tuple(labels), uncovered)
 
 
 def _images(file: _File, images: Sequence[Image], annotations: list[Any]) -> Iterator[ReadFile]:

@@ -45,7 +45,7 @@ def write_picture(image: AnnotatedImage, target: Path | None, placement: ImagePl
         InputError: The picture has to be decoded, and cannot be.
     """
     picture = image.picture
-    source = picture.data if picture.data is not None else picture.path
+    source = picture.data or picture.path
     if placement == "reference" and (
         picture.path is None or not picture.is_ready or replace_surrogates(str(picture.path)) != str(picture.path)
     ):
@@ -57,13 +57,13 @@ def write_picture(image: AnnotatedImage, target: Path | None, placement: ImagePl
             check_decodes(source, picture.name)
         return None
     target.parent.mkdir(parents=True, exist_ok=True)
-    if not picture.is_ready or (picture.data is not None and not _has_format_of(picture.data, target)):
+    if not picture.is_ready or (isinstance(source, bytes) and not _has_format_of(source, target)):
         size = (image.height, image.width) if picture.resize else None
         write_upright(source, target, picture.name, turn=picture.exif == "apply", size=size)
-    elif picture.data is not None:
-        target.write_bytes(picture.data)
-    elif picture.path is not None:
-        _link_or_copy(picture.path, target, placement)
+    elif isinstance(source, bytes):
+        target.write_bytes(source)
+    else:
+        _link_or_copy(source, target, placement)
     return str(target)
 
 
