@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 from segkit.convert.spool import ImageEntry, Spool
 from segkit.data.files import relative_path
-from segkit.data.records import Action, Category, Finding, Instance, Uncovered
-from segkit.formats.labelme.instances import IGNORE
+from segkit.data.records import IGNORE, Action, Category, Finding, Instance, Uncovered
 from segkit.progress import Progress
 
 _STRUCTURE = ("group_id", "crowd", "iscrowd")  # attributes that say what an instance is made of

@@ -12,10 +12,9 @@ from segkit.convert.pictures import file_names
 from segkit.convert.read import SourceContents
 from segkit.convert.split import SPLITS, SplitImage, assign_splits
 from segkit.convert.spool import ImageEntry, Spool
-from segkit.data.records import Category, Finding
+from segkit.data.records import IGNORE, Category, Finding
 from segkit.errors import InputError
 from segkit.formats.labelme.images import read_labels
-from segkit.formats.labelme.instances import IGNORE
 from segkit.formats.source import Source
 from segkit.progress import Progress
 

@@ -10,8 +10,7 @@ import msgspec
 from segkit.convert.label_checks import Advice, inspect_labels
 from segkit.convert.output import OutputDataset
 from segkit.convert.read import SourceContents
-from segkit.data.records import Finding
-from segkit.formats.labelme.instances import IGNORE
+from segkit.data.records import IGNORE, Finding
 
 
 @dataclass(frozen=True, slots=True)

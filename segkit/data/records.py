@@ -21,6 +21,9 @@ class Rle(TypedDict):
 Polygons: TypeAlias = list[list[float]]  # each flat [x1, y1, x2, y2, ...]
 Segmentation: TypeAlias = Polygons | Rle
 
+# Labels of regions to ignore, and of what no instance covers: LabelMe's convention in labels.txt.
+IGNORE, BACKGROUND = "__ignore__", "_background_"
+
 
 def replace_surrogates(text: str) -> str:
     """Text that UTF-8 can hold: lone surrogates, which JSON escapes and file names may have, become question marks."""

@@ -13,11 +13,10 @@ from PIL import Image
 from segkit.convert.output import OutputDataset
 from segkit.convert.spool import ImageEntry
 from segkit.data.masks import rle_bbox, rle_to_mask, to_rle
-from segkit.data.records import Instance
+from segkit.data.records import BACKGROUND, IGNORE, Instance
 from segkit.errors import InputError
 from segkit.formats.label_images.idmask import LIST
 from segkit.formats.label_images.semantic import IGNORED_ID
-from segkit.formats.labelme.instances import BACKGROUND, IGNORE
 
 Numbers = npt.NDArray[Any]  # [H, W]
 _VOID = 255

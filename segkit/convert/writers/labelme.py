@@ -9,8 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from segkit.convert.output import OutputDataset
-from segkit.data.records import Instance
-from segkit.formats.labelme.instances import BACKGROUND, IGNORE
+from segkit.data.records import BACKGROUND, IGNORE, Instance
 from segkit.formats.labelme.write import labelme_document, mask_shape, write_labelme
 
 _OWN = frozenset(

@@ -11,8 +11,7 @@ from segkit.convert.output import OutputDataset
 from segkit.convert.spool import ImageEntry
 from segkit.data.contours import trace
 from segkit.data.masks import rle_bbox, rle_to_mask
-from segkit.data.records import Instance, Polygons
-from segkit.formats.labelme.instances import IGNORE
+from segkit.data.records import IGNORE, Instance, Polygons
 
 
 def write_yolo_dataset(output: OutputDataset) -> None:

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segkit.data.records import Instance, ReadFile, Uncovered
+from segkit.data.records import BACKGROUND, Instance, ReadFile, Uncovered
 from segkit.errors import InputError
 from segkit.formats.label_images.pairs import ImageAndMask, find_pairs, read_pair, to_instance
-from segkit.formats.labelme.instances import BACKGROUND
 from segkit.formats.source import Source
 
 _IGNORED_NAME = re.compile(r"\b(ignore|void|unlabell?ed)\b|__ignore__", re.IGNORECASE)

@@ -17,10 +17,9 @@ import numpy.typing as npt
 
 from segkit.data.files import find_file
 from segkit.data.pictures import picture_names
-from segkit.data.records import Finding, Instance, ReadFile
+from segkit.data.records import IGNORE, Finding, Instance, ReadFile
 from segkit.errors import InputError
 from segkit.formats.label_images.pairs import ImageAndMask, read_ids, read_pair, to_instance
-from segkit.formats.labelme.instances import IGNORE
 from segkit.formats.source import Source
 
 VOID = 255

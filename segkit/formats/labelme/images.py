@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 
 from segkit.data.pictures import Header, read_header
-from segkit.data.records import AnnotatedImage, Exif, Finding, Picture, ReadFile
+from segkit.data.records import BACKGROUND, IGNORE, AnnotatedImage, Exif, Finding, Picture, ReadFile
 from segkit.errors import InputError
 from segkit.formats.labelme.entries import points_within, read_shapes
 from segkit.formats.labelme.file import Embedded, LabelmeFile, read_labelme
 from segkit.formats.labelme.find_picture import find_picture
-from segkit.formats.labelme.instances import BACKGROUND, IGNORE, join_instances
+from segkit.formats.labelme.instances import join_instances
 from segkit.formats.labelme.shapes import ShapeOptions
 from segkit.formats.source import Source
 

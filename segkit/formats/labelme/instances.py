@@ -7,11 +7,10 @@ from typing import Any
 
 from segkit.data.masks import measure, rle_area, subtract, to_rle, union
 from segkit.data.polygons import Box, measure_polygons
-from segkit.data.records import Finding, Instance, Polygons, Segmentation
+from segkit.data.records import BACKGROUND, IGNORE, Finding, Instance, Polygons, Segmentation
 from segkit.formats.labelme.raster import draw_shape
 from segkit.formats.labelme.shapes import NoRegion, Shape, ShapeOptions, to_region
 
-IGNORE, BACKGROUND = "__ignore__", "_background_"  # LabelMe's convention in labels.txt
 TINY = 16  # pixels; a smaller instance is hardly of use for training
 _CROWD_FLAGS = frozenset({"crowd", "iscrowd"})
 
