@@ -11,11 +11,12 @@ from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 from segkit.choices import BackboneName, ModelName, NormName
+from segkit.data.geometry import Framing
 from segkit.data.masks import mask_to_rle
 from segkit.data.records import Category, Image
 from segkit.errors import InputError
 from segkit.models.adapt import train_mode
-from segkit.models.build import build_model
+from segkit.models.card import ModelCard
 from segkit.models.detector import DetectorSettings
 from segkit.models.tensors import prediction_to_results
 from segkit.models.unet import split_instances
@@ -37,9 +38,11 @@ PARAMETERS = {
 }
 
 
-def build(name="maskrcnn", backbone="resnet18", norm="batch", num_classes=3):
+def build(name="maskrcnn", backbone="resnet18", norm="batch", num_classes=3, settings=SMALL):
     torch.manual_seed(0)
-    return build_model(name, num_classes=num_classes, backbone=backbone, norm=norm, loss="ce+dice", settings=SMALL)
+    categories = tuple(Category(number, str(number)) for number in range(1, num_classes))
+    framing = Framing("semantic" if name == "unet" else "instances", 64, 96)
+    return ModelCard(name, backbone, norm, "ce+dice", settings, framing, categories, "background").build()
 
 
 def batch(with_instances=True):
@@ -114,7 +117,7 @@ def test_every_backbone_builds(name, backbone):
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters_keep_their_names_shapes_and_order(name):
     model, backbone, norm = name.split()
-    built = build_model(model, num_classes=3, backbone=backbone, norm=norm, loss="ce", settings=DetectorSettings())
+    built = build(model, backbone, norm, settings=DetectorSettings())
     text = "\n".join(f"{key} {list(value.shape)}" for key, value in built.state_dict().items())
     text += "\n" + "\n".join(key for key, _ in built.named_parameters())
     assert hashlib.sha256(text.encode()).hexdigest()[:12] == PARAMETERS[name]

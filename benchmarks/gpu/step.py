@@ -10,7 +10,9 @@ from torchvision.models.detection import maskrcnn_resnet50_fpn
 from torchvision_recipe import load_batch, measure_recipe
 from training import WARM_UP, train_run
 
-from segkit.models.build import build_model
+from segkit.data.geometry import Framing
+from segkit.data.records import Category
+from segkit.models.card import ModelCard
 from segkit.models.detector import DetectorSettings
 
 TOLERANCE = 1e-4  # relative: convolutions may choose other algorithms
@@ -22,9 +24,17 @@ def compare_losses(dataset: Path, size: int, max_size: int, device: str) -> dict
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.deterministic = True
     classes = NUM_CATEGORIES + 1
-    ours = build_model(
-        "maskrcnn", num_classes=classes, backbone="resnet50", norm="batch", loss="ce+dice", settings=DetectorSettings()
+    card = ModelCard(
+        model="maskrcnn",
+        backbone="resnet50",
+        norm="batch",
+        loss="ce+dice",
+        settings=DetectorSettings(),
+        framing=Framing("instances", size, max_size),
+        categories=tuple(Category(number, str(number)) for number in range(1, classes)),
+        uncovered="background",
     )
+    ours: Any = card.build()
     theirs = maskrcnn_resnet50_fpn(
         weights=None, weights_backbone=None, num_classes=classes, min_size=size, max_size=max_size,
         rpn_pre_nms_top_n_train=ours.rpn.pre_nms_top_n(),

@@ -1,15 +1,15 @@
 """The model card: what is needed to build and use a model; every checkpoint and exported file holds it."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, assert_never
 
 from torch import nn
 
 from segkit.choices import BackboneName, ModelName, NormName, UnetLoss
 from segkit.data.geometry import Framing
 from segkit.data.records import Category, Uncovered
-from segkit.models.build import build_model
-from segkit.models.detector import DetectorSettings
+from segkit.models.detector import Detector, DetectorSettings
+from segkit.models.unet import UNet
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,49 +27,32 @@ class ModelCard:
 
     def to_plain(self) -> dict[str, Any]:
         """Plain values, as ``weights_only`` loading and JSON allow."""
-        return {
-            "model": self.model,
-            "backbone": self.backbone,
-            "norm": self.norm,
-            "loss": self.loss,
-            "settings": {
-                "proposals": self.settings.proposals,
-                "rois": self.settings.rois,
-                "detections": self.settings.detections,
-                "anchor_sizes": list(self.settings.anchor_sizes),
-            },
-            "framing": {
-                "kind": self.framing.kind,
-                "size": self.framing.size,
-                "max_size": self.framing.max_size,
-            },
-            "categories": [{"id": category.id, "name": category.name} for category in self.categories],
-            "uncovered": self.uncovered,
-        }
+        plain = asdict(self)
+        plain["settings"]["anchor_sizes"] = list(self.settings.anchor_sizes)
+        return plain | {"categories": list(plain["categories"])}
 
     @staticmethod
     def from_plain(plain: dict[str, Any]) -> "ModelCard":
         """The inverse of ``to_plain``."""
-        settings = dict(plain["settings"])
-        settings["anchor_sizes"] = tuple(settings["anchor_sizes"])
-        return ModelCard(
-            model=plain["model"],
-            backbone=plain["backbone"],
-            norm=plain["norm"],
-            loss=plain["loss"],
-            settings=DetectorSettings(**settings),
-            framing=Framing(**plain["framing"]),
-            categories=tuple(Category(c["id"], c["name"]) for c in plain["categories"]),
-            uncovered=plain["uncovered"],
-        )
+        settings = plain["settings"]
+        parts = {
+            "settings": DetectorSettings(**settings | {"anchor_sizes": tuple(settings["anchor_sizes"])}),
+            "framing": Framing(**plain["framing"]),
+            "categories": tuple(Category(**each) for each in plain["categories"]),
+        }
+        return ModelCard(**plain | parts)
 
     def build(self) -> nn.Module:
-        """The model, with random weights."""
-        return build_model(
-            self.model,
-            num_classes=len(self.categories) + 1,
-            backbone=self.backbone,
-            norm=self.norm,
-            loss=self.loss,
-            settings=self.settings,
-        )
+        """The model, with random weights.
+
+        All models are called alike: ``model(images, targets) -> {loss name: scalar}`` in training,
+        ``model(images) -> list[Prediction]`` in evaluation, with images as uint8 [3, H, W] each.
+        """
+        num_classes = len(self.categories) + 1  # and background
+        match self.model:
+            case "maskrcnn" | "fasterrcnn":
+                return Detector(num_classes, self.backbone, self.norm, self.settings, masks=self.model == "maskrcnn")
+            case "unet":
+                return UNet(num_classes, self.backbone, self.norm, self.loss)
+            case _:
+                assert_never(self.model)

@@ -128,16 +128,16 @@ class Detector(GeneralizedRCNN):  # type: ignore[misc]  # torchvision has no typ
     """
 
     def __init__(
-        self, *, masks: bool, num_classes: int, backbone: BackboneName, norm: NormName, settings: DetectorSettings
+        self, num_classes: int, backbone: BackboneName, norm: NormName, settings: DetectorSettings, *, masks: bool
     ) -> None:
         """Build with random weights.
 
         Args:
-            masks: Whether to predict masks.
             num_classes: Categories plus one for background, as torchvision counts.
             backbone: Feature extractor under the feature pyramid.
             norm: Its normalisation.
             settings: Plain numbers.
+            masks: Whether to predict masks.
         """
         pyramid = Pyramid(backbone, norm)
         channels, mask_parts = pyramid.out_channels, {}
