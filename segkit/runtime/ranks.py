@@ -43,10 +43,6 @@ class Ranks:
         dist.all_gather_object(values, value)
         return values
 
-    def any(self, condition: bool) -> bool:
-        """Whether a condition holds on at least one rank."""
-        return self.sum([float(condition)])[0] > 0
-
     def sum(self, values: Sequence[float]) -> list[float]:
         """Sum numbers over ranks, each with those in the same place; every rank gives as many."""
         if self.world_size == 1:

@@ -1,7 +1,5 @@
 """What a run reports while it goes on: ``metrics.jsonl``, event files by option, and the progress bar."""
 
-from collections.abc import Sequence
-from types import TracebackType
 from typing import Any, Self
 
 from segkit.evaluate.metrics import Metrics
@@ -42,24 +40,19 @@ class RunLog:
         self._progress.advance(self._first_step)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for file in self._files:
             file.close()
         self._progress.done()
 
-    def step(
-        self, state: TrainingState, outcome: StepOutcome, rate: float, record: StepRecord, replaced: Sequence[str]
-    ) -> None:
+    def step(self, state: TrainingState, outcome: StepOutcome, rate: float, record: StepRecord) -> None:
         """Log a step that is done.
 
         Args:
             state: The state after it.
-            outcome: Its losses and gradient norm.
+            outcome: Its result.
             rate: Its learning rate.
             record: Its time and memory.
-            replaced: Why images of it were replaced, on all ranks.
         """
         plan, config = self._plan, self._plan.config
         loss, epoch = sum(outcome.losses.values()), plan.epoch(state.step - 1)
@@ -76,10 +69,10 @@ class RunLog:
                 "images_per_s": speed,
                 **record.line(),
                 "micro_batch": state.micro_batch,
-                **({"bad_pictures": list(replaced)} if replaced else {}),
+                **({"bad_pictures": outcome.replaced} if outcome.replaced else {}),
             }
         )
-        for message in replaced:
+        for message in outcome.replaced:
             if message not in self._shown:
                 self._shown.add(message)
                 self._progress.note(f"step {state.step}: {message}; another picture takes its place")

@@ -73,11 +73,8 @@ def _that_fits(plan: Plan, state: TrainingState, ranks: Ranks, progress: Progres
     most = most_that_fits(part, fits)
     found: int = min(ranks.gather(most))
     if found == 0:
-        error = DeviceError(
-            f"not even one picture at a time fits into {format_bytes(budget)}: {trial.heaviest}", HINT_MEMORY
-        )
-        error.everywhere = True
-        raise error
+        what = f"not even one picture at a time fits into {format_bytes(budget)}: {trial.heaviest}"
+        ranks.raise_together(DeviceError(what, HINT_MEMORY))
     take = f" take {format_bytes(needs[most])} of {format_bytes(budget)}" if found == most else ""
     progress.note(f"--micro-batch auto: {found} of {part} pictures at once{take} (tried with {trial.heaviest})")
     return found

@@ -44,6 +44,7 @@ class TrainingState:
         evaluated: The step after which the model was last evaluated.
         saved_step: The step that ``last.pt`` holds.
         saved_at: When it was written, by ``time.monotonic``.
+        began: When the run would have begun without breaks, likewise.
         metrics: The last evaluation of this session.
         last_is_whole: Whether it is intact and may be kept as the previous one.
     """
@@ -66,6 +67,7 @@ class TrainingState:
     saved_step: int = 0
     last_is_whole: bool = True
     saved_at: float = 0.0
+    began: float = 0.0
     metrics: Metrics | None = None
 
     def weights(self) -> dict[str, torch.Tensor]:

@@ -5,6 +5,7 @@ same, and so does the gradient: the loss of a batch is the mean of its images' l
 """
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -53,23 +54,44 @@ class Training:
 
 
 @dataclass(frozen=True, slots=True)
-class StepOutcome:
-    """The result of one step.
+class Agreement:
+    """What all ranks know alike after the backward pass, so that they decide alike.
 
     Attributes:
-        losses: The batch's losses by name, alike on all ranks.
-        grad_norm: The norm of the gradients before clipping, alike on all ranks.
+        failed: Whether a rank has no losses.
+        stop: Whether a rank was asked to stop.
+        num_replaced: Images of the step, on all ranks, that could not be loaded and were replaced.
+        seconds: Time spent in the run, by the clock of rank 0.
+        since_saved: Seconds since the last checkpoint, by the clock of rank 0.
+    """
+
+    failed: bool
+    stop: bool
+    num_replaced: int
+    seconds: float
+    since_saved: float
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutcome:
+    """The result of one step, alike on all ranks but for ``images``.
+
+    Attributes:
+        losses: The batch's losses by name.
+        grad_norm: The norm of the gradients before clipping.
+        replaced: Why images could not be loaded and others took their place.
+        agreed: What ranks agreed on.
         images: File names of this rank's images.
-        replaced: Why images of this rank could not be loaded and others took their place.
     """
 
     losses: dict[str, float]
     grad_norm: float
-    images: list[str]
     replaced: list[str]
+    agreed: Agreement
+    images: list[str]
 
 
-def train_step(training: Training, batch: Sequence[Sample] | SegkitError) -> StepOutcome:
+def train_step(training: Training, batch: list[Sample] | SegkitError) -> StepOutcome:
     """Forward, backward and optimizer step over a batch; every rank calls it with its part of the batch.
 
     Args:
@@ -86,12 +108,15 @@ def train_step(training: Training, batch: Sequence[Sample] | SegkitError) -> Ste
         losses, failure = forward_backward(training, batch)
         with training.meter.phase("step"):
             gradients.finish()
-            if not ranks.any(failure is not None):
-                assert not isinstance(batch, SegkitError)
+            replaced = [each.instead_of for each in batch if each.instead_of] if isinstance(batch, list) else []
+            agreed = agree(training, failure is not None, len(replaced))
+            if not agreed.failed:
+                assert isinstance(batch, list)
                 numbers = dict(zip(losses, ranks.sum(torch.stack(list(losses.values())).tolist()), strict=True))
                 norm = optimizer_step(training, numbers, statistics)
-                replaced = [sample.instead_of for sample in batch if sample.instead_of]
-                return StepOutcome(numbers, norm, [sample.record.file_name for sample in batch], replaced)
+                if agreed.num_replaced:
+                    replaced = [each for part in ranks.gather(replaced) for each in part]
+                return StepOutcome(numbers, norm, replaced, agreed, [sample.record.file_name for sample in batch])
             restore_statistics(statistics)
             gradients.clear()
             free_memory(ranks.device)
@@ -99,8 +124,22 @@ def train_step(training: Training, batch: Sequence[Sample] | SegkitError) -> Ste
             _halve_micro_batch(training, failure, last_try)
 
 
+def agree(training: Training, failed: bool, num_replaced: int) -> Agreement:
+    """Reduce what each rank knows over ranks; every rank must call this.
+
+    Args:
+        training: The training.
+        failed: Whether this rank has no losses.
+        num_replaced: Its images of the step that were replaced.
+    """
+    state, ranks, now = training.state, training.ranks, time.monotonic()
+    clock = (now - state.began, now - state.saved_at) if ranks.is_main else (0.0, 0.0)
+    failures, stops, replaced, seconds, since_saved = ranks.sum([failed, training.stop.asked, num_replaced, *clock])
+    return Agreement(failures > 0, stops > 0, int(replaced), seconds, since_saved)
+
+
 def forward_backward(
-    training: Training, batch: Sequence[Sample] | SegkitError
+    training: Training, batch: list[Sample] | SegkitError
 ) -> tuple[dict[str, Tensor], SegkitError | None]:
     """Forward and backward over this rank's part of a batch, a micro-batch at a time.
 
@@ -198,12 +237,12 @@ def stop_after_nonfinite_steps(state: TrainingState, images: Sequence[str], rank
     """
     if state.skipped_in_a_row >= _MOST_NONFINITE:
         names = ", ".join(name for part in ranks.gather(images) for name in part)
-        error = SegkitError(
-            f"loss or gradients were not finite {_MOST_NONFINITE} steps in a row, last on {names}",
-            "start again with a smaller --lr, or --precision fp32",
+        ranks.raise_together(
+            SegkitError(
+                f"loss or gradients were not finite {_MOST_NONFINITE} steps in a row, last on {names}",
+                "start again with a smaller --lr, or --precision fp32",
+            )
         )
-        error.everywhere = True
-        raise error
 
 
 def _halve_micro_batch(training: Training, failure: SegkitError | None, last_try: bool) -> None:
@@ -216,9 +255,7 @@ def _halve_micro_batch(training: Training, failure: SegkitError | None, last_try
     failures = [each for each in ranks.gather(failure) if each is not None]
     other = [each for each in failures if not isinstance(each, DeviceError)]
     if other or last_try:
-        first = (other or failures)[0]
-        first.everywhere = True
-        raise first
+        ranks.raise_together((other or failures)[0])
     state.micro_batch = -(-state.micro_batch // 2)
     times = -(-plan.batch // ranks.world_size // state.micro_batch)
     what = f"{state.micro_batch} at once, {times} times a step" if state.micro_batch > 1 else "one at a time"

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 
@@ -26,7 +25,7 @@ from segkit.training.optim import learning_rate, set_learning_rate
 from segkit.training.plan import Plan, make_plan
 from segkit.training.run_options import config_of_run
 from segkit.training.state import start_state
-from segkit.training.step import HINT_MEMORY, Training, stop_after_nonfinite_steps, train_step
+from segkit.training.step import HINT_MEMORY, Agreement, Training, stop_after_nonfinite_steps, train_step
 from segkit.training.summary import TrainingSummary, summarise
 from segkit.training.validation import save_last, saved_on_failure, validate
 
@@ -83,8 +82,8 @@ def _train(training: Training) -> str:
     """Train until a limit is reached or the user asks to stop; returns how it ended."""
     plan, state, ranks, meter = training.plan, training.state, training.ranks, training.meter
     config, batches = plan.config, _batches(plan, state.step, ranks)
-    began = time.monotonic() - state.seconds
     state.saved_at = time.monotonic()
+    state.began = state.saved_at - state.seconds
     ended = "complete" if plan.done(state.step, state.seconds) >= 1 else None
 
     with RunLog(plan, state.step, ranks, training.progress) as log:
@@ -98,45 +97,14 @@ def _train(training: Training) -> str:
             with meter.phase("load"):
                 batch = next(batches)
             outcome = train_step(training, batch)  # forward, backward, optimizer step
-            now = time.monotonic()
-            agreed = Agreement(
-                stop=training.stop.asked,
-                num_replaced=len(outcome.replaced),
-                seconds=now - began,
-                since_saved=now - state.saved_at,
-            ).over_ranks(ranks)
             state.step += 1
-            state.seconds = agreed.seconds
-            state.bad_pictures += agreed.num_replaced
-            replaced = [each for part in ranks.gather(outcome.replaced) for each in part] if agreed.num_replaced else []
-            log.step(state, outcome, rate, meter.step(outcome.images), replaced)
+            state.seconds = outcome.agreed.seconds
+            state.bad_pictures += outcome.agreed.num_replaced
+            log.step(state, outcome, rate, meter.step(outcome.images))
             stop_after_nonfinite_steps(state, outcome.images, ranks)
-            ended = _after_step(training, log, agreed)
-    state.seconds = time.monotonic() - began
+            ended = _after_step(training, log, outcome.agreed)
+    state.seconds = time.monotonic() - state.began
     return ended
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """What all ranks know alike after a step, so that they decide alike.
-
-    Attributes:
-        stop: Whether a rank was asked to stop.
-        num_replaced: Images of the step, on all ranks, that could not be loaded and were replaced.
-        seconds: Time spent in the run, by the clock of rank 0.
-        since_saved: Seconds since the last checkpoint, by the clock of rank 0.
-    """
-
-    stop: bool
-    num_replaced: int
-    seconds: float
-    since_saved: float
-
-    def over_ranks(self, ranks: Ranks) -> "Agreement":
-        """Reduce over ranks; every rank must call this."""
-        clock = (self.seconds, self.since_saved) if ranks.is_main else (0.0, 0.0)
-        stop, replaced, seconds, since_saved = ranks.sum([float(self.stop), float(self.num_replaced), *clock])
-        return Agreement(stop > 0, int(replaced), seconds, since_saved)
 
 
 def _after_step(training: Training, log: RunLog, agreed: Agreement) -> str | None:
