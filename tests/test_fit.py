@@ -1,5 +1,6 @@
 """memprofile --fit: rehearsed steps compared with real ones, the allocator model, and the output of the command."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -12,6 +13,7 @@ import torchvision
 from real_steps import CONFIGURATIONS, dataset_of, plan_of, real_steps, rehearsed_steps
 
 import segkit
+from segkit.loading.sampler import Key
 from segkit.memory.simulate.allocator import CachingAllocator, OutOfMemory, least_limit, replay
 from segkit.memory.simulate.detector_bounds import RULES
 from segkit.memory.simulate.trace import TASKS, Trace
@@ -40,6 +42,18 @@ def test_a_rehearsed_step_has_the_peak_of_a_real_step(options):
     for measured, rehearsed in zip(real.peaks, rehearsed_steps(plan, scenes, micro, real.sizes), strict=True):
         assert rehearsed == pytest.approx(measured, rel=1e-4)
     assert rehearsed_steps(plan, scenes, micro)[-1] >= max(real.peaks)
+
+
+@pytest.mark.parametrize("augment", ["none", "medium", "heavy"])
+def test_the_last_scene_is_heavier_than_any_real_batch(augment):
+    plan = plan_of(dataset_of((128, 160, 3), (96, 128, 10), (160, 96, 1)), "cpu", size=96, batch=4, augment=augment)
+    worst = scenes_of(plan, plan.batch)[-1]
+    assert [shape.index for shape in worst.shapes] == [1, 0, 2, 1]  # the most instances first, then from the beginning
+    assert worst.shapes[0].instances >= 10
+    pictures = plan.training_pictures()
+    for epoch, image in itertools.product(range(20), range(3)):
+        sides = pictures.frame_of(Key(epoch, image))
+        assert all(side <= most for side, most in zip(sides, worst.frame, strict=True))
 
 
 @pytest.mark.slow

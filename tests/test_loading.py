@@ -119,7 +119,6 @@ def test_image_boxes_and_masks_are_transformed_alike(dataset, augment):
             sample = pictures[Key(epoch, image)]
             height, width = sample.image.shape[-2:]
             assert (height, width) == pictures.frame_of(Key(epoch, image))
-            assert all(side <= most for side, most in zip((height, width), pictures.largest_frame(), strict=True))
             boxes = sample.target["boxes"]
             assert (boxes[:, :2] >= 0).all()
             assert (boxes[:, 2:] <= torch.tensor([width, height])).all()
@@ -171,15 +170,6 @@ def test_mask_targets_of_box_masks_are_those_of_whole_masks():
     ours = mask_targets(target, regions, matched, (40, 64), 28)
     theirs = mask_targets({"masks": whole(target, 40, 64)}, regions, matched, (40, 64), 28)
     assert (ours - theirs).abs().max() < 1e-4
-
-
-def test_the_most_crowded_image_comes_first(dataset):
-    pictures = Pictures(
-        open_split(dataset, "train"), Framing("instances", 64, 96), seed=0, augment="none", boxes_will_do=False
-    )
-    counts = [len(pictures[Key(0, image)].target["labels"]) for image in range(len(pictures))]
-    assert counts[pictures.most_crowded(1)[0]] == max(counts)
-    assert len(pictures.most_crowded(2 * len(pictures))) == 2 * len(pictures)
 
 
 def test_what_is_sent_to_a_worker_can_be_pickled(dataset):

@@ -4,8 +4,9 @@ How an image is augmented is a pure function of seed, epoch and image: a resumed
 ranks that share a batch see the very same pixels.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,16 @@ class Sample(NamedTuple):
     target: Target
     record: Image
     instead_of: str | None = None  # why the image that this one replaces could not be loaded
+
+
+def to_device(samples: Sequence[Sample], device: torch.device) -> tuple[list[Tensor], list[Target]]:
+    """The images and targets of samples on a device; copies from pinned memory do not wait."""
+    images = [sample.image.to(device, non_blocking=True) for sample in samples]
+    targets = [
+        {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in sample.target.items()}
+        for sample in samples
+    ]
+    return images, cast(list[Target], targets)
 
 
 class Pictures(TorchDataset["Sample | SegkitError"]):
@@ -94,28 +105,6 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
     def frame_of(self, key: Key) -> tuple[int, int]:
         """Height and width of an image as the model will get it, without loading it."""
         return self._warp(self._rng(key), self._annotations.image(key.image)).out
-
-    def largest_frame(self) -> tuple[int, int]:
-        """A height and a width that no image exceeds, however it is augmented."""
-        framing, scale = self._framing, 1.0 if self._strength is None else self._strength.scale[1]
-        whole = framing.kind == "semantic"
-        if whole and self._strength is not None:
-            return framing.size, framing.size
-        sides: list[tuple[int, int]] = [(h, w) for h, w in self._annotations.sizes.tolist()]
-        if not whole:
-            sides = [resized_dimensions(h, w, framing.size, framing.max_size) for h, w in sides]
-        return round(max(h for h, _ in sides) * scale), round(max(w for _, w in sides) * scale)
-
-    def most_crowded(self, count: int) -> list[int]:
-        """Indices of the images with the most instances, repeated where there are fewer than ``count``."""
-        return self._first(np.argsort(-self._annotations.counts, kind="stable"), count)
-
-    def largest(self, count: int) -> list[int]:
-        """Indices of the images with the most pixels, repeated likewise."""
-        return self._first(np.argsort(-self._annotations.sizes.prod(axis=1), kind="stable"), count)
-
-    def _first(self, order: npt.NDArray[np.int64], count: int) -> list[int]:
-        return [int(order[place % len(order)]) for place in range(count)]
 
     def _rng(self, key: Key) -> np.random.Generator:
         return np.random.default_rng([self._seed, key.epoch, key.image, *([key.copy] if key.copy else [])])

@@ -47,7 +47,6 @@ class FlatAnnotations:
         by_image = dataset.annotations_of()
         ordered = [a for image in dataset.images for a in by_image.get(image.id, [])]
         counts = [len(by_image.get(image.id, [])) for image in dataset.images]
-        self.counts = np.array(counts, np.int64)
         self._first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self._labels = np.array([labels[a.category_id] for a in ordered], np.int32)
         self._crowd = np.array([a.iscrowd for a in ordered], np.bool_)

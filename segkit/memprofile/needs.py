@@ -199,8 +199,7 @@ def estimate_training(
     # A second micro-batch finds the gradients of the first; more of them find no more than that.
     scenes = scenes_of(plan, micro_batch * min(2, -(-share // micro_batch)))
     real = [scene for scene in scenes[:-1] if kind in (None, scene.name)] or scenes[:-1]
-    shape = largest_to_evaluate(plan)
-    evaluated = [Scene(EVALUATING, (shape,), None, at_most=False)] if shape is not None else []
+    evaluated = [Scene(EVALUATING, (shape,), None, at_most=False) for shape in largest_to_evaluate(plan)]
     rehearsed: list[RehearsedStep] = []
     with Rehearsal(plan, micro_batch, ranks=ranks) as rehearsal:
         trace = rehearsal.trace

@@ -6,7 +6,7 @@ these and COCO's conventions.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypedDict, cast
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -42,15 +42,6 @@ class Prediction(TypedDict, total=False):
     masks: Tensor  # float [N, M, M]: probabilities in the frame of the box
     box_masks: list[npt.NDArray[np.bool_]]  # N bitmaps [h, w] whose top left pixel is the box's
     semantic: npt.NDArray[np.uint8]  # [H, W]
-
-
-def target_to(target: Target, device: torch.device) -> Target:
-    """A target with its tensors on a device; copies from pinned memory do not wait."""
-    moved = {
-        name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-        for name, value in target.items()
-    }
-    return cast(Target, moved)
 
 
 def labels_of(categories: Sequence[Category]) -> dict[int, int]:

@@ -88,9 +88,9 @@ def _in_rank(function: Callable[..., Any], arguments: tuple[Any, ...], folder: s
 
 def _cause(folder: Path, failed: ChildFailedError) -> SegkitError:
     """The error to show: an error in the user's input before any other error of a rank, and that before its death."""
-    if any(json.loads(path.read_text(encoding="utf-8"))["kind"] == "Interrupted" for path in folder.glob("*.json")):
-        return Interrupted("interrupted")
     notes = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    if any(note["kind"] == "Interrupted" for note in notes.values()):
+        return Interrupted("interrupted")
     for note in notes.values():
         if note["kind"] is not None:
             kind: type[SegkitError] = getattr(errors, note["kind"])

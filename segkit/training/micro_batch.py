@@ -6,21 +6,21 @@ tried; on a CPU, whose allocator counts nothing, steps on fake tensors (``segkit
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import psutil
 import torch
 
 from segkit.errors import ConfigError, DeviceError
-from segkit.loading.dataset import Pictures, Sample, pictures_for_evaluation
+from segkit.loading.dataset import Pictures, Sample, pictures_for_evaluation, to_device
 from segkit.loading.sampler import Key
 from segkit.models.adapt import train_mode
-from segkit.models.tensors import target_to
 from segkit.progress import Progress
 from segkit.runtime.device import autocast, free_memory, is_out_of_memory, limit_memory
 from segkit.runtime.ranks import Ranks
 from segkit.training.gradients import copy_statistics, restore_statistics
 from segkit.training.plan import Plan
-from segkit.training.rehearsal.batches import largest_to_evaluate, scenes_of
+from segkit.training.rehearsal.batches import Shape, largest_to_evaluate, scenes_of
 from segkit.training.rehearsal.rehearsal import Rehearsal
 from segkit.training.state import TrainingState
 from segkit.training.step import HINT_MEMORY
@@ -59,24 +59,31 @@ def _that_fits(plan: Plan, state: TrainingState, ranks: Ranks, progress: Progres
         raise ConfigError("--micro-batch auto cannot try sizes with --norm sync", "give a number, or --norm group")
     part = plan.batch // ranks.world_size
     budget = _SHARE * (plan.config.vram or _free(ranks.device))
-    trial: _GpuTrial | _RehearsedTrial
+    scene = scenes_of(plan, part)[-1]
+    peak_of: Callable[[int], int | None] = partial(_peak_rehearsed, plan, ranks.world_size)
     if ranks.device.type == "cuda":
-        trial = _GpuTrial(plan, state, ranks.device, part)
-    else:
-        trial = _RehearsedTrial(plan, ranks.world_size, part)
+        to_train, to_evaluate = _load(plan.training_pictures(), scene.shapes, scene.frame), list[Sample]()
+        if plan.val is not None:
+            whole = pictures_for_evaluation(plan.val, plan.card.framing)
+            to_evaluate = _load(whole, largest_to_evaluate(plan, part))
+        peak_of = partial(_peak_on_gpu, plan, state, to_train, to_evaluate, ranks.device)
     needs: dict[int, int | None] = {}
 
     def fits(count: int) -> bool:
-        needs[count] = peak = trial.peak(count)
+        needs[count] = peak = peak_of(count)
         return peak is not None and peak <= budget
 
+    first = scene.shapes[0]
+    height, width = scene.frame or (first.height, first.width)
+    instances = f", {first.instances} instances" if plan.card.framing.kind == "instances" else ""
+    heaviest = f"{first.name}{instances}, padded to {height}x{width}"
     most = most_that_fits(part, fits)
     found: int = min(ranks.gather(most))
     if found == 0:
-        what = f"not even one picture at a time fits into {format_bytes(budget)}: {trial.heaviest}"
+        what = f"not even one picture at a time fits into {format_bytes(budget)}: {heaviest}"
         ranks.raise_together(DeviceError(what, HINT_MEMORY))
     take = f" take {format_bytes(needs[most])} of {format_bytes(budget)}" if found == most else ""
-    progress.note(f"--micro-batch auto: {found} of {part} pictures at once{take} (tried with {trial.heaviest})")
+    progress.note(f"--micro-batch auto: {found} of {part} pictures at once{take} (tried with {heaviest})")
     return found
 
 
@@ -100,89 +107,65 @@ def _free(device: torch.device) -> int:
     return int(free) + torch.cuda.memory_reserved(device)
 
 
-class _RehearsedTrial:
-    """Steps and evaluations on fake tensors, by this CPU's rules."""
-
-    def __init__(self, plan: Plan, ranks: int, most: int) -> None:
-        self._plan, self._ranks = plan, ranks
-        self._evaluated = largest_to_evaluate(plan)
-        scene = scenes_of(plan, most)[-1]
-        first = scene.shapes[0]
-        what = f"{first.instances} instances" if plan.card.framing.kind == "instances" else "a crop"
-        height, width = scene.frame or (first.height, first.width)
-        self.heaviest = f"{first.name}, {what}, padded to {height}x{width}"
-
-    def peak(self, count: int) -> int:
-        """The most bytes of tensors with ``count`` images at once."""
-        share = self._plan.batch // self._ranks
-        scene = scenes_of(self._plan, min(share, 2 * count))[-1]
-        with Rehearsal(self._plan, count, as_cuda=False, ranks=self._ranks) as rehearsal:
-            peak = rehearsal.step(scene).allocated
-            if self._evaluated is not None:
-                peak = max(peak, rehearsal.evaluate(self._evaluated, count).allocated)
-            return peak
+def _peak_rehearsed(plan: Plan, num_ranks: int, count: int) -> int:
+    """The most bytes of tensors with ``count`` images at once, on fake tensors and by this CPU's rules."""
+    scene = scenes_of(plan, min(plan.batch // num_ranks, 2 * count))[-1]
+    with Rehearsal(plan, count, as_cuda=False, ranks=num_ranks) as rehearsal:
+        peaks = [rehearsal.step(scene), *(rehearsal.evaluate(shape, count) for shape in largest_to_evaluate(plan))]
+    return max(peak.allocated for peak in peaks)
 
 
-class _GpuTrial:
-    """Steps and evaluations on the heaviest images, which leave nothing behind."""
-
-    def __init__(self, plan: Plan, state: TrainingState, device: torch.device, most: int) -> None:
-        self._plan, self._state, self._device = plan, state, device
-        pictures = plan.training_pictures()
-        frame = pictures.largest_frame()
-        self._samples = _load(pictures, pictures.most_crowded(most), frame)
-        first = self._samples[0]
-        count = len(first.target["labels"]) if "labels" in first.target else None
-        what = f"{count} instances" if count is not None else "a crop"
-        self.heaviest = f"{first.record.file_name}, {what}, padded to {frame[0]}x{frame[1]}"
-        self._val: list[Sample] = []
-        if plan.val is not None:
-            whole = pictures_for_evaluation(plan.val, plan.card.framing)
-            self._val = _load(whole, whole.largest(most), None)
-
-    def peak(self, count: int) -> int | None:
-        """The most bytes reserved with ``count`` images at once; None where memory runs out."""
-        free_memory(self._device)
-        torch.cuda.reset_peak_memory_stats(self._device)
-        statistics = copy_statistics(self._state.module)
-        try:
-            self._run(count)
-            return torch.cuda.max_memory_reserved(self._device)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            return None
-        finally:
-            restore_statistics(statistics)
-            for parameter in self._state.module.parameters():
-                if parameter.grad is not None:
-                    parameter.grad = None
-            train_mode(self._state.module)
-            free_memory(self._device)
-
-    def _run(self, count: int) -> None:
-        """A step and an evaluation, with placeholders for what an optimizer that has not stepped yet will keep."""
-        module, plan = self._state.module, self._plan
-        learning = [p for p in module.parameters() if p.requires_grad]
-        copies = 0 if self._state.optimizer.state else _STATES[plan.config.optimizer or "adamw"]
-        placeholders = [torch.zeros_like(p) for _ in range(copies) for p in learning]
-        with autocast(self._device, plan.dtype):
-            some = self._samples[:count]
-            images = [sample.image.to(self._device) for sample in some]
-            losses = module(images, [target_to(sample.target, self._device) for sample in some])
-        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
-        del losses, images
-        if self._val:
-            module.eval()
-            placeholders += [p.detach().clone() for p in module.parameters() if plan.config.ema]
-            with torch.inference_mode(), autocast(self._device, plan.dtype):
-                module([sample.image.to(self._device) for sample in self._val[:count]])
-        del placeholders
+def _peak_on_gpu(
+    plan: Plan,
+    state: TrainingState,
+    to_train: list[Sample],
+    to_evaluate: list[Sample],
+    device: torch.device,
+    count: int,
+) -> int | None:
+    """The most bytes reserved with ``count`` images at once; None where memory runs out. It leaves nothing behind."""
+    module = state.module
+    free_memory(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    statistics = copy_statistics(module)
+    try:
+        _try(plan, state, to_train[:count], to_evaluate[:count], device)
+        return torch.cuda.max_memory_reserved(device)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
+    finally:
+        restore_statistics(statistics)
+        module.zero_grad()
+        train_mode(module)
+        free_memory(device)
 
 
-def _load(pictures: Pictures, places: Sequence[int], frame: tuple[int, int] | None) -> list[Sample]:
+def _try(
+    plan: Plan, state: TrainingState, to_train: list[Sample], to_evaluate: list[Sample], device: torch.device
+) -> None:
+    """A step and an evaluation, with placeholders for what an optimizer that has not stepped yet will keep."""
+    module = state.module
+    learning = [p for p in module.parameters() if p.requires_grad]
+    copies = 0 if state.optimizer.state else _STATES[plan.config.optimizer or "adamw"]
+    placeholders = [torch.zeros_like(p) for _ in range(copies) for p in learning]
+    with autocast(device, plan.dtype):
+        images, targets = to_device(to_train, device)
+        losses = module(images, targets)
+    torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+    del images, targets, losses
+    if to_evaluate:
+        module.eval()
+        placeholders += [p.detach().clone() for p in module.parameters() if plan.config.ema]
+        with torch.inference_mode(), autocast(device, plan.dtype):
+            module(to_device(to_evaluate, device)[0])
+    del placeholders
+
+
+def _load(pictures: Pictures, shapes: Sequence[Shape], frame: tuple[int, int] | None = None) -> list[Sample]:
     """The images that can be loaded; it raises only where none can."""
-    samples = [pictures[Key(0, place, 0, frame)] for place in places]
+    samples = [pictures[Key(0, shape.index, 0, frame)] for shape in shapes]
     good = [sample for sample in samples if isinstance(sample, Sample)]
     if not good:
         raise next(error for error in samples if not isinstance(error, Sample))

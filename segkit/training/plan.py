@@ -99,8 +99,13 @@ def read_data(dataset: Path) -> tuple[Dataset, Dataset | None]:
     Raises:
         SegkitError: A split cannot be read, or their categories differ.
     """
-    training = open_split(dataset, "train")
-    return training, _validation(dataset, training)
+    training, file = open_split(dataset, "train"), split_file(dataset, "val")
+    val = open_split(file, "train") if file is not None else None
+    if val is None or not val.images:
+        return training, None
+    if {(c.id, c.name) for c in val.categories} != {(c.id, c.name) for c in training.categories}:
+        raise ConfigError(f"{file}: its categories are not those of the training split", "convert both in one go")
+    return training, val
 
 
 def plan_without_folder(
@@ -146,21 +151,6 @@ def plan_without_folder(
     )
 
 
-def _validation(dataset: Path, training: Dataset) -> Dataset | None:
-    """The validation split, if there is one with images.
-
-    Raises:
-        ConfigError: It has other categories.
-    """
-    file = split_file(dataset, "val")
-    val = open_split(file, "train") if file is not None else None
-    if val is None or not val.images:
-        return None
-    if {(c.id, c.name) for c in val.categories} != {(c.id, c.name) for c in training.categories}:
-        raise ConfigError(f"{file}: its categories are not those of the training split", "convert both in one go")
-    return val
-
-
 def _make_run(asked: TrainConfig, filled: TrainConfig, card: ModelCard, ranks: Ranks) -> Path:
     """Make the folder of a new run, with its config, labels and origin, on rank 0; returns its path on all ranks."""
     run: Path | None = None
@@ -170,6 +160,4 @@ def _make_run(asked: TrainConfig, filled: TrainConfig, card: ModelCard, ranks: R
         (run / LABELS).write_text("".join(f"{category.name}\n" for category in card.categories), encoding="utf-8")
         write_origin(run, device_name(ranks.device), ranks.world_size)
         point_latest(run)
-    made = ranks.gather(run)[0]
-    assert made is not None
-    return Path(made)
+    return Path(ranks.gather(run)[0])

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from segkit.errors import DeviceError, SegkitError
-from segkit.loading.dataset import Sample
+from segkit.loading.dataset import Sample, to_device
 from segkit.memory.measure.meter import Meter
-from segkit.models.tensors import target_to
 from segkit.progress import SILENT, Progress
 from segkit.runtime.device import autocast, free_memory, is_out_of_memory
 from segkit.runtime.ranks import Ranks
@@ -156,8 +155,7 @@ def forward_backward(
         for start in range(0, len(batch), state.micro_batch):
             micro = batch[start : start + state.micro_batch]
             with phase("transfer"):
-                images = [sample.image.to(device, non_blocking=True) for sample in micro]
-                targets = [target_to(sample.target, device) for sample in micro]
+                images, targets = to_device(micro, device)
             if start + state.micro_batch >= len(batch):
                 training.gradients.send_in_next_backward()
             weight = len(micro) / plan.batch  # the last micro-batch may be smaller

@@ -18,6 +18,7 @@ class Shape:
     """The dimensions of one image as the model would get it.
 
     Attributes:
+        index: Its place in the dataset.
         name: Its file.
         height: Rows of pixels.
         width: Columns.
@@ -25,6 +26,7 @@ class Shape:
         mask_bytes: Bytes of the masks of its instances, cut to their boxes.
     """
 
+    index: int
     name: str
     height: int
     width: int
@@ -68,7 +70,7 @@ def scenes_of(plan: Plan, count: int) -> list[Scene]:
     """
     framing = plan.card.framing
     if framing.kind == "semantic":
-        crop = Shape("a crop of any picture", framing.size, framing.size, np.zeros((0, 4), np.int64), 0)
+        crop = Shape(0, "a crop of any picture", framing.size, framing.size, np.zeros((0, 4), np.int64), 0)
         return [Scene("a crop", (crop,) * count, None, at_most=False)]
     pictures = _Pictures(plan.train, framing)
     areas, counts = pictures.sides.prod(axis=1), pictures.counts
@@ -80,12 +82,12 @@ def scenes_of(plan: Plan, count: int) -> list[Scene]:
     return [*scenes, _worst(plan, pictures, crowded)]
 
 
-def largest_to_evaluate(plan: Plan) -> Shape | None:
-    """The validation image with the most pixels, as the model would get it."""
+def largest_to_evaluate(plan: Plan, count: int = 1) -> tuple[Shape, ...]:
+    """The validation images with the most pixels, as the model would get them; none without a validation split."""
     if plan.val is None:
-        return None
+        return ()
     pictures = _Pictures(plan.val, plan.card.framing, whole=True)
-    return pictures.first(np.argsort(-pictures.sides.prod(axis=1), kind="stable"), 1)[0]
+    return pictures.first(np.argsort(-pictures.sides.prod(axis=1), kind="stable"), count)
 
 
 def _scene(name: str, shapes: tuple[Shape, ...]) -> Scene:
@@ -151,4 +153,4 @@ class _Pictures:
         corners = np.concatenate([low, high], axis=1).astype(np.int64)
         areas = (high - low).prod(axis=1)
         order = np.argsort(-areas, kind="stable")
-        return Shape(self._images[place].file_name, height, width, corners[order], int(areas.sum()))
+        return Shape(place, self._images[place].file_name, height, width, corners[order], int(areas.sum()))

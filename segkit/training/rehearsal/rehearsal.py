@@ -1,8 +1,8 @@
 """A training rehearsed on fake tensors: the code of a run, without computation and without memory."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack
-from typing import Any
+from contextlib import ExitStack
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -24,7 +24,7 @@ from segkit.training.gradients import SharedGradients
 from segkit.training.plan import Plan
 from segkit.training.rehearsal.batches import Scene, Shape
 from segkit.training.rehearsal.fakes import KeptGradients, Phases, bounds_of, fake_sample, to_channels_last
-from segkit.training.state import TrainingState, prepare, state_of
+from segkit.training.state import prepare, state_of
 from segkit.training.step import Training, train_step
 
 _CPU = torch.device("cpu")
@@ -42,43 +42,32 @@ class Rehearsal:
             as_cuda: Whether to follow CUDA's rules, or this CPU's.
             ranks: How many share a batch.
         """
-        self._plan, self._as_cuda, self._ranks = plan, as_cuda, ranks
-        self._micro_batch = micro_batch
+        self._plan, self._micro_batch, self._as_cuda, self._ranks = plan, micro_batch, as_cuda, ranks
         self.trace = Trace()
         self.oracle = Oracle(Bounds(), self.trace, as_cuda=as_cuda)
-        self._stack = ExitStack()
-        self.state: TrainingState
 
-    def __enter__(self) -> "Rehearsal":
+    def __enter__(self) -> Self:
         mode = fake_mode()
         if mode is None:
             raise DeviceError("this torch has no fake tensors to rehearse with", "segkit needs torch 2.11 or later")
-        try:
-            self._begin(mode)
-        except BaseException:
-            self._stack.close()
-            raise
+        with ExitStack() as stack:
+            rules = (CudaAutocast(), cuda_suppression()) if self._as_cuda else ()
+            for context in (mode, self.trace, self.oracle, *rules):
+                stack.enter_context(context)
+            self._build()
+            self._stack = stack.pop_all()
         return self
-
-    def _begin(self, mode: AbstractContextManager[Any]) -> None:
-        enter = self._stack.enter_context
-        enter(mode)
-        enter(self.trace)
-        enter(self.oracle)
-        if self._as_cuda:
-            enter(CudaAutocast())
-            enter(cuda_suppression())
-        self._build()
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
     def _build(self) -> None:
-        module = self._plan.card.build()
-        prepare(self._plan, module)
-        if self._plan.config.channels_last:
+        """The model, its optimizer after a first step, and its gradients, each in its category."""
+        plan, module = self._plan, self._plan.card.build()
+        prepare(plan, module)
+        if plan.config.channels_last:
             to_channels_last(module)
-        self.state = state_of(self._plan, module)
+        self.state = state_of(plan, module)
         self.state.micro_batch = self._micro_batch
         train_mode(module)
         for layer in module.modules():
@@ -90,21 +79,20 @@ class Rehearsal:
         self.trace.claim(parameters, "parameters")
         self.trace.claim(list(module.buffers()), "buffers")
         self.trace.claim(list(self.state.average.state.values()), "averaged weights")
-        if self._as_cuda and self._plan.config.optimizer == "rmsprop":  # which is not fused, and on CUDA goes in one go
+        if self._as_cuda and plan.config.optimizer == "rmsprop":  # which is not fused, and on CUDA goes in one go
             for group in self.state.optimizer.param_groups:
                 group["foreach"] = True
-        learning = [p for p in parameters if p.requires_grad]
-        for parameter in learning:
-            parameter.grad = torch.zeros_like(parameter)
-            parameter.register_post_accumulate_grad_hook(self._claim_gradient)  # type: ignore[no-untyped-call]
+        for parameter in parameters:
+            if parameter.requires_grad:
+                parameter.grad = torch.zeros_like(parameter)
+                parameter.register_post_accumulate_grad_hook(self._claim_gradient)  # type: ignore[no-untyped-call]
         self.state.optimizer.step()
         kept = [v for values in self.state.optimizer.state.values() for v in values.values()]
         self.trace.claim([v for v in kept if isinstance(v, torch.Tensor)], "optimiser state")
-        shares = self._ranks > 1
         alone = Ranks(0, 1, _CPU)
-        gradients = (KeptGradients if shares else SharedGradients)(module, alone)
+        gradients = (KeptGradients if self._ranks > 1 else SharedGradients)(module, alone)
         gradients.clear()
-        self._training = Training(self._plan, self.state, gradients, alone, Phases(self.trace))
+        self._training = Training(plan, self.state, gradients, alone, Phases(self.trace))
 
     def _claim_gradient(self, parameter: torch.Tensor) -> None:
         if parameter.grad is not None:
