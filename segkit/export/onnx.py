@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.export.onnx_model import CARD_KEY
+from segkit.models.backbones import MEAN, STD
 from segkit.models.card import ModelCard
-from segkit.models.detector import MEAN, STD
 
 _OPSET = 17  # RoIAlign with half-pixel coordinates needs 16
 _EXAMPLE = (200, 264)  # height and width to trace with; the graph takes any

@@ -47,5 +47,4 @@ def _as_list(samples: list[Sample | SegkitError]) -> list[Sample | SegkitError]:
 
 
 def _one_thread(worker_id: int) -> None:
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
+    cv2.setNumThreads(0)  # torch limits its own threads in a worker

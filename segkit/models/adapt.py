@@ -9,15 +9,19 @@ from torch import nn
 
 from segkit.choices import Initialisation
 from segkit.errors import ConfigError
-from segkit.models.backbones import BATCH_NORMS, Body, freeze_stem
+from segkit.models.backbones import BatchNorm, Body, freeze_stem
 from segkit.runtime.torch_private import is_compile_error
-
-_BODIES = ("backbone.body", "body")  # of detectors, of U-Nets
 
 
 def body_of(module: nn.Module) -> Body:
     """The feature extractor of a model."""
     return next(each for each in module.modules() if isinstance(each, Body))
+
+
+def body_name(module: nn.Module) -> str:
+    """Its name in the model, with which those of its parameters begin."""
+    name: str = next(name for name, each in module.named_modules() if isinstance(each, Body))
+    return name
 
 
 def select(module: nn.Module, name: str, option: str) -> list[str]:
@@ -32,9 +36,9 @@ def select(module: nn.Module, name: str, option: str) -> list[str]:
         ConfigError: There are none.
     """
     names = [each for each, _ in module.named_parameters()]
-    inside = {each for each in names if each.startswith(tuple(f"{body}." for body in _BODIES))}
     if name in ("backbone", "heads"):
-        return [each for each in names if (each in inside) == (name == "backbone")]
+        prefix = f"{body_name(module)}."
+        return [each for each in names if each.startswith(prefix) == (name == "backbone")]
     found = [each for each in names if each == name or each.startswith(f"{name}.")]
     if not found:
         known = ", ".join(child for child, _ in module.named_children() if child != "transform")
@@ -46,7 +50,7 @@ def train_mode(model: nn.Module) -> nn.Module:
     """Switch to training mode, except for batch norms of frozen layers: their statistics stay fixed."""
     model.train()
     for layer in model.modules():
-        if isinstance(layer, BATCH_NORMS) and layer.weight is not None and not layer.weight.requires_grad:
+        if isinstance(layer, BatchNorm) and layer.weight is not None and not layer.weight.requires_grad:
             layer.eval()
     return model
 

@@ -1,10 +1,11 @@
 """Feature extractors: torchvision's ResNets and MobileNets, which return maps at strides 2 to 32."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
+from contextlib import contextmanager, nullcontext
 from typing import assert_never
 
+import torch
 import torchvision
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -15,28 +16,32 @@ from segkit.choices import BackboneName, NormName
 Norm = Callable[[int], nn.Module]
 
 STRIDES = (2, 4, 8, 16, 32)
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-
-
-def make_norm(name: NormName) -> Norm:
-    """The normalisation layer of a name, as a function of the number of channels."""
-    match name:
-        case "batch":
-            return nn.BatchNorm2d
-        case "sync":
-            return nn.SyncBatchNorm
-        case "group":
-            return _group_norm
-        case "frozen":
-            frozen: Norm = FrozenBatchNorm2d
-            return frozen
-        case _:
-            assert_never(name)
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
 
 
 def _group_norm(channels: int) -> nn.Module:
-    groups = next(g for g in (32, 16, 8, 4, 2, 1) if channels % g == 0)
-    return nn.GroupNorm(groups, channels)
+    return nn.GroupNorm(math.gcd(32, channels), channels)
+
+
+NORMS: dict[NormName, Norm] = {
+    "batch": nn.BatchNorm2d,
+    "sync": nn.SyncBatchNorm,
+    "group": _group_norm,
+    "frozen": FrozenBatchNorm2d,
+}
+"""Normalisation layers, as functions of the number of channels."""
+
+
+def updated_norms(module: nn.Module) -> list[BatchNorm]:
+    """The batch norms whose statistics a forward pass updates."""
+    return [m for m in module.modules() if isinstance(m, BatchNorm) and m.training and m.track_running_stats]
+
+
+def normalise(image: Tensor) -> Tensor:
+    """An image [3, H, W] of bytes, as torchvision's weights expect it."""
+    mean, std = (torch.tensor(each, device=image.device)[:, None, None] for each in (MEAN, STD))
+    return (image.float() / 255 - mean) / std
 
 
 class Body(nn.ModuleDict):
@@ -75,18 +80,14 @@ class Body(nn.ModuleDict):
 
 
 def _recomputed(stage: nn.Module, x: Tensor) -> Tensor:
-    out: Tensor = checkpoint(stage, x, use_reentrant=False, context_fn=partial(_contexts, stage))
+    out: Tensor = checkpoint(stage, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(stage)))
     return out
-
-
-def _contexts(stage: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), _statistics_kept(stage)
 
 
 @contextmanager
 def _statistics_kept(stage: nn.Module) -> Iterator[None]:
     """Let batch norms compute the same again without counting the batch a second time."""
-    layers = [m for m in stage.modules() if isinstance(m, BATCH_NORMS) and m.training and m.track_running_stats]
+    layers = updated_norms(stage)
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.momentum = 0.0
@@ -111,7 +112,7 @@ def make_body(name: BackboneName, norm: NormName, strides: Sequence[int] = STRID
         A module that maps images [B, 3, H, W] to a dict of maps by stride ("2" to "32"), and the number of channels
         of each map.
     """
-    layer = make_norm(norm)
+    layer = NORMS[norm]
     match name:
         case "resnet18" | "resnet34" | "resnet50" | "resnet101":
             network = getattr(torchvision.models, name)(weights=None, norm_layer=layer)

@@ -22,15 +22,11 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
 
 from segkit.choices import BackboneName, NormName
-from segkit.models.backbones import make_body
+from segkit.models.backbones import MEAN, STD, make_body, normalise
 from segkit.models.heads import PerImageRoIHeads, PerImageRPN, SeededSampler
 from segkit.models.roi_align import STRIDES, PyramidRoIAlign
 from segkit.models.tensors import Target
 
-MEAN, STD = (
-    (0.485, 0.456, 0.406),
-    (0.229, 0.224, 0.225),
-)  # ImageNet's, which all of torchvision's weights expect
 _RATIOS = (0.5, 1.0, 2.0)
 
 
@@ -82,9 +78,7 @@ class _Normalise(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvision
         super().__init__(min_size=1, max_size=1, image_mean=list(MEAN), image_std=list(STD))
 
     def normalize(self, image: Tensor) -> Tensor:
-        mean = torch.tensor(self.image_mean, device=image.device)[:, None, None]
-        std = torch.tensor(self.image_std, device=image.device)[:, None, None]
-        return (image.float() / 255 - mean) / std
+        return normalise(image)
 
     def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
         return image, target
@@ -157,9 +151,8 @@ class Detector(GeneralizedRCNN):  # type: ignore[misc]  # torchvision has no typ
     def forward(self, images: Sequence[Tensor], targets: Sequence[Target] | None = None) -> Any:
         """Losses of images and targets in training; a list of ``Prediction`` of images in evaluation."""
         known = targets or ()
-        seeded = len(known) > 0 and all("seed" in target for target in known)
-        self.rpn.fg_bg_sampler.seeds = [target["seed"] for target in known] if seeded else None
-        self.roi_heads.fg_bg_sampler.seeds = [target["seed"] + 1 for target in known] if seeded else None
+        seeds = [target["seed"] for target in known if "seed" in target]
+        self.rpn.fg_bg_sampler.seeds, self.roi_heads.fg_bg_sampler.seeds = seeds, [seed + 1 for seed in seeds]
         frames = [target["frame"] for target in known if "frame" in target]
         self.transform.frame = (max(f[0] for f in frames), max(f[1] for f in frames)) if frames else None
         return super().forward(images, targets)

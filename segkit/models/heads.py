@@ -25,7 +25,7 @@ class SeededSampler:
     The same as torchvision's ``BalancedPositiveNegativeSampler``, with a seed for every image where ``seeds`` are set.
     """
 
-    seeds: Sequence[int] | None = None
+    seeds: Sequence[int] = ()
 
     def __init__(self, batch_size_per_image: int, positive_fraction: float) -> None:
         self.batch_size_per_image, self.positive_fraction = batch_size_per_image, positive_fraction

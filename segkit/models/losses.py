@@ -1,7 +1,5 @@
 """Losses of label maps: means over images; pixels of label 255 are ignored."""
 
-from typing import assert_never
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,24 +10,15 @@ IGNORED = 255
 
 
 def semantic_losses(kind: UnetLoss, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """The losses of a name.
+    """The losses of a name, each by its own name.
 
     Args:
-        kind: Name of the loss.
+        kind: Names of losses, joined by plus signs.
         logits: [B, K + 1, H, W].
         target: int64 [B, H, W], 255 where pixels are ignored.
     """
-    match kind:
-        case "ce":
-            return {"ce": cross_entropy(logits, target)}
-        case "dice":
-            return {"dice": dice(logits, target)}
-        case "ce+dice":
-            return {"ce": cross_entropy(logits, target), "dice": dice(logits, target)}
-        case "focal":
-            return {"focal": focal(logits, target)}
-        case _:
-            assert_never(kind)
+    losses = {"ce": cross_entropy, "dice": dice, "focal": focal}
+    return {name: losses[name](logits, target) for name in kind.split("+")}
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:

@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.choices import BackboneName, NormName, UnetLoss
-from segkit.models.backbones import STRIDES, make_body, make_norm
-from segkit.models.detector import MEAN, STD
+from segkit.models.backbones import NORMS, STRIDES, make_body, normalise
 from segkit.models.losses import semantic_losses
 from segkit.models.tensors import Prediction, Target
 
@@ -41,7 +40,7 @@ class UNet(nn.Module):
         skips = [*reversed(channels[:-1]), 0]
         inputs = [channels[-1], *_WIDTHS[:-1]]
         # The decoder is not pretrained: it has no statistics to freeze.
-        layer = make_norm("batch" if norm == "frozen" else norm)
+        layer = NORMS["batch" if norm == "frozen" else norm]
         self.decoder = nn.ModuleList(
             nn.Sequential(*_conv(below + skip, out, layer), *_conv(out, out, layer))
             for below, skip, out in zip(inputs, skips, _WIDTHS, strict=True)
@@ -112,9 +111,7 @@ def _pad(values: Tensor, side: Sequence[int], fill: float) -> Tensor:
 def batch_of(images: Sequence[Tensor]) -> Tensor:
     """Normalise images (uint8 [3, H, W], of any sizes) and pad them to one size that the deepest stride divides."""
     side = [-(-max(image.shape[axis] for image in images) // STRIDES[-1]) * STRIDES[-1] for axis in (-2, -1)]
-    mean = torch.tensor(MEAN, device=images[0].device)[:, None, None]
-    std = torch.tensor(STD, device=images[0].device)[:, None, None]
-    return torch.stack([_pad((image.float() / 255 - mean) / std, side, 0.0) for image in images])
+    return torch.stack([_pad(normalise(image), side, 0.0) for image in images])
 
 
 def split_instances(probabilities: Tensor) -> Prediction:

@@ -11,12 +11,12 @@ from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights, MaskRC
 
 from segkit.choices import BackboneName, ModelName
 from segkit.errors import ConfigError, InputError
+from segkit.models.adapt import body_name
 
 _COCO = {
     "maskrcnn": MaskRCNN_ResNet50_FPN_Weights.COCO_V1,
     "fasterrcnn": FasterRCNN_ResNet50_FPN_Weights.COCO_V1,
 }
-_BODY = {"maskrcnn": "backbone.body", "fasterrcnn": "backbone.body", "unet": "body"}
 
 
 def best_weights(model: ModelName, backbone: BackboneName) -> str:
@@ -53,7 +53,8 @@ def load_weights(module: nn.Module, weights: str, model: ModelName, backbone: Ba
         case "imagenet":
             enum = torchvision.models.get_model_weights(backbone)
             state = _download(enum.IMAGENET1K_V1)
-            renamed = {f"{_BODY[model]}.{name.removeprefix('features.')}": value for name, value in state.items()}
+            prefix = body_name(module)
+            renamed = {f"{prefix}.{name.removeprefix('features.')}": value for name, value in state.items()}
             return _load(module, renamed, f"ImageNet weights of {backbone}")
         case _:
             return _load(module, read_state(Path(weights)), str(weights))

@@ -95,11 +95,11 @@ def _cause(folder: Path, failed: ChildFailedError) -> SegkitError:
         if note["kind"] is not None:
             kind: type[SegkitError] = getattr(errors, note["kind"])
             return kind(note["message"], note["hint"])
-    rank, failure = failed.get_first_failure()
+    rank, _ = failed.get_first_failure()
     killed = [number for number, each in failed.failures.items() if each.exitcode < 0 and str(number) not in notes]
     if killed or str(rank) not in notes:
         number = killed[0] if killed else rank
-        code = failed.failures[number].exitcode if number in failed.failures else failure.exitcode
+        code = failed.failures[number].exitcode
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         return DeviceError(f"rank {number} {how}", "was the machine out of memory? go on with: segkit train --resume")
     note = notes[str(rank)]

@@ -102,16 +102,14 @@ def joined_ranks(device: str, gpus: tuple[int, ...] | None) -> Iterator[Ranks]:
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     local = int(os.environ.get("LOCAL_RANK", "0"))
     check_gpus(gpus or ())
-    on_gpu = gpus is not None or resolve_device(device).type == "cuda"
-    if on_gpu:
-        index = gpus[local % len(gpus)] if gpus else local % torch.cuda.device_count()
-        chosen = torch.device("cuda", index)
-        # NCCL refuses two ranks on one GPU; gloo does not.
-        shared = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > (len(gpus) if gpus else torch.cuda.device_count())
-    else:
-        chosen, shared = torch.device("cpu"), False
+    chosen, shared = torch.device("cpu"), False
+    if gpus or resolve_device(device).type == "cuda":
+        usable = gpus or range(torch.cuda.device_count())
+        chosen = torch.device("cuda", usable[local % len(usable)])
+        shared = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > len(usable)
     select_device(chosen)
-    dist.init_process_group("nccl" if on_gpu and not shared else "gloo", timeout=_TIMEOUT)
+    # NCCL refuses two ranks on one GPU; gloo does not.
+    dist.init_process_group("nccl" if chosen.type == "cuda" and not shared else "gloo", timeout=_TIMEOUT)
     try:
         yield Ranks(rank, world_size, chosen)
     finally:

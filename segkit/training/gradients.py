@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from segkit.models.backbones import BATCH_NORMS
+from segkit.models.backbones import updated_norms
 from segkit.runtime.ranks import Ranks
 
 _BUCKET = 25 * 2**20  # bytes; as DDP's default: large enough for the bus, small enough to begin early
@@ -102,8 +102,7 @@ class SharedGradients:
 
 def batch_statistics(module: nn.Module) -> list[Tensor]:
     """What batch norms update in training: running means, running variances, and numbers of batches."""
-    layers = [m for m in module.modules() if isinstance(m, BATCH_NORMS) and m.training and m.track_running_stats]
-    return [buffer for layer in layers for buffer in layer.buffers(recurse=False)]
+    return [buffer for layer in updated_norms(module) for buffer in layer.buffers(recurse=False)]
 
 
 def copy_statistics(module: nn.Module) -> list[tuple[Tensor, Tensor]]:
