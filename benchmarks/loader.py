@@ -101,7 +101,7 @@ def size_of(value: object) -> int:
 def speed_and_bytes(dataset: Dataset) -> dict[str, object]:
     """Both loaders over the same pictures, one after the other."""
     reference = ReferenceStyle(dataset)
-    ours = Pictures(dataset, Framing("instances", 800, 1333), seed=0, augment="light", boxes_will_do=False)
+    ours = Pictures(dataset, Framing("instances", 800, 1333), seed=0, augment="light", accept_boxes=False)
     times: dict[str, list[float]] = {"reference": [], "segkit": []}
     sizes: dict[str, list[int]] = {"reference": [], "segkit": []}
     for index in range(-2, len(reference)):  # two to warm up
@@ -170,7 +170,7 @@ def memory(annotations: int) -> dict[str, object]:
             for part in record.segmentation:
                 sum(part)
 
-    flat = FlatAnnotations(dataset, {1: 1}, boxes_will_do=False)
+    flat = FlatAnnotations(dataset, {1: 1}, accept_boxes=False)
 
     def read_flat() -> None:
         for index in range(len(flat)):

@@ -111,7 +111,7 @@ def test_making_an_image_smaller_averages_pixels():
 def test_image_boxes_and_masks_are_transformed_alike(dataset, augment):
     """After any augmentation, boxes are the tight boxes of the masks, in the coordinates of the image."""
     pictures = Pictures(
-        open_split(dataset, "train"), Framing("instances", 64, 96), seed=0, augment=augment, boxes_will_do=False
+        open_split(dataset, "train"), Framing("instances", 64, 96), seed=0, augment=augment, accept_boxes=False
     )
     some = 0
     for epoch in range(4):
@@ -175,7 +175,7 @@ def test_mask_targets_of_box_masks_are_those_of_whole_masks():
 def test_what_is_sent_to_a_worker_can_be_pickled(dataset):
     """On Windows and macOS workers are spawned, and the dataset is pickled."""
     pictures = Pictures(
-        open_split(dataset, "train"), Framing("instances", 64, 96), seed=0, augment="heavy", boxes_will_do=False
+        open_split(dataset, "train"), Framing("instances", 64, 96), seed=0, augment="heavy", accept_boxes=False
     )
     again = pickle.loads(pickle.dumps(pictures))
     assert torch.equal(again[Key(1, 2)].image, pictures[Key(1, 2)].image)

@@ -62,7 +62,7 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
         *,
         seed: int,
         augment: AugmentLevel | None,
-        boxes_will_do: bool,
+        accept_boxes: bool,
         targets: bool = True,
         replace_bad: bool = False,
     ) -> None:
@@ -73,12 +73,12 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
             framing: How images are brought to size.
             seed: Seed of the augmentation.
             augment: How strongly training images are changed; None for evaluation: whole images, unchanged.
-            boxes_will_do: Take the box where an annotation has no segmentation.
+            accept_boxes: Take the box where an annotation has no segmentation.
             targets: Whether to load targets too.
             replace_bad: Replace an image that cannot be loaded by the next one.
         """
         self._with_targets, self._replace_bad = targets, replace_bad
-        self._annotations = FlatAnnotations(dataset, labels_of(dataset.categories), boxes_will_do=boxes_will_do)
+        self._annotations = FlatAnnotations(dataset, labels_of(dataset.categories), accept_boxes=accept_boxes)
         self._folder, self._uncovered = str(dataset.images_dir), dataset.uncovered
         self._framing, self._seed = framing, seed
         self._strength: Strength | None = None if augment is None else STRENGTHS[augment]
@@ -179,7 +179,7 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
 
 def pictures_for_evaluation(dataset: Dataset, framing: Framing) -> Pictures:
     """Whole images, unchanged and without targets."""
-    return Pictures(dataset, framing, seed=0, augment=None, boxes_will_do=True, targets=False)
+    return Pictures(dataset, framing, seed=0, augment=None, accept_boxes=True, targets=False)
 
 
 def load_for_model(pixels: Pixels, framing: Framing) -> Tensor:

@@ -26,16 +26,16 @@ class Item(NamedTuple):
 class FlatAnnotations:
     """The images of a dataset, and their annotations by image, in flat arrays."""
 
-    def __init__(self, dataset: Dataset, labels: dict[int, int], *, boxes_will_do: bool) -> None:
+    def __init__(self, dataset: Dataset, labels: dict[int, int], *, accept_boxes: bool) -> None:
         """Pack a dataset.
 
         Args:
             dataset: What to pack.
             labels: Label by category id.
-            boxes_will_do: Take the box where an annotation has no segmentation.
+            accept_boxes: Take the box where an annotation has no segmentation.
 
         Raises:
-            InputError: An annotation has no segmentation, and ``boxes_will_do`` is False.
+            InputError: An annotation has no segmentation, and ``accept_boxes`` is False.
         """
         names = [image.file_name.encode() for image in dataset.images]
         self._names, self._name_ends = (
@@ -50,7 +50,7 @@ class FlatAnnotations:
         self._first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self._labels = np.array([labels[a.category_id] for a in ordered], np.int32)
         self._crowd = np.array([a.iscrowd for a in ordered], np.bool_)
-        packed = [_pack(a, boxes_will_do) for a in ordered]
+        packed = [_pack(a, accept_boxes) for a in ordered]
         parts = [part for each in packed for part in each]
         self._parts = np.concatenate([[0], np.cumsum([len(each) for each in packed])]).astype(np.int64)
         self._is_rle = np.array([isinstance(part, bytes) for part in parts], np.bool_)
@@ -85,10 +85,10 @@ class FlatAnnotations:
         return out
 
 
-def _pack(annotation: Annotation, boxes_will_do: bool) -> Sequence[bytes | list[float]]:
+def _pack(annotation: Annotation, accept_boxes: bool) -> Sequence[bytes | list[float]]:
     segmentation = annotation.segmentation
-    if segmentation is None or (not segmentation and boxes_will_do):
-        if not boxes_will_do:
+    if segmentation is None or (not segmentation and accept_boxes):
+        if not accept_boxes:
             raise InputError(
                 f"annotation {annotation.id} has a box but no segmentation",
                 "boxes are enough for --model fasterrcnn",

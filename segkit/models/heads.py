@@ -66,11 +66,11 @@ class PerImageRPN(RegionProposalNetwork):  # type: ignore[misc]  # torchvision h
         counts = [len(each) for each in labels]
         scores, deltas = torch.split(objectness.flatten(), counts), torch.split(pred_bbox_deltas, counts)
         object_losses, box_losses = [], []
-        for i, wanted in enumerate(labels):
+        for i, truth in enumerate(labels):
             positive = torch.where(positives[i])[0]
             chosen = torch.cat([positive, torch.where(negatives[i])[0]])
             count = max(1, len(chosen))
-            loss = F.binary_cross_entropy_with_logits(scores[i][chosen], wanted[chosen], reduction="sum")
+            loss = F.binary_cross_entropy_with_logits(scores[i][chosen], truth[chosen], reduction="sum")
             object_losses.append(loss / count)
             predicted, true = deltas[i][positive], regression_targets[i][positive]
             box_losses.append(F.smooth_l1_loss(predicted, true, beta=1 / 9, reduction="sum") / count)
@@ -131,10 +131,10 @@ class PerImageRoIHeads(RoIHeads):  # type: ignore[misc]
             if not len(own):
                 total.append(logits.sum() * 0)
                 continue
-            wanted = mask_targets(targets[i], regions[i], matched[i][positive[i]], image_shapes[i], own.shape[-1])
+            truth = mask_targets(targets[i], regions[i], matched[i][positive[i]], image_shapes[i], own.shape[-1])
             kind = labels[i][positive[i]]
-            guessed = own[torch.arange(len(own), device=own.device), kind]
-            total.append(F.binary_cross_entropy_with_logits(guessed, wanted))
+            predicted = own[torch.arange(len(own), device=own.device), kind]
+            total.append(F.binary_cross_entropy_with_logits(predicted, truth))
         return torch.stack(total).mean()
 
 

@@ -54,5 +54,5 @@ def dice(logits: Tensor, target: Tensor) -> Tensor:
     truth = F.one_hot(target.where(target != IGNORED, 0), logits.shape[1]).movedim(-1, 1) * counted
     both, each = (probabilities * truth).sum((2, 3)), (probabilities + truth).sum((2, 3))  # [B, K + 1]
     occurs = truth.sum((2, 3)) > 0
-    missed = (1 - 2 * both / each.clamp(min=1e-6)) * occurs
-    return (missed.sum(1) / occurs.sum(1).clamp(min=1)).mean()
+    losses = (1 - 2 * both / each.clamp(min=1e-6)) * occurs
+    return (losses.sum(1) / occurs.sum(1).clamp(min=1)).mean()

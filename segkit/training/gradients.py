@@ -41,20 +41,20 @@ class SharedGradients:
             self._make_buckets()
 
     def _make_buckets(self) -> None:
-        some: list[nn.Parameter] = []
+        members: list[nn.Parameter] = []
         for place, parameter in enumerate(reversed(self._trainable)):  # roughly the order in which gradients come
-            some.append(parameter)
-            full = sum(p.numel() * p.element_size() for p in some) >= _BUCKET
+            members.append(parameter)
+            full = sum(p.numel() * p.element_size() for p in members) >= _BUCKET
             if full or place == len(self._trainable) - 1:
-                bucket, at = torch.zeros(sum(p.numel() for p in some), dtype=some[0].dtype, device=some[0].device), 0
-                for p in some:
+                bucket, at = members[0].new_zeros(sum(p.numel() for p in members)), 0
+                for p in members:
                     p.grad = bucket[at : at + p.numel()].as_strided(p.shape, p.stride(), at)
                     at += p.numel()
                     self._bucket_of[p] = len(self._buckets)
                     p.register_post_accumulate_grad_hook(self._on_gradient)  # type: ignore[no-untyped-call]
                 self._buckets.append(bucket)
-                self._num_parameters.append(len(some))
-                some = []
+                self._num_parameters.append(len(members))
+                members = []
 
     def send_in_next_backward(self) -> None:
         """Begin to sum each bucket as soon as the next backward pass has filled it."""

@@ -50,7 +50,7 @@ class Plan:
             self.card.framing,
             seed=self.config.seed,
             augment=self.config.augment,
-            boxes_will_do=self.card.model == "fasterrcnn",
+            accept_boxes=self.card.model == "fasterrcnn",
             replace_bad=self.config.bad_pictures == "skip",
         )
 

@@ -72,7 +72,7 @@ def scenes_of(plan: Plan, count: int) -> list[Scene]:
     if framing.kind == "semantic":
         crop = Shape(0, "a crop of any picture", framing.size, framing.size, np.zeros((0, 4), np.int64), 0)
         return [Scene("a crop", (crop,) * count, None, at_most=False)]
-    pictures = _Pictures(plan.train, framing)
+    pictures = _ResizedImages(plan.train, framing)
     areas, counts = pictures.sides.prod(axis=1), pictures.counts
     largest = pictures.first(np.lexsort((-counts, -areas)), count)
     crowded = pictures.first(np.lexsort((-areas, -counts)), count)
@@ -86,7 +86,7 @@ def largest_to_evaluate(plan: Plan, count: int = 1) -> tuple[Shape, ...]:
     """The validation images with the most pixels, as the model would get them; none without a validation split."""
     if plan.val is None:
         return ()
-    pictures = _Pictures(plan.val, plan.card.framing, whole=True)
+    pictures = _ResizedImages(plan.val, plan.card.framing, whole=True)
     return pictures.first(np.argsort(-pictures.sides.prod(axis=1), kind="stable"), count)
 
 
@@ -94,7 +94,7 @@ def _scene(name: str, shapes: tuple[Shape, ...]) -> Scene:
     return Scene(name, shapes, (max(s.height for s in shapes), max(s.width for s in shapes)), at_most=False)
 
 
-def _worst(plan: Plan, pictures: "_Pictures", crowded: tuple[Shape, ...]) -> Scene:
+def _worst(plan: Plan, pictures: "_ResizedImages", crowded: tuple[Shape, ...]) -> Scene:
     """The most crowded images, each as large as the largest frame, with the strongest augmentation."""
     strength = STRENGTHS[plan.config.augment]
     scale = strength.scale[1]
@@ -112,7 +112,7 @@ def _worst(plan: Plan, pictures: "_Pictures", crowded: tuple[Shape, ...]) -> Sce
     return Scene("the most crowded pictures in the largest frame", tuple(worst), (height, width), at_most=True)
 
 
-class _Pictures:
+class _ResizedImages:
     """The dimensions of a dataset's images as the model would get them, and of their instances, without crowds."""
 
     def __init__(self, dataset: Dataset, framing: Framing, whole: bool = False) -> None:
