@@ -159,6 +159,7 @@ def on_a_terminal(arguments, cwd, until, then):
     """Run the command on a new terminal; when it shows ``until``, call ``then``. Return exit code and output."""
     child, terminal = pty.fork()
     if child == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored where the tests themselves run in the background
         os.chdir(cwd)
         os.environ |= {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "PYTHONPATH": ROOT, "TERM": "xterm"}
         os.execv(sys.executable, [sys.executable, "-m", "segkit", "memprofile", *arguments])

@@ -89,9 +89,10 @@ def test_a_killed_rank_is_named_and_ends_all_ranks(dataset, tmp_path):
     process = start(
         dataset, tmp_path, "--steps", "500", "--model", "unet", "--ranks", "2", "--eval-every", "1", session=True
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not (tmp_path / "r/last.pt").is_file() and time.monotonic() < deadline:
         time.sleep(0.1)
+    assert (tmp_path / "r/last.pt").is_file()
     ranks = [p for p in psutil.Process(process.pid).children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
     assert len(ranks) == 2
     ranks[1].kill()
