@@ -21,7 +21,14 @@ _MUCH = 8 * 2**20  # bytes; less is not reported
 
 
 def bounded_growth(suspect: Suspect, bound: Bound, per_step: float, steps: int) -> Growth:
-    """A container that will not grow beyond a bound."""
+    """A container that will not grow beyond a bound.
+
+    Args:
+        suspect: The container.
+        bound: Its bound.
+        per_step: Bytes of a step, or of an entry.
+        steps: How many steps, or entries, it holds.
+    """
     name = "bounded cache" if "keyed" in bound.reason else "bounded container"
     what = f"{suspect.holder or suspect.held_by} keeps what is made at {absolute(suspect.allocated_at)}"
     most = "" if bound.entries is None else f": about {format_bytes(int(bound.entries * per_step))}"
