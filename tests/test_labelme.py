@@ -13,8 +13,8 @@ from segkit.data.masks import mask_to_rle, rle_to_mask, to_rle
 from segkit.data.pictures import load_upright_rgb, read_header, write_upright
 from segkit.data.records import Result
 from segkit.formats.labelme.images import LabelmeOptions, read
-from segkit.formats.labelme.shapes import ShapeOptions
 from segkit.formats.labelme.write import labelme_document, result_shapes, write_labelme
+from segkit.formats.shapes.regions import ShapeOptions
 
 
 def whys(outcome):

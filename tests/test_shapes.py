@@ -7,7 +7,7 @@ import pytest
 from labelme_files import png
 
 from segkit.data.masks import rle_area, rle_to_mask, to_rle
-from segkit.formats.labelme.shapes import NoRegion, Shape, ShapeOptions, to_region
+from segkit.formats.shapes.regions import NoRegion, Shape, ShapeOptions, to_region
 
 H, W = 120, 200
 

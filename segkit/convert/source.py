@@ -16,7 +16,7 @@ from segkit.formats.label_images.idmask import open_idmask
 from segkit.formats.label_images.semantic import open_semantic
 from segkit.formats.label_images.voc import open_voc
 from segkit.formats.labelme.images import LabelmeOptions, open_labelme
-from segkit.formats.labelme.shapes import ShapeOptions
+from segkit.formats.shapes.regions import ShapeOptions
 from segkit.formats.source import Source, split_of_name
 from segkit.formats.via import open_via
 from segkit.formats.yolo import open_yolo

@@ -14,9 +14,9 @@ from segkit.data.pictures import read_header
 from segkit.data.records import AnnotatedImage, Finding, Picture, ReadFile
 from segkit.errors import InputError
 from segkit.formats.coco.file import read_json
-from segkit.formats.labelme.entries import read_shapes
-from segkit.formats.labelme.instances import join_instances
-from segkit.formats.labelme.shapes import ShapeOptions
+from segkit.formats.shapes.entries import read_shapes
+from segkit.formats.shapes.instances import join_instances
+from segkit.formats.shapes.regions import ShapeOptions
 from segkit.formats.source import Source, already_read
 
 _NAMES = ("label", "class", "category", "name", "type", "object", "object_name")

@@ -9,11 +9,11 @@ from pathlib import Path
 from segkit.data.pictures import Header, read_header
 from segkit.data.records import BACKGROUND, IGNORE, AnnotatedImage, Exif, Finding, Picture, ReadFile
 from segkit.errors import InputError
-from segkit.formats.labelme.entries import points_within, read_shapes
 from segkit.formats.labelme.file import Embedded, LabelmeFile, read_labelme
 from segkit.formats.labelme.find_picture import find_picture
-from segkit.formats.labelme.instances import join_instances
-from segkit.formats.labelme.shapes import ShapeOptions
+from segkit.formats.shapes.entries import points_within, read_shapes
+from segkit.formats.shapes.instances import join_instances
+from segkit.formats.shapes.regions import ShapeOptions
 from segkit.formats.source import Source
 
 _EXIF_APPLIED_SINCE = (3, 11)  # before, LabelMe showed and annotated the unturned pixels

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from segkit.data.masks import mask_to_rle
 from segkit.data.records import Rle, Segmentation
-from segkit.formats.labelme.shapes import OUTLINED, NoRegion, Shape, ShapeOptions, to_region
+from segkit.formats.shapes.regions import OUTLINED, NoRegion, Shape, ShapeOptions, to_region
 
 _LINE_WIDTH, _POINT_RADIUS = 10, 5  # LabelMe's own
 

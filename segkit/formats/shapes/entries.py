@@ -5,7 +5,7 @@ from typing import Any
 
 from segkit.data.polygons import flatten
 from segkit.data.records import Finding, replace_surrogates
-from segkit.formats.labelme.shapes import Shape
+from segkit.formats.shapes.regions import Shape
 
 _GEOMETRY = frozenset({"label", "points", "shape_type", "mask", "group_id", "line_color", "fill_color", "fill"})
 

@@ -8,8 +8,8 @@ from typing import Any
 from segkit.data.masks import measure, rle_area, subtract, to_rle, union
 from segkit.data.polygons import Box, measure_polygons
 from segkit.data.records import BACKGROUND, IGNORE, Finding, Instance, Polygons, Segmentation
-from segkit.formats.labelme.raster import draw_shape
-from segkit.formats.labelme.shapes import NoRegion, Shape, ShapeOptions, to_region
+from segkit.formats.shapes.raster import draw_shape
+from segkit.formats.shapes.regions import NoRegion, Shape, ShapeOptions, to_region
 
 TINY = 16  # pixels; a smaller instance is hardly of use for training
 _CROWD_FLAGS = frozenset({"crowd", "iscrowd"})
