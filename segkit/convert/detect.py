@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segkit.errors import InputError
-from segkit.formats import via, yolo
+from segkit.formats import via
 from segkit.formats.coco.file import is_coco, read_json
 from segkit.formats.label_images import idmask, semantic, voc
 from segkit.formats.labelme.file import read_labelme
+from segkit.formats.yolo.images import is_yolo
 
-_FOLDERS = {"yolo": yolo.is_yolo, "voc": voc.is_voc, "idmask": idmask.is_idmask, "semantic": semantic.is_semantic}
+_FOLDERS = {"yolo": is_yolo, "voc": voc.is_voc, "idmask": idmask.is_idmask, "semantic": semantic.is_semantic}
 
 
 def is_report(path: Path) -> bool:

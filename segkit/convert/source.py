@@ -19,7 +19,7 @@ from segkit.formats.labelme.images import LabelmeOptions, open_labelme
 from segkit.formats.shapes.regions import ShapeOptions
 from segkit.formats.source import Source, split_of_name
 from segkit.formats.via import open_via
-from segkit.formats.yolo import open_yolo
+from segkit.formats.yolo.images import open_yolo
 
 _JSON = frozenset({".json"})
 _FOLDERS = ("semantic", "idmask", "yolo", "voc")  # formats that are folders of several kinds of files

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from segkit.data.files import find_file
-from segkit.data.masks import measure
 from segkit.data.pictures import PICTURE_SUFFIXES, read_header
-from segkit.data.records import AnnotatedImage, Finding, Instance, Picture, ReadFile
+from segkit.data.records import AnnotatedImage, Finding, Picture, ReadFile
 from segkit.errors import InputError
 from segkit.formats.source import Source
+from segkit.formats.yolo.data_yaml import read_names
+from segkit.formats.yolo.labels import parse_line, to_instance
 
 
 class ImageAndLabels(NamedTuple):
@@ -36,26 +37,6 @@ def _is_label_file(path: Path) -> bool:
         return len(words) >= 5 and words[0].isdigit() and all(-0.1 <= float(word) <= 1.1 for word in words[1:5])
     except (OSError, ValueError):
         return False
-
-
-def read_names(root: Path) -> dict[int, str]:
-    """Category names by number."""
-    import yaml  # noqa: PLC0415 -- few conversions need it
-
-    for path in sorted([*root.glob("*.yaml"), *root.glob("*.yml")]):
-        try:
-            names = yaml.safe_load(path.read_text(encoding="utf-8")).get("names")
-        except (OSError, ValueError, AttributeError, yaml.YAMLError):
-            continue
-        if isinstance(names, list):
-            return {number: str(name) for number, name in enumerate(names)}
-        if isinstance(names, dict) and all(isinstance(number, int) for number in names):
-            return {number: str(name) for number, name in names.items()}
-    for path in (root / "classes.txt", root / "labels" / "classes.txt"):
-        if path.is_file():
-            lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-            return {number: name for number, line in enumerate(lines) if (name := line.strip())}
-    return {}
 
 
 def open_yolo(root: Path, images_dir: Path | None) -> Source:
@@ -113,42 +94,10 @@ def read(unit: ImageAndLabels, names: dict[int, str]) -> ReadFile:
     for number, line in enumerate(lines):
         name = None
         try:
-            name, values = _parse(line, names)
-            instances.append(_instance(name, values, height, width))
+            name, values = parse_line(line, names)
+            instances.append(to_instance(name, values, height, width))
         except ValueError as error:
             findings.append(Finding(unit.key, "left out", str(error), number, name))
     picture = Picture(unit.picture.name, unit.picture, exif="apply" if header.orientation != 1 else "none")
     image = AnnotatedImage(unit.key, picture, height, width, tuple(instances))
     return ReadFile(image, tuple(findings), len(lines))
-
-
-def _parse(line: str, names: dict[int, str]) -> tuple[str, list[float]]:
-    """The category and the numbers of a line.
-
-    Raises:
-        ValueError: It has other words than numbers.
-    """
-    try:
-        first, *words = line.split()
-        category = int(float(first))
-        values = [float(word) for word in words]
-    except (ValueError, OverflowError) as error:
-        raise ValueError("not a line of numbers") from error
-    return names.get(category, f"class_{category}"), values
-
-
-def _instance(name: str, values: list[float], height: int, width: int) -> Instance:
-    """The instance of a polygon in relative coordinates.
-
-    Raises:
-        ValueError: It is no polygon, or outside the image.
-    """
-    if len(values) in (4, 5):
-        raise ValueError("a box without a segmentation")
-    if len(values) < 6 or len(values) % 2 or not all(abs(value) < 100 for value in values):
-        raise ValueError("not a polygon of three points or more")
-    polygon = [value * (height if index % 2 else width) for index, value in enumerate(values)]
-    area, bbox = measure([polygon], height, width)
-    if area == 0:
-        raise ValueError("covers no pixel of the image")
-    return Instance(name, [polygon], bbox, area)

@@ -1,0 +1,1 @@
+"""YOLO's segmentation folders: `images/`, `labels/` and `data.yaml`."""
