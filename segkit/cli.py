@@ -18,6 +18,7 @@ from segkit.commands.predict import predict
 from segkit.commands.train import train
 from segkit.commands.typer_command import ConfiguredCommand
 from segkit.errors import DONE, FAILED, USAGE, SegkitError
+from segkit.text import visible
 
 app = typer.Typer(
     invoke_without_command=True,
@@ -100,9 +101,10 @@ _REMEDIES: dict[int | None, str] = {
 
 def _print_error(message: str, hint: str | None, code: int) -> int:
     sys.stdout.flush()
-    typer.secho(f"error: {message}", fg="red", err=True)
+    typer.secho(f"error: {visible(message)}", fg="red", err=True)
     if hint:
-        typer.echo(f"hint: {hint}", err=True)
+        shown = visible(hint, keep="\n")  # a rank that failed gives its traceback
+        typer.echo(f"hint: {shown}", err=True)
     return code
 
 

@@ -12,6 +12,8 @@ else that reaches the shell is a bug in segkit and keeps its traceback.
 
 from typing import Self
 
+from segkit.text import without_addresses
+
 DONE, FAILED, USAGE, FINDINGS, NO_FIT, INCONCLUSIVE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 """Exit codes of every command (``docs/cli.md``)."""
 
@@ -29,8 +31,8 @@ class SegkitError(Exception):
     everywhere = False
 
     def __init__(self, message: str, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+        super().__init__(without_addresses(message))
+        self.message = without_addresses(message)
         self.hint = hint
 
     @property

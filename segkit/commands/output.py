@@ -13,7 +13,18 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from segkit.progress import SILENT, Progress
+from segkit.text import visible
 from segkit.units import format_duration
+
+
+def shown(text: str) -> str:
+    """Text of files for a Rich console: neither markup nor control characters in it are obeyed."""
+    return escape(visible(text))
+
+
+def _console(*, quiet: bool = False) -> Console:
+    """The console on stderr; names such as ``:bug:`` stay as they are."""
+    return Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True, emoji=False)
 
 
 @dataclass(frozen=True)
@@ -33,7 +44,7 @@ class Output:
     @property
     def stderr(self) -> Console:
         """The console for tables, notes and warnings; silent when quiet."""
-        return Console(stderr=True, quiet=self.quiet, highlight=False, soft_wrap=True)
+        return _console(quiet=self.quiet)
 
     def progress(self) -> Progress:
         """The progress display for the core: bars on a terminal, lines elsewhere, nothing when quiet."""
@@ -56,7 +67,7 @@ class Output:
 
     def error(self, message: str) -> None:
         """Write an error to stderr, quiet or not."""
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/red] {escape(message)}")
+        _console().print(f"[red]error:[/red] {shown(message)}")
 
     def note(self, text: str) -> None:
         """Write a line to stderr unless quiet."""
@@ -79,7 +90,7 @@ class _Bars(Progress):
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=_console(),
             transient=True,
         )
         self._bars.start()
@@ -99,8 +110,8 @@ class _Bars(Progress):
             self._bars = None
 
     def note(self, message: str) -> None:
-        console = self._bars.console if self._bars is not None else Console(stderr=True)
-        console.print(message, highlight=False, soft_wrap=True, markup=False)
+        console = self._bars.console if self._bars is not None else _console()
+        console.print(visible(message, keep="\n"), markup=False)
 
 
 class _Lines(Progress):
@@ -131,7 +142,7 @@ class _Lines(Progress):
         pass
 
     def note(self, message: str) -> None:
-        print(message, file=sys.stderr, flush=True)
+        print(visible(message, keep="\n"), file=sys.stderr, flush=True)
 
 
 def table_of(title: str, *columns: str) -> Table:

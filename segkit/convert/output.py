@@ -10,6 +10,7 @@ from segkit.convert.spool import ImageEntry, Spool
 from segkit.data.files import relative_path
 from segkit.data.records import IGNORE, Action, Category, Finding, Instance, Uncovered
 from segkit.progress import Progress
+from segkit.text import one_line
 
 _STRUCTURE = ("group_id", "crowd", "iscrowd")  # attributes that say what an instance is made of
 
@@ -112,7 +113,7 @@ class OutputDataset:
 
     def write_lines(self, path: str, lines: Iterable[str]) -> None:
         """Write a text file below the root."""
-        (self.root / path).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        (self.root / path).write_text("".join(f"{one_line(line)}\n" for line in lines), encoding="utf-8")
 
     def reference(self, entry: ImageEntry, folder: str) -> str | None:
         """The path from a final folder to a picture that stays where it is; None if it does not."""

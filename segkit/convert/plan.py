@@ -17,6 +17,7 @@ from segkit.errors import InputError
 from segkit.formats.labelme.images import read_labels
 from segkit.formats.source import Source
 from segkit.progress import Progress
+from segkit.text import one_line
 
 _FORMATS_WITH_IGNORE = ("labelme", "semantic", "voc")  # those that can hold regions to ignore
 NewLabels = dict[str, str | None]  # by the source's label; None: it is left out
@@ -43,7 +44,7 @@ def plan_dataset(
     new_labels: NewLabels = {label: renames.get(label, label) or None for entry in entries for label in entry.labels}
     counts = _instance_counts(entries, new_labels)
     if config.labels is None:
-        categories = _category_names(counts, [renames.get(label, label) for label in source.labels])
+        categories = _category_names(counts, [renames.get(label, label) for label in map(one_line, source.labels)])
     else:
         categories = _listed_names(counts, config.labels)
     names = file_names(entries)

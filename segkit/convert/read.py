@@ -21,6 +21,7 @@ from segkit.data.records import AnnotatedImage, Finding, ReadFile, replace_surro
 from segkit.errors import InputError
 from segkit.formats.source import Source
 from segkit.progress import Progress
+from segkit.text import one_line
 
 _FILES_FOR_PROCESSES = 100  # below, starting processes takes longer than reading
 
@@ -111,6 +112,8 @@ def _read_unit(item: tuple[int, Any], read: Callable[[Any], ReadFile], options: 
     findings = tuple(_encodable(row) for row in outcome.findings)
     if image is None:
         return _Unit(None, b"", findings, outcome.num_shapes)
+    image, renamed = _names_of_one_line(image)
+    findings += renamed
     try:
         temporary = write_picture(image, _temporary_picture(image, number, options), options.placement)
         small = thumbnail(image.picture.path or image.picture.data) if options.thumbnails else None
@@ -135,6 +138,22 @@ def _read_unit(item: tuple[int, Any], read: Callable[[Any], ReadFile], options: 
         thumbnail=small,
     )
     return _Unit(entry, encode_instances(image.instances), findings, outcome.num_shapes)
+
+
+def _names_of_one_line(image: AnnotatedImage) -> tuple[AnnotatedImage, tuple[Finding, ...]]:
+    """The image without line breaks and other control characters in its labels and its name: lists have one a line."""
+    findings = []
+    instances = list(image.instances)
+    for index, instance in enumerate(instances):
+        if (label := one_line(instance.label)) != instance.label:
+            instances[index] = replace(instance, label=label)
+            why = "a line break or another control character in the label is a space now"
+            findings.append(Finding(image.key, "repaired", why, None, label, shapes=instance.num_shapes))
+    if (name := one_line(image.picture.name)) != image.picture.name:
+        image = replace(image, picture=replace(image.picture, name=name))
+        why = "a line break or another control character in the name of the image is a space now"
+        findings.append(Finding(image.key, "changed", why, shapes=0))
+    return (replace(image, instances=tuple(instances)) if findings else image), tuple(findings)
 
 
 def _encodable(row: Finding) -> Finding:

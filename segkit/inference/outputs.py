@@ -19,6 +19,7 @@ from segkit.data.records import Category, Image, Result
 from segkit.errors import InputError
 from segkit.formats.coco.write import result_record, write_coco, write_results
 from segkit.formats.labelme.write import labelme_document, result_shapes, write_labelme
+from segkit.text import spreadsheet_cell
 
 JOURNAL = "pictures.jsonl"
 OWN_ENTRIES = (JOURNAL, "results.json", "images.json", "instances.csv", "overlay", "labelme", "idmask")
@@ -157,7 +158,8 @@ class Writer:
                     if r.segmentation is not None:
                         area = rle_area(to_rle(r.segmentation, image.height, image.width))
                     box = [round(value, 2) for value in r.bbox] if r.bbox is not None else [""] * 4
-                    table.writerow([image.file_name, self._names[r.category_id], round(r.score, 4), *box, area])
+                    names = spreadsheet_cell(image.file_name), spreadsheet_cell(self._names[r.category_id])
+                    table.writerow([*names, round(r.score, 4), *box, area])
 
 
 def _id_mask(picture: PictureResults) -> npt.NDArray[np.uint16]:

@@ -19,6 +19,7 @@ from segkit.runs.checkpoint import card_of_weights
 from segkit.runs.folder import CONFIG, LABELS, new_run, point_latest, write_origin
 from segkit.runtime.device import device_name, resolve_precision
 from segkit.runtime.ranks import Ranks
+from segkit.text import one_line
 from segkit.training.defaults import DataFacts, card_for, resolve_defaults, settings_for
 from segkit.units import format_duration
 
@@ -157,7 +158,9 @@ def _make_run(asked: TrainConfig, filled: TrainConfig, card: ModelCard, ranks: R
     if ranks.is_main:
         run = new_run(asked.out, asked.name, asked.model)
         write_toml(replace(filled, dataset=filled.dataset.absolute(), name=None), run / CONFIG)
-        (run / LABELS).write_text("".join(f"{category.name}\n" for category in card.categories), encoding="utf-8")
+        (run / LABELS).write_text(
+            "".join(f"{one_line(category.name)}\n" for category in card.categories), encoding="utf-8"
+        )
         write_origin(run, device_name(ranks.device), ranks.world_size)
         point_latest(run)
     return Path(ranks.gather(run)[0])

@@ -4,10 +4,9 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 import msgspec
-from rich.markup import escape
 from rich.table import Table
 
-from segkit.commands.output import Output, table_of
+from segkit.commands.output import Output, shown, table_of
 from segkit.data.records import Finding
 
 if TYPE_CHECKING:
@@ -22,22 +21,22 @@ def render_conversion(summary: "ConversionSummary", output: Output) -> None:
         advice = Table(title="Please check", title_justify="left", box=None, show_header=False)
         advice.add_column(overflow="fold")
         for each in summary.label_advice:
-            remedy = f"  [dim]{escape(each.remedy)}[/dim]" if each.remedy else ""
-            advice.add_row(escape(each.why) + remedy)
+            remedy = f"  [dim]{shown(each.remedy)}[/dim]" if each.remedy else ""
+            advice.add_row(shown(each.why) + remedy)
         err.print(advice)
     if summary.findings:
         err.print(_findings_table(summary))
         where = "--json lists all of them" if summary.dry_run else f"full list: {summary.out / 'report.json'}"
-        err.print(escape(where) + "\n")
+        err.print(shown(where) + "\n")
     counts = table_of("", "split", "images", "instances", "images without instances")
     for name, count in summary.splits.items():
         counts.add_row(name, str(count.images), str(count.instances), str(count.negatives))
     err.print(counts)
-    err.print("categories: " + escape(", ".join(f"{name} {n}" for name, n in summary.categories.items())))
+    err.print("categories: " + shown(", ".join(f"{name} {n}" for name, n in summary.categories.items())))
     by_action = Counter(finding.action for finding in summary.findings)
     losses = ", ".join(f"{count} {action}" for action, count in sorted(by_action.items()) if action != "noted")
     verb = "would write" if summary.dry_run else "wrote"
-    err.print(f"{verb} {escape(str(summary.out))} from {summary.files} files; {losses or 'nothing was lost'}")
+    err.print(f"{verb} {shown(str(summary.out))} from {summary.files} files; {losses or 'nothing was lost'}")
 
 
 def _findings_table(summary: "ConversionSummary") -> Table:
@@ -54,5 +53,5 @@ def _findings_table(summary: "ConversionSummary") -> Table:
         where = first.file if first.shape is None else f"{first.file}, shape {first.shape}"
         label = f" ({first.label})" if first.label else ""
         cells = (str(len(rows)), f"{action} {shape_type}".strip(), why, where + label)
-        table.add_row(*(escape(cell) for cell in cells))
+        table.add_row(*(shown(cell) for cell in cells))
     return table

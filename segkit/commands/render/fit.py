@@ -2,9 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
-
-from segkit.commands.output import Output, table_of
+from segkit.commands.output import Output, shown, table_of
 from segkit.units import format_bytes
 
 if TYPE_CHECKING:
@@ -32,24 +30,24 @@ def render_fit(summary: "MemoryEstimate", output: Output) -> None:
     for row in document["settings"]:
         verdicts = [row["verdicts"][str(size)]["verdict"] for size in sizes]
         table.add_row(
-            escape(row["options"]) or "as configured",
+            shown(row["options"]) or "as configured",
             *(_band(row[name]) for name in ("allocated", "reserved", "needed")),
             *(f"[{_TONES[verdict]}]{_SHORT[verdict]}[/{_TONES[verdict]}]" for verdict in verdicts),
         )
     output.stderr.print(table)
-    output.note(f"largest part: {escape(document['binding']['text'])}")
+    output.note(f"largest part: {shown(document['binding']['text'])}")
     for warning in document["warnings"]:
-        output.note(f"note: {escape(warning)}")
-    output.note(escape(_overhead(document["overhead"])))
+        output.note(f"note: {shown(warning)}")
+    output.note(shown(_overhead(document["overhead"])))
     for each in document["vram"]:
         tone = _TONES[each["verdict"]]
-        output.note(f"[{tone}]{_gib(each['vram'])}: {each['verdict']}[/{tone}], {escape(each['why'])}")
+        output.note(f"[{tone}]{_gib(each['vram'])}: {each['verdict']}[/{tone}], {shown(each['why'])}")
         if each["cheapest"] is not None:
-            output.note(f"  this fits: {escape(each['cheapest']['command'])}")
+            output.note(f"  this fits: {shown(each['cheapest']['command'])}")
         elif each["verdict"] != "fits":
             why = _PICTURES if document["binding"]["when"] == _EVALUATING else ""
             output.note(f"  none of the options that were tried makes it fit{why}")
-    output.note(escape(str(summary.json_path)))
+    output.note(shown(str(summary.json_path)))
 
 
 def _gib(size: int) -> str:

@@ -7,12 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
 from rich.text import Text
 
-from segkit.commands.output import Output, table_of
+from segkit.commands.output import Output, shown, table_of
 from segkit.memory.findings.records import Leak
 from segkit.memory.report.wording import VERDICTS, leak_heading, leak_rows
 from segkit.units import format_bytes
@@ -29,7 +27,7 @@ def live_line(output: Output) -> Iterator[Callable[[dict[str, Any]], None]]:
     if output.quiet or not sys.stderr.isatty():
         yield lambda status: None
         return
-    with Live(console=Console(stderr=True), transient=True, refresh_per_second=4, redirect_stdout=False) as live:
+    with Live(console=output.stderr, transient=True, refresh_per_second=4, redirect_stdout=False) as live:
 
         def show(status: dict[str, Any]) -> None:
             text = Text.assemble(
@@ -58,20 +56,20 @@ def render_profile(summary: "ProfileSummary", output: Output) -> None:
     for growth in document["growth"]:
         bound = f"; {growth['bound']}" if growth.get("bound") else ""
         size = f" ({format_bytes(growth['bytes'])})" if growth.get("bytes") else ""
-        output.note(f"[cyan]no leak:[/cyan] {escape(growth['name'])}{size}: {escape(growth['what'])}{escape(bound)}")
+        output.note(f"[cyan]no leak:[/cyan] {shown(growth['name'])}{size}: {shown(growth['what'])}{shown(bound)}")
     for problem in document["problems"]:
-        output.note(f"warning: part of the measurement failed: {escape(problem.strip().splitlines()[-1])}")
+        output.note(f"warning: part of the measurement failed: {shown(problem.strip().splitlines()[-1])}")
     peak = document["peak"]
     tone, (_, sentence) = _TONES[document["verdict"]], VERDICTS[document["verdict"]]
     output.note(f"[{tone}]{document['verdict']}: {sentence}[/{tone}]")
     output.note(
         f"{document['steps']} steps, peak {format_bytes(peak['allocated'])} in {peak['phase']} "
-        f"({escape(document['counted'])}), {format_bytes(peak['rss'])} resident"
+        f"({shown(document['counted'])}), {format_bytes(peak['rss'])} resident"
     )
     if document.get("exit_code"):
         output.note(f"the script ended with exit code {document['exit_code']}")
     if summary.page_path is not None:
-        output.note(f"{escape(str(summary.page_path))}\n{escape(str(summary.json_path))}")
+        output.note(f"{shown(str(summary.page_path))}\n{shown(str(summary.json_path))}")
 
 
 def _tables(document: dict[str, Any], output: Output) -> None:
@@ -88,7 +86,7 @@ def _tables(document: dict[str, Any], output: Output) -> None:
             f"{name.replace('_', ' ')} {format_bytes(size)}" for name, size in document["categories"].items()
             if size or name == "remainder"
         )  # fmt: skip
-        output.note(f"at the peak: {escape(parts)}")
+        output.note(f"at the peak: {shown(parts)}")
     _largest(document["top"], output)
 
 
@@ -100,15 +98,15 @@ def _largest(top: dict[str, Any], output: Output) -> None:
     what = f", {step['instances']} instances" if step["instances"] else ""
     what += f" ({step['pictures']})" if step["pictures"] else ""
     modules = ", ".join(f"{name} {format_bytes(size)}" for name, size in list(top["modules"].items())[:3])
-    output.note(f"highest peak in step {step['step']}{escape(what)}; largest modules: {escape(modules)}")
+    output.note(f"highest peak in step {step['step']}{shown(what)}; largest modules: {shown(modules)}")
 
 
 def _leak(number: int, leak: Leak, output: Output) -> None:
     word, tone = ("leak", "red") if leak.is_leak else ("watch", "yellow")
-    output.note(f"[{tone}]{word} {number}[/{tone}]: {escape(leak_heading(leak))}")
+    output.note(f"[{tone}]{word} {number}[/{tone}]: {shown(leak_heading(leak))}")
     for label, text in leak_rows(leak):
         if (label, text) != ("valid in", "__main__"):
-            output.note(f"  {label:9}  {escape(shorter(text))}")
+            output.note(f"  {label:9}  {shown(shorter(text))}")
 
 
 def shorter(place: str) -> str:

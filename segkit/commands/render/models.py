@@ -3,9 +3,7 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-
-from segkit.commands.output import Output, table_of
+from segkit.commands.output import Output, shown, table_of
 from segkit.commands.render.scores import render_metrics_table
 from segkit.units import format_bytes, format_duration
 
@@ -49,24 +47,24 @@ def render_training(summary: "TrainingSummary", output: Output) -> None:
     bad = f", {summary.bad_pictures} unreadable images skipped" if summary.bad_pictures else ""
     output.note(
         f"{_ENDINGS[summary.ended]}: {summary.steps} steps, {summary.epochs:.1f} epochs in "
-        f"{format_duration(summary.seconds)}{score}{skipped}{bad}: {escape(str(summary.run))}"
+        f"{format_duration(summary.seconds)}{score}{skipped}{bad}: {shown(str(summary.run))}"
     )
     if summary.memory_rise is not None:
         output.note(
             f"warning: memory use rose by {summary.memory_rise / 1024:.0f} KiB per step; find the cause with: "
-            f"segkit memprofile {escape(str(summary.run))}"
+            f"segkit memprofile {shown(str(summary.run))}"
         )
     if summary.ended == "interrupted":
-        output.note(f"go on with: segkit train --resume {escape(str(summary.run))}")
+        output.note(f"go on with: segkit train --resume {shown(str(summary.run))}")
 
 
 def render_prediction(summary: "PredictionSummary", output: Output) -> None:
     """Instances per category, and the files that were written."""
     found = ", ".join(f"{name} {count}" for name, count in summary.instances.items())
     skipped = f" ({summary.skipped} done before)" if summary.skipped else ""
-    output.note(f"{summary.pictures} images{skipped} with {escape(str(summary.model))}: {escape(found)}")
+    output.note(f"{summary.pictures} images{skipped} with {shown(str(summary.model))}: {shown(found)}")
     for path in summary.files.values():
-        output.note(f"  {escape(str(path))}")
+        output.note(f"  {shown(str(path))}")
     for message in summary.failed:
         output.error(message)
 
@@ -87,10 +85,10 @@ def render_export(summary: "ExportSummary", output: Output) -> None:
     )
     for d in summary.differences:
         cells = (f"{value:.1e}" if value else "0" for value in (d.boxes, d.scores, d.masks))
-        table.add_row(escape(d.picture), str(d.instances), *cells)
+        table.add_row(shown(d.picture), str(d.instances), *cells)
     output.stderr.print(table)
     if not summary.real_pictures:
         output.note(
             "warning: the run's dataset was not found; compared on synthetic images (name a dataset with --data)"
         )
-    output.note(f"wrote {escape(str(summary.out))} ({format_bytes(summary.size)}) from {escape(str(summary.source))}")
+    output.note(f"wrote {shown(str(summary.out))} ({format_bytes(summary.size)}) from {shown(str(summary.source))}")

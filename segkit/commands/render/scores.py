@@ -4,9 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-
-from segkit.commands.output import Output, table_of
+from segkit.commands.output import Output, shown, table_of
 from segkit.evaluate.metrics import COMPARED, InstanceMetrics, Metrics, verdict
 from segkit.units import format_interval, format_score
 
@@ -21,7 +19,7 @@ def render_metrics_table(metrics: Metrics, output: Output) -> None:
     if metrics.semantic is not None:
         table = table_of("pixels", "category", "IoU", "F1")
         for name, scores in metrics.semantic.per_category.items():
-            table.add_row(escape(name), format_score(scores["IoU"]), format_score(scores["F1"]))
+            table.add_row(shown(name), format_score(scores["IoU"]), format_score(scores["F1"]))
         table.add_row("mean", format_score(metrics.semantic.mIoU), format_score(metrics.semantic.F1), style="bold")
         output.stderr.print(table)
         edges = metrics.semantic.boundary_IoU
@@ -32,14 +30,14 @@ def render_metrics_table(metrics: Metrics, output: Output) -> None:
             + (f"  boundary IoU {format_score(edges)}" if edges is not None else "")
         )
     for warning in metrics.warnings:
-        output.note(f"warning: {escape(warning)}")
+        output.note(f"warning: {shown(warning)}")
 
 
 def _instances(title: str, part: InstanceMetrics, output: Output) -> None:
     names = ("AP", "AP50", "AP75", "APs", "APm", "APl")
     table = table_of(title, "category", *names)
     for category, numbers in part.per_category.items():
-        table.add_row(escape(category), *(format_score(numbers[name]) for name in names))
+        table.add_row(shown(category), *(format_score(numbers[name]) for name in names))
     table.add_row("all", *(format_score(getattr(part, name)) for name in names), style="bold")
     output.stderr.print(table)
     recalls = ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -64,7 +62,7 @@ def render_evaluation(metrics: Metrics, files: Iterable[Path], output: Output) -
         _comparison(metrics.compare, output)
     output.note(f"{metrics.images} images")
     for path in files:
-        output.note(f"  {escape(str(path))}")
+        output.note(f"  {shown(str(path))}")
 
 
 def _details(details: dict[str, Any], output: Output) -> None:
@@ -74,7 +72,7 @@ def _details(details: dict[str, Any], output: Output) -> None:
     for n, (name, counts) in enumerate(rows):
         cells = (str(counts[key]) for key in ("instances", "found", "wrong"))
         figures = (format_score(counts[key]) for key in ("precision", "recall", "F1", "PQ"))
-        table.add_row(escape(name), *cells, *figures, style="bold" if n == len(rows) - 1 else None)
+        table.add_row(shown(name), *cells, *figures, style="bold" if n == len(rows) - 1 else None)
     output.stderr.print(table)
     overall = details["overall"]
     output.note(
@@ -100,7 +98,7 @@ def _comparison(compare: dict[str, Any], output: Output) -> None:
         if found := compare.get(part):
             interval = format_interval(found["interval"], "+.3f") or "-"
             output.note(
-                f"{part} {name} {format_score(found[name])}, {escape(compare['with'])} "
+                f"{part} {name} {format_score(found[name])}, {shown(compare['with'])} "
                 f"{format_score(found['other_' + name])}: difference {found['value']:+.3f} (95 % confidence interval "
                 f"{interval}, p = {found['p']:.3g}: {verdict(found['p'])})"
             )

@@ -17,6 +17,7 @@ from segkit.data.records import BACKGROUND, IGNORE, Instance
 from segkit.errors import InputError
 from segkit.formats.label_images.idmask import LIST
 from segkit.formats.label_images.semantic import IGNORED_ID
+from segkit.text import spreadsheet_cell
 
 Numbers = npt.NDArray[Any]  # [H, W]
 _VOID = 255
@@ -35,7 +36,9 @@ def write_idmask_dataset(output: OutputDataset) -> None:
             numbers, kept = _paint(output, entry, instances, 65535)
             mask = f"{folders[split]}masks/{PurePosixPath(name).with_suffix('.png')}"
             _save(Image.fromarray(numbers.astype(np.uint16)), output.root / mask)
-            rows.writerows((mask, number, instance.label) for number, instance in kept)
+            rows.writerows(
+                (spreadsheet_cell(mask), number, spreadsheet_cell(instance.label)) for number, instance in kept
+            )
 
 
 def write_semantic_dataset(output: OutputDataset) -> None:

@@ -12,6 +12,7 @@ from segkit.data.records import Image
 from segkit.evaluate.analysis.details import Details, ImageDetails
 from segkit.evaluate.analysis.tide import ERROR_TYPES
 from segkit.evaluate.pixels.per_image import PixelRow
+from segkit.text import spreadsheet_cell
 
 Row = dict[str, Any]
 
@@ -66,7 +67,11 @@ def write_rows(rows: Sequence[Row], path: Path) -> None:
     with temporary_file(path) as temporary, temporary.open("w", -1, "utf-8", "backslashreplace", "") as file:
         writer = csv.DictWriter(file, list(rows[0]) if rows else ["file_name"])
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+
+
+def _cell(value: Any) -> Any:
+    return spreadsheet_cell(value) if isinstance(value, str) else value
 
 
 def _share(part: float, whole: float) -> float | str:

@@ -18,6 +18,7 @@ from segkit.data.records import Instance, ReadFile
 from segkit.errors import InputError
 from segkit.formats.label_images.pairs import ImageAndMask, find_pairs, read_ids, read_pair, to_instance
 from segkit.formats.source import Source
+from segkit.text import from_spreadsheet_cell
 
 LIST = "instances.csv"
 Names = dict[tuple[str, int], str]  # category by (mask file relative to the root, instance number)
@@ -65,7 +66,8 @@ def open_idmask(root: Path) -> Source:
         with (root / LIST).open(encoding="utf-8", newline="") as file:
             try:
                 for row in csv.DictReader(file):
-                    names[row["file"], int(row["instance"])] = row["category"]
+                    key = from_spreadsheet_cell(row["file"]), int(row["instance"])
+                    names[key] = from_spreadsheet_cell(row["category"])
             except (KeyError, ValueError, TypeError, csv.Error) as error:
                 hint = "its columns are file, instance, category"
                 raise InputError(f"{root / LIST}: cannot be read: {error}", hint) from error
