@@ -1,5 +1,6 @@
 """Text of other people's files, where it goes: the terminal, spreadsheets, lists with a name a line, messages."""
 
+import base64
 import csv
 import io
 import json
@@ -87,6 +88,23 @@ def test_a_category_that_looks_like_a_formula_stays_text_in_a_spreadsheet(segkit
         assert [row["category"] for row in csv.DictReader(file)] == ["'" + label]
     again = segkit("convert", tmp_path / "out", "--from", "idmask", "--out", tmp_path / "again", "--json")
     assert list(json.loads(again.out)["categories"]) == [label]
+
+
+def test_the_report_of_a_broken_picture_is_the_same_bytes_every_time(segkit, tmp_path):
+    shapes = [{"label": "b", "points": [[2, 2], [8, 2], [8, 8], [2, 8]]}]
+    for name in ("a", "b"):
+        document = json.loads(write_labelme(tmp_path / f"in/{name}.json", shapes).read_text())
+        document["imageData"] = base64.b64encode(b"\xff\xd8\xff no picture" * 9).decode()
+        (tmp_path / f"in/{name}.json").write_text(json.dumps(document))
+        (tmp_path / f"in/{name}.png").unlink()
+    write_labelme(tmp_path / "in/good.json", shapes)
+    reports = []
+    for out in ("one", "two"):
+        segkit("convert", tmp_path / "in", "--out", tmp_path / out)
+        reports.append((tmp_path / out / "report.json").read_bytes())
+    assert reports[0] == reports[1]
+    assert b"left out" in reports[0]
+    assert b" at 0x" not in reports[0]
 
 
 def test_messages_carry_no_memory_addresses(tmp_path):

@@ -21,7 +21,7 @@ from segkit.data.records import AnnotatedImage, Finding, ReadFile, replace_surro
 from segkit.errors import InputError
 from segkit.formats.source import Source
 from segkit.progress import Progress
-from segkit.text import one_line
+from segkit.text import one_line, without_addresses
 
 _FILES_FOR_PROCESSES = 100  # below, starting processes takes longer than reading
 
@@ -157,9 +157,11 @@ def _names_of_one_line(image: AnnotatedImage) -> tuple[AnnotatedImage, tuple[Fin
 
 
 def _encodable(row: Finding) -> Finding:
-    """A row that UTF-8 can hold: file names and JSON escapes may have lone surrogates."""
+    """A row that UTF-8 can hold, and the same in every run: no lone surrogates of file names, no memory addresses."""
     texts = {name: getattr(row, name) or "" for name in ("file", "why", "label", "shape_type")}
     odd: dict[str, Any] = {name: replace_surrogates(text) for name, text in texts.items() if not text.isascii()}
+    if (why := without_addresses(odd.get("why", row.why))) != row.why:
+        odd["why"] = why
     return replace(row, **odd) if odd else row
 
 
