@@ -183,9 +183,9 @@ def test_yolo_folders_of_other_tools_are_read(segkit, here):
     (here / "in/data.yaml").write_text("train: images/train\nnames: [cat, dog]\n")
     outcome = segkit("convert", "in", "--val", 0, "--json")
     report = json.loads(outcome.out)
-    assert (report["format"], report["images"], report["shapes"], report["lost"]) == ("yolo", 2, 4, 2)
-    assert report["categories"] == {"cat": 0, "dog": 1, "class_2": 1}
-    assert [a["area"] for a in load(here / "dataset/train.json")["annotations"]] == [400, 20000]
+    assert (report["format"], report["images"], report["shapes"], report["lost"]) == ("yolo", 2, 4, 1)
+    assert report["categories"] == {"cat": 1, "dog": 1, "class_2": 1}
+    assert [a["area"] for a in load(here / "dataset/train.json")["annotations"]] == [400, pytest.approx(800), 20000]
 
 
 def test_instance_ids_in_the_layout_of_penn_fudan(segkit, here):
@@ -224,8 +224,9 @@ def test_coco_files_of_other_tools(segkit, here):
     (here / "in/gt.json").write_text(json.dumps(top))
     outcome = segkit("convert", "in", "--val", 0, "--json")
     report = json.loads(outcome.out)
-    assert (report["shapes"], report["converted"], report["lost"]) == (6, 1, 5)
-    (annotation,) = load(here / "dataset/train.json")["annotations"]
+    assert (report["shapes"], report["converted"], report["lost"]) == (6, 2, 4)
+    annotation, box = load(here / "dataset/train.json")["annotations"]
+    assert (box["segmentation"], box["bbox"]) == ([], [5, 5, 10, 10])
     assert (annotation["area"], annotation["attributes"]) == (100, {"occluded": True})
 
 

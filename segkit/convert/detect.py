@@ -5,8 +5,9 @@ from pathlib import Path
 
 from segkit.errors import InputError
 from segkit.formats import via
-from segkit.formats.coco.file import is_coco, read_json
+from segkit.formats.coco.file import is_coco
 from segkit.formats.label_images import idmask, semantic, voc
+from segkit.formats.json_file import read_json
 from segkit.formats.labelme.file import read_labelme
 from segkit.formats.yolo.images import is_yolo
 

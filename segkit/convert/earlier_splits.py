@@ -6,7 +6,7 @@ from typing import Any
 from segkit.config.convert import ConvertConfig
 from segkit.convert.split import SPLITS
 from segkit.errors import InputError
-from segkit.formats.coco.file import read_json
+from segkit.formats.json_file import read_json
 
 
 def split_settings(config: ConvertConfig) -> dict[str, Any]:

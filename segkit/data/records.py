@@ -110,7 +110,10 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One object in an image, before it has ids; a reader makes it of one or several shapes."""
+    """One object in an image, before it has ids; a reader makes it of one or several shapes.
+
+    Where only a box is known, ``segmentation`` is empty, and ``bbox`` and ``area`` are those of the box.
+    """
 
     label: str
     segmentation: Segmentation
@@ -119,6 +122,39 @@ class Instance:
     iscrowd: int = 0
     attributes: dict[str, Any] = field(default_factory=dict)
     num_shapes: int = 1
+
+    @property
+    def is_box(self) -> bool:
+        """Whether only a box is known, and no mask."""
+        return not self.segmentation
+
+    @classmethod
+    def of_box(
+        cls,
+        label: str,
+        bbox: tuple[float, float, float, float],
+        height: int,
+        width: int,
+        iscrowd: int = 0,
+        attributes: dict[str, Any] | None = None,
+    ) -> Self:
+        """An instance of which only a box is known; the box stays as it is, even where it leaves the image.
+
+        Args:
+            label: The category.
+            bbox: The box, xywh in pixels.
+            height: Of the image.
+            width: Likewise.
+            iscrowd: 1 for a crowd.
+            attributes: What else is known.
+
+        Raises:
+            ValueError: The box covers nothing of the image.
+        """
+        x, y, w, h = bbox
+        if not (w > 0 and h > 0 and x < width and y < height and x + w > 0 and y + h > 0):
+            raise ValueError("a box that covers nothing of the image")
+        return cls(label, [], bbox, w * h, iscrowd, attributes or {})
 
 
 Exif = Literal["none", "apply", "drop"]

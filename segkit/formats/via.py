@@ -13,7 +13,7 @@ from segkit.data.files import is_file
 from segkit.data.pictures import read_header
 from segkit.data.records import AnnotatedImage, Finding, Picture, ReadFile
 from segkit.errors import InputError
-from segkit.formats.coco.file import read_json
+from segkit.formats.json_file import read_json
 from segkit.formats.shapes.entries import read_shapes
 from segkit.formats.shapes.instances import join_instances
 from segkit.formats.shapes.regions import ShapeOptions

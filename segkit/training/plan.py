@@ -134,6 +134,7 @@ def plan_without_folder(
     filled = resolve_defaults(config, facts, device, world_size, card_of_weights(config.weights))
     assert filled.batch is not None
     assert filled.lr is not None
+    _check_annotations(filled, training)
     repeats = repeats_for_balance(training) if filled.balance else None
     limits = [filled.steps] if filled.steps else []
     if filled.epochs:
@@ -150,6 +151,26 @@ def plan_without_folder(
         run=filled.out,
         repeats=repeats,
     )
+
+
+def _check_annotations(config: TrainConfig, training: Dataset) -> None:
+    """Check that the annotations are what the model learns from.
+
+    Raises:
+        ConfigError: They are not.
+    """
+    annotations = training.annotations
+    if all(annotation.iscrowd for annotation in annotations):
+        raise ConfigError(
+            f"{config.dataset}: every annotation is a crowd (iscrowd 1): nothing to learn",
+            "are they single objects? make them instances: segkit convert SRC --crowds instances",
+        )
+    boxes = sum(annotation.segmentation is None for annotation in annotations)
+    if boxes and config.model != "fasterrcnn":
+        raise ConfigError(
+            f"{config.dataset}: {boxes} of its {len(annotations)} annotations are boxes without a segmentation",
+            "boxes are enough for --model fasterrcnn",
+        )
 
 
 def _make_run(asked: TrainConfig, filled: TrainConfig, card: ModelCard, ranks: Ranks) -> Path:

@@ -1,7 +1,9 @@
 """Formats that give every pixel one id: VOC, instance ids, class ids. Later instances are over earlier ones."""
 
 import csv
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
@@ -32,7 +34,7 @@ def write_idmask_dataset(output: OutputDataset) -> None:
         rows = csv.writer(file)
         rows.writerow(("file", "instance", "category"))
         for entry, name, split in output.images_to_write():
-            instances = [each for each in output.instances(entry) if each.label != IGNORE]
+            instances = [each for each in _with_masks(output, entry) if each.label != IGNORE]
             numbers, kept = _paint(output, entry, instances, 65535)
             mask = f"{folders[split]}masks/{PurePosixPath(name).with_suffix('.png')}"
             _save(Image.fromarray(numbers.astype(np.uint16)), output.root / mask)
@@ -54,7 +56,7 @@ def write_semantic_dataset(output: OutputDataset) -> None:
     output.move_pictures([f"{image.split}/{image.name}" for image in output.images])
     for entry, name, split in output.images_to_write():
         classes = np.full((entry.height, entry.width), 0 if first else IGNORED_ID, np.uint8)
-        for instance in output.instances(entry):
+        for instance in _with_masks(output, entry):
             _fill(classes, instance, ids[instance.label])
         _save(Image.fromarray(classes), output.root / f"{split}annot" / PurePosixPath(name).with_suffix(".png"))
     names = [f"0 {BACKGROUND}"] * first + [f"{ids[c.name]} {c.name}" for c in output.categories]
@@ -71,7 +73,8 @@ def write_voc_dataset(output: OutputDataset) -> None:
     if len(output.categories) >= _VOID:
         raise InputError(f"{len(output.categories)} categories are too many for VOC's PNGs", "use fewer: --map")
     for (entry, _, _), mask, picture in zip(output.images_to_write(), masks, pictures, strict=True):
-        instances = list(output.instances(entry))
+        boxes: list[Instance] = []
+        instances = list(_with_masks(output, entry, boxes))
         regular = [each for each in instances if each.label != IGNORE]
         objects, kept = _paint(output, entry, regular, _VOID - 1)
         classes = np.zeros_like(objects)
@@ -81,16 +84,30 @@ def write_voc_dataset(output: OutputDataset) -> None:
             if instance.label == IGNORE:
                 _fill(objects, instance, _VOID)
                 _fill(classes, instance, _VOID)
-        _save(_palette(objects), output.root / "SegmentationObject" / mask)
-        _save(_palette(classes), output.root / "SegmentationClass" / mask)
+        if instances or not boxes:
+            _save(_palette(objects), output.root / "SegmentationObject" / mask)
+            _save(_palette(classes), output.root / "SegmentationClass" / mask)
         xml = output.root / "Annotations" / mask.with_suffix(".xml")
         xml.parent.mkdir(exist_ok=True)
-        xml.write_bytes(_annotation(entry, picture, [instance for _, instance in kept]))
+        xml.write_bytes(_annotation(entry, picture, [each for _, each in kept], _whole(output, entry, boxes)))
     (output.root / "ImageSets" / "Segmentation").mkdir(parents=True)
     for split in output.splits:
         stems = (mask.stem for image, mask in zip(output.images, masks, strict=True) if image.split == split)
         output.write_lines(f"ImageSets/Segmentation/{split}.txt", stems)
     output.write_lines("class_names.txt", [BACKGROUND, *(category.name for category in output.categories)])
+
+
+def _with_masks(
+    output: OutputDataset, entry: ImageEntry, boxes: list[Instance] | None = None
+) -> Iterator[Instance]:
+    """The instances that have a mask. Boxes alone go to ``boxes``, where the format can hold them."""
+    for instance in output.instances(entry):
+        if not instance.is_box:
+            yield instance
+        elif boxes is None or instance.label == IGNORE:
+            output.add_finding(entry, "left out", "a box without a mask, which the format cannot hold", instance)
+        else:
+            boxes.append(instance)
 
 
 def _flat_names(names: Sequence[str]) -> list[str]:
@@ -161,19 +178,46 @@ def _palette(numbers: Numbers) -> Image.Image:
     return picture
 
 
-def _annotation(entry: ImageEntry, picture: str, instances: Iterable[Instance]) -> bytes:
-    """The XML file; boxes are in whole pixels from 1, both ends inclusive."""
+def _whole(output: OutputDataset, entry: ImageEntry, boxes: Iterable[Instance]) -> list[Instance]:
+    """Boxes in whole pixels, as VOC has them; those that change are reported."""
+    whole = []
+    for instance in boxes:
+        x, y, w, h = instance.bbox
+        left, top = math.floor(x + 0.5), math.floor(y + 0.5)
+        right, bottom = max(math.floor(x + w + 0.5), left + 1), max(math.floor(y + h + 0.5), top + 1)
+        bbox = (left, top, right - left, bottom - top)
+        if bbox != tuple(instance.bbox):
+            output.add_finding(entry, "changed", "a box is rounded to whole pixels", instance)
+        if instance.iscrowd:
+            output.add_finding(entry, "changed", "the format has no crowds: written as an instance", instance)
+        whole.append(replace(instance, bbox=bbox))
+    return whole
+
+
+def _annotation(entry: ImageEntry, picture: str, masks: Sequence[Instance], boxes: Sequence[Instance]) -> bytes:
+    """The XML file; boxes are in whole pixels from 1, both ends inclusive.
+
+    Objects with a mask come first, in the order of their numbers. ``segmented`` of an object is 0 where it is a box.
+
+    Args:
+        entry: The image.
+        picture: The name of its file.
+        masks: Instances in ``SegmentationObject``.
+        boxes: Instances that are boxes alone.
+    """
     top = ElementTree.Element("annotation")
     ElementTree.SubElement(top, "filename").text = picture
     size = ElementTree.SubElement(top, "size")
     for name, value in (("width", entry.width), ("height", entry.height), ("depth", 3)):
         ElementTree.SubElement(size, name).text = str(value)
-    ElementTree.SubElement(top, "segmented").text = "1"
-    for instance in instances:
+    ElementTree.SubElement(top, "segmented").text = str(int(bool(masks) or not boxes))
+    for instance in (*masks, *boxes):
         node = ElementTree.SubElement(top, "object")
         ElementTree.SubElement(node, "name").text = _printable(instance.label)
         for name in ("truncated", "difficult", "occluded"):
             ElementTree.SubElement(node, name).text = str(int(bool(instance.attributes.get(name))))
+        if instance.is_box:
+            ElementTree.SubElement(node, "segmented").text = "0"
         box = ElementTree.SubElement(node, "bndbox")
         x, y, w, h = (int(side) for side in instance.bbox)
         for name, value in (("xmin", x + 1), ("ymin", y + 1), ("xmax", x + w), ("ymax", y + h)):

@@ -1,7 +1,7 @@
 """LabelMe files and their images in one folder; reading them again gives the same instances.
 
-Polygons stay polygons, run lengths become ``mask`` shapes, parts and groups share a ``group_id``. The split of a
-picture stands in the file under ``split``, a key that LabelMe keeps.
+Polygons stay polygons, run lengths become ``mask`` shapes, boxes without a mask rectangles; parts and groups share a
+``group_id``. The split of a picture stands in the file under ``split``, a key that LabelMe keeps.
 """
 
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from typing import Any
 from segkit.convert.output import OutputDataset
 from segkit.data.records import BACKGROUND, IGNORE, Instance
 from segkit.formats.labelme.write import labelme_document, mask_shape, write_labelme
+from segkit.formats.shapes.instances import BOX_ONLY
 
 _OWN = frozenset(
     {"label", "points", "shape_type", "mask", "group_id", "flags", "line_color", "fill_color", "fill", "description"}
@@ -48,7 +49,10 @@ def _shapes(instances: list[Instance]) -> Iterator[dict[str, Any]]:
             taken.add((instance.label, group))
         shape: dict[str, Any] = {"label": instance.label, "points": [], "group_id": group, "description": ""}
         shape |= {"shape_type": "polygon", "flags": {}, "mask": None} | _rest(instance)
-        if isinstance(segmentation, list):
+        if instance.is_box:
+            x, y, w, h = instance.bbox
+            yield shape | {"shape_type": "rectangle", "points": [[x, y], [x + w, y + h]], BOX_ONLY: True}
+        elif isinstance(segmentation, list):
             for part in segmentation:
                 yield shape | {"points": [list(point) for point in zip(part[0::2], part[1::2], strict=True)]}
         else:

@@ -1,6 +1,6 @@
 """YOLO's segmentation folders: ``images/``, ``labels/`` and ``data.yaml``.
 
-A line holds one polygon: holes are filled, parts are joined by lines (as Ultralytics' own converter does), RLE becomes
+A line holds a box (centre, width, height) or one polygon: holes are filled, parts are joined by lines (as Ultralytics' own converter does), RLE becomes
 the outline of its pixels. Each of these is reported.
 """
 
@@ -28,7 +28,8 @@ def write_yolo_dataset(output: OutputDataset) -> None:
         with path.open("a", encoding="utf-8") as file:
             for instance in output.instances(entry):
                 if instance.label != IGNORE:
-                    values = _polygon(output, entry, instance)
+                    read = _box if instance.is_box else _polygon
+                    values = read(output, entry, instance)
                     shares = [v / (entry.height if i % 2 else entry.width) for i, v in enumerate(values)]
                     line = " ".join(repr(min(max(share, 0.0), 1.0)) for share in shares)
                     file.write(f"{numbers[instance.label]} {line}\n")
@@ -38,6 +39,17 @@ def write_yolo_dataset(output: OutputDataset) -> None:
     top = {"path": ".", **{split: f"images/{split}" for split in output.splits}, "names": names}
     text = yaml.safe_dump(top, allow_unicode=True, sort_keys=False)
     (output.root / "data.yaml").write_text(text, encoding="utf-8")
+
+
+def _box(output: OutputDataset, entry: ImageEntry, instance: Instance) -> list[float]:
+    """Centre and size of a box, in pixels; only the part in the image."""
+    if instance.iscrowd:
+        output.add_finding(entry, "changed", "YOLO has no crowds: written as an instance", instance)
+    x, y, w, h = instance.bbox
+    left, top, right, bottom = max(x, 0), max(y, 0), min(x + w, entry.width), min(y + h, entry.height)
+    if (left, top, right, bottom) != (x, y, x + w, y + h):
+        output.add_finding(entry, "changed", "a box that leaves the image is cut at its border", instance)
+    return [(left + right) / 2, (top + bottom) / 2, right - left, bottom - top]
 
 
 def _polygon(output: OutputDataset, entry: ImageEntry, instance: Instance) -> list[float]:

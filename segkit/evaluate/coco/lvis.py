@@ -13,7 +13,7 @@ from typing import Any
 from segkit.errors import InputError
 from segkit.evaluate.coco.engine import COCO_IOU_TYPES, EvaluationInputs, evaluate_lvis
 from segkit.evaluate.coco.ids import IntegerIds
-from segkit.formats.coco.file import read_json
+from segkit.formats.json_file import read_json
 
 _LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
 _BY_FREQUENCY = ("APr", "APc", "APf")

@@ -4,13 +4,9 @@ Format: https://cocodataset.org/#format-data and #format-results. segkit adds on
 (see ``segkit.data.records.Dataset``).
 """
 
-import contextlib
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from segkit.data.masks import Box, rle_area, rle_bbox, to_rle
 from segkit.data.records import Annotation, Category, Dataset, Image, Polygons, Result, Uncovered, replace_surrogates
@@ -18,28 +14,7 @@ from segkit.errors import InputError
 from segkit.formats.coco.repairs import Repairs
 from segkit.formats.coco.segmentation import read_segmentation
 from segkit.formats.coco.values import AnnotationValues, box, identity, read_annotation, read_record, required
-
-
-def read_json(path: Path) -> Any:
-    """Read any JSON file.
-
-    Raises:
-        InputError: It is missing or no JSON.
-    """
-    try:
-        data = path.read_bytes()
-        try:
-            return msgspec.json.decode(data)
-        except msgspec.DecodeError:
-            with contextlib.suppress(ValueError):
-                return json.loads(data)  # takes NaN and Infinity, which Python writes and JSON does not have
-            raise
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a folder, not a JSON file") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid JSON: {error}", "was it cut off while it was copied?") from error
+from segkit.formats.json_file import read_json
 
 
 def is_coco(top: Any) -> bool:

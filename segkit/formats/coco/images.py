@@ -9,9 +9,10 @@ from segkit.data.files import find_file
 from segkit.data.masks import measure, to_rle
 from segkit.data.records import AnnotatedImage, Finding, Image, Instance, Picture, ReadFile, Uncovered, id_order
 from segkit.errors import InputError
-from segkit.formats.coco.file import find_images_dir, images_and_categories, is_coco, read_json, uncovered_pixels
+from segkit.formats.coco.file import find_images_dir, images_and_categories, is_coco, uncovered_pixels
 from segkit.formats.coco.segmentation import NO_POLYGON
-from segkit.formats.coco.values import read_annotation, read_record, reference
+from segkit.formats.coco.values import AnnotationValues, read_annotation, read_record, reference
+from segkit.formats.json_file import read_json
 from segkit.formats.source import Source, already_read, split_of_file
 
 
@@ -95,15 +96,28 @@ def _instance(file: _File, image: Image, raw: dict[str, Any], number: int, findi
     name = file.names.get(category) if isinstance(category, int | str) else None
     try:
         values = read_annotation(raw, {image.id: (image.height, image.width)}, file.names)
-        segmentation = values.segmentation
-        if not segmentation:
-            raise ValueError("a box without a segmentation" if segmentation is None else NO_POLYGON)
-        area, bbox = measure(segmentation, image.height, image.width)
-        if area == 0:
-            raise ValueError("covers no pixel of the image")
+        instance = _of_values(file.names[values.category_id], values, image)
     except ValueError as error:
         findings.append(Finding(file.key, "left out", str(error), number, name))
         return None
     findings += [Finding(file.key, "repaired", repair, number, name, shapes=0) for repair in values.repairs]
-    kept = segmentation if isinstance(segmentation, list) else to_rle(segmentation, image.height, image.width)
-    return Instance(file.names[values.category_id], kept, bbox, area, values.iscrowd, values.attributes)
+    return instance
+
+
+def _of_values(name: str, values: AnnotationValues, image: Image) -> Instance:
+    """The instance of an annotation's values.
+
+    Raises:
+        ValueError: It covers nothing of the image.
+    """
+    segmentation, height, width = values.segmentation, image.height, image.width
+    if segmentation is None:
+        assert values.bbox is not None  # read_annotation has seen to that
+        return Instance.of_box(name, values.bbox, height, width, values.iscrowd, values.attributes)
+    if not segmentation:
+        raise ValueError(NO_POLYGON)
+    area, bbox = measure(segmentation, height, width)
+    if area == 0:
+        raise ValueError("covers no pixel of the image")
+    kept = segmentation if isinstance(segmentation, list) else to_rle(segmentation, height, width)
+    return Instance(name, kept, bbox, area, values.iscrowd, values.attributes)

@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from segkit.data.files import find_file
-from segkit.data.pictures import picture_names
-from segkit.data.records import IGNORE, Finding, Instance, ReadFile
+from segkit.data.pictures import picture_names, read_header
+from segkit.data.polygons import REACH
+from segkit.data.records import IGNORE, AnnotatedImage, Finding, Instance, Picture, ReadFile
 from segkit.errors import InputError
 from segkit.formats.label_images.pairs import ImageAndMask, read_ids, read_pair, to_instance
 from segkit.formats.source import Source
@@ -33,7 +34,7 @@ _VOC_NAMES = (
 
 
 class VocImage(NamedTuple):
-    """The files of one image; ``objects`` or ``annotation`` may be missing, not both."""
+    """The files of one image; ``objects`` or ``annotation`` may be missing, not both: then it has boxes alone."""
 
     picture: Path | None
     objects: Path | None
@@ -116,11 +117,13 @@ def read(unit: VocImage, names: tuple[str, ...]) -> ReadFile:
         unit: Its files.
         names: Of the classes, by id.
     """
-    objects = _object_names(unit.annotation)
+    listed = _objects(unit.annotation)
     if unit.picture is None:
-        return ReadFile.left_out(unit.key, f"image {unit.key} not found", len(objects))
+        return ReadFile.left_out(unit.key, f"image {unit.key} not found", len(listed))
     if unit.objects is None:
-        return ReadFile.left_out(unit.key, "boxes without a segmentation", len(objects))
+        return _read_boxes(unit, unit.picture, listed)
+    boxes = [each for each in listed if each.findtext("segmented") == "0"]
+    objects = [each.findtext("name") or "" for each in listed if each not in boxes]
     findings: list[Finding] = []
 
     def find(ids: npt.NDArray[Any]) -> Iterator[Instance]:
@@ -132,22 +135,60 @@ def read(unit: VocImage, names: tuple[str, ...]) -> ReadFile:
             findings.append(Finding(unit.key, "noted", "void pixels (255) are read as background", shapes=0))
         for number in numbers:
             inside = ids == number
-            listed = objects[number - 1] if 0 < number <= len(objects) else ""
-            yield to_instance(_class_name(classes[inside], names) or listed or "object", inside)
+            named = objects[number - 1] if 0 < number <= len(objects) else ""
+            yield to_instance(_class_name(classes[inside], names) or named or "object", inside)
 
     pair = ImageAndMask(unit.picture, unit.objects, unit.key)
-    outcome = read_pair(pair, find, unit.key.rpartition("/")[0], len(objects))
-    if outcome.image is None:
+    outcome = read_pair(pair, find, unit.key.rpartition("/")[0], len(listed))
+    if (image := outcome.image) is None:
         return outcome
-    return replace(outcome, image=replace(outcome.image, split=unit.split), findings=tuple(findings))
+    instances = (*image.instances, *_boxes(boxes, unit.key, image.height, image.width, findings))
+    image = replace(image, split=unit.split, instances=instances)
+    return ReadFile(image, tuple(findings), outcome.num_shapes + len(boxes))
 
 
-def _object_names(path: Path | None) -> list[str]:
-    """The names of the objects in an XML file, in its order."""
+def _read_boxes(unit: VocImage, path: Path, objects: list[ElementTree.Element]) -> ReadFile:
+    """An image that has boxes alone."""
+    try:
+        header = read_header(path, path.name)
+    except InputError as error:
+        return ReadFile.left_out(unit.key, error.message, len(objects))
+    findings: list[Finding] = []
+    instances = tuple(_boxes(objects, unit.key, header.height, header.width, findings))
+    picture = Picture(path.name, path, exif="drop" if header.orientation != 1 else "none")
+    folder = unit.key.rpartition("/")[0]
+    image = AnnotatedImage(unit.key, picture, header.height, header.width, instances, unit.split, folder=folder)
+    return ReadFile(image, tuple(findings), len(objects))
+
+
+def _boxes(
+    objects: list[ElementTree.Element], key: str, height: int, width: int, findings: list[Finding]
+) -> Iterator[Instance]:
+    """The boxes of objects; VOC counts pixels from 1, and the last one is inside."""
+    for number, node in enumerate(objects):
+        name = node.findtext("name") or "object"
+        try:
+            sides = [float(node.findtext(f"bndbox/{side}") or "") for side in ("xmin", "ymin", "xmax", "ymax")]
+            if not all(abs(side) < REACH for side in sides):
+                raise ValueError("a box more than a million pixels away")
+        except ValueError as error:
+            why = "an object without a box of four numbers" if "float" in str(error) else str(error)
+            findings.append(Finding(key, "left out", why, number, name))
+            continue
+        x, y = sides[0] - 1, sides[1] - 1
+        own = {tag: True for tag in ("truncated", "difficult", "occluded") if node.findtext(tag) == "1"}
+        try:
+            yield Instance.of_box(name, (x, y, sides[2] - x, sides[3] - y), height, width, attributes=own)
+        except ValueError as error:
+            findings.append(Finding(key, "left out", str(error), number, name))
+
+
+def _objects(path: Path | None) -> list[ElementTree.Element]:
+    """The objects in an XML file, in its order."""
     if path is None:
         return []
     try:
-        return [node.findtext("name") or "" for node in ElementTree.parse(path).getroot().iter("object")]
+        return list(ElementTree.parse(path).getroot().iter("object"))
     except (ElementTree.ParseError, OSError, ValueError):
         return []
 

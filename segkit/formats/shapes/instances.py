@@ -12,6 +12,7 @@ from segkit.formats.shapes.raster import draw_shape
 from segkit.formats.shapes.regions import NoRegion, Shape, ShapeOptions, to_region
 
 TINY = 16  # pixels; a smaller instance is hardly of use for training
+BOX_ONLY = "box_only"  # a key of rectangles that segkit writes for boxes without a mask
 _CROWD_FLAGS = frozenset({"crowd", "iscrowd"})
 
 
@@ -76,6 +77,12 @@ def _instances(
         first = parts[0].shape
         own_holes = holes.get(first.group_id, []) if first.group_id is not None else []
         segmentation = _join(parts, own_holes, height, width)
+        if not segmentation:
+            try:
+                yield _box(first, height, width)
+            except ValueError as error:
+                findings.append(_left_out(key, first, str(error)))
+            continue
         area, bbox = measured.get(name) or measure(segmentation, height, width)
         if len(parts) > 1 and isinstance(segmentation, dict) and not own_holes:
             findings.append(_noted(key, first, "parts overlap or are masks: written as RLE"))
@@ -111,6 +118,8 @@ def _measure_simple(
 def _region(shape: Shape, height: int, width: int, options: ShapeOptions) -> _Region:
     if shape.label == BACKGROUND:
         raise NoRegion("background is what no shape covers")
+    if shape.shape_type == "rectangle" and (shape.attributes or {}).get(BOX_ONLY) is True and len(shape.flat) == 4:
+        return _Region(shape, [])
     draw = draw_shape if options.as_labelme else to_region
     return _Region(shape, draw(shape, height, width, options))
 
@@ -124,6 +133,16 @@ def _instance(parts: list[_Region], segmentation: Segmentation, bbox: Box, area:
         attributes = attributes | {"group_id": first.group_id}
     crowd = first.label == IGNORE or any(attributes.get(flag) is True for flag in _CROWD_FLAGS)
     return Instance(first.label, segmentation, bbox, area, int(crowd), attributes, num_shapes)
+
+
+def _box(shape: Shape, height: int, width: int) -> Instance:
+    """The box of a rectangle without a mask."""
+    (x1, y1), (x2, y2) = shape.points
+    attributes = {name: value for name, value in (shape.attributes or {}).items() if name != BOX_ONLY}
+    attributes |= {"group_id": shape.group_id} if shape.group_id is not None else {}
+    crowd = int(any(attributes.get(flag) is True for flag in _CROWD_FLAGS))
+    bbox = (min(x1, x2), min(y1, y2), abs(x2 - x1), abs(y2 - y1))
+    return Instance.of_box(shape.label, bbox, height, width, crowd, attributes)
 
 
 def _join(parts: list[_Region], holes: list[_Region], height: int, width: int) -> Segmentation:

@@ -1,4 +1,4 @@
-"""The lines of a YOLO label file: a category number, and a polygon in shares of the image's size."""
+"""The lines of a YOLO label file: a category number, and a polygon or a box in shares of the image's size."""
 
 from segkit.data.masks import measure
 from segkit.data.records import Instance
@@ -20,19 +20,21 @@ def parse_line(line: str, names: dict[int, str]) -> tuple[str, list[float]]:
 
 
 def to_instance(name: str, values: list[float], height: int, width: int) -> Instance:
-    """The instance of a polygon in relative coordinates.
+    """The instance of a polygon or a box in relative coordinates.
 
     Args:
         name: Its category.
-        values: Relative coordinates x, y, x, y, ...
+        values: x, y, x, y, ... of a polygon; centre, width and height of a box, and perhaps its score.
         height: Of the image.
         width: Likewise.
 
     Raises:
-        ValueError: It is no polygon, or outside the image.
+        ValueError: It is neither, or outside the image.
     """
-    if len(values) in (4, 5):
-        raise ValueError("a box without a segmentation")
+    if len(values) in (4, 5) and all(abs(value) < 100 for value in values):
+        x, y, w, h = (value * (height if index % 2 else width) for index, value in enumerate(values[:4]))
+        attributes = {"score": values[4]} if len(values) == 5 else {}
+        return Instance.of_box(name, (x - w / 2, y - h / 2, w, h), height, width, attributes=attributes)
     if len(values) < 6 or len(values) % 2 or not all(abs(value) < 100 for value in values):
         raise ValueError("not a polygon of three points or more")
     polygon = [value * (height if index % 2 else width) for index, value in enumerate(values)]
