@@ -12,6 +12,7 @@ from segkit.errors import ConfigError
 SourceFormat = Literal["auto", "labelme", "coco", "yolo", "voc", "idmask", "semantic", "via"]
 TargetFormat = Literal["coco", "labelme", "yolo", "voc", "idmask", "semantic"]
 IgnoreAs = Literal["drop", "crowd"]
+Crowds = Literal["keep", "instances"]
 Raster = Literal["coco", "labelme"]
 
 
@@ -58,6 +59,7 @@ class ConvertConfig(CommandConfig):
         "drop",
         help="__ignore__ regions in instance formats: leave them out, or write a COCO crowd annotation per category.",
     )
+    crowds: Crowds = option("keep", help="Crowds (iscrowd 1): keep them, or make them instances.")
     drop_flag: str | None = option(None, help="Leave out images with this LabelMe flag.")
     strict: bool = option(False, help="Exit with code 3 if anything was lost or repaired.")
     dry_run: bool = option(False, help="Report only; write nothing.")

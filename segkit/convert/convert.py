@@ -5,6 +5,7 @@ Instances are kept on disk (``segkit.convert.spool``); in memory there is a shor
 """
 
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -63,7 +64,7 @@ def convert(config: ConvertConfig, progress: Progress = SILENT, stdin: Iterable[
         closing(Spool(root / _WORK / "instances" if root else None)) as spool,
     ):
         pictures = None if root is None or config.dry_run else root / _WORK / "pictures"
-        options = ReadOptions(config.images, pictures, config.group_similar)
+        options = ReadOptions(config.images, pictures, config.group_similar, config.crowds == "instances")
         contents = read_source(source, options, spool, config.workers, progress)
         if not contents.entries:
             raise _nothing(config.src, contents.findings)
@@ -73,6 +74,8 @@ def convert(config: ConvertConfig, progress: Progress = SILENT, stdin: Iterable[
             _WRITERS[config.target_format](output)
             progress.done()
         summary = summarise(contents, output, source.format, config.target_format, dry_run=config.dry_run)
+        if summary.left_out and not summary.converted and not summary.dropped:
+            raise _all_lost(config.src, summary)
         if root is not None:
             entries = sorted(["report.json", *(entry.name for entry in root.iterdir() if entry.name != _WORK)])
             write_report(summary, split_settings(config), entries, root / "report.json")
@@ -92,6 +95,18 @@ def _root(out: Path, target_format: TargetFormat, dry_run: bool) -> Iterator[Pat
     with temporary as folder:
         (Path(folder) / _WORK).mkdir()
         yield Path(folder)
+
+
+def _all_lost(src: str, summary: ConversionSummary) -> InputError:
+    """What became of the shapes, where not one of them is left: the most frequent reasons."""
+    counts: Counter[str] = Counter()
+    for row in summary.findings:
+        if row.action == "left out" and row.shapes:
+            counts[row.why] += row.shapes
+    reasons = [f"{why} ({number})" for why, number in counts.most_common(3)]
+    more = f", and {len(counts) - 3} other reasons" if len(counts) > 3 else ""
+    shapes = "its only shape is" if summary.shapes == 1 else f"all of its {summary.shapes} shapes are"
+    return InputError(f"{src}: nothing would be left: {shapes} left out: {'; '.join(reasons)}{more}")
 
 
 def _nothing(src: str, findings: Sequence[Finding]) -> InputError:

@@ -6,8 +6,8 @@ from pathlib import Path
 from segkit.errors import InputError
 from segkit.formats import via
 from segkit.formats.coco.file import is_coco
-from segkit.formats.label_images import idmask, semantic, voc
 from segkit.formats.json_file import read_json
+from segkit.formats.label_images import idmask, semantic, voc
 from segkit.formats.labelme.file import read_labelme
 from segkit.formats.yolo.images import is_yolo
 

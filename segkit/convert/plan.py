@@ -62,11 +62,19 @@ def plan_dataset(
         keeps_attributes=config.target_format in ("coco", "labelme"),
         spool=spool,
         progress=progress,
-        findings=_annotated_twice(entries),
+        findings=[*_only_crowds(config, contents), *_annotated_twice(entries)],
     )
     if not (output.crowds or config.target_format in _FORMATS_WITH_IGNORE):
         output.findings.extend(_ignored(entries, new_labels))
     return output
+
+
+def _only_crowds(config: ConvertConfig, contents: SourceContents) -> list[Finding]:
+    """A note where nothing could be learnt from the dataset, as some tools mark every mask as a crowd."""
+    if not contents.only_crowds or config.target_format not in ("coco", "labelme"):
+        return []
+    why = "every annotation is a crowd (iscrowd 1): models learn nothing from it; --crowds instances"
+    return [Finding(Path(config.src).name, "noted", why, shapes=0)]
 
 
 def _annotated_twice(entries: Sequence[ImageEntry]) -> list[Finding]:

@@ -17,8 +17,9 @@ from segkit.convert.parallel import MAX_WORKERS, map_in_order, usable_cores
 from segkit.convert.pictures import write_picture
 from segkit.convert.spool import ImageEntry, Spool, encode_instances
 from segkit.data.pictures import thumbnail
-from segkit.data.records import AnnotatedImage, Finding, ReadFile, replace_surrogates
+from segkit.data.records import IGNORE, AnnotatedImage, Finding, Instance, ReadFile, replace_surrogates
 from segkit.errors import InputError
+from segkit.formats.shapes.instances import CROWD_FLAGS
 from segkit.formats.source import Source
 from segkit.progress import Progress
 from segkit.text import one_line, without_addresses
@@ -34,6 +35,7 @@ class SourceContents:
     findings: tuple[Finding, ...]
     files: int
     shapes: int
+    only_crowds: bool  # whether there are instances, and all of them are crowds
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +46,13 @@ class ReadOptions:
         placement: How pictures get into the dataset.
         pictures_dir: Where pictures are written until their names are known; None: nowhere.
         thumbnails: Whether near-duplicates are looked for.
+        no_crowds: Whether crowds become instances.
     """
 
     placement: ImagePlacement
     pictures_dir: Path | None
     thumbnails: bool = False
+    no_crowds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ class _Unit:
     lines: bytes
     findings: tuple[Finding, ...]
     num_shapes: int
+    num_crowds: int = 0
 
 
 def read_source(
@@ -78,7 +83,7 @@ def read_source(
         workers = min(usable_cores(), MAX_WORKERS) if worthwhile else 0
     entries: list[ImageEntry] = []
     findings: list[Finding] = []
-    num_shapes = num_units = 0
+    num_shapes = num_units = num_crowds = 0
     interned: dict[Any, Any] = {}
     read_unit = partial(_read_unit, read=source.read, options=options)
     units = map_in_order(read_unit, enumerate(source.units), workers=workers if source.parallel else 0)
@@ -89,6 +94,7 @@ def read_source(
             num_units += 1
             progress.advance()
             num_shapes += unit.num_shapes
+            num_crowds += unit.num_crowds
             findings += [_interned(row, interned) for row in unit.findings]
             if unit.entry is not None:
                 offset, length = spool.append(unit.lines)
@@ -97,7 +103,9 @@ def read_source(
                 entries.append(replace(unit.entry, labels=labels, offset=offset, length=length))
     progress.done()
     entries.sort(key=lambda entry: entry.key)
-    return SourceContents(tuple(entries), tuple(findings), source.files or num_units, num_shapes)
+    regular = sum(label != IGNORE for entry in entries for label in entry.labels) - num_crowds
+    only_crowds = num_crowds > 0 and regular == 0
+    return SourceContents(tuple(entries), tuple(findings), source.files or num_units, num_shapes, only_crowds)
 
 
 def _interned(row: Finding, interned: dict[Any, Any]) -> Finding:
@@ -114,6 +122,8 @@ def _read_unit(item: tuple[int, Any], read: Callable[[Any], ReadFile], options: 
         return _Unit(None, b"", findings, outcome.num_shapes)
     image, renamed = _names_of_one_line(image)
     findings += renamed
+    if options.no_crowds and any(instance.iscrowd for instance in image.instances):
+        image = replace(image, instances=tuple(map(_without_crowd, image.instances)))
     try:
         temporary = write_picture(image, _temporary_picture(image, number, options), options.placement)
         small = thumbnail(image.picture.path or image.picture.data) if options.thumbnails else None
@@ -137,7 +147,16 @@ def _read_unit(item: tuple[int, Any], read: Callable[[Any], ReadFile], options: 
         temporary=temporary,
         thumbnail=small,
     )
-    return _Unit(entry, encode_instances(image.instances), findings, outcome.num_shapes)
+    crowds = sum(instance.iscrowd for instance in image.instances if instance.label != IGNORE)
+    return _Unit(entry, encode_instances(image.instances), findings, outcome.num_shapes, crowds)
+
+
+def _without_crowd(instance: Instance) -> Instance:
+    """The same, as an instance of its own; regions to ignore stay what they are."""
+    if not instance.iscrowd or instance.label == IGNORE:
+        return instance
+    attributes = {name: value for name, value in instance.attributes.items() if name not in CROWD_FLAGS}
+    return replace(instance, iscrowd=0, attributes=attributes)
 
 
 def _names_of_one_line(image: AnnotatedImage) -> tuple[AnnotatedImage, tuple[Finding, ...]]:

@@ -97,9 +97,7 @@ def write_voc_dataset(output: OutputDataset) -> None:
     output.write_lines("class_names.txt", [BACKGROUND, *(category.name for category in output.categories)])
 
 
-def _with_masks(
-    output: OutputDataset, entry: ImageEntry, boxes: list[Instance] | None = None
-) -> Iterator[Instance]:
+def _with_masks(output: OutputDataset, entry: ImageEntry, boxes: list[Instance] | None = None) -> Iterator[Instance]:
     """The instances that have a mask. Boxes alone go to ``boxes``, where the format can hold them."""
     for instance in output.instances(entry):
         if not instance.is_box:

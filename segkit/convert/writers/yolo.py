@@ -1,7 +1,7 @@
 """YOLO's segmentation folders: ``images/``, ``labels/`` and ``data.yaml``.
 
-A line holds a box (centre, width, height) or one polygon: holes are filled, parts are joined by lines (as Ultralytics' own converter does), RLE becomes
-the outline of its pixels. Each of these is reported.
+A line holds a box (centre, width, height) or one polygon: holes are filled, parts are joined by lines (as Ultralytics'
+own converter does), RLE becomes the outline of its pixels. Each of these is reported.
 """
 
 import math

@@ -13,7 +13,7 @@ from segkit.formats.shapes.regions import NoRegion, Shape, ShapeOptions, to_regi
 
 TINY = 16  # pixels; a smaller instance is hardly of use for training
 BOX_ONLY = "box_only"  # a key of rectangles that segkit writes for boxes without a mask
-_CROWD_FLAGS = frozenset({"crowd", "iscrowd"})
+CROWD_FLAGS = frozenset({"crowd", "iscrowd"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def _instance(parts: list[_Region], segmentation: Segmentation, bbox: Box, area:
         attributes = {name: value for part in parts for name, value in (part.shape.attributes or {}).items()}
     if first.group_id is not None:
         attributes = attributes | {"group_id": first.group_id}
-    crowd = first.label == IGNORE or any(attributes.get(flag) is True for flag in _CROWD_FLAGS)
+    crowd = first.label == IGNORE or any(attributes.get(flag) is True for flag in CROWD_FLAGS)
     return Instance(first.label, segmentation, bbox, area, int(crowd), attributes, num_shapes)
 
 
@@ -140,7 +140,7 @@ def _box(shape: Shape, height: int, width: int) -> Instance:
     (x1, y1), (x2, y2) = shape.points
     attributes = {name: value for name, value in (shape.attributes or {}).items() if name != BOX_ONLY}
     attributes |= {"group_id": shape.group_id} if shape.group_id is not None else {}
-    crowd = int(any(attributes.get(flag) is True for flag in _CROWD_FLAGS))
+    crowd = int(any(attributes.get(flag) is True for flag in CROWD_FLAGS))
     bbox = (min(x1, x2), min(y1, y2), abs(x2 - x1), abs(y2 - y1))
     return Instance.of_box(shape.label, bbox, height, width, crowd, attributes)
 
