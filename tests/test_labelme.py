@@ -10,7 +10,8 @@ from labelme_files import png, shape, square, write
 from PIL import Image, ImageOps
 
 from segkit.data.masks import mask_to_rle, rle_to_mask, to_rle
-from segkit.data.pictures import load_upright_rgb, read_header, write_upright
+from segkit.data.pictures import read_header
+from segkit.data.pixels import load_upright_rgb, write_upright
 from segkit.data.records import Result
 from segkit.formats.labelme.images import LabelmeOptions, read
 from segkit.formats.labelme.write import labelme_document, result_shapes, write_labelme

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from segkit.data.geometry import Framing
-from segkit.data.pictures import load_rgb
+from segkit.data.pixels import load_rgb
 from segkit.errors import InputError
 from segkit.formats.dataset_folder import open_split
 from segkit.loading.augment import paste

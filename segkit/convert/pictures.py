@@ -6,7 +6,8 @@ from pathlib import Path, PurePath
 
 from segkit.choices import ImagePlacement
 from segkit.convert.spool import ImageEntry
-from segkit.data.pictures import check_decodes, read_header, write_upright
+from segkit.data.pictures import read_header
+from segkit.data.pixels import check_decodes, write_upright
 from segkit.data.records import AnnotatedImage, replace_surrogates
 
 _PILLOW_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".tif": "TIFF", ".webp": "WEBP"}

@@ -16,7 +16,7 @@ from segkit.choices import ImagePlacement
 from segkit.convert.parallel import MAX_WORKERS, map_in_order, usable_cores
 from segkit.convert.pictures import write_picture
 from segkit.convert.spool import ImageEntry, Spool, encode_instances
-from segkit.data.pictures import thumbnail
+from segkit.data.pixels import thumbnail
 from segkit.data.records import IGNORE, AnnotatedImage, Finding, Instance, ReadFile, replace_surrogates
 from segkit.errors import InputError
 from segkit.formats.shapes.instances import CROWD_FLAGS

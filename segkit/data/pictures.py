@@ -1,35 +1,35 @@
-"""Image files: size, orientation and pixels.
+"""Image files: which there are, opening one, its header. Pixels are decoded in ``segkit.data.pixels``.
 
-Sizes are (height, width) throughout. Headers are read, pixels are not, until ``load_rgb`` or ``write_upright``.
+Sizes are (height, width) throughout.
 """
 
 import io
+import stat
+import struct
+import threading
 import warnings
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from segkit.errors import InputError
 
-PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".jp2", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
-_DEEP_GREY = ("I", "F", "I;16", "I;16B", "I;16L")  # Pillow's modes of more than 8 bits
-_ORIENTATION = 274  # the EXIF tag
+PICTURE_SUFFIXES = frozenset(
+    (".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm")
+    + (".tif", ".tiff", ".webp")
+)
+MAX_PIXELS = 1 << 30  # that are decoded: 3 GiB as RGB
+MAX_MASK_PIXELS = 1 << 28  # of a mask that is decoded: files of a few bytes can have so many
+# From twice the limit of Pillow on, a file that holds more pixels per byte than a blank slide is made to fill memory.
+_LARGE, _MAX_PIXELS_PER_BYTE = 178_956_970, 200
+_ANIMATED = ("GIF", "TIFF", "WEBP", "PNG", "AVIF")  # not MPO: the second picture of phones is a preview
+ORIENTATION = 274  # the EXIF tag
 _WIDTH, _HEIGHT = 256, 257  # TIFF tags
 _TURNED = frozenset({5, 6, 7, 8})  # tags that swap height and width
-_TRANSPOSE = {  # by orientation tag
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def picture_names(stem: str) -> list[str]:
@@ -38,12 +38,13 @@ def picture_names(stem: str) -> list[str]:
 
 
 class Header(NamedTuple):
-    """The header of an image file: stored size, EXIF orientation (1: upright) and format name."""
+    """The header of an image file: stored size, EXIF orientation (1: upright), format name, number of frames."""
 
     height: int
     width: int
     orientation: int
     format: str
+    frames: int = 1
 
     @property
     def upright(self) -> tuple[int, int]:
@@ -51,17 +52,38 @@ class Header(NamedTuple):
         return (self.width, self.height) if self.orientation in _TURNED else (self.height, self.width)
 
 
-def allow_large_images() -> None:
-    """Lift Pillow's limit on pixels in this process: microscope slides are larger. Call it before ``Image.open``."""
-    Image.MAX_IMAGE_PIXELS = None
+_pillows_limit = threading.RLock()
+_lifted: list[int | None] = []  # a limit for each block that is open, the first of which is restored
+
+
+@contextmanager
+def without_pillows_limit() -> Iterator[None]:
+    """Lift Pillow's limit on pixels inside the block: microscope slides are larger, and this module has its own."""
+    with _pillows_limit:
+        _lifted.append(Image.MAX_IMAGE_PIXELS)
+        Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        with _pillows_limit:
+            limit = _lifted.pop()
+            if not _lifted:
+                Image.MAX_IMAGE_PIXELS = limit
+
+
+_PILLOWS_ERRORS = (
+    OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError, OverflowError, RuntimeError,
+    struct.error, zlib.error, Image.DecompressionBombError,
+)  # fmt: skip
 
 
 @contextmanager
 def opened(source: Path | bytes, name: str) -> Iterator[Any]:
-    """Open with Pillow; its errors become an ``InputError``."""
-    allow_large_images()
+    """Open with Pillow; its errors become an ``InputError``. Whoever decodes calls ``check_size`` first."""
     try:
-        with warnings.catch_warnings():
+        if isinstance(source, Path) and not stat.S_ISREG(source.stat().st_mode):
+            raise InputError(f"{name}: not a regular file")  # opening a pipe would wait for ever
+        with warnings.catch_warnings(), without_pillows_limit():
             warnings.simplefilter("ignore")  # harmless defects of metadata
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
                 yield picture
@@ -71,9 +93,58 @@ def opened(source: Path | bytes, name: str) -> Iterator[Any]:
         raise
     except PermissionError:
         raise InputError(f"{name}: no permission to read it") from None
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError) as error:
-        reason = "not an image that can be decoded" if "identify" in str(error) else f"cannot be decoded: {error}"
+    except MemoryError:
+        raise InputError(f"{name}: needs more memory than there is", "make it smaller, or cut it into parts") from None
+    except _PILLOWS_ERRORS as error:
+        identified = "identify" not in str(error)
+        reason = f"cannot be decoded: {error}" if identified else _not_an_image(source)
         raise InputError(f"{name}: {reason}", "open it in a viewer; replace or remove it") from error
+
+
+def _not_an_image(source: Path | bytes) -> str:
+    """What a file is that no decoder knows."""
+    head = b""
+    with suppress(OSError):
+        if isinstance(source, Path):
+            with source.open("rb") as file:
+                head = file.read(256)
+        else:
+            head = source[:256]
+    if not head:
+        return "an empty file (0 bytes)"
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
+        return "not an image but a page of HTML or XML"
+    return "not an image that can be decoded"
+
+
+def check_size(picture: Any, source: Path | bytes, name: str) -> None:
+    """Refuse to decode what would fill the memory.
+
+    Args:
+        picture: As ``opened`` yields it.
+        source: What was opened.
+        name: In the message.
+
+    Raises:
+        InputError: It has more than ``MAX_PIXELS``, or far more than a file of its length can hold.
+    """
+    pixels = picture.width * picture.height
+    if pixels <= _LARGE:
+        return
+    size = f"{name}: has {picture.height}x{picture.width} pixels"
+    if pixels > MAX_PIXELS:
+        raise InputError(f"{size}, more than the {MAX_PIXELS:,} that are decoded", "cut it into parts")
+    length = source.stat().st_size if isinstance(source, Path) else len(source)
+    if pixels > _MAX_PIXELS_PER_BYTE * length:
+        raise InputError(f"{size} in {length} bytes: it may be made to fill the memory", "save it again, or remove it")
+
+
+def stored_size(picture: Any) -> tuple[int, int]:
+    """(height, width) of the pixels of an open image, before its orientation is applied."""
+    width, height = picture.size
+    if picture.format == "TIFF" and orientation_of(picture) != 1:  # Pillow may return the size after orientation
+        width, height = picture.tag_v2.get(_WIDTH, width), picture.tag_v2.get(_HEIGHT, height)
+    return height, width
 
 
 def read_header(source: Path | bytes, name: str | None = None) -> Header:
@@ -83,106 +154,13 @@ def read_header(source: Path | bytes, name: str | None = None) -> Header:
         InputError: Pillow cannot read it.
     """
     with opened(source, name or str(source)) as picture:
-        width, height = picture.size
-        tag = _orientation(picture)
-        if picture.format == "TIFF" and tag in _TURNED:  # Pillow may return the size after orientation
-            width, height = picture.tag_v2.get(_WIDTH, width), picture.tag_v2.get(_HEIGHT, height)
-        return Header(height, width, tag, picture.format or "")
+        height, width = stored_size(picture)
+        tag = orientation_of(picture)
+        several = picture.format in _ANIMATED and getattr(picture, "is_animated", False)
+        return Header(height, width, tag, picture.format or "", picture.n_frames if several else 1)
 
 
-def _orientation(picture: Any) -> int:
-    tag = picture.getexif().get(_ORIENTATION, 1)
+def orientation_of(picture: Any) -> int:
+    """The EXIF orientation of an image that ``opened`` yields; 1: upright."""
+    tag = picture.getexif().get(ORIENTATION, 1)
     return tag if isinstance(tag, int) and 1 <= tag <= 8 else 1
-
-
-def _decoded(picture: Any, *, turn: bool) -> Any:
-    """The pixels as they are stored, or turned by the orientation tag."""
-    tag = _orientation(picture)
-    if picture.format == "TIFF" and tag != 1:
-        # Pillow turns TIFFs while it decodes them, since version 11, and scrambles grey ones that it maps into memory:
-        # it must not see the tag.
-        picture._size = (picture.tag_v2.get(_WIDTH, picture.width), picture.tag_v2.get(_HEIGHT, picture.height))
-        picture.tag_v2[_ORIENTATION] = picture.getexif()[_ORIENTATION] = 1
-    picture.load()
-    return picture.transpose(_TRANSPOSE[tag]) if turn and tag != 1 else picture
-
-
-def check_decodes(source: Path | bytes, name: str) -> None:
-    """Decode a picture to see whether it can be.
-
-    Raises:
-        InputError: It cannot.
-    """
-    with opened(source, name) as picture:
-        picture.load()
-
-
-def thumbnail(source: Path | bytes | None) -> bytes | None:
-    """An image as 16 x 16 grey values, upright and stretched to full contrast; None where there is none.
-
-    Raises:
-        InputError: It cannot be decoded.
-    """
-    if source is None:
-        return None
-    with opened(source, source.name if isinstance(source, Path) else "imageData") as picture:
-        picture.draft("L", (64, 64))  # JPEGs are decoded at an eighth of their size
-        upright = _decoded(picture, turn=True)
-        deep = upright.mode in _DEEP_GREY
-        grey = Image.fromarray(_to_rgb(upright)[:, :, 0]) if deep else upright.convert("L")
-        small = np.asarray(grey.resize((16, 16), Image.Resampling.BOX), np.float32)
-    low, high = float(small.min()), float(small.max())
-    return bytes(((small - low) * (255 / max(high - low, 16.0))).round().astype(np.uint8))
-
-
-def load_rgb(path: Path) -> npt.NDArray[np.uint8]:
-    """Decode an image to RGB [H, W, 3] as stored, without applying its orientation tag.
-
-    Images of a dataset are stored upright by ``convert``. Deep grey (16 bit, float) is stretched
-    from its least to its greatest value, as LabelMe shows it.
-
-    Raises:
-        InputError: It cannot be decoded.
-    """
-    with opened(path, str(path)) as picture:
-        return _to_rgb(picture)
-
-
-def load_upright_rgb(path: Path) -> npt.NDArray[np.uint8]:
-    """Decode an image to RGB [H, W, 3] and apply its orientation tag."""
-    with opened(path, str(path)) as picture:
-        return _to_rgb(_decoded(picture, turn=True))
-
-
-def _to_rgb(picture: Any) -> npt.NDArray[np.uint8]:
-    if picture.mode in _DEEP_GREY:
-        values = np.asarray(picture, dtype=np.float64)
-        low, high = float(values.min()), float(values.max())
-        grey = ((values - low) * (255.0 / (high - low) if high > low else 0.0)).round().astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    return np.array(picture.convert("RGB"))
-
-
-def write_upright(
-    source: Path | bytes, target: Path, name: str, *, turn: bool, size: tuple[int, int] | None = None
-) -> None:
-    """Write an image whose stored pixels are the frame that the points were drawn in.
-
-    Args:
-        source: The picture, as a file or as its bytes.
-        target: File to write; its suffix says the format.
-        name: Of the source, in messages.
-        turn: Apply the orientation tag; otherwise only leave it out.
-        size: (height, width) to scale to, where the file has another.
-    """
-    with opened(source, name) as original:
-        picture = _decoded(original, turn=turn)
-        if size is not None and picture.size != (size[1], size[0]):
-            picture = picture.resize((size[1], size[0]), Image.Resampling.LANCZOS)
-        if target.suffix.lower() in (".jpg", ".jpeg"):
-            picture.convert("RGB").save(target, quality=98, subsampling=0)
-        else:
-            clean = picture.copy()
-            clean.info = {}
-            clean.getexif().clear()
-            clean.save(target)

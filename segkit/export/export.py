@@ -11,7 +11,7 @@ from torch import Tensor
 
 from segkit.config.export import ExportConfig
 from segkit.data.files import temporary_file
-from segkit.data.pictures import load_rgb
+from segkit.data.pixels import load_rgb
 from segkit.data.records import Dataset
 from segkit.errors import InputError, SegkitError
 from segkit.export.compare import PredictionDifference, compare

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from segkit.config.predict import PredictConfig
-from segkit.data.pictures import load_upright_rgb
+from segkit.data.pixels import load_upright_rgb
 from segkit.data.records import Image
 from segkit.errors import InputError
 from segkit.inference.input_files import find_pictures, name_pictures

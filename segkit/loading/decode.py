@@ -13,18 +13,20 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from segkit.data.pictures import load_rgb, opened
+from segkit.data.pictures import check_size, opened
+from segkit.data.pixels import load_rgb
 
 _END = b"\xff\xd9"  # the marker that a whole JPEG ends with
 
 
 def decode_rgb(path: Path) -> npt.NDArray[np.uint8]:
-    """Decode an image to RGB [H, W, 3], with the very bytes of ``segkit.data.pictures.load_rgb``.
+    """Decode an image to RGB [H, W, 3], with the very bytes of ``segkit.data.pixels.load_rgb``.
 
     Raises:
         InputError: It cannot be decoded.
     """
     with opened(path, str(path)) as picture:
+        check_size(picture, path, str(path))
         fast, side = picture.format == "JPEG" and picture.mode == "RGB", (picture.height, picture.width)
     if fast:
         data = path.read_bytes()

@@ -8,7 +8,7 @@ import numpy as np
 
 from segkit.data.draw import Pixels, draw_results
 from segkit.data.files import temporary_file
-from segkit.data.pictures import load_rgb
+from segkit.data.pixels import load_rgb
 from segkit.data.records import Dataset, Image, Result
 from segkit.errors import SegkitError
 

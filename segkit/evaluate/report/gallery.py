@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from segkit.data.draw import Drawn, colour, draw_regions
 from segkit.data.masks import mask_to_rle, rle_to_mask, to_rle
-from segkit.data.pictures import load_rgb
+from segkit.data.pixels import load_rgb
 from segkit.data.records import Dataset, Image
 from segkit.errors import InputError
 from segkit.evaluate.analysis.details import Details, ImageDetails

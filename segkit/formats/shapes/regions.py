@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from segkit.data.masks import crop_to_rle, polygons_to_rle
-from segkit.data.pictures import allow_large_images
+from segkit.data.pictures import MAX_MASK_PIXELS, without_pillows_limit
 from segkit.data.records import Polygons, Rle, Segmentation
 
 Point = tuple[float, float]
@@ -164,10 +164,9 @@ def _bitmap(shape: Shape, height: int, width: int) -> Rle:
     """
     _need(len(shape.points) == 2, f"a mask has {len(shape.points)} points, not 2")
     _need(bool(shape.mask), "a mask without a bitmap")
-    allow_large_images()
     try:
-        with Image.open(io.BytesIO(b64decode(shape.mask or ""))) as picture:
-            fits = math.prod(picture.size) <= _MAX_TIMES * height * width + _MAX_PIXELS
+        with without_pillows_limit(), Image.open(io.BytesIO(b64decode(shape.mask or ""))) as picture:
+            fits = math.prod(picture.size) <= min(_MAX_TIMES * height * width + _MAX_PIXELS, MAX_MASK_PIXELS)
             _need(fits, "a bitmap much larger than the image")
             bitmap = np.asarray(picture)
     except (OSError, ValueError, binascii.Error, SyntaxError, EOFError, IndexError, TypeError) as error:
