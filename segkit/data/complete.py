@@ -3,7 +3,6 @@
 The end of the file is read, and nothing is decoded, where the format says how a file ends or how long it is.
 """
 
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +46,9 @@ def _ends_well(path: Path, format: str) -> bool:
         tail = file.read(_TAIL)
     match format:
         case "WEBP":
-            return struct.unpack("<I", head[4:])[0] + 8 <= size
+            return int.from_bytes(head[4:8], "little") + 8 <= size
         case "BMP":
-            return 54 < struct.unpack("<I", head[2:6])[0] <= size
+            return 54 < int.from_bytes(head[2:6], "little") <= size
         case "GIF":
             return tail.rstrip(b"\0").endswith(b";")
     return format in _ENDS and _ENDS[format] in tail

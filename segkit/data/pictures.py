@@ -18,10 +18,8 @@ from PIL import Image
 
 from segkit.errors import InputError
 
-PICTURE_SUFFIXES = frozenset(
-    (".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm")
-    + (".tif", ".tiff", ".webp")
-)
+_PHOTOS = (".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+PICTURE_SUFFIXES = frozenset((*_PHOTOS, ".pbm", ".pgm", ".pnm", ".ppm"))
 MAX_PIXELS = 1 << 30  # that are decoded: 3 GiB as RGB
 MAX_MASK_PIXELS = 1 << 28  # of a mask that is decoded: files of a few bytes can have so many
 # From twice the limit of Pillow on, a file that holds more pixels per byte than a blank slide is made to fill memory.

@@ -4,6 +4,7 @@ Format: https://cocodataset.org/#format-data and #format-results. segkit adds on
 (see ``segkit.data.records.Dataset``).
 """
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from segkit.formats.coco.repairs import Repairs
 from segkit.formats.coco.segmentation import read_segmentation
 from segkit.formats.coco.values import AnnotationValues, box, identity, read_annotation, read_record, required
 from segkit.formats.json_file import read_json
+from segkit.formats.pictures.find import base_name
 
 
 def is_coco(top: Any) -> bool:
@@ -45,14 +47,33 @@ def images_and_categories(path: Path, top: dict[str, Any]) -> tuple[tuple[Image,
 
 
 def _image(raw: dict[str, Any]) -> Image:
-    height, width, name = raw["height"], raw["width"], raw.get("file_name", str(raw["id"]))
-    if not (isinstance(name, str) and all(type(side) is int and 0 < side < 1 << 31 for side in (height, width))):
-        raise ValueError(f"image {raw['id']!r} has no file name or no size")
-    if height * width >= 1 << 32:
-        raise ValueError(f"image {raw['id']!r} has {width} x {height} pixels, more than COCO's run lengths can count")
+    """An image's record; height and width are 0 where the file does not have them, or they are no sizes."""
+    name = raw.get("file_name") or base_name(_url(raw)) or str(raw["id"])
+    if not isinstance(name, str):
+        raise ValueError(f"image {raw['id']!r} has no file name")
+    height, width = _side(raw.get("height")), _side(raw.get("width"))
+    if height * width == 0 or height * width >= 1 << 32:  # more than COCO's run lengths can count
+        height = width = 0
     flags = raw.get("flags")
     flags = [flag for flag in flags if isinstance(flag, str)] if isinstance(flags, list) else []
     return Image(identity(raw, "id"), name, height, width, tuple(flags))
+
+
+def _side(value: Any) -> int:
+    if isinstance(value, str) and len(value) < 12 and value.strip().isdecimal():
+        value = int(value)
+    whole = type(value) is int or (type(value) is float and value.is_integer())
+    return int(value) if whole and 0 < value < 1 << 31 else 0
+
+
+def _url(raw: dict[str, Any]) -> str:
+    return next((url for key in ("coco_url", "flickr_url") if isinstance(url := raw.get(key), str) and url), "")
+
+
+def image_urls(images: Sequence[Any]) -> dict[Any, str]:
+    """The ends of URLs (folder and file) by image id, of the records that have one: LVIS has nothing else."""
+    found = ((raw.get("id"), _url(raw)) for raw in images)
+    return {number: "/".join(url.partition("?")[0].split("/")[-2:]) for number, url in found if url}
 
 
 def read_coco(path: Path) -> Dataset:

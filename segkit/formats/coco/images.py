@@ -1,18 +1,22 @@
 """COCO files as the source of a conversion, image by image; every value is checked."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from segkit.data.files import find_file
 from segkit.data.masks import measure, to_rle
 from segkit.data.records import AnnotatedImage, Finding, Image, Instance, Picture, ReadFile, Uncovered, id_order
 from segkit.errors import InputError
-from segkit.formats.coco.file import find_images_dir, images_and_categories, is_coco, uncovered_pixels
+from segkit.formats.coco.file import image_urls, images_and_categories, is_coco, uncovered_pixels
+from segkit.formats.coco.frames import fit_in
 from segkit.formats.coco.segmentation import NO_POLYGON
 from segkit.formats.coco.values import AnnotationValues, read_annotation, read_record, reference
 from segkit.formats.json_file import read_json
+from segkit.formats.pictures.find import PicturePlaces, base_name, picture_places
+from segkit.formats.pictures.look import Frame, look
+from segkit.formats.pictures.scale import scale_image
 from segkit.formats.source import Source, already_read, split_of_file
 
 
@@ -22,7 +26,8 @@ class _File(NamedTuple):
     key: str
     split: str | None
     names: dict[Any, str]  # of categories, by id
-    folders: list[Path]  # where pictures are looked for
+    urls: dict[Any, str]  # of images, by id
+    places: PicturePlaces
     needs_pictures: bool
 
 
@@ -48,10 +53,9 @@ def open_coco(files: Sequence[tuple[Path, str]], images_dir: Path | None, *, nee
             parts.append([ReadFile.left_out(key, error.message)])
             continue
         names = {category.id: category.name for category in categories}
-        folders = [find_images_dir(path, images), *([images_dir] if images_dir else [])]
-        parts.append(
-            _images(_File(key, split_of_file(path.stem), names, folders, needs_pictures), images, top["annotations"])
-        )
+        split, urls, places = split_of_file(path.stem), image_urls(top["images"]), picture_places(path, key, images_dir)
+        file = _File(key, split, names, urls, places, needs_pictures)
+        parts.append(_images(file, images, top["annotations"]))
         labels |= {names[each]: None for each in sorted(names, key=id_order)}
         uncovered, total = uncovered_pixels(top), total + len(images)
     units = chain.from_iterable(parts)
@@ -77,18 +81,47 @@ def _images(file: _File, images: Sequence[Image], annotations: list[Any]) -> Ite
 
 def _image(file: _File, image: Image, raw: list[tuple[int, Any]]) -> ReadFile:
     """Read an image with its annotations, which come with their index in the file."""
-    file_name = image.file_name.replace("\\", "/")
-    base = PurePosixPath(file_name).name  # it may have the folders of another machine
-    path = find_file(file.folders, [file_name]) or find_file(file.folders, [base])
-    if path is None and file.needs_pictures:
-        return ReadFile.left_out(file.key, f"image {file_name} not found", len(raw))
     findings: list[Finding] = []
-    read = [_instance(file, image, annotation, number, findings) for number, annotation in raw]
+    name = PurePosixPath(image.file_name.replace("\\", "/"))
+    key = "/".join(part for part in name.parts if part not in ("..", "/", "."))
+    try:
+        picture, frame = _picture(file, image, key, [annotation for _, annotation in raw], findings)
+    except InputError as error:
+        return ReadFile.left_out(key, error.message, len(raw))
+    drawn = replace(image, height=frame.drawn[0], width=frame.drawn[1])
+    read = [_instance(file, drawn, annotation, number, findings) for number, annotation in raw]
     instances = tuple(instance for instance in read if instance is not None)
-    safe = "/".join(part for part in PurePosixPath(file_name).parts if part not in ("..", "/", "."))
-    picture = Picture(base or "image" if path is None else path.name, path)
-    annotated = AnnotatedImage(safe, picture, image.height, image.width, instances, file.split, image.flags)
+    annotated = AnnotatedImage(key, picture, *frame.drawn, instances, file.split, image.flags)
+    annotated = scale_image(annotated, frame.size, key, findings)
     return ReadFile(annotated, tuple(findings), len(raw))
+
+
+def _picture(file: _File, image: Image, key: str, raw: list[Any], findings: list[Finding]) -> tuple[Picture, Frame]:
+    """The picture of an image, and the frame of its annotations.
+
+    Args:
+        file: Where it is named.
+        image: Its record.
+        key: Names it in findings.
+        raw: Its annotations.
+        findings: Takes what is noticed.
+
+    Raises:
+        InputError: There is none that can be used.
+    """
+    declared = (image.height, image.width) if image.height else None
+    path = file.places.find(image.file_name, file.urls.get(image.id, ""))
+    if path is None:
+        if file.needs_pictures:
+            raise InputError("image not found")
+        if declared is None:
+            raise InputError("image not found, and its size is not in the file")
+        return Picture(base_name(image.file_name) or "image"), Frame(declared, declared)
+    seen = look(path, key, declared, lambda size: fit_in(raw, size))
+    findings.extend(seen.findings)
+    if (outside := file.places.outside(path, image.file_name)) is not None:
+        findings.append(Finding(key, "noted", outside, shapes=0))
+    return seen.picture, seen.frame
 
 
 def _instance(file: _File, image: Image, raw: dict[str, Any], number: int, findings: list[Finding]) -> Instance | None:

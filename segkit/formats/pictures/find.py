@@ -5,7 +5,8 @@ Unicode form, or by a URL. Each picture is looked for by itself, as folders may 
 """
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -15,14 +16,54 @@ from segkit.data.pictures import PICTURE_SUFFIXES, picture_names
 _USUAL = ("images", "Images", "JPEGImages", "image", "imgs", "img", "data")
 
 
-def picture_folders(annotations: Path, images_dir: Path | None = None) -> tuple[Path, ...]:
-    """The folders where the pictures of an annotation file may be, in the order in which they are tried.
+@dataclass(frozen=True, slots=True)
+class PicturePlaces:
+    """Where the pictures of an annotation file are looked for.
+
+    Attributes:
+        base: The folder of the annotation file.
+        folders: The folders that are searched, in this order; all exist.
+        roots: Pictures are expected below them; those that a path leads to elsewhere are reported.
+    """
+
+    base: Path
+    folders: tuple[Path, ...]
+    roots: tuple[Path, ...]
+
+    def find(self, *names: str) -> Path | None:
+        """The first file that one of the names of a picture means.
+
+        The path as it is, then with ever fewer of its folders; last, whatever the case, Unicode form or suffix of its
+        name. Paths may be those of any system.
+        """
+        plain = [name.replace("\\", "/") for name in names if name]
+        for name in filter(_leads_away, plain):
+            if is_file(self.base / name):
+                return self.base / name
+        tails = [tail for name in plain for tail in _tails(name)]
+        exact = ((folder / tail) for tail in tails for folder in self.folders)
+        if (found := next(filter(is_file, exact), None)) is not None:
+            return found
+        return next((path for tail in tails for folder in self.folders if (path := _alike(folder / tail))), None)
+
+    def outside(self, path: Path, name: str) -> str | None:
+        """The sentence on a picture to which a path with ``..``, or an absolute one, leads out of all the roots."""
+        if not _leads_away(name.replace("\\", "/")):
+            return None
+        there = _normal(path)
+        inside = any(there.is_relative_to(_normal(root)) for root in self.roots)
+        return None if inside else f"{there} lies outside of the source folder"
+
+
+def picture_places(annotations: Path, key: str, images_dir: Path | None = None) -> PicturePlaces:
+    """The folders where the pictures of an annotation file may be.
 
     Beside the file, in a folder ``images`` or one that is named as the file, below the folder above it (COCO's own
     layout: ``annotations/instances_train2017.json`` and ``train2017``), in CVAT's ``images/default``.
 
     Args:
         annotations: The annotation file.
+        key: Its path relative to the source.
         images_dir: Another folder, tried last.
     """
     here = annotations.absolute().parent
@@ -32,9 +73,13 @@ def picture_folders(annotations: Path, images_dir: Path | None = None) -> tuple[
     for root in (here, here.parent):
         folders += [root / "images" / part, root / "images" / "default", root / part]
         folders += [root / usual for usual in _USUAL]
-        folders += [root, root / stem]
-    folders += [images_dir] if images_dir is not None else []
-    return tuple(folder for folder in dict.fromkeys(folders) if _is_dir(folder))
+        folders += [root / stem, root]
+    given = [images_dir] if images_dir is not None else []
+    found = tuple(folder for folder in dict.fromkeys([*folders, *given]) if _is_dir(folder))
+    above = here.parents
+    source = above[key.count("/") - 1] if 0 < key.count("/") <= len(above) else here
+    roots = (source, *given, *(folder for folder in found if folder not in above))
+    return PicturePlaces(here, found, roots)
 
 
 def _is_dir(folder: Path) -> bool:
@@ -44,26 +89,10 @@ def _is_dir(folder: Path) -> bool:
         return False
 
 
-def find_named(names: Iterable[str], folders: Sequence[Path], base: Path | None = None) -> Path | None:
-    """The first file that one of the names means.
-
-    The path as it is, then with ever fewer of its folders; last, whatever the case, Unicode form or suffix of a name.
-
-    Args:
-        names: Of the picture, as an annotation file gives them: paths of any system.
-        folders: Where to look.
-        base: The folder of the annotation file: paths with ``..`` and absolute ones are taken as they are from there.
-    """
-    plain = [name.replace("\\", "/") for name in names if name]
-    for name in plain:
-        path = PurePosixPath(name)
-        if base is not None and (path.is_absolute() or ".." in path.parts) and is_file(base / name):
-            return base / name
-    tails = [tail for name in plain for tail in _tails(name)]
-    found = next((path for tail in tails for folder in folders if is_file(path := folder / tail)), None)
-    if found is None and tails:
-        found = next((path for tail in tails for folder in folders if (path := _alike(folder / tail))), None)
-    return found
+def _leads_away(name: str) -> bool:
+    """Whether a path with forward slashes is absolute or has ``..``."""
+    path = PurePosixPath(name)
+    return path.is_absolute() or ".." in path.parts
 
 
 def find_by_stem(stem: str, folders: Sequence[Path]) -> Path | None:
@@ -77,13 +106,8 @@ def base_name(name: str) -> str:
     return name.replace("\\", "/").partition("?")[0].rstrip("/").rpartition("/")[2]
 
 
-def is_outside(path: Path, roots: Iterable[Path]) -> bool:
-    """Whether a path leads out of all the folders; links inside them may lead anywhere."""
-    there = _normal(path)
-    return not any(there.is_relative_to(_normal(root)) for root in roots)
-
-
-def _normal(path: Path) -> PurePosixPath | Path:
+def _normal(path: Path) -> Path:
+    """Absolute, without ``..``; links are not followed."""
     parts: list[str] = []
     for part in path.absolute().parts:
         if part == ".." and len(parts) > 1:
