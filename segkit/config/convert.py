@@ -28,6 +28,9 @@ class ConvertConfig(CommandConfig):
     source_format: SourceFormat = option("auto", flag="--from", help="Format of SRC.")
     target_format: TargetFormat = option("coco", flag="--to", help="Format to write.")
     labels: Path | None = option(None, help="LabelMe's labels.txt: the categories, in this order.")
+    colours: Path | None = option(
+        None, help="The colours of classes in coloured masks: a line for each, such as crack,128,0,0 (--from semantic)."
+    )
     map: tuple[tuple[str, str], ...] = option(
         (), help="Rename labels: old=new,...; old= leaves a label out.", parse=parse_renames, metavar="OLD=NEW,..."
     )

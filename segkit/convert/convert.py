@@ -112,6 +112,6 @@ def _all_lost(src: str, summary: ConversionSummary) -> InputError:
 def _nothing(src: str, findings: Sequence[Finding]) -> InputError:
     if not findings:
         return InputError(f"{src}: nothing to convert", "name the folder that holds the LabelMe JSON files")
-    first = findings[0]
+    first = next((row for row in findings if row.action == "left out"), findings[0])
     more = f" (and {len(findings) - 1} more findings)" if len(findings) > 1 else ""
     return InputError(f"{src}: nothing could be converted: {first.file}: {first.why}{more}")

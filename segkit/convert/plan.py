@@ -98,13 +98,15 @@ def _instance_counts(entries: Sequence[ImageEntry], new_labels: NewLabels) -> Co
 
 
 def _ignored(entries: Sequence[ImageEntry], new_labels: NewLabels) -> list[Finding]:
-    """Regions to ignore, where the format cannot hold them."""
-    why = "a region to ignore, which the format cannot hold; --ignore crowd keeps it as a COCO crowd"
+    """Regions to ignore, where the format cannot hold them; void pixels that nobody drew are no lost shapes."""
+    drawn = "a region to ignore, which the format cannot hold; --ignore crowd keeps it as a COCO crowd"
+    void = "void pixels (255) are background now; --ignore crowd keeps them as a COCO crowd"
     return [
-        Finding(entry.key, "left out", why, None, label, shapes=entry.num_shapes(index))
+        Finding(entry.key, "left out" if shapes else "noted", drawn if shapes else void, None, label, shapes=shapes)
         for entry in entries
         for index, label in enumerate(entry.labels)
         if new_labels[label] == IGNORE
+        for shapes in (entry.num_shapes(index),)
     ]
 
 

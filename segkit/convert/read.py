@@ -82,7 +82,7 @@ def read_source(
         worthwhile = source.total is not None and source.total >= _FILES_FOR_PROCESSES
         workers = min(usable_cores(), MAX_WORKERS) if worthwhile else 0
     entries: list[ImageEntry] = []
-    findings: list[Finding] = []
+    findings = [_encodable(row) for row in source.findings]
     num_shapes = num_units = num_crowds = 0
     interned: dict[Any, Any] = {}
     read_unit = partial(_read_unit, read=source.read, options=options)

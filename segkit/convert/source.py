@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from segkit.config.convert import ConvertConfig
-from segkit.convert.detect import detect_format, is_report
+from segkit.convert.detect import Detected, detect_format, is_report
 from segkit.data.files import list_files
 from segkit.data.records import ReadFile
 from segkit.errors import InputError
 from segkit.formats.coco.images import open_coco
 from segkit.formats.label_images.idmask import open_idmask
+from segkit.formats.label_images.pairs import find_pairs
 from segkit.formats.label_images.semantic import open_semantic
 from segkit.formats.label_images.voc import open_voc
 from segkit.formats.labelme.images import LabelmeOptions, open_labelme
@@ -40,24 +41,27 @@ def open_source(config: ConvertConfig, stdin: Iterable[str]) -> Source:
         files = [pair for pair in list_files(config.src, _JSON, stdin, skip=config.out) if not is_report(pair[0])]
     elif not root.is_dir():
         raise InputError(f"{config.src}: no such folder; --from {kind} needs one")
+    detected = Detected(kind)
     if kind == "auto":
-        kind = detect_format(root if config.src != "-" else None, files)
+        detected = detect_format(root if config.src != "-" else None, files, config.out)
+        kind = detected.format
     if kind == "coco":
         return open_coco(files, config.images_dir, needs_pictures=config.images != "none")
-    source = _open(kind, config, root, files)
+    source = _open(detected, config, root, files)
     return replace(source, read=partial(_read_with_split, read=source.read))
 
 
-def _open(kind: str, config: ConvertConfig, root: Path, files: list[tuple[Path, str]]) -> Source:
-    match kind:
+def _open(detected: Detected, config: ConvertConfig, root: Path, files: list[tuple[Path, str]]) -> Source:
+    match detected.format:
         case "semantic":
-            return open_semantic(root)
+            pairs = find_pairs(root, config.out) if detected.pairs is None else detected.pairs
+            return open_semantic(root, pairs, config.labels, config.colours)
         case "idmask":
-            return open_idmask(root)
+            return open_idmask(root, detected.pairs, guessed=detected.pairs is not None)
         case "yolo":
             return open_yolo(root, config.images_dir)
         case "voc":
-            return open_voc(root, config.images_dir)
+            return open_voc(root, config.images_dir, config.labels)
         case "via":
             return open_via(files, config.images_dir)
     shapes = ShapeOptions(config.line_width, config.point_radius, config.hole_label, config.raster == "labelme")

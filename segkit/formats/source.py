@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from segkit.data.records import ReadFile, Uncovered
+from segkit.data.records import Finding, ReadFile, Uncovered
 
 _SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
@@ -22,6 +22,7 @@ class Source:
         parallel: Whether units can be read in other processes.
         labels: The categories in their order, where the source has one.
         uncovered: What pixels under no annotation are.
+        findings: About the source as a whole.
     """
 
     format: str
@@ -32,6 +33,7 @@ class Source:
     parallel: bool = True
     labels: tuple[str, ...] = ()
     uncovered: Uncovered = "background"
+    findings: tuple[Finding, ...] = ()
 
 
 def already_read(unit: ReadFile) -> ReadFile:

@@ -1,111 +1,159 @@
 """Images and their mask files, found by folder names and file stems."""
 
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
+from segkit.data.pictures import PICTURE_SUFFIXES
 
-from segkit.data.masks import crop_to_rle, rle_area, rle_bbox, tight_crop
-from segkit.data.pictures import PICTURE_SUFFIXES, opened, read_header
-from segkit.data.records import AnnotatedImage, Instance, Picture, ReadFile
-from segkit.errors import InputError
-
-_FORMS = ("{}annot", "{}_annot", "{}_labels", "{}_masks", "{}labels", "{}masks")
+_FORMS = ("{}annot", "{}_annot", "{}_labels", "{}_masks", "{}_mask", "{}labels", "{}masks")
 _FOLDERS = (
     ("images", "labels"),
     ("images", "masks"),
     ("images", "annotations"),
     ("images", "mask"),
+    ("images", "groundtruth"),
+    ("images", "gt"),
     ("image", "mask"),
+    ("image", "masks"),
+    ("image", "label"),
+    ("img", "mask"),
+    ("img", "masks"),
     ("imgs", "masks"),
-    ("PNGImages", "PedMasks"),  # Penn-Fudan
-    ("JPEGImages", "SegmentationClass"),
+    ("pngimages", "pedmasks"),  # Penn-Fudan
+    ("jpegimages", "segmentationclass"),
+    ("jpegimages", "segmentationclasspng"),
 )
-_STEMS = ("{}", "{}_mask", "{}_masks", "{}_label", "{}_labels", "{}_instanceIds", "{}_L")
-_MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
+_ENDINGS = (
+    "_mask", "_masks", "_label", "_labels", "_instanceids", "_l", "_seg", "_segmentation", "_gt", "-mask", "_cp_masks",
+)  # fmt: skip
+_MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".jpg", ".jpeg")  # the last two are blurred
+LOSSY = frozenset({".jpg", ".jpeg"})
 
 
 class ImageAndMask(NamedTuple):
-    """A picture and its mask file, the picture's name in reports, and the mask's path relative to the source."""
+    """A picture and its mask file, the picture's name in reports, and the mask's path relative to the source.
 
-    picture: Path
-    mask: Path
+    One of the files may be missing: then the unit becomes a finding. ``more`` are further masks of the picture, where
+    every instance has a file of its own.
+    """
+
+    picture: Path | None
+    mask: Path | None
     key: str
     mask_key: str = ""
+    more: tuple[Path, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether both files are there."""
+        return self.picture is not None and self.mask is not None
 
 
-def find_pairs(root: Path) -> list[ImageAndMask]:
-    """All pictures under ``root`` that have a mask in a folder for masks, sorted."""
-    pairs = []
-    for folder in [root, *sorted(p for p in root.rglob("*") if p.is_dir())]:
-        for masks in _mask_folders(folder, root):
-            for picture in sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES):
-                names = (masks / f"{form.format(picture.stem)}{suffix}" for form in _STEMS for suffix in _MASK_SUFFIXES)
-                if (mask := next((name for name in names if name.is_file()), None)) is not None:
-                    key, mask_key = (path.relative_to(root).as_posix() for path in (picture, mask))
-                    pairs.append(ImageAndMask(picture, mask, key, mask_key))
-    return pairs
+def find_pairs(root: Path, skip: Path | None = None) -> list[ImageAndMask]:
+    """All pictures under ``root`` that have a mask, sorted, and the pictures and masks beside them that have none.
+
+    Args:
+        root: A folder.
+        skip: A folder to leave out: what is written must not be read back.
+    """
+    pairs: list[ImageAndMask] = []
+    lonely: list[ImageAndMask] = []
+    masks_of: dict[Path, set[Path]] = {}  # those that were used, by folder of masks
+    pictures_of: dict[Path, set[str]] = {}
+    for folder, names in _walk(root, skip):
+        pictures = sorted(name for name in names if Path(name).suffix.lower() in PICTURE_SUFFIXES)
+        found: set[str] = set()
+        for masks, index in _indices(folder, root, names):
+            for name in pictures:
+                if (mask := _mask_of(name, index, same=masks == folder)) is not None:
+                    found.add(name)
+                    masks_of.setdefault(masks, set()).add(masks / mask)
+                    pictures_of.setdefault(masks, set()).add(Path(name).stem.casefold())
+                    pairs.append(_pair(root, folder / name, masks / mask))
+        used = {path.name for path in masks_of.get(folder, ())}
+        if found:
+            lonely += [_pair(root, folder / name, None) for name in pictures if name not in found | used]
+    for masks, used_paths in masks_of.items():
+        if not any(pair.picture is not None and pair.picture.parent == masks for pair in pairs):
+            lonely += [_pair(root, None, path) for path in _unused(masks, used_paths, pictures_of[masks])]
+    return sorted({*pairs}) + sorted(lonely, key=lambda pair: pair.key)
+
+
+def _walk(root: Path, skip: Path | None) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder with the names of its files; hidden folders and files are left out."""
+    skipped = skip.resolve() if skip is not None else None
+    for parent, folders, names in os.walk(root):
+        folder = Path(parent)
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and (folder / name).resolve() != skipped
+        )
+        yield folder, [name for name in names if not name.startswith(".")]
+
+
+def _pair(root: Path, picture: Path | None, mask: Path | None) -> ImageAndMask:
+    key, mask_key = ("" if path is None else _relative(path, root) for path in (picture, mask))
+    return ImageAndMask(picture, mask, key or mask_key, mask_key)
+
+
+def _relative(path: Path, root: Path) -> str:
+    """The path relative to the source; masks may be in a folder beside it."""
+    return Path(os.path.relpath(path, root)).as_posix()
+
+
+def _indices(folder: Path, root: Path, names: list[str]) -> Iterator[tuple[Path, dict[str, list[str]]]]:
+    """The folders that may have the masks of a folder's pictures, each with its files by stem."""
+    for masks in _mask_folders(folder, root):
+        yield masks, _by_stem([path.name for path in masks.iterdir()])
+    yield folder, _by_stem(names)
+
+
+def _by_stem(names: list[str]) -> dict[str, list[str]]:
+    index: dict[str, list[str]] = {}
+    for name in sorted(names):
+        path = Path(name)
+        if path.suffix.lower() in _MASK_SUFFIXES:
+            index.setdefault(path.stem.casefold(), []).append(name)
+    return index
+
+
+def _mask_of(picture: str, index: dict[str, list[str]], *, same: bool) -> str | None:
+    """The mask of a picture among files by stem; in the ``same`` folder its name must have an ending of masks."""
+    stem = Path(picture).stem.casefold()
+    for ending in _ENDINGS if same else ("", *_ENDINGS):
+        if found := index.get(stem + ending):
+            return min(found, key=lambda name: _MASK_SUFFIXES.index(Path(name).suffix.lower()))
+    return None
+
+
+def _unused(masks: Path, used: set[Path], pictures: set[str]) -> list[Path]:
+    """The masks of a folder that belong to no picture; further files of a picture, such as ``a_colour.png``, do."""
+    paths = [path for path in sorted(masks.iterdir()) if path.suffix.lower() in _MASK_SUFFIXES and path not in used]
+    return [path for path in paths if not _is_further_file(path.stem.casefold(), pictures)]
+
+
+def _is_further_file(stem: str, pictures: set[str]) -> bool:
+    ends = [at for at, character in enumerate(stem) if not character.isalnum()]
+    return any(stem[:end] in pictures for end in [*ends, len(stem)])
 
 
 def _mask_folders(folder: Path, root: Path) -> Iterator[Path]:
     """Where the masks of a folder may be: ``masks/x`` for ``images/x``, ``trainannot`` for ``train``."""
     for ancestor in (folder, *folder.parents):
-        names = [form.format(ancestor.name) for form in _FORMS]
-        names += [masks for images, masks in _FOLDERS if images == ancestor.name]
-        found = (ancestor.parent / name / folder.relative_to(ancestor) for name in names)
-        yield from (path for path in found if path.is_dir())
+        name = ancestor.name.lower()
+        names = {form.format(name) for form in _FORMS} | {masks for images, masks in _FOLDERS if images == name}
+        rest = folder.relative_to(ancestor)
+        for sister in _folders_in(ancestor.parent):
+            if sister.lower() in names and (path := ancestor.parent / sister / rest).is_dir():
+                yield path
         if ancestor == root:
             return
 
 
-def read_ids(path: Path) -> npt.NDArray[Any]:
-    """The ids in a mask file [H, W], as they are stored; the colours of a palette do not matter.
-
-    Raises:
-        InputError: It cannot be decoded, or has more than one channel.
-    """
-    with opened(path, path.name) as picture:
-        ids = np.asarray(picture)
-    if ids.ndim == 3 and all((ids[..., 0] == ids[..., channel]).all() for channel in range(1, min(ids.shape[2], 3))):
-        ids = ids[..., 0]  # a grey image that was saved as RGB
-    if ids.ndim != 2:
-        raise InputError(f"{path.name}: a mask has one channel of ids (grey or palette), this one has {ids.shape[2]}")
-    return ids.astype(np.int64)
-
-
-def read_pair(
-    pair: ImageAndMask,
-    find_instances: Callable[[npt.NDArray[Any]], Iterable[Instance]],
-    folder: str | None = None,
-    num_shapes: int = 0,
-) -> ReadFile:
-    """Read an image and its mask. Never raises for bad input: that becomes a finding.
-
-    Args:
-        pair: The files.
-        find_instances: Makes instances of the mask's ids [H, W]; may raise ``InputError``.
-        folder: Where the picture goes below ``images/``; None: where it is below the source.
-        num_shapes: How many shapes are lost if the image cannot be read.
-    """
+def _folders_in(folder: Path) -> list[str]:
     try:
-        header = read_header(pair.picture, pair.picture.name)
-        ids = read_ids(pair.mask)
-        if ids.shape != (header.height, header.width):
-            size = f"{ids.shape[0]}x{ids.shape[1]}"
-            raise InputError(f"{pair.mask.name}: has {size} pixels, the image {header.height}x{header.width}")
-        instances = tuple(find_instances(ids))
-    except InputError as error:
-        return ReadFile.left_out(pair.key, error.message, num_shapes)
-    picture = Picture(pair.picture.name, pair.picture, exif="drop" if header.orientation != 1 else "none")
-    image = AnnotatedImage(pair.key, picture, header.height, header.width, instances, folder=folder)
-    return ReadFile(image, (), len(instances))
-
-
-def to_instance(label: str, inside: npt.NDArray[np.bool_]) -> Instance:
-    """The instance of a region [H, W] that is not empty; only its bounding box is encoded, which is faster."""
-    crop = tight_crop(inside)
-    assert crop is not None
-    rle = crop_to_rle(crop[2], crop[0], crop[1], *inside.shape)
-    return Instance(label, rle, rle_bbox(rle), rle_area(rle))
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir())
+    except OSError:
+        return []

@@ -1,73 +1,216 @@
-"""Images and class-id PNGs (as CamVid): one annotation for each class in an image.
+"""Images and class-id or colour-coded masks (as CamVid): one annotation for each class in an image.
 
-Every class is a category, also a background class; unlabelled pixels are covered by no annotation, and the dataset has
-``uncovered = ignore``. A class named ``_background_`` is no category: no annotation covers it.
+Every class is a category, also a background class. A class named ``_background_`` is no category: no annotation covers
+it. Unlabelled pixels are covered by no annotation where the dataset has ``uncovered = ignore``, and are a region to
+ignore where it has a background. Masks of 0 and one other id are background and one class.
 """
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from segkit.data.records import BACKGROUND, Instance, ReadFile, Uncovered
+from segkit.data.pictures import opened
+from segkit.data.records import BACKGROUND, IGNORE, Finding, Instance, ReadFile, Uncovered
 from segkit.errors import InputError
-from segkit.formats.label_images.pairs import ImageAndMask, find_pairs, read_pair, to_instance
+from segkit.formats.label_images.class_list import BACKGROUNDS, ClassList, Colour, find_class_list
+from segkit.formats.label_images.evidence import WHITE, Evidence, check_sharp, in_black_and_white, look_at
+from segkit.formats.label_images.pairs import LOSSY, ImageAndMask, find_pairs
+from segkit.formats.label_images.read import Ids, read_colours, read_ids, read_pair, to_instance, values_in
 from segkit.formats.source import Source
 
-_IGNORED_NAME = re.compile(r"\b(ignore|void|unlabell?ed)\b|__ignore__", re.IGNORECASE)
 IGNORED_ID = 255
-Classes = dict[int, str | None]  # names by id; None: not a category
+_UNKNOWN = -1  # the id of a colour that no class has
 
 
-def is_semantic(root: Path) -> bool:
-    """Whether a folder has images with masks."""
-    return bool(find_pairs(root))
+@dataclass(frozen=True, slots=True)
+class ClassNames:
+    """What each id in the masks means.
+
+    Attributes:
+        names: Of the classes by id; ``_background_`` and ``__ignore__`` among them.
+        uncovered: What pixels under no annotation are.
+        file: The file that lists the classes; empty: there is none.
+        colours: The id of each colour, where masks are colour-coded.
+        smooth: Whether grey edges of black and white masks are made sharp.
+    """
+
+    names: dict[int, str]
+    uncovered: Uncovered
+    file: str = ""
+    colours: dict[Colour, int] | None = None
+    smooth: bool = False
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The categories, in the order of their ids."""
+        ordered = dict.fromkeys(name for _, name in sorted(self.names.items()))
+        return tuple(name for name in ordered if name not in (BACKGROUND, IGNORE))
 
 
-def open_semantic(root: Path) -> Source:
-    """The images and masks under a folder, and the class names in its ``classes.txt``.
+def open_semantic(
+    root: Path,
+    pairs: Sequence[ImageAndMask] | None = None,
+    listed: Path | None = None,
+    colours: Path | None = None,
+) -> Source:
+    """The images and masks under a folder, and the class names in its ``classes.txt`` or a file like it.
 
-    Pixels under no annotation are background where the list has a background class, else unlabelled.
+    Args:
+        root: The folder.
+        pairs: What ``find_pairs`` found in it, if it was asked already.
+        listed: A file of the user with the names of the classes, used where the folder has none.
+        colours: A file of the user with the colours of the classes.
 
     Raises:
-        InputError: There are none.
+        InputError: There are no masks, or a file of the user names no classes.
     """
-    pairs = find_pairs(root)
+    pairs = find_pairs(root) if pairs is None else pairs
     if not pairs:
         raise InputError(
             f"{root}: no images with class-id PNGs",
             "expected folders such as train and trainannot, or images and masks, with equal file names",
         )
-    path = root / "classes.txt"
-    text = path.read_text(encoding="utf-8-sig", errors="replace") if path.is_file() else ""
-    classes = _classes(text)
-    labels = tuple(name for _, name in sorted(classes.items()) if name is not None)
-    uncovered: Uncovered = "background" if BACKGROUND in text.split() else "ignore"
-    read_unit = partial(read, classes=classes)
-    return Source("semantic", pairs, read_unit, len(pairs), labels=labels, uncovered=uncovered)
+    classes = find_class_list([root], colours) or (find_class_list([], listed) if listed is not None else None)
+    if colours is not None and (classes is None or classes.colours is None):
+        raise InputError(f"{colours}: gives no colours", "a line for each class, such as crack,128,0,0")
+    names, findings = name_classes(classes, look_at([pair for pair in pairs if pair.is_whole]))
+    read_unit = partial(read, classes=names, coded=colours is not None)
+    return Source(
+        "semantic", pairs, read_unit, len(pairs), labels=names.labels, uncovered=names.uncovered, findings=findings
+    )
 
 
-def _classes(text: str) -> Classes:
-    """Class names by id, one in a line: ``0 Sky``, or just ``Sky``."""
-    names: Classes = {}
-    for number, line in enumerate(text.splitlines()):
-        if match := re.fullmatch(r"\s*(?:(\d+)[\s:,]+)?(\S.*?)\s*", line):
-            none = _IGNORED_NAME.search(match[2]) or match[2] == BACKGROUND
-            names[int(match[1]) if match[1] else number] = None if none else match[2]
-    return names
+def name_classes(classes: ClassList | None, evidence: Evidence) -> tuple[ClassNames, tuple[Finding, ...]]:
+    """What the ids mean: by a list of classes, by what the masks hold, and what was decided without being told.
+
+    Raises:
+        InputError: Masks hold 0 and 255, and several classes of the list could be 255.
+    """
+    single = evidence.single
+    if classes is None and single is None:
+        if not evidence.values:
+            return ClassNames({}, "ignore"), ()
+        why = "no file names the classes: they are called class_0, class_1, ..., and 255 is unlabelled"
+        hint = "classes.txt: a line for each, such as '1 crack'; '0 _background_' where 0 is no class"
+        return ClassNames({}, "ignore"), (Finding("masks", "noted", f"{why} ({hint})", shapes=0),)
+    if classes is None:
+        name = f"class_{single}" if single not in (1, WHITE) else "object"
+        why = f"masks hold 0 and {single}: 0 is read as background, {single} as {name!r}"
+        hint = f"a file classes.txt with the line '{single} NAME' names it, or --map {name}=NAME"
+        names = ClassNames({0: BACKGROUND, single or 0: name}, "background", smooth=single == WHITE)
+        return names, (Finding("masks", "noted", f"{why} ({hint})", shapes=0),)
+    listed, rows = _listed(classes, evidence)
+    meant = {
+        number: BACKGROUND if name == BACKGROUND else IGNORE if classes.is_unlabelled(name) else name
+        for number, name in listed.items()
+    }
+    uncovered: Uncovered = "background" if BACKGROUND in meant.values() else "ignore"
+    smooth = WHITE in listed and len(classes.real_names) == 1
+    voids = [name for name in listed.values() if name.lower() == "void" and classes.is_unlabelled(name)]
+    rows += [f"{name!r} in {classes.file} is read as unlabelled" for name in voids]
+    if WHITE in evidence.values and WHITE not in listed and listed:
+        rows.append(f"255 is not in {classes.file}: it is read as unlabelled")
+    found = ClassNames(meant, uncovered, classes.file, classes.colours, smooth)
+    return found, tuple(Finding(classes.file, "noted", why, shapes=0) for why in rows)
 
 
-def read(pair: ImageAndMask, classes: Classes) -> ReadFile:
-    """Read an image and its mask. Never raises for bad input: that becomes a finding."""
+def _listed(classes: ClassList, evidence: Evidence) -> tuple[dict[int, str], list[str]]:
+    """The names of a list by the ids that masks hold; a list without ids may begin after the background."""
+    names, file, single, real = classes.names, classes.file, evidence.single, classes.real_names
+    if single is not None and single not in names and (single == WHITE or classes.colours is None):
+        if single == WHITE and len(real) != 1:
+            some = ", ".join(real[:5])
+            raise InputError(
+                f"{file}: masks hold 0 and 255, and {file} does not say which class 255 is ({some or 'none'})",
+                "add the line '255 NAME', or '255 __ignore__' where 255 has no label, and '0 _background_'",
+            )
+        if len(real) == 1:
+            background = next((name for name in names.values() if name.lower() in BACKGROUNDS), BACKGROUND)
+            why = f"{single} is read as {real[0]!r}, the only class in {file}, and 0 as background"
+            return {**names, 0: background, single: real[0]}, [why]
+    plain = {value for value in evidence.values if value != IGNORED_ID}
+    if not classes.numbered and names and min(names) == 0 and plain and max(plain) == len(names):
+        why = f"{file} has {len(names)} names and masks hold 0 to {len(names)}: 0 is read as background"
+        return {0: BACKGROUND, **{number + 1: name for number, name in names.items()}}, [why]
+    return names, []
 
-    def find(ids: npt.NDArray[Any]) -> Iterator[Instance]:
-        for value in np.unique(ids).tolist():
-            name = classes.get(value, None if value == IGNORED_ID else f"class_{value}")
-            if name is not None:
-                yield to_instance(name, ids == value)
 
-    return read_pair(pair, find)
+def read(pair: ImageAndMask, classes: ClassNames, *, coded: bool = False) -> ReadFile:
+    """Read an image and its mask. Never raises for bad input: that becomes a finding.
+
+    Args:
+        pair: The files.
+        classes: What the ids mean.
+        coded: Whether masks are read as colours also where they have a palette.
+    """
+    lossy = pair.mask is not None and pair.mask.suffix.lower() in LOSSY
+
+    def find(ids: Ids, findings: list[Finding]) -> Iterator[Instance]:
+        if classes.smooth:
+            ids, changed = in_black_and_white(ids, lossy=lossy)
+            if changed:
+                why = "grey edges of a black and white mask: from 128 on they are the class"
+                findings.append(Finding(pair.key, "changed", why, shapes=0))
+        if lossy and pair.mask is not None:
+            check_sharp(ids, pair.mask)
+        return find_classes(ids, classes, pair.key, findings)
+
+    return read_pair(pair, find, read=partial(read_class_ids, classes=classes, coded=coded))
+
+
+def find_classes(ids: Ids, classes: ClassNames, key: str, findings: list[Finding]) -> Iterator[Instance]:
+    """An instance for each class in a mask [H, W], and one for the pixels to ignore where others are background.
+
+    Args:
+        ids: The mask.
+        classes: What its ids mean.
+        key: Names the image in findings.
+        findings: Takes ids that no class has.
+    """
+    regions: dict[str, list[int]] = {}
+    for value in values_in(ids):
+        if value == _UNKNOWN:
+            continue
+        name = classes.names.get(value) or (IGNORE if value == IGNORED_ID else f"class_{value}")
+        regions.setdefault(name, []).append(value)
+        if value not in classes.names and value != IGNORED_ID and classes.file:
+            findings.append(Finding(key, "noted", f"id {value} is not in {classes.file}", label=name, shapes=0))
+    drawn = IGNORE in classes.names.values()  # a list that names regions to ignore has some
+    for name, values in regions.items():
+        if name == BACKGROUND or (name == IGNORE and classes.uncovered == "ignore"):
+            continue
+        inside = ids == values[0] if len(values) == 1 else np.isin(ids, values)
+        yield to_instance(name, inside, num_shapes=0 if name == IGNORE and not drawn else 1)
+    if count := int((ids == _UNKNOWN).sum()):
+        why = f"pixels of colours that no class has in {classes.file}: they are unlabelled"
+        findings.append(Finding(key, "left out", why))
+        findings.append(Finding(key, "noted", f"{count} pixels have such colours", shapes=0))
+
+
+def read_class_ids(path: Path, classes: ClassNames, *, coded: bool) -> Ids:
+    """The class ids of a mask [H, W]; -1 for colours that no class has.
+
+    Raises:
+        InputError: It cannot be decoded, or is coloured and the colours are not known.
+    """
+    if classes.colours is None:
+        return read_ids(path)
+    codes = {red << 16 | green << 8 | blue: number for (red, green, blue), number in classes.colours.items()}
+    known = np.array(sorted(codes), np.int32)
+    numbers = np.array([codes[int(code)] for code in known], np.int32)
+    with opened(path, path.name) as picture:
+        may_be_coloured = coded or picture.mode in ("P", "RGB", "RGBA")
+    if not may_be_coloured:
+        return read_ids(path)
+    coloured = read_colours(path)
+    at = np.minimum(np.searchsorted(known, coloured), len(known) - 1)
+    meant = known[at] == coloured
+    if not coded and not meant.all():  # colours of something else, such as a palette's own
+        try:
+            return read_ids(path)
+        except InputError:
+            pass
+    return np.where(meant, numbers[at], np.int32(_UNKNOWN))

@@ -1,40 +1,34 @@
 """PASCAL VOC's segmentation folders: a PNG of class ids and a PNG of object ids for each image.
 
 ``JPEGImages/a.jpg``, ``SegmentationClass/a.png``, ``SegmentationObject/a.png``, and what labelme2voc writes
-(``SegmentationClassPNG``, ``SegmentationObjectPNG``, ``class_names.txt``). 255 is void in both PNGs.
-Format: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/
+(``SegmentationClassPNG``, ``SegmentationObjectPNG``, ``class_names.txt``), CVAT and datumaro (``labelmap.txt``,
+colours). 255 is void in both PNGs. Format: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/
 """
 
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
-from xml.etree import ElementTree
-
-import numpy as np
-import numpy.typing as npt
+from typing import NamedTuple
 
 from segkit.data.files import find_file
-from segkit.data.pictures import picture_names, read_header
-from segkit.data.polygons import REACH
-from segkit.data.records import IGNORE, AnnotatedImage, Finding, Instance, Picture, ReadFile
+from segkit.data.pictures import picture_names
+from segkit.data.records import IGNORE, Finding, Instance, ReadFile
 from segkit.errors import InputError
-from segkit.formats.label_images.pairs import ImageAndMask, read_ids, read_pair, to_instance
+from segkit.formats.label_images.pairs import ImageAndMask
+from segkit.formats.label_images.read import Ids, read_pair, to_instance, values_in
+from segkit.formats.label_images.semantic import find_classes
+from segkit.formats.label_images.voc_names import VOID, VocClasses, read_objects, voc_classes
+from segkit.formats.label_images.voc_objects import VocObjects, boxes_of, read_boxes, read_objects_file
 from segkit.formats.source import Source
 
-VOID = 255
 _OBJECTS = ("SegmentationObject", "SegmentationObjectPNG")
 _CLASSES = ("SegmentationClass", "SegmentationClassPNG")
 _PICTURES = ("JPEGImages", "images", "Images")
-_VOC_NAMES = (
-    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
-    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
-)  # fmt: skip
 
 
 class VocImage(NamedTuple):
-    """The files of one image; ``objects`` or ``annotation`` may be missing, not both: then it has boxes alone."""
+    """The files of one image; some may be missing: without masks it has boxes alone."""
 
     picture: Path | None
     objects: Path | None
@@ -46,7 +40,10 @@ class VocImage(NamedTuple):
 
 def is_voc(root: Path) -> bool:
     """Whether a folder has the subfolders of VOC."""
-    return any((folder / name).is_dir() for folder in _voc_folders(root) for name in (*_OBJECTS, "Annotations"))
+    folders = _voc_folders(root)
+    if any((folder / name).is_dir() for folder in folders for name in (*_OBJECTS, *_CLASSES)):
+        return True
+    return any(next(iter((folder / "Annotations").glob("*.xml")), None) is not None for folder in folders)
 
 
 def _voc_folders(root: Path) -> list[Path]:
@@ -54,29 +51,34 @@ def _voc_folders(root: Path) -> list[Path]:
     return [root, *below, *sorted(p for folder in below for p in folder.iterdir() if p.is_dir())]
 
 
-def open_voc(root: Path, images_dir: Path | None) -> Source:
+def open_voc(root: Path, images_dir: Path | None, listed: Path | None = None) -> Source:
     """All images that have masks or an XML file.
+
+    Args:
+        root: The folder.
+        images_dir: Another folder to look for images in.
+        listed: A file of the user with the names of the classes, used where the folder has none.
 
     Raises:
         InputError: There are none.
     """
     units: list[VocImage] = []
-    listed: tuple[str, ...] = ()
+    homes: list[Path] = []
     for folder in _voc_folders(root):
-        folders = [folder / name for name in (*_OBJECTS, "Annotations") if (folder / name).is_dir()]
+        folders = [path for name in (*_OBJECTS, *_CLASSES, "Annotations") if (path := folder / name).is_dir()]
         if not folders:
             continue
-        listed = listed or _class_names(folder)
-        stems = {path.stem for folder in folders for path in folder.iterdir() if path.suffix in (".png", ".xml")}
+        homes.append(folder)
+        stems = {path.stem for sub in folders for path in sub.iterdir() if path.suffix.lower() in (".png", ".xml")}
         prefix = folder.relative_to(root).as_posix()
         splits = _splits(folder)
         pictures = [folder / name for name in _PICTURES] + ([images_dir] if images_dir is not None else [])
         units += [
             VocImage(
                 find_file(pictures, picture_names(stem)),
-                find_file([folder / name for name in _OBJECTS], [f"{stem}.png"]),
-                find_file([folder / name for name in _CLASSES], [f"{stem}.png"]),
-                find_file([folder / "Annotations"], [f"{stem}.xml"]),
+                find_file([folder / name for name in _OBJECTS], [f"{stem}.png", f"{stem}.PNG"]),
+                find_file([folder / name for name in _CLASSES], [f"{stem}.png", f"{stem}.PNG"]),
+                find_file([folder / "Annotations"], [f"{stem}.xml", f"{stem}.XML"]),
                 stem if prefix == "." else f"{prefix}/{stem}",
                 splits.get(stem),
             )
@@ -84,17 +86,11 @@ def open_voc(root: Path, images_dir: Path | None) -> Source:
         ]
     if not units:
         raise InputError(f"{root}: no VOC folders", "expected JPEGImages, SegmentationClass and SegmentationObject")
-    labels = tuple(name for name in listed[1:] if name != IGNORE)
-    return Source("voc", units, partial(read, names=listed or _VOC_NAMES), len(units), labels=labels)
-
-
-def _class_names(folder: Path) -> tuple[str, ...]:
-    path = folder / "class_names.txt"
-    if not path.is_file():
-        return ()
-    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    names = [name for line in lines if (name := line.strip())]
-    return tuple(names[1:] if names[:1] == [IGNORE] else names)  # LabelMe numbers it -1
+    annotations = [unit.annotation for unit in units if unit.annotation is not None]
+    masks = [unit.classes for unit in units if unit.classes is not None]
+    classes, findings = voc_classes([*homes, root], listed, annotations, masks)
+    read_unit = partial(read, classes=classes)
+    return Source("voc", units, read_unit, len(units), labels=classes.labels, findings=findings)
 
 
 def _splits(folder: Path) -> dict[str, str]:
@@ -110,93 +106,69 @@ def _splits(folder: Path) -> dict[str, str]:
     return named
 
 
-def read(unit: VocImage, names: tuple[str, ...]) -> ReadFile:
+def read(unit: VocImage, classes: VocClasses) -> ReadFile:
     """Read one image. Never raises for bad input: that becomes a finding.
 
     Args:
         unit: Its files.
-        names: Of the classes, by id.
+        classes: The classes, by id and by colour.
     """
-    listed = _objects(unit.annotation)
+    objects = read_objects_file(unit.annotation)
+    rows = [Finding(unit.key, "noted", objects.broken, shapes=0)] if objects.broken else []
+    if unit.picture is None and unit.objects is None and unit.classes is None:
+        return _with(rows, ReadFile.left_out(unit.key, f"image {unit.key} not found", len(objects.nodes)))
+    if unit.objects is None and (unit.classes is None or objects.nodes):
+        return _with(rows, _boxes_alone(unit, objects))
+
+    def find(ids: Ids, findings: list[Finding]) -> Iterator[Instance]:
+        if unit.objects is None:
+            why = "no SegmentationObject: each class is one region, whose instances are not told apart"
+            findings.append(Finding(unit.key, "noted", why, shapes=0))
+            yield from find_classes(ids, classes.as_regions(), unit.key, findings)
+            return
+        yield from _objects(unit, ids, classes, objects.names)
+        yield from boxes_of(objects.boxes, unit.key, ids.shape[0], ids.shape[1], findings)
+
+    outcome = read_pair(
+        ImageAndMask(unit.picture, unit.objects or unit.classes, unit.key),
+        find,
+        read=classes.read_ids if unit.objects is None else read_objects,
+        folder=unit.key.rpartition("/")[0],
+        num_shapes=len(objects.nodes),
+    )
+    return _with(rows, _in_split(unit, outcome))
+
+
+def _boxes_alone(unit: VocImage, objects: VocObjects) -> ReadFile:
     if unit.picture is None:
-        return ReadFile.left_out(unit.key, f"image {unit.key} not found", len(listed))
-    if unit.objects is None:
-        return _read_boxes(unit, unit.picture, listed)
-    boxes = [each for each in listed if each.findtext("segmented") == "0"]
-    objects = [each.findtext("name") or "" for each in listed if each not in boxes]
-    findings: list[Finding] = []
-
-    def find(ids: npt.NDArray[Any]) -> Iterator[Instance]:
-        classes = np.zeros_like(ids) if unit.classes is None else read_ids(unit.classes)
-        numbers = [number for number in np.unique(ids).tolist() if number not in (0, VOID)]
-        if numbers and classes.shape != ids.shape:
-            raise InputError("the masks of classes and objects differ in size")
-        if (ids == VOID).any():
-            findings.append(Finding(unit.key, "noted", "void pixels (255) are read as background", shapes=0))
-        for number in numbers:
-            inside = ids == number
-            named = objects[number - 1] if 0 < number <= len(objects) else ""
-            yield to_instance(_class_name(classes[inside], names) or named or "object", inside)
-
-    pair = ImageAndMask(unit.picture, unit.objects, unit.key)
-    outcome = read_pair(pair, find, unit.key.rpartition("/")[0], len(listed))
-    if (image := outcome.image) is None:
+        return ReadFile.left_out(unit.key, f"image {unit.key} not found", len(objects.nodes))
+    outcome = _in_split(unit, read_boxes(unit.picture, unit.key, objects))
+    if unit.classes is None:
         return outcome
-    instances = (*image.instances, *_boxes(boxes, unit.key, image.height, image.width, findings))
-    image = replace(image, split=unit.split, instances=instances)
-    return ReadFile(image, tuple(findings), outcome.num_shapes + len(boxes))
+    why = "SegmentationClass is not read: without SegmentationObject the boxes of the XML file are the instances"
+    return _with([Finding(unit.key, "noted", why, shapes=0)], outcome)
 
 
-def _read_boxes(unit: VocImage, path: Path, objects: list[ElementTree.Element]) -> ReadFile:
-    """An image that has boxes alone."""
-    try:
-        header = read_header(path, path.name)
-    except InputError as error:
-        return ReadFile.left_out(unit.key, error.message, len(objects))
-    findings: list[Finding] = []
-    instances = tuple(_boxes(objects, unit.key, header.height, header.width, findings))
-    picture = Picture(path.name, path, exif="drop" if header.orientation != 1 else "none")
-    folder = unit.key.rpartition("/")[0]
-    image = AnnotatedImage(unit.key, picture, header.height, header.width, instances, unit.split, folder=folder)
-    return ReadFile(image, tuple(findings), len(objects))
+def _in_split(unit: VocImage, outcome: ReadFile) -> ReadFile:
+    return outcome if outcome.image is None else replace(outcome, image=replace(outcome.image, split=unit.split))
 
 
-def _boxes(
-    objects: list[ElementTree.Element], key: str, height: int, width: int, findings: list[Finding]
-) -> Iterator[Instance]:
-    """The boxes of objects; VOC counts pixels from 1, and the last one is inside."""
-    for number, node in enumerate(objects):
-        name = node.findtext("name") or "object"
-        try:
-            sides = [float(node.findtext(f"bndbox/{side}") or "") for side in ("xmin", "ymin", "xmax", "ymax")]
-            if not all(abs(side) < REACH for side in sides):
-                raise ValueError("a box more than a million pixels away")
-        except ValueError as error:
-            why = "an object without a box of four numbers" if "float" in str(error) else str(error)
-            findings.append(Finding(key, "left out", why, number, name))
+def _with(rows: list[Finding], outcome: ReadFile) -> ReadFile:
+    return replace(outcome, findings=(*rows, *outcome.findings)) if rows else outcome
+
+
+def _objects(unit: VocImage, ids: Ids, classes: VocClasses, listed: list[str]) -> Iterator[Instance]:
+    """An instance for each object, and one for the void pixels."""
+    class_ids = classes.read_ids(unit.classes) if unit.classes is not None else None
+    if class_ids is not None and class_ids.shape != ids.shape:
+        raise InputError("the masks of classes and objects differ in size")
+    for number in values_in(ids):
+        if number == 0:
             continue
-        x, y = sides[0] - 1, sides[1] - 1
-        own = {tag: True for tag in ("truncated", "difficult", "occluded") if node.findtext(tag) == "1"}
-        try:
-            yield Instance.of_box(name, (x, y, sides[2] - x, sides[3] - y), height, width, attributes=own)
-        except ValueError as error:
-            findings.append(Finding(key, "left out", str(error), number, name))
-
-
-def _objects(path: Path | None) -> list[ElementTree.Element]:
-    """The objects in an XML file, in its order."""
-    if path is None:
-        return []
-    try:
-        return list(ElementTree.parse(path).getroot().iter("object"))
-    except (ElementTree.ParseError, OSError, ValueError):
-        return []
-
-
-def _class_name(ids: npt.NDArray[Any], names: tuple[str, ...]) -> str | None:
-    """The most frequent class among the pixels of an object; None where all are background or void."""
-    values, counts = np.unique(ids[(ids != 0) & (ids != VOID)], return_counts=True)
-    if not values.size:
-        return None
-    _, value = max(zip(counts.tolist(), values.tolist(), strict=True))
-    return names[value] if value < len(names) else f"class_{value}"
+        inside = ids == number
+        if number == VOID:
+            yield to_instance(IGNORE, inside, num_shapes=0)
+            continue
+        own = listed[number - 1] if 0 < number <= len(listed) else ""
+        found = classes.name_of(class_ids[inside], own) if class_ids is not None else own
+        yield to_instance(found or "object", inside)

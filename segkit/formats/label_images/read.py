@@ -1,0 +1,119 @@
+"""Reading a picture with its mask: the ids of a mask file, and the instances that a reader makes of them."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from segkit.data.masks import crop_to_rle, rle_area, rle_bbox, tight_crop
+from segkit.data.pictures import opened, read_header
+from segkit.data.records import AnnotatedImage, Finding, Instance, Picture, ReadFile
+from segkit.errors import InputError
+from segkit.formats.label_images.pairs import ImageAndMask
+
+Ids = npt.NDArray[Any]  # [H, W], whole numbers
+_ALPHA = ("LA", "PA", "La", "RGBA", "RGBa")
+
+
+def read_ids(path: Path) -> Ids:
+    """The ids in a mask file [H, W], as they are stored; the colours of a palette do not matter.
+
+    Where every pixel has the same colour and the transparency differs, the transparency is the mask.
+
+    Raises:
+        InputError: It cannot be decoded, is coloured, or has values that are no ids.
+    """
+    with opened(path, path.name) as picture:
+        ids = np.asarray(picture)
+        alpha = picture.mode in _ALPHA
+    if ids.ndim == 3 and alpha:
+        opacity, ids = ids[..., -1], ids[..., :-1]
+        if (ids == ids[:1, :1]).all() and opacity.min() != opacity.max():
+            return opacity
+    if ids.ndim == 3 and all((ids[..., 0] == ids[..., channel]).all() for channel in range(1, ids.shape[2])):
+        ids = ids[..., 0]  # a grey image that was saved as RGB
+    if ids.ndim != 2:
+        raise InputError(
+            f"{path.name}: a mask has one number for each pixel (grey or palette), this one has colours",
+            "--from semantic --colours FILE reads colours: a line for each class, such as crack,128,0,0",
+        )
+    if ids.dtype.kind == "f":
+        whole = np.isfinite(ids).all() and (np.abs(ids) < 2**31).all() and (ids == np.floor(ids)).all()
+        if not whole:
+            raise InputError(f"{path.name}: a mask of fractions, or with values that are not finite, has no ids")
+        return ids.astype(np.int32)
+    return ids.astype(np.uint8) if ids.dtype == np.bool_ else ids
+
+
+def read_colours(path: Path) -> Ids:
+    """The colour of every pixel as one number, red * 65536 + green * 256 + blue.
+
+    Raises:
+        InputError: It cannot be decoded.
+    """
+    with opened(path, path.name) as picture:
+        colours = np.asarray(picture.convert("RGB")).astype(np.int32)
+    return colours[..., 0] << 16 | colours[..., 1] << 8 | colours[..., 2]
+
+
+def values_in(ids: Ids) -> list[int]:
+    """The distinct ids, sorted."""
+    if ids.dtype == np.uint8:
+        return [int(value) for value in np.flatnonzero(np.bincount(ids.ravel(), minlength=1))]
+    return [int(value) for value in np.unique(ids)]
+
+
+def read_pair(
+    pair: ImageAndMask,
+    find_instances: Callable[[Ids, list[Finding]], Iterable[Instance]],
+    *,
+    read: Callable[[Path], Ids] = read_ids,
+    folder: str | None = None,
+    num_shapes: int = 0,
+) -> ReadFile:
+    """Read an image and its mask. Never raises for bad input: that becomes a finding.
+
+    Args:
+        pair: The files.
+        find_instances: Makes instances of the mask's ids [H, W], and adds findings; may raise ``InputError``.
+        read: Reads the mask.
+        folder: Where the picture goes below ``images/``; None: where it is below the source.
+        num_shapes: How many shapes are lost if the image cannot be read.
+    """
+    if pair.mask is None:
+        return ReadFile(None, (Finding(pair.key, "left out", "a picture without a mask", shapes=0),))
+    findings: list[Finding] = []
+    instances: tuple[Instance, ...] = ()
+    try:
+        ids = read(pair.mask)
+        instances = tuple(find_instances(ids, findings))
+        if pair.picture is None:
+            raise InputError("a mask without a picture")
+        header = read_header(pair.picture, pair.picture.name)
+        if ids.shape != (header.height, header.width):
+            size = f"{ids.shape[0]}x{ids.shape[1]}"
+            raise InputError(f"{pair.mask.name}: has {size} pixels, the image {header.height}x{header.width}")
+    except InputError as error:
+        lost = sum(each.num_shapes for each in instances) + sum(r.shapes for r in findings if r.action == "left out")
+        return ReadFile.left_out(pair.key, error.with_hint, max(lost, num_shapes))
+    picture = Picture(pair.picture.name, pair.picture, exif="drop" if header.orientation != 1 else "none")
+    key = pair.key if not pair.key.startswith("../") else pair.picture.name
+    image = AnnotatedImage(key, picture, header.height, header.width, instances, folder=folder)
+    lost = sum(row.shapes for row in findings if row.action == "left out")
+    return ReadFile(image, tuple(findings), sum(each.num_shapes for each in instances) + lost)
+
+
+def to_instance(label: str, inside: npt.NDArray[np.bool_], num_shapes: int = 1) -> Instance:
+    """The instance of a region that is not empty; only its bounding box is encoded, which is faster.
+
+    Args:
+        label: Its label.
+        inside: The region [H, W].
+        num_shapes: 0 where the region is a remark on pixels, and nobody drew it.
+    """
+    crop = tight_crop(inside)
+    assert crop is not None
+    rle = crop_to_rle(crop[2], crop[0], crop[1], *inside.shape)
+    return Instance(label, rle, rle_bbox(rle), rle_area(rle), num_shapes=num_shapes)

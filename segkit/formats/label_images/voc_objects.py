@@ -1,0 +1,88 @@
+"""The objects that VOC's XML files list: their names and boxes."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree.ElementTree import Element
+
+from segkit.data.pictures import read_header
+from segkit.data.polygons import REACH
+from segkit.data.records import AnnotatedImage, Finding, Instance, Picture, ReadFile
+from segkit.errors import InputError
+from segkit.formats.xml_file import read_xml
+
+
+class VocObjects(NamedTuple):
+    """The objects of an XML file, and what is wrong with the file, if something is."""
+
+    nodes: Sequence[Element]
+    broken: str = ""
+
+    @property
+    def boxes(self) -> list[Element]:
+        """Those that say that they have no mask."""
+        return [node for node in self.nodes if node.findtext("segmented") == "0"]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the others, in the order of the file."""
+        return [(node.findtext("name") or "").strip() for node in self.nodes if node.findtext("segmented") != "0"]
+
+
+def read_objects_file(path: Path | None) -> VocObjects:
+    """The objects in an XML file, in its order; None, and a broken file, has none."""
+    if path is None:
+        return VocObjects(())
+    try:
+        return VocObjects(list(read_xml(path).iter("object")))
+    except InputError as error:
+        return VocObjects((), error.message)
+
+
+def read_boxes(picture: Path, key: str, objects: VocObjects) -> ReadFile:
+    """An image that has boxes alone. Never raises for bad input: that becomes a finding.
+
+    Args:
+        picture: The picture.
+        key: Its name in reports.
+        objects: Of its XML file.
+    """
+    try:
+        header = read_header(picture, picture.name)
+    except InputError as error:
+        return ReadFile.left_out(key, error.message, len(objects.nodes))
+    findings: list[Finding] = []
+    instances = tuple(boxes_of(objects.nodes, key, header.height, header.width, findings))
+    own = Picture(picture.name, picture, exif="drop" if header.orientation != 1 else "none")
+    image = AnnotatedImage(key, own, header.height, header.width, instances, folder=key.rpartition("/")[0])
+    return ReadFile(image, tuple(findings), len(objects.nodes))
+
+
+def boxes_of(
+    objects: Sequence[Element], key: str, height: int, width: int, findings: list[Finding]
+) -> Iterator[Instance]:
+    """The boxes of objects; VOC counts pixels from 1, and the last one is inside.
+
+    Args:
+        objects: The nodes of an XML file.
+        key: Names the image in findings.
+        height: Of the image.
+        width: Likewise.
+        findings: Takes what is no box.
+    """
+    for number, node in enumerate(objects):
+        name = (node.findtext("name") or "").strip() or "object"
+        try:
+            sides = [float(node.findtext(f"bndbox/{side}") or "") for side in ("xmin", "ymin", "xmax", "ymax")]
+            if not all(abs(side) < REACH for side in sides):
+                raise ValueError("a box more than a million pixels away")
+        except ValueError as error:
+            why = "an object without a box of four numbers" if "float" in str(error) else str(error)
+            findings.append(Finding(key, "left out", why, number, name))
+            continue
+        x, y = sides[0] - 1, sides[1] - 1
+        own = {tag: True for tag in ("truncated", "difficult", "occluded") if node.findtext(tag) == "1"}
+        try:
+            yield Instance.of_box(name, (x, y, sides[2] - x, sides[3] - y), height, width, attributes=own)
+        except ValueError as error:
+            findings.append(Finding(key, "left out", str(error), number, name))

@@ -1,0 +1,33 @@
+"""XML files of any format, read with limits: nothing is expanded, and nothing outside the file is read."""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+from segkit.errors import InputError
+
+_MOST = 512 << 20  # bytes
+
+
+def read_xml(path: Path) -> ElementTree.Element:
+    """The root of an XML file.
+
+    Files that declare entities are refused: a few lines of them expand to gigabytes ("billion laughs"), or name other
+    files. No annotation tool writes them.
+
+    Raises:
+        InputError: It is missing, no XML, declares entities, or has more than 512 MiB.
+    """
+    try:
+        if path.stat().st_size > _MOST:
+            raise InputError(f"{path.name}: has more than 512 MiB", "export fewer images into one file")
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path.name}: cannot be read: {error.strerror}") from error
+    if b"<!ENTITY" in data.replace(b"\0", b""):  # also in UTF-16
+        raise InputError(f"{path.name}: declares entities, which no annotation file needs")
+    try:
+        return ElementTree.fromstring(data)
+    except (ElementTree.ParseError, ValueError, LookupError, RecursionError) as error:
+        raise InputError(
+            f"{path.name}: not a valid XML file: {error}", "was it cut off while it was copied?"
+        ) from error
