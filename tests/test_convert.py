@@ -237,7 +237,10 @@ ERRORS = [
         "error: taken: has images that segkit did not make\nhint: choose another --out",
     ),
     (["in", "--out", "l.txt"], "error: l.txt: is a file\nhint: choose another folder with --out"),
-    (["in", "--group-by", "("], "error: --group-by '(': not a regular expression"),
+    (
+        ["in", "--group-by", "zz"],
+        "error: --group-by 'zz': matches none of 1 paths\nhint: it is a regular expression for",
+    ),
     (["in", "--val", "0.7", "--test", "0.7"], "error: --val 0.7 and --test 0.7 are more than all images"),
 ]
 

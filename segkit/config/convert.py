@@ -6,7 +6,7 @@ from typing import Literal
 
 from segkit.choices import ImagePlacement
 from segkit.config.fields import CommandConfig, argument, option
-from segkit.config.parsers import parse_renames
+from segkit.config.parsers import parse_regex, parse_renames
 from segkit.errors import ConfigError
 
 SourceFormat = Literal["auto", "labelme", "coco", "yolo", "voc", "idmask", "semantic", "via"]
@@ -41,7 +41,7 @@ class ConvertConfig(CommandConfig):
     test: float = option(0.0, help="Fraction of the images for the test split.", min=0.0, max=1.0)
     group_by: str | None = option(
         None, help="Keep each group of images in one split: by folder (dir), or by what REGEX matches in the path.",
-        metavar="dir|REGEX",
+        parse=parse_regex, metavar="dir|REGEX",
     )  # fmt: skip
     group_similar: bool = option(False, help="Keep near-duplicate images in the same split.")
     keep_splits: Path | None = option(None, help="An earlier dataset, whose images keep their split.")

@@ -110,3 +110,12 @@ def to_toml(value: object) -> object:
     if isinstance(value, tuple):
         return ",".join(str(item) for item in value)
     return str(value) if isinstance(value, Path) else value
+
+
+def parse_regex(text: str) -> str:
+    """Take a regular expression as it is, if it is one."""
+    try:
+        re.compile(text)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"{text!r} is not a regular expression: {error}") from error
+    return text

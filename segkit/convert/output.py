@@ -43,6 +43,7 @@ class OutputDataset:
         spool: Has the instances.
         progress: Shows how many images are written.
         findings: What was lost or changed.
+        split_origins: The number of images in each split, by where the split comes from.
     """
 
     root: Path
@@ -58,6 +59,7 @@ class OutputDataset:
     spool: Spool
     progress: Progress
     findings: list[Finding] = field(default_factory=list)
+    split_origins: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def images_to_write(self, split: str | None = None) -> Iterator[OutputImage]:
         """The images of a split, or all of them; each that is taken counts as progress."""

@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from segkit.config.convert import ConvertConfig
-from segkit.convert.earlier_splits import earlier_splits, split_settings
-from segkit.convert.near_duplicates import group_similar
 from segkit.convert.output import OutputDataset, OutputImage
 from segkit.convert.pictures import file_names
+from segkit.convert.plan_splits import plan_splits
 from segkit.convert.read import SourceContents
-from segkit.convert.split import SPLITS, SplitImage, assign_splits
+from segkit.convert.split import SPLITS
 from segkit.convert.spool import ImageEntry, Spool
 from segkit.data.records import IGNORE, Category, Finding
 from segkit.errors import InputError
@@ -48,12 +47,12 @@ def plan_dataset(
     else:
         categories = _listed_names(counts, config.labels)
     names = file_names(entries)
-    splits = _splits(entries, names, config, new_labels)
+    planned = plan_splits(entries, names, config, new_labels)
     output = OutputDataset(
         root=root,
         out=config.out,
-        images=sorted(map(OutputImage, entries, names, splits), key=lambda image: image.name),
-        splits=[split for split in SPLITS if split in set(splits)],
+        images=sorted(map(OutputImage, entries, names, planned.splits), key=lambda image: image.name),
+        splits=[split for split in SPLITS if split in set(planned.splits)],
         categories=tuple(Category(number, name) for number, name in enumerate(categories, 1)),
         new_labels=new_labels,
         uncovered=source.uncovered,
@@ -62,7 +61,8 @@ def plan_dataset(
         keeps_attributes=config.target_format in ("coco", "labelme"),
         spool=spool,
         progress=progress,
-        findings=[*_only_crowds(config, contents), *_annotated_twice(entries)],
+        findings=[*_only_crowds(config, contents), *_annotated_twice(entries), *planned.findings],
+        split_origins=planned.origins,
     )
     if not (output.crowds or config.target_format in _FORMATS_WITH_IGNORE):
         output.findings.extend(_ignored(entries, new_labels))
@@ -132,31 +132,3 @@ def _listed_names(counts: Mapping[str, int], path: Path) -> list[str]:
             f"add them, rename with --map {unknown[0]}=NAME, or leave them out with --map {unknown[0]}=",
         )
     return names
-
-
-def _splits(
-    entries: Sequence[ImageEntry], names: Sequence[str], config: ConvertConfig, new_labels: NewLabels
-) -> list[str]:
-    """The split of every image: the source's own, an earlier dataset's, or a new one."""
-    own = [entry.split for entry in entries]
-    if config.val is None and all(own) and len(set(own)) > 1:
-        return [str(split) for split in own]
-    default = 0.0 if config.target_format == "labelme" else 0.2  # LabelMe folders are for people, not for training
-    similar = group_similar([entry.thumbnail for entry in entries]) if config.group_similar else [None] * len(entries)
-    images = [
-        SplitImage(
-            entry.key,
-            [name for label in entry.labels if (name := new_labels[label]) and name != IGNORE],
-            tuple(shared for shared in (("picture", entry.source), ("look", look)) if shared[1] is not None),
-        )
-        for entry, look in zip(entries, similar, strict=True)
-    ]
-    before = earlier_splits(config.out, config.keep_splits, split_settings(config))
-    return assign_splits(
-        images,
-        val=default if config.val is None else config.val,
-        test=config.test,
-        group_by=config.group_by,
-        seed=config.seed,
-        fixed={entry.key: before[name] for entry, name in zip(entries, names, strict=True) if name in before},
-    )

@@ -146,6 +146,8 @@ def _read_unit(item: tuple[int, Any], read: Callable[[Any], ReadFile], options: 
         source=str(image.picture.path) if ready else None,
         temporary=temporary,
         thumbnail=small,
+        split_from=image.split_from,
+        annotation_file=image.annotation_file,
     )
     crowds = sum(instance.iscrowd for instance in image.instances if instance.label != IGNORE)
     return _Unit(entry, encode_instances(image.instances), findings, outcome.num_shapes, crowds)

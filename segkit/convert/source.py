@@ -1,15 +1,11 @@
 """Opening SRC: which format it has, and the reader of that format."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
-from functools import partial
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from segkit.config.convert import ConvertConfig
 from segkit.convert.detect import Detected, detect_format, is_report
 from segkit.data.files import list_files
-from segkit.data.records import ReadFile
 from segkit.errors import InputError
 from segkit.formats.coco.images import open_coco
 from segkit.formats.label_images.idmask import open_idmask
@@ -18,7 +14,7 @@ from segkit.formats.label_images.semantic import open_semantic
 from segkit.formats.label_images.voc import open_voc
 from segkit.formats.labelme.images import LabelmeOptions, open_labelme
 from segkit.formats.shapes.regions import ShapeOptions
-from segkit.formats.source import Source, split_of_name
+from segkit.formats.source import Source
 from segkit.formats.via import open_via
 from segkit.formats.yolo.images import open_yolo
 
@@ -47,8 +43,7 @@ def open_source(config: ConvertConfig, stdin: Iterable[str]) -> Source:
         kind = detected.format
     if kind == "coco":
         return open_coco(files, config.images_dir, needs_pictures=config.images != "none")
-    source = _open(detected, config, root, files)
-    return replace(source, read=partial(_read_with_split, read=source.read))
+    return _open(detected, config, root, files)
 
 
 def _open(detected: Detected, config: ConvertConfig, root: Path, files: list[tuple[Path, str]]) -> Source:
@@ -68,13 +63,3 @@ def _open(detected: Detected, config: ConvertConfig, root: Path, files: list[tup
     options = LabelmeOptions(config.images_dir, shapes, config.drop_flag, config.images != "none")
     listed = root / "labels.txt" if config.labels is None and config.src != "-" else None
     return open_labelme(files, options, listed)
-
-
-def _read_with_split(unit: Any, read: Callable[[Any], ReadFile]) -> ReadFile:
-    """Read an image; its split is the one that its file names, or that its first folder is named after."""
-    outcome = read(unit)
-    if (image := outcome.image) is None:
-        return outcome
-    folder, slash, _ = image.key.partition("/")
-    split = split_of_name(image.split or "") or (split_of_name(folder) if slash else None)
-    return replace(outcome, image=replace(image, split=split))

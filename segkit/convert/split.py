@@ -4,6 +4,7 @@ Images that must stay together (of one folder, with one match in the name, that 
 sorted into strata by the rarest category in them. In a stratum, groups are ordered by a hash of their name and the
 seed, and each split takes from the front until it has its share of the instances of that category. Images that are
 added later therefore move at most one or two groups of a stratum, and none that an earlier dataset already has.
+Images that the source itself has put into a split keep it, whatever group they are in.
 """
 
 import re
@@ -13,7 +14,7 @@ from hashlib import sha1
 from typing import NamedTuple
 
 from segkit.convert.union_find import UnionFind
-from segkit.errors import ConfigError
+from segkit.errors import InputError
 
 SPLITS = ("train", "val", "test")
 
@@ -23,7 +24,7 @@ class SplitImage(NamedTuple):
 
     key: str
     labels: Sequence[str]
-    shared: tuple[Hashable, ...] = ()
+    shared: tuple[tuple[str, Hashable], ...] = ()
 
 
 class _Group(NamedTuple):
@@ -54,7 +55,8 @@ def assign_splits(
     test: float,
     group_by: str | None,
     seed: int,
-    fixed: Mapping[str, str] = {},
+    fixed: Mapping[int, str] = {},
+    kept: Mapping[int, str] = {},
 ) -> list[str]:
     """Give every image its split.
 
@@ -64,23 +66,31 @@ def assign_splits(
         test: Share for test.
         group_by: ``dir`` or a regular expression on ``key``; None leaves each image on its own.
         seed: Changes the order in the strata.
-        fixed: Splits that are known already, by key; the whole group of such an image follows it.
+        fixed: Splits that are known already, by index; the whole group of such an image follows it.
+        kept: Likewise the splits of the source; these images keep them even if their group is in several, and do not
+            count in the shares.
 
     Returns:
         A split name for every image. Each split asked for has at least one group if there are enough.
 
     Raises:
-        ConfigError: ``group_by`` is no regular expression.
+        InputError: ``group_by`` matches no image.
     """
     assignment = _Assignment(len(images))
     free, totals = [], Counter[str]()
-    for group in _groups(images, group_by):
+    for group in _groups(images, group_names([image.key for image in images], group_by)):
+        source_split = next((kept[index] for index in group.members if index in kept), None)
+        if source_split is not None:
+            assignment.put(group, source_split)
+            continue
         totals.update(group.labels)
-        split = next((fixed[images[index].key] for index in group.members if images[index].key in fixed), None)
+        split = next((fixed[index] for index in group.members if index in fixed), None)
         if split is None:
             free.append(group)
         else:
             assignment.put(group, split)
+    for index, split in kept.items():
+        assignment.splits[index] = split
     shares = {"test": test, "val": val}
     _split_strata(free, totals, shares, seed, assignment)
     _fill_empty(free, [split for split in ("val", "test") if shares[split] > 0], seed, assignment)
@@ -117,11 +127,35 @@ def _in_order(groups: Iterable[_Group], seed: int) -> list[_Group]:
     return sorted(groups, key=lambda group: sha1(f"{seed}:{group.name}".encode()).digest())
 
 
-def _groups(images: Sequence[SplitImage], group_by: str | None) -> list[_Group]:
+def group_names(keys: Sequence[str], group_by: str | None) -> list[str]:
+    """The name of the group of each image: of its folder, of what matches in its key, or the key itself.
+
+    Args:
+        keys: Of the images.
+        group_by: ``dir``, a regular expression, or None.
+
+    Raises:
+        InputError: The expression matches no key.
+    """
+    if group_by is None:
+        return list(keys)
+    if group_by == "dir":
+        return [key.rpartition("/")[0] for key in keys]
+    matches = [re.search(group_by, key) for key in keys]
+    if keys and not any(matches):
+        raise InputError(
+            f"--group-by {group_by!r}: matches none of {len(keys)} paths",
+            f"it is a regular expression for paths such as {keys[0]}, or dir",
+        )
+    return [
+        key if match is None else str(match[match.re.groups and 1]) for key, match in zip(keys, matches, strict=True)
+    ]
+
+
+def _groups(images: Sequence[SplitImage], names: Sequence[str]) -> list[_Group]:
     """Images that share a name or something else, directly or through others."""
     linked = UnionFind(len(images))
     first: dict[Hashable, int] = {}
-    names = [_group_name(image.key, group_by) for image in images]
     for index, image in enumerate(images):
         for what in (("name", names[index]), *image.shared):
             linked.join(index, first.setdefault(what, index))
@@ -161,15 +195,3 @@ def _fill_empty(groups: Sequence[_Group], asked: Sequence[str], seed: int, assig
         training = _in_order((g for g in groups if assignment.splits[g.members[0]] == "train"), seed)
         if split not in assignment.splits and len(training) > 1:
             assignment.put(training[0], split)
-
-
-def _group_name(key: str, group_by: str | None) -> str:
-    if group_by is None:
-        return key
-    if group_by == "dir":
-        return key.rpartition("/")[0]
-    try:
-        match = re.search(group_by, key)
-    except re.error as error:
-        raise ConfigError(f"--group-by {group_by!r}: not a regular expression: {error}") from error
-    return key if match is None else str(match[match.re.groups and 1])

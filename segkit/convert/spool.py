@@ -34,6 +34,8 @@ class ImageEntry:
     thumbnail: bytes | None  # to find near-duplicates
     offset: int = 0  # of its instances in the spool
     length: int = 0  # in bytes
+    split_from: str | None = None
+    annotation_file: str | None = None
 
     def num_shapes(self, index: int) -> int:
         """The number of shapes that the instance at ``index`` is made of."""

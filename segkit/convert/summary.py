@@ -37,6 +37,7 @@ class ConversionSummary:
     converted: int
     dropped: int  # shapes that --map dropped
     splits: dict[str, SplitCount]
+    split_origins: dict[str, dict[str, int]]  # images in each split, by where the split comes from
     categories: dict[str, int]  # instances by name, in the order of their ids
     findings: tuple[Finding, ...]
     label_advice: tuple[Advice, ...]
@@ -65,6 +66,7 @@ class ConversionSummary:
             "images": sum(count.images for count in self.splits.values()),
             "instances": sum(count.instances for count in self.splits.values()),
             "splits": {name: msgspec.to_builtins(count) for name, count in self.splits.items()},
+            "split_origins": [{"from": origin, "images": images} for origin, images in self.split_origins.items()],
             "categories": self.categories,
             **dict(sorted(Counter(f.action for f in self.findings).items())),
             "hygiene": [msgspec.to_builtins(advice) for advice in self.label_advice],
@@ -107,6 +109,10 @@ def summarise(
         converted=converted - lost_in_writing,
         dropped=dropped,
         splits={split: SplitCount(images[split], by_split[split].total(), negatives[split]) for split in output.splits},
+        split_origins={
+            origin: {split: counts[split] for split in output.splits if split in counts}
+            for origin, counts in output.split_origins.items()
+        },
         categories=categories,
         findings=tuple(sorted(findings, key=lambda f: (f.file, -1 if f.shape is None else f.shape, f.why))),
         label_advice=inspect_labels(categories, by_split),

@@ -205,7 +205,9 @@ class AnnotatedImage:
     """The annotations of one image.
 
     ``key`` is the annotation's path relative to the source and names it in reports; ``folder`` is where the picture
-    goes below ``images/`` (None: the folder of the key).
+    goes below ``images/`` (None: the folder of the key). ``split`` is what the source says, in whatever word, and
+    ``split_from`` where it says so; ``annotation_file`` is the file that has this image among others: its name, too,
+    may name a split.
     """
 
     key: str
@@ -216,6 +218,8 @@ class AnnotatedImage:
     split: str | None = None
     flags: tuple[str, ...] = ()
     folder: str | None = None
+    split_from: str | None = None
+    annotation_file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,10 @@
-"""What the readers of all formats return: a source of images, read one at a time; and the split that a name means."""
+"""What the readers of all formats return: a source of images, read one at a time."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from segkit.data.records import Finding, ReadFile, Uncovered
-
-_SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +37,3 @@ class Source:
 def already_read(unit: ReadFile) -> ReadFile:
     """The ``read`` of a source whose units are read when they are listed."""
     return unit
-
-
-def split_of_name(name: str) -> str | None:
-    """The split that a folder, or the ``split`` in a file, is named after: ``valid`` is ``val``."""
-    return _SPLITS.get(name.lower())
-
-
-def split_of_file(stem: str) -> str | None:
-    """The split that a file such as ``instances_val2017`` is named after."""
-    return split_of_name(stem.rpartition("_")[2].rstrip("0123456789"))

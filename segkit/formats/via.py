@@ -61,14 +61,14 @@ def _read(path: Path, key: str, images_dir: Path | None) -> Iterator[ReadFile]:
     if not files:
         yield ReadFile.left_out(key, "not a VIA file")
     for each in files.values():
-        yield _image(path, key.rpartition("/")[0], each, images_dir)
+        yield _image(path, key, each, images_dir)
 
 
-def _image(path: Path, folder: str, raw: dict[str, Any], images_dir: Path | None) -> ReadFile:
+def _image(path: Path, file_key: str, raw: dict[str, Any], images_dir: Path | None) -> ReadFile:
     regions = list(raw["regions"].values()) if isinstance(raw["regions"], dict) else raw["regions"]
     name = raw["filename"].replace("\\", "/")
     base = name.rpartition("/")[2]
-    key = "/".join(filter(None, (folder, base)))
+    key = "/".join(filter(None, (file_key.rpartition("/")[0], base)))
     candidates = [path.parent / name, path.parent / base, path.parent / "images" / base]
     candidates += [images_dir / base] if images_dir is not None else []
     found = next(filter(is_file, candidates), None)
@@ -84,7 +84,8 @@ def _image(path: Path, folder: str, raw: dict[str, Any], images_dir: Path | None
     height, width = header.upright
     instances = join_instances(shapes, key, height, width, ShapeOptions(), findings)
     picture = Picture(found.name, found, exif="apply" if header.orientation != 1 else "none")
-    return ReadFile(AnnotatedImage(key, picture, height, width, instances), tuple(findings), len(regions))
+    image = AnnotatedImage(key, picture, height, width, instances, annotation_file=file_key)
+    return ReadFile(image, tuple(findings), len(regions))
 
 
 def _shape(region: Any) -> Any:

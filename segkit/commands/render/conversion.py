@@ -32,6 +32,9 @@ def render_conversion(summary: "ConversionSummary", output: Output) -> None:
     for name, count in summary.splits.items():
         counts.add_row(name, str(count.images), str(count.instances), str(count.negatives))
     err.print(counts)
+    for origin, images in summary.split_origins.items():
+        numbers = ", ".join(f"{split} {count}" for split, count in images.items())
+        err.print("split: " + shown(f"{origin}: {numbers}"))
     err.print("categories: " + shown(", ".join(f"{name} {n}" for name, n in summary.categories.items())))
     by_action = Counter(finding.action for finding in summary.findings)
     losses = ", ".join(f"{count} {action}" for action, count in sorted(by_action.items()) if action != "noted")

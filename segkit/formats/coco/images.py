@@ -17,14 +17,14 @@ from segkit.formats.json_file import read_json
 from segkit.formats.pictures.find import PicturePlaces, base_name, picture_places
 from segkit.formats.pictures.look import Frame, look
 from segkit.formats.pictures.scale import scale_image
-from segkit.formats.source import Source, already_read, split_of_file
+from segkit.formats.source import Source, already_read
 
 
 class _File(NamedTuple):
     """What the images of a file have in common."""
 
     key: str
-    split: str | None
+    folder: str  # before the names of pictures: where files of several folders may have pictures of one name
     names: dict[Any, str]  # of categories, by id
     urls: dict[Any, str]  # of images, by id
     places: PicturePlaces
@@ -41,6 +41,7 @@ def open_coco(files: Sequence[tuple[Path, str]], images_dir: Path | None, *, nee
     """
     parts: list[Iterable[ReadFile]] = []
     labels: dict[str, None] = {}
+    prefixes = _prefixes([key for _, key in files])
     total = 0
     uncovered: Uncovered = "background"
     for path, key in files:
@@ -53,13 +54,23 @@ def open_coco(files: Sequence[tuple[Path, str]], images_dir: Path | None, *, nee
             parts.append([ReadFile.left_out(key, error.message)])
             continue
         names = {category.id: category.name for category in categories}
-        split, urls, places = split_of_file(path.stem), image_urls(top["images"]), picture_places(path, key, images_dir)
-        file = _File(key, split, names, urls, places, needs_pictures)
+        urls, places = image_urls(top["images"]), picture_places(path, key, images_dir)
+        file = _File(key, prefixes[key], names, urls, places, needs_pictures)
         parts.append(_images(file, images, top["annotations"]))
         labels |= {names[each]: None for each in sorted(names, key=id_order)}
         uncovered, total = uncovered_pixels(top), total + len(images)
     units = chain.from_iterable(parts)
     return Source("coco", units, already_read, total, len(files), False, tuple(labels), uncovered)
+
+
+def _prefixes(keys: Sequence[str]) -> dict[str, str]:
+    """The folder that the pictures of a file belong to, where files are in several: ``valid`` of ``valid/a.json``."""
+    folders = {key: key.rpartition("/")[0] for key in keys}
+    if len(set(folders.values())) < 2:
+        return dict.fromkeys(keys, "")
+    return {
+        key: "/".join(part for part in folder.split("/") if part != "annotations") for key, folder in folders.items()
+    }
 
 
 def _images(file: _File, images: Sequence[Image], annotations: list[Any]) -> Iterator[ReadFile]:
@@ -83,7 +94,8 @@ def _image(file: _File, image: Image, raw: list[tuple[int, Any]]) -> ReadFile:
     """Read an image with its annotations, which come with their index in the file."""
     findings: list[Finding] = []
     name = PurePosixPath(image.file_name.replace("\\", "/"))
-    key = "/".join(part for part in name.parts if part not in ("..", "/", "."))
+    inside = "/".join(part for part in name.parts if part not in ("..", "/", "."))
+    key = f"{file.folder}/{inside}" if file.folder and not inside.startswith(f"{file.folder}/") else inside
     try:
         picture, frame = _picture(file, image, key, [annotation for _, annotation in raw], findings)
     except InputError as error:
@@ -91,7 +103,7 @@ def _image(file: _File, image: Image, raw: list[tuple[int, Any]]) -> ReadFile:
     drawn = replace(image, height=frame.drawn[0], width=frame.drawn[1])
     read = [_instance(file, drawn, annotation, number, findings) for number, annotation in raw]
     instances = tuple(instance for instance in read if instance is not None)
-    annotated = AnnotatedImage(key, picture, *frame.drawn, instances, file.split, image.flags)
+    annotated = AnnotatedImage(key, picture, *frame.drawn, instances, flags=image.flags, annotation_file=file.key)
     annotated = scale_image(annotated, frame.size, key, findings)
     return ReadFile(annotated, tuple(findings), len(raw))
 

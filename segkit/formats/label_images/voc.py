@@ -15,6 +15,7 @@ from segkit.data.files import find_file
 from segkit.data.pictures import picture_names
 from segkit.data.records import IGNORE, Finding, Instance, ReadFile
 from segkit.errors import InputError
+from segkit.formats.label_images.image_sets import read_image_sets
 from segkit.formats.label_images.pairs import ImageAndMask
 from segkit.formats.label_images.read import Ids, read_pair, to_instance, values_in
 from segkit.formats.label_images.semantic import find_classes
@@ -36,6 +37,7 @@ class VocImage(NamedTuple):
     annotation: Path | None
     key: str
     split: str | None
+    split_from: str | None
 
 
 def is_voc(root: Path) -> bool:
@@ -64,6 +66,7 @@ def open_voc(root: Path, images_dir: Path | None, listed: Path | None = None) ->
     """
     units: list[VocImage] = []
     homes: list[Path] = []
+    rows: list[Finding] = []
     for folder in _voc_folders(root):
         folders = [path for name in (*_OBJECTS, *_CLASSES, "Annotations") if (path := folder / name).is_dir()]
         if not folders:
@@ -71,7 +74,8 @@ def open_voc(root: Path, images_dir: Path | None, listed: Path | None = None) ->
         homes.append(folder)
         stems = {path.stem for sub in folders for path in sub.iterdir() if path.suffix.lower() in (".png", ".xml")}
         prefix = folder.relative_to(root).as_posix()
-        splits = _splits(folder)
+        splits, more = read_image_sets(folder, sorted(stems))
+        rows += more
         pictures = [folder / name for name in _PICTURES] + ([images_dir] if images_dir is not None else [])
         units += [
             VocImage(
@@ -80,7 +84,7 @@ def open_voc(root: Path, images_dir: Path | None, listed: Path | None = None) ->
                 find_file([folder / name for name in _CLASSES], [f"{stem}.png", f"{stem}.PNG"]),
                 find_file([folder / "Annotations"], [f"{stem}.xml", f"{stem}.XML"]),
                 stem if prefix == "." else f"{prefix}/{stem}",
-                splits.get(stem),
+                *splits.get(stem, (None, None)),
             )
             for stem in sorted(stems)
         ]
@@ -90,20 +94,7 @@ def open_voc(root: Path, images_dir: Path | None, listed: Path | None = None) ->
     masks = [unit.classes for unit in units if unit.classes is not None]
     classes, findings = voc_classes([*homes, root], listed, annotations, masks)
     read_unit = partial(read, classes=classes)
-    return Source("voc", units, read_unit, len(units), labels=classes.labels, findings=findings)
-
-
-def _splits(folder: Path) -> dict[str, str]:
-    """The split of each image that a list in ``ImageSets`` names."""
-    named: dict[str, str] = {}
-    for kind in ("Main", "Segmentation"):
-        for split in ("train", "val", "test"):
-            path = folder / "ImageSets" / kind / f"{split}.txt"
-            if path.is_file():
-                named |= {
-                    line.split()[0]: split for line in path.read_text(errors="replace").splitlines() if line.strip()
-                }
-    return named
+    return Source("voc", units, read_unit, len(units), labels=classes.labels, findings=(*rows, *findings))
 
 
 def read(unit: VocImage, classes: VocClasses) -> ReadFile:
@@ -150,7 +141,9 @@ def _boxes_alone(unit: VocImage, objects: VocObjects) -> ReadFile:
 
 
 def _in_split(unit: VocImage, outcome: ReadFile) -> ReadFile:
-    return outcome if outcome.image is None else replace(outcome, image=replace(outcome.image, split=unit.split))
+    if outcome.image is None:
+        return outcome
+    return replace(outcome, image=replace(outcome.image, split=unit.split, split_from=unit.split_from))
 
 
 def _with(rows: list[Finding], outcome: ReadFile) -> ReadFile:

@@ -16,14 +16,17 @@ from segkit.errors import InputError
 from segkit.formats.source import Source
 from segkit.formats.yolo.data_yaml import read_names
 from segkit.formats.yolo.labels import parse_line, to_instance
+from segkit.formats.yolo.splits import read_splits
 
 
 class ImageAndLabels(NamedTuple):
-    """A picture, its label file (None: it has no instances), and its name in reports."""
+    """A picture, its label file (None: it has no instances), its name in reports, its split and where that is from."""
 
     picture: Path
     labels: Path | None
     key: str
+    split: str | None = None
+    split_from: str | None = None
 
 
 def is_yolo(root: Path) -> bool:
@@ -45,18 +48,26 @@ def open_yolo(root: Path, images_dir: Path | None) -> Source:
     Raises:
         InputError: There are none.
     """
-    found = []
+    found: dict[str, ImageAndLabels] = {}  # by path below the folder
     for base in [root, *([images_dir] if images_dir is not None else [])]:
         for picture in sorted(p for p in base.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES):
             folders = _label_folders(picture, base, root)
             labels_file = find_file(folders, [f"{picture.stem}.txt"])
             if labels_file or folders[:-1]:  # an image without labels counts where there is a folder for them
-                found.append(ImageAndLabels(picture, labels_file, _key(picture.relative_to(base).as_posix())))
-    if not any(each.labels is not None for each in found):
+                name = picture.relative_to(base).as_posix()
+                found.setdefault(name, ImageAndLabels(picture, labels_file, _key(name)))
+    if not any(each.labels is not None for each in found.values()):
         raise InputError(f"{root}: no images with YOLO label files", "expected images/a.jpg and labels/a.txt")
     names = read_names(root)
     labels = tuple(name for _, name in sorted(names.items()))
-    return Source("yolo", found, partial(read, names=names), len(found), labels=labels)
+    splits, findings = read_splits(root, list(found))
+    units = [
+        each._replace(split=split, split_from=where)
+        for name, each in found.items()
+        for split, where in [splits.get(name, (None, None))]
+    ]
+    read_unit = partial(read, names=names)
+    return Source("yolo", units, read_unit, len(units), labels=labels, findings=tuple(findings))
 
 
 def _label_folders(picture: Path, base: Path, root: Path) -> list[Path]:
@@ -99,5 +110,5 @@ def read(unit: ImageAndLabels, names: dict[int, str]) -> ReadFile:
         except ValueError as error:
             findings.append(Finding(unit.key, "left out", str(error), number, name))
     picture = Picture(unit.picture.name, unit.picture, exif="apply" if header.orientation != 1 else "none")
-    image = AnnotatedImage(unit.key, picture, height, width, tuple(instances))
+    image = AnnotatedImage(unit.key, picture, height, width, tuple(instances), unit.split, split_from=unit.split_from)
     return ReadFile(image, tuple(findings), len(lines))

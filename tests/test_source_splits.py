@@ -1,0 +1,376 @@
+"""The splits that a source has are kept, whatever its format; and the summary says where each split comes from."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from labelme_files import square, write
+from PIL import Image
+
+from segkit.formats.splits import split_of_name, splits_of_paths
+
+POLYGON = "0 0.2 0.2 0.6 0.2 0.6 0.6 0.2 0.6\n"
+
+
+def load(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def draw(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save(path)
+
+
+def coco(path, names, pictures=None):
+    """A COCO file with one square in each image, and the images in its folder or in ``pictures``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    top = {
+        "images": [{"id": n, "file_name": name, "height": 40, "width": 60} for n, name in enumerate(names, 1)],
+        "annotations": [
+            {"id": n, "image_id": n, "category_id": 1, "segmentation": [[5, 5, 15, 5, 15, 15, 5, 15]], "iscrowd": 0}
+            for n in range(1, len(names) + 1)
+        ],
+        "categories": [{"id": 1, "name": "box"}],
+    }
+    path.write_text(json.dumps(top))
+    for name in names:
+        draw((pictures or path.parent) / name)
+
+
+def yolo(folder, names):
+    """Images and labels of a YOLO folder, by names below ``images``."""
+    for name in names:
+        draw(folder / "images" / f"{name}.jpg")
+        labels = folder / "labels" / f"{name}.txt"
+        labels.parent.mkdir(parents=True, exist_ok=True)
+        labels.write_text(POLYGON)
+
+
+def splits(segkit, *arguments):
+    """The names of the images in each split, sorted, and the report."""
+    outcome = segkit("convert", *arguments, "--out", "out", "--force", "--json")
+    assert outcome.code == 0, outcome.err
+    found = {}
+    for split in json.loads(outcome.out)["splits"]:
+        found[split] = sorted(image["file_name"] for image in load(Path(f"out/{split}.json"))["images"])
+    return found, json.loads(outcome.out)
+
+
+def origins(report):
+    return {each["from"]: each["images"] for each in report["split_origins"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "exact"),
+    [
+        ("train", "train", True),
+        ("Training", "train", True),
+        ("train2017", "train", True),
+        ("train_v2", "train", True),
+        ("trainset", "train", True),
+        ("TrainImages", "train", True),
+        ("trainA", "train", True),
+        ("valid", "val", True),
+        ("validation", "val", True),
+        ("dev", "val", True),
+        ("instances_val2017", "val", True),
+        ("image_info_test-dev2017", "test", True),
+        ("Test Images 2", "test", True),
+        ("obj_train_data", "train", True),
+        ("defects_train_v2", "train", False),
+        ("tensile_test_03", "test", False),
+        ("trainval", None, None),
+        ("train_val", None, None),
+        ("contest", None, None),
+        ("latest", None, None),
+        ("restrained", None, None),
+        ("default", None, None),
+        ("валидация", None, None),
+        ("", None, None),
+    ],
+)
+def test_the_split_that_a_name_means(name, split, exact):
+    named = split_of_name(name)
+    assert (named and named.split, named and named.exact) == (split, exact)
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (["images/train2017", "images/val2017"], ["train", "val"]),
+        (["train/images", "valid/images", "test/images"], ["train", "val", "test"]),
+        (["train/val_images", "val/val_images"], ["train", "val"]),
+        (["train/test", "val/test"], ["train", "val"]),  # a folder of the class "test"
+        (["test/train", "test/val", "."], ["train", "val", None]),
+        (["tensile_test_1/train", "tensile_test_1/val"], ["train", "val"]),
+        (["train/tensile_test_1", "val/tensile_test_1"], ["train", "val"]),
+        (["defects_train_v2", "defects_val_v2"], ["train", "val"]),
+        (["tensile_test_1", "tensile_test_2"], [None, None]),
+        (["crash_test", "train"], ["test", "train"]),
+        (["a", "train"], [None, "train"]),
+    ],
+)
+def test_the_split_that_a_path_means(paths, expected):
+    named = splits_of_paths([tuple(path.split("/")) for path in paths])
+    assert [each and each.split for each in named] == expected
+
+
+@given(st.text())
+def test_any_name_can_be_read(name):
+    assert (named := split_of_name(name)) is None or named.split in ("train", "val", "test")
+
+
+def test_coco_files_in_folders_of_splits(segkit, here):
+    for folder, count in (("train", 6), ("valid", 3), ("test", 2)):
+        coco(here / "in" / folder / "_annotations.coco.json", [f"p{n}.jpg" for n in range(count)])
+    found, report = splits(segkit, "in")
+    assert {split: len(names) for split, names in found.items()} == {"train": 6, "val": 3, "test": 2}
+    assert found["test"] == ["test/p0.jpg", "test/p1.jpg"]
+    assert origins(report) == {"folders test, train, valid": {"train": 6, "val": 3, "test": 2}}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("instances_train2017", "instances_val2017"),
+        ("defects_train_v2", "defects_valid_v2"),
+        ("train", "val"),
+        ("TRAIN_coco", "dev_coco"),
+    ],
+)
+def test_coco_files_named_after_splits(segkit, here, names):
+    coco(here / f"in/annotations/{names[0]}.json", ["a.jpg", "b.jpg", "c.jpg"], here / "in/images")
+    coco(here / f"in/annotations/{names[1]}.json", ["d.jpg"], here / "in/images")
+    found, report = splits(segkit, "in")
+    assert found == {"train": ["a.jpg", "b.jpg", "c.jpg"], "val": ["d.jpg"]}
+    assert origins(report) == {f"files {names[0]}, {names[1]}": {"train": 3, "val": 1}}
+    assert report["findings"] == []
+
+
+@pytest.mark.parametrize(
+    ("lists", "path"),
+    [
+        ({"train": "train.txt", "val": "val.txt"}, None),
+        ({"train": ["train.txt"], "val": "./val.txt"}, None),
+        ({"train": "/home/other/set/train.txt", "val": "/home/other/set/val.txt"}, "/home/other/set"),
+    ],
+)
+@pytest.mark.parametrize(
+    "line", ["./images/{}.jpg", "images/{}.jpg", "/home/other/set/images/{}.jpg", "images\\{}.jpg"]
+)
+def test_lists_of_a_data_yaml(segkit, here, lists, path, line):
+    yolo(here / "in", ["a", "b c", "d", "e"])
+    (here / "in/data.yaml").write_text(json.dumps({"path": path, "names": ["box"]} | lists))
+    (here / "in/train.txt").write_text("".join(line.format(name) + "\n" for name in ("a", "b c", "d")))
+    (here / "in/val.txt").write_text(line.format("e") + "\n")
+    found, report = splits(segkit, "in")
+    assert found == {"train": ["a.jpg", "b c.jpg", "d.jpg"], "val": ["e.jpg"]}
+    assert origins(report) == {"data.yaml, train.txt": {"train": 3}, "data.yaml, val.txt": {"val": 1}}
+
+
+@pytest.mark.parametrize(
+    ("declared", "found"),
+    [
+        ({"train": "images/one", "val": "images/two"}, {"train": ["one/a", "one/b"], "val": ["two/c"]}),
+        ({"train": "../images/one", "val": "../images/two"}, {"train": ["one/a", "one/b"], "val": ["two/c"]}),
+        ({"train": ["images/one"], "valid": ["images/two"]}, {"train": ["one/a", "one/b"], "val": ["two/c"]}),
+        (
+            {"path": ".", "train": ["images/two"], "test": "images/one"},
+            {"train": ["two/c"], "test": ["one/a", "one/b"]},
+        ),
+        (
+            {"path": "/x/y", "train": "images/one", "val": "/x/y/images/two"},
+            {"train": ["one/a", "one/b"], "val": ["two/c"]},
+        ),
+    ],
+)
+def test_folders_of_a_data_yaml(segkit, here, declared, found):
+    yolo(here / "in", ["one/a", "one/b", "two/c"])
+    (here / "in/data.yaml").write_text(json.dumps({"names": ["box"]} | declared))
+    there, report = splits(segkit, "in")
+    assert {split: [name.removesuffix(".jpg") for name in names] for split, names in there.items()} == found
+    assert "data.yaml" in origins(report)
+
+
+def test_yolo_folders_with_a_year(segkit, here):
+    yolo(here / "in", ["train2017/a", "train2017/b", "val2017/c"])
+    found, report = splits(segkit, "in")
+    assert found == {"train": ["train2017/a.jpg", "train2017/b.jpg"], "val": ["val2017/c.jpg"]}
+    assert origins(report) == {"folders train2017, val2017": {"train": 2, "val": 1}}
+
+
+def test_lists_without_a_data_yaml(segkit, here):
+    yolo(here / "in", ["a", "b", "c"])
+    (here / "in/train.txt").write_text("data/images/a.jpg\ndata/images/b.jpg\n")
+    (here / "in/valid.txt").write_text("data/images/c.jpg\n")
+    assert splits(segkit, "in")[0] == {"train": ["a.jpg", "b.jpg"], "val": ["c.jpg"]}
+
+
+def test_an_image_in_two_lists_is_held_out_and_reported(segkit, here):
+    yolo(here / "in", ["a", "b", "c"])
+    (here / "in/data.yaml").write_text(json.dumps({"names": ["box"], "train": "images", "val": "val.txt"}))
+    (here / "in/val.txt").write_text("images/c.jpg\nimages/gone.jpg\n")
+    found, report = splits(segkit, "in")
+    assert found == {"train": ["a.jpg", "b.jpg"], "val": ["c.jpg"]}
+    assert sorted(row["why"] for row in report["findings"]) == [
+        "1 of 2 lines name no image of the source: 'images/gone.jpg'",
+        "leak: 1 image is listed in train and in val: kept in val only",
+    ]
+    assert segkit("convert", "in", "--strict", "--force", "--out", "out").code == 3
+
+
+def test_train_and_val_of_one_folder_are_a_source_without_val(segkit, here):
+    yolo(here / "in", [f"train2017/{n}" for n in range(10)])
+    (here / "in/data.yaml").write_text(
+        json.dumps({"names": ["box"], "train": "images/train2017", "val": "images/train2017"})
+    )
+    found, report = splits(segkit, "in")
+    assert len(found["val"]) == 2
+    whys = [row["why"] for row in report["findings"]]
+    assert "leak: 10 images are listed in train and in val: kept in train only" in whys
+
+
+def test_voc_lists_are_read_by_whole_lines(segkit, here):
+    for number in range(8):
+        write(here / f"in/my pic {number}.json", [square(10, 10, 20)], size=(40, 60))
+    segkit("convert", "in", "--to", "voc", "--val", 0.25, "--out", "voc")
+    written = (here / "voc/ImageSets/Segmentation/val.txt").read_text().split("\n")[:-1]
+    (here / "voc/ImageSets/Segmentation/default.txt").write_text("my pic 0\n")
+    (here / "voc/ImageSets/Segmentation/trainval.txt").write_text("my pic 0\n")
+    found, report = splits(segkit, "voc")
+    assert found["val"] == [f"{name}.png" for name in written]
+    assert origins(report) == {
+        "ImageSets/Segmentation/train.txt": {"train": 6}, "ImageSets/Segmentation/val.txt": {"val": 2},
+    }  # fmt: skip
+
+
+def test_one_stray_file_does_not_undo_the_splits(segkit, here):
+    for split, count in (("train", 8), ("val", 4)):
+        for number in range(count):
+            write(here / f"in/{split}/{split}{number}.json", [square(10, 10, 20)], size=(40, 60))
+    write(here / "in/stray.json", [square(10, 10, 20)], size=(40, 60))
+    found, report = splits(segkit, "in")
+    assert found["val"] == [f"val/val{number}.png" for number in range(4)]
+    assert found["train"] == ["stray.png", *(f"train/train{number}.png" for number in range(8))]
+    assert origins(report) == {"folders train, val": {"train": 8, "val": 4}, "assigned by rule (train)": {"train": 1}}
+    rows = [(row["file"], row["why"]) for row in report["findings"]]
+    assert rows == [("stray.json", "the source has no split for it: it is in train")]
+
+
+def test_folders_of_class_id_masks(segkit, here):
+    for folder, names in (("train", "ab"), ("val", "c"), ("test", "d")):
+        for name in names:
+            draw(here / f"in/{folder}/{name}.png")
+            mask = here / f"in/{folder}annot/{name}.png"
+            mask.parent.mkdir(exist_ok=True)
+            Image.fromarray(np.eye(40, 60, dtype=np.uint8)).save(mask)
+    found, _ = splits(segkit, "in")
+    assert {split: len(names) for split, names in found.items()} == {"train": 2, "val": 1, "test": 1}
+
+
+def test_only_a_train_folder_val_is_drawn_from_it(segkit, here):
+    for number in range(10):
+        write(here / f"in/train/{number}.json", [square(10, 10, 20)], size=(40, 60))
+    found, report = splits(segkit, "in")
+    assert {split: len(names) for split, names in found.items()} == {"train": 8, "val": 2}
+    assert [row["why"] for row in report["findings"]] == ["val drawn from train (folders train)"]
+
+
+def test_a_source_with_train_and_test_keeps_both(segkit, here):
+    for number in range(10):
+        write(here / f"in/{'train' if number < 8 else 'test'}/{number}.json", [square(10, 10, 20)], size=(40, 60))
+    found, report = splits(segkit, "in")
+    assert {split: len(names) for split, names in found.items()} == {"train": 8, "test": 2}
+    assert [row["why"] for row in report["findings"]] == [
+        "the source (folders test, train) has no val split; --val 0.2 draws one from train"
+    ]
+    found, report = splits(segkit, "in", "--val", 0.25)
+    assert {split: len(names) for split, names in found.items()} == {"train": 6, "val": 2, "test": 2}
+    assert found["test"] == ["test/8.png", "test/9.png"]
+
+
+def test_val_that_is_asked_for_replaces_the_val_of_the_source_and_is_reported(segkit, here):
+    for number in range(12):
+        folder = "train" if number < 8 else "val" if number < 10 else "test"
+        write(here / f"in/{folder}/{number}.json", [square(10, 10, 20)], size=(40, 60))
+    found, report = splits(segkit, "in", "--val", 0.5)
+    assert {split: len(names) for split, names in found.items()} == {"train": 5, "val": 5, "test": 2}
+    assert [(row["action"], row["why"]) for row in report["findings"]] == [
+        ("changed", "--val: val of the source (folders test, train, val) is not kept")
+    ]
+    assert segkit("convert", "in", "--val", 0.5, "--strict", "--out", "out", "--force").code == 3
+
+
+def test_a_folder_named_like_its_class_is_no_split(segkit, here):
+    for name in ("bus", "train"):
+        for number in range(5):
+            write(here / f"in/{name}/{name}{number}.json", [square(10, 10, 20, name)], size=(40, 60))
+    found, _ = splits(segkit, "in")
+    assert {split: len(names) for split, names in found.items()} == {"train": 8, "val": 2}
+    assert {name.split("/")[0] for name in found["val"]} == {"bus", "train"}
+
+
+def test_the_folder_of_the_source_names_no_split(segkit, here):
+    for number in range(10):
+        write(here / f"test/{number}.json", [square(10, 10, 20)], size=(40, 60))
+    found, report = splits(segkit, here / "test")
+    assert {split: len(names) for split, names in found.items()} == {"train": 8, "val": 2}
+    assert origins(report) == {"assigned by rule (val 0.2, seed 0)": {"train": 8, "val": 2}}
+
+
+def test_one_image_in_two_splits_of_the_source_is_reported(segkit, here):
+    coco(here / "in/train.json", ["a.jpg", "b.jpg"])
+    coco(here / "in/val.json", ["b.jpg", "c.jpg"])
+    _, report = splits(segkit, "in")
+    assert "leak: the same image is in train and in val, as the source has it" in {
+        row["why"] for row in report["findings"]
+    }
+
+
+def test_near_duplicates_and_groups_in_two_splits_of_the_source_are_reported(segkit, here):
+    for folder in ("train", "val"):
+        write(here / f"in/{folder}/scene1_{folder}.json", [square(10, 10, 20)], size=(40, 60))
+    found, report = splits(segkit, "in", "--group-similar", "--group-by", r"(scene\d)")
+    assert found == {"train": ["train/scene1_train.png"], "val": ["val/scene1_val.png"]}
+    assert sorted(row["why"] for row in report["findings"]) == [
+        "leak: images of one group (--group-by) are in train and in val, as the source has it",
+        "leak: near-duplicates are in train and in val, as the source has it",
+    ]
+
+
+def test_group_by_that_does_not_group_is_told(segkit, here):
+    for number in range(12):
+        write(here / f"in/img{number // 3}_{number}.json", [square(10, 10, 20)], size=(40, 60))
+    outcome = segkit("convert", "in", "--group-by", "zzz")
+    assert outcome.code == 1
+    assert "matches none of 12 paths" in outcome.err
+    assert segkit("convert", "in", "--group-by", "(").code == 2
+    _, report = splits(segkit, "in", "--group-by", r"img[01]")
+    assert [row["why"] for row in report["findings"]] == ["--group-by: 6 of 12 images are groups of their own"]
+    _, report = splits(segkit, "in", "--group-by", "dir")
+    assert [row["why"] for row in report["findings"]] == [
+        "--group-by: all 12 images are one group, so none can be held out"
+    ]
+
+
+def test_the_summary_says_where_splits_come_from(segkit, here):
+    for folder in ("train", "val"):
+        write(here / f"in/{folder}/{folder}.json", [square(10, 10, 20)], size=(40, 60))
+    outcome = segkit("convert", "in")
+    assert "split: folders train, val: train 1, val 1" in outcome.err
+    assert load(here / "dataset/report.json")["split_origins"] == [
+        {"from": "folders train, val", "images": {"train": 1, "val": 1}}
+    ]
+
+
+def test_keep_splits_counts_more_than_the_source_and_is_reported(segkit, here):
+    for number in range(10):
+        write(here / f"in/{number}.json", [square(10, 10, 20)], size=(40, 60), split="val" if number < 2 else "train")
+    segkit("convert", "in", "--out", "before", "--val", 0.5)
+    found, report = splits(segkit, "in", "--keep-splits", "before")
+    assert found["val"] == sorted(image["file_name"] for image in load(here / "before/val.json")["images"])
+    assert {row["action"] for row in report["findings"]} == {"changed"}
+    assert origins(report) == {"the earlier dataset in before": {"train": 5, "val": 5}}
