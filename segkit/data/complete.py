@@ -7,43 +7,47 @@ from pathlib import Path
 from typing import Any
 
 from segkit.data.pictures import check_size, opened
-from segkit.errors import InputError
 
+_HEAD = 8
 _TAIL = 64  # bytes at the end: cameras put padding behind a JPEG
-_ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF": b";"}
+_ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 _OFFSETS, _COUNTS = (273, 324), (279, 325)  # tags of TIFF: where strips and tiles begin, how long they are
 
 
-def check_complete(path: Path, name: str, format: str) -> None:
+def check_complete(source: Path | bytes, name: str, format: str) -> None:
     """See whether a picture was cut off.
 
     Args:
-        path: The file.
+        source: The file, or its bytes.
         name: In messages.
         format: Its format, as ``read_header`` returns it.
 
     Raises:
         InputError: It was, or it cannot be decoded.
     """
-    if _ends_well(path, format):
+    head, tail, size = _ends(source)
+    if _ends_well(head, tail, size, format):
         return
-    with opened(path, name) as picture:
-        if format == "TIFF" and _has_all_strips(picture, path):
+    with opened(source, name) as picture:
+        if format == "TIFF" and _has_all_strips(picture, size):
             return
-        check_size(picture, path, name)
-        try:
-            picture.load()
-        except OSError as error:
-            raise InputError(f"{name}: is cut off or damaged: {error}", "copy it again, or remove it") from error
+        check_size(picture, source, name)
+        picture.load()
 
 
-def _ends_well(path: Path, format: str) -> bool:
-    """Whether the file is certainly complete."""
-    with path.open("rb", buffering=0) as file:
-        head = file.read(8)
+def _ends(source: Path | bytes) -> tuple[bytes, bytes, int]:
+    """The first and the last bytes of a file, and its length."""
+    if isinstance(source, bytes):
+        return source[:_HEAD], source[-_TAIL:], len(source)
+    with source.open("rb", buffering=0) as file:
+        head = file.read(_HEAD)
         size = file.seek(0, 2)
         file.seek(max(0, size - _TAIL))
-        tail = file.read(_TAIL)
+        return head, file.read(_TAIL), size
+
+
+def _ends_well(head: bytes, tail: bytes, size: int, format: str) -> bool:
+    """Whether the file is certainly complete."""
     match format:
         case "WEBP":
             return int.from_bytes(head[4:8], "little") + 8 <= size
@@ -54,9 +58,9 @@ def _ends_well(path: Path, format: str) -> bool:
     return format in _ENDS and _ENDS[format] in tail
 
 
-def _has_all_strips(picture: Any, path: Path) -> bool:
+def _has_all_strips(picture: Any, size: int) -> bool:
     """Whether the file is as long as the directory of a TIFF says; of its first page."""
-    tags, size = picture.tag_v2, path.stat().st_size
+    tags = picture.tag_v2
     for offsets, counts in zip(_OFFSETS, _COUNTS, strict=True):
         begins, lengths = tags.get(offsets), tags.get(counts)
         if begins and lengths and len(begins) == len(lengths):

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from segkit.data.files import is_file
-from segkit.data.pictures import read_header
-from segkit.data.records import AnnotatedImage, Finding, Picture, ReadFile
+from segkit.data.records import AnnotatedImage, ReadFile
 from segkit.errors import InputError
 from segkit.formats.json_file import read_json
+from segkit.formats.pictures.find import PicturePlaces, base_name, picture_places
+from segkit.formats.pictures.look import look
 from segkit.formats.shapes.entries import read_shapes
 from segkit.formats.shapes.instances import join_instances
 from segkit.formats.shapes.regions import ShapeOptions
@@ -60,31 +60,27 @@ def _read(path: Path, key: str, images_dir: Path | None) -> Iterator[ReadFile]:
         return
     if not files:
         yield ReadFile.left_out(key, "not a VIA file")
+    places = picture_places(path, key, images_dir)
     for each in files.values():
-        yield _image(path, key, each, images_dir)
+        yield _image(places, key, each)
 
 
-def _image(path: Path, file_key: str, raw: dict[str, Any], images_dir: Path | None) -> ReadFile:
+def _image(places: PicturePlaces, file_key: str, raw: dict[str, Any]) -> ReadFile:
     regions = list(raw["regions"].values()) if isinstance(raw["regions"], dict) else raw["regions"]
-    name = raw["filename"].replace("\\", "/")
-    base = name.rpartition("/")[2]
-    key = "/".join(filter(None, (file_key.rpartition("/")[0], base)))
-    candidates = [path.parent / name, path.parent / base, path.parent / "images" / base]
-    candidates += [images_dir / base] if images_dir is not None else []
-    found = next(filter(is_file, candidates), None)
+    name = raw["filename"]
+    key = "/".join(filter(None, (file_key.rpartition("/")[0], base_name(name))))
+    found = places.find(name)
     if found is None:
-        return ReadFile.left_out(key, f"image {name!r} not found", len(regions))
+        return ReadFile.left_out(key, "image not found", len(regions))
     try:
-        header = read_header(found, found.name)
+        # Browsers apply the EXIF orientation, so the regions were drawn on the upright image.
+        picture, frame, noticed = look(found, key, None)
     except InputError as error:
         return ReadFile.left_out(key, error.message, len(regions))
-    findings: list[Finding] = []
+    findings = [*noticed, *places.outside(found, name, key)]
     shapes = read_shapes([_shape(region) for region in regions], key, findings)
-    # Browsers apply the EXIF orientation, so the regions were drawn on the upright image.
-    height, width = header.upright
-    instances = join_instances(shapes, key, height, width, ShapeOptions(), findings)
-    picture = Picture(found.name, found, exif="apply" if header.orientation != 1 else "none")
-    image = AnnotatedImage(key, picture, height, width, instances, annotation_file=file_key)
+    instances = join_instances(shapes, key, *frame.drawn, ShapeOptions(), findings)
+    image = AnnotatedImage(key, picture, *frame.drawn, instances, annotation_file=file_key)
     return ReadFile(image, tuple(findings), len(regions))
 
 

@@ -130,9 +130,7 @@ def _picture(file: _File, image: Image, key: str, raw: list[Any], findings: list
             raise InputError("image not found, and its size is not in the file")
         return Picture(base_name(image.file_name) or "image"), Frame(declared, declared)
     seen = look(path, key, declared, lambda size: fit_in(raw, size))
-    findings.extend(seen.findings)
-    if (outside := file.places.outside(path, image.file_name)) is not None:
-        findings.append(Finding(key, "noted", outside, shapes=0))
+    findings += [*seen.findings, *file.places.outside(path, image.file_name, key)]
     return seen.picture, seen.frame
 
 

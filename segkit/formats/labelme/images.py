@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from segkit.data.pictures import Header, read_header
+from segkit.data.complete import check_complete
+from segkit.data.pictures import MAX_MASK_PIXELS, Header, read_header
 from segkit.data.records import BACKGROUND, IGNORE, AnnotatedImage, Exif, Finding, Picture, ReadFile
 from segkit.errors import InputError
 from segkit.formats.labelme.file import Embedded, LabelmeFile, read_labelme
 from segkit.formats.labelme.find_picture import find_picture
+from segkit.formats.pictures.look import first_frame
 from segkit.formats.shapes.entries import points_within, read_shapes
 from segkit.formats.shapes.instances import join_instances
 from segkit.formats.shapes.regions import ShapeOptions
@@ -107,16 +109,24 @@ def _frame(
     turn = _turns(header, source)
     frame = header.upright if turn else (header.height, header.width)
     exif: Exif = "apply" if turn else "drop" if header.orientation != 1 else "none"
+    if source.size is None or source.size == frame:
+        return replace(picture, exif=exif), frame
+    says = f"imageHeight x imageWidth is {source.size[0]}x{source.size[1]}"
+    has = f"{says}, {where} has {frame[0]}x{frame[1]}"
+    inside = points_within(source.shapes, frame)
     resize = False
-    if source.size is not None and source.size != frame:
-        says = f"imageHeight x imageWidth is {source.size[0]}x{source.size[1]}"
-        if points_within(source.shapes, source.size) or not points_within(source.shapes, frame):
-            why = f"{says}, {where} has {frame[0]}x{frame[1]}: image scaled to the points"
-            findings.append(Finding(key, "changed", why, shapes=0))
-            frame, resize = source.size, True
-        else:
-            why = f"{says}, but {where} and the points have {frame[0]}x{frame[1]}"
-            findings.append(Finding(key, "repaired", why, shapes=0))
+    if source.size == frame[::-1]:
+        if not inside:
+            raise InputError(f"{has}, and the points do not lie in it", "was it rotated after it was annotated?")
+        findings.append(Finding(key, "repaired", f"{has}: height and width were exchanged", shapes=0))
+    elif points_within(source.shapes, source.size) or not inside:
+        if source.size[0] * source.size[1] > max(MAX_MASK_PIXELS, 4 * frame[0] * frame[1]):
+            raise InputError(f"{has}: too different to scale it")
+        findings.append(Finding(key, "changed", f"{has}: image scaled to the points", shapes=0))
+        frame, resize = source.size, True
+    else:
+        why = f"{says}, but {where} and the points have {frame[0]}x{frame[1]}"
+        findings.append(Finding(key, "repaired", why, shapes=0))
     return replace(picture, exif=exif, resize=resize), frame
 
 
@@ -134,7 +144,7 @@ def _picture(
             return _embedded(path, source.embedded, options)
         except InputError as error:
             broken = error
-    found = find_picture(path, source.image_path, options.images_dir)
+    found = find_picture(path, key, source.image_path, options.images_dir)
     if broken is not None:
         if found is None:
             raise broken
@@ -152,13 +162,18 @@ def _picture(
         return Picture(name if name and not name.endswith(".json") else f"{path.stem}.jpg"), None
     elif found.guess:
         findings.append(Finding(key, "repaired", found.guess, shapes=0))
-    return Picture(found.path.name, found.path), read_header(found.path, found.path.name)
+    header = read_header(found.path, found.path.name)
+    check_complete(found.path, found.path.name, header.format)
+    if header.frames > 1:
+        findings.append(Finding(key, "noted", first_frame(found.path.name, header), shapes=0))
+    return Picture(found.path.name, found.path), header
 
 
 def _embedded(path: Path, embedded: Embedded, options: LabelmeOptions) -> tuple[Picture, Header]:
     if options.pictures:
         data = embedded.decode()
         header = read_header(data, "imageData")
+        check_complete(data, "imageData", header.format)
     else:
         data = None
         try:

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from segkit.data.files import find_file, is_file
 from segkit.data.pictures import PICTURE_SUFFIXES, picture_names
+from segkit.data.records import Finding
 
 _USUAL = ("images", "Images", "JPEGImages", "image", "imgs", "img", "data")
 
@@ -44,15 +45,16 @@ class PicturePlaces:
         exact = ((folder / tail) for tail in tails for folder in self.folders)
         if (found := next(filter(is_file, exact), None)) is not None:
             return found
-        return next((path for tail in tails for folder in self.folders if (path := _alike(folder / tail))), None)
+        return next((path for tail in tails for folder in self.folders if (path := find_alike(folder / tail))), None)
 
-    def outside(self, path: Path, name: str) -> str | None:
-        """The sentence on a picture to which a path with ``..``, or an absolute one, leads out of all the roots."""
+    def outside(self, path: Path, name: str, key: str) -> list[Finding]:
+        """The finding, with ``key``, on a picture to which a path with ``..``, or an absolute one, leads elsewhere."""
         if not _leads_away(name.replace("\\", "/")):
-            return None
+            return []
         there = _normal(path)
-        inside = any(there.is_relative_to(_normal(root)) for root in self.roots)
-        return None if inside else f"{there} lies outside of the source folder"
+        if any(there.is_relative_to(_normal(root)) for root in self.roots):
+            return []
+        return [Finding(key, "noted", f"{there.parent} lies outside of the source folder", shapes=0)]
 
 
 def picture_places(annotations: Path, key: str, images_dir: Path | None = None) -> PicturePlaces:
@@ -98,7 +100,7 @@ def _leads_away(name: str) -> bool:
 def find_by_stem(stem: str, folders: Sequence[Path]) -> Path | None:
     """The first picture with a stem, whatever its suffix."""
     exact = find_file(folders, picture_names(stem))
-    return exact or next((path for folder in folders if (path := _alike(folder / stem))), None)
+    return exact or next((path for folder in folders if (path := find_alike(folder / stem))), None)
 
 
 def base_name(name: str) -> str:
@@ -123,7 +125,7 @@ def _tails(name: str) -> list[str]:
     return ["/".join(parts[index:]) for index in range(len(parts))]
 
 
-def _alike(path: Path) -> Path | None:
+def find_alike(path: Path) -> Path | None:
     """A picture in the folder of a path with the same name but for case, Unicode form or a missing suffix."""
     try:
         stamp = path.parent.stat().st_mtime_ns

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from segkit.data.files import find_file
-from segkit.data.pictures import PICTURE_SUFFIXES, read_header
-from segkit.data.records import AnnotatedImage, Finding, Picture, ReadFile
+from segkit.data.pictures import PICTURE_SUFFIXES
+from segkit.data.records import AnnotatedImage, Finding, ReadFile
 from segkit.errors import InputError
+from segkit.formats.pictures.look import look
 from segkit.formats.source import Source
 from segkit.formats.yolo.data_yaml import read_names
 from segkit.formats.yolo.labels import parse_line, to_instance
@@ -95,20 +96,19 @@ def read(unit: ImageAndLabels, names: dict[int, str]) -> ReadFile:
         if unit.labels is not None:
             text = unit.labels.read_text(encoding="utf-8", errors="replace")
             lines = [line for line in text.splitlines() if line.strip()]
-        header = read_header(unit.picture, unit.picture.name)
+        # YOLO trainers apply the EXIF orientation first.
+        picture, frame, noticed = look(unit.picture, unit.key, None)
     except (InputError, OSError) as error:
         why = error.message if isinstance(error, InputError) else f"labels cannot be read: {error.strerror}"
         return ReadFile.left_out(unit.key, why, len(lines))
-    findings: list[Finding] = []
+    findings = list(noticed)
     instances = []
-    height, width = header.upright  # YOLO trainers apply the EXIF orientation first
     for number, line in enumerate(lines):
         name = None
         try:
             name, values = parse_line(line, names)
-            instances.append(to_instance(name, values, height, width))
+            instances.append(to_instance(name, values, *frame.drawn))
         except ValueError as error:
             findings.append(Finding(unit.key, "left out", str(error), number, name))
-    picture = Picture(unit.picture.name, unit.picture, exif="apply" if header.orientation != 1 else "none")
-    image = AnnotatedImage(unit.key, picture, height, width, tuple(instances), unit.split, split_from=unit.split_from)
+    image = AnnotatedImage(unit.key, picture, *frame.drawn, tuple(instances), unit.split, split_from=unit.split_from)
     return ReadFile(image, tuple(findings), len(lines))
