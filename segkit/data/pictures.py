@@ -137,6 +137,17 @@ def check_size(picture: Any, source: Path | bytes, name: str) -> None:
         raise InputError(f"{size} in {length} bytes: it may be made to fill the memory", "save it again, or remove it")
 
 
+def check_mask_size(picture: Any, name: str) -> None:
+    """Refuse to decode a mask of more than ``MAX_MASK_PIXELS``: a file of a few bytes can have many.
+
+    Raises:
+        InputError: It has.
+    """
+    if picture.width * picture.height > MAX_MASK_PIXELS:
+        size = f"{picture.height}x{picture.width}"
+        raise InputError(f"{name}: a mask of {size} pixels, more than the {MAX_MASK_PIXELS:,} that are read")
+
+
 def stored_size(picture: Any) -> tuple[int, int]:
     """(height, width) of the pixels of an open image, before its orientation is applied."""
     width, height = picture.size

@@ -8,10 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from segkit.data.masks import crop_to_rle, rle_area, rle_bbox, tight_crop
-from segkit.data.pictures import opened, read_header
-from segkit.data.records import AnnotatedImage, Finding, Instance, Picture, ReadFile
+from segkit.data.pictures import check_mask_size, opened
+from segkit.data.records import AnnotatedImage, Finding, Instance, ReadFile
 from segkit.errors import InputError
 from segkit.formats.label_images.pairs import ImageAndMask
+from segkit.formats.pictures.look import look
+from segkit.formats.pictures.scale import scale_image
 
 Ids = npt.NDArray[Any]  # [H, W], whole numbers
 _ALPHA = ("LA", "PA", "La", "RGBA", "RGBa")
@@ -26,6 +28,7 @@ def read_ids(path: Path) -> Ids:
         InputError: It cannot be decoded, is coloured, or has values that are no ids.
     """
     with opened(path, path.name) as picture:
+        check_mask_size(picture, path.name)
         ids = np.asarray(picture)
         alpha = picture.mode in _ALPHA
     if ids.ndim == 3 and alpha:
@@ -54,6 +57,7 @@ def read_colours(path: Path) -> Ids:
         InputError: It cannot be decoded.
     """
     with opened(path, path.name) as picture:
+        check_mask_size(picture, path.name)
         colours = np.asarray(picture.convert("RGB")).astype(np.int32)
     return colours[..., 0] << 16 | colours[..., 1] << 8 | colours[..., 2]
 
@@ -61,7 +65,8 @@ def read_colours(path: Path) -> Ids:
 def values_in(ids: Ids) -> list[int]:
     """The distinct ids, sorted."""
     if ids.dtype == np.uint8:
-        return [int(value) for value in np.flatnonzero(np.bincount(ids.ravel(), minlength=1))]
+        counts = sum(np.bincount(row, minlength=256) for row in ids)  # at once it would need 8 bytes for each pixel
+        return [int(value) for value in np.flatnonzero(counts)]
     return [int(value) for value in np.unique(ids)]
 
 
@@ -91,18 +96,22 @@ def read_pair(
         instances = tuple(find_instances(ids, findings))
         if pair.picture is None:
             raise InputError("a mask without a picture")
-        header = read_header(pair.picture, pair.picture.name)
-        if ids.shape != (header.height, header.width):
-            size = f"{ids.shape[0]}x{ids.shape[1]}"
-            raise InputError(f"{pair.mask.name}: has {size} pixels, the image {header.height}x{header.width}")
+        seen = look(pair.picture, pair.key, (ids.shape[0], ids.shape[1]), _never, "the mask has")
     except InputError as error:
         lost = sum(each.num_shapes for each in instances) + sum(r.shapes for r in findings if r.action == "left out")
         return ReadFile.left_out(pair.key, error.with_hint, max(lost, num_shapes))
-    picture = Picture(pair.picture.name, pair.picture, exif="drop" if header.orientation != 1 else "none")
+    findings += seen.findings
+    num_shapes = sum(each.num_shapes for each in instances)
     key = pair.key if not pair.key.startswith("../") else pair.picture.name
-    image = AnnotatedImage(key, picture, header.height, header.width, instances, folder=folder)
-    lost = sum(row.shapes for row in findings if row.action == "left out")
-    return ReadFile(image, tuple(findings), sum(each.num_shapes for each in instances) + lost)
+    image = AnnotatedImage(key, seen.picture, *seen.frame.drawn, instances, folder=folder)
+    num_shapes += sum(row.shapes for row in findings if row.action == "left out")
+    image = scale_image(image, seen.frame.size, pair.key, findings)
+    return ReadFile(image, tuple(findings), num_shapes)
+
+
+def _never(size: tuple[int, int]) -> bool:
+    """Whether a mask lies in a frame whose sides are exchanged: its pixels do not."""
+    return False
 
 
 def to_instance(label: str, inside: npt.NDArray[np.bool_], num_shapes: int = 1) -> Instance:

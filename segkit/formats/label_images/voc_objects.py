@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
-from segkit.data.pictures import read_header
 from segkit.data.polygons import REACH
-from segkit.data.records import AnnotatedImage, Finding, Instance, Picture, ReadFile
+from segkit.data.records import AnnotatedImage, Finding, Instance, ReadFile
 from segkit.errors import InputError
+from segkit.formats.pictures.look import look
+from segkit.formats.pictures.scale import scale_image
 from segkit.formats.xml_file import read_xml
 
 
@@ -17,6 +18,7 @@ class VocObjects(NamedTuple):
 
     nodes: Sequence[Element]
     broken: str = ""
+    size: tuple[int, int] | None = None  # (height, width) of the image
 
     @property
     def boxes(self) -> list[Element]:
@@ -34,9 +36,19 @@ def read_objects_file(path: Path | None) -> VocObjects:
     if path is None:
         return VocObjects(())
     try:
-        return VocObjects(list(read_xml(path).iter("object")))
+        root = read_xml(path)
+        return VocObjects(list(root.iter("object")), size=_size(root))
     except InputError as error:
         return VocObjects((), error.message)
+
+
+def _size(root: Element) -> tuple[int, int] | None:
+    """(height, width) of the image, as a file says them; None where it does not, or writes 0 for what it lacks."""
+    try:
+        height, width = (int(float(root.findtext(f"size/{side}") or 0)) for side in ("height", "width"))
+    except (ValueError, OverflowError):
+        return None
+    return (height, width) if 0 < height < REACH and 0 < width < REACH else None
 
 
 def read_boxes(picture: Path, key: str, objects: VocObjects) -> ReadFile:
@@ -48,13 +60,13 @@ def read_boxes(picture: Path, key: str, objects: VocObjects) -> ReadFile:
         objects: Of its XML file.
     """
     try:
-        header = read_header(picture, picture.name)
+        own, frame, noticed = look(picture, key, objects.size)
     except InputError as error:
         return ReadFile.left_out(key, error.message, len(objects.nodes))
-    findings: list[Finding] = []
-    instances = tuple(boxes_of(objects.nodes, key, header.height, header.width, findings))
-    own = Picture(picture.name, picture, exif="drop" if header.orientation != 1 else "none")
-    image = AnnotatedImage(key, own, header.height, header.width, instances, folder=key.rpartition("/")[0])
+    findings = list(noticed)
+    instances = tuple(boxes_of(objects.nodes, key, *frame.drawn, findings))
+    image = AnnotatedImage(key, own, *frame.drawn, instances, folder=key.rpartition("/")[0])
+    image = scale_image(image, frame.size, key, findings)
     return ReadFile(image, tuple(findings), len(objects.nodes))
 
 

@@ -43,7 +43,13 @@ class Look(NamedTuple):
     findings: tuple[Finding, ...]
 
 
-def look(path: Path, key: str, declared: Size | None, fits: Callable[[Size], bool] = lambda size: True) -> Look:
+def look(
+    path: Path,
+    key: str,
+    declared: Size | None,
+    fits: Callable[[Size], bool] = lambda size: True,
+    says: str = "the file says",
+) -> Look:
     """Look at a picture file.
 
     Args:
@@ -51,6 +57,7 @@ def look(path: Path, key: str, declared: Size | None, fits: Callable[[Size], boo
         key: Names the picture in findings.
         declared: (height, width) that the annotations say, if they do.
         fits: Whether the annotations lie in a frame; asked where height and width seem exchanged.
+        says: The beginning of the sentence on sizes that differ.
 
     Raises:
         InputError: It is no picture, is cut off, or has another size that nothing explains.
@@ -60,7 +67,7 @@ def look(path: Path, key: str, declared: Size | None, fits: Callable[[Size], boo
         check_complete(path, path.name, header.format)
     except InputError as error:  # findings have the name already
         raise InputError(error.message.removeprefix(f"{path.name}: "), error.hint) from error
-    frame = frame_of(header, "the image", declared, fits)
+    frame = frame_of(header, declared, fits, says)
     findings = [Finding(key, frame.action, frame.why, shapes=0)] if frame.why else []
     if header.frames > 1:
         findings.append(Finding(key, "noted", first_frame("the image", header), shapes=0))
@@ -73,7 +80,10 @@ def first_frame(name: str, header: Header) -> str:
 
 
 def frame_of(
-    header: Header, name: str, declared: Size | None, fits: Callable[[Size], bool] = lambda size: True
+    header: Header,
+    declared: Size | None,
+    fits: Callable[[Size], bool] = lambda size: True,
+    says: str = "the file says",
 ) -> Frame:
     """The frame of annotations that say a size.
 
@@ -81,9 +91,9 @@ def frame_of(
 
     Args:
         header: Of the picture.
-        name: Of the picture, in messages.
         declared: (height, width) that the annotations say, if they do.
         fits: Whether the annotations lie in a frame.
+        says: The beginning of the sentence on sizes that differ.
 
     Raises:
         InputError: The sizes differ, and nothing explains it.
@@ -94,14 +104,14 @@ def frame_of(
         return Frame(upright, upright, apply)
     if declared == stored:
         return Frame(stored, stored, "drop")
-    says = f"the file says {declared[0]}x{declared[1]} pixels, {name} has {upright[0]}x{upright[1]}"
+    differ = f"{says} {declared[0]}x{declared[1]} pixels, the image has {upright[0]}x{upright[1]}"
     if declared == upright[::-1] and fits(upright):
-        return Frame(upright, upright, apply, "repaired", f"{says}: height and width were exchanged")
+        return Frame(upright, upright, apply, "repaired", f"{differ}: height and width were exchanged")
     unturned: Exif = "drop" if header.orientation != 1 else "none"
     for size, exif in ((upright, apply), (stored, unturned)):
         if is_scaled(declared, size):
-            return Frame(declared, size, exif, "changed", f"{says}: annotations scaled")
-    raise InputError(says, "is it another picture, or was it cropped?")
+            return Frame(declared, size, exif, "changed", f"{differ}: annotations scaled")
+    raise InputError(differ, "is it another picture, or was it cropped?")
 
 
 def is_scaled(one: Size, other: Size) -> bool:
