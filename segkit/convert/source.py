@@ -54,7 +54,7 @@ def _open(detected: Detected, config: ConvertConfig, root: Path, files: list[tup
         case "idmask":
             return open_idmask(root, detected.pairs, guessed=detected.pairs is not None)
         case "yolo":
-            return open_yolo(root, config.images_dir)
+            return open_yolo(root, config.images_dir, config.out)
         case "voc":
             return open_voc(root, config.images_dir, config.labels)
         case "via":

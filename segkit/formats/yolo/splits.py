@@ -6,12 +6,13 @@ to the YAML file; what starts with ``../`` is looked for in the folder of the YA
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from segkit.data.pictures import PICTURE_SUFFIXES
 from segkit.data.records import Finding
+from segkit.errors import InputError
 from segkit.formats.split_lists import SplitLists, read_lines
 from segkit.formats.splits import split_of_name, split_of_word
+from segkit.formats.yolo.data_yaml import read_yaml, yaml_files
 
 
 def read_splits(root: Path, names: Sequence[str]) -> tuple[dict[str, tuple[str, str]], list[Finding]]:
@@ -35,8 +36,11 @@ def read_splits(root: Path, names: Sequence[str]) -> tuple[dict[str, tuple[str, 
 
 def _add_declared(root: Path, lists: SplitLists) -> bool:
     """Take what a YAML file says; whether one says anything."""
-    for path in sorted([*root.glob("*.yaml"), *root.glob("*.yml")], key=lambda path: (path.stem != "data", path.name)):
-        top = _read_yaml(path)
+    for path in yaml_files(root):
+        try:
+            top = read_yaml(path)
+        except InputError:
+            continue  # whoever reads the names reports it
         declared = {key: split for key in top if isinstance(key, str) and (split := split_of_word(key))}
         base = top.get("path") if isinstance(top.get("path"), str) else ""
         found = False
@@ -64,13 +68,3 @@ def _add(lists: SplitLists, root: Path, split: str, where: str, base: str, value
         lists.add_missing(split, where, value)
     else:
         lists.add_lines(split, f"{where}, {found.name}", read_lines(found))
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    import yaml  # noqa: PLC0415 -- few conversions need it
-
-    try:
-        top = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
-        return {}
-    return top if isinstance(top, dict) else {}
