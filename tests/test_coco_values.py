@@ -20,6 +20,11 @@ CROOKED = [
     ([SQUARE, "nonsense"], [SQUARE], "a polygon that is not a list of numbers is left out"),
     ([SQUARE, [1, 2, 3, 4, 5, float("nan")]], [SQUARE], "a polygon with points that are not finite"),
     ([[1, 2, 3e7, 4, 5, 6], SQUARE], [SQUARE], "a polygon with points that are not finite"),
+    ([[1, 2, 1e300, 4, 5, 6], SQUARE], [SQUARE], "a polygon with points that are not finite"),
+    (SQUARE, [SQUARE], "a polygon without the outer list is read as one polygon"),
+    ([[5, 5], [25, 5], [25, 25], [5, 25]], [SQUARE], "points [x, y] are read as x, y"),
+    ([[[5, 5], [25, 5], [25, 25], [5, 25]]], [SQUARE], "points [x, y] are read as x, y"),
+    ([[{"x": 5, "y": 5}, {"x": 25, "y": 5}, {"x": 25, "y": 25}]], [[5, 5, 25, 5, 25, 25]], "points [x, y] are read"),
 ]
 # What leaves nothing to go on.
 UNUSABLE = [
@@ -29,7 +34,12 @@ UNUSABLE = [
     ({"segmentation": {"size": [WIDTH, HEIGHT], "counts": [3072]}}, "the mask is 48 x 64 pixels, the image 64 x 48"),
     ({"segmentation": [["a", 2, 3, 4, 5, 6]]}, "a polygon must be a list of numbers"),
     ({"image_id": 9}, "image_id is 9, which is not in the file"),
-    ({"category_id": "1"}, "category_id is '1', which is not in the file"),
+    ({"category_id": "7"}, "category_id is '7', which is not in the file"),
+    ({"segmentation": None, "bbox": [5, 5, -20, 20]}, "bbox has the sides -20 and 20, which are negative"),
+    ({"segmentation": None, "bbox": [5, 5, 1e8, 20]}, "bbox holds 100000000.0, which is more than a million pixels"),
+    ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": []}}, "the run lengths do not add up"),
+    ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": ""}}, "the run lengths do not add up"),
+    ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": [3071]}}, "the run lengths do not add up"),
     ({"segmentation": None, "bbox": [1, 2, 3]}, "bbox has 3 numbers, not 4"),
 ]
 
@@ -49,8 +59,8 @@ def written(here):
         images = []
         for number in range(1, len(annotations) + 1):
             pixels = np.random.default_rng(number).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
-            Image.fromarray(pixels).save(here / f"in/{number}.png")
-            images.append({"id": number, "file_name": f"{number}.png", "height": HEIGHT, "width": WIDTH})
+            Image.fromarray(pixels).save(here / f"in/{number:02}.png")
+            images.append({"id": number, "file_name": f"{number:02}.png", "height": HEIGHT, "width": WIDTH})
         top = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "nut"}]}
         (here / "in/t.json").write_text(json.dumps(top))
         results = [{"image_id": 1, "category_id": 1, "score": 0.9, "segmentation": [SQUARE], "bbox": [5, 5, 20, 20]}]
@@ -123,7 +133,7 @@ def test_an_unusable_annotation_is_named(segkit, here, written, values, why):
     (finding,) = json.loads((here / "dataset/report.json").read_text())["findings"]
     assert (finding["file"], finding["action"], finding["shape"]) == ("t.json", "left out", 0)
     assert why in finding["why"]
-    message = f"error: in/t.json: annotation 1: {finding['why'].removeprefix('annotation: ')}\n"
+    message = f"error: in/t.json: annotation 1: {finding['why']}\n"
     for refused in (train(segkit, data), segkit("eval", "in/results.json", "--data", data, "--iou", "segm")):
         assert refused.code == 1
         assert refused.err.startswith(message)
@@ -142,7 +152,7 @@ def test_invalid_values_are_computed_where_possible(segkit, here, written):
     metrics = json.loads(scored.out)
     assert metrics["bbox"]["AR100"] == pytest.approx(1 / 5)  # five that count, one of them found
     assert (
-        "in/t.json: annotation 1 and 1 more: bbox is not four numbers: computed from the segmentation"
+        "in/t.json: annotation 1 and 1 more: bbox is not four numbers within reach: computed from the segmentation"
         in (metrics["warnings"])
     )
 
@@ -163,4 +173,4 @@ def test_an_image_id_that_is_true_is_refused_like_that_of_an_annotation(segkit, 
     (here / data).write_text(json.dumps(top))
     outcome = segkit("eval", "in/results.json", "--data", data)
     assert outcome.code == 1
-    assert f"{data}: not a COCO annotation file: id is True, neither a whole number nor a string" in outcome.err
+    assert f"error: {data}: image True: id is True, neither a whole number nor a string" in outcome.err

@@ -145,19 +145,22 @@ def test_two_categories_of_equal_name_stay_separate(evaluated):
 
 ODD_RUNS = "the run lengths do not add up to the pixels of the image"
 ODD = [
-    (document(TRUTH, TRUTH), [FOUND], "error: t.json: 1 annotation ids are used twice"),
-    (document(TRUTH, images=[IMAGE, IMAGE]), [FOUND], "error: t.json: 1 image ids are used twice"),
+    (
+        document(TRUTH, images=[IMAGE, IMAGE | {"file_name": "other.png"}]),
+        [FOUND],
+        "error: t.json: image id 1 is that of 2: ",
+    ),
     (
         document(TRUTH, images=[IMAGE | {"height": 10**6, "width": 10**6}]),
         [FOUND],
-        "error: t.json: not a COCO annotation file: image 1 has 1000000 x 1000000 pixels, more than",
+        "error: t.json: image 1 has no size that can be used",
     ),
     (
         document(TRUTH, images=[IMAGE | {"height": 0}]),
         [FOUND],
-        "error: t.json: not a COCO annotation file: image 1 has",
+        "error: t.json: image 1 has no size that can be used",
     ),
-    (document(TRUTH), [FOUND | {"image_id": "1"}], "error: 1 images of the results are not in the annotations: 1"),
+    (document(TRUTH), [FOUND | {"image_id": 7}], "error: 1 images of the results are not in the annotations: 7"),
     (
         document(TRUTH),
         [FOUND | {"segmentation": {"size": [60, 40], "counts": [2400]}}],
@@ -192,7 +195,6 @@ def test_inputs_that_cannot_be_scored(refused, truth, results, message):
 @pytest.mark.parametrize(
     ("truth", "results", "message"),
     [
-        (TRUTH | {"segmentation": [1, 2, 5, 6, 7, 8]}, FOUND, "error: t.json: annotation 1: a polygon must be a list"),
         (TRUTH | {"segmentation": [["a", 2, 3, 4, 5, 6]]}, FOUND, "error: t.json: annotation 1: a polygon must be"),
         (TRUTH | {"segmentation": "abc"}, FOUND, "error: t.json: annotation 1: a segmentation is 'abc', neither"),
         (
@@ -201,8 +203,7 @@ def test_inputs_that_cannot_be_scored(refused, truth, results, message):
             "error: t.json: annotation 1: bbox has 3 numbers, not 4",
         ),
         (TRUTH | {"category_id": 9}, FOUND, "error: t.json: annotation 1: category_id is 9, which is not in the file"),
-        (TRUTH | {"id": [1]}, FOUND, "error: t.json: annotation [1]: id is [1], neither a whole number nor a string"),
-        (TRUTH, FOUND | {"segmentation": [[[1, 2]]]}, "error: r.json: result 0: a polygon must be a list of numbers"),
+        (TRUTH, FOUND | {"segmentation": [[["a", 2]]]}, "error: r.json: result 0: a polygon must be a list of numbers"),
         (TRUTH, FOUND | {"segmentation": {"counts": [2400]}}, "error: r.json: result 0: RLE needs a size"),
         (TRUTH, FOUND | {"image_id": [1]}, "error: r.json: result 0: image_id is [1]"),
         (TRUTH, FOUND | {"bbox": [2, 2, None, 10]}, "error: r.json: result 0: bbox holds None, which is"),

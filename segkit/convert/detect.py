@@ -6,7 +6,7 @@ from pathlib import Path
 
 from segkit.errors import InputError
 from segkit.formats import via
-from segkit.formats.coco.file import is_coco
+from segkit.formats.coco.document import is_coco
 from segkit.formats.json_file import read_json
 from segkit.formats.label_images.idmask import find_instance_folders, holds_instance_ids
 from segkit.formats.label_images.pairs import ImageAndMask, find_pairs

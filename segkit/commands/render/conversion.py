@@ -1,5 +1,6 @@
 """A conversion's summary -> tables on stderr, or JSON on stdout."""
 
+import re
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,10 @@ from segkit.data.records import Finding
 
 if TYPE_CHECKING:
     from segkit.convert.summary import ConversionSummary
+
+
+_VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d+(\.\d+)?")  # in a sentence: names, ids and other numbers
+_MOST_KINDS = 25
 
 
 def render_conversion(summary: "ConversionSummary", output: Output) -> None:
@@ -43,18 +48,24 @@ def render_conversion(summary: "ConversionSummary", output: Output) -> None:
 
 
 def _findings_table(summary: "ConversionSummary") -> Table:
-    """One row per kind of finding, with the first case as an example."""
+    """One row per kind of finding, with the first case as an example; ids and numbers make no kinds of their own."""
     kinds: dict[tuple[str, str, str], list[Finding]] = defaultdict(list)
+    plain: dict[str, str] = {}
     for finding in summary.findings:
-        kinds[finding.action, finding.shape_type or "", finding.why].append(finding)
+        if (why := plain.get(finding.why)) is None:
+            why = plain[finding.why] = _VALUES.sub("?", finding.why)
+        kinds[finding.action, finding.shape_type or "", why].append(finding)
     table = Table(title="Not converted exactly", title_justify="left", box=None, header_style="dim")
     table.add_column("count", justify="right")
     for column in ("", "why", "first case"):
         table.add_column(column, overflow="fold")
-    for (action, shape_type, why), rows in sorted(kinds.items(), key=lambda item: -len(item[1])):
+    ordered = sorted(kinds.items(), key=lambda item: -len(item[1]))
+    for (action, shape_type, _), rows in ordered[:_MOST_KINDS]:
         first = rows[0]
         where = first.file if first.shape is None else f"{first.file}, shape {first.shape}"
         label = f" ({first.label})" if first.label else ""
-        cells = (str(len(rows)), f"{action} {shape_type}".strip(), why, where + label)
+        cells = (str(len(rows)), f"{action} {shape_type}".strip(), first.why, where + label)
         table.add_row(*(shown(cell) for cell in cells))
+    if further := ordered[_MOST_KINDS:]:
+        table.add_row(str(sum(len(rows) for _, rows in further)), "", f"{len(further)} further kinds", "")
     return table

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from segkit.data.masks import Box
-from segkit.data.polygons import run_totals
+from segkit.data.polygons import REACH, run_totals
 from segkit.evaluate.coco.engine import IouType
 
 _WHOLE, _SIDE = 2**62, 2**31
@@ -78,7 +78,7 @@ def check_files(truth_path: Path, results_path: Path) -> PlainFiles | None:
     try:
         truth = msgspec.json.decode(truth_path.read_bytes(), type=_Truth)
         results = msgspec.json.decode(results_path.read_bytes(), type=list[_Result])
-    except (msgspec.DecodeError, UnicodeDecodeError, OSError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError):
         return None
     annotations = truth.annotations
     sizes = {image.id: (image.height, image.width) for image in truth.images}
@@ -99,6 +99,7 @@ def check_files(truth_path: Path, results_path: Path) -> PlainFiles | None:
         and {annotation.iscrowd for annotation in annotations} <= {0, 1}
         and all(math.isfinite(result.score) for result in results)
         and all(r.image_id in sizes and r.category_id in names for r in records)
+        and all(max(r.bbox) < REACH and min(r.bbox) > -REACH and min(r.bbox[2:]) >= 0 for r in records)
         and _add_up(records, sizes)
         and _are_plain(part for r in records if isinstance(r.segmentation, list) for part in r.segmentation)
     )

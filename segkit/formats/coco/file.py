@@ -4,76 +4,28 @@ Format: https://cocodataset.org/#format-data and #format-results. segkit adds on
 (see ``segkit.data.records.Dataset``).
 """
 
-from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from segkit.data.masks import Box, rle_area, rle_bbox, to_rle
-from segkit.data.records import Annotation, Category, Dataset, Image, Polygons, Result, Uncovered, replace_surrogates
+from segkit.data.pictures import read_header
+from segkit.data.records import Annotation, Dataset, Image, Polygons, Result
 from segkit.errors import InputError
+from segkit.formats.coco.document import read_document
 from segkit.formats.coco.repairs import Repairs
-from segkit.formats.coco.segmentation import read_segmentation
-from segkit.formats.coco.values import AnnotationValues, box, identity, read_annotation, read_record, required
+from segkit.formats.coco.segmentation import read_segmentation, shown
+from segkit.formats.coco.values import (
+    AnnotationValues,
+    box,
+    identity,
+    read_annotation,
+    read_record,
+    reference,
+    required,
+)
 from segkit.formats.json_file import read_json
-from segkit.formats.pictures.find import base_name
-
-
-def is_coco(top: Any) -> bool:
-    """Whether a JSON document has the three lists of a COCO annotation file."""
-    lists = ("images", "annotations", "categories")
-    return isinstance(top, dict) and all(isinstance(top.get(name), list) for name in lists)
-
-
-def images_and_categories(path: Path, top: dict[str, Any]) -> tuple[tuple[Image, ...], tuple[Category, ...]]:
-    """The image and category records of a COCO document.
-
-    Raises:
-        InputError: They are invalid, or ids are used twice.
-    """
-    try:
-        images = tuple(_image(raw) for raw in top["images"])
-        categories = tuple(
-            Category(identity(c, "id"), replace_surrogates(str(c["name"])) or "unnamed") for c in top["categories"]
-        )
-        image_ids, category_ids = {image.id for image in images}, {category.id for category in categories}
-    except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
-        what = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
-        raise InputError(f"{path}: not a COCO annotation file: {what}") from error
-    for what, found, distinct in (("image", len(images), image_ids), ("category", len(categories), category_ids)):
-        if len(distinct) != found:
-            raise InputError(f"{path}: {found - len(distinct)} {what} ids are used twice", "give every one its own id")
-    return images, categories
-
-
-def _image(raw: dict[str, Any]) -> Image:
-    """An image's record; height and width are 0 where the file does not have them, or they are no sizes."""
-    name = raw.get("file_name") or base_name(_url(raw)) or str(raw["id"])
-    if not isinstance(name, str):
-        raise ValueError(f"image {raw['id']!r} has no file name")
-    height, width = _side(raw.get("height")), _side(raw.get("width"))
-    if height * width == 0 or height * width >= 1 << 32:  # more than COCO's run lengths can count
-        height = width = 0
-    flags = raw.get("flags")
-    flags = [flag for flag in flags if isinstance(flag, str)] if isinstance(flags, list) else []
-    return Image(identity(raw, "id"), name, height, width, tuple(flags))
-
-
-def _side(value: Any) -> int:
-    if isinstance(value, str) and len(value) < 12 and value.strip().isdecimal():
-        value = int(value)
-    whole = type(value) is int or (type(value) is float and value.is_integer())
-    return int(value) if whole and 0 < value < 1 << 31 else 0
-
-
-def _url(raw: dict[str, Any]) -> str:
-    return next((url for key in ("coco_url", "flickr_url") if isinstance(url := raw.get(key), str) and url), "")
-
-
-def image_urls(images: Sequence[Any]) -> dict[Any, str]:
-    """The ends of URLs (folder and file) by image id, of the records that have one: LVIS has nothing else."""
-    found = ((raw.get("id"), _url(raw)) for raw in images)
-    return {number: "/".join(url.partition("?")[0].split("/")[-2:]) for number, url in found if url}
 
 
 def read_coco(path: Path) -> Dataset:
@@ -84,43 +36,64 @@ def read_coco(path: Path) -> Dataset:
     Raises:
         InputError: It is no COCO annotation file, contradicts itself, or an annotation cannot be used.
     """
-    top = read_json(path)
-    if not is_coco(top):
-        raise InputError(
-            f"{path}: not a COCO annotation file: it needs the lists images, annotations and categories",
-            "make one with: segkit convert LABELME-DIR",
-        )
-    images, categories = images_and_categories(path, top)
+    document = read_document(path)
+    if document.unusable:
+        first = document.unusable[0]
+        more = f" (and {len(document.unusable) - 1} more)" if len(document.unusable) > 1 else ""
+        raise InputError(f"{path}: {first.why}{more}", f"leave such out with: segkit convert {path}")
+    folder = find_images_dir(path, document.images)
+    images = tuple(image if image.height else _sized(image, path, folder) for image in document.images)
     sizes = {image.id: (image.height, image.width) for image in images}
-    category_ids = {category.id for category in categories}
+    category_ids = {category.id for category in document.categories}
     repairs = Repairs(path)
 
     def read(raw: dict[str, Any]) -> Annotation:
-        annotation_id, values = identity(raw, "id"), read_annotation(raw, sizes, category_ids)
-        repairs.add(f"annotation {annotation_id}", values.repairs)
-        return _annotation(annotation_id, values, sizes[values.image_id])
+        image_id = reference(raw, "image_id", sizes)
+        values = read_annotation(raw, sizes[image_id], category_ids)
+        if values.repairs:
+            repairs.add(f"annotation {shown(raw.get('id'))}", values.repairs)
+        return _annotation(_own_id(raw), image_id, values, sizes[image_id])
 
     try:
         annotations = tuple(
-            read_record(raw, f"annotation {raw.get('id', n) if isinstance(raw, dict) else n}", read)
-            for n, raw in enumerate(top["annotations"])
+            read_record(raw, f"annotation {shown(raw.get('id', n)) if isinstance(raw, dict) else n}", read)
+            for n, raw in enumerate(document.annotations)
         )
     except ValueError as error:
         raise InputError(f"{path}: {error}", f"leave such annotations out with: segkit convert {path}") from error
-    if twice := len(annotations) - len({annotation.id for annotation in annotations}):
-        raise InputError(f"{path}: {twice} annotation ids are used twice", "give every one its own id")
+    warnings = [f"{path}: {repair}" for repair in document.repairs]
+    ids = {annotation.id for annotation in annotations} - {None}
+    if odd := len(annotations) - len(ids):
+        annotations = tuple(replace(annotation, id=number) for number, annotation in enumerate(annotations, 1))
+        warnings.append(f"{path}: {odd} annotation ids are missing or used twice: all are numbered anew")
     return Dataset(
-        images, annotations, categories, find_images_dir(path, images), uncovered_pixels(top), repairs.warnings()
+        images, annotations, document.categories, folder, document.uncovered, (*warnings, *repairs.warnings())
     )
 
 
-def uncovered_pixels(top: dict[str, Any]) -> Uncovered:
-    """What pixels under no annotation are, as ``info`` of a document has it."""
-    info = top.get("info")
-    return "ignore" if isinstance(info, dict) and info.get("uncovered") == "ignore" else "background"
+def _sized(image: Image, path: Path, folder: Path) -> Image:
+    """An image with the size of its picture, where the file does not have one.
+
+    Raises:
+        InputError: There is no such picture.
+    """
+    try:
+        height, width = read_header(folder / image.file_name, image.file_name).upright
+    except (InputError, OSError):
+        why = f"image {shown(image.id)} has no size that can be used, and its picture was not found"
+        raise InputError(f"{path}: {why}", "an image needs height and width, whole numbers of pixels") from None
+    return replace(image, height=height, width=width)
 
 
-def _annotation(annotation_id: Any, values: AnnotationValues, size: tuple[int, int]) -> Annotation:
+def _own_id(raw: dict[str, Any]) -> Any:
+    """The id of an annotation; None where it has none that can be used."""
+    try:
+        return identity(raw, "id")
+    except ValueError:
+        return None
+
+
+def _annotation(annotation_id: Any, image_id: Any, values: AnnotationValues, size: tuple[int, int]) -> Annotation:
     mask, bbox, area = values.segmentation, values.bbox, values.area
     if mask is not None and (bbox is None or area is None):
         rle = to_rle(mask, *size)
@@ -129,7 +102,7 @@ def _annotation(annotation_id: Any, values: AnnotationValues, size: tuple[int, i
     assert bbox is not None  # read_annotation has seen to that
     return Annotation(
         id=annotation_id,
-        image_id=values.image_id,
+        image_id=image_id,
         category_id=values.category_id,
         segmentation=mask,
         bbox=bbox,

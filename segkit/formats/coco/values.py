@@ -4,14 +4,17 @@ An invalid value that is not needed, or that can be computed from the others, is
 reports it. A record that cannot be used at all raises ``ValueError``. Format: https://cocodataset.org/#format-data
 """
 
-from collections.abc import Callable, Container, Mapping
+import re
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any
 
 from segkit.data.masks import Box
+from segkit.data.polygons import REACH
 from segkit.data.records import Segmentation
 from segkit.formats.coco.segmentation import NUMBERS, read_segmentation, shown
 
+_WHOLE = re.compile(r"(0|-?[1-9][0-9]{0,17})(\.0+)?", re.ASCII)  # a number as text; "007" is a name
 _KNOWN = {"id", "image_id", "category_id", "segmentation", "bbox", "area", "iscrowd", "attributes"}
 
 
@@ -22,7 +25,6 @@ class AnnotationValues:
     ``segmentation`` is an empty list where polygons are given and none of them can cover a pixel.
     """
 
-    image_id: Any
     category_id: Any
     segmentation: Segmentation | None
     bbox: Box | None
@@ -32,34 +34,36 @@ class AnnotationValues:
     repairs: list[str]
 
 
-def read_annotation(
-    raw: dict[str, Any], image_sizes: Mapping[Any, tuple[int, int]], categories: Container[Any]
-) -> AnnotationValues:
-    """Read an annotation of one of a file's images.
+def read_annotation(raw: dict[str, Any], size: tuple[int, int], categories: Container[Any]) -> AnnotationValues:
+    """Read an annotation of an image.
 
     Args:
         raw: The record.
-        image_sizes: (height, width) by image id.
+        size: (height, width) of the image.
         categories: The file's category ids.
 
     Raises:
-        ValueError: Its image or category is unknown, its segmentation is invalid, or it has neither that nor a bbox.
+        ValueError: Its category is unknown, its segmentation is invalid, or it has neither that nor a bbox.
     """
     repairs: list[str] = []
-    image_id = reference(raw, "image_id", image_sizes)
     category_id = reference(raw, "category_id", categories)
-    mask = read_segmentation(raw.get("segmentation"), image_sizes[image_id], repairs)
     bbox, area = raw.get("bbox") or None, raw.get("area")
+    wrong_box = None
     if bbox is not None:
         try:
             bbox = box(bbox)
-        except ValueError:
-            if mask is None:
-                raise
-            bbox = None
-            repairs.append("bbox is not four numbers: computed from the segmentation")
+        except ValueError as error:
+            bbox, wrong_box = None, error
+    mask = read_segmentation(raw.get("segmentation"), size, repairs, bbox)
+    if wrong_box is not None:
+        if mask is None:
+            raise wrong_box
+        repairs.append("bbox is not four numbers within reach: computed from the segmentation")
     elif mask is None:
-        raise ValueError("it has neither a segmentation nor a bbox")
+        if bbox is None:
+            raise ValueError("it has neither a segmentation nor a bbox")
+        if bbox[2] == 0 or bbox[3] == 0:
+            repairs.append("bbox covers nothing")
     if area is not None and not _is_number(area):
         area = None
         repairs.append("area is not a number: computed from the segmentation or the bbox")
@@ -67,7 +71,7 @@ def read_annotation(
     own = raw.get("attributes")
     rest = {name: value for name, value in raw.items() if name not in _KNOWN}
     attributes = (own if isinstance(own, dict) else {}) | rest
-    return AnnotationValues(image_id, category_id, mask, bbox, area, iscrowd, attributes, repairs)
+    return AnnotationValues(category_id, mask, bbox, area, iscrowd, attributes, repairs)
 
 
 def read_record(record: Any, what: str, read: Callable[[dict[str, Any]], Any]) -> Any:
@@ -77,11 +81,11 @@ def read_record(record: Any, what: str, read: Callable[[dict[str, Any]], Any]) -
         ValueError: It is not as it should be.
     """
     if not isinstance(record, dict):
-        raise ValueError(f"{what} is {shown(record)}, not a record")
+        raise ValueError(f"{what or 'it'} is {shown(record)}, not a record")
     try:
         return read(record)
-    except (ValueError, OverflowError, TypeError) as error:
-        raise ValueError(f"{what}: {error}") from error
+    except (ValueError, OverflowError, TypeError, RecursionError) as error:
+        raise ValueError(f"{what}: {error}" if what else str(error)) from error
 
 
 def reference(raw: dict[str, Any], key: str, known: Container[Any]) -> Any:
@@ -92,20 +96,24 @@ def reference(raw: dict[str, Any], key: str, known: Container[Any]) -> Any:
     """
     value = identity(raw, key)
     if value not in known:
-        raise ValueError(f"{key} is {shown(value)}, which is not in the file")
+        raise ValueError(f"{key} is {shown(raw[key])}, which is not in the file")
     return value
 
 
 def identity(raw: dict[str, Any], key: str) -> Any:
-    """An id: a whole number or a string.
+    """An id: a whole number or a string. ``1.0`` and ``"1"`` are the number 1: exporters mix them in one file.
 
     Raises:
         ValueError: It is neither.
     """
     value = required(raw, key)
-    if type(value) is not int and not isinstance(value, str):
+    if type(value) is int:
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if not isinstance(value, str):
         raise ValueError(f"{key} is {shown(value)}, neither a whole number nor a string")
-    return value
+    return int(found[1]) if (found := _WHOLE.fullmatch(value)) else value
 
 
 def required(raw: dict[str, Any], key: str) -> Any:
@@ -131,7 +139,11 @@ def box(value: Any) -> Box:
     for each in value:
         if not _is_number(each):
             raise ValueError(f"bbox holds {shown(each)}, which is not a finite number")
+        if not -REACH < each < REACH:
+            raise ValueError(f"bbox holds {shown(each)}, which is more than a million pixels away")
     x, y, w, h = value
+    if w < 0 or h < 0:
+        raise ValueError(f"bbox has the sides {shown(w)} and {shown(h)}, which are negative")
     return (x, y, w, h)
 
 

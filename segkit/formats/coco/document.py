@@ -1,0 +1,248 @@
+"""A COCO annotation file as a whole: which kind of file it is, its images and categories, and what is wrong with them.
+
+train, eval and convert read files by ``read_document``. What cannot be used is named; convert leaves it out, and the
+others end with an error.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from segkit.data.records import Category, Image, Uncovered, replace_surrogates
+from segkit.errors import InputError
+from segkit.formats.coco.names import unique_names
+from segkit.formats.coco.not_kept import not_kept
+from segkit.formats.coco.segmentation import shown
+from segkit.formats.coco.values import identity, read_record
+from segkit.formats.json_file import read_json
+from segkit.formats.pictures.find import base_name
+
+HINT = "it needs the lists images, annotations and categories"
+_Record = TypeVar("_Record", Image, Category)
+
+
+class Unusable(NamedTuple):
+    """An image or a category that cannot be used, and why; ``id`` is None where it has none."""
+
+    what: str
+    id: Any
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The content of an annotation file.
+
+    Attributes:
+        images: Those that can be used; a size is 0 where the file does not have it.
+        categories: Those that can be used, under names that differ.
+        annotations: As they stand in the file.
+        urls: The ends of the URLs of images, by id.
+        uncovered: What pixels under no annotation are.
+        unusable: The images and categories that cannot be used.
+        repairs: Sentences on the file as a whole: what was repaired.
+        lost: Sentences on what a conversion does not keep.
+        noted: Sentences on what else it does not keep: no annotation is the poorer for it.
+    """
+
+    images: tuple[Image, ...]
+    categories: tuple[Category, ...]
+    annotations: list[Any]
+    urls: dict[Any, str]
+    uncovered: Uncovered
+    unusable: tuple[Unusable, ...] = ()
+    repairs: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    noted: tuple[str, ...] = ()
+
+
+class NoInstances(InputError):
+    """A COCO file of another kind: there are no instances in it."""
+
+
+def is_coco(top: Any) -> bool:
+    """Whether a JSON document is one of COCO's: annotations of instances or others, or results."""
+    if isinstance(top, list):
+        return bool(top) and all(isinstance(each, dict) and {"image_id", "score"} <= each.keys() for each in top[:10])
+    return isinstance(top, dict) and "images" in top and bool({"annotations", "categories"} & top.keys())
+
+
+def is_panoptic(top: Any) -> bool:
+    """Whether a JSON document is COCO's of panoptic segmentation: annotations have segments."""
+    annotations = top.get("annotations") if isinstance(top, dict) else None
+    first = annotations[:10] if isinstance(annotations, list) else []
+    return bool(first) and all(isinstance(each, dict) and "segments_info" in each for each in first)
+
+
+def read_document(path: Path) -> Document:
+    """Read an annotation file of instances.
+
+    Raises:
+        NoInstances: It is another of COCO's files.
+        InputError: It is none, or has no image that can be used.
+    """
+    top = read_json(path)
+    _check_kind(path, top)
+    found = _Found()
+    images = found.all(_image, top["images"], "image")
+    annotations: list[Any] = top["annotations"]
+    listed = top.get("categories")
+    if not listed and annotations:
+        listed = [{"id": each, "name": f"class_{each}"} for each in _category_ids(annotations)]
+        found.repairs.append("the file has no categories: they are named after their ids")
+    categories = unique_names(found.all(_category, listed or [], "category"), listed or [], found.repairs)
+    found.repairs += _mixed_ids(annotations, "image_id", top["images"], images)
+    found.repairs += _mixed_ids(annotations, "category_id", listed or [], categories)
+    lost, noted = not_kept(top)
+    return Document(
+        tuple(images),
+        tuple(categories),
+        annotations,
+        _image_urls(top["images"]),
+        _uncovered_pixels(top),
+        tuple(found.unusable),
+        tuple(found.repairs),
+        lost,
+        noted,
+    )
+
+
+def _check_kind(path: Path, top: Any) -> None:
+    """See that a document has instances.
+
+    Raises:
+        InputError: It is something else.
+    """
+    if isinstance(top, list):
+        if is_coco(top):
+            raise NoInstances(f"{path}: a COCO results file: it has no images", "name the annotation file")
+        raise InputError(f"{path}: not a COCO annotation file: it is a list; {HINT}")
+    if not isinstance(top, dict) or "images" not in top:
+        raise InputError(f"{path}: not a COCO annotation file: {HINT}", "make one with: segkit convert LABELME-DIR")
+    if "annotations" not in top:
+        raise NoInstances(f"{path}: a list of images without annotations")
+    if is_panoptic(top):
+        raise NoInstances(f"{path}: COCO's panoptic segmentation", "segkit convert --from panoptic reads it")
+    for name in ("images", "annotations", "categories"):
+        value = top.get(name, [])
+        if not isinstance(value, list) and not (name == "categories" and value is None):
+            raise InputError(f"{path}: not a COCO annotation file: {name} is {shown(value)}, not a list")
+    first = top["annotations"][:10]
+    if first and all(isinstance(each, dict) and "caption" in each and "category_id" not in each for each in first):
+        raise NoInstances(f"{path}: captions of images: there are no instances in it")
+
+
+@dataclass(slots=True)
+class _Found:
+    """What is noticed while records are read."""
+
+    unusable: list[Unusable] = field(default_factory=list)
+    repairs: list[str] = field(default_factory=list)
+
+    def all(self, read: Callable[[dict[str, Any]], _Record], records: Iterable[Any], what: str) -> list[_Record]:
+        """The records that can be used: valid ones, each with an id of its own."""
+        by_id: dict[Any, list[_Record]] = defaultdict(list)
+        for number, raw in enumerate(records):
+            try:
+                record = read_record(raw, "", read)
+            except ValueError as error:
+                own = raw.get("id") if isinstance(raw, dict) else None
+                self.unusable.append(Unusable(what, _plain_id(raw), f"{what} {shown(own or number)}: {error}"))
+            else:
+                by_id[record.id].append(record)
+        again = 0
+        kept: list[_Record] = []
+        for number, same in by_id.items():
+            names = list(dict.fromkeys(_name_of(each) for each in same))
+            if len(names) > 1:
+                few = ", ".join(repr(name) for name in names[:3])
+                self.unusable.append(Unusable(what, number, f"{what} id {number} is that of {len(names)}: {few}"))
+                continue
+            again += len(same) - 1
+            kept.append(same[0])
+        if again:
+            self.repairs.append(f"{again} {what} records are there twice: the first is used")
+        return kept
+
+
+def _name_of(record: Image | Category) -> str:
+    return record.file_name if isinstance(record, Image) else record.name
+
+
+def _plain_id(raw: Any, key: str = "id") -> Any:
+    """The id in a record; None where it has none."""
+    try:
+        return identity(raw, key)
+    except (ValueError, TypeError):
+        return None
+
+
+def _category(raw: dict[str, Any]) -> Category:
+    number, name = identity(raw, "id"), raw.get("name")
+    if name is None or name == "":
+        return Category(number, f"class_{number}")
+    return Category(number, replace_surrogates(name if isinstance(name, str) else shown(name)))
+
+
+def _category_ids(annotations: Sequence[Any]) -> list[Any]:
+    """The ids of categories that annotations have, sorted; only for files that do not list them."""
+    found = set()
+    for raw in annotations:
+        try:
+            found.add(identity(raw, "category_id"))
+        except (ValueError, TypeError):
+            continue
+    return sorted(found, key=lambda each: (isinstance(each, str), each))
+
+
+def _mixed_ids(
+    annotations: Sequence[Any], key: str, records: Sequence[Any], known: Sequence[Image | Category]
+) -> list[str]:
+    """A sentence where annotations write ids in another way than the records that they are of."""
+    own = {isinstance(raw.get("id"), str) for raw in records if isinstance(raw, dict)}
+    odd = [raw for raw in annotations if isinstance(raw, dict) and isinstance(raw.get(key), str) not in own]
+    if not odd:
+        return []
+    ids = {record.id for record in known}
+    other = sum(_plain_id(raw, key) in ids for raw in odd)
+    if not other:
+        return []
+    return [f"{key} of {other} annotations is text where the id is a number, or the reverse: they are matched"]
+
+
+def _image(raw: dict[str, Any]) -> Image:
+    """An image's record; height and width are 0 where the file does not have them, or they are no sizes."""
+    name = raw.get("file_name") or base_name(_url(raw)) or str(raw.get("id"))
+    if not isinstance(name, str):
+        raise ValueError(f"file_name is {shown(name)}, not a string")
+    height, width = _side(raw.get("height")), _side(raw.get("width"))
+    if height * width == 0 or height * width >= 1 << 32:  # more than COCO's run lengths can count
+        height = width = 0
+    flags = raw.get("flags")
+    flags = [flag for flag in flags if isinstance(flag, str)] if isinstance(flags, list) else []
+    return Image(identity(raw, "id"), name, height, width, tuple(flags))
+
+
+def _side(value: Any) -> int:
+    if isinstance(value, str) and len(value) < 12 and value.strip().isdecimal():
+        value = int(value)
+    whole = type(value) is int or (type(value) is float and value.is_integer())
+    return int(value) if whole and 0 < value < 1 << 31 else 0
+
+
+def _url(raw: dict[str, Any]) -> str:
+    return next((url for key in ("coco_url", "flickr_url") if isinstance(url := raw.get(key), str) and url), "")
+
+
+def _image_urls(images: Sequence[Any]) -> dict[Any, str]:
+    """The ends of URLs (folder and file) by image id, of the records that have one: LVIS has nothing else."""
+    found = ((_plain_id(raw), _url(raw)) for raw in images if isinstance(raw, dict))
+    return {number: "/".join(url.partition("?")[0].split("/")[-2:]) for number, url in found if url}
+
+
+def _uncovered_pixels(top: dict[str, Any]) -> Uncovered:
+    """What pixels under no annotation are, as ``info`` of a document has it."""
+    info = top.get("info")
+    return "ignore" if isinstance(info, dict) and info.get("uncovered") == "ignore" else "background"
