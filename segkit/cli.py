@@ -17,7 +17,8 @@ from segkit.commands.memprofile import memprofile
 from segkit.commands.predict import predict
 from segkit.commands.train import train
 from segkit.commands.typer_command import ConfiguredCommand
-from segkit.errors import DONE, FAILED, USAGE, SegkitError
+from segkit.errors import DONE, FAILED, INTERRUPTED, USAGE, SegkitError
+from segkit.runtime.signals import end_quietly, raising_interrupts
 from segkit.text import visible
 
 app = typer.Typer(
@@ -70,6 +71,8 @@ def main(arguments: list[str] | None = None) -> int:
         if "SEGKIT_DEBUG" in os.environ:
             raise
         return _print_error(error.message, error.hint, error.exit_code)
+    except KeyboardInterrupt:
+        return _print_error("interrupted", None, INTERRUPTED)
     except BrokenPipeError:  # the reader of a pipe, as in `segkit ... | head`, has ended
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 -- the interpreter flushes stdout at exit
         return DONE
@@ -109,5 +112,8 @@ def _print_error(message: str, hint: str | None, code: int) -> int:
 
 
 def run() -> None:
-    """The console script."""
-    sys.exit(main())
+    """The console script: schedulers end jobs by SIGTERM, closed terminals by SIGHUP; both are answered like Ctrl-C."""
+    with raising_interrupts():
+        code = main()
+    end_quietly(code)  # the work is done: a signal must not interrupt the end of the interpreter
+    sys.exit(code)

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 
 import pytest
 
@@ -48,11 +49,28 @@ def test_outside_the_main_thread_no_handler_is_installed():
 
 
 def test_the_second_request_to_stop_interrupts():
-    with stop_requests() as request:
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert request.asked
-        with pytest.raises(KeyboardInterrupt):
+    def ask_twice():
+        with stop_requests() as request:
+            for _ in range(3):  # one request, that came by several ways
+                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGINT)
+            assert request.asked
+            time.sleep(1.2)
             os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        ask_twice()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+def test_a_hang_up_is_a_request_to_stop_unless_it_is_ignored():
+    with signal_handlers({signal.SIGHUP: signal.SIG_DFL}), stop_requests() as request:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert request.asked
+    with signal_handlers({signal.SIGHUP: signal.SIG_IGN}), stop_requests() as request:  # as under nohup
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert not request.asked
 
 
 @pytest.mark.parametrize(

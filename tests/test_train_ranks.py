@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from training import config, lines, start, wait_for_steps
+from training import config, lines, start
 
 from segkit.config.train import TrainConfig
 from segkit.errors import InputError
@@ -64,25 +63,6 @@ def test_training_under_torchrun(dataset, tmp_path):
     assert [line["step"] for line in lines(tmp_path / "joined")] == [1, 2]
     assert json.loads((tmp_path / "joined/origin.json").read_text())["ranks"] == 2
     assert json.loads(done.stdout)["steps"] == 2  # one document, from rank 0
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_all_ranks_together(dataset, tmp_path, number):
-    """Ctrl-C reaches every process of the terminal, SIGTERM of a scheduler only the first."""
-    process = start(dataset, tmp_path, "--steps", "500", "--model", "unet", "--ranks", "2", session=True)
-    wait_for_steps(tmp_path / "r", 2, process)
-    ranks = psutil.Process(process.pid).children(recursive=True)
-    assert len(ranks) >= 2
-    if number == signal.SIGINT:
-        os.killpg(process.pid, number)
-    else:
-        process.send_signal(number)
-    _, err = process.communicate(timeout=90)
-    assert process.returncode == 130, err
-    assert "Traceback" not in err
-    assert "go on with: segkit train --resume" in err
-    assert torch.load(tmp_path / "r/last.pt", weights_only=True)["step"] == len(lines(tmp_path / "r"))
-    assert not any(rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE for rank in ranks)
 
 
 def test_a_killed_rank_is_named_and_ends_all_ranks(dataset, tmp_path):

@@ -1,8 +1,6 @@
 """Map a function over items in several processes, in order, with a bounded number of results in memory."""
 
-import multiprocessing
 import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,7 +9,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
-from segkit.runtime.signals import leave_interrupts_to_parent
+from segkit.runtime.processes import worker_context
 
 Item = TypeVar("Item")
 Out = TypeVar("Out")
@@ -37,7 +35,7 @@ def map_in_order(function: Callable[[Item], Out], items: Iterable[Item], *, work
     if workers <= 1:
         yield from map(function, items)
         return
-    pool = ProcessPoolExecutor(workers, _context(), leave_interrupts_to_parent)
+    pool = ProcessPoolExecutor(workers, _context())
     try:
         waiting: deque[Future[list[Out]]] = deque()
         source = iter(items)
@@ -57,5 +55,4 @@ def _apply(function: Callable[[Any], Out], items: Sequence[Any]) -> list[Out]:
 
 def _context() -> Any:
     """Fork where there is one thread, which saves half a second of imports for each process; else spawn."""
-    alone = threading.active_count() == 1
-    return multiprocessing.get_context("fork" if sys.platform == "linux" and alone else "spawn")
+    return worker_context(fork=threading.active_count() == 1)

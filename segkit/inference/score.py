@@ -1,6 +1,7 @@
 """A model's predictions for a dataset, and their score: the same code inside training and after it."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from segkit.evaluate.pixels.confusion import paint
 from segkit.evaluate.pixels.per_image import PixelScores
 from segkit.inference.batches import BatchPredictor
 from segkit.loading.dataset import Sample, pictures_for_evaluation
-from segkit.loading.loader import make_loader
+from segkit.loading.loader import load_batches
 from segkit.loading.sampler import evaluation_batches
 from segkit.models.card import ModelCard
 from segkit.models.tensors import Prediction, labels_of, prediction_to_results
@@ -96,15 +97,15 @@ def score(
     failure: SegkitError | None = None
     progress.start("evaluating", len(pictures))
     try:
-        loader = make_loader(pictures, keys, workers=options.workers, pin_memory=False)
-        for samples in _loaded(loader, unreadable if options.skip_bad else None):
-            if should_stop():
-                raise Interrupted("interrupted while evaluating")
-            names = [sample.record.file_name for sample in samples]
-            scores.add(samples, predictor([sample.image for sample in samples], names))
-            for sample in samples:
-                del unscored[sample.record.id]
-            progress.advance(len(samples) * ranks.world_size)
+        with closing(load_batches(pictures, keys, workers=options.workers, warn=progress.note)) as batches:
+            for samples in _loaded(batches, unreadable if options.skip_bad else None):
+                if should_stop():
+                    raise Interrupted("interrupted while evaluating")
+                names = [sample.record.file_name for sample in samples]
+                scores.add(samples, predictor([sample.image for sample in samples], names))
+                for sample in samples:
+                    del unscored[sample.record.id]
+                progress.advance(len(samples) * ranks.world_size)
         scores.stream.add(list(unscored.values()), [])  # without predictions
     except SegkitError as error:  # raised below, on all ranks: the others would wait for this one
         failure = error

@@ -52,7 +52,7 @@ def to_device(samples: Sequence[Sample], device: torch.device) -> tuple[list[Ten
 class Pictures(TorchDataset["Sample | SegkitError"]):
     """The images of a dataset with their targets, by key.
 
-    Where an image cannot be loaded, the error is returned: raised in a worker, torch would wrap it in a traceback.
+    Where an image cannot be loaded, the error is returned: one image that fails does not take its batch with it.
     """
 
     def __init__(
@@ -101,6 +101,10 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
                 continue
             return other._replace(instead_of=error.message)
         return error
+
+    def file_name(self, key: Key) -> str:
+        """The name of an image's file."""
+        return self._annotations.image(key.image).file_name
 
     def frame_of(self, key: Key) -> tuple[int, int]:
         """Height and width of an image as the model will get it, without loading it."""

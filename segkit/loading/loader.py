@@ -1,50 +1,73 @@
-"""Batches of samples, loaded by worker processes."""
+"""Batches of samples, loaded by worker processes; where those fail, by fewer of them or by this process."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Generator, Iterable
+from itertools import chain
+from typing import cast
 
-import cv2
-import torch
-from torch.utils.data import DataLoader, Sampler
+from torch import Tensor
 
-from segkit.errors import SegkitError
+from segkit.errors import DeviceError, SegkitError
 from segkit.loading.dataset import Pictures, Sample
 from segkit.loading.sampler import Key
+from segkit.loading.worker_pool import Batch, WorkerLost, load_in_processes
+from segkit.models.tensors import Target
+
+_HINT = "use fewer --workers, or --workers 0; the causes are most often too little memory or a limit (ulimit -n, -u)"
 
 
-def make_loader(
-    pictures: Pictures, batches: Sampler[list[Key]] | Sequence[list[Key]], *, workers: int, pin_memory: bool
-) -> "DataLoader[Any]":
-    """A loader whose workers live as long as it does; an image that cannot be loaded comes as its error.
+def load_batches(
+    pictures: Pictures,
+    batches: Iterable[list[Key]],
+    *,
+    workers: int,
+    pin_memory: bool = False,
+    warn: Callable[[str], None] = lambda message: None,
+) -> Generator[Batch]:
+    """Load batches in order; an image that cannot be loaded comes as its error.
+
+    What a key loads does not depend on the process. So the batches stay the same when a process dies: the others load
+    what it has not, and at last this one.
 
     Args:
         pictures: What to load.
         batches: The keys of every batch.
         workers: Processes that load; 0: this process loads.
         pin_memory: Whether to put batches into pinned memory, for faster copies to a GPU.
+        warn: Called with a message when a process is lost.
     """
-    return DataLoader(
-        pictures,
-        batch_sampler=batches,
-        num_workers=workers,
-        collate_fn=_as_list,
-        pin_memory=pin_memory,
-        persistent_workers=workers > 0,
-        prefetch_factor=2 if workers > 0 else None,
-        worker_init_fn=_one_thread,
-        generator=torch.Generator(),  # the default one would consume random numbers of the training
-    )
+    source = iter(batches)
+    while workers > 0:
+        try:
+            yield from load_in_processes(pictures, source, workers, _pinned if pin_memory else list)
+            return
+        except WorkerLost as lost:
+            unloaded, workers = lost.keys, lost.left
+            if lost.crashed and not workers:  # what crashes the last process would crash this one
+                yield [DeviceError(f"{_names(pictures, unloaded[0])}: a process that loads it {lost}", _HINT)]
+                unloaded, workers = unloaded[1:], 1
+            source = chain(unloaded, source)
+            going_on = f"with {workers} of them" if workers else "without them"
+            warn(f"warning: a process that loads images {lost}; going on {going_on} ({_HINT})")
+    for keys in source:
+        yield [_load(pictures, key) for key in keys]
 
 
-def batches_of(loader: "DataLoader[Any]") -> Iterator[list[Sample] | SegkitError]:
-    """The loader's batches; in place of a batch with an image that cannot be loaded, the error."""
-    for batch in loader:
-        yield next((sample for sample in batch if isinstance(sample, SegkitError)), batch)
+def _names(pictures: Pictures, keys: list[Key]) -> str:
+    names = [pictures.file_name(key) for key in keys]
+    return names[0] if len(names) == 1 else f"one of {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}"
 
 
-def _as_list(samples: list[Sample | SegkitError]) -> list[Sample | SegkitError]:
-    return samples
+def _load(pictures: Pictures, key: Key) -> Sample | SegkitError:
+    try:
+        return pictures[key]
+    except MemoryError:
+        return DeviceError("out of memory while an image was loaded", "try a smaller --batch or --size")
 
 
-def _one_thread(worker_id: int) -> None:
-    cv2.setNumThreads(0)  # torch limits its own threads in a worker
+def _pinned(batch: Batch) -> Batch:
+    return [_pin(each) if isinstance(each, Sample) else each for each in batch]
+
+
+def _pin(sample: Sample) -> Sample:
+    target = {name: value.pin_memory() if isinstance(value, Tensor) else value for name, value in sample.target.items()}
+    return sample._replace(image=sample.image.pin_memory(), target=cast(Target, target))

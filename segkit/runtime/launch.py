@@ -1,27 +1,36 @@
-"""Start one process per rank on this machine, with PyTorch's launcher (torch.distributed.launcher)."""
+"""Start one process per rank on this machine, wait for them, and pass on the user's requests to stop.
 
-import json
-import logging
+Ranks ignore signals: a request comes by their connection to this process, once, whichever ways a signal took. They die
+with this process. The store that they meet at is in this process, so that no port can be taken by another program
+between its choice and its use.
+"""
+
 import os
-import signal
-import tempfile
+import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
-from types import FrameType
+from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
-import psutil
 import torch
-from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+import torch.distributed as dist
 
-from segkit import errors
 from segkit.errors import DeviceError, Interrupted, SegkitError
-from segkit.runtime.signals import signal_handlers
+from segkit.runtime.processes import describe_end, worker_context
+from segkit.runtime.signals import forwarded_requests, listen_to_launcher
 
 Outcome = TypeVar("Outcome")
+
+_HOST = "127.0.0.1"
+_GRACE_SECONDS = 10.0  # for the other ranks when one has failed, and for all when they are to end at once
+
+
+class _RankFailed(Exception):
+    """A rank failed by what is not an error of the user."""
+
+    def __init__(self, message: str, trace: str) -> None:
+        super().__init__(message, trace)
+        self.message, self.trace = message, trace
 
 
 def launch_ranks(function: Callable[..., Outcome], arguments: tuple[Any, ...], num_ranks: int) -> Outcome:
@@ -37,72 +46,133 @@ def launch_ranks(function: Callable[..., Outcome], arguments: tuple[Any, ...], n
     Raises:
         SegkitError: A rank raised it, or died.
     """
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    logging.getLogger("torch.distributed.launcher").setLevel(logging.CRITICAL)
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=num_ranks,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        run_id=f"segkit-{os.getpid()}",
-        max_restarts=0,
-        monitor_interval=0.2,
-        start_method="spawn",
-        signals_to_handle="SIGHUP,SIGQUIT",
+    store = dist.TCPStore(  # type: ignore[attr-defined]
+        _HOST, 0, is_master=True, wait_for_workers=False
     )
-    # The ranks answer Ctrl-C and SIGTERM: they save and end together, and this process waits for them. A terminal sends
-    # Ctrl-C to all processes; a scheduler's SIGTERM reaches this process alone.
-    handlers = signal_handlers({signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: _pass_on_to_ranks})
-    with tempfile.TemporaryDirectory(prefix="segkit-") as folder, handlers:
+    ranks = _LaunchedRanks()
+    with forwarded_requests(ranks.ask):
         try:
-            outcomes = elastic_launch(config, _in_rank)(function, arguments, folder, num_ranks)
-        except ChildFailedError as failed:
-            raise _cause(Path(folder), failed) from None
-        except SignalException:
-            raise KeyboardInterrupt from None
-    outcome: Outcome = outcomes[0]
-    return outcome
+            ranks.start(function, arguments, num_ranks, store.port)
+            outcomes = ranks.outcomes()
+        finally:
+            ranks.end()
+    if all(not isinstance(outcome, BaseException) for outcome in outcomes):
+        first: Outcome = outcomes[0]
+        return first
+    raise _cause(outcomes)
 
 
-def _pass_on_to_ranks(number: int, frame: FrameType | None) -> None:
-    for child in psutil.Process().children():
-        child.send_signal(number)
+class _LaunchedRanks:
+    """The processes of the ranks, and a connection to each."""
+
+    def __init__(self) -> None:
+        self._processes: list[Any] = []
+        self._connections: list[Connection] = []
+        self._asked = 0
+        self._deadline = float("inf")
+
+    def start(self, function: Callable[..., Any], arguments: tuple[Any, ...], num_ranks: int, port: int) -> None:
+        context = worker_context(fork=False)
+        for rank in range(num_ranks):
+            variables = {
+                "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": num_ranks, "LOCAL_WORLD_SIZE": num_ranks,
+                "MASTER_ADDR": _HOST, "MASTER_PORT": port, "TORCHELASTIC_USE_AGENT_STORE": True,
+            }  # fmt: skip
+            ours, theirs = context.Pipe()
+            texts = {name: str(value) for name, value in variables.items()}
+            process = context.Process(target=_in_rank, args=(function, arguments, texts, theirs))
+            self._connections.append(ours)
+            process.start()
+            theirs.close()
+            self._processes.append(process)
+
+    def ask(self, count: int) -> None:
+        """Pass the first or the second request to stop on; ranks that are not there yet hear it when they start."""
+        self._asked = count
+        if count == 2:
+            self._deadline = time.monotonic() + _GRACE_SECONDS
+        for connection in list(self._connections):
+            try:
+                connection.send(count)
+            except OSError:  # the rank has ended
+                continue
+
+    def outcomes(self) -> list[Any]:
+        """What every rank returned, or the error that it ended with.
+
+        After an error the others have a moment to end, too.
+        """
+        outcomes: dict[int, Any] = {}
+        while len(outcomes) < len(self._processes):
+            running = [rank for rank in range(len(self._processes)) if rank not in outcomes]
+            waited_for = [
+                each for rank in running for each in (self._connections[rank], self._processes[rank].sentinel)
+            ]
+            wait(waited_for, timeout=0.5)
+            for rank in running:
+                if self._connections[rank].poll() or not self._processes[rank].is_alive():
+                    outcomes[rank] = self._outcome(rank)
+            if any(isinstance(outcome, BaseException) for outcome in outcomes.values()):
+                self._deadline = min(self._deadline, time.monotonic() + _GRACE_SECONDS)
+            if time.monotonic() > self._deadline:
+                break
+        late = Interrupted("interrupted") if self._asked == 2 else None
+        return [outcomes.get(rank, late) for rank in range(len(self._processes))]
+
+    def _outcome(self, rank: int) -> Any:
+        process, connection = self._processes[rank], self._connections[rank]
+        try:
+            if connection.poll():
+                return connection.recv()
+        except (EOFError, OSError):
+            pass
+        process.join()
+        return _Died(f"rank {rank} {describe_end(process.exitcode)}")
+
+    def end(self) -> None:
+        """Wait a moment for those that are about to end, and kill the others."""
+        deadline = time.monotonic() + (_GRACE_SECONDS if self._deadline == float("inf") else 1.0)
+        for process in self._processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+            process.kill()
+            process.join()
+        for connection in self._connections:
+            connection.close()
 
 
-def _in_rank(function: Callable[..., Any], arguments: tuple[Any, ...], folder: str, num_ranks: int) -> Any:
-    """Call the function in a rank; a failure is written to a file for the parent."""
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_ranks))
+class _Died(Exception):
+    """A rank ended without a word."""
+
+
+def _in_rank(
+    function: Callable[..., Any], arguments: tuple[Any, ...], variables: dict[str, str], launcher: Connection
+) -> None:
+    """Call the function in a rank, and send what it returns or raises to the launcher."""
+    os.environ.update(variables)
+    listen_to_launcher(launcher)
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(variables["WORLD_SIZE"])))
+    outcome: Any
     try:
-        return function(*arguments)
+        outcome = function(*arguments)
     except SegkitError as error:
-        note = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
+        outcome = error
     except KeyboardInterrupt:
-        note = {"kind": "Interrupted", "message": "interrupted", "hint": None}
+        outcome = Interrupted("interrupted")
     except BaseException as error:
-        note = {"kind": None, "message": f"{type(error).__name__}: {error}", "hint": traceback.format_exc()}
-    path = Path(folder) / f"{os.environ['RANK']}.json"
-    path.write_text(json.dumps(note), encoding="utf-8")
-    raise SystemExit(1)
+        outcome = _RankFailed(f"{type(error).__name__}: {error}", traceback.format_exc())
+    launcher.send(outcome)
 
 
-def _cause(folder: Path, failed: ChildFailedError) -> SegkitError:
+def _cause(outcomes: list[Any]) -> Exception:
     """The error to show: an error in the user's input before any other error of a rank, and that before its death."""
-    notes = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
-    if any(note["kind"] == "Interrupted" for note in notes.values()):
-        return Interrupted("interrupted")
-    for note in notes.values():
-        if note["kind"] is not None:
-            kind: type[SegkitError] = getattr(errors, note["kind"])
-            return kind(note["message"], note["hint"])
-    rank, _ = failed.get_first_failure()
-    killed = [number for number, each in failed.failures.items() if each.exitcode < 0 and str(number) not in notes]
-    if killed or str(rank) not in notes:
-        number = killed[0] if killed else rank
-        code = failed.failures[number].exitcode
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-        return DeviceError(f"rank {number} {how}", "was the machine out of memory? go on with: segkit train --resume")
-    note = notes[str(rank)]
+    for kind in (Interrupted, SegkitError):
+        for outcome in outcomes:
+            if isinstance(outcome, kind):
+                return outcome
+    for outcome in outcomes:
+        if isinstance(outcome, _Died):
+            return DeviceError(str(outcome), "was the machine out of memory? go on with: segkit train --resume")
+    rank, failed = next((rank, each) for rank, each in enumerate(outcomes) if isinstance(each, _RankFailed))
     if "SEGKIT_DEBUG" in os.environ:
-        raise RuntimeError(note["hint"])
-    return DeviceError(f"rank {rank} failed: {note['message'].splitlines()[0]}", "SEGKIT_DEBUG=1 shows where")
+        return RuntimeError(failed.trace)
+    return DeviceError(f"rank {rank} failed: {failed.message.splitlines()[0]}", "SEGKIT_DEBUG=1 shows where")

@@ -6,7 +6,7 @@ same, and so does the gradient: the loss of a batch is the mean of its images' l
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -41,6 +41,7 @@ class Training:
         meter: Measures time and memory by phase.
         progress: Shows messages.
         stop: Whether the user has asked to stop.
+        warn: Shows a message of any rank; ``progress`` shows those of the first one.
     """
 
     plan: Plan
@@ -50,6 +51,7 @@ class Training:
     meter: Meter
     progress: Progress = SILENT
     stop: StopRequest = field(default_factory=StopRequest)
+    warn: Callable[[str], None] = SILENT.note
 
 
 @dataclass(frozen=True, slots=True)

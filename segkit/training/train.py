@@ -1,14 +1,15 @@
 """Training: the loop, in the order in which things happen."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 
 import torch
 
 from segkit.config.train import TrainConfig
 from segkit.errors import Interrupted, SegkitError
 from segkit.loading.dataset import Sample
-from segkit.loading.loader import batches_of, make_loader
+from segkit.loading.loader import load_batches
 from segkit.loading.sampler import TrainingOrder, by_orientation
 from segkit.memory.measure.meter import CounterMeter, Meter
 from segkit.models.adapt import reraise_compile_errors, train_mode
@@ -16,13 +17,13 @@ from segkit.progress import SILENT, Progress
 from segkit.runs.tensorboard import require_tensorboard
 from segkit.runtime.device import check_gpus, reraise_out_of_memory, seed_everything
 from segkit.runtime.launch import launch_ranks
-from segkit.runtime.ranks import Ranks, adopt_slurm, joined_ranks, launched_from_outside
+from segkit.runtime.ranks import adopt_slurm, joined_ranks, launched_from_outside
 from segkit.runtime.signals import stop_requests
 from segkit.training.gradients import SharedGradients
 from segkit.training.log import RunLog
 from segkit.training.micro_batch import choose_micro_batch
 from segkit.training.optim import learning_rate, set_learning_rate
-from segkit.training.plan import Plan, make_plan
+from segkit.training.plan import make_plan
 from segkit.training.run_options import config_of_run
 from segkit.training.state import start_state
 from segkit.training.step import HINT_MEMORY, Agreement, Training, stop_after_nonfinite_steps, train_step
@@ -62,7 +63,7 @@ def train(config: TrainConfig, progress: Progress = SILENT, make_meter: MakeMete
 
 def _train_in_rank(config: TrainConfig, progress: Progress, make_meter: MakeMeter) -> TrainingSummary:
     with joined_ranks(config.device, config.gpus) as ranks, stop_requests() as stop:
-        progress = progress if ranks.is_main else SILENT
+        warn, progress = progress.note, progress if ranks.is_main else SILENT
         seed_everything(config.seed, config.deterministic)
         plan = make_plan(config, ranks)
         progress.note(plan.describe(ranks))
@@ -73,7 +74,7 @@ def _train_in_rank(config: TrainConfig, progress: Progress, make_meter: MakeMete
             train_mode(state.module)
             choose_micro_batch(plan, state, ranks, progress)
             gradients = SharedGradients(state.module, ranks)
-            training = Training(plan, state, gradients, ranks, make_meter(ranks.device), progress, stop)
+            training = Training(plan, state, gradients, ranks, make_meter(ranks.device), progress, stop, warn)
             with saved_on_failure(training):
                 return summarise(training, _train(training))
 
@@ -81,12 +82,12 @@ def _train_in_rank(config: TrainConfig, progress: Progress, make_meter: MakeMete
 def _train(training: Training) -> str:
     """Train until a limit is reached or the user asks to stop; returns how it ended."""
     plan, state, ranks, meter = training.plan, training.state, training.ranks, training.meter
-    config, batches = plan.config, _batches(plan, state.step, ranks)
+    config = plan.config
     state.saved_at = time.monotonic()
     state.began = state.saved_at - state.seconds
     ended = "complete" if plan.done(state.step, state.seconds) >= 1 else None
 
-    with RunLog(plan, state.step, ranks, training.progress) as log:
+    with closing(_batches(training)) as batches, RunLog(plan, state.step, ranks, training.progress) as log:
         if ended and state.evaluated < state.step:  # it was interrupted between its last step and its last evaluation
             validate(training, log)
             save_last(training)
@@ -129,8 +130,9 @@ def _after_step(training: Training, log: RunLog, agreed: Agreement) -> str | Non
     return "patience" if config.patience is not None and due and state.stale >= config.patience else None
 
 
-def _batches(plan: Plan, first_step: int, ranks: Ranks) -> Iterator[list[Sample] | SegkitError]:
-    """This rank's part of every batch from ``first_step`` on, or why it cannot be loaded."""
+def _batches(training: Training) -> Generator[list[Sample] | SegkitError]:
+    """This rank's part of every batch from the next step on, or why it cannot be loaded."""
+    plan, ranks = training.plan, training.ranks
     pictures = plan.training_pictures()
     crops = plan.card.framing.kind == "semantic"  # all of the same size
     order = TrainingOrder(
@@ -139,9 +141,18 @@ def _batches(plan: Plan, first_step: int, ranks: Ranks) -> Iterator[list[Sample]
         plan.config.seed,
         repeats=plan.repeats,
         frame_of=None if crops else pictures.frame_of,
-        first_step=first_step,
+        first_step=training.state.step,
         rank=ranks.rank,
         ranks=ranks.world_size,
     )
-    pin_memory = ranks.device.type == "cuda"
-    return batches_of(make_loader(pictures, order, workers=plan.config.workers or 0, pin_memory=pin_memory))
+    batches = load_batches(
+        pictures,
+        order,
+        workers=plan.config.workers or 0,
+        pin_memory=ranks.device.type == "cuda",
+        warn=training.warn,
+    )
+    with closing(batches):
+        for batch in batches:
+            errors = [each for each in batch if isinstance(each, SegkitError)]
+            yield errors[0] if errors else [each for each in batch if isinstance(each, Sample)]
