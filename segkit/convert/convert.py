@@ -21,8 +21,10 @@ from segkit.convert.spool import Spool
 from segkit.convert.summary import ConversionSummary, summarise, write_report
 from segkit.convert.target_folder import check_target, temporary_folder
 from segkit.convert.writers.coco import write_coco_dataset
-from segkit.convert.writers.label_images import write_idmask_dataset, write_semantic_dataset, write_voc_dataset
+from segkit.convert.writers.idmask import write_idmask_dataset
 from segkit.convert.writers.labelme import write_labelme_dataset
+from segkit.convert.writers.semantic import write_semantic_dataset
+from segkit.convert.writers.voc import write_voc_dataset
 from segkit.convert.writers.yolo import write_yolo_dataset
 from segkit.data.records import Finding
 from segkit.errors import InputError

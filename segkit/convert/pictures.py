@@ -1,33 +1,14 @@
-"""Pictures of a dataset: their names, and how they get into it."""
+"""Pictures of a dataset: how they get into it."""
 
 import shutil
-from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from segkit.choices import ImagePlacement
-from segkit.convert.spool import ImageEntry
 from segkit.data.pictures import read_header
 from segkit.data.pixels import check_decodes, write_upright
 from segkit.data.records import AnnotatedImage, replace_surrogates
 
 _PILLOW_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".tif": "TIFF", ".webp": "WEBP"}
-
-
-def file_names(entries: Sequence[ImageEntry]) -> list[str]:
-    """A unique name for every picture below ``images/``: its own, in the folder of its annotation file."""
-    taken: set[str] = set()
-    names = []
-    for entry in entries:
-        folder = entry.key.rpartition("/")[0] if entry.folder is None else entry.folder
-        stem, suffix = PurePath(entry.name).stem, PurePath(entry.name).suffix
-        annotation_stem = PurePath(entry.key).stem
-        name, number = entry.name, 1
-        while (full := "/".join(filter(None, (folder, name)))).casefold() in taken:  # some file systems fold case
-            name = f"{annotation_stem}{suffix}" if number == 1 else f"{stem}_{number}{suffix}"
-            number += 1
-        taken.add(full.casefold())
-        names.append(full)
-    return names
 
 
 def write_picture(image: AnnotatedImage, target: Path | None, placement: ImagePlacement) -> str | None:

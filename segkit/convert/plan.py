@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from segkit.config.convert import ConvertConfig
+from segkit.convert.names import image_names
 from segkit.convert.output import OutputDataset, OutputImage
-from segkit.convert.pictures import file_names
 from segkit.convert.plan_splits import plan_splits
 from segkit.convert.read import SourceContents
 from segkit.convert.split import SPLITS
@@ -46,7 +46,7 @@ def plan_dataset(
         categories = _category_names(counts, [renames.get(label, label) for label in map(one_line, source.labels)])
     else:
         categories = _listed_names(counts, config.labels)
-    names = file_names(entries)
+    names = image_names(entries)
     planned = plan_splits(entries, names, config, new_labels)
     output = OutputDataset(
         root=root,

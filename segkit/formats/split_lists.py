@@ -20,7 +20,8 @@ def read_lines(path: Path) -> list[str]:
         text = path.read_text(encoding="utf-8-sig", errors="replace")
     except OSError:
         return []
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    lines = (line.removesuffix("\r") for line in text.split("\n"))  # names may have other characters that end lines
+    return [line for line in lines if line.strip()]
 
 
 class SplitLists:
@@ -109,7 +110,12 @@ class SplitLists:
     def _find(self, line: str) -> str | None:
         """The image that a line names: the whole line, or without quotes, without what follows the name."""
         words = line.rsplit(maxsplit=1)
-        forms = [line, line.strip("\"'"), *([words[0]] if len(words) == 2 and words[1] in ("1", "-1", "0") else [])]
+        forms = [
+            line,
+            line.strip(),
+            line.strip().strip("\"'"),
+            *([words[0]] if len(words) == 2 and words[1] in ("1", "-1", "0") else []),
+        ]
         for form in forms:
             parts = _parts(form)
             if parts and (name := self._only(parts) if parts in self._names else self._longest(parts)):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
+from segkit.convert.names import unique_names
 from segkit.convert.output import OutputDataset
 from segkit.data.records import BACKGROUND, IGNORE, Instance
 from segkit.formats.labelme.write import labelme_document, mask_shape, write_labelme
@@ -20,14 +21,11 @@ _OWN = frozenset(
 
 def write_labelme_dataset(output: OutputDataset) -> None:
     """Write a JSON file next to every image, and ``labels.txt``."""
-    output.move_pictures([image.name for image in output.images])
-    taken: set[str] = set()
-    for entry, name, split in output.images_to_write():
+    names = unique_names([[image.name] for image in output.images], by_stem=True, taken=["report.json"])
+    output.move_pictures(names)
+    for (entry, _, split), name in zip(output.images_to_write(), names, strict=True):
         path = PurePosixPath(name)
         own = path.with_suffix(".json")
-        if own.as_posix().casefold() in taken:  # a.jpg and a.png
-            own = path.with_name(f"{path.name}.json")
-        taken.add(own.as_posix().casefold())
         image_path = output.reference(entry, own.parent.as_posix()) or path.name
         shapes = list(_shapes(list(output.instances(entry))))
         document = labelme_document(shapes, image_path, entry.height, entry.width, entry.flags)

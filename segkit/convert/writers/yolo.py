@@ -7,25 +7,24 @@ own converter does), RLE becomes the outline of its pixels. Each of these is rep
 import math
 from pathlib import PurePosixPath
 
+from segkit.convert.names import names_in_splits
 from segkit.convert.output import OutputDataset
+from segkit.convert.split import SPLITS
 from segkit.convert.spool import ImageEntry
 from segkit.data.contours import trace
-from segkit.data.masks import rle_bbox, rle_to_mask
+from segkit.data.masks import rle_crop
 from segkit.data.records import IGNORE, Instance, Polygons
 
 
 def write_yolo_dataset(output: OutputDataset) -> None:
     """Write images and labels of every split, and ``data.yaml``."""
-    output.move_pictures([f"images/{image.split}/{image.name}" for image in output.images])
+    names = names_in_splits(output.images)
+    output.move_pictures([f"images/{name}" for name in names])
     numbers = {category.name: number for number, category in enumerate(output.categories)}
-    taken: set[str] = set()
-    for entry, name, split in output.images_to_write():
-        path = output.root / "labels" / split / PurePosixPath(name).with_suffix(".txt")
-        if path.as_posix().casefold() in taken:
-            output.add_finding(entry, "changed", f"shares its label file with another image called {path.stem}")
-        taken.add(path.as_posix().casefold())
+    for (entry, _, _), name in zip(output.images_to_write(), names, strict=True):
+        path = output.root / "labels" / PurePosixPath(name).with_suffix(".txt")
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
+        with path.open("w", encoding="utf-8") as file:
             for instance in output.instances(entry):
                 if instance.label != IGNORE:
                     read = _box if instance.is_box else _polygon
@@ -33,11 +32,20 @@ def write_yolo_dataset(output: OutputDataset) -> None:
                     shares = [v / (entry.height if i % 2 else entry.width) for i, v in enumerate(values)]
                     line = " ".join(repr(min(max(share, 0.0), 1.0)) for share in shares)
                     file.write(f"{numbers[instance.label]} {line}\n")
+    _write_data_yaml(output)
+
+
+def _write_data_yaml(output: OutputDataset) -> None:
+    """Write the splits and names. Without ``path``, Ultralytics looks in the folder of the file.
+
+    It wants both ``train`` and ``val``; one that is not there is empty.
+    """
     import yaml  # noqa: PLC0415 -- few conversions need it
 
+    wanted = [split for split in SPLITS if split in output.splits or split != "test"]
+    splits = {split: f"images/{split}" if split in output.splits else None for split in wanted}
     names = dict(enumerate(category.name for category in output.categories))
-    top = {"path": ".", **{split: f"images/{split}" for split in output.splits}, "names": names}
-    text = yaml.safe_dump(top, allow_unicode=True, sort_keys=False)
+    text = yaml.safe_dump(splits | {"names": names}, allow_unicode=True, sort_keys=False)
     (output.root / "data.yaml").write_text(text, encoding="utf-8")
 
 
@@ -60,8 +68,10 @@ def _polygon(output: OutputDataset, entry: ImageEntry, instance: Instance) -> li
         if any(not _within(ring, entry) for ring in rings):
             output.add_finding(entry, "changed", "points outside the image are moved to its border", instance)
     else:
-        x, y, w, h = (int(value) for value in rle_bbox(instance.segmentation))
-        outer, holes = trace(rle_to_mask(instance.segmentation)[y : y + h, x : x + w] != 0)
+        crop = rle_crop(instance.segmentation)
+        assert crop is not None  # readers leave out what is empty
+        y, x, inside = crop
+        outer, holes = trace(inside != 0)
         rings = [[float(v) for px, py in ring for v in (px + x, py + y)] for ring in outer]
         output.add_finding(entry, "changed", "RLE written as the outline of its pixels", instance)
         if holes:

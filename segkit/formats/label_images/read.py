@@ -84,7 +84,7 @@ def read_pair(
         pair: The files.
         find_instances: Makes instances of the mask's ids [H, W], and adds findings; may raise ``InputError``.
         read: Reads the mask.
-        folder: Where the picture goes below ``images/``; None: where it is below the source.
+        folder: Where the picture goes below ``images/``; None: where it is below the source, without such a folder.
         num_shapes: How many shapes are lost if the image cannot be read.
     """
     if pair.mask is None:
@@ -103,6 +103,8 @@ def read_pair(
     findings += seen.findings
     num_shapes = sum(each.num_shapes for each in instances)
     key = pair.key if not pair.key.startswith("../") else pair.picture.name
+    if folder is None:
+        folder = "/".join(part for part in key.split("/")[:-1] if part != "images")
     image = AnnotatedImage(key, seen.picture, *seen.frame.drawn, instances, folder=folder)
     num_shapes += sum(row.shapes for row in findings if row.action == "left out")
     image = scale_image(image, seen.frame.size, pair.key, findings)

@@ -29,7 +29,7 @@ def read_splits(root: Path, names: Sequence[str]) -> tuple[dict[str, tuple[str, 
             if named is None or not named.exact:
                 continue
             lines = read_lines(path)
-            if lines and all(PurePosixPath(line).suffix.lower() in PICTURE_SUFFIXES for line in lines):
+            if lines and all(PurePosixPath(line.strip()).suffix.lower() in PICTURE_SUFFIXES for line in lines):
                 lists.add_lines(named.split, path.relative_to(root).as_posix(), lines)
     return lists.results()
 

@@ -1,0 +1,84 @@
+"""Names of the files of a dataset: one rule, for every format, by which no two files meet.
+
+An image keeps its own name where no other has it. Names that differ only in capital letters, or in the Unicode form of
+a letter, are one name on some file systems. Where a format pairs files by what comes before the ending (``a.txt`` for
+``a.jpg``), ``a.jpg`` and ``a.png`` are one name, too.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+from unicodedata import normalize
+
+from segkit.convert.output import OutputImage
+from segkit.convert.spool import ImageEntry
+from segkit.formats.splits import split_of_name
+
+
+def unique_names(wanted: Sequence[Sequence[str]], *, by_stem: bool, taken: Iterable[str] = ()) -> list[str]:
+    """A name for each file, unlike all others.
+
+    Args:
+        wanted: The names that each file may have, with folders, the best first. Who comes first keeps the best.
+        by_stem: Whether names must differ in what comes before their endings.
+        taken: Names that no file may have.
+    """
+    used = {_folded(name, by_stem=by_stem) for name in taken}
+    names: list[str | None] = []
+    for best, *_ in wanted:
+        folded = _folded(best, by_stem=by_stem)
+        names.append(None if folded in used else best)
+        used.add(folded)
+    numbers: dict[str, int] = {}
+    for index, candidates in enumerate(wanted):
+        if names[index] is None:
+            free = (name for name in candidates[1:] if _folded(name, by_stem=by_stem) not in used)
+            names[index] = name = next(free, None) or _numbered(candidates[0], used, numbers, by_stem=by_stem)
+            used.add(_folded(name, by_stem=by_stem))
+    return [name for name in names if name is not None]
+
+
+def image_names(entries: Sequence[ImageEntry]) -> list[str]:
+    """A name for every image: its own, in the folder of its annotations; else that of its annotation file."""
+    wanted = []
+    for entry in entries:
+        folder = entry.key.rpartition("/")[0] if entry.folder is None else entry.folder
+        names = [entry.name, PurePosixPath(entry.key).stem + PurePosixPath(entry.name).suffix]
+        wanted.append(["/".join(filter(None, (folder, name))) for name in names])
+    return unique_names(wanted, by_stem=False)
+
+
+def names_in_splits(images: Sequence[OutputImage]) -> list[str]:
+    """Names below a folder for each split, for formats that pair files by stem: ``train/a.jpg``.
+
+    A folder that already says the same is not repeated.
+    """
+    return unique_names([[f"{image.split}/{_without_split(image)}"] for image in images], by_stem=True)
+
+
+def flat_names(images: Sequence[OutputImage]) -> list[str]:
+    """Names without folders, for formats that pair files by stem; where that does not tell them apart, with them."""
+    wanted = [[PurePosixPath(image.name).name, image.name.replace("/", "_")] for image in images]
+    return unique_names(wanted, by_stem=True)
+
+
+def _without_split(image: OutputImage) -> str:
+    first, _, rest = image.name.partition("/")
+    named = split_of_name(first) if rest else None
+    return rest if named is not None and named.exact and named.split == image.split else image.name
+
+
+def _numbered(name: str, used: set[str], numbers: dict[str, int], *, by_stem: bool) -> str:
+    path = PurePosixPath(name)
+    folded = _folded(name, by_stem=by_stem)
+    number = numbers.get(folded, 1)
+    while True:
+        number += 1
+        again = path.with_name(f"{path.stem}_{number}{path.suffix}").as_posix()
+        if _folded(again, by_stem=by_stem) not in used:
+            numbers[folded] = number
+            return again
+
+
+def _folded(name: str, *, by_stem: bool) -> str:
+    path = PurePosixPath(name)
+    return normalize("NFC", (path.with_suffix("") if by_stem else path).as_posix()).casefold()

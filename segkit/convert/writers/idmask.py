@@ -1,0 +1,36 @@
+"""Images and 16-bit PNGs of instance numbers."""
+
+import csv
+from pathlib import PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from segkit.convert.names import names_in_splits, unique_names
+from segkit.convert.output import OutputDataset
+from segkit.convert.writers.painting import paint, save, with_masks
+from segkit.data.records import IGNORE
+from segkit.formats.label_images.idmask import LIST
+from segkit.text import spreadsheet_cell
+
+_MOST = 65535  # numbers of 16 bits
+
+
+def write_idmask_dataset(output: OutputDataset) -> None:
+    """Write ``images/`` and ``masks/``, in a folder for each split if there are several, and ``instances.csv``."""
+    if len(output.splits) > 1:
+        names = [name.partition("/")[::2] for name in names_in_splits(output.images)]
+    else:
+        names = [("", name) for name in unique_names([[image.name] for image in output.images], by_stem=True)]
+    output.move_pictures([str(PurePosixPath(split, "images", name)) for split, name in names])
+    with (output.root / LIST).open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("file", "instance", "category"))
+        for (entry, _, _), (split, name) in zip(output.images_to_write(), names, strict=True):
+            instances = (each for each in with_masks(output, entry) if each.label != IGNORE)
+            numbers, kept = paint(output, entry, instances, _MOST)
+            mask = str(PurePosixPath(split, "masks", name).with_suffix(".png"))
+            save(Image.fromarray(numbers.astype(np.uint16)), output.root / mask)
+            rows.writerows(
+                (spreadsheet_cell(mask), number, spreadsheet_cell(instance.label)) for number, instance in kept
+            )

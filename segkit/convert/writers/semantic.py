@@ -1,0 +1,35 @@
+"""Images and PNGs of class ids, as CamVid has them."""
+
+from pathlib import PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from segkit.convert.names import names_in_splits
+from segkit.convert.output import OutputDataset
+from segkit.convert.writers.painting import fill, save, with_masks
+from segkit.data.records import BACKGROUND, IGNORE
+from segkit.errors import InputError
+from segkit.formats.label_images.semantic import IGNORED_ID
+
+
+def write_semantic_dataset(output: OutputDataset) -> None:
+    """Write images in ``<split>/``, class ids in ``<split>annot/``, and ``classes.txt``.
+
+    Where pixels under no instance are background, that is class 0 and called ``_background_``; where they are
+    unlabelled, they are 255. Regions to ignore are 255 too.
+    """
+    first = 0 if output.uncovered == "ignore" else 1
+    ids = {category.name: category.id - 1 + first for category in output.categories} | {IGNORE: IGNORED_ID}
+    if len(output.categories) + first > IGNORED_ID:
+        raise InputError(f"{len(output.categories)} categories are too many for class-id PNGs", "use fewer: --map")
+    names = names_in_splits(output.images)
+    output.move_pictures(names)
+    for (entry, _, split), name in zip(output.images_to_write(), names, strict=True):
+        classes = np.full((entry.height, entry.width), 0 if first else IGNORED_ID, np.uint8)
+        for instance in with_masks(output, entry):
+            fill(classes, instance, ids[instance.label])
+        mask = PurePosixPath(f"{split}annot", name.removeprefix(f"{split}/")).with_suffix(".png")
+        save(Image.fromarray(classes), output.root / mask)
+    listed = [f"0 {BACKGROUND}"] * first + [f"{ids[c.name]} {c.name}" for c in output.categories]
+    output.write_lines("classes.txt", [*listed, f"{IGNORED_ID} {IGNORE}"])
