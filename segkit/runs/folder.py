@@ -1,19 +1,34 @@
 """The folder of a run: its files, how to find it, and the versions that it was made with."""
 
 import json
+import os
 import platform
 import re
 import shutil
 import subprocess
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
 from segkit.config.fields import read_toml
-from segkit.data.files import temporary_file
+from segkit.data.files import is_file, temporary_file
 from segkit.errors import InputError
 
 LATEST = "latest"
 METRICS, CONFIG, ORIGIN, LABELS, EVENTS = "metrics.jsonl", "config.toml", "origin.json", "labels.txt", "events"
+_LONGEST_NAME = 255  # of a file, in bytes, on common file systems
+
+
+def check_name(out: Path, name: str | None) -> None:
+    """Check that a new run can have a name.
+
+    Raises:
+        InputError: A run of that name exists.
+    """
+    if name is not None and os.path.lexists(out / name):
+        raise InputError(
+            f"{out / name}: holds a run", f"go on with it: --resume {out / name}, or choose another --name"
+        )
 
 
 def new_run(out: Path, name: str | None, model: str) -> Path:
@@ -24,13 +39,8 @@ def new_run(out: Path, name: str | None, model: str) -> Path:
     """
     out.mkdir(parents=True, exist_ok=True)
     if name is not None:
-        try:
-            (out / name).mkdir()
-        except FileExistsError:
-            raise InputError(
-                f"{out / name}: holds a run",
-                f"go on with it: --resume {out / name}, or choose another --name",
-            ) from None
+        check_name(out, name)
+        (out / name).mkdir()
         return out / name
     while True:
         taken = [int(m[1]) for p in out.iterdir() if (m := re.fullmatch(rf"{re.escape(model)}-(\d+)", p.name))]
@@ -42,13 +52,37 @@ def new_run(out: Path, name: str | None, model: str) -> Path:
         return run
 
 
-def point_latest(run: Path) -> None:
-    """Point ``runs/latest`` to this run: a link, or a file with its name where the file system has no links."""
-    with temporary_file(run.parent / LATEST, shared=True) as temporary:
+def remove_run(run: Path) -> None:
+    """Remove the folder of a run that learnt nothing, and the folder of runs if nothing else is in it."""
+    shutil.rmtree(run, ignore_errors=True)
+    with suppress(OSError):  # other runs are in it
+        run.parent.rmdir()
+
+
+def point_latest(run: Path) -> bool:
+    """Point ``runs/latest`` to this run: a link, or a file with its name where the file system has no links.
+
+    Returns:
+        Whether it points there now: a folder or file of the user's with that name is left alone.
+    """
+    latest = run.parent / LATEST
+    if os.path.lexists(latest) and not latest.is_symlink() and _named_in(latest) is None:
+        return False
+    with temporary_file(latest, shared=True) as temporary:
         try:
             temporary.symlink_to(run.name, target_is_directory=True)
         except OSError:
             temporary.write_text(run.name, encoding="utf-8")
+    return True
+
+
+def _named_in(latest: Path) -> Path | None:
+    """The run whose name is in a file, as ``point_latest`` writes it; None where it is no such file."""
+    if not is_file(latest) or latest.stat().st_size > _LONGEST_NAME:
+        return None
+    name = latest.read_text(encoding="utf-8", errors="replace").strip()
+    is_name = bool(name) and "/" not in name and "\0" not in name
+    return latest.parent / name if is_name and (latest.parent / name).is_dir() else None
 
 
 def find_run(path: Path) -> Path:
@@ -57,9 +91,9 @@ def find_run(path: Path) -> Path:
     Raises:
         InputError: It is not.
     """
-    if path.is_file() and path.name == LATEST:
-        path = path.parent / path.read_text(encoding="utf-8").strip()
-    if not (path / CONFIG).is_file():
+    if path.name == LATEST and is_file(path):
+        path = _named_in(path) or path
+    if not is_file(path / CONFIG):
         raise InputError(f"{path}: not a run", "train one: segkit train")
     return path.resolve() if path.name == LATEST else path
 

@@ -1,14 +1,14 @@
-"""What is fixed before the first step of a run: options, data, model card, limits and folder."""
+"""What is fixed before the first step of a run: options, data, model card and limits."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from segkit.config.fields import write_toml
 from segkit.config.train import TrainConfig
+from segkit.data.digest import Digest, digest_of
 from segkit.data.records import Dataset
 from segkit.errors import ConfigError
 from segkit.formats.dataset_folder import open_split, split_file
@@ -16,17 +16,20 @@ from segkit.loading.dataset import Pictures
 from segkit.loading.sampler import epoch_length, repeats_for_balance
 from segkit.models.card import ModelCard
 from segkit.runs.checkpoint import card_of_weights
-from segkit.runs.folder import CONFIG, LABELS, new_run, point_latest, write_origin
+from segkit.runs.folder import check_name
 from segkit.runtime.device import device_name, resolve_precision
 from segkit.runtime.ranks import Ranks
-from segkit.text import one_line
 from segkit.training.defaults import DataFacts, card_for, resolve_defaults, settings_for
+from segkit.training.same_data import card_for_data
 from segkit.units import format_duration
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is fixed in a run; in ``config`` every option has the value that the run uses."""
+    """What is fixed in a run.
+
+    In ``config`` every option has the value that the run uses; ``data`` has the digest of each split.
+    """
 
     config: TrainConfig
     card: ModelCard
@@ -38,6 +41,7 @@ class Plan:
     lr: float
     run: Path
     repeats: npt.NDArray[np.float64] | None = None
+    data: dict[str, Digest] = field(default_factory=dict)
 
     @property
     def epoch_length(self) -> int:
@@ -82,16 +86,24 @@ class Plan:
         )
 
 
-def make_plan(config: TrainConfig, ranks: Ranks) -> Plan:
-    """Read the data, choose open options, and make the folder of a new run.
+def make_plan(config: TrainConfig, ranks: Ranks, card: ModelCard | None = None) -> Plan:
+    """Read the data and choose open options; the folder of a new run is made later (``run_folder``).
+
+    Args:
+        config: The options as given, or those of the run to go on with.
+        ranks: The processes that share the run.
+        card: The model card of the checkpoint to go on with.
 
     Raises:
         SegkitError: Data, options and device do not go together.
     """
+    if config.resume is None:
+        check_name(config.out, config.name)
     training, val = read_data(config.dataset)
-    plan = plan_without_folder(config, training, val, ranks.device, ranks.world_size)
-    run = Path(config.resume) if config.resume is not None else _make_run(config, plan.config, plan.card, ranks)
-    return replace(plan, run=run)
+    card = card_for_data(card, training) if card is not None else None
+    plan = plan_without_folder(config, training, val, ranks.device, ranks.world_size, card=card)
+    data = {name: digest_of(split) for name, split in (("train", training), ("val", val)) if split is not None}
+    return replace(plan, data=data, run=plan.run if config.resume is None else Path(config.resume))
 
 
 def read_data(dataset: Path) -> tuple[Dataset, Dataset | None]:
@@ -116,6 +128,7 @@ def plan_without_folder(
     device: torch.device,
     world_size: int,
     dtype: torch.dtype | None = None,
+    card: ModelCard | None = None,
 ) -> Plan:
     """The plan of a run on a device, which need not exist here; its ``run`` is the folder of all runs.
 
@@ -126,12 +139,14 @@ def plan_without_folder(
         device: Where it would run.
         world_size: How many ranks share a batch.
         dtype: The dtype for autocast; None: ask the device.
+        card: The model card of the checkpoint to go on with; None: made from options and data.
 
     Raises:
         SegkitError: Data, options and device do not go together.
     """
     facts = DataFacts.of(training)
-    filled = resolve_defaults(config, facts, device, world_size, card_of_weights(config.weights))
+    source = card_of_weights(config.weights) if card is None else None
+    filled = resolve_defaults(config, facts, device, world_size, source)
     assert filled.batch is not None
     assert filled.lr is not None
     _check_annotations(filled, training)
@@ -141,7 +156,7 @@ def plan_without_folder(
         limits.append(-(-filled.epochs * epoch_length(len(training.images), repeats) // filled.batch))
     return Plan(
         config=filled,
-        card=card_for(filled, training, settings_for(filled, facts, device.type == "cpu")),
+        card=card or card_for(filled, training, settings_for(filled, facts, device.type == "cpu")),
         train=training,
         val=val,
         dtype=dtype or resolve_precision(filled.precision, device),
@@ -171,17 +186,3 @@ def _check_annotations(config: TrainConfig, training: Dataset) -> None:
             f"{config.dataset}: {boxes} of its {len(annotations)} annotations are boxes without a segmentation",
             "boxes are enough for --model fasterrcnn",
         )
-
-
-def _make_run(asked: TrainConfig, filled: TrainConfig, card: ModelCard, ranks: Ranks) -> Path:
-    """Make the folder of a new run, with its config, labels and origin, on rank 0; returns its path on all ranks."""
-    run: Path | None = None
-    if ranks.is_main:
-        run = new_run(asked.out, asked.name, asked.model)
-        write_toml(replace(filled, dataset=filled.dataset.absolute(), name=None), run / CONFIG)
-        (run / LABELS).write_text(
-            "".join(f"{one_line(category.name)}\n" for category in card.categories), encoding="utf-8"
-        )
-        write_origin(run, device_name(ranks.device), ranks.world_size)
-        point_latest(run)
-    return Path(ranks.gather(run)[0])

@@ -8,14 +8,16 @@ from segkit.config.train import TrainConfig
 from segkit.errors import ConfigError, InputError
 from segkit.runs.folder import CONFIG, find_run
 
-_LIMITS, _DEVICES = frozenset({"epochs", "steps", "time"}), frozenset({"gpus", "device"})
-_MAY_CHANGE = _LIMITS | _DEVICES | {
+LIMITS, _DEVICES = frozenset({"epochs", "steps", "time"}), frozenset({"gpus", "device"})
+_MAY_CHANGE = LIMITS | _DEVICES | {
     "ranks", "workers", "micro_batch", "vram", "memory", "compile", "patience", "bad_pictures", "tensorboard",
 }  # fmt: skip
 
 
 def config_of_run(config: TrainConfig) -> TrainConfig:
     """The options of the run that ``config.resume`` names; limits and devices may be given anew.
+
+    A dataset at another place is compared with the run's when it is read (``segkit.training.same_data``).
 
     Raises:
         ConfigError: An option that cannot change was given with another value than the run's.
@@ -35,8 +37,10 @@ def config_of_run(config: TrainConfig) -> TrainConfig:
             f"--resume goes on with the config of {run}: {', '.join(changed)} cannot be changed",
             f"for a new run with other options: segkit train --config {run / CONFIG} {changed[0]} ...",
         )
-    if given & _LIMITS:
-        values = dict.fromkeys(_LIMITS) | values
+    if "dataset" in given and not _is_same_place(config.dataset, stored.dataset):
+        values["dataset"] = config.dataset.absolute()
+    if given & LIMITS:
+        values = dict.fromkeys(LIMITS) | values
     if given & _DEVICES:
         values = {"gpus": None, "device": "auto", "ranks": 1} | values
     return replace(replace(stored, **values), resume=str(run))
@@ -49,9 +53,13 @@ def _is_of_run(name: str, config: TrainConfig, stored: TrainConfig, run: Path) -
     if name == "out":
         return config.out.resolve() == run.resolve().parent
     if name == "dataset":
-        return config.dataset.resolve() == stored.dataset.resolve()
+        return _is_same_place(config.dataset, stored.dataset) or config.dataset.exists()
     same: bool = getattr(config, name) == getattr(stored, name)
     return same
+
+
+def _is_same_place(path: Path, other: Path) -> bool:
+    return path.resolve() == other.resolve()
 
 
 def found_training(target: Path | None) -> tuple[TrainConfig, Path | None]:

@@ -1,17 +1,19 @@
 """Everything that changes during a run, and how it is stored in a checkpoint."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from segkit.data.digest import Digest
 from segkit.evaluate.metrics import Metrics
 from segkit.models.adapt import body_of, compile_features, freeze, initialise
 from segkit.models.card import ModelCard
 from segkit.models.weights import load_weights
 from segkit.progress import Progress
-from segkit.runs.checkpoint import LAST, load_last
+from segkit.runs.checkpoint import LAST
 from segkit.runtime.ranks import Ranks
 from segkit.training.optim import Average, groups_of, make_optimizer
 from segkit.training.plan import Plan
@@ -47,6 +49,7 @@ class TrainingState:
         began: When the run would have begun without breaks, likewise.
         metrics: The last evaluation of this session.
         last_is_whole: Whether it is intact and may be kept as the previous one.
+        is_latest: Whether ``runs/latest`` was pointed to the run, which happens at its first checkpoint.
     """
 
     module: nn.Module
@@ -66,6 +69,7 @@ class TrainingState:
     evaluated: int = 0
     saved_step: int = 0
     last_is_whole: bool = True
+    is_latest: bool = False
     saved_at: float = 0.0
     began: float = 0.0
     metrics: Metrics | None = None
@@ -74,10 +78,11 @@ class TrainingState:
         """The weights to evaluate, save and export."""
         return self.average.state_of(self.module)
 
-    def to_checkpoint(self, card: ModelCard, ranks: Ranks) -> dict[str, Any]:
+    def to_checkpoint(self, card: ModelCard, data: dict[str, Digest], ranks: Ranks) -> dict[str, Any]:
         """The whole state in plain values and tensors; every rank must call this, and rank 0 saves what it returns."""
         return {
             "card": card.to_plain(),
+            "data": data,
             "model": self.weights(),
             "raw": self.module.state_dict() if self.average.decay else None,
             "average_updates": self.average.updates,
@@ -112,14 +117,21 @@ def _set_random_state(states: list[torch.Tensor], device: torch.device) -> None:
         torch.cuda.set_rng_state(states[1].cpu(), device)
 
 
-def start_state(plan: Plan, ranks: Ranks, progress: Progress) -> TrainingState:
-    """The state to start with: that of the run's last intact checkpoint, or a new one.
+def start_state(
+    plan: Plan, last: tuple[Path, dict[str, Any]] | None, ranks: Ranks, progress: Progress
+) -> TrainingState:
+    """The state to start with: that of a checkpoint, or a new one.
+
+    Args:
+        plan: The run.
+        last: The file and the content of its last intact checkpoint, if it has one.
+        ranks: The processes that share it.
+        progress: Shows what the model starts from.
 
     Raises:
-        SegkitError: Weights or checkpoints cannot be read, or options name layers that do not exist.
+        SegkitError: Weights cannot be read, or options name layers that do not exist.
     """
     config, module = plan.config, plan.card.build()
-    last = load_last(plan.run, ranks.device, progress.note) if config.resume is not None else None
     if last is None:
         assert config.weights is not None
         initialise(module, config.init)
@@ -133,7 +145,7 @@ def start_state(plan: Plan, ranks: Ranks, progress: Progress) -> TrainingState:
     if last is not None:
         path, content = last
         state.restore(content, ranks)
-        state.saved_step, state.last_is_whole = state.step, path.name == LAST
+        state.saved_step, state.last_is_whole, state.is_latest = state.step, path.name == LAST, True
         progress.note(f"going on after step {state.step}")
     if config.compile:
         compile_features(state.module)

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,18 +15,22 @@ from segkit.loading.loader import load_batches
 from segkit.loading.sampler import TrainingOrder, by_orientation
 from segkit.memory.measure.meter import CounterMeter, Meter
 from segkit.models.adapt import reraise_compile_errors, train_mode
+from segkit.models.card import ModelCard
 from segkit.progress import SILENT, Progress
+from segkit.runs.checkpoint import load_last
 from segkit.runs.tensorboard import require_tensorboard
 from segkit.runtime.device import check_gpus, reraise_out_of_memory, seed_everything
 from segkit.runtime.launch import launch_ranks
-from segkit.runtime.ranks import adopt_slurm, joined_ranks, launched_from_outside
+from segkit.runtime.ranks import Ranks, adopt_slurm, joined_ranks, launched_from_outside
 from segkit.runtime.signals import stop_requests
 from segkit.training.gradients import SharedGradients
 from segkit.training.log import RunLog
 from segkit.training.micro_batch import choose_micro_batch
 from segkit.training.optim import learning_rate, set_learning_rate
-from segkit.training.plan import make_plan
+from segkit.training.plan import Plan, make_plan
+from segkit.training.run_folder import run_folder
 from segkit.training.run_options import config_of_run
+from segkit.training.same_data import check_data
 from segkit.training.state import start_state
 from segkit.training.step import HINT_MEMORY, Agreement, Training, stop_after_nonfinite_steps, train_step
 from segkit.training.summary import TrainingSummary, summarise
@@ -65,18 +71,29 @@ def _train_in_rank(config: TrainConfig, progress: Progress, make_meter: MakeMete
     with joined_ranks(config.device, config.gpus) as ranks, stop_requests() as stop:
         warn, progress = progress.note, progress if ranks.is_main else SILENT
         seed_everything(config.seed, config.deterministic)
-        plan = make_plan(config, ranks)
-        progress.note(plan.describe(ranks))
-        for warning in (*plan.train.warnings, *(plan.val.warnings if plan.val is not None else ())):
-            progress.note(f"warning: {warning}")
         with reraise_out_of_memory(HINT_MEMORY), reraise_compile_errors():
-            state = start_state(plan, ranks, progress)
+            plan, last = _plan(config, ranks, progress)
+            state = start_state(plan, last, ranks, progress)
+            del last  # it holds a copy of the model and the optimizer
             train_mode(state.module)
             choose_micro_batch(plan, state, ranks, progress)
-            gradients = SharedGradients(state.module, ranks)
-            training = Training(plan, state, gradients, ranks, make_meter(ranks.device), progress, stop, warn)
-            with saved_on_failure(training):
-                return summarise(training, _train(training))
+            with run_folder(plan, config, state, ranks, progress) as plan:
+                progress.note(plan.describe(ranks))
+                gradients = SharedGradients(state.module, ranks)
+                training = Training(plan, state, gradients, ranks, make_meter(ranks.device), progress, stop, warn)
+                with saved_on_failure(training):
+                    return summarise(training, _train(training))
+
+
+def _plan(config: TrainConfig, ranks: Ranks, progress: Progress) -> tuple[Plan, tuple[Path, dict[str, Any]] | None]:
+    """What is fixed, and the file and content of the checkpoint to go on with; says what is odd about the data."""
+    last = load_last(Path(config.resume), ranks.device, progress.note) if config.resume is not None else None
+    plan = make_plan(config, ranks, ModelCard.from_plain(last[1]["card"]) if last is not None else None)
+    warnings = [*plan.train.warnings, *(plan.val.warnings if plan.val is not None else ())]
+    warnings += check_data(plan.run, config.dataset, last[1], plan.data) if last is not None else []
+    for warning in warnings:
+        progress.note(f"warning: {warning}")
+    return plan, last
 
 
 def _train(training: Training) -> str:

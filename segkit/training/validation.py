@@ -14,8 +14,8 @@ from segkit.inference.score import Scored, ScoreOptions, score
 from segkit.models.adapt import train_mode
 from segkit.progress import NotesOnly
 from segkit.runs.checkpoint import BEST, LAST, PREVIOUS, save_checkpoint
+from segkit.runs.folder import LATEST, point_latest
 from segkit.runs.samples import draw_samples, sample_images
-from segkit.runtime.ranks import Ranks
 from segkit.training.log import RunLog
 from segkit.training.step import Training
 
@@ -29,7 +29,8 @@ def validate(training: Training, log: RunLog) -> None:
     plan, state = training.plan, training.state
     if plan.val is None:
         state.evaluated = state.step
-        save_best(training)
+        if state.best is None:  # else there was a split before the run was resumed, and best.pt has a score
+            save_best(training)
         return
     scored = _score(training)
     state.metrics, state.evaluated = scored.metrics, state.step
@@ -86,7 +87,7 @@ def save_last(training: Training) -> None:
     plan, state = training.plan, training.state
     with training.meter.phase("save"):
         keep = plan.run / PREVIOUS if state.last_is_whole and state.saved_step != state.step else None
-        _save(plan.run / LAST, state.to_checkpoint(plan.card, training.ranks), training.ranks, keep)
+        _save(plan.run / LAST, state.to_checkpoint(plan.card, plan.data, training.ranks), training, keep)
         state.saved_step, state.last_is_whole = state.step, True
     state.saved_at = time.monotonic()
 
@@ -95,7 +96,7 @@ def save_best(training: Training) -> None:
     """Write ``best.pt``: the weights and the model card."""
     card, state = training.plan.card, training.state
     content = {"card": card.to_plain(), "model": state.weights(), "step": state.step}
-    _save(training.plan.run / BEST, content, training.ranks)
+    _save(training.plan.run / BEST, content, training)
 
 
 @contextmanager
@@ -115,7 +116,11 @@ def saved_on_failure(training: Training) -> Iterator[None]:
         raise
 
 
-def _save(path: Path, content: dict[str, Any], ranks: Ranks, keep_as: Path | None = None) -> None:
-    if ranks.is_main:
+def _save(path: Path, content: dict[str, Any], training: Training, keep_as: Path | None = None) -> None:
+    if training.ranks.is_main:
         save_checkpoint(path, content, keep_as)
-    ranks.barrier()
+        if not training.state.is_latest and not point_latest(path.parent):
+            latest = path.parent.parent / LATEST
+            training.progress.note(f"warning: {latest} is not segkit's and stays as it is; name the run: {path.parent}")
+        training.state.is_latest = True
+    training.ranks.barrier()

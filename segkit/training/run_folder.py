@@ -1,0 +1,109 @@
+"""The folder of a run: made for a new one, its config brought up to date for one that goes on."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from segkit.config.fields import load_config, write_toml
+from segkit.config.train import TrainConfig
+from segkit.data.files import temporary_file
+from segkit.errors import InputError, SegkitError
+from segkit.progress import Progress
+from segkit.runs.folder import CONFIG, LABELS, new_run, remove_run, write_origin
+from segkit.runtime.device import device_name
+from segkit.runtime.ranks import Ranks
+from segkit.text import one_line
+from segkit.training.optim import learning_rate
+from segkit.training.plan import Plan
+from segkit.training.run_options import LIMITS
+from segkit.training.state import TrainingState
+
+_KEPT = (*LIMITS, "patience", "dataset")  # what a resumed run may change for good
+
+
+@contextmanager
+def run_folder(
+    plan: Plan, asked: TrainConfig, state: TrainingState, ranks: Ranks, progress: Progress
+) -> Iterator[Plan]:
+    """The plan with the folder of its run. A new folder is removed if the run ends before its first step is done.
+
+    Args:
+        plan: The run.
+        asked: The options as given.
+        state: Its state, before the first step.
+        ranks: The processes that share it.
+        progress: Shows what is different in a run that goes on.
+
+    Raises:
+        SegkitError: On all ranks: the folder cannot be made or written.
+    """
+    if asked.resume is not None:
+        _bring_up_to_date(plan, state, ranks, progress)
+        yield plan
+        return
+    run, failure = None, None
+    if ranks.is_main:
+        try:
+            run = _make_run(plan, asked, ranks)
+        except SegkitError as error:
+            failure = error
+        except OSError as error:
+            failure = InputError(f"{error.filename}: {error.strerror}", "choose another folder for runs: --out")
+    ranks.raise_together(failure)
+    path = Path(ranks.gather(run)[0])
+    try:
+        yield replace(plan, run=path)
+    except BaseException:
+        if ranks.is_main and state.step == 0:
+            remove_run(path)
+        raise
+
+
+def _make_run(plan: Plan, asked: TrainConfig, ranks: Ranks) -> Path:
+    """Make the folder of a new run, with its config, labels and origin."""
+    run = new_run(asked.out, asked.name, asked.model)
+    try:
+        write_toml(replace(plan.config, dataset=plan.config.dataset.absolute(), name=None), run / CONFIG)
+        _write_labels(plan, run)
+        write_origin(run, device_name(ranks.device), ranks.world_size)
+    except BaseException:
+        remove_run(run)
+        raise
+    return run
+
+
+def _write_labels(plan: Plan, run: Path) -> None:
+    (run / LABELS).write_text("".join(f"{one_line(each.name)}\n" for each in plan.card.categories), encoding="utf-8")
+
+
+def _bring_up_to_date(plan: Plan, state: TrainingState, ranks: Ranks, progress: Progress) -> None:
+    """Write new limits into the run's config, so that they hold after an interruption, and say what they change."""
+    path = plan.run / CONFIG
+    stored = load_config(TrainConfig, path)
+    values = {name: getattr(plan.config, name) for name in _KEPT} | {"dataset": plan.config.dataset.absolute()}
+    ranks.barrier()  # all have read the file
+    if any(getattr(stored, name) != value for name, value in values.items()):
+        if ranks.is_main:
+            with temporary_file(path) as temporary:
+                write_toml(replace(stored, **values), temporary)
+        if any(getattr(stored, name) != values[name] for name in LIMITS):
+            _say_what_the_limit_changes(plan, state, progress)
+    if ranks.is_main and not state.saved_step:  # no checkpoint yet: the data may have other categories
+        _write_labels(plan, plan.run)
+
+
+def _say_what_the_limit_changes(plan: Plan, state: TrainingState, progress: Progress) -> None:
+    """Say how the learning rate goes on under a new limit, and when the limit is reached already."""
+    done = plan.done(state.step, state.seconds)
+    if done >= 1:
+        progress.note(f"the limit is reached already, after step {state.step}")
+        return
+    group = state.optimizer.param_groups[0]
+    before = group["lr"] / group["factor"] if group["factor"] else 0.0
+    after = learning_rate(plan.config.schedule, plan.lr, done, state.step, plan.config.warmup)
+    if state.step and plan.config.schedule != "constant":
+        progress.note(
+            f"the {plan.config.schedule} schedule is laid over the new length: the learning rate goes on with "
+            f"{after:.2g}, it was {before:.2g}"
+        )

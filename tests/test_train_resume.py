@@ -1,0 +1,250 @@
+"""A resumed run is the same run, or it says what differs."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from training import config, lines, losses
+
+from segkit.config.fields import load_config
+from segkit.config.train import TrainConfig
+from segkit.data.digest import differences, digest_of
+from segkit.errors import ConfigError
+from segkit.formats.dataset_folder import open_split
+from segkit.training.train import train
+
+
+@pytest.fixture(scope="module")
+def made(dataset, tmp_path_factory):
+    """A run of two steps, and the dataset that it was made with: a copy."""
+    folder = tmp_path_factory.mktemp("made")
+    shutil.copytree(dataset, folder / "d")
+    return train(config(folder / "d", folder, model="unet", steps=2, name="r")).run
+
+
+@pytest.fixture
+def run(made, tmp_path):
+    """A copy of the run and of its dataset, which a test may change."""
+    shutil.copytree(made.parent / "d", tmp_path / "d")
+    shutil.copytree(made, tmp_path / "r")
+    text = (tmp_path / "r/config.toml").read_text()
+    (tmp_path / "r/config.toml").write_text(text.replace(str(made.parent / "d"), str(tmp_path / "d")))
+    return tmp_path / "r"
+
+
+def change(folder, splits, how):
+    for split in splits:
+        document = json.loads((folder / f"{split}.json").read_text())
+        how(document)
+        (folder / f"{split}.json").write_text(json.dumps(document))
+
+
+def rename(document):
+    document["categories"][0]["name"] = "other"
+
+
+def reorder(document):
+    names = [category["name"] for category in document["categories"]]
+    for category, name in zip(document["categories"], names[::-1], strict=True):
+        category["name"] = name
+
+
+def add(document):
+    document["categories"].append({"id": 99, "name": "more"})
+
+
+def remove(document):
+    gone = document["categories"].pop()["id"]
+    document["annotations"] = [a for a in document["annotations"] if a["category_id"] != gone]
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        (rename, "it has the category 'other' and it lacks the category"),
+        (reorder, "its categories come in another order"),
+        (add, "it has the category 'more'"),
+        (remove, "it lacks the category"),
+    ],
+)
+def test_a_run_does_not_go_on_with_other_categories(run, segkit, how, said):
+    change(run.parent / "d", ("train", "val"), how)
+    before = (run / "last.pt").read_bytes()
+    outcome = segkit("train", "--resume", run, "--steps", 3)
+    assert outcome.code == 1
+    assert f"error: the run cannot go on with this data: {said}" in outcome.err
+    assert (run / "last.pt").read_bytes() == before
+    assert load_config(TrainConfig, run / "config.toml").steps == 2
+
+
+def drop_an_image(document):
+    gone = document["images"].pop()["id"]
+    document["annotations"] = [a for a in document["annotations"] if a["image_id"] != gone]
+
+
+def drop_an_annotation(document):
+    document["annotations"].pop()
+
+
+def move_a_point(document):
+    document["annotations"][0]["segmentation"][0][0] += 1.0
+
+
+def turn_round(document):
+    document["images"].reverse()
+
+
+def test_a_run_that_goes_on_says_what_the_data_has_become(run, segkit):
+    change(run.parent / "d", ("train",), drop_an_image)
+    outcome = segkit("train", "--resume", run, "--steps", 3)
+    assert outcome.code == 0, outcome.err
+    said = "since the run was saved: the train split has 8 images, it had 9"
+    assert f"warning: {run.parent / 'd'}: {said}" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        (drop_an_image, "the train split has 8 images, it had 9"),
+        (drop_an_annotation, "annotations, it had"),
+        (move_a_point, "annotations of the train split were changed"),
+        (turn_round, "the images of the train split come in another order"),
+    ],
+)
+def test_every_change_of_a_split_is_named(run, how, said):
+    before = digest_of(open_split(run.parent / "d", "train"))
+    change(run.parent / "d", ("train",), how)
+    (found,) = differences("train", before, digest_of(open_split(run.parent / "d", "train")))
+    assert said in found
+
+
+def test_best_pt_stays_when_the_validation_split_is_gone(run, segkit):
+    (run.parent / "d/val.json").unlink()
+    before = (run / "best.pt").read_bytes()
+    outcome = segkit("train", "--resume", run, "--steps", 3)
+    assert outcome.code == 0, outcome.err
+    assert "the val split is gone" in outcome.err
+    assert (run / "best.pt").read_bytes() == before
+
+
+def test_a_dataset_that_was_moved_is_accepted_if_it_holds_the_same(run, segkit):
+    shutil.move(run.parent / "d", run.parent / "moved")
+    assert "no such dataset" in segkit("train", "--resume", run, "--steps", 3).err
+    outcome = segkit("train", run.parent / "moved", "--resume", run, "--steps", 3)
+    assert outcome.code == 0, outcome.err
+    assert load_config(TrainConfig, run / "config.toml").dataset == run.parent / "moved"
+    shutil.copytree(run.parent / "moved", run.parent / "other")
+    change(run.parent / "other", ("train",), drop_an_image)
+    outcome = segkit("train", run.parent / "other", "--resume", run, "--steps", 4)
+    assert outcome.code == 1
+    assert "other is other data: the train split has 8 images, it had 9" in outcome.err
+
+
+def test_a_new_limit_is_written_into_the_run(run, segkit):
+    outcome = segkit("train", "--resume", run, "--steps", 4)
+    assert outcome.code == 0, outcome.err
+    assert "the cosine schedule is laid over the new length: the learning rate goes on with" in outcome.err
+    assert load_config(TrainConfig, run / "config.toml").steps == 4
+    last = torch.load(run / "last.pt", weights_only=True)
+    torch.save(last | {"step": 3}, run / "last.pt")  # as after an interruption
+    outcome = segkit("train", "--resume", run)
+    assert outcome.code == 0, outcome.err
+    assert "laid over" not in outcome.err
+    assert [line["step"] for line in lines(run)] == [1, 2, 3, 4]
+
+
+def test_a_limit_that_is_reached_already_is_said(run, segkit):
+    outcome = segkit("train", "--resume", run, "--steps", 1)
+    assert outcome.code == 0, outcome.err
+    assert "the limit is reached already, after step 2" in outcome.err
+
+
+def test_a_checkpoint_without_a_digest_resumes_where_its_data_was(run, segkit):
+    content = torch.load(run / "last.pt", weights_only=True)
+    del content["data"]
+    torch.save(content, run / "last.pt")
+    shutil.copytree(run.parent / "d", run.parent / "e")
+    outcome = segkit("train", run.parent / "e", "--resume", run, "--steps", 3)
+    assert outcome.code == 1
+    assert "its checkpoint does not say what the data was" in outcome.err
+    assert segkit("train", "--resume", run, "--steps", 3).code == 0
+
+
+def test_a_resumed_run_keeps_the_settings_of_its_model(run, dataset):
+    """They were chosen from the data, which may have changed."""
+    before = torch.load(run / "last.pt", weights_only=True)["card"]
+    change(run.parent / "d", ("train",), lambda document: document["annotations"].__delitem__(slice(1, None)))
+    train(TrainConfig(resume=str(run), steps=3))
+    assert torch.load(run / "last.pt", weights_only=True)["card"] == before
+
+
+def test_a_digest_does_not_depend_on_how_the_file_is_written(run):
+    folder = run.parent / "d"
+    before = digest_of(open_split(folder, "train"))
+    change(folder, ("train",), lambda document: document["images"][0].update(license=1))
+    assert digest_of(open_split(folder, "train")) == before
+    change(folder, ("train",), turn_round)
+    after = digest_of(open_split(folder, "train"))
+    assert (after["pictures"], after["shapes"]) == (before["pictures"], before["shapes"])
+    assert differences("train", before, before) == []
+    assert differences("train", None, before) == ["the train split is new"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"weights": "nothere.pth"}, {"freeze": ("nolayer",)}, {"lr_factors": (("nolayer", 2.0),)}],
+)
+def test_a_start_that_fails_leaves_no_run(made, tmp_path, more):
+    from segkit.errors import SegkitError
+
+    with pytest.raises(SegkitError):
+        train(config(made.parent / "d", tmp_path / "runs", model="unet", **more))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_that_fails_in_its_first_step_leaves_no_run_and_latest_stays(run, tmp_path, segkit):
+    out = tmp_path / "runs"
+    first = train(config(run.parent / "d", out, model="unet", steps=1)).run
+    assert (out / "latest").resolve() == first
+    for picture in (run.parent / "d/images").iterdir():
+        picture.unlink()
+        picture.write_bytes(b"nothing")
+    outcome = segkit("train", run.parent / "d", "--out", out, "--model", "unet", "--weights", "none", "--size", 64)
+    assert outcome.code == 1
+    assert "not an image that can be decoded" in outcome.err
+    assert {path.name for path in out.iterdir()} == {first.name, "latest"}
+    assert (out / "latest").resolve() == first
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_a_latest_that_is_not_segkits_is_left_alone(made, tmp_path, kind, segkit):
+    latest = tmp_path / "latest"
+    if kind == "folder":
+        latest.mkdir()
+    (latest / "mine.txt" if kind == "folder" else latest).write_text("something of the user's")
+    outcome = segkit(
+        "train", made.parent / "d", "--out", tmp_path, "--model", "unet", "--weights", "none", "--size", 64,
+        "--batch", 2, "--steps", 1, "--device", "cpu",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert outcome.err.count(f"warning: {latest} is not segkit's and stays as it is") == 1
+    assert (latest / "mine.txt" if kind == "folder" else latest).read_text() == "something of the user's"
+    outcome = segkit("predict", made.parent / "d/images", "--model", latest, "--out", tmp_path / "p")
+    assert outcome.code == 1
+    assert "Traceback" not in outcome.err
+
+
+def test_resume_goes_on_to_the_bit_with_a_new_limit(made, run):
+    """Only the schedule depends on the limit: without one, a longer run is the same as one that was resumed."""
+    whole = train(config(made.parent / "d", run.parent, model="unet", steps=3, schedule="constant", warmup=0)).run
+    part = train(config(made.parent / "d", run.parent, model="unet", steps=1, schedule="constant", warmup=0)).run
+    train(TrainConfig(resume=str(part), steps=3))
+    assert losses(part) == losses(whole)
+
+
+def test_another_dataset_beside_resume_is_an_error_in_python_too(run, tmp_path):
+    shutil.copytree(run.parent / "d", tmp_path / "e")
+    change(tmp_path / "e", ("train",), drop_an_image)
+    with pytest.raises(ConfigError, match="is other data"):
+        train(TrainConfig(dataset=tmp_path / "e", resume=str(run), steps=3))
