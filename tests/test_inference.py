@@ -14,7 +14,9 @@ from training import config
 from segkit.data.records import Category, Result
 from segkit.errors import DeviceError
 from segkit.inference.batches import BatchPredictor
-from segkit.inference.outputs import PictureResults, Writer
+from segkit.inference.input_files import Picture
+from segkit.inference.journal import Origin, PictureResults
+from segkit.inference.outputs import Writer
 from segkit.progress import SILENT
 from segkit.training.train import train
 
@@ -43,7 +45,7 @@ class Device:
 
 
 def predictor(model, batch=8, progress=SILENT):
-    return BatchPredictor(model, torch.device("cpu"), torch.float32, batch, progress)
+    return BatchPredictor(model, torch.device("cpu"), batch, progress)
 
 
 IMAGES = [torch.full((3, 4, 4 + n), n, dtype=torch.uint8) for n in range(8)]
@@ -137,7 +139,8 @@ def write(out, pictures, each):
         tracemalloc.start()
         for number in range(pictures):
             name = f"{number}.jpg"
-            writer.write(PictureResults(name, Path(name), 200, 200, Path("m.pt"), results))
+            picture = Picture(Path(name), name, str(number))
+            writer.write(PictureResults(picture, 200, 200, Origin(Path("m.pt"), None, None), results))
         files, counts = writer.finish()
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

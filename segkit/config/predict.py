@@ -7,7 +7,7 @@ from segkit.config.fields import CommandConfig, argument, option
 from segkit.config.parsers import parse_names
 from segkit.errors import ConfigError
 
-OUTPUTS = ("overlay", "labelme", "coco", "idmask", "csv")
+OUTPUTS = ("overlay", "labelme", "coco", "idmask", "csv", "classmap")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,7 +18,10 @@ class PredictConfig(CommandConfig):
     model: Path | None = option(None, help="A run, a checkpoint or an exported file.  [default: runs/latest]")
     out: Path = option(Path("predictions"), help="Folder for the results.")
     format: tuple[str, ...] = option(
-        ("overlay", "coco"), help=f"Output formats: {','.join(OUTPUTS)}.", parse=parse_names, metavar="NAMES"
+        ("overlay", "coco"),
+        help=f"Output formats: {','.join(OUTPUTS)}. For a U-Net classmap is among the defaults.",
+        parse=parse_names,
+        metavar="NAMES",
     )
     score: float = option(0.5, help="Ignore predictions with a lower confidence.", min=0.0, max=1.0)
     batch: int = option(4, help="Images per forward pass.", min=1)

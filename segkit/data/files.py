@@ -1,15 +1,35 @@
 """Files: which ones a command's SRC means, a relative path, and writing one through a temporary file."""
 
 import os
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from segkit.errors import InputError
 
 
+def path_inside(folder: Path, name: str) -> Path:
+    """The path of a file that is written into a folder.
+
+    Args:
+        folder: The output folder.
+        name: The file's path relative to it; parts of it may come from names that the user's files have.
+
+    Raises:
+        InputError: The name leads out of the folder, where it could replace a file of the user.
+    """
+    path = folder / name
+    below = os.path.relpath(os.path.abspath(path), os.path.abspath(folder))  # noqa: PTH100  links are not followed
+    if Path(name).is_absolute() or below in (os.curdir, os.pardir) or below.startswith(os.pardir + os.sep):
+        raise InputError(f"{name}: leads out of {folder}, where nothing is written", "rename the file, or move it")
+    return path
+
+
 @contextmanager
-def temporary_file(path: Path, *, shared: bool = False, flush: bool = False) -> Iterator[Path]:
+def temporary_file(
+    path: Path, *, shared: bool = False, flush: bool = False, inside: Path | None = None
+) -> Iterator[Path]:
     """A temporary file in the folder of ``path``, which replaces ``path`` when the block ends.
 
     If the block or the replacement fails, the temporary file is removed and ``path`` stays as it was. Whoever opens
@@ -19,10 +39,17 @@ def temporary_file(path: Path, *, shared: bool = False, flush: bool = False) -> 
         path: The file to write.
         shared: Whether other processes may write the same file now: then each has a temporary file of its own.
         flush: Wait until the file and its name are on the disk, so that a power cut does not lose them.
+        inside: An output folder: folders between it and the file are made, and a path that leaves it is refused.
 
     Yields:
         The temporary file's path; the block creates the file.
+
+    Raises:
+        InputError: The path leads out of the folder ``inside``.
     """
+    if inside is not None:
+        path = path_inside(inside, os.path.relpath(path, inside))
+        path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.writing{f'-{os.getpid()}' if shared else ''}")
     try:
         yield temporary
@@ -42,6 +69,15 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def checksum(path: Path) -> str:
+    """The CRC-32 of a file: tells whether it is the one that it was, not whether somebody meddled with it."""
+    value = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            value = zlib.crc32(block, value)
+    return f"{value:08x}"
 
 
 def relative_path(path: Path, folder: Path) -> str:
@@ -83,20 +119,28 @@ def list_files(
     if src == "-":
         paths = [Path(line.rstrip("\r\n")) for line in stdin if line.strip()]
         found = list(dict.fromkeys(pair for path in paths for pair in _below(path, suffixes, skip)))
-        return _distinct_names(found)
+        return distinct_names(found)
     return _below(Path(src), suffixes, skip)
 
 
-def _distinct_names(found: list[tuple[Path, str]]) -> list[tuple[Path, str]]:
-    """Where names are equal, name the files relative to the folder that they have in common."""
-    if len({name for _, name in found}) == len(found):
-        return found
-    paths = list(dict.fromkeys(path.absolute() for path, _ in found))
+def distinct_names(found: Sequence[tuple[Path, str]]) -> list[tuple[Path, str]]:
+    """Each file once; where names are equal, all are relative to the folder that the files have in common.
+
+    Links and ``..`` on the way to a file are resolved first, so that no name leads out of that folder. The file's own
+    name stays, also if it is a link itself.
+    """
+    folders = {folder: folder.resolve() for folder in {path.parent for path, _ in found}}
+    files: dict[Path, tuple[Path, str]] = {}
+    for path, name in found:
+        files.setdefault(folders[path.parent] / path.name, (path, name))
+    once = list(files.values())
+    if len({name for _, name in once}) == len(once):
+        return once
     try:
-        common = os.path.commonpath([path.parent for path in paths])
+        common = os.path.commonpath([place.parent for place in files])
     except ValueError:  # several drives on Windows
-        return found
-    return [(path, path.relative_to(common).as_posix()) for path in paths]
+        return [(path, place.relative_to(place.anchor).as_posix()) for place, (path, _) in files.items()]
+    return [(path, place.relative_to(common).as_posix()) for place, (path, _) in files.items()]
 
 
 def _below(path: Path, suffixes: frozenset[str], skip: Path | None) -> list[tuple[Path, str]]:

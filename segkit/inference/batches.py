@@ -1,4 +1,4 @@
-"""Predictions batch by batch; where memory runs out, with fewer images at once."""
+"""Predictions batch by batch, each image as if it were alone; where memory runs out, with fewer images at once."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,21 +6,27 @@ import torch
 from torch import Tensor
 
 from segkit.errors import DeviceError
+from segkit.models.backbones import padded_frame
 from segkit.models.tensors import Prediction
 from segkit.progress import Progress
-from segkit.runtime.device import autocast, free_memory, is_out_of_memory
+from segkit.runtime.device import fp32_precision, free_memory, is_out_of_memory
 
 Predict = Callable[[Sequence[Tensor]], list[Prediction]]
 
 
 class BatchPredictor:
-    """Predicts batches; from the first that runs out of memory on, with half as many images at once."""
+    """Predicts batches; from the first that runs out of memory on, with half as many images at once.
+
+    An image's prediction is the one that the model gives for it alone. Models pad the images that they get at once to
+    one frame, and convolutions and group norms see the padding; so only images whose frames are equal go through the
+    model together. Memory follows the largest image for the same reason. Predictions and scores are computed in fp32
+    on every device: bf16 rounds differently for each batch size, and scores differ by 0.01 then.
+    """
 
     def __init__(
         self,
         predict: Predict,
         device: torch.device,
-        dtype: torch.dtype,
         batch: int,
         progress: Progress,
         activity: str = "evaluating",
@@ -30,12 +36,11 @@ class BatchPredictor:
         Args:
             predict: The model, in evaluation mode.
             device: Where it computes.
-            dtype: What autocast computes in.
             batch: Images at once.
             progress: Shows each halving.
             activity: What messages call the work.
         """
-        self._predict, self._device, self._dtype = predict, device, dtype
+        self._predict, self._device = predict, device
         self._at_once, self._progress, self._activity = batch, progress, activity
         self.batch = batch
 
@@ -49,23 +54,26 @@ class BatchPredictor:
         Raises:
             DeviceError: A single image needs more memory than there is.
         """
-        predictions: list[Prediction] = []
+        predictions: dict[int, Prediction] = {}
         retries_single = False
-        while len(predictions) < len(images):
-            part = slice(len(predictions), len(predictions) + self._at_once)
-            found = self._try(images[part])
+        todo = _places_by_frame(images)
+        while todo:
+            places = todo[0][: self._at_once]
+            part, part_names = [images[i] for i in places], [names[i] for i in places]
+            found = self._try(part)
             if found is not None:
-                predictions += found
+                predictions |= zip(places, found, strict=True)
+                todo = [left for left in (todo[0][len(places) :], *todo[1:]) if left]
                 retries_single = False
                 continue
             free_memory(self._device)
-            self._halve(images[part], names[part], retries_single)
-            retries_single = len(images[part]) == 1
-        return predictions
+            self._halve(part, part_names, retries_single)
+            retries_single = len(part) == 1
+        return [predictions[i] for i in range(len(images))]
 
     def _try(self, images: Sequence[Tensor]) -> list[Prediction] | None:
         try:
-            with autocast(self._device, self._dtype):
+            with fp32_precision(self._device):
                 return self._predict([image.to(self._device) for image in images])
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -89,3 +97,12 @@ class BatchPredictor:
             f"out of memory while {self._activity} {len(images)} pictures at once, the largest {largest}; "
             f"going on with {self._at_once}"
         )
+
+
+def _places_by_frame(images: Sequence[Tensor]) -> list[list[int]]:
+    """The places of images that are padded to the same frame, by frame."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for place, image in enumerate(images):
+        height, width = image.shape[-2:]
+        groups.setdefault(padded_frame(height, width), []).append(place)
+    return list(groups.values())

@@ -1,13 +1,29 @@
-"""The picture files that ``predict`` reads, and unique names for what it writes."""
+"""The picture files that ``predict`` reads: their own names, and unique names for what is written about each."""
 
 import glob
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
 
-from segkit.data.files import list_files
+from segkit.data.files import distinct_names, list_files
 from segkit.data.pictures import PICTURE_SUFFIXES
 from segkit.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture to predict.
+
+    Attributes:
+        path: The file.
+        name: Its path relative to the source: what results, tables and ``--json`` call it.
+        stem: What its overlay, masks and LabelMe file are named after; unlike the name's, unique among all pictures.
+    """
+
+    path: Path
+    name: str
+    stem: str
 
 
 def find_pictures(sources: Sequence[str], out: Path, stdin: Iterable[str]) -> dict[Path, str]:
@@ -21,37 +37,49 @@ def find_pictures(sources: Sequence[str], out: Path, stdin: Iterable[str]) -> di
     Raises:
         InputError: There are none, or a source does not exist.
     """
-    found: dict[Path, str] = {}
+    found: list[tuple[Path, str]] = []
     for source in sources:
         matches = sorted(glob.glob(source, recursive=True)) if glob.has_magic(source) else []  # noqa: PTH207
         for each in matches or [source]:
-            found |= dict(list_files(each, PICTURE_SUFFIXES, stdin, skip=out))
+            found += list_files(each, PICTURE_SUFFIXES, stdin, skip=out)
     if not found:
         names = " ".join(sources)
         raise InputError(f"{names}: no pictures there", f"known are {' '.join(sorted(PICTURE_SUFFIXES))}")
-    return found
+    return dict(distinct_names(found))
 
 
-def name_pictures(found: Mapping[Path, str], known: Mapping[Path, str]) -> list[tuple[Path, str]]:
-    """Pictures with names whose stems differ, as outputs are named after the stem.
+def name_pictures(found: Mapping[Path, str], known: Sequence[Picture] = ()) -> list[Picture]:
+    """The pictures to predict, each with a name and a stem that no other has.
 
     Args:
         found: Names by path.
-        known: Names that pictures have from an earlier call, by resolved path; they are kept.
+        known: Pictures of an earlier call, which keep theirs.
     """
-    taken = {_stem(name) for name in known.values()}
+    before = {picture.path.resolve(): picture for picture in known}
+    names, stems = {picture.name for picture in known}, {picture.stem.casefold() for picture in known}
     pictures = []
-    for path, name in found.items():
-        unique = known.get(path.resolve()) or next(n for n in _numbered(name) if _stem(n) not in taken)
-        taken.add(_stem(unique))
-        pictures.append((path, unique))
+    for path, own_name in found.items():
+        if (picture := before.get(path.resolve())) is None:
+            name = next(name for name in _with_more_folders(path, own_name) if name not in names)
+            # Some file systems fold case.
+            stem = next(stem for stem in _numbered(stem_of(name)) if stem.casefold() not in stems)
+            picture = Picture(path, name, stem)
+            names.add(name)
+            stems.add(stem.casefold())
+        pictures.append(picture)
     return pictures
 
 
-def _stem(name: str) -> str:
-    return name.rpartition(".")[0].casefold()  # some file systems fold case
+def stem_of(name: str) -> str:
+    """A file's name without its suffix."""
+    return name.rpartition(".")[0]
 
 
-def _numbered(name: str) -> Iterator[str]:
-    stem, _, suffix = name.rpartition(".")
-    return chain([name], (f"{stem}_{number}.{suffix}" for number in count(2)))
+def _with_more_folders(path: Path, name: str) -> Iterator[str]:
+    """The name of a file, and then with ever more of the folders that it is in."""
+    place = path.parent.resolve() / path.name
+    return chain([name], ("/".join(place.parts[-parts:]) for parts in range(name.count("/") + 2, len(place.parts))))
+
+
+def _numbered(stem: str) -> Iterator[str]:
+    return chain([stem], (f"{stem}_{number}" for number in count(2)))

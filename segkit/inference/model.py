@@ -10,7 +10,6 @@ from segkit.inference.batches import BatchPredictor, Predict
 from segkit.models.card import ModelCard
 from segkit.progress import Progress
 from segkit.runs.checkpoint import find_checkpoint, load_model
-from segkit.runtime.device import resolve_precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +29,14 @@ class LoadedModel:
     device: torch.device
 
     def in_batches(self, batch: int, progress: Progress, activity: str) -> BatchPredictor:
-        """The model's predictions of many images: on a GPU in the precision that suits it, else in fp32.
+        """The model's predictions of many images.
 
         Args:
             batch: Images at once.
             progress: Shows when memory allows fewer.
             activity: What messages call the work.
         """
-        dtype = resolve_precision("auto" if self.device.type == "cuda" else "fp32", self.device)
-        return BatchPredictor(self.predict, self.device, dtype, batch, progress, activity)
+        return BatchPredictor(self.predict, self.device, batch, progress, activity)
 
 
 def load(model: Path | None, device: torch.device) -> LoadedModel:

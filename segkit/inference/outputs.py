@@ -1,9 +1,9 @@
-"""The files that ``predict`` writes, by format, and the journal that ``--resume`` reads."""
+"""The files that ``predict`` writes, by format."""
 
 import csv
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,68 +17,13 @@ from segkit.data.files import relative_path, temporary_file
 from segkit.data.masks import rle_area, rle_to_mask, to_rle
 from segkit.data.records import Category, Image, Result
 from segkit.errors import InputError
-from segkit.formats.coco.write import result_record, write_coco, write_results
+from segkit.formats.coco.write import write_coco, write_results
 from segkit.formats.labelme.write import labelme_document, result_shapes, write_labelme
+from segkit.inference.journal import JOURNAL, PictureResults, read_journal
 from segkit.text import spreadsheet_cell
 
-JOURNAL = "pictures.jsonl"
-OWN_ENTRIES = (JOURNAL, "results.json", "images.json", "instances.csv", "overlay", "labelme", "idmask")
-
-
-@dataclass(frozen=True, slots=True)
-class PictureResults:
-    """The results of one picture.
-
-    Attributes:
-        name: Unique in the output folder.
-        path: The picture file.
-        height: Of the picture, upright.
-        width: Likewise.
-        model: The file of the model.
-        results: Its instances, by falling score.
-        pixels: RGB [H, W, 3], upright; None where it was read from the journal.
-    """
-
-    name: str
-    path: Path
-    height: int
-    width: int
-    model: Path
-    results: tuple[Result, ...] = ()
-    pixels: npt.NDArray[np.uint8] | None = None
-
-    def record(self, names: dict[int, str]) -> dict[str, Any]:
-        """As it is in the journal, with category names by id."""
-        instances = [{"category": names[r.category_id], **result_record(r)} for r in self.results]
-        for instance in instances:
-            del instance["image_id"]
-        return {
-            "file": self.name,
-            "path": str(self.path.absolute()),
-            "model": str(self.model),
-            "height": self.height,
-            "width": self.width,
-            "instances": instances,
-        }
-
-
-def read_journal(out: Path) -> Iterator[PictureResults]:
-    """The results in an output folder; an incomplete last line, left by a crash, is skipped."""
-    path = out / JOURNAL
-    if not path.is_file():
-        return
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                raw = msgspec.json.decode(line)
-            except msgspec.DecodeError:
-                continue
-            results = tuple(
-                Result(0, i["category_id"], i["score"], i.get("bbox") and tuple(i["bbox"]), i.get("segmentation"))
-                for i in raw["instances"]
-            )
-            path, model = Path(raw["path"]), Path(raw["model"])
-            yield PictureResults(raw["file"], path, raw["height"], raw["width"], model, results)
+_FOLDERS = ("overlay", "labelme", "idmask", "classmap")  # with a file for each picture
+OWN_ENTRIES = (JOURNAL, "results.json", "images.json", "instances.csv", *_FOLDERS)
 
 
 class Writer:
@@ -102,27 +47,32 @@ class Writer:
         """Close the journal."""
         self._journal.close()
 
-    def write(self, picture: PictureResults) -> dict[str, Any]:
+    def write(self, done: PictureResults) -> dict[str, Any]:
         """Write one picture's own files, then its record in the journal, which is returned."""
-        stem = Path(picture.name).with_suffix("")
-        if "overlay" in self._formats and picture.pixels is not None:
-            drawn = draw_results(picture.pixels, picture.results, self._names)
-            self._save(drawn, self._out / "overlay" / f"{stem}.jpg")
+        stem = done.picture.stem
+        if "overlay" in self._formats and done.pixels is not None:
+            self._save(draw_results(done.pixels, done.results, self._names), f"overlay/{stem}.jpg")
         if "labelme" in self._formats:
-            path = self._out / "labelme" / f"{stem}.json"
-            shapes = list(result_shapes(picture.results, self._names, picture.height, picture.width))
-            image_path = relative_path(picture.path, path.parent)
-            write_labelme(labelme_document(shapes, image_path, picture.height, picture.width), path)
+            self._write_labelme(done, self._out / "labelme" / f"{stem}.json")
         if "idmask" in self._formats:
-            self._save(_id_mask(picture), self._out / "idmask" / f"{stem}.png")
-        record = picture.record(self._names)
+            self._save(_id_mask(done), f"idmask/{stem}.png")
+        if "classmap" in self._formats and done.class_map is not None:
+            self._save(done.class_map, f"classmap/{stem}.png")
+        record = done.record(self._names)
         self._journal.write(msgspec.json.encode(record) + b"\n")
         self._journal.flush()
         return record
 
-    def _save(self, pixels: npt.NDArray[Any], path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        PilImage.fromarray(pixels).save(path, quality=92)  # PNG ignores it
+    def _save(self, pixels: npt.NDArray[Any], name: str) -> None:
+        kind = "JPEG" if name.endswith(".jpg") else "PNG"
+        with temporary_file(self._out / name, inside=self._out) as temporary:
+            PilImage.fromarray(pixels).save(temporary, kind, quality=92)  # PNG ignores it
+
+    def _write_labelme(self, done: PictureResults, path: Path) -> None:
+        shapes = list(result_shapes(done.results, self._names, done.height, done.width))
+        image_path = relative_path(done.picture.path, path.parent)
+        with temporary_file(path, inside=self._out) as temporary:
+            write_labelme(labelme_document(shapes, image_path, done.height, done.width), temporary)
 
     def finish(self) -> tuple[dict[str, Path], dict[str, int]]:
         """Write the files that cover all pictures, reading the journal line by line so that memory does not grow.
@@ -131,7 +81,7 @@ class Writer:
             Paths by format, and the number of instances by category.
         """
         out = self._out
-        files = {name: out / name for name in ("overlay", "labelme", "idmask") if name in self._formats}
+        files = {name: out / name for name in _FOLDERS if name in self._formats}
         if "coco" in self._formats:
             files["coco"] = out / "results.json"
             write_results(files["coco"], (result for _, results in self._pictures() for result in results))
@@ -144,9 +94,9 @@ class Writer:
 
     def _pictures(self) -> Iterator[tuple[Image, list[Result]]]:
         """The images and results in the journal, with COCO ids from 1."""
-        for number, picture in enumerate(read_journal(self._out), 1):
-            image = Image(number, picture.name, picture.height, picture.width)
-            yield image, [replace(result, image_id=number) for result in picture.results]
+        for number, done in enumerate(read_journal(self._out), 1):
+            image = Image(number, done.picture.name, done.height, done.width)
+            yield image, [replace(result, image_id=number) for result in done.results]
 
     def _write_csv(self, path: Path) -> None:
         with temporary_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
@@ -162,10 +112,10 @@ class Writer:
                     table.writerow([*names, round(r.score, 4), *box, area])
 
 
-def _id_mask(picture: PictureResults) -> npt.NDArray[np.uint16]:
+def _id_mask(done: PictureResults) -> npt.NDArray[np.uint16]:
     """Instance numbers from 1 in the order of the results, 0 for none; the one of the highest score is on top."""
-    out = np.zeros((picture.height, picture.width), np.uint16)
-    for number, result in reversed(list(enumerate(picture.results, 1))):
+    out = np.zeros((done.height, done.width), np.uint16)
+    for number, result in reversed(list(enumerate(done.results, 1))):
         if result.segmentation is not None:
-            out[rle_to_mask(to_rle(result.segmentation, picture.height, picture.width)) > 0] = number
+            out[rle_to_mask(to_rle(result.segmentation, done.height, done.width)) > 0] = number
     return out

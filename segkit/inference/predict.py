@@ -11,12 +11,15 @@ import torch
 from torch import Tensor
 
 from segkit.config.predict import PredictConfig
+from segkit.data.files import checksum
+from segkit.data.pictures import read_header
 from segkit.data.pixels import load_upright_rgb
 from segkit.data.records import Image
-from segkit.errors import InputError
-from segkit.inference.input_files import find_pictures, name_pictures
+from segkit.errors import ConfigError, InputError
+from segkit.inference.input_files import Picture, find_pictures, name_pictures
+from segkit.inference.journal import JOURNAL, Origin, PictureResults, drop_torn_line, read_journal
 from segkit.inference.model import LoadedModel, load
-from segkit.inference.outputs import JOURNAL, OWN_ENTRIES, PictureResults, Writer, read_journal
+from segkit.inference.outputs import OWN_ENTRIES, Writer
 from segkit.loading.dataset import load_for_model
 from segkit.models.tensors import prediction_to_results
 from segkit.progress import SILENT, Progress
@@ -34,6 +37,7 @@ class PredictionSummary:
         skipped: Number of pictures that had been predicted before.
         instances: Number of instances in all pictures of the folder, by category.
         failed: Messages on pictures that could not be read.
+        warnings: What the results do not hold, or hold otherwise than one may think.
         files: Files and folders written, by format.
     """
 
@@ -43,6 +47,7 @@ class PredictionSummary:
     skipped: int
     instances: dict[str, int]
     failed: tuple[str, ...]
+    warnings: tuple[str, ...]
     files: dict[str, Path]
 
 
@@ -62,29 +67,50 @@ def predict(
 
     Raises:
         InputError: There are no pictures, no model, or the output folder holds predictions already.
+        ConfigError: The model does not predict what is to be written.
         DeviceError: A single picture needs more memory than there is.
     """
     found = find_pictures(config.source, config.out, stdin)
-    _clear(config)
     with reraise_out_of_memory("try --device cpu"):
         model = load(config.model, resolve_device(config.device))
-        before = _predicted_before(config, model.path)
-        pictures = name_pictures(found, {path: name for name, path in before.items()})
-        todo = [(path, name) for path, name in pictures if name not in before]
-        failed: list[str] = []
-        with closing(Writer(config.out, config.format, model.card.categories)) as writer:
-            for done in _results(model, todo, config, progress, failed):
+        formats = _formats(config, model)
+        origin = Origin(model.path.resolve(), checksum(model.path), config.score)
+        _clear(config)
+        before = _predicted_before(config, model.path, origin)
+        pictures = name_pictures(found, before)
+        done_before = {picture.name for picture in before}
+        todo = [picture for picture in pictures if picture.name not in done_before]
+        notes = _Notes(model.card.settings.detections if model.card.framing.kind == "instances" else None)
+        with closing(Writer(config.out, formats, model.card.categories)) as writer:
+            for done in _results(model, todo, config, origin, progress, notes):
                 on_picture(writer.write(done))
             files, instances = writer.finish()
     return PredictionSummary(
         out=config.out,
         model=model.path,
-        pictures=len(todo) - len(failed),
+        pictures=len(todo) - len(notes.failed),
         skipped=len(pictures) - len(todo),
         instances=instances,
-        failed=tuple(failed),
+        failed=tuple(notes.failed),
+        warnings=tuple(notes.warnings()),
         files=files,
     )
+
+
+def _formats(config: PredictConfig, model: LoadedModel) -> tuple[str, ...]:
+    """What is written: for a U-Net also the class maps that ``eval`` scores, where nothing was asked for.
+
+    Raises:
+        ConfigError: The model does not predict it.
+    """
+    kind, formats = model.card.model, config.format
+    if kind == "unet":
+        return formats if "format" in config.given_options() else (*formats, "classmap")
+    if "classmap" in formats:
+        raise ConfigError(f"--format classmap: {model.path} predicts instances, not a label for every pixel")
+    if "idmask" in formats and kind == "fasterrcnn":
+        raise ConfigError(f"--format idmask: {model.path} predicts boxes only", "use overlay, coco, labelme or csv")
+    return formats
 
 
 def _clear(config: PredictConfig) -> None:
@@ -94,81 +120,141 @@ def _clear(config: PredictConfig) -> None:
         InputError: It holds predictions, and neither ``--resume`` nor ``--force`` was given; or files of others.
     """
     present = [entry for entry in OWN_ENTRIES if (config.out / entry).exists()]
-    if not present or config.resume:
+    if not present:
+        return
+    if not (config.out / JOURNAL).is_file():
+        raise InputError(f"{config.out}: has {', '.join(present)} that segkit did not make", "choose another --out")
+    if config.resume:
         return
     if not config.force:
         raise InputError(
             f"{config.out}: holds predictions",
             "go on with --resume, replace them with --force, or choose another --out",
         )
-    if not (config.out / JOURNAL).is_file():
-        raise InputError(f"{config.out}: has {', '.join(present)} that segkit did not make", "choose another --out")
     for entry in present:
         path = config.out / entry
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _predicted_before(config: PredictConfig, model: Path) -> dict[str, Path]:
-    """The pictures that ``--resume`` skips: resolved paths by name.
+def _predicted_before(config: PredictConfig, model: Path, origin: Origin) -> list[Picture]:
+    """The pictures that ``--resume`` skips.
 
     Raises:
-        InputError: They were predicted by another model.
+        InputError: They were predicted by another model, or with another ``--score``.
     """
-    before = {}
-    for picture in read_journal(config.out) if config.resume else ():
-        if picture.model != model.resolve():
-            raise InputError(
-                f"{config.out}: its predictions are by {picture.model}, not by {model}",
-                "choose another --out, or replace them with --force",
-            )
-        before[picture.name] = picture.path.resolve()
+    if not config.resume:
+        return []
+    drop_torn_line(config.out)
+    before = []
+    for done in read_journal(config.out):
+        theirs = done.origin
+        if theirs.model != origin.model:
+            what = f"its predictions are by {theirs.model}, not by {model}"
+        elif theirs.checksum not in (None, origin.checksum):
+            what = f"its predictions are by {model} as it was before: the file has changed since"
+        elif theirs.score not in (None, origin.score):
+            what = f"its predictions were made with --score {theirs.score:g}, not {config.score:g}"
+        else:
+            before.append(done.picture)
+            continue
+        raise InputError(f"{config.out}: {what}", "choose another --out, or replace them with --force")
     return before
+
+
+class _Notes:
+    """What is to be said about the pictures when all are predicted."""
+
+    def __init__(self, limit: int | None) -> None:
+        """Nothing is noted yet; ``limit`` is the most instances that the model predicts in a picture."""
+        self._limit = limit
+        self._pages: list[tuple[str, int]] = []
+        self._full: list[str] = []
+        self.failed: list[str] = []
+
+    def loaded(self, name: str, pages: int) -> None:
+        """A picture was loaded from a file of so many pages."""
+        if pages > 1:
+            self._pages.append((name, pages))
+
+    def predicted(self, name: str, instances: int) -> None:
+        """So many instances of a picture are kept."""
+        if instances == self._limit:
+            self._full.append(name)
+
+    def warnings(self) -> list[str]:
+        """A sentence for each kind of note, however many pictures it is about."""
+        out = []
+        if self._pages:
+            name, pages = self._pages[0]
+            out.append(f"{name}: page 1 of {pages} is used{_and_more(len(self._pages))}")
+        if self._full:
+            out.append(
+                f"{self._full[0]}: reaches the model's limit of {self._limit} instances, there may be "
+                f"more{_and_more(len(self._full))}"
+            )
+        return out
+
+
+def _and_more(count: int) -> str:
+    return f" (and {count - 1} more such pictures)" if count > 2 else " (and one more)" if count == 2 else ""
 
 
 @torch.inference_mode()
 def _results(
     model: LoadedModel,
-    pictures: Sequence[tuple[Path, str]],
+    pictures: Sequence[Picture],
     config: PredictConfig,
+    origin: Origin,
     progress: Progress,
-    failed: list[str],
+    notes: _Notes,
 ) -> Iterator[PictureResults]:
-    """The results of pictures, predicted batch by batch.
+    """The results of pictures, predicted batch by batch, in their order.
 
     Args:
         model: The model.
-        pictures: Paths and names.
+        pictures: What to predict.
         config: Batch size and lowest score.
+        origin: What the results depend on.
         progress: Shows how many pictures are done.
-        failed: Receives messages on pictures that cannot be read.
+        notes: Receives what is to be said of pictures.
     """
     predictor = model.in_batches(config.batch, progress, "predicting")
     progress.start("predicting", len(pictures))
     for start in range(0, len(pictures), config.batch):
-        loaded, bad = _load(pictures[start : start + config.batch], model)
-        failed += bad
-        predictions = predictor([image for _, image in loaded], [picture.name for picture, _ in loaded])
-        for (picture, image), prediction in zip(loaded, predictions, strict=True):
-            record = Image(0, picture.name, picture.height, picture.width)
+        part = pictures[start : start + config.batch]
+        loaded = list(_load(part, model, origin, notes))
+        predictions = predictor([image for _, image in loaded], [done.picture.name for done, _ in loaded])
+        for (done, image), prediction in zip(loaded, predictions, strict=True):
+            record = Image(0, done.picture.name, done.height, done.width)
             height, width = image.shape[-2:]
             results = prediction_to_results(prediction, record, height, width, model.card.categories)
-            yield replace(picture, results=tuple(result for result in results if result.score >= config.score))
-        progress.advance(len(loaded) + len(bad))
+            kept = tuple(result for result in results if result.score >= config.score)
+            notes.predicted(done.picture.name, len(kept))
+            yield replace(done, results=kept, class_map=prediction.get("semantic"))
+        progress.advance(len(part))
     progress.done()
 
 
 def _load(
-    pictures: Sequence[tuple[Path, str]], model: LoadedModel
-) -> tuple[list[tuple[PictureResults, Tensor]], list[str]]:
-    """The pictures that can be read, without results yet and as the model gets them, and messages on the others."""
-    loaded, failed, file = [], [], model.path.resolve()
-    for path, name in pictures:
+    pictures: Sequence[Picture], model: LoadedModel, origin: Origin, notes: _Notes
+) -> Iterator[tuple[PictureResults, Tensor]]:
+    """The pictures that can be read, without results yet, and as the model gets them.
+
+    Args:
+        pictures: What to load.
+        model: What will predict them.
+        origin: What the results will depend on.
+        notes: Receives the others.
+    """
+    for picture in pictures:
         try:
-            pixels = load_upright_rgb(path)
+            pages, pixels = read_header(picture.path).frames, load_upright_rgb(picture.path)
         except InputError as error:
-            failed.append(error.message)
+            notes.failed.append(error.message)
             continue
+        notes.loaded(picture.name, pages)
         height, width = pixels.shape[:2]
-        picture = PictureResults(name, path, height, width, file, pixels=pixels)
-        loaded.append((picture, load_for_model(pixels, model.card.framing)))
-    return loaded, failed
+        yield (
+            PictureResults(picture, height, width, origin, pixels=pixels),
+            load_for_model(pixels, model.card.framing),
+        )

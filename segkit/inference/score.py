@@ -17,9 +17,10 @@ from segkit.evaluate.metrics import Metrics
 from segkit.evaluate.pixels.confusion import paint
 from segkit.evaluate.pixels.per_image import PixelScores
 from segkit.inference.batches import BatchPredictor
-from segkit.loading.dataset import Sample, pictures_for_evaluation
+from segkit.loading.dataset import Sample, pictures_for_evaluation, size_for_model
 from segkit.loading.loader import load_batches
 from segkit.loading.sampler import evaluation_batches
+from segkit.models.backbones import padded_frame
 from segkit.models.card import ModelCard
 from segkit.models.tensors import Prediction, labels_of, prediction_to_results
 from segkit.progress import SILENT, Progress
@@ -91,7 +92,7 @@ def score(
     """
     scores = _RankScores(card, dataset, options)
     pictures = pictures_for_evaluation(dataset, card.framing)
-    keys = evaluation_batches(len(pictures), predictor.batch, ranks.rank, ranks.world_size)
+    keys = evaluation_batches(_frames(dataset, card), predictor.batch, ranks.rank, ranks.world_size)
     unscored = {image.id: image for image in (dataset.images[key.image] for batch in keys for key in batch)}
     unreadable: list[str] = []
     failure: SegkitError | None = None
@@ -112,6 +113,11 @@ def score(
     progress.done()
     ranks.raise_together(failure)
     return scores.gather(ranks, unreadable)
+
+
+def _frames(dataset: Dataset, card: ModelCard) -> list[tuple[int, int]]:
+    """The frame that each image of a dataset is padded to."""
+    return [padded_frame(*size_for_model(image.height, image.width, card.framing)) for image in dataset.images]
 
 
 def _loaded(loader: Iterable[list[Sample | SegkitError]], warnings: list[str] | None) -> Iterator[list[Sample]]:

@@ -147,12 +147,9 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
         return pixels
 
     def _warp(self, rng: np.random.Generator, record: Image) -> Warp:
-        framing = self._framing
         if self._strength is not None:
-            return random_warp(rng, self._strength, record.height, record.width, framing)
-        if framing.kind == "semantic":
-            return Warp(record.height, record.width)
-        return Warp(*resized_dimensions(record.height, record.width, framing.size, framing.max_size))
+            return random_warp(rng, self._strength, record.height, record.width, self._framing)
+        return Warp(*size_for_model(record.height, record.width, self._framing))
 
     def _masks(self, index: int, record: Image, warp: Warp) -> list[BoxMask]:
         """The instances that have pixels left after a change of frame."""
@@ -186,11 +183,16 @@ def pictures_for_evaluation(dataset: Dataset, framing: Framing) -> Pictures:
     return Pictures(dataset, framing, seed=0, augment=None, accept_boxes=True, targets=False)
 
 
+def size_for_model(height: int, width: int, framing: Framing) -> tuple[int, int]:
+    """Height and width of an image as the model gets it in evaluation and prediction."""
+    if framing.kind == "semantic":
+        return height, width
+    return resized_dimensions(height, width, framing.size, framing.max_size)
+
+
 def load_for_model(pixels: Pixels, framing: Framing) -> Tensor:
     """An image [H, W, 3] as the model gets it in evaluation and prediction: uint8 [3, H, W]."""
-    if framing.kind == "semantic":
-        return _to_tensor(pixels)
-    height, width = resized_dimensions(pixels.shape[0], pixels.shape[1], framing.size, framing.max_size)
+    height, width = size_for_model(pixels.shape[0], pixels.shape[1], framing)
     return _to_tensor(resize_rgb(pixels, height, width))
 
 

@@ -5,7 +5,7 @@ images. A resumed run needs only its step to continue, and ranks that share a ba
 see.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -134,14 +134,17 @@ def epoch_length(num_images: int, repeats: "npt.NDArray[Any] | None") -> int:
     return num_images if repeats is None else int(np.ceil(float(repeats.sum()) - 1e-9))
 
 
-def evaluation_batches(num_images: int, batch: int, rank: int = 0, ranks: int = 1) -> list[list[Key]]:
-    """The keys of an evaluation: every image once over all ranks, in order.
+def evaluation_batches(frames: Sequence[tuple[int, int]], batch: int, rank: int = 0, ranks: int = 1) -> list[list[Key]]:
+    """The keys of an evaluation: every image once over all ranks, the smallest frames first.
+
+    Images of one frame are neighbours, as only they go through the model together.
 
     Args:
-        num_images: How many images there are.
+        frames: Height and width that each image is padded to.
         batch: Images at once.
         rank: The rank whose keys are returned.
         ranks: How many ranks share the work.
     """
-    keys = [Key(0, index) for index in range(rank, num_images, ranks)]
+    order = sorted(range(len(frames)), key=lambda index: (frames[index][0] * frames[index][1], frames[index]))
+    keys = [Key(0, index) for index in order[rank::ranks]]
     return [keys[start : start + batch] for start in range(0, len(keys), batch)]

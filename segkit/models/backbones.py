@@ -44,6 +44,11 @@ def normalise(image: Tensor) -> Tensor:
     return (image.float() / 255 - mean) / std
 
 
+def padded_frame(height: int, width: int) -> tuple[int, int]:
+    """The frame that a model pads an image to: sides that the deepest stride divides."""
+    return -(-height // STRIDES[-1]) * STRIDES[-1], -(-width // STRIDES[-1]) * STRIDES[-1]
+
+
 class Body(nn.ModuleDict):
     """The first children of a network, as a feature extractor that returns the output of some of them.
 

@@ -83,7 +83,7 @@ class _Normalise(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvision
     def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
         return image, target
 
-    def batch_images(self, images: list[Tensor], size_divisible: int = 32) -> Tensor:
+    def batch_images(self, images: list[Tensor], size_divisible: int = STRIDES[-1]) -> Tensor:
         if self.frame is not None:
             below, beside = (max(0, side - have) for side, have in zip(self.frame, images[0].shape[-2:], strict=True))
             images = [F.pad(images[0], (0, beside, 0, below)), *images[1:]]

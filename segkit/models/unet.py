@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.choices import BackboneName, NormName, UnetLoss
-from segkit.models.backbones import NORMS, STRIDES, make_body, normalise
+from segkit.models.backbones import NORMS, make_body, normalise, padded_frame
 from segkit.models.losses import semantic_losses
 from segkit.models.tensors import Prediction, Target
 
@@ -110,7 +110,7 @@ def _pad(values: Tensor, side: Sequence[int], fill: float) -> Tensor:
 
 def batch_of(images: Sequence[Tensor]) -> Tensor:
     """Normalise images (uint8 [3, H, W], of any sizes) and pad them to one size that the deepest stride divides."""
-    side = [-(-max(image.shape[axis] for image in images) // STRIDES[-1]) * STRIDES[-1] for axis in (-2, -1)]
+    side = padded_frame(*(max(image.shape[axis] for image in images) for axis in (-2, -1)))
     return torch.stack([_pad(normalise(image), side, 0.0) for image in images])
 
 

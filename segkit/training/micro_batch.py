@@ -16,7 +16,7 @@ from segkit.loading.dataset import Pictures, Sample, pictures_for_evaluation, to
 from segkit.loading.sampler import Key
 from segkit.models.adapt import train_mode
 from segkit.progress import Progress
-from segkit.runtime.device import autocast, free_memory, is_out_of_memory, limit_memory
+from segkit.runtime.device import autocast, fp32_precision, free_memory, is_out_of_memory, limit_memory
 from segkit.runtime.ranks import Ranks
 from segkit.training.gradients import copy_statistics, restore_statistics
 from segkit.training.plan import Plan
@@ -158,7 +158,7 @@ def _try(
     if to_evaluate:
         module.eval()
         placeholders += [p.detach().clone() for p in module.parameters() if plan.config.ema]
-        with torch.inference_mode(), autocast(device, plan.dtype):
+        with torch.inference_mode(), fp32_precision(device):
             module(to_device(to_evaluate, device)[0])
     del placeholders
 

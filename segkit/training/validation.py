@@ -67,7 +67,7 @@ def _score(training: Training) -> Scored:
         progress = NotesOnly(training.progress)
         try:
             return score(
-                BatchPredictor(module, ranks.device, plan.dtype, state.micro_batch, progress),
+                BatchPredictor(module, ranks.device, state.micro_batch, progress),
                 plan.card,
                 plan.val,
                 ranks,

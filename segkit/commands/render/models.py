@@ -65,6 +65,8 @@ def render_prediction(summary: "PredictionSummary", output: Output) -> None:
     output.note(f"{summary.pictures} images{skipped} with {shown(str(summary.model))}: {shown(found)}")
     for path in summary.files.values():
         output.note(f"  {shown(str(path))}")
+    for warning in summary.warnings:
+        output.note(f"warning: {shown(warning)}")
     for message in summary.failed:
         output.error(message)
 

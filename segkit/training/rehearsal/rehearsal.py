@@ -18,7 +18,6 @@ from segkit.models.adapt import train_mode
 from segkit.models.roi_align import PyramidRoIAlign
 from segkit.models.tensors import Target
 from segkit.models.unet import batch_of
-from segkit.runtime.device import autocast
 from segkit.runtime.ranks import Ranks
 from segkit.training.gradients import SharedGradients
 from segkit.training.plan import Plan
@@ -121,7 +120,7 @@ class Rehearsal:
         module.eval()
         self.oracle.bounds = bounds_of(module, at_most=True)
         self.trace.reset_peak()
-        with self.trace.doing("evaluation"), torch.no_grad(), autocast(_CPU, self._plan.dtype):
+        with self.trace.doing("evaluation"), torch.no_grad():
             images = [torch.empty(3, shape.height, shape.width, dtype=torch.uint8) for _ in range(count)]
             if self._plan.card.framing.kind == "semantic":
                 for one in module.logits(batch_of(images)).float():

@@ -1,0 +1,116 @@
+"""The journal of ``predict``: a line for each finished picture, from which ``--resume`` goes on."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from segkit.data.records import Result
+from segkit.formats.coco.write import result_record
+from segkit.inference.input_files import Picture, stem_of
+
+JOURNAL = "pictures.jsonl"
+_BLOCK = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a picture's results depend on besides the picture: they differ, and so do the results.
+
+    Attributes:
+        model: The file of the model.
+        checksum: Of that file; None in the journal of an older segkit.
+        score: The lowest score of the results that are kept; None likewise.
+    """
+
+    model: Path
+    checksum: str | None
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PictureResults:
+    """The results of one picture.
+
+    Attributes:
+        picture: Its file and its names.
+        height: Of the picture, upright.
+        width: Likewise.
+        origin: What made the results.
+        results: Its instances, by falling score.
+        pixels: RGB [H, W, 3], upright; None where it was read from the journal.
+        class_map: The label of every pixel [H, W], where the model predicts one; None likewise.
+    """
+
+    picture: Picture
+    height: int
+    width: int
+    origin: Origin
+    results: tuple[Result, ...] = ()
+    pixels: npt.NDArray[np.uint8] | None = None
+    class_map: npt.NDArray[np.uint8] | None = None
+
+    def record(self, names: dict[int, str]) -> dict[str, Any]:
+        """As it is in the journal, with category names by id."""
+        instances = [{"category": names[r.category_id], **result_record(r)} for r in self.results]
+        for instance in instances:
+            del instance["image_id"]
+        return {
+            "file": self.picture.name,
+            "path": str(self.picture.path.absolute()),
+            "stem": self.picture.stem,
+            "model": str(self.origin.model),
+            "checksum": self.origin.checksum,
+            "score": self.origin.score,
+            "height": self.height,
+            "width": self.width,
+            "instances": instances,
+        }
+
+
+def read_journal(out: Path) -> Iterator[PictureResults]:
+    """The results in an output folder; lines that are not whole, which a crash left, are skipped."""
+    path = out / JOURNAL
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n") and (picture := _read_line(line)) is not None:
+                yield picture
+
+
+def _read_line(line: bytes) -> PictureResults | None:
+    try:
+        raw = msgspec.json.decode(line)
+        results = tuple(
+            Result(0, i["category_id"], i["score"], i.get("bbox") and tuple(i["bbox"]), i.get("segmentation"))
+            for i in raw["instances"]
+        )
+        name = raw["file"]
+        picture = Picture(Path(raw["path"]), name, raw.get("stem", stem_of(name)))
+        origin = Origin(Path(raw["model"]), raw.get("checksum"), raw.get("score"))
+        return PictureResults(picture, raw["height"], raw["width"], origin, results)
+    except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def drop_torn_line(out: Path) -> None:
+    """Cut off what follows the last line end: a line that is appended to half a line would be lost with it."""
+    path = out / JOURNAL
+    if not path.is_file():
+        return
+    with path.open("r+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - _BLOCK)
+            file.seek(start)
+            if (place := file.read(end - start).rfind(b"\n")) >= 0:
+                end = start + place + 1
+                break
+            end = start
+        file.truncate(end)

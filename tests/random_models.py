@@ -1,0 +1,38 @@
+"""Models with random weights, for tests of what becomes of predictions: no training is needed."""
+
+import torch
+
+from segkit.data.geometry import Framing
+from segkit.data.records import Category
+from segkit.models.card import ModelCard
+from segkit.models.detector import DetectorSettings
+from segkit.runs.checkpoint import save_checkpoint
+
+SETTINGS = DetectorSettings(proposals=40, rois=16, detections=20, anchor_sizes=(8, 16, 32, 64, 128))
+CATEGORIES = (Category(1, "a"), Category(2, "b"))
+
+
+def card_of(name, norm="batch", settings=SETTINGS, categories=CATEGORIES):
+    framing = Framing("semantic" if name == "unet" else "instances", 64, 96)
+    return ModelCard(name, "resnet18", norm, "ce+dice", settings, framing, categories, "background")
+
+
+def sharp(card):
+    """A model whose scores differ clearly, so that rounding does not change their order."""
+    torch.manual_seed(3)
+    module = card.build().eval()
+    with torch.no_grad():
+        if card.model == "unet":
+            module.head.weight.mul_(8)
+        else:
+            module.rpn.head.cls_logits.weight.mul_(40)
+            module.rpn.head.bbox_pred.weight.mul_(5)
+            module.roi_heads.box_predictor.cls_score.weight.mul_(30)
+    return module
+
+
+def checkpoint(path, card):
+    """A checkpoint of such a model, as a training writes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(path, {"card": card.to_plain(), "model": sharp(card).state_dict(), "step": 1})
+    return path

@@ -1,0 +1,163 @@
+"""The files of ``predict``: named after the pictures, inside ``--out``, whole, and of one model."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from random_models import card_of, checkpoint
+
+from segkit.data.files import path_inside, temporary_file
+from segkit.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return checkpoint(tmp_path_factory.mktemp("models") / "m.pt", card_of("maskrcnn"))
+
+
+def draw(path, size=(40, 50), seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def names_in(out):
+    images = json.loads((out / "images.json").read_text())["images"]
+    return [image["file_name"] for image in images]
+
+
+def rows(out):
+    with (out / "instances.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def predict(segkit, *arguments, stdin=None, monkeypatch=None):
+    if stdin is not None:
+        import io
+
+        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+    outcome = segkit("predict", *arguments, "--device", "cpu", "--score", 0.1, "--json")
+    return outcome, [json.loads(line) for line in outcome.out.splitlines()]
+
+
+def test_results_name_pictures_by_their_own_path(segkit, here, model):
+    for seed, name in enumerate(["a.jpg", "a.png", "s/a.jpg"]):
+        draw(here / "in" / name, seed=seed)
+    outcome, lines = predict(segkit, "in", "--model", model, "--format", "overlay,labelme,coco,idmask,csv")
+    assert outcome.code == 0, outcome.err
+    own = ["a.jpg", "a.png", "s/a.jpg"]
+    assert [line["file"] for line in lines] == names_in(here / "predictions") == own
+    assert {row["file"] for row in rows(here / "predictions")} == {n["file"] for n in lines if n["instances"]}
+    for folder in ("overlay", "labelme", "idmask"):
+        stems = {
+            p.relative_to(here / "predictions" / folder).with_suffix("").as_posix()
+            for p in (here / "predictions" / folder).rglob("*.*")
+        }
+        assert stems == {line["stem"] for line in lines}
+        assert len(stems) == 3
+
+
+def test_pictures_of_two_folders_keep_their_paths(segkit, here, model):
+    draw(here / "one/a.png"), draw(here / "two/a.png", seed=1)
+    outcome, _ = predict(segkit, "one", "two", "one/a.png", "--model", model, "--format", "coco")
+    assert outcome.code == 0, outcome.err
+    assert names_in(here / "predictions") == ["one/a.png", "two/a.png"]
+
+
+def test_a_picture_that_comes_later_does_not_take_a_name(segkit, here, model):
+    draw(here / "one/a.png"), draw(here / "two/a.png", seed=1)
+    options = ["--model", model, "--format", "coco,overlay"]
+    assert predict(segkit, "one", *options)[0].code == 0
+    outcome, lines = predict(segkit, "two", *options, "--resume")
+    assert outcome.code == 0, outcome.err
+    assert names_in(here / "predictions") == ["a.png", "two/a.png"]
+    assert [line["stem"] for line in lines] == ["two/a"]
+
+
+def test_names_from_stdin_do_not_lead_out_of_the_output_folder(segkit, here, model, monkeypatch):
+    """Equal names are made different by their folders, and ``..`` is among these."""
+    work = here / "work"
+    draw(work / "a.jpg"), draw(here / "a.jpg", seed=1), draw(here / "up.jpg", seed=2)
+    before = {path: path.read_bytes() for path in here.rglob("*.jpg")}
+    monkeypatch.chdir(work)
+    outcome, lines = predict(
+        segkit, "-", "--model", model, "--format", "overlay,labelme,coco,idmask", "--out", "o",
+        stdin="a.jpg\n../a.jpg\n../work/../up.jpg\n./../work/a.jpg\n", monkeypatch=monkeypatch,
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert len(lines) == 3
+    assert not any(".." in line["file"] for line in lines)
+    assert {path: path.read_bytes() for path in here.rglob("*.jpg") if work / "o" not in path.parents} == before
+    assert len(list((work / "o/overlay").rglob("*.jpg"))) == 3
+
+
+@pytest.mark.parametrize("name", ["../x.png", "a/../../x.png", "/etc/x.png", "..", "", "a/.."])
+def test_a_name_that_leaves_the_folder_is_refused(tmp_path, name):
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match="leads out of"):
+        path_inside(out, name)
+    with pytest.raises(InputError), temporary_file(out / name, inside=out) as temporary:
+        temporary.write_text("x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_stays_in_the_folder_is_written(tmp_path):
+    with temporary_file(tmp_path / "out/a/../..b/c.txt", inside=tmp_path / "out") as temporary:
+        temporary.write_text("x")
+    assert (tmp_path / "out/..b/c.txt").read_text() == "x"
+
+
+@pytest.mark.parametrize("left", [0.5, 1.0], ids=["half a line", "no line end"])
+def test_resume_drops_a_torn_line_and_loses_no_picture(segkit, here, model, left):
+    for number in range(3):
+        draw(here / f"in/{number}.png", seed=number)
+    options = ["in", "--model", model, "--format", "coco,csv"]
+    assert predict(segkit, *options)[0].code == 0
+    whole = {name: (here / "predictions" / name).read_bytes() for name in ("results.json", "images.json")}
+    journal = here / "predictions/pictures.jsonl"
+    first, second, _ = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(first + second[: round(left * (len(second) - 1))])
+    outcome, lines = predict(segkit, *options, "--resume")
+    assert outcome.code == 0, outcome.err
+    assert [line["file"] for line in lines] == ["1.png", "2.png"]
+    assert {name: (here / "predictions" / name).read_bytes() for name in whole} == whole
+    assert len(journal.read_bytes().splitlines()) == 3
+
+
+def test_resume_refuses_what_would_mix_predictions(segkit, here, model):
+    draw(here / "in/a.png")
+    own = here / "own.pt"
+    shutil.copy(model, own)
+    assert segkit("predict", "in", "--model", own).code == 0
+    other = segkit("predict", "in", "--model", own, "--score", 0.3, "--resume")
+    assert other.code == 1
+    assert "error: predictions: its predictions were made with --score 0.5, not 0.3" in other.err
+    checkpoint(own, card_of("maskrcnn", "group"))
+    changed = segkit("predict", "in", "--model", own, "--resume")
+    assert changed.code == 1
+    assert f"its predictions are by {own} as it was before: the file has changed since" in changed.err
+    assert segkit("predict", "in", "--model", own, "--force").code == 0
+
+
+def test_results_of_others_are_not_replaced(segkit, here, model):
+    draw(here / "in/a.png")
+    (here / "predictions").mkdir()
+    (here / "predictions/results.json").write_text("mine")
+    for option in ([], ["--resume"], ["--force"]):
+        outcome = segkit("predict", "in", "--model", model, *option)
+        assert outcome.code == 1
+        assert "predictions: has results.json that segkit did not make" in outcome.err
+    assert (here / "predictions/results.json").read_text() == "mine"
+
+
+def test_a_model_that_cannot_be_read_replaces_nothing(segkit, here, model):
+    draw(here / "in/a.png")
+    assert segkit("predict", "in", "--model", model).code == 0
+    before = sorted(here.glob("predictions/**/*"))
+    (here / "bad.pt").write_bytes(b"nothing")
+    assert segkit("predict", "in", "--model", "bad.pt", "--force").code == 1
+    assert sorted(here.glob("predictions/**/*")) == before
