@@ -303,7 +303,7 @@ def test_an_interrupted_conversion_leaves_nothing_behind(here):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 30
-    while not list(here.glob(".dataset.writing-*")) and time.monotonic() < deadline:
+    while not list(here.glob(".dataset.writing")) and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)

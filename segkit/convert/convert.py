@@ -4,7 +4,6 @@ read -> plan -> write -> summarise. One bad file never stops the rest: it become
 Instances are kept on disk (``segkit.convert.spool``); in memory there is a short entry for each image.
 """
 
-import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -29,7 +28,7 @@ from segkit.convert.writers.yolo import write_yolo_dataset
 from segkit.data.records import Finding
 from segkit.errors import InputError
 from segkit.progress import SILENT, Progress
-from segkit.runtime.signals import signal_handlers
+from segkit.runtime.signals import raising_interrupts
 
 _WRITERS: dict[TargetFormat, Callable[[OutputDataset], None]] = {
     "coco": write_coco_dataset,
@@ -61,8 +60,8 @@ def convert(config: ConvertConfig, progress: Progress = SILENT, stdin: Iterable[
     source = open_source(config, stdin)
     with (
         # Schedulers end jobs by SIGTERM: then, too, nothing half-written is left behind.
-        signal_handlers({signal.SIGTERM: signal.default_int_handler}),
-        _root(config.out, config.target_format, config.dry_run) as root,
+        raising_interrupts(),
+        _root(config.out, config.target_format, config.dry_run, config.force) as root,
         closing(Spool(root / _WORK / "instances" if root else None)) as spool,
     ):
         pictures = None if root is None or config.dry_run else root / _WORK / "pictures"
@@ -85,7 +84,7 @@ def convert(config: ConvertConfig, progress: Progress = SILENT, stdin: Iterable[
 
 
 @contextmanager
-def _root(out: Path, target_format: TargetFormat, dry_run: bool) -> Iterator[Path | None]:
+def _root(out: Path, target_format: TargetFormat, dry_run: bool, force: bool) -> Iterator[Path | None]:
     """The temporary folder that is written to; None where nothing is written.
 
     What a format cannot hold is found when it is written: a dry run writes the annotations, and deletes them.
@@ -93,7 +92,7 @@ def _root(out: Path, target_format: TargetFormat, dry_run: bool) -> Iterator[Pat
     if dry_run and target_format in ("coco", "labelme"):  # they can hold everything
         yield None
         return
-    temporary = TemporaryDirectory(prefix="segkit-dry-run-") if dry_run else temporary_folder(out, _WORK)
+    temporary = TemporaryDirectory(prefix="segkit-dry-run-") if dry_run else temporary_folder(out, _WORK, force)
     with temporary as folder:
         (Path(folder) / _WORK).mkdir()
         yield Path(folder)

@@ -1,25 +1,22 @@
 """Writing a dataset folder: first a temporary folder, whose entries are moved in when all are written."""
 
-import glob
-import os
 import shutil
 import signal
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
+from segkit.data.locks import only_writer
 from segkit.errors import InputError
-from segkit.runtime.signals import signal_handlers
+from segkit.runtime.signals import ASKING, signal_handlers
 
 _OWN_ENTRIES = (
     "train.json", "val.json", "test.json", "labels.txt", "report.json", "images", "labels", "masks", "data.yaml",
     "train", "val", "test", "trainannot", "valannot", "testannot", "classes.txt", "instances.csv",
     "JPEGImages", "Annotations", "SegmentationClass", "SegmentationObject", "ImageSets", "class_names.txt",
 )  # fmt: skip
-_DAY = 86400
 _MARK = "report.json"  # a folder that has one was made by convert
 
 
@@ -46,7 +43,7 @@ def _not_ours(out: Path, entries: Sequence[str]) -> InputError:
 
 
 @contextmanager
-def temporary_folder(out: Path, work: str) -> Iterator[Path]:
+def temporary_folder(out: Path, work: str, force: bool) -> Iterator[Path]:
     """A temporary folder, whose entries are moved into ``out`` at the end, or deleted if anything fails.
 
     The entries that ``report.json`` of an earlier dataset in ``out`` lists are replaced; others are not touched.
@@ -54,54 +51,54 @@ def temporary_folder(out: Path, work: str) -> Iterator[Path]:
     Args:
         out: The final folder.
         work: An entry that is not moved.
+        force: Whether an earlier dataset may be replaced.
 
     Raises:
-        InputError: An entry would replace one that segkit did not make, or the folder cannot be written to.
+        InputError: Another conversion is writing there, an entry would replace one that segkit did not make, or the
+            folder cannot be written to.
     """
     shown, out = out, out.absolute()
-    temporary = out.parent / f".{out.name}.writing-{os.getpid()}"
-    _delete_leftovers(out)
+    temporary = out.parent / f".{out.name}.writing"
     made = [parent for parent in (out.parent, *out.parent.parents) if not parent.exists()]
     try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        before = _entries_of(out)
-        new = sorted(entry.name for entry in temporary.iterdir() if entry.name != work)
-        if foreign := [entry for entry in new if entry not in before and (out / entry).exists()]:
-            raise _not_ours(shown, foreign)
-        out.mkdir(exist_ok=True)
-        # Not to be interrupted between the first entry that is moved and the last: it takes moments.
-        with signal_handlers({signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_IGN}):
-            for entry in sorted({*before, *new}, key=lambda name: (name == _MARK, name)):
-                _replace(temporary / entry, out / entry, temporary / work)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with only_writer(out), _empty_folder(temporary):
+            check_target(shown, force)  # again: another conversion may just have ended
+            yield temporary
+            _move_in(temporary, out, shown, temporary / work)
     except PermissionError as error:
         raise InputError(f"{shown}: no permission to write there", "choose another --out") from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
         for parent in made:
             with suppress(OSError):  # only where nothing came of it are they empty
                 parent.rmdir()
 
 
-def _delete_leftovers(out: Path) -> None:
-    """Delete the temporary folders of conversions that were killed more than a day ago."""
-    if os.name != "posix":  # on Windows, signal 0 would end the process
-        return
-    for leftover in out.parent.glob(f".{glob.escape(out.name)}.writing-*"):
-        pid = leftover.name.rpartition("-")[2]
-        old = time.time() - leftover.stat().st_mtime > _DAY  # on a shared disk the process may be another machine's
-        if old and pid.isdigit() and not _is_running(int(pid)):
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _is_running(pid: int) -> bool:
+@contextmanager
+def _empty_folder(temporary: Path) -> Iterator[None]:
+    """A folder for the length of a block; what conversions that were killed have left there is deleted."""
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # another user's
-        return True
-    return True
+        yield
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _move_in(temporary: Path, out: Path, shown: Path, work: Path) -> None:
+    """Move what is new to the final folder, and delete what it replaces."""
+    before = _entries_of(out)
+    new = sorted(entry.name for entry in temporary.iterdir() if entry.name != work.name)
+    if foreign := [entry for entry in new if entry not in before and (out / entry).exists()]:
+        raise _not_ours(shown, foreign)
+    # Not to be interrupted between the first entry that is moved and the last: it takes moments.
+    with signal_handlers(dict.fromkeys(ASKING, signal.SIG_IGN)):
+        if not (out.exists() or out.is_symlink()):
+            shutil.rmtree(work)
+            temporary.rename(out)  # at once: not even a kill leaves a part of the dataset
+            return
+        for entry in sorted({*before, *new}, key=lambda name: (name == _MARK, name)):
+            _replace(temporary / entry, out / entry, work)
 
 
 def _entries_of(out: Path) -> list[str]:

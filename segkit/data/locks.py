@@ -1,0 +1,60 @@
+"""One process at a time writes to a folder."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from segkit.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Keep other processes of segkit from writing to a folder, which need not exist yet.
+
+    The lock is a file beside the folder. The system releases it when the process ends, however it ends; the file is
+    removed at the end of the block, or after a kill by the next process.
+
+    Raises:
+        InputError: Another process is writing there.
+    """
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100 -- without following a link to the folder
+    path = folder.parent / f".{folder.name}.lock"
+    handle = _locked(path)
+    if handle is None:
+        raise InputError(f"{folder}: another segkit is writing there", "wait for its end, or choose another --out")
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink()
+        os.close(handle)
+
+
+def _locked(path: Path) -> int | None:
+    """An open and locked file; None where another process holds the lock."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if fcntl is not None:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        except OSError:  # a file system without locks
+            return handle
+        if _is_at(handle, path):
+            return handle
+        os.close(handle)  # the process that held it has removed it meanwhile
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False

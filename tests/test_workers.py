@@ -1,0 +1,182 @@
+"""Processes that load, read or predict die with their parent; a training goes on without those that die."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+import torch
+from test_signals import MARK, Run
+from training import config, losses, weights
+
+from segkit.errors import DeviceError
+from segkit.loading.loader import load_batches
+from segkit.loading.sampler import Key
+from segkit.training.train import train
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="starts processes by fork")
+
+
+class Loading:
+    """Loads numbers, and does what a test says."""
+
+    def __init__(self, act=lambda number, forked: None):
+        self.act, self.parent = act, os.getpid()
+
+    def __getitem__(self, key):
+        self.act(key.image, os.getpid() != self.parent)
+        from segkit.data.records import Image
+        from segkit.loading.dataset import Sample
+
+        return Sample(
+            torch.full((3, 2, 2), key.image), {"boxes": torch.ones(2, 4), "seed": key.image}, Image(0, "a", 2, 2)
+        )
+
+    def file_name(self, key):
+        return f"{key.image}.jpg"
+
+
+def loaded(pictures, workers, warnings, count=9):
+    keys = [[Key(0, number)] for number in range(count)]
+    return [batch[0] for batch in load_batches(pictures, keys, workers=workers, warn=warnings.append)]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_batches_come_in_order_from_any_number_of_processes(workers):
+    warnings = []
+    for number, sample in enumerate(loaded(Loading(), workers, warnings)):
+        assert (sample.image == number).all()
+        assert sample.target["seed"] == number
+        sample.image.add_(1)  # it is nobody else's memory
+    assert number == 8
+    assert warnings == []
+    assert psutil.Process().children() == []
+
+
+def kill_at(*numbers, by=signal.SIGKILL):
+    def act(number, forked):
+        if forked and number in numbers:
+            signal.signal(signal.SIGSEGV, signal.SIG_DFL)  # pytest would print a long report
+            os.kill(os.getpid(), by)
+
+    return act
+
+
+@linux
+def test_what_a_killed_process_has_not_loaded_the_others_load():
+    warnings = []
+    samples = loaded(Loading(kill_at(4)), 2, warnings)
+    assert [int(sample.image[0, 0, 0]) for sample in samples] == list(range(9))
+    assert len(warnings) == 2  # the one that loads it next is killed, too; then this process loads it
+    assert "a process that loads images was killed by signal 9 (SIGKILL); going on with 1 of them" in warnings[0]
+    assert "going on without them" in warnings[1]
+    assert "--workers 0" in warnings[0]
+
+
+@linux
+def test_a_process_without_memory_leaves_the_work_to_fewer():
+    def act(number, forked):
+        if forked and number == 3:
+            raise MemoryError
+
+    warnings = []
+    assert len(loaded(Loading(act), 2, warnings)) == 9
+    assert "a process that loads images ran out of memory; going on with 1 of them" in warnings[0]
+
+
+def test_without_memory_for_an_image_there_is_an_error_that_says_so():
+    def act(number, forked):
+        if number == 3:
+            raise MemoryError
+
+    samples = loaded(Loading(act), 0, [])
+    assert isinstance(samples[3], DeviceError)
+    assert samples[3].message == "out of memory while an image was loaded"
+    assert len(samples) == 9
+
+
+@linux
+def test_an_image_that_crashes_every_process_is_an_error_with_its_name():
+    warnings = []
+    samples = loaded(Loading(kill_at(4, by=signal.SIGSEGV)), 2, warnings)
+    assert "4.jpg: a process that loads it was killed by signal 11 (SIGSEGV)" in samples[4].message
+    assert [int(sample.image[0, 0, 0]) for sample in samples[:4] + samples[5:]] == [0, 1, 2, 3, 5, 6, 7, 8]
+
+
+@linux
+def test_a_bug_in_a_process_keeps_its_traceback():
+    def act(number, forked):
+        if number == 2:
+            raise KeyError("some bug")
+
+    with pytest.raises(RuntimeError, match=r"(?s)Traceback.*some bug"):
+        loaded(Loading(act), 1, [])
+    assert psutil.Process().children() == []
+
+
+@linux
+def test_too_few_files_for_the_processes_leaves_fewer():
+    warnings = []
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken + 9, before[1]))
+    try:
+        assert len(loaded(Loading(), 12, warnings)) == 9
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert "a process that loads images cannot be started: Too many open files" in warnings[0]
+    assert "ulimit -n" in warnings[0]
+    assert psutil.Process().children() == []
+
+
+def run_with_killed_processes(dataset, out, steps):
+    run = Run(
+        dataset, out, "--steps", steps, "--schedule", "constant", "--warmup", 0, "--precision", "fp32", "--augment",
+        "light", "--eval-every", 1000, "--backbone", "resnet18", workers=2,
+    )  # fmt: skip
+    run.wait_for(lambda: run.steps() >= 1, "the first step")
+    for worker in psutil.Process(run.process.pid).children():
+        worker.kill()
+    code, err = run.ended()
+    assert code == 0, err
+    assert err.count("warning: a process that loads images was killed by signal 9 (SIGKILL)") in (1, 2)
+    assert len(losses(run.run)) == steps
+    return run.run
+
+
+@linux
+def test_a_run_goes_on_when_its_processes_are_killed(dataset, tmp_path):
+    run_with_killed_processes(dataset, tmp_path, 12)
+
+
+@linux
+@pytest.mark.slow
+def test_a_run_whose_processes_are_killed_has_the_same_result(dataset, tmp_path):
+    whole = train(config(dataset, tmp_path, model="unet", steps=12, schedule="constant", warmup=0, name="whole")).run
+    run = run_with_killed_processes(dataset, tmp_path, 12)
+    assert losses(run) == losses(whole)
+    assert all(torch.equal(value, weights(run)[name]) for name, value in weights(whole).items())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGKILL")
+def test_processes_of_a_killed_conversion_die(parts, tmp_path):
+    many = tmp_path / "many"
+    many.mkdir()
+    for number in range(40):
+        for file in parts.iterdir():
+            (many / f"{number}-{file.name}").write_bytes(
+                file.read_bytes().replace(b'"imagePath": "', b'"imagePath": "%d-' % number)
+            )
+    run = Run.__new__(Run)
+    run.mark = "convert" + str(os.getpid())
+    run.process = subprocess.Popen(
+        [sys.executable, "-m", "segkit", "convert", str(many), "--out", str(tmp_path / "d"), "--workers", "3"],
+        stderr=subprocess.PIPE, text=True, env=os.environ | {MARK: run.mark},
+    )  # fmt: skip
+    run.wait_for(lambda: len(run.processes()) >= 4, "the processes")
+    run.process.kill()
+    assert run.ended(timeout=20)[0] == -signal.SIGKILL
+    assert not (tmp_path / "d").exists()
