@@ -7,6 +7,7 @@ import re
 _OBEYED = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _BREAKS = re.compile(r"\s*[\x00-\x1f\x7f-\x9f\u2028\u2029]+\s*")
 _ADDRESS = re.compile(r" (?:object )?at 0x[0-9a-fA-F]+")
+_VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d+(\.\d+)?")
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
@@ -34,6 +35,11 @@ def one_line(text: str) -> str:
 def without_addresses(text: str) -> str:
     """Text without the memory addresses that Python prints of objects: the same input gives the same message."""
     return _ADDRESS.sub("", text) if " at 0x" in text else text
+
+
+def without_values(text: str) -> str:
+    """A sentence without the names, ids and numbers in it: two are of one kind where they differ in nothing else."""
+    return _VALUES.sub("?", text)
 
 
 def spreadsheet_cell(text: str) -> str:

@@ -9,8 +9,8 @@ from segkit.config.fields import CommandConfig, argument, option
 from segkit.config.parsers import parse_regex, parse_renames
 from segkit.errors import ConfigError
 
-SourceFormat = Literal["auto", "labelme", "coco", "yolo", "voc", "idmask", "semantic", "via"]
-TargetFormat = Literal["coco", "labelme", "yolo", "voc", "idmask", "semantic"]
+SourceFormat = Literal["auto", "labelme", "coco", "yolo", "voc", "idmask", "semantic", "via", "panoptic"]
+TargetFormat = Literal["coco", "labelme", "yolo", "voc", "idmask", "semantic", "panoptic"]
 IgnoreAs = Literal["drop", "crowd"]
 Crowds = Literal["keep", "instances"]
 Raster = Literal["coco", "labelme"]

@@ -22,6 +22,7 @@ from segkit.convert.target_folder import check_target, temporary_folder
 from segkit.convert.writers.coco import write_coco_dataset
 from segkit.convert.writers.idmask import write_idmask_dataset
 from segkit.convert.writers.labelme import write_labelme_dataset
+from segkit.convert.writers.panoptic import write_panoptic_dataset
 from segkit.convert.writers.semantic import write_semantic_dataset
 from segkit.convert.writers.voc import write_voc_dataset
 from segkit.convert.writers.yolo import write_yolo_dataset
@@ -29,6 +30,7 @@ from segkit.data.records import Finding
 from segkit.errors import InputError
 from segkit.progress import SILENT, Progress
 from segkit.runtime.signals import raising_interrupts
+from segkit.text import without_values
 
 _WRITERS: dict[TargetFormat, Callable[[OutputDataset], None]] = {
     "coco": write_coco_dataset,
@@ -37,6 +39,7 @@ _WRITERS: dict[TargetFormat, Callable[[OutputDataset], None]] = {
     "voc": write_voc_dataset,
     "idmask": write_idmask_dataset,
     "semantic": write_semantic_dataset,
+    "panoptic": write_panoptic_dataset,
 }
 _WORK = ".work"  # in the temporary folder: what does not become a part of the dataset
 
@@ -101,10 +104,13 @@ def _root(out: Path, target_format: TargetFormat, dry_run: bool, force: bool) ->
 def _all_lost(src: str, summary: ConversionSummary) -> InputError:
     """What became of the shapes, where not one of them is left: the most frequent reasons."""
     counts: Counter[str] = Counter()
+    first: dict[str, str] = {}
     for row in summary.findings:
         if row.action == "left out" and row.shapes:
-            counts[row.why] += row.shapes
-    reasons = [f"{why} ({number})" for why, number in counts.most_common(3)]
+            kind = without_values(row.why)
+            first.setdefault(kind, row.why)
+            counts[kind] += row.shapes
+    reasons = [f"{first[kind]} ({number})" for kind, number in counts.most_common(3)]
     more = f", and {len(counts) - 3} other reasons" if len(counts) > 3 else ""
     shapes = "its only shape is" if summary.shapes == 1 else f"all of its {summary.shapes} shapes are"
     return InputError(f"{src}: nothing would be left: {shapes} left out: {'; '.join(reasons)}{more}")

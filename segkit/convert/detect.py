@@ -6,7 +6,7 @@ from pathlib import Path
 
 from segkit.errors import InputError
 from segkit.formats import via
-from segkit.formats.coco.document import is_coco
+from segkit.formats.coco.document import is_coco, is_panoptic
 from segkit.formats.json_file import read_json
 from segkit.formats.label_images.idmask import find_instance_folders, holds_instance_ids
 from segkit.formats.label_images.pairs import ImageAndMask, find_pairs
@@ -46,7 +46,7 @@ def detect_format(root: Path | None, files: Sequence[tuple[Path, str]], skip: Pa
     for path, _ in files[:50]:
         if "labelme" not in seen:
             seen.add(_detect_json_format(path))
-    for kind in ("labelme", "coco", "via"):
+    for kind in ("labelme", "coco", "panoptic", "via"):
         if kind in seen:
             return Detected(kind)
     if root is not None and root.is_dir():
@@ -73,4 +73,4 @@ def _detect_json_format(path: Path) -> str | None:
         top = read_json(path)
     except InputError:
         return None  # the reader reports it
-    return "coco" if is_coco(top) else "via" if via.is_via(top) else None
+    return "panoptic" if is_panoptic(top) else "coco" if is_coco(top) else "via" if via.is_via(top) else None

@@ -42,6 +42,7 @@ class OutputDataset:
         keeps_attributes: Whether the format has a place for attributes and flags.
         spool: Has the instances.
         progress: Shows how many images are written.
+        stuff: The categories that are regions without instances.
         findings: What was lost or changed.
         split_origins: The number of images in each split, by where the split comes from.
     """
@@ -58,6 +59,7 @@ class OutputDataset:
     keeps_attributes: bool
     spool: Spool
     progress: Progress
+    stuff: frozenset[str] = frozenset()
     findings: list[Finding] = field(default_factory=list)
     split_origins: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 

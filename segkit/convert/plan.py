@@ -18,7 +18,7 @@ from segkit.formats.source import Source
 from segkit.progress import Progress
 from segkit.text import one_line
 
-_FORMATS_WITH_IGNORE = ("labelme", "semantic", "voc")  # those that can hold regions to ignore
+_FORMATS_WITH_IGNORE = ("labelme", "semantic", "voc", "panoptic")  # those that can hold regions to ignore
 NewLabels = dict[str, str | None]  # by the source's label; None: it is left out
 
 
@@ -61,7 +61,13 @@ def plan_dataset(
         keeps_attributes=config.target_format in ("coco", "labelme"),
         spool=spool,
         progress=progress,
-        findings=[*_only_crowds(config, contents), *_annotated_twice(entries), *planned.findings],
+        stuff=frozenset(name for label in source.stuff if (name := renames.get(label, label))),
+        findings=[
+            *_only_crowds(config, contents),
+            *_annotated_twice(entries),
+            *_stuff(config, source),
+            *planned.findings,
+        ],
         split_origins=planned.origins,
     )
     if not (output.crowds or config.target_format in _FORMATS_WITH_IGNORE):
@@ -75,6 +81,14 @@ def _only_crowds(config: ConvertConfig, contents: SourceContents) -> list[Findin
         return []
     why = "every annotation is a crowd (iscrowd 1): models learn nothing from it; --crowds instances"
     return [Finding(Path(config.src).name, "noted", why, shapes=0)]
+
+
+def _stuff(config: ConvertConfig, source: Source) -> list[Finding]:
+    """What is lost of categories that are stuff, where the format has instances of things only."""
+    if not source.stuff or config.target_format in ("panoptic", "semantic"):
+        return []
+    why = f"{len(source.stuff)} categories are stuff, which the format cannot say: their regions are instances"
+    return [Finding(Path(config.src).name, "changed", why, shapes=0)]
 
 
 def _annotated_twice(entries: Sequence[ImageEntry]) -> list[Finding]:

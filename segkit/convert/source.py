@@ -8,6 +8,7 @@ from segkit.convert.detect import Detected, detect_format, is_report
 from segkit.data.files import list_files
 from segkit.errors import InputError
 from segkit.formats.coco.images import open_coco
+from segkit.formats.coco.panoptic import open_panoptic
 from segkit.formats.label_images.idmask import open_idmask
 from segkit.formats.label_images.pairs import find_pairs
 from segkit.formats.label_images.semantic import open_semantic
@@ -43,6 +44,8 @@ def open_source(config: ConvertConfig, stdin: Iterable[str]) -> Source:
         kind = detected.format
     if kind == "coco":
         return open_coco(files, config.images_dir, needs_pictures=config.images != "none")
+    if kind == "panoptic":
+        return open_panoptic(files, config.images_dir)
     return _open(detected, config, root, files)
 
 

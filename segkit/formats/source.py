@@ -21,6 +21,7 @@ class Source:
         labels: The categories in their order, where the source has one.
         uncovered: What pixels under no annotation are.
         findings: About the source as a whole.
+        stuff: Those of the labels that are stuff (``isthing`` 0): regions without instances.
     """
 
     format: str
@@ -32,6 +33,7 @@ class Source:
     labels: tuple[str, ...] = ()
     uncovered: Uncovered = "background"
     findings: tuple[Finding, ...] = ()
+    stuff: frozenset[str] = frozenset()
 
 
 def already_read(unit: ReadFile) -> ReadFile:

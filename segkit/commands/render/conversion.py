@@ -1,6 +1,5 @@
 """A conversion's summary -> tables on stderr, or JSON on stdout."""
 
-import re
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
@@ -9,12 +8,12 @@ from rich.table import Table
 
 from segkit.commands.output import Output, shown, table_of
 from segkit.data.records import Finding
+from segkit.text import without_values
 
 if TYPE_CHECKING:
     from segkit.convert.summary import ConversionSummary
 
 
-_VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d+(\.\d+)?")  # in a sentence: names, ids and other numbers
 _MOST_KINDS = 25
 
 
@@ -53,7 +52,7 @@ def _findings_table(summary: "ConversionSummary") -> Table:
     plain: dict[str, str] = {}
     for finding in summary.findings:
         if (why := plain.get(finding.why)) is None:
-            why = plain[finding.why] = _VALUES.sub("?", finding.why)
+            why = plain[finding.why] = without_values(finding.why)
         kinds[finding.action, finding.shape_type or "", why].append(finding)
     table = Table(title="Not converted exactly", title_justify="left", box=None, header_style="dim")
     table.add_column("count", justify="right")

@@ -11,9 +11,10 @@ def write_coco_dataset(output: OutputDataset) -> None:
     """Write ``train.json``, ``val.json``, ``test.json``, ``labels.txt`` and ``images/``."""
     (output.root / "images").mkdir(exist_ok=True)
     output.move_pictures([f"images/{image.name}" for image in output.images])
+    info = {"uncovered": "ignore"} if output.uncovered == "ignore" else {}
     for split in output.splits:
         path = output.root / f"{split}.json"
-        write_coco(path, _images(output, split), _annotations(output, split), output.categories, output.uncovered)
+        write_coco(path, _images(output, split), _annotations(output, split), output.categories, info)
     output.write_lines("labels.txt", (category.name for category in output.categories))
 
 

@@ -37,7 +37,7 @@ def with_masks(output: OutputDataset, entry: ImageEntry, boxes: list[Instance] |
 
 
 def paint(
-    output: OutputDataset, entry: ImageEntry, instances: Iterable[Instance], most: int
+    output: OutputDataset, entry: ImageEntry, instances: Iterable[Instance], most: int, *, crowds: bool = False
 ) -> tuple[Numbers, list[tuple[int, Instance]]]:
     """The number of every pixel, from 1, and the instance of each number; instances that are left out are reported.
 
@@ -46,6 +46,7 @@ def paint(
         entry: The image.
         instances: Its instances, without regions to ignore.
         most: How many numbers there are.
+        crowds: Whether the format has crowds.
     """
     numbers = np.zeros((entry.height, entry.width), np.int32)
     kept: list[tuple[int, Instance]] = []
@@ -53,7 +54,7 @@ def paint(
         if len(kept) == most:
             output.add_finding(entry, "left out", f"more than {most} instances in one image", instance)
             continue
-        if instance.iscrowd:
+        if instance.iscrowd and not crowds:
             output.add_finding(entry, "changed", "the format has no crowds: written as an instance", instance)
         kept.append((len(kept) + 1, instance))
         fill(numbers, instance, len(kept))

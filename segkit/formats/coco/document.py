@@ -5,12 +5,12 @@ others end with an error.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from segkit.data.records import Category, Image, Uncovered, replace_surrogates
+from segkit.data.records import Action, Category, Finding, Image, Uncovered, replace_surrogates
 from segkit.errors import InputError
 from segkit.formats.coco.names import unique_names
 from segkit.formats.coco.not_kept import not_kept
@@ -45,6 +45,7 @@ class Document:
         repairs: Sentences on the file as a whole: what was repaired.
         lost: Sentences on what a conversion does not keep.
         noted: Sentences on what else it does not keep: no annotation is the poorer for it.
+        stuff: The ids of categories that are stuff (``isthing`` 0).
     """
 
     images: tuple[Image, ...]
@@ -56,6 +57,17 @@ class Document:
     repairs: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     noted: tuple[str, ...] = ()
+    stuff: frozenset[Any] = frozenset()
+
+    def findings(self, key: str) -> Iterator[Finding]:
+        """Findings on the file as a whole; ``key`` is its name in reports."""
+        kinds: tuple[tuple[Action, tuple[str, ...]], ...] = (
+            ("repaired", self.repairs),
+            ("changed", self.lost),
+            ("noted", self.noted),
+        )
+        yield from (Finding(key, action, why, shapes=0) for action, sentences in kinds for why in sentences)
+        yield from (Finding(key, "left out", each.why, shapes=0) for each in self.unusable)
 
 
 class NoInstances(InputError):
@@ -76,20 +88,24 @@ def is_panoptic(top: Any) -> bool:
     return bool(first) and all(isinstance(each, dict) and "segments_info" in each for each in first)
 
 
-def read_document(path: Path) -> Document:
-    """Read an annotation file of instances.
+def read_document(path: Path, *, panoptic: bool = False) -> Document:
+    """Read an annotation file of instances, or of panoptic segmentation.
+
+    Args:
+        path: The file.
+        panoptic: Which of them it is.
 
     Raises:
         NoInstances: It is another of COCO's files.
-        InputError: It is none, or has no image that can be used.
+        InputError: It is none.
     """
     top = read_json(path)
-    _check_kind(path, top)
+    _check_kind(path, top, panoptic)
     found = _Found()
     images = found.all(_image, top["images"], "image")
     annotations: list[Any] = top["annotations"]
     listed = top.get("categories")
-    if not listed and annotations:
+    if not listed and annotations and not panoptic:
         listed = [{"id": each, "name": f"class_{each}"} for each in _category_ids(annotations)]
         found.repairs.append("the file has no categories: they are named after their ids")
     categories = unique_names(found.all(_category, listed or [], "category"), listed or [], found.repairs)
@@ -101,16 +117,22 @@ def read_document(path: Path) -> Document:
         tuple(categories),
         annotations,
         _image_urls(top["images"]),
-        _uncovered_pixels(top),
+        _uncovered_pixels(top, listed) if panoptic else _uncovered_pixels(top, []),
         tuple(found.unusable),
         tuple(found.repairs),
         lost,
         noted,
+        frozenset(_stuff(listed or []) & {category.id for category in categories}),
     )
 
 
-def _check_kind(path: Path, top: Any) -> None:
-    """See that a document has instances.
+def _stuff(categories: Sequence[Any]) -> set[Any]:
+    """The ids of categories that are stuff."""
+    return {_plain_id(raw) for raw in categories if isinstance(raw, dict) and raw.get("isthing") in (0, "0")}
+
+
+def _check_kind(path: Path, top: Any, panoptic: bool) -> None:
+    """See that a document has instances, or panoptic segments.
 
     Raises:
         InputError: It is something else.
@@ -123,7 +145,9 @@ def _check_kind(path: Path, top: Any) -> None:
         raise InputError(f"{path}: not a COCO annotation file: {HINT}", "make one with: segkit convert LABELME-DIR")
     if "annotations" not in top:
         raise NoInstances(f"{path}: a list of images without annotations")
-    if is_panoptic(top):
+    if panoptic and top["annotations"] and not is_panoptic(top):
+        raise NoInstances(f"{path}: not COCO's panoptic segmentation: annotations have no segments_info")
+    if is_panoptic(top) and not panoptic:
         raise NoInstances(f"{path}: COCO's panoptic segmentation", "segkit convert --from panoptic reads it")
     for name in ("images", "annotations", "categories"):
         value = top.get(name, [])
@@ -242,7 +266,8 @@ def _image_urls(images: Sequence[Any]) -> dict[Any, str]:
     return {number: "/".join(url.partition("?")[0].split("/")[-2:]) for number, url in found if url}
 
 
-def _uncovered_pixels(top: dict[str, Any]) -> Uncovered:
-    """What pixels under no annotation are, as ``info`` of a document has it."""
+def _uncovered_pixels(top: dict[str, Any], categories: Any) -> Uncovered:
+    """What pixels under no annotation are, as ``info`` of a document has it; unlabelled where there is stuff."""
     info = top.get("info")
-    return "ignore" if isinstance(info, dict) and info.get("uncovered") == "ignore" else "background"
+    said = info.get("uncovered") if isinstance(info, dict) else None
+    return "ignore" if said == "ignore" or (said != "background" and _stuff(categories or [])) else "background"

@@ -1,11 +1,11 @@
 """COCO files as the source of a conversion, image by image; every value is checked."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import Any, cast
+from typing import Any
 
-from segkit.data.records import Action, AnnotatedImage, Finding, Image, Picture, ReadFile, Uncovered, id_order
+from segkit.data.records import AnnotatedImage, Finding, Image, Picture, ReadFile, Uncovered, id_order
 from segkit.errors import InputError
 from segkit.formats.coco.document import Document, NoInstances, read_document
 from segkit.formats.coco.frames import fit_in
@@ -31,6 +31,7 @@ def open_coco(files: Sequence[tuple[Path, str]], images_dir: Path | None, *, nee
     rows: list[ReadFile] = []  # of files, and of annotations that belong to no image
     units: list[list[Unit]] = []
     labels: dict[str, None] = {}
+    stuff: set[str] = set()
     prefixes = _prefixes([key for _, key in files])
     uncovered: Uncovered = "background"
     for path, key in files:
@@ -44,14 +45,17 @@ def open_coco(files: Sequence[tuple[Path, str]], images_dir: Path | None, *, nee
         unusable = {(each.what, each.id): each.why for each in document.unusable}
         places = picture_places(path, key, images_dir)
         file = CocoFile(key, prefixes[key], names, unusable, document.urls, places, needs_pictures)
-        rows.append(ReadFile(None, tuple(_file_rows(key, document))))
+        rows.append(ReadFile(None, tuple(document.findings(key))))
         units.append(_units(file, document, rows))
         labels |= {names[each]: None for each in sorted(names, key=id_order)}
         uncovered = document.uncovered
+        stuff |= {names[each] for each in document.stuff}
     joined = join_units(units, rows) if len(units) > 1 else chain.from_iterable(units)
     total = sum(map(len, units))
     parts = chain(iter(rows), (_image(unit) for unit in joined))
-    return Source("coco", parts, already_read, total, len(files), False, tuple(labels), uncovered)
+    return Source(
+        "coco", parts, already_read, total, len(files), False, tuple(labels), uncovered, stuff=frozenset(stuff)
+    )
 
 
 def _prefixes(keys: Sequence[str]) -> dict[str, str]:
@@ -62,13 +66,6 @@ def _prefixes(keys: Sequence[str]) -> dict[str, str]:
     return {
         key: "/".join(part for part in folder.split("/") if part != "annotations") for key, folder in folders.items()
     }
-
-
-def _file_rows(key: str, document: Document) -> Iterator[Finding]:
-    """Findings on a file as a whole."""
-    for action, sentences in (("repaired", document.repairs), ("changed", document.lost), ("noted", document.noted)):
-        yield from (Finding(key, cast(Action, action), why, shapes=0) for why in sentences)
-    yield from (Finding(key, "left out", each.why, shapes=0) for each in document.unusable)
 
 
 def _units(file: CocoFile, document: Document, rows: list[ReadFile]) -> list[Unit]:

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from segkit.data.files import temporary_file
-from segkit.data.records import Category, Image, Result, Uncovered
+from segkit.data.records import Category, Image, Result
 
 _encode = msgspec.json.Encoder().encode
 
@@ -20,8 +20,8 @@ def write_coco(
     path: Path,
     images: Iterable[Image],
     annotations: Iterable[bytes],
-    categories: Sequence[Category],
-    uncovered: Uncovered = "background",
+    categories: Sequence[Category | dict[str, Any]],
+    info: dict[str, Any] | None = None,
 ) -> None:
     """Write an annotation file.
 
@@ -30,10 +30,10 @@ def write_coco(
         images: Its images.
         annotations: Its annotations, encoded as JSON.
         categories: Its categories.
-        uncovered: What pixels without an annotation are.
+        info: What else is said of the file.
     """
     with temporary_file(path) as temporary, temporary.open("wb", buffering=1 << 20) as file:
-        file.write(b'{"info":' + _encode({"uncovered": "ignore"} if uncovered == "ignore" else {}) + b',"images":')
+        file.write(b'{"info":' + _encode(info or {}) + b',"images":')
         _write_list(file, (_encode(_image_record(image)) for image in images))
         file.write(b',"annotations":')
         _write_list(file, annotations)
