@@ -171,5 +171,23 @@ def read_header(source: Path | bytes, name: str | None = None) -> Header:
 
 def orientation_of(picture: Any) -> int:
     """The EXIF orientation of an image that ``opened`` yields; 1: upright."""
+    if picture.format == "PNG" and picture.fp is not None and not _has_exif(picture):
+        return 1  # Pillow would decode the pixels to look behind them
     tag = picture.getexif().get(ORIENTATION, 1)
     return tag if isinstance(tag, int) and 1 <= tag <= 8 else 1
+
+
+def _has_exif(picture: Any) -> bool:
+    """Whether a PNG that is not decoded yet has EXIF data, before its pixels or behind them."""
+    if "exif" in picture.info or "Raw profile type exif" in picture.info:
+        return True
+    file, before = picture.fp, picture.fp.tell()
+    try:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            if head[4:] == b"eXIf":
+                return True
+            file.seek(int.from_bytes(head[:4], "big") + 4, 1)
+    finally:
+        file.seek(before)
+    return False

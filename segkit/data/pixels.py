@@ -6,13 +6,16 @@ Nothing is decoded that would fill the memory (``segkit.data.pictures.check_size
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from segkit.data.depth import Levels, Mapped, Values, decode_colour, is_deep, is_deep_colour, to_bytes, turned
 from segkit.data.pictures import ORIENTATION, check_size, opened, orientation_of, stored_size
 
-_DEEP_GREY = ("I", "F", "I;16", "I;16B", "I;16L")  # Pillow's modes of more than 8 bits
+Pixels = npt.NDArray[np.uint8]
+
 _JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
 _TRANSPOSE = {  # by orientation tag
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -61,41 +64,79 @@ def thumbnail(source: Path | bytes | None) -> bytes | None:
         check_size(picture, source, name)
         picture.draft("L", (64, 64))  # JPEGs are decoded at an eighth of their size
         upright = _decoded(picture, turn=True)
-        deep = upright.mode in _DEEP_GREY
-        grey = Image.fromarray(_to_rgb(upright)[:, :, 0]) if deep else upright.convert("L")
+        deep = is_deep(upright) and not is_deep_colour(upright)
+        grey = Image.fromarray(to_bytes(np.asarray(upright), None).pixels[:, :, 0]) if deep else upright.convert("L")
         small = np.asarray(grey.resize((16, 16), Image.Resampling.BOX), np.float32)
     low, high = float(small.min()), float(small.max())
     return bytes(((small - low) * (255 / max(high - low, 16.0))).round().astype(np.uint8))
 
 
-def load_rgb(path: Path) -> npt.NDArray[np.uint8]:
+def load_rgb(path: Path, levels: Levels | None = None) -> Pixels:
     """Decode an image to RGB [H, W, 3] as stored, without applying its orientation tag.
 
-    Images of a dataset are stored upright by ``convert``. Deep grey (16 bit, float) is stretched
-    from its least to its greatest value, as LabelMe shows it.
+    Args:
+        path: The file.
+        levels: What values of more than 8 bits become; None: each grey image is stretched from its least to its
+            greatest value, of deep colours the upper 8 bits remain.
+
+    Raises:
+        InputError: It cannot be decoded.
+    """
+    return decode(path, levels, turn=False).pixels
+
+
+def load_upright_rgb(path: Path, levels: Levels | None = None) -> Pixels:
+    """The same with its orientation tag applied."""
+    return decode(path, levels, turn=True).pixels
+
+
+def load_deep(path: Path) -> Values | None:
+    """The values of an image as stored, [H, W] or [H, W, 3]; None where it has no more than 8 bits.
+
+    Raises:
+        InputError: It cannot be decoded.
+    """
+    with opened(path, str(path)) as picture:
+        if not is_deep(picture):
+            return None
+        check_size(picture, path, str(path))
+        return _values(picture, path)
+
+
+def decode(path: Path, levels: Levels | None, *, turn: bool) -> Mapped:
+    """Decode an image to RGB [H, W, 3]: its pixels, and the share of its values outside the levels.
+
+    Args:
+        path: The file.
+        levels: As in ``load_rgb``.
+        turn: Whether to apply its orientation tag.
 
     Raises:
         InputError: It cannot be decoded.
     """
     with opened(path, str(path)) as picture:
         check_size(picture, path, str(path))
-        return _to_rgb(picture)
+        deep_colour = is_deep_colour(picture)
+        if not is_deep(picture) or (levels is None and deep_colour):
+            return Mapped(_rgb(_decoded(picture, turn=turn)), by_itself=deep_colour)
+        tag = orientation_of(picture)
+        mapped = to_bytes(_values(picture, path), levels)
+        return mapped._replace(pixels=np.ascontiguousarray(turned(mapped.pixels, tag))) if turn else mapped
 
 
-def load_upright_rgb(path: Path) -> npt.NDArray[np.uint8]:
-    """Decode an image to RGB [H, W, 3] and apply its orientation tag."""
-    with opened(path, str(path)) as picture:
-        check_size(picture, path, str(path))
-        return _to_rgb(_decoded(picture, turn=True))
+def _values(picture: Any, source: Path) -> Values:
+    """The values of a deep image as stored."""
+    if is_deep_colour(picture):
+        values = decode_colour(source, stored_size(picture))
+        if values is not None:
+            return values
+        upper = np.array(_decoded(picture, turn=False).convert("RGB"))
+        return upper.astype(np.uint16) * 257
+    return np.asarray(_decoded(picture, turn=False))
 
 
-def _to_rgb(picture: Any) -> npt.NDArray[np.uint8]:
-    if picture.mode in _DEEP_GREY:
-        values = np.asarray(picture, dtype=np.float64)
-        low, high = float(values.min()), float(values.max())
-        grey = ((values - low) * (255.0 / (high - low) if high > low else 0.0)).round().astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    return np.array(picture.convert("RGB"))
+def _rgb(picture: Any) -> Pixels:
+    return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
 def write_upright(
@@ -112,6 +153,8 @@ def write_upright(
     """
     with opened(source, name) as original:
         check_size(original, source, name)
+        if is_deep_colour(original) and _write_deep(original, source, target, turn=turn, size=size):
+            return
         picture = _decoded(original, turn=turn)
         if size is not None and picture.size != (size[1], size[0]):
             picture = picture.resize((size[1], size[0]), Image.Resampling.LANCZOS)
@@ -122,3 +165,15 @@ def write_upright(
             clean.info = {}
             clean.getexif().clear()
             clean.save(target)
+
+
+def _write_deep(picture: Any, source: Path | bytes, target: Path, *, turn: bool, size: tuple[int, int] | None) -> bool:
+    """Write an image of deep colours with all its bits; False where that is not possible."""
+    tag = orientation_of(picture)
+    values = decode_colour(source, stored_size(picture))
+    if values is None or target.suffix.lower() not in (".png", ".tif", ".tiff"):
+        return False
+    values = np.ascontiguousarray(turned(values, tag) if turn else values)
+    if size is not None and values.shape[:2] != size:
+        values = cv2.resize(values, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+    return bool(cv2.imwrite(str(target), values[:, :, ::-1]))

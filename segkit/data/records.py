@@ -6,6 +6,7 @@ of polygons or an RLE. Sources that know no ids (LabelMe) are read as ``Annotate
 """
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, TypedDict
@@ -86,11 +87,32 @@ Uncovered = Literal["background", "ignore"]
 
 
 @dataclass(frozen=True, slots=True)
+class PicturePaths:
+    """Where the pictures of a dataset are.
+
+    Attributes:
+        folder: The folder that ``file_name`` is relative to.
+        find: Looks elsewhere for a picture that is not there, by its name.
+    """
+
+    folder: Path
+    find: Callable[[str], Path | None] | None = None
+
+    def of(self, image: Image) -> Path:
+        """The file of an image; where there is none, the path at which it was expected."""
+        path = self.folder / image.file_name
+        if self.find is None or path.is_file():
+            return path
+        return self.find(image.file_name) or path
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
     """The images of one split with their annotations.
 
     ``uncovered`` says what pixels under no annotation are: background, or (sources that mark some pixels as
     unlabelled) nothing that may be learnt or scored. ``warnings`` say what was repaired when the file was read.
+    ``find_picture`` looks for the pictures that are not in ``images_dir``.
     """
 
     images: tuple[Image, ...]
@@ -99,6 +121,12 @@ class Dataset:
     images_dir: Path
     uncovered: Uncovered = "background"
     warnings: tuple[str, ...] = ()
+    find_picture: Callable[[str], Path | None] | None = None
+
+    @property
+    def paths(self) -> PicturePaths:
+        """Where its pictures are."""
+        return PicturePaths(self.images_dir, self.find_picture)
 
     def annotations_of(self) -> dict[int, list[Annotation]]:
         """The annotations by image id, of images that have some."""

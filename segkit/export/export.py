@@ -11,7 +11,6 @@ from torch import Tensor
 
 from segkit.config.export import ExportConfig
 from segkit.data.files import temporary_file
-from segkit.data.pixels import load_rgb
 from segkit.data.records import Dataset
 from segkit.errors import InputError, SegkitError
 from segkit.export.compare import PredictionDifference, compare
@@ -19,6 +18,7 @@ from segkit.export.onnx import write_onnx
 from segkit.export.onnx_model import OnnxModel
 from segkit.formats.coco.file import read_coco
 from segkit.formats.dataset_folder import open_split, split_file
+from segkit.formats.pictures.framed import load_framed
 from segkit.loading.dataset import load_for_model
 from segkit.models.card import ModelCard
 from segkit.progress import SILENT, Progress
@@ -92,7 +92,7 @@ def _images(source: Path, card: ModelCard, data: Path | None) -> tuple[list[tupl
     They show many, one and no instance where the dataset has such images, a plain colour, and another size.
     """
     dataset = _dataset(source, data)
-    chosen = _typical(dataset) if dataset is not None else []
+    chosen = _typical(dataset, card) if dataset is not None else []
     is_real = bool(chosen)
     if not is_real:
         noise = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
@@ -105,7 +105,7 @@ def _images(source: Path, card: ModelCard, data: Path | None) -> tuple[list[tupl
     return images, is_real
 
 
-def _typical(dataset: Dataset) -> list[tuple[str, Pixels]]:
+def _typical(dataset: Dataset, card: ModelCard) -> list[tuple[str, Pixels]]:
     """Images of a dataset with many, with one and with no instance, where there are such."""
     by_image = dataset.annotations_of()
     counts = {image.id: len(by_image.get(image.id, ())) for image in dataset.images}
@@ -116,7 +116,7 @@ def _typical(dataset: Dataset) -> list[tuple[str, Pixels]]:
         "no instance": [image for image in by_count if counts[image.id] == 0][:1],
     }
     return [
-        (f"{image.file_name} ({what})", load_rgb(dataset.images_dir / image.file_name))
+        (f"{image.file_name} ({what})", load_framed(dataset.paths.of(image), (image.height, image.width), card.levels))
         for what, images in groups.items()
         for image in images
     ]

@@ -6,6 +6,7 @@ from pathlib import Path
 from segkit.data.records import Dataset
 from segkit.errors import InputError
 from segkit.formats.coco.file import read_coco
+from segkit.formats.pictures.find import PicturePlaces
 
 
 def open_split(path: Path, split: str) -> Dataset:
@@ -43,7 +44,8 @@ def with_pictures_in(folder: Path | None, dataset: Dataset) -> Dataset:
         return dataset
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder", "--images-dir names the folder of the images")
-    return replace(dataset, images_dir=folder)
+    places = PicturePlaces(folder, (folder,), (folder,))
+    return replace(dataset, images_dir=folder, find_picture=places.find)
 
 
 def split_file(path: Path, split: str) -> Path | None:

@@ -13,12 +13,13 @@ from torch import Tensor
 from segkit.config.predict import PredictConfig
 from segkit.data.files import checksum
 from segkit.data.pictures import read_header
-from segkit.data.pixels import load_upright_rgb
+from segkit.data.pixels import decode
 from segkit.data.records import Image
 from segkit.errors import ConfigError, InputError
 from segkit.inference.input_files import Picture, find_pictures, name_pictures
 from segkit.inference.journal import JOURNAL, Origin, PictureResults, drop_torn_line, read_journal
 from segkit.inference.model import LoadedModel, load
+from segkit.inference.notes import Notes
 from segkit.inference.outputs import OWN_ENTRIES, Writer
 from segkit.loading.dataset import load_for_model
 from segkit.models.tensors import prediction_to_results
@@ -80,7 +81,7 @@ def predict(
         pictures = name_pictures(found, before)
         done_before = {picture.name for picture in before}
         todo = [picture for picture in pictures if picture.name not in done_before]
-        notes = _Notes(model.card.settings.detections if model.card.framing.kind == "instances" else None)
+        notes = Notes(model.card.settings.detections if model.card.framing.kind == "instances" else None)
         with closing(Writer(config.out, formats, model.card.categories)) as writer:
             for done in _results(model, todo, config, origin, progress, notes):
                 on_picture(writer.write(done))
@@ -161,44 +162,6 @@ def _predicted_before(config: PredictConfig, model: Path, origin: Origin) -> lis
     return before
 
 
-class _Notes:
-    """What is to be said about the pictures when all are predicted."""
-
-    def __init__(self, limit: int | None) -> None:
-        """Nothing is noted yet; ``limit`` is the most instances that the model predicts in a picture."""
-        self._limit = limit
-        self._pages: list[tuple[str, int]] = []
-        self._full: list[str] = []
-        self.failed: list[str] = []
-
-    def loaded(self, name: str, pages: int) -> None:
-        """A picture was loaded from a file of so many pages."""
-        if pages > 1:
-            self._pages.append((name, pages))
-
-    def predicted(self, name: str, instances: int) -> None:
-        """So many instances of a picture are kept."""
-        if instances == self._limit:
-            self._full.append(name)
-
-    def warnings(self) -> list[str]:
-        """A sentence for each kind of note, however many pictures it is about."""
-        out = []
-        if self._pages:
-            name, pages = self._pages[0]
-            out.append(f"{name}: page 1 of {pages} is used{_and_more(len(self._pages))}")
-        if self._full:
-            out.append(
-                f"{self._full[0]}: reaches the model's limit of {self._limit} instances, there may be "
-                f"more{_and_more(len(self._full))}"
-            )
-        return out
-
-
-def _and_more(count: int) -> str:
-    return f" (and {count - 1} more such pictures)" if count > 2 else " (and one more)" if count == 2 else ""
-
-
 @torch.inference_mode()
 def _results(
     model: LoadedModel,
@@ -206,7 +169,7 @@ def _results(
     config: PredictConfig,
     origin: Origin,
     progress: Progress,
-    notes: _Notes,
+    notes: Notes,
 ) -> Iterator[PictureResults]:
     """The results of pictures, predicted batch by batch, in their order.
 
@@ -236,7 +199,7 @@ def _results(
 
 
 def _load(
-    pictures: Sequence[Picture], model: LoadedModel, origin: Origin, notes: _Notes
+    pictures: Sequence[Picture], model: LoadedModel, origin: Origin, notes: Notes
 ) -> Iterator[tuple[PictureResults, Tensor]]:
     """The pictures that can be read, without results yet, and as the model gets them.
 
@@ -248,11 +211,12 @@ def _load(
     """
     for picture in pictures:
         try:
-            pages, pixels = read_header(picture.path).frames, load_upright_rgb(picture.path)
+            pages, decoded = read_header(picture.path).frames, decode(picture.path, model.card.levels, turn=True)
+            pixels = decoded.pixels
         except InputError as error:
             notes.failed.append(error.message)
             continue
-        notes.loaded(picture.name, pages)
+        notes.loaded(picture.name, pages, decoded)
         height, width = pixels.shape[:2]
         yield (
             PictureResults(picture, height, width, origin, pixels=pixels),

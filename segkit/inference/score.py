@@ -91,7 +91,7 @@ def score(
         Interrupted: On all ranks: one of them should stop.
     """
     scores = _RankScores(card, dataset, options)
-    pictures = pictures_for_evaluation(dataset, card.framing)
+    pictures = pictures_for_evaluation(dataset, card.framing, card.levels)
     keys = evaluation_batches(_frames(dataset, card), predictor.batch, ranks.rank, ranks.world_size)
     unscored = {image.id: image for image in (dataset.images[key.image] for batch in keys for key in batch)}
     unreadable: list[str] = []

@@ -5,7 +5,6 @@ ranks that share a batch see the very same pixels.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -15,11 +14,12 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from segkit.choices import AugmentLevel
+from segkit.data.depth import Levels
 from segkit.data.geometry import Framing, Warp, resized_dimensions
 from segkit.data.records import Dataset, Image
-from segkit.errors import InputError, SegkitError
+from segkit.errors import SegkitError
 from segkit.loading.augment import STRENGTHS, Strength, augment_pixels, paste, random_warp
-from segkit.loading.decode import decode_rgb, resize_rgb
+from segkit.loading.decode import decode_framed, resize_rgb
 from segkit.loading.packed import FlatAnnotations
 from segkit.loading.sampler import Key
 from segkit.models.losses import IGNORED
@@ -59,6 +59,7 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
         self,
         dataset: Dataset,
         framing: Framing,
+        levels: Levels | None = None,
         *,
         seed: int,
         augment: AugmentLevel | None,
@@ -71,6 +72,7 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
         Args:
             dataset: What to load.
             framing: How images are brought to size.
+            levels: What values of more than 8 bits become.
             seed: Seed of the augmentation.
             augment: How strongly training images are changed; None for evaluation: whole images, unchanged.
             accept_boxes: Take the box where an annotation has no segmentation.
@@ -79,7 +81,7 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
         """
         self._with_targets, self._replace_bad = targets, replace_bad
         self._annotations = FlatAnnotations(dataset, labels_of(dataset.categories), accept_boxes=accept_boxes)
-        self._folder, self._uncovered = str(dataset.images_dir), dataset.uncovered
+        self._path_of, self._levels, self._uncovered = dataset.paths.of, levels, dataset.uncovered
         self._framing, self._seed = framing, seed
         self._strength: Strength | None = None if augment is None else STRENGTHS[augment]
 
@@ -137,14 +139,7 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
         return Sample(_to_tensor(image), target, record)
 
     def _pixels(self, record: Image) -> Pixels:
-        pixels = decode_rgb(Path(self._folder) / record.file_name)
-        if pixels.shape[:2] != (record.height, record.width):
-            raise InputError(
-                f"{self._folder}/{record.file_name}: has {pixels.shape[0]}x{pixels.shape[1]} pixels, "
-                f"the dataset says {record.height}x{record.width}",
-                "was the picture replaced? convert again",
-            )
-        return pixels
+        return decode_framed(self._path_of(record), (record.height, record.width), self._levels)
 
     def _warp(self, rng: np.random.Generator, record: Image) -> Warp:
         if self._strength is not None:
@@ -178,9 +173,9 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
         return label_map
 
 
-def pictures_for_evaluation(dataset: Dataset, framing: Framing) -> Pictures:
+def pictures_for_evaluation(dataset: Dataset, framing: Framing, levels: Levels | None = None) -> Pictures:
     """Whole images, unchanged and without targets."""
-    return Pictures(dataset, framing, seed=0, augment=None, accept_boxes=True, targets=False)
+    return Pictures(dataset, framing, levels, seed=0, augment=None, accept_boxes=True, targets=False)
 
 
 def size_for_model(height: int, width: int, framing: Framing) -> tuple[int, int]:

@@ -13,29 +13,55 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from segkit.data.pictures import check_size, opened
+from segkit.data.depth import Levels
+from segkit.data.pictures import Header, check_size, opened, orientation_of, stored_size
 from segkit.data.pixels import load_rgb
+from segkit.formats.pictures.framed import to_frame
 
 _END = b"\xff\xd9"  # the marker that a whole JPEG ends with
 
 
-def decode_rgb(path: Path) -> npt.NDArray[np.uint8]:
-    """Decode an image to RGB [H, W, 3], with the very bytes of ``segkit.data.pixels.load_rgb``.
+def decode_rgb(path: Path, levels: Levels | None = None) -> npt.NDArray[np.uint8]:
+    """Decode an image to RGB [H, W, 3] as stored, with the very bytes of ``segkit.data.pixels.load_rgb``.
+
+    Args:
+        path: The file.
+        levels: What values of more than 8 bits become.
 
     Raises:
         InputError: It cannot be decoded.
     """
+    return _decode(path, levels)[0]
+
+
+def decode_framed(path: Path, size: tuple[int, int], levels: Levels | None) -> npt.NDArray[np.uint8]:
+    """The same in the frame of annotations: turned upright where they are; it may be scaled, and is not resized.
+
+    Args:
+        path: The file.
+        size: (height, width) that the dataset says.
+        levels: What values of more than 8 bits become.
+
+    Raises:
+        InputError: It cannot be decoded, or has another size that nothing explains.
+    """
+    pixels, header = _decode(path, levels)
+    return to_frame(pixels, header, path, size)
+
+
+def _decode(path: Path, levels: Levels | None) -> tuple[npt.NDArray[np.uint8], Header]:
     with opened(path, str(path)) as picture:
         check_size(picture, path, str(path))
-        fast, side = picture.format == "JPEG" and picture.mode == "RGB", (picture.height, picture.width)
+        fast, side = picture.format == "JPEG" and picture.mode == "RGB", stored_size(picture)
+        header = Header(*side, orientation_of(picture), picture.format or "")
     if fast:
         data = path.read_bytes()
         pixels = None
         if data.endswith(_END):
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if pixels is not None and pixels.shape[:2] == side:
-            return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels), np.uint8)
-    return load_rgb(path)
+            return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels), np.uint8), header
+    return load_rgb(path, levels), header
 
 
 def resize_rgb(pixels: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:

@@ -6,6 +6,7 @@ from typing import Any, assert_never
 from torch import nn
 
 from segkit.choices import BackboneName, ModelName, NormName, UnetLoss
+from segkit.data.depth import Levels
 from segkit.data.geometry import Framing
 from segkit.data.records import Category, Uncovered
 from segkit.models.detector import Detector, DetectorSettings
@@ -14,7 +15,11 @@ from segkit.models.unet import UNet
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """Architecture, framing and categories of a trained model."""
+    """Architecture, framing and categories of a trained model.
+
+    ``levels`` say what values of more than 8 bits become; cards of an older segkit have none, and each grey image is
+    stretched by itself.
+    """
 
     model: ModelName
     backbone: BackboneName
@@ -24,6 +29,7 @@ class ModelCard:
     framing: Framing
     categories: tuple[Category, ...]
     uncovered: Uncovered
+    levels: Levels | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """Plain values, as ``weights_only`` loading and JSON allow."""
@@ -35,11 +41,13 @@ class ModelCard:
     def from_plain(plain: dict[str, Any]) -> "ModelCard":
         """The inverse of ``to_plain``."""
         settings = plain["settings"]
-        parts = {
+        parts: dict[str, Any] = {
             "settings": DetectorSettings(**settings | {"anchor_sizes": tuple(settings["anchor_sizes"])}),
             "framing": Framing(**plain["framing"]),
             "categories": tuple(Category(**each) for each in plain["categories"]),
         }
+        if (levels := plain.get("levels")) is not None:
+            parts["levels"] = Levels(**{kind: tuple(pair) if pair else None for kind, pair in levels.items()})
         return ModelCard(**plain | parts)
 
     def build(self) -> nn.Module:

@@ -8,9 +8,9 @@ import numpy as np
 
 from segkit.data.draw import Pixels, draw_results
 from segkit.data.files import temporary_file
-from segkit.data.pixels import load_rgb
 from segkit.data.records import Dataset, Image, Result
 from segkit.errors import SegkitError
+from segkit.formats.pictures.framed import load_resized
 
 SAMPLES = "samples.jpg"
 _COUNT, _WIDTH, _HEIGHT, _SCORE = 4, 480, 480, 0.5
@@ -36,7 +36,7 @@ def draw_samples(run: Path, dataset: Dataset, results: Sequence[Result], caption
     truth, rows = dataset.annotations_of(), []
     for image in sample_images(dataset):
         try:
-            pixels = load_rgb(dataset.images_dir / image.file_name)
+            pixels = load_resized(dataset.paths.of(image), (image.height, image.width))
         except SegkitError:  # the evaluation reports it; here the image is only left out
             continue
         there = [Result(image.id, a.category_id, 1.0, a.bbox, a.segmentation) for a in truth.get(image.id, ())]

@@ -12,6 +12,7 @@ import torch
 
 from segkit.choices import NormName
 from segkit.config.train import TrainConfig
+from segkit.data.find_levels import find_levels
 from segkit.data.geometry import Framing, TargetKind
 from segkit.data.records import Dataset, id_order
 from segkit.errors import ConfigError
@@ -205,4 +206,5 @@ def card_for(config: TrainConfig, dataset: Dataset, settings: DetectorSettings) 
         framing=Framing(kind, config.size, config.max_size),
         categories=tuple(sorted(dataset.categories, key=lambda category: id_order(category.id))),
         uncovered=dataset.uncovered,
+        levels=find_levels([dataset.paths.of(image) for image in dataset.images]),
     )

@@ -64,7 +64,7 @@ def _that_fits(plan: Plan, state: TrainingState, ranks: Ranks, progress: Progres
     if ranks.device.type == "cuda":
         to_train, to_evaluate = _load(plan.training_pictures(), scene.shapes, scene.frame), list[Sample]()
         if plan.val is not None:
-            whole = pictures_for_evaluation(plan.val, plan.card.framing)
+            whole = pictures_for_evaluation(plan.val, plan.card.framing, plan.card.levels)
             to_evaluate = _load(whole, largest_to_evaluate(plan, part))
         peak_of = partial(_peak_on_gpu, plan, state, to_train, to_evaluate, ranks.device)
     needs: dict[int, int | None] = {}

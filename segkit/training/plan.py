@@ -53,6 +53,7 @@ class Plan:
         return Pictures(
             self.train,
             self.card.framing,
+            self.card.levels,
             seed=self.config.seed,
             augment=self.config.augment,
             accept_boxes=self.card.model == "fasterrcnn",

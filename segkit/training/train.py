@@ -79,6 +79,8 @@ def _train_in_rank(config: TrainConfig, progress: Progress, make_meter: MakeMete
             choose_micro_batch(plan, state, ranks, progress)
             with run_folder(plan, config, state, ranks, progress) as plan:
                 progress.note(plan.describe(ranks))
+                if plan.card.levels is not None and (said := plan.card.levels.describe()):
+                    progress.note(said)
                 gradients = SharedGradients(state.module, ranks)
                 training = Training(plan, state, gradients, ranks, make_meter(ranks.device), progress, stop, warn)
                 with saved_on_failure(training):

@@ -4,7 +4,7 @@ import base64
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,13 +12,13 @@ import numpy.typing as npt
 
 from segkit.data.draw import Drawn, colour, draw_regions
 from segkit.data.masks import mask_to_rle, rle_to_mask, to_rle
-from segkit.data.pixels import load_rgb
-from segkit.data.records import Dataset, Image
+from segkit.data.records import Dataset, Image, PicturePaths
 from segkit.errors import InputError
 from segkit.evaluate.analysis.details import Details, ImageDetails
 from segkit.evaluate.pixels.confusion import IGNORED
 from segkit.evaluate.pixels.per_image import LabelMaps
 from segkit.evaluate.report.tables import worst_first
+from segkit.formats.pictures.framed import load_resized
 
 Pixels = npt.NDArray[np.uint8]
 _TP, _FP, _FN, _CROWD = (46, 160, 67), (218, 54, 51), (240, 150, 0), (128, 128, 128)  # colours, as in report.html
@@ -38,7 +38,7 @@ class GalleryImage:
 
 
 def instance_gallery(
-    details: Details, images: dict[int, Image], folder: Path
+    details: Details, images: dict[int, Image], paths: PicturePaths
 ) -> tuple[list[GalleryImage], list[GalleryImage]]:
     """The worst and the best images by panoptic quality at the score threshold."""
     scored = [i for i in sorted(details.images, key=worst_first) if i.panoptic_total().quality()["PQ"] >= 0]
@@ -46,13 +46,13 @@ def instance_gallery(
     best = scored[max(len(worst), len(scored) - _NUM_BEST) :][::-1]
 
     def gallery(some: list[ImageDetails]) -> list[GalleryImage]:
-        return [_gallery_image(details, image, images[image.image_id], folder) for image in some]
+        return [_gallery_image(details, image, images[image.image_id], paths) for image in some]
 
     return gallery(worst), gallery(best)
 
 
-def _gallery_image(details: Details, found: ImageDetails, image: Image, folder: Path) -> GalleryImage:
-    pixels, times = _load(folder, image), max(1, round(_LEAST / image.width))
+def _gallery_image(details: Details, found: ImageDetails, image: Image, paths: PicturePaths) -> GalleryImage:
+    pixels, times = _load(paths, image), max(1, round(_LEAST / image.width))
     sums = found.panoptic_total()
     quality = max(sums.quality()["PQ"], 0)
     panels = (("ground truth", _annotations(details, found)), ("prediction", _predictions(details, found)))
@@ -115,7 +115,7 @@ def pixel_gallery(shown: Sequence[LabelMaps], dataset: Dataset) -> list[GalleryI
     gallery = []
     for maps in shown:
         image, (truth, prediction) = maps.row.image, maps.unpacked()
-        pixels = _load(dataset.images_dir, image)
+        pixels = _load(dataset.paths, image)
         errors = (truth != prediction) & (truth != IGNORED)
         differ = pixels.copy()
         differ[errors] = (pixels[errors] * (1 - _OPACITY) + np.array(_FP) * _OPACITY).astype(np.uint8)
@@ -145,19 +145,19 @@ def _painted(pixels: Pixels, labels: npt.NDArray[np.uint8]) -> Pixels:
     return np.where(((labels > 0) & (labels != IGNORED))[..., None], mixed, pixels)
 
 
-def _load(folder: Path, image: Image) -> Pixels:
+def _load(paths: PicturePaths, image: Image) -> Pixels:
     """The image's pixels, or grey ones if there is no such file or it has other dimensions."""
-    path = find_image(folder, image)
+    path = find_image(paths, image)
     with contextlib.suppress(InputError):
-        if path is not None and (pixels := load_rgb(path)).shape[:2] == (image.height, image.width):
-            return pixels
+        if path is not None:
+            return load_resized(path, (image.height, image.width))
     return np.full((image.height, image.width, 3), 235, np.uint8)
 
 
-def find_image(folder: Path, image: Image) -> Path | None:
-    """The image's file, by its name or the last part of it: names may begin with folders of another machine."""
-    places = (folder / image.file_name, folder / PurePosixPath(image.file_name.replace("\\", "/")).name)
-    return next((place for place in places if place.is_file()), None)
+def find_image(paths: PicturePaths, image: Image) -> Path | None:
+    """The image's file; None where there is none."""
+    path = paths.of(image)
+    return path if path.is_file() else None
 
 
 def _jpeg(pixels: Pixels) -> str:

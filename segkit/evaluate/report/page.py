@@ -116,7 +116,7 @@ def _comparison(compare: dict[str, Any]) -> list[list[str]]:
 
 
 def _instances(metrics: Metrics, details: Details, dataset: Dataset) -> dict[str, Any]:
-    worst, best = instance_gallery(details, images_by_integer_id(dataset), dataset.images_dir)
+    worst, best = instance_gallery(details, images_by_integer_id(dataset), dataset.paths)
     part: InstanceMetrics = getattr(metrics, details.iou_type)
     intervals, confusion = _confidence(details), details.document["confusion"]
     of_category, overall = intervals.get("per_category", {}), {"AP": part.AP, "AP50": part.AP50}
@@ -136,7 +136,7 @@ def _instances(metrics: Metrics, details: Details, dataset: Dataset) -> dict[str
             "score_histogram": plots.score_histogram(details),
             "size_histogram": plots.size_histogram(details),
         },
-        "num_lost": sum(find_image(dataset.images_dir, image) is None for image in dataset.images),
+        "num_lost": sum(find_image(dataset.paths, image) is None for image in dataset.images),
         "worst": worst,
         "best": best,
     }

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from segkit.data.masks import Box, rle_area, rle_bbox, to_rle
-from segkit.data.pictures import read_header
-from segkit.data.records import Annotation, Dataset, Image, Polygons, Result
+from segkit.data.records import Annotation, Dataset, Polygons, Result
 from segkit.errors import InputError
 from segkit.formats.coco.document import read_document
 from segkit.formats.coco.repairs import Repairs
 from segkit.formats.coco.segmentation import read_segmentation, shown
+from segkit.formats.coco.sizes import with_sizes
 from segkit.formats.coco.values import (
     AnnotationValues,
     box,
@@ -26,6 +26,7 @@ from segkit.formats.coco.values import (
     required,
 )
 from segkit.formats.json_file import read_json
+from segkit.formats.pictures.find import picture_places
 
 
 def read_coco(path: Path) -> Dataset:
@@ -41,8 +42,8 @@ def read_coco(path: Path) -> Dataset:
         first = document.unusable[0]
         more = f" (and {len(document.unusable) - 1} more)" if len(document.unusable) > 1 else ""
         raise InputError(f"{path}: {first.why}{more}", f"leave such out with: segkit convert {path}")
-    folder = find_images_dir(path, document.images)
-    images = tuple(image if image.height else _sized(image, path, folder) for image in document.images)
+    places = picture_places(path, path.name)
+    images = with_sizes(path, document.images, places)
     sizes = {image.id: (image.height, image.width) for image in images}
     category_ids = {category.id for category in document.categories}
     repairs = Repairs(path)
@@ -66,23 +67,9 @@ def read_coco(path: Path) -> Dataset:
     if odd := len(annotations) - len(ids):
         annotations = tuple(replace(annotation, id=number) for number, annotation in enumerate(annotations, 1))
         warnings.append(f"{path}: {odd} annotation ids are missing or used twice: all are numbered anew")
-    return Dataset(
-        images, annotations, document.categories, folder, document.uncovered, (*warnings, *repairs.warnings())
-    )
-
-
-def _sized(image: Image, path: Path, folder: Path) -> Image:
-    """An image with the size of its picture, where the file does not have one.
-
-    Raises:
-        InputError: There is no such picture.
-    """
-    try:
-        height, width = read_header(folder / image.file_name, image.file_name).upright
-    except (InputError, OSError):
-        why = f"image {shown(image.id)} has no size that can be used, and its picture was not found"
-        raise InputError(f"{path}: {why}", "an image needs height and width, whole numbers of pixels") from None
-    return replace(image, height=height, width=width)
+    folder = places.folder_of([image.file_name for image in images])
+    said = (*warnings, *repairs.warnings())
+    return Dataset(images, annotations, document.categories, folder, document.uncovered, said, places.find)
 
 
 def _own_id(raw: dict[str, Any]) -> Any:
@@ -115,16 +102,6 @@ def _annotation(annotation_id: Any, image_id: Any, values: AnnotationValues, siz
 def _bbox_of(polygons: Polygons) -> Box:
     xs, ys = ([v for part in polygons for v in part[axis::2]] for axis in (0, 1))
     return (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))
-
-
-def find_images_dir(path: Path, images: tuple[Image, ...]) -> Path:
-    """The folder that ``file_name`` is relative to: the first of the usual ones with the first image."""
-    folder = path.absolute().parent
-    below = [folder / "images", folder, folder / path.stem]
-    for candidate in [*below, folder.parent / "images", folder.parent / path.stem, folder.parent]:
-        if images and (candidate / images[0].file_name).is_file():
-            return candidate
-    return below[0] if below[0].is_dir() else folder
 
 
 def read_results(path: Path, warnings: list[str] | None = None) -> list[Result]:

@@ -14,7 +14,8 @@ from segkit.data.files import find_file, is_file
 from segkit.data.pictures import PICTURE_SUFFIXES, picture_names
 from segkit.data.records import Finding
 
-_USUAL = ("images", "Images", "JPEGImages", "image", "imgs", "img", "data")
+_USUAL = ("images", "Images", "JPEGImages", "image", "imgs", "img", "data", "train2017", "val2017", "test2017")
+_TRIED = 20  # names of pictures, to find the folder of a dataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,13 @@ class PicturePlaces:
         if (found := next(filter(is_file, exact), None)) is not None:
             return found
         return next((path for tail in tails for folder in self.folders if (path := find_alike(folder / tail))), None)
+
+    def folder_of(self, names: Sequence[str]) -> Path:
+        """The folder that the names of pictures are relative to: the first that has one of the first names."""
+        for name in names[:_TRIED]:
+            if (found := next((folder for folder in self.folders if is_file(folder / name)), None)) is not None:
+                return found
+        return self.folders[0] if self.folders else self.base
 
     def outside(self, path: Path, name: str, key: str) -> list[Finding]:
         """The finding, with ``key``, on a picture to which a path with ``..``, or an absolute one, leads elsewhere."""

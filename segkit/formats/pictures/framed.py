@@ -1,0 +1,73 @@
+"""The pixels of a picture in the frame of its annotations, by the rules that ``convert`` follows.
+
+COCO files that were not made by ``convert`` have pictures with orientation tags, or scaled since they were annotated.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from segkit.data.depth import Levels, turned
+from segkit.data.pictures import Header, read_header
+from segkit.data.pixels import load_rgb
+from segkit.errors import InputError
+from segkit.formats.pictures.look import frame_of
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def load_framed(path: Path, size: tuple[int, int], levels: Levels | None = None) -> Pixels:
+    """Decode a picture to RGB [H, W, 3] in the frame of annotations; it may be scaled, and is not resized.
+
+    Args:
+        path: The file.
+        size: (height, width) that the dataset says.
+        levels: What values of more than 8 bits become.
+
+    Raises:
+        InputError: It cannot be decoded, or has another size that nothing explains.
+    """
+    return to_frame(load_rgb(path, levels), read_header(path, str(path)), path, size)
+
+
+def load_resized(path: Path, size: tuple[int, int]) -> Pixels:
+    """A picture as RGB of exactly the size that the dataset says, to draw annotations on.
+
+    Args:
+        path: The file.
+        size: (height, width) that the dataset says.
+
+    Raises:
+        InputError: It cannot be decoded, or has another size that nothing explains.
+    """
+    pixels = load_framed(path, size)
+    if pixels.shape[:2] == size:
+        return pixels
+    return np.asarray(cv2.resize(pixels, (size[1], size[0]), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def to_frame(pixels: Pixels, header: Header, path: Path, size: tuple[int, int]) -> Pixels:
+    """The stored pixels of a picture [H, W, 3] in the frame of annotations.
+
+    Args:
+        pixels: As they are stored.
+        header: Of the file.
+        path: The file.
+        size: (height, width) that the dataset says.
+
+    Raises:
+        InputError: The sizes differ, and nothing explains it.
+    """
+    if header.orientation == 1 and pixels.shape[:2] == size:
+        return pixels
+    try:
+        frame = frame_of(header, size, lambda exchanged: False)
+    except InputError as error:
+        height, width = header.upright
+        raise InputError(
+            f"{path}: has {height}x{width} pixels, the dataset says {size[0]}x{size[1]}",
+            "was the picture replaced? convert again",
+        ) from error
+    return np.ascontiguousarray(turned(pixels, header.orientation)) if frame.exif == "apply" else pixels

@@ -1,0 +1,60 @@
+"""What ``predict`` says about its pictures when all are predicted."""
+
+from segkit.data.depth import Mapped
+
+_CLIPPED = 0.02  # the share of values outside the levels from which on it is said
+
+
+class Notes:
+    """What is to be said about the pictures when all are predicted."""
+
+    def __init__(self, limit: int | None) -> None:
+        """Nothing is noted yet; ``limit`` is the most instances that the model predicts in a picture."""
+        self._limit = limit
+        self._pages: list[tuple[str, int]] = []
+        self._full: list[str] = []
+        self._clipped: list[tuple[str, float]] = []
+        self._stretched: list[str] = []
+        self.failed: list[str] = []
+
+    def loaded(self, name: str, pages: int, decoded: Mapped) -> None:
+        """A picture was loaded from a file of so many pages."""
+        if pages > 1:
+            self._pages.append((name, pages))
+        if decoded.clipped > _CLIPPED:
+            self._clipped.append((name, decoded.clipped))
+        if decoded.by_itself:
+            self._stretched.append(name)
+
+    def predicted(self, name: str, instances: int) -> None:
+        """So many instances of a picture are kept."""
+        if instances == self._limit:
+            self._full.append(name)
+
+    def warnings(self) -> list[str]:
+        """A sentence for each kind of note, however many pictures it is about."""
+        out = []
+        if self._pages:
+            name, pages = self._pages[0]
+            out.append(f"{name}: page 1 of {pages} is used{_and_more(len(self._pages))}")
+        if self._full:
+            out.append(
+                f"{self._full[0]}: reaches the model's limit of {self._limit} instances, there may be "
+                f"more{_and_more(len(self._full))}"
+            )
+        if self._clipped:
+            name, share = self._clipped[0]
+            out.append(
+                f"{name}: {share:.0%} of its values lie outside those that the model learnt from, and become black "
+                f"or white{_and_more(len(self._clipped))}"
+            )
+        if self._stretched:
+            out.append(
+                f"{self._stretched[0]}: has more than 8 bits, for which the model has no mapping: stretched by itself"
+                f"{_and_more(len(self._stretched))}"
+            )
+        return out
+
+
+def _and_more(count: int) -> str:
+    return f" (and {count - 1} more such pictures)" if count > 2 else " (and one more)" if count == 2 else ""
