@@ -3,12 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
-from segkit.data.geometry import Warp, resized_dimensions
-from segkit.data.masks import mask_to_rle, polygons_to_rle, rle_area, rle_to_mask
+from segkit.data.geometry import resized_dimensions
+from segkit.data.masks import mask_to_rle
 from segkit.data.records import Category, Image
 from segkit.models.tensors import BoxMask, box_masks_to_target, prediction_to_results
 
@@ -58,60 +56,6 @@ def test_targets_have_boxes_and_box_masks():
     assert box_masks_to_target([])["boxes"].shape == (0, 4)
 
 
-@given(
-    points=st.lists(st.tuples(st.floats(-30, 90, width=32), st.floats(-30, 90, width=32)), min_size=3, max_size=8),
-    angle=st.sampled_from([0.0, 17.0]),
-    window=st.sampled_from([None, (5, -3, 32, 40)]),
-)
-@settings(max_examples=150)
-def test_a_box_mask_is_the_mask_in_its_tight_box(points, angle, window):
-    warp = Warp(48, 64, True, False, angle, window)
-    polygons = [[float(v) + 0.0137 for point in points for v in point]]  # off the grid: ties may round either way
-    whole, crop = warp.mask(polygons, 60, 60), warp.box_mask(polygons, 60, 60)
-    again = np.zeros_like(whole)
-    if crop is not None:
-        top, left, bitmap = crop
-        again[top : top + bitmap.shape[0], left : left + bitmap.shape[1]] = bitmap
-        assert bitmap.any(axis=1)[[0, -1]].all()
-        assert bitmap.any(axis=0)[[0, -1]].all()
-    assert (whole != again).sum() <= 2  # moved by whole pixels, coordinates round differently in the last bit
-
-
-warps = st.builds(
-    Warp,
-    height=st.integers(36, 90),
-    width=st.integers(48, 90),
-    flip_x=st.booleans(),
-    flip_y=st.booleans(),
-    angle=st.sampled_from([0.0, 12.5, -30.0]),
-    window=st.sampled_from([None, (-5, 3, 64, 64), (4, 4, 32, 32)]),
-)
-
-
-@given(warps)
-@settings(max_examples=60, deadline=None)
-def test_image_polygon_and_bitmap_are_transformed_alike(warp):
-    """A bright ellipse in the image, its polygon and its bitmap are at the same place after the transform."""
-    angles = np.linspace(0, 2 * np.pi, 90, endpoint=False)
-    outline = np.stack([30 + 14 * np.cos(angles), 22 + 9 * np.sin(angles)], 1)
-    rle = polygons_to_rle([outline.ravel().tolist()], 48, 64)
-    picture = np.repeat(rle_to_mask(rle)[:, :, None] * 255, 3, axis=2).astype(np.uint8)
-    bright = warp.image(picture)[:, :, 0] > 127
-    polygon = warp.mask([outline.ravel().tolist()], 48, 64) > 0
-    bitmap = warp.mask(rle, 48, 64) > 0
-    assert bright.shape == polygon.shape == bitmap.shape == warp.out
-    for other in (polygon, bitmap):
-        either = (bright | other).sum()
-        assert either < 150 or (bright & other).sum() / either > 0.8
-
-
 def test_resized_dimensions_keep_the_ratio_and_the_limits():
     assert resized_dimensions(600, 800, 300, 1000) == (300, 400)
     assert resized_dimensions(100, 1000, 300, 500) == (50, 500)
-
-
-def test_polygons_scale_exactly():
-    square = [[10.0, 10.0, 20.0, 10.0, 20.0, 20.0, 10.0, 20.0]]
-    warp = Warp(100, 200, flip_x=True)
-    assert warp.polygons(square, 50, 100) == [[180, 20, 160, 20, 160, 40, 180, 40]]
-    assert rle_area(mask_to_rle(warp.mask(square, 50, 100))) == 400

@@ -3,18 +3,21 @@
 Coordinates are continuous (pixel i spans [i, i + 1)), as LabelMe's and COCO's are.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from segkit.data.masks import polygons_to_rle, rle_to_mask, tight_crop
-from segkit.data.records import Polygons, Segmentation
+from segkit.data.coverage import Affine, Crop, moved, of_centres, resized
+from segkit.data.masks import rle_crop, tight_crop, to_rle
+from segkit.data.records import Segmentation
 
 TargetKind = Literal["instances", "semantic"]
 Pixels = npt.NDArray[np.uint8]
+
+_HALF = 0.5  # of a pixel
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,67 +39,96 @@ class Warp:
         """(height, width) of the result."""
         return self.window[2:] if self.window is not None else (self.height, self.width)
 
-    def image(self, pixels: Pixels, fill: int = 0) -> Pixels:
-        """Warp a picture [H, W, 3], or a label map [H, W] without mixing labels."""
-        labels = pixels.ndim == 2
-        if pixels.shape[:2] != (self.height, self.width):
-            shrinks = self.height < pixels.shape[0]
-            how = cv2.INTER_NEAREST if labels else cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-            pixels = cv2.resize(pixels, (self.width, self.height), interpolation=how)
-        if self.flip_x or self.flip_y:
-            pixels = cv2.flip(pixels, -1 if self.flip_x and self.flip_y else int(self.flip_x))
-        if self.angle:
-            turn = cv2.getRotationMatrix2D(((self.width - 1) / 2, (self.height - 1) / 2), self.angle, 1.0)
-            how = cv2.INTER_NEAREST if labels else cv2.INTER_LINEAR
-            border = (fill,) * 3
-            pixels = cv2.warpAffine(pixels, turn, (self.width, self.height), flags=how, borderValue=border)
-        return pixels if self.window is None else _cut(pixels, self.window, fill)
+    def affine(self, from_height: int, from_width: int) -> Affine:
+        """The map [2, 3] of points (x, y) in a frame of the given size: what every other method agrees with."""
+        mirrored = np.array([self.flip_x, self.flip_y])
+        scale = np.array([self.width / from_width, self.height / from_height]) * np.where(mirrored, -1.0, 1.0)
+        shift = np.where(mirrored, (self.width, self.height), 0.0)
+        turn = cv2.getRotationMatrix2D((self.width / 2, self.height / 2), self.angle, 1.0)
+        there = np.column_stack([turn[:, :2] * scale, turn[:, :2] @ shift + turn[:, 2]])
+        if self.window is not None:
+            there[:, 2] -= (self.window[1], self.window[0])
+        return there
 
-    def polygons(self, polygons: Polygons, from_height: int, from_width: int) -> Polygons:
-        """Warp polygons that were drawn in a frame of the given size."""
-        scale_x, scale_y = self.width / from_width, self.height / from_height
-        out = []
-        for flat in polygons:
-            points = np.asarray(flat, np.float64).reshape(-1, 2) * (scale_x, scale_y)
-            if self.flip_x:
-                points[:, 0] = self.width - points[:, 0]
-            if self.flip_y:
-                points[:, 1] = self.height - points[:, 1]
-            if self.angle:
-                turn = cv2.getRotationMatrix2D((self.width / 2, self.height / 2), self.angle, 1.0)
-                points = points @ turn[:, :2].T + turn[:, 2]
-            if self.window is not None:
-                points -= (self.window[1], self.window[0])
-            out.append(points.ravel().tolist())
+    def image(self, pixels: Pixels) -> Pixels:
+        """Warp an image [H, W, 3]; black where there is none."""
+        if pixels.shape[:2] != (self.height, self.width):
+            how = cv2.INTER_AREA if self.height < pixels.shape[0] else cv2.INTER_LINEAR
+            pixels = np.asarray(cv2.resize(pixels, (self.width, self.height), interpolation=how), np.uint8)
+        pixels = self._flipped(pixels)
+        if self.angle:
+            turn = replace(self, flip_x=False, flip_y=False).affine(self.height, self.width)
+            turned = cv2.warpAffine(pixels, of_centres(turn), self.out[::-1], flags=cv2.INTER_LINEAR)
+            return np.asarray(turned, np.uint8)
+        return pixels if self.window is None else _cut(pixels, self.window, 0)
+
+    def label_map(self, labels: Pixels, fill: int) -> Pixels:
+        """Warp a label map [H, W]: a pixel takes the label that covers most of it; ``fill`` outside the image."""
+        if labels.shape == (self.height, self.width) and not self.angle:
+            labels = self._flipped(labels)
+            return labels if self.window is None else _cut(labels, self.window, fill)
+        inside, out, most = self.inside(), np.full(self.out, fill, np.uint8), np.zeros(self.out, np.float32)
+        for label in np.flatnonzero(np.bincount(labels.ravel())).tolist():
+            crop = self._moved(Crop(0, 0, (labels == label).view(np.uint8)), labels.shape)
+            if crop is not None:
+                top, left, shares = crop
+                window = np.s_[top : top + shares.shape[0], left : left + shares.shape[1]]
+                more = shares > most[window]
+                out[window][more], most[window][more] = label, shares[more]
+        if inside is not None:
+            out[inside == 0] = fill
         return out
 
-    def mask(self, segmentation: Segmentation, from_height: int, from_width: int) -> Pixels:
-        """A segmentation as a bitmap in the new frame; polygons are transformed before they are rasterised."""
-        if isinstance(segmentation, list):
-            return rle_to_mask(polygons_to_rle(self.polygons(segmentation, from_height, from_width), *self.out))
-        return self.image(np.ascontiguousarray(rle_to_mask(segmentation)))
+    def inside(self) -> Pixels | None:
+        """Where the result shows the image, [H, W] of 0 and 1; None where it does everywhere."""
+        height, width = self.out
+        top, left = self.window[:2] if self.window is not None else (0, 0)
+        if not self.angle and top >= 0 <= left and top + height <= self.height and left + width <= self.width:
+            return None
+        found = self._moved(Crop(0, 0, np.ones((self.height, self.width), np.uint8)), (self.height, self.width))
+        out = np.zeros((height, width), np.uint8)
+        if found is not None:
+            y, x, shares = found
+            out[y : y + shares.shape[0], x : x + shares.shape[1]] = shares > _HALF
+        return out
 
-    def box_mask(self, segmentation: Segmentation, from_height: int, from_width: int) -> tuple[int, int, Pixels] | None:
-        """The result of ``mask``, cut to its tight box: (top, left, bitmap [h, w]); None where it is empty.
+    def box_mask(
+        self, segmentation: Segmentation, from_height: int, from_width: int, inside: Pixels | None = None
+    ) -> tuple[int, int, Pixels] | None:
+        """A segmentation in the new frame, cut to its tight box: (top, left, bitmap [h, w]); None where it is empty.
 
-        Polygons are rasterised in their own box: time and memory depend on the instance and not on the image.
+        A pixel belongs to it where more than half of the pixel does, and so do polygons: their pixels by COCO's rule,
+        which are what scores are computed with, are moved. Time and memory depend on the instance and not on the image.
+
+        Args:
+            segmentation: In the frame that the image comes from.
+            from_height: Height of that frame.
+            from_width: Width of that frame.
+            inside: What ``inside`` returns: an instance has no pixels outside the image.
         """
-        top = left = 0
-        if isinstance(segmentation, list):
-            polygons = [p for p in self.polygons(segmentation, from_height, from_width) if len(p) >= 6]
-            if not polygons:
-                return None
-            points = np.concatenate([np.reshape(p, (-1, 2)) for p in polygons])
-            left, top = (max(0, int(low)) for low in np.floor(points.min(axis=0)))
-            right, bottom = np.minimum(np.ceil(points.max(axis=0)).astype(int) + 1, (self.out[1], self.out[0])).tolist()
-            if right <= left or bottom <= top:
-                return None
-            moved = [(np.reshape(p, (-1, 2)) - (left, top)).ravel().tolist() for p in polygons]
-            bitmap = rle_to_mask(polygons_to_rle(moved, bottom - top, right - left))
-        else:
-            bitmap = self.mask(segmentation, from_height, from_width)
+        found = rle_crop(to_rle(segmentation, from_height, from_width))
+        crop = None if found is None else self._moved(Crop(*found), (from_height, from_width))
+        if crop is None:
+            return None
+        top, left, shares = crop
+        bitmap = (shares > _HALF).astype(np.uint8)
+        if inside is not None:
+            bitmap &= inside[top : top + bitmap.shape[0], left : left + bitmap.shape[1]]
         tight = tight_crop(bitmap)
         return None if tight is None else (top + tight[0], left + tight[1], tight[2])
+
+    def _moved(self, crop: Crop, before: tuple[int, int]) -> Crop | None:
+        """How much a mask in a frame of the size ``before`` covers of each pixel; None where it covers none."""
+        if self.angle:
+            return moved(crop, self.affine(*before), *self.out)
+        size = (self.height, self.width)
+        crop = resized(crop, before, size).flipped(size, flip_x=self.flip_x, flip_y=self.flip_y)
+        return crop if self.window is None else crop.within(*self.window)
+
+    def _flipped(self, pixels: Pixels) -> Pixels:
+        if not (self.flip_x or self.flip_y):
+            return pixels
+        return np.asarray(cv2.flip(pixels, -1 if self.flip_x and self.flip_y else int(self.flip_x)), np.uint8)
 
 
 def _cut(pixels: Pixels, window: tuple[int, int, int, int], fill: int) -> Pixels:

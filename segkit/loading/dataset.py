@@ -16,6 +16,7 @@ from torch.utils.data import Dataset as TorchDataset
 from segkit.choices import AugmentLevel
 from segkit.data.depth import Levels
 from segkit.data.geometry import Framing, Warp, resized_dimensions
+from segkit.data.label_maps import paint_labels
 from segkit.data.records import Dataset, Image
 from segkit.errors import SegkitError
 from segkit.loading.augment import STRENGTHS, Strength, augment_pixels, paste, random_warp
@@ -149,7 +150,8 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
     def _masks(self, index: int, record: Image, warp: Warp) -> list[BoxMask]:
         """The instances that have pixels left after a change of frame."""
         items = [item for item in self._annotations.items(index) if not item.iscrowd]
-        masks = [(item.label, warp.box_mask(item.segmentation, record.height, record.width)) for item in items]
+        size, inside = (record.height, record.width), warp.inside()
+        masks = [(item.label, warp.box_mask(item.segmentation, *size, inside)) for item in items]
         return [BoxMask(label, *mask) for label, mask in masks if mask is not None]
 
     def _pasted(self, rng: np.random.Generator, image: Pixels, masks: list[BoxMask]) -> tuple[Pixels, list[BoxMask]]:
@@ -162,15 +164,10 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
 
     def _label_map(self, index: int, record: Image, warp: Warp) -> Pixels:
         """The label of every pixel in the new frame; outside the image it is ignored."""
-        label_map = warp.image(np.zeros((record.height, record.width), np.uint8), fill=IGNORED)
-        if self._uncovered == "ignore":
-            label_map[:] = IGNORED
-        for item in self._annotations.items(index):
-            if (mask := warp.box_mask(item.segmentation, record.height, record.width)) is not None:
-                top, left, bitmap = mask
-                window = label_map[top : top + bitmap.shape[0], left : left + bitmap.shape[1]]
-                window[bitmap > 0] = IGNORED if item.iscrowd else item.label
-        return label_map
+        items = self._annotations.items(index)
+        regions = ((item.segmentation, IGNORED if item.iscrowd else item.label) for item in items)
+        elsewhere = IGNORED if self._uncovered == "ignore" else 0
+        return warp.label_map(paint_labels(record.height, record.width, regions, elsewhere), IGNORED)
 
 
 def pictures_for_evaluation(dataset: Dataset, framing: Framing, levels: Levels | None = None) -> Pictures:

@@ -6,7 +6,7 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-from segkit.data.masks import rle_to_mask, to_rle
+from segkit.data.label_maps import paint_labels
 from segkit.data.records import Annotation, Dataset, Image
 from segkit.evaluate.analysis.bootstrap import confidence_interval
 from segkit.evaluate.coco.band import band_distance, mask_band
@@ -26,12 +26,12 @@ def paint(image: Image, annotations: Sequence[Annotation], labels: dict[int, int
         labels: Label by category id.
         uncovered: ``background`` or ``ignore``: what pixels under no annotation are.
     """
-    out = np.full((image.height, image.width), IGNORED if uncovered == "ignore" else 0, np.uint8)
-    for annotation in annotations:
-        if annotation.segmentation is not None:
-            rle = to_rle(annotation.segmentation, image.height, image.width)
-            out[rle_to_mask(rle) > 0] = IGNORED if annotation.iscrowd else labels[annotation.category_id]
-    return out
+    regions = (
+        (annotation.segmentation, IGNORED if annotation.iscrowd else labels[annotation.category_id])
+        for annotation in annotations
+        if annotation.segmentation is not None
+    )
+    return paint_labels(image.height, image.width, regions, IGNORED if uncovered == "ignore" else 0)
 
 
 class Confusion:
