@@ -19,6 +19,7 @@ from segkit.commands.train import train
 from segkit.commands.typer_command import ConfiguredCommand
 from segkit.errors import DONE, FAILED, INTERRUPTED, USAGE, SegkitError
 from segkit.runtime.signals import end_quietly, raising_interrupts
+from segkit.runtime.streams import lost_output, make_streams_safe
 from segkit.text import visible
 
 app = typer.Typer(
@@ -73,9 +74,6 @@ def main(arguments: list[str] | None = None) -> int:
         return _print_error(error.message, error.hint, error.exit_code)
     except KeyboardInterrupt:
         return _print_error("interrupted", None, INTERRUPTED)
-    except BrokenPipeError:  # the reader of a pipe, as in `segkit ... | head`, has ended
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 -- the interpreter flushes stdout at exit
-        return DONE
     except OSError as error:
         if "SEGKIT_DEBUG" in os.environ or (error.errno not in _REMEDIES and error.filename is None):
             raise
@@ -113,7 +111,10 @@ def _print_error(message: str, hint: str | None, code: int) -> int:
 
 def run() -> None:
     """The console script: schedulers end jobs by SIGTERM, closed terminals by SIGHUP; both are answered like Ctrl-C."""
+    make_streams_safe()
     with raising_interrupts():
         code = main()
+    if (why := lost_output()) is not None and code == DONE:
+        code = _print_error(f"standard output: {why}", "what is written to files is whole", FAILED)
     end_quietly(code)  # the work is done: a signal must not interrupt the end of the interpreter
     sys.exit(code)

@@ -18,6 +18,7 @@ import torch.distributed as dist
 from segkit.errors import DeviceError, Interrupted, SegkitError
 from segkit.runtime.processes import describe_end, worker_context
 from segkit.runtime.signals import forwarded_requests, listen_to_launcher
+from segkit.runtime.streams import make_streams_safe
 
 Outcome = TypeVar("Outcome")
 
@@ -148,6 +149,7 @@ def _in_rank(
     function: Callable[..., Any], arguments: tuple[Any, ...], variables: dict[str, str], launcher: Connection
 ) -> None:
     """Call the function in a rank, and send what it returns or raises to the launcher."""
+    make_streams_safe()  # when nobody reads the messages any more, the run goes on
     os.environ.update(variables)
     listen_to_launcher(launcher)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(variables["WORLD_SIZE"])))
