@@ -225,7 +225,7 @@ def test_converting_coco_to_coco_keeps_annotations(segkit, here, dataset):
 
 ERRORS = [
     (["nowhere"], "error: nowhere: no such file or folder"),
-    (["empty"], "error: empty: nothing to convert\nhint: name the folder that holds the LabelMe JSON files"),
+    (["empty"], "error: empty: nothing to convert: it has no files\nhint: name the folder that holds the annotations"),
     (["bad"], "error: bad: nothing could be converted: b.json: not valid JSON: ends in the middle"),
     (
         ["in", "--labels", "l.txt"],

@@ -9,7 +9,11 @@ from segkit.config.fields import CommandConfig, argument, option
 from segkit.config.parsers import parse_regex, parse_renames
 from segkit.errors import ConfigError
 
-SourceFormat = Literal["auto", "labelme", "coco", "yolo", "voc", "idmask", "semantic", "via", "panoptic"]
+SourceFormat = Literal[
+    "auto", "labelme", "coco", "yolo", "voc", "idmask", "semantic", "csv", "via", "panoptic", "cvat", "labelstudio",
+    "isat",
+]  # fmt: skip
+MaskKind = Literal["auto", "idmask", "semantic"]
 TargetFormat = Literal["coco", "labelme", "yolo", "voc", "idmask", "semantic", "panoptic"]
 IgnoreAs = Literal["drop", "crowd"]
 Crowds = Literal["keep", "instances"]
@@ -30,6 +34,10 @@ class ConvertConfig(CommandConfig):
     labels: Path | None = option(None, help="LabelMe's labels.txt: the categories, in this order.")
     colours: Path | None = option(
         None, help="The colours of classes in coloured masks: a line for each, such as crack,128,0,0 (--from semantic)."
+    )
+    masks: MaskKind = option(
+        "auto",
+        help="What the numbers in the masks of a table (--from csv) are: instances or classes; auto: by the masks.",
     )
     map: tuple[tuple[str, str], ...] = option(
         (), help="Rename labels: old=new,...; old= leaves a label out.", parse=parse_renames, metavar="OLD=NEW,..."

@@ -15,6 +15,7 @@ from segkit.convert.earlier_splits import split_settings
 from segkit.convert.output import OutputDataset
 from segkit.convert.plan import plan_dataset
 from segkit.convert.read import ReadOptions, read_source
+from segkit.convert.refusals import nothing_found
 from segkit.convert.source import open_source
 from segkit.convert.spool import Spool
 from segkit.convert.summary import ConversionSummary, summarise, write_report
@@ -118,7 +119,7 @@ def _all_lost(src: str, summary: ConversionSummary) -> InputError:
 
 def _nothing(src: str, findings: Sequence[Finding]) -> InputError:
     if not findings:
-        return InputError(f"{src}: nothing to convert", "name the folder that holds the LabelMe JSON files")
+        return nothing_found(src)
     first = next((row for row in findings if row.action == "left out"), findings[0])
     more = f" (and {len(findings) - 1} more findings)" if len(findings) > 1 else ""
     return InputError(f"{src}: nothing could be converted: {first.file}: {first.why}{more}")

@@ -4,15 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from segkit.convert.json_kinds import json_kind
+from segkit.convert.refusals import check_file
 from segkit.errors import InputError
-from segkit.formats import via
-from segkit.formats.coco.document import is_coco, is_panoptic
+from segkit.formats.cvat import is_cvat
 from segkit.formats.json_file import read_json
 from segkit.formats.label_images.idmask import find_instance_folders, holds_instance_ids
 from segkit.formats.label_images.pairs import ImageAndMask, find_pairs
+from segkit.formats.label_images.table import is_table
 from segkit.formats.label_images.voc import is_voc
-from segkit.formats.labelme.file import read_labelme
 from segkit.formats.yolo.images import is_yolo
+
+_SAMPLE = 50  # JSON files that are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,28 @@ def is_report(path: Path) -> bool:
     return isinstance(top, dict) and "findings" in top
 
 
-def detect_format(root: Path | None, files: Sequence[tuple[Path, str]], skip: Path | None = None) -> Detected:
-    """The format of the first JSON files that have one; of a folder without, by its masks and text files.
+def detect_file(path: Path) -> str | None:
+    """The format of a file that is named by itself, by its suffix; None: its content tells.
+
+    Raises:
+        InputError: It is no annotation file.
+    """
+    suffix = path.suffix.lower()
+    if suffix in (".yaml", ".yml"):
+        return "yolo"
+    if suffix == ".csv":
+        return "csv"
+    if suffix == ".xml":
+        if not is_cvat(path):
+            hint = "VOC: name the folder that has Annotations and JPEGImages"
+            raise InputError(f"{path}: an XML file, but not one of CVAT for images", hint)
+        return "cvat"
+    check_file(path)
+    return None
+
+
+def detect_format(root: Path | None, files: Sequence[tuple[Path, str]], skip: Path | None = None) -> Detected | None:
+    """The format of the first JSON files that have one; of a folder without, by its other files; None: none.
 
     Args:
         root: The folder; None: the files were named one by one.
@@ -43,18 +66,19 @@ def detect_format(root: Path | None, files: Sequence[tuple[Path, str]], skip: Pa
         skip: A folder to leave out.
     """
     seen: set[str | None] = set()
-    for path, _ in files[:50]:
-        if "labelme" not in seen:
-            seen.add(_detect_json_format(path))
-    for kind in ("labelme", "coco", "panoptic", "via"):
+    for path, _ in files[:_SAMPLE]:
+        seen.add(json_kind(path))
+        if "labelme" in seen:
+            break
+    for kind in ("labelme", "coco", "panoptic", "via", "labelstudio", "isat"):
         if kind in seen:
             return Detected(kind)
-    if root is not None and root.is_dir():
-        return _detect_folder(root, skip) or Detected("labelme")
-    return Detected("labelme")
+    return _detect_folder(root, skip) if root is not None and root.is_dir() else None
 
 
 def _detect_folder(root: Path, skip: Path | None) -> Detected | None:
+    if any(is_cvat(path) for path in sorted(root.glob("*.xml"))[:_SAMPLE]):
+        return Detected("cvat")
     if is_yolo(root):
         return Detected("yolo")
     if is_voc(root):
@@ -63,14 +87,5 @@ def _detect_folder(root: Path, skip: Path | None) -> Detected | None:
         return Detected("idmask" if holds_instance_ids(root, pairs) else "semantic", pairs)
     if pairs := find_instance_folders(root):
         return Detected("idmask", pairs)
-    return None
-
-
-def _detect_json_format(path: Path) -> str | None:
-    try:
-        if read_labelme(path, picture=False) is not None:
-            return "labelme"
-        top = read_json(path)
-    except InputError:
-        return None  # the reader reports it
-    return "panoptic" if is_panoptic(top) else "coco" if is_coco(top) else "via" if via.is_via(top) else None
+    tables = [path for path in root.iterdir() if path.suffix.lower() == ".csv"]
+    return Detected("csv") if len(tables) == 1 and is_table(tables[0]) else None

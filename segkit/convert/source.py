@@ -4,23 +4,28 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from segkit.config.convert import ConvertConfig
-from segkit.convert.detect import Detected, detect_format, is_report
+from segkit.convert.detect import Detected, detect_file, detect_format, is_report
+from segkit.convert.mask_source import open_masks
+from segkit.convert.refusals import check_file, nothing_found
 from segkit.data.files import list_files
-from segkit.errors import InputError
+from segkit.errors import ConfigError, InputError
 from segkit.formats.coco.images import open_coco
 from segkit.formats.coco.panoptic import open_panoptic
-from segkit.formats.label_images.idmask import open_idmask
-from segkit.formats.label_images.pairs import find_pairs
-from segkit.formats.label_images.semantic import open_semantic
+from segkit.formats.cvat import open_cvat
+from segkit.formats.isat import open_isat
 from segkit.formats.label_images.voc import open_voc
+from segkit.formats.label_studio.tasks import open_label_studio
 from segkit.formats.labelme.images import LabelmeOptions, open_labelme
 from segkit.formats.shapes.regions import ShapeOptions
 from segkit.formats.source import Source
-from segkit.formats.via import open_via
+from segkit.formats.via.images import open_via
+from segkit.formats.yolo.data_yaml import dataset_of
 from segkit.formats.yolo.images import open_yolo
 
-_JSON = frozenset({".json"})
+_MASKS = ("semantic", "idmask", "csv")
 _FOLDERS = ("semantic", "idmask", "yolo", "voc")  # formats that are folders of several kinds of files
+_YAML = (".yaml", ".yml")
+Files = list[tuple[Path, str]]
 
 
 def open_source(config: ConvertConfig, stdin: Iterable[str]) -> Source:
@@ -28,41 +33,77 @@ def open_source(config: ConvertConfig, stdin: Iterable[str]) -> Source:
 
     Raises:
         InputError: It does not exist, or is not of the format that ``--from`` names.
+        ConfigError: An option is for another format.
     """
     if config.images_dir is not None and not config.images_dir.is_dir():
         raise InputError(f"{config.images_dir}: no such folder (--images-dir)")
     root = Path(config.src)
-    kind: str = config.source_format
-    files: list[tuple[Path, str]] = []
-    if kind not in _FOLDERS:
-        files = [pair for pair in list_files(config.src, _JSON, stdin, skip=config.out) if not is_report(pair[0])]
-    elif not root.is_dir():
-        raise InputError(f"{config.src}: no such folder; --from {kind} needs one")
-    detected = Detected(kind)
-    if kind == "auto":
-        detected = detect_format(root if config.src != "-" else None, files, config.out)
-        kind = detected.format
-    if kind == "coco":
-        return open_coco(files, config.images_dir, needs_pictures=config.images != "none")
-    if kind == "panoptic":
-        return open_panoptic(files, config.images_dir)
-    return _open(detected, config, root, files)
-
-
-def _open(detected: Detected, config: ConvertConfig, root: Path, files: list[tuple[Path, str]]) -> Source:
+    detected, files = _detect(config, root, stdin)
+    _check_options(config, detected)
     match detected.format:
-        case "semantic":
-            pairs = find_pairs(root, config.out) if detected.pairs is None else detected.pairs
-            return open_semantic(root, pairs, config.labels, config.colours)
-        case "idmask":
-            return open_idmask(root, detected.pairs, guessed=detected.pairs is not None)
+        case "coco":
+            return open_coco(files, config.images_dir, needs_pictures=config.images != "none")
+        case "panoptic":
+            return open_panoptic(files, config.images_dir)
+        case "semantic" | "idmask" | "csv":
+            return open_masks(config, detected, root)
+        case "yolo" if root.is_file():
+            return open_yolo(dataset_of(root), config.images_dir, config.out, root)
         case "yolo":
             return open_yolo(root, config.images_dir, config.out)
         case "voc":
             return open_voc(root, config.images_dir, config.labels)
+        case "isat":
+            return open_isat(files, config.images_dir)
+    areas = ShapeOptions(config.line_width, config.point_radius)
+    match detected.format:
         case "via":
-            return open_via(files, config.images_dir)
+            return open_via(files, config.images_dir, areas)
+        case "cvat":
+            return open_cvat(files, config.images_dir, areas)
+        case "labelstudio":
+            return open_label_studio(files, config.images_dir, areas)
     shapes = ShapeOptions(config.line_width, config.point_radius, config.hole_label, config.raster == "labelme")
     options = LabelmeOptions(config.images_dir, shapes, config.drop_flag, config.images != "none")
     listed = root / "labels.txt" if config.labels is None and config.src != "-" else None
     return open_labelme(files, options, listed)
+
+
+def _detect(config: ConvertConfig, root: Path, stdin: Iterable[str]) -> tuple[Detected, Files]:
+    """The format of SRC, and its files where each is a unit."""
+    kind: str = config.source_format
+    is_stdin = config.src == "-"
+    if not is_stdin and root.is_file():
+        if kind == "auto":
+            kind = detect_file(root) or "auto"
+        elif kind in _FOLDERS and not (kind == "yolo" and root.suffix.lower() in _YAML):
+            raise InputError(f"{config.src}: a file; --from {kind} needs the folder that it is in")
+        else:
+            check_file(root)
+    elif kind in _FOLDERS and not root.is_dir():
+        raise InputError(f"{config.src}: no such folder; --from {kind} needs one")
+    if kind in _FOLDERS or kind == "csv":
+        return Detected(kind), []
+    if kind == "cvat":
+        return Detected(kind), list_files(config.src, frozenset({".xml"}), stdin, skip=config.out)
+    listed = list_files(config.src, frozenset({".json"}), stdin, skip=config.out)
+    files = [pair for pair in listed if not is_report(pair[0])]
+    if kind != "auto":
+        return Detected(kind), files
+    found = detect_format(None if is_stdin else root, files, config.out)
+    if found is None:
+        error = nothing_found(config.src, files)
+        if not files or error.what_it_is:
+            raise error
+        return Detected("labelme"), files  # its reader says what is wrong with each file
+    if found.format == "cvat":
+        return found, list_files(config.src, frozenset({".xml"}), (), skip=config.out)
+    return found, files
+
+
+def _check_options(config: ConvertConfig, detected: Detected) -> None:
+    """Refuse options that are for another format than the one that was found."""
+    if config.colours is not None and detected.format not in _MASKS:
+        raise ConfigError(f"--colours names the colours of masks; {config.src} is {detected.format}")
+    if config.masks != "auto" and detected.format != "csv":
+        raise ConfigError("--masks is for a table of pictures and masks", f"use --from {config.masks}")

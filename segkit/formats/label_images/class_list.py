@@ -64,7 +64,8 @@ class ClassList:
         if plain == "void":
             has_background = any(other.lower() in BACKGROUNDS for other in self.names.values())
             return self.names.get(255) == name or not has_background
-        return plain in _UNLABELLED or (bool(plain) and set(plain.split()) <= _UNLABELLED)
+        words = set(plain.split())
+        return bool(words & _UNLABELLED) and words <= _UNLABELLED | {"void"}
 
 
 def find_class_list(folders: Iterable[Path], given: Path | None = None) -> ClassList | None:

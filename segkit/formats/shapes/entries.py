@@ -1,5 +1,6 @@
 """The entries of LabelMe's ``shapes``, checked, and repaired where that is possible."""
 
+from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
@@ -10,9 +11,21 @@ from segkit.formats.shapes.regions import Shape
 _GEOMETRY = frozenset({"label", "points", "shape_type", "mask", "group_id", "line_color", "fill_color", "fill"})
 
 
-def read_shapes(raw: list[Any], key: str, findings: list[Finding]) -> list[Shape]:
-    """Read every valid entry; the others become findings."""
-    shapes = [_shape(entry, number, key, findings) for number, entry in enumerate(raw)]
+def read_shapes(
+    raw: Sequence[Any], key: str, findings: list[Finding], numbers: Sequence[int] | None = None
+) -> list[Shape]:
+    """Read every valid entry; the others become findings.
+
+    Args:
+        raw: The entries.
+        key: The name of the file in findings.
+        findings: Takes what is left out or repaired.
+        numbers: The place of each entry in the file; None: its place in the list.
+    """
+    shapes = [
+        _shape(entry, number, key, findings)
+        for number, entry in zip(range(len(raw)) if numbers is None else numbers, raw, strict=True)
+    ]
     return [shape for shape in shapes if shape is not None]
 
 

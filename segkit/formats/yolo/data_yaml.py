@@ -58,6 +58,22 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return {str(key)[:100]: value for key, value in top.items() if isinstance(key, str)}
 
 
+def dataset_of(path: Path) -> Path:
+    """The folder of the dataset that a ``data.yaml`` describes: its ``path`` where that has what the file names.
+
+    Raises:
+        InputError: It is no ``data.yaml``.
+    """
+    top = read_yaml(path)
+    base, parts = top.get("path"), [top.get(name) for name in ("train", "val", "test")]
+    named = [each for part in parts for each in (part if isinstance(part, list) else [part]) if isinstance(each, str)]
+    if isinstance(base, str) and base not in ("", ".") and len(base) < 1000:
+        folder = path.parent / base
+        if any(each and (folder / each[:1000]).exists() for each in named):
+            return folder
+    return path.parent
+
+
 def yaml_files(root: Path) -> list[Path]:
     """The YAML files of a folder, ``data.yaml`` first."""
     found = [path for path in root.iterdir() if path.suffix.lower() in (".yaml", ".yml")] if root.is_dir() else []

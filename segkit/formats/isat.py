@@ -1,0 +1,82 @@
+"""ISAT's JSON: a file for each image, polygons, and a group for the polygons of one object.
+
+Format: https://github.com/yatengLG/ISAT_with_segment_anything (``info`` and ``objects``).
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from segkit.data.records import AnnotatedImage, ReadFile
+from segkit.errors import InputError
+from segkit.formats.json_file import read_json
+from segkit.formats.pictures.find import picture_places
+from segkit.formats.pictures.look import look
+from segkit.formats.pictures.scale import scale_image
+from segkit.formats.shapes.entries import read_shapes
+from segkit.formats.shapes.instances import join_instances
+from segkit.formats.shapes.regions import ShapeOptions
+from segkit.formats.source import Source
+
+_BACKGROUND = "__background__"  # a polygon that is cut out of the others of its group
+
+
+def is_isat(top: Any) -> bool:
+    """Whether a JSON document is one of ISAT."""
+    return isinstance(top, dict) and isinstance(top.get("info"), dict) and isinstance(top.get("objects"), list)
+
+
+def open_isat(files: Sequence[tuple[Path, str]], images_dir: Path | None) -> Source:
+    """The images of ISAT files, each with its name in reports. Bad input becomes findings.
+
+    Args:
+        files: The files.
+        images_dir: Another folder to look for images in.
+    """
+    return Source("isat", list(files), partial(read, images_dir=images_dir), len(files))
+
+
+def read(unit: tuple[Path, str], images_dir: Path | None) -> ReadFile:
+    """Read one file. Never raises for bad input: that becomes a finding.
+
+    Args:
+        unit: The file, and its name in reports.
+        images_dir: Another folder to look for the image in.
+    """
+    path, key = unit
+    try:
+        top = read_json(path)
+    except InputError as error:
+        return ReadFile.left_out(key, error.message)
+    if not is_isat(top):
+        return ReadFile.left_out(key, "not a file of ISAT")
+    info, objects = top["info"], top["objects"]
+    places = picture_places(path, key, images_dir)
+    found = places.find(str(info.get("name") or ""), path.stem)
+    if found is None:
+        return ReadFile.left_out(key, "image not found", len(objects))
+    height, width = info.get("height"), info.get("width")
+    declared = (height, width) if type(height) is int and type(width) is int and height > 0 and width > 0 else None
+    try:
+        picture, frame, noticed = look(found, key, declared)
+    except InputError as error:
+        return ReadFile.left_out(key, error.message, len(objects))
+    findings = [*noticed, *places.outside(found, str(info.get("name") or ""), key)]
+    shapes = read_shapes([_entry(each) for each in objects], key, findings)
+    options = ShapeOptions(hole_label=_BACKGROUND)
+    instances = join_instances(shapes, key, *frame.drawn, options, findings)
+    image = AnnotatedImage(key, picture, *frame.drawn, instances)
+    return ReadFile(scale_image(image, frame.size, key, findings), tuple(findings), len(objects))
+
+
+def _entry(raw: Any) -> Any:
+    """An object as an entry of LabelMe's ``shapes``, so that the same code reads it."""
+    if not isinstance(raw, dict):
+        return None
+    flags = {"iscrowd": True} if raw.get("iscrowd") in (1, True) else {}
+    note = {"note": raw["note"]} if raw.get("note") else {}
+    return {
+        "label": raw.get("category"), "shape_type": "polygon", "points": raw.get("segmentation"),
+        "group_id": raw.get("group"), "flags": flags, **note,
+    }  # fmt: skip

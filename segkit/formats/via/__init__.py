@@ -1,0 +1,1 @@
+"""VGG Image Annotator's JSON, of versions 1 and 2."""
