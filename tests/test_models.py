@@ -248,7 +248,7 @@ def test_coco_weights_in_the_cache_are_loaded(cache):
     theirs = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None)
     torch.save(theirs.state_dict(), cache / "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth")
     ours = build(backbone="resnet50", norm="frozen")
-    text = load_weights(ours, "coco", "maskrcnn", "resnet50")
+    text = load_weights(ours, "coco", "maskrcnn", "resnet50").text
     own, given = ours.state_dict(), theirs.state_dict()
     other = [name for name in own if not torch.equal(own[name], given[name]) if own[name].shape == given[name].shape]
     assert other == []
@@ -259,7 +259,7 @@ def test_coco_weights_in_the_cache_are_loaded(cache):
 
 def test_a_checkpoint_can_be_used_as_weights(tmp_path):
     torch.save({"model": build().state_dict()}, tmp_path / "w.pt")
-    assert "start at random" in load_weights(build(num_classes=5), str(tmp_path / "w.pt"), "maskrcnn", "resnet18")
+    assert "start at random" in load_weights(build(num_classes=5), str(tmp_path / "w.pt"), "maskrcnn", "resnet18").text
 
 
 def test_two_squares_are_two_instances():

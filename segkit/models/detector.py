@@ -8,7 +8,7 @@ images (``segkit.models.heads``).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -119,7 +119,16 @@ class Detector(GeneralizedRCNN):  # type: ignore[misc]  # torchvision has no typ
 
     It maps images (uint8 [3, H, W] each) and targets to {loss name: scalar} in training, and images to a list of
     ``Prediction`` in evaluation, in the frame of the images.
+
+    Attributes:
+        rows_per_category: Layers with rows for each label, and how many.
     """
+
+    rows_per_category: ClassVar[dict[str, int]] = {
+        "roi_heads.box_predictor.cls_score": 1,
+        "roi_heads.box_predictor.bbox_pred": 4,
+        "roi_heads.mask_predictor.mask_fcn_logits": 1,
+    }
 
     def __init__(
         self, num_classes: int, backbone: BackboneName, norm: NormName, settings: DetectorSettings, *, masks: bool

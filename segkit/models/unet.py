@@ -5,7 +5,7 @@ path. Like the detectors it returns losses in training and predictions in evalua
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -24,7 +24,13 @@ _MIN_PIXELS = 16  # smaller components are noise
 
 
 class UNet(nn.Module):
-    """Encoder, decoder with skips, one logit map per label."""
+    """Encoder, decoder with skips, one logit map per label.
+
+    Attributes:
+        rows_per_category: Layers with rows for each label, and how many.
+    """
+
+    rows_per_category: ClassVar[dict[str, int]] = {"head": 1}
 
     def __init__(self, num_classes: int, backbone: BackboneName, norm: NormName, loss: UnetLoss) -> None:
         """Build with random weights.

@@ -1,22 +1,45 @@
 """Pretrained weights: which exist, where they come from, and how they are loaded."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.error import URLError
 
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights, MaskRCNN_ResNet50_FPN_Weights
 
 from segkit.choices import BackboneName, ModelName
 from segkit.errors import ConfigError, InputError
 from segkit.models.adapt import body_name
+from segkit.models.layer_names import State, from_old_torchvision
+from segkit.models.weight_files import WeightFile, read_weight_file, recognise
 
 _COCO = {
     "maskrcnn": MaskRCNN_ResNet50_FPN_Weights.COCO_V1,
     "fasterrcnn": FasterRCNN_ResNet50_FPN_Weights.COCO_V1,
 }
+NAMES = ("coco", "imagenet", "none")
+"""Weights with a name; all others are files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a model starts from: in a sentence, and the names of its tensors that start at random."""
+
+    text: str
+    random: frozenset[str] = frozenset()
+
+
+def file_of(weights: str | None) -> WeightFile | None:
+    """What the file of ``--weights`` holds; None where a name was given, or nothing.
+
+    Raises:
+        InputError: It cannot be read, or no feature extractor is in it.
+    """
+    return None if weights is None or weights in NAMES else read_weight_file(Path(weights))
 
 
 def best_weights(model: ModelName, backbone: BackboneName) -> str:
@@ -24,45 +47,61 @@ def best_weights(model: ModelName, backbone: BackboneName) -> str:
     return "coco" if model in _COCO and backbone == "resnet50" else "imagenet"
 
 
-def load_weights(module: nn.Module, weights: str, model: ModelName, backbone: BackboneName) -> str:
-    """Load weights into a new model, as far as they fit.
+def load_weights(
+    module: nn.Module, weights: str, model: ModelName, backbone: BackboneName, categories: Sequence[str] = ()
+) -> Loaded:
+    """Load weights into a new model: each part of it as a whole, or not at all.
 
     Args:
         module: The model.
-        weights: ``coco``, ``imagenet``, ``none``, or a file: a segkit checkpoint or a plain state dict.
+        weights: ``coco``, ``imagenet``, ``none``, or a file (``read_weight_file``).
         model: Its architecture.
         backbone: Its feature extractor.
-
-    Returns:
-        A sentence on what was loaded.
+        categories: Names of its categories by label from 1: what the weights know of a category is kept.
 
     Raises:
-        ConfigError: There are no such weights.
-        InputError: They cannot be downloaded or read, or fit nowhere.
+        ConfigError: There are no such weights, or they have another feature extractor.
+        InputError: They cannot be downloaded or read.
     """
     match weights:
         case "none":
-            return "random weights"
+            return Loaded("random weights")
         case "coco":
             if model not in _COCO or backbone != "resnet50":
                 raise ConfigError(
                     f"--weights coco: there are none for {model} with {backbone}",
                     "use --weights imagenet, or --backbone resnet50",
                 )
-            return _load(module, _download(_COCO[model]), "COCO weights")
+            entry = _COCO[model]
+            found = recognise(from_old_torchvision(_download(entry)), "COCO weights")
+            found = replace(found, categories=tuple(entry.meta["categories"][1:]))
+            return _load(module, found, "COCO weights", categories)
         case "imagenet":
             enum = torchvision.models.get_model_weights(backbone)
-            state = _download(enum.IMAGENET1K_V1)
-            prefix = body_name(module)
-            renamed = {f"{prefix}.{name.removeprefix('features.')}": value for name, value in state.items()}
-            return _load(module, renamed, f"ImageNet weights of {backbone}")
+            found = recognise(_download(enum.IMAGENET1K_V1), "ImageNet weights")
+            return _load(module, found, f"ImageNet weights of {backbone}", categories)
         case _:
-            return _load(module, read_state(Path(weights)), str(weights))
+            found = read_weight_file(Path(weights), check=True)
+            check_backbone(weights, found, backbone)
+            return _load(module, found, weights, categories)
 
 
-def _download(entry: Any) -> dict[str, torch.Tensor]:
+def check_backbone(weights: str, found: WeightFile, backbone: BackboneName) -> None:
+    """Check that weights have a model's feature extractor.
+
+    Raises:
+        ConfigError: They have another one.
+    """
+    if found.backbone != backbone:
+        raise ConfigError(
+            f"{weights}: its feature extractor is a {found.backbone}, not a {backbone}",
+            f"use --backbone {found.backbone}",
+        )
+
+
+def _download(entry: Any) -> State:
     try:
-        state: dict[str, torch.Tensor] = entry.get_state_dict(progress=False, check_hash=True)
+        state: State = entry.get_state_dict(progress=False, check_hash=True)
         return state
     except (URLError, OSError, RuntimeError) as error:
         cache = Path(torch.hub.get_dir()) / "checkpoints" / entry.url.rpartition("/")[2]
@@ -73,30 +112,84 @@ def _download(entry: Any) -> dict[str, torch.Tensor]:
         ) from error
 
 
-def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """The state dict in a file: that of a segkit checkpoint, or of the file itself.
+def _load(module: nn.Module, found: WeightFile, what: str, categories: Sequence[str]) -> Loaded:
+    """Load the parts of a model that are there as a whole, and the rows of heads for categories of the same name.
 
     Raises:
-        InputError: It holds none.
+        InputError: The feature extractor is not there as a whole.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file", "known names are coco, imagenet and none") from None
-    except Exception as error:  # torch raises a dozen kinds for a file that is not its own
-        raise InputError(f"{path}: not a file of weights that can be read safely") from error
-    state = content.get("model", content) if isinstance(content, dict) else None
-    if not (isinstance(state, dict) and state and all(isinstance(value, torch.Tensor) for value in state.values())):
-        raise InputError(f"{path}: holds no state dict")
-    return state
+    own, body = module.state_dict(), body_name(module)
+    given = {f"{body}.{name}": value for name, value in found.body.items()} | found.others
+    rows = cast(dict[str, int], module.rows_per_category)
+    parts: dict[str, list[str]] = {}
+    for name in own:
+        if not name.endswith("num_batches_tracked"):
+            parts.setdefault(_part(name, body, rows), []).append(name)
+    loaded: State = {}
+    for part, names in parts.items():
+        if part in rows:
+            loaded |= _heads(own, given, names, rows[part], categories, found.categories)
+        elif all(name in given and given[name].shape == own[name].shape for name in names):
+            loaded |= {name: given[name] for name in names}
+    if parts[body][0] not in loaded:
+        raise InputError(
+            f"{what}: its {found.backbone} lacks tensors that the model has", "was it made with another --norm?"
+        )
+    module.load_state_dict(loaded, strict=False)
+    random = [part for part, names in parts.items() if names[0] not in loaded]
+    text = f"{what} ({'; '.join(_notes(found, len(loaded), random, rows, categories))})"
+    return Loaded(text, frozenset(name for part in random for name in parts[part]))
 
 
-def _load(module: nn.Module, state: dict[str, torch.Tensor], what: str) -> str:
-    """Load tensors of the right name and shape; heads for other categories stay random."""
-    own = module.state_dict()
-    fits = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
-    if not fits:
-        raise InputError(f"{what}: nothing in it fits the model", "are --model and --backbone those it was made with?")
-    module.load_state_dict(fits, strict=False)
-    other = [name for name in own if name not in fits and not name.endswith("num_batches_tracked")]
-    return f"{what} ({len(fits)} tensors; {len(other)} start at random)"
+def _notes(
+    found: WeightFile, num_loaded: int, random: Sequence[str], rows: dict[str, int], categories: Sequence[str]
+) -> list[str]:
+    """What was loaded, in parts of a sentence."""
+    notes = [f"{found.backbone}, {num_loaded} tensors"]
+    notes += [", ".join(found.notes)] if found.notes else []
+    new = [name for name in categories if name not in found.categories]
+    if new and not rows.keys() & set(random):  # heads know some categories
+        notes.append(f"{', '.join(map(repr, new))} start{'s' * (len(new) == 1)} at random")
+    if random:
+        notes.append(f"{', '.join(dict.fromkeys('.'.join(part.split('.')[:2]) for part in random))} start at random")
+    return notes
+
+
+def _part(name: str, body: str, rows: dict[str, int]) -> str:
+    """The part of a model that a tensor belongs to: the body, a layer with rows by category, or two levels of names."""
+    if name.startswith(f"{body}."):
+        return body
+    head = next((each for each in rows if name.startswith(f"{each}.")), None)
+    return head or ".".join(name.split(".")[: 1 if name.startswith("decoder.") else 2])
+
+
+def _heads(
+    own: State, given: State, names: Sequence[str], rows: int, categories: Sequence[str], known: Sequence[str]
+) -> State:
+    """Tensors of a layer with ``rows`` rows for each label, those of categories that both know from the weights.
+
+    Where they share no category, or the names of the weights are not known, the layer stays as it is.
+    """
+    pairs = [(0, 0)] + [(i, known.index(name) + 1) for i, name in enumerate(categories, 1) if name in known]
+    out = {}
+    for name in names:
+        source, target = given.get(name), own[name]
+        fits = (
+            source is not None
+            and len(pairs) > 1
+            and len(source) == rows * (len(known) + 1)
+            and source.shape[1:] == target.shape[1:]
+        )
+        if not fits:
+            return {}
+        assert source is not None
+        out[name] = _with_rows(target, source, rows, pairs)
+    return out
+
+
+def _with_rows(target: Tensor, source: Tensor, rows: int, pairs: Sequence[tuple[int, int]]) -> Tensor:
+    """A copy of ``target`` with the rows of labels from ``source``: pairs of a label here and one there."""
+    out = target.clone()
+    for here, there in pairs:
+        out[here * rows : (here + 1) * rows] = source[there * rows : (there + 1) * rows]
+    return out

@@ -131,17 +131,6 @@ def find_checkpoint(model: Path | None) -> Path:
     return path
 
 
-def card_of_weights(weights: str | None) -> ModelCard | None:
-    """The model card in the file of ``--weights``; None where it is not a checkpoint of segkit."""
-    if weights is None or not Path(weights).is_file():
-        return None
-    try:
-        content = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
-    except Exception:  # many types; loading the weights will report what is wrong with the file
-        return None
-    return ModelCard.from_plain(content["card"]) if isinstance(content, dict) and "card" in content else None
-
-
 def load_model(path: Path, device: torch.device) -> tuple[nn.Module, ModelCard]:
     """The model in a checkpoint, in evaluation mode, and its model card."""
     content = load_checkpoint(path, device)

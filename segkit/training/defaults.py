@@ -18,7 +18,8 @@ from segkit.data.records import Dataset, id_order
 from segkit.errors import ConfigError
 from segkit.models.card import ModelCard
 from segkit.models.detector import DetectorSettings
-from segkit.models.weights import best_weights
+from segkit.models.weight_files import WeightFile
+from segkit.models.weights import best_weights, check_backbone
 
 _LARGEST, _LARGEST_ON_CPU, _LEAST_ON_CPU, _LARGEST_CROP, _LARGEST_CROP_ON_CPU = 800, 320, 160, 512, 256
 _SIDE_ON_CPU = 40  # pixels that a typical instance should span: enough for its outline
@@ -54,7 +55,7 @@ class DataFacts:
 
 
 def resolve_defaults(
-    config: TrainConfig, facts: DataFacts, device: torch.device, world_size: int, source: ModelCard | None = None
+    config: TrainConfig, facts: DataFacts, device: torch.device, world_size: int, source: WeightFile | None = None
 ) -> TrainConfig:
     """Choose a value for every option that was left open and has one.
 
@@ -63,7 +64,7 @@ def resolve_defaults(
         facts: About the training split.
         device: Where the run computes.
         world_size: How many ranks share a batch.
-        source: The model card of the checkpoint that ``--weights`` names, if it names one.
+        source: What the file of ``--weights`` holds, if it names one.
 
     Raises:
         ConfigError: The options contradict each other.
@@ -81,7 +82,7 @@ def resolve_defaults(
     return config
 
 
-def _resolve_model(config: TrainConfig, on_cpu: bool, source: ModelCard | None) -> TrainConfig:
+def _resolve_model(config: TrainConfig, on_cpu: bool, source: WeightFile | None) -> TrainConfig:
     """Backbone, weights, norm and frozen layers."""
     detects = config.model != "unet"
     if config.backbone is not None:
@@ -91,19 +92,41 @@ def _resolve_model(config: TrainConfig, on_cpu: bool, source: ModelCard | None) 
     else:
         deep = config.weights == "coco" or (config.weights != "none" and not on_cpu and detects)
         backbone = "resnet50" if deep else "resnet18"
-    if source is not None and (config.model, backbone) != (source.model, source.backbone):
+    if source is not None and source.model not in (None, config.model):
         raise ConfigError(
             f"{config.weights}: is a {source.model} with {source.backbone}, not a {config.model} with {backbone}",
             f"use --model {source.model} --backbone {source.backbone}",
         )
+    if source is not None:
+        check_backbone(str(config.weights), source, backbone)
     weights = config.weights or best_weights(config.model, backbone)
     pretrained_detector = weights != "none" and detects
     if on_cpu and config.norm == "sync":
         raise ConfigError("--norm sync works on GPUs only", "use --norm group, which does not depend on the batch")
     # Weights were made with a norm; torchvision's are meant to be frozen in detectors.
-    norm: NormName = source.norm if source is not None else "frozen" if pretrained_detector else "batch"
+    norm: NormName = "frozen" if pretrained_detector else "batch"
+    if source is not None and (source.model is not None or source.norm == "group"):
+        norm = source.norm
+    if weights != "none":
+        _check_norm(weights, config.norm or norm, source)
     freeze = ("stem",) if pretrained_detector else ("none",)
     return replace(config, backbone=backbone, weights=weights, norm=config.norm or norm, freeze=config.freeze or freeze)
+
+
+def _check_norm(weights: str, norm: NormName, source: WeightFile | None) -> None:
+    """Check that weights mean something to a norm: group norm computes other features from those of batch norm.
+
+    Raises:
+        ConfigError: They do not.
+    """
+    made_with = "group" if source is not None and source.norm == "group" else "batch"
+    if (norm == "group") != (made_with == "group"):
+        raise ConfigError(
+            f"--norm {norm}: the weights ({weights}) were made with {made_with} norm and would mean nothing",
+            "--norm frozen keeps them and does not depend on the batch; or start from random weights: --weights none"
+            if norm == "group"
+            else "leave --norm out",
+        )
 
 
 def _resolve_size(config: TrainConfig, facts: DataFacts, on_cpu: bool) -> TrainConfig:
@@ -166,22 +189,27 @@ def _resolve_optimizer(config: TrainConfig) -> TrainConfig:
     )
 
 
-def settings_for(config: TrainConfig, facts: DataFacts, on_cpu: bool) -> DetectorSettings:
+def settings_for(
+    config: TrainConfig, facts: DataFacts, on_cpu: bool, source: WeightFile | None = None
+) -> DetectorSettings:
     """A detector's numbers: enough for the most crowded image, and on a CPU no more than that.
 
     The model may find 1.5 times as many instances as the most crowded training image has, and at least 100, so that
-    it does not limit the score. Anchors are torchvision's, or half as large where instances are small and the weights
-    are not COCO's, which expect the larger ones.
+    it does not limit the score. Anchors are those that the weights were made with; where these are not a detector's,
+    torchvision's, or half as large where instances are small.
 
     Args:
         config: Options with values (``resolve_defaults``).
         facts: About the training split.
         on_cpu: Whether it is trained on a CPU.
+        source: What the file of ``--weights`` holds, if it names one.
     """
     assert config.size is not None
     detections = max(100, round(1.5 * facts.most_instances))
     small = facts.instance_side * config.size / facts.short_side < _SMALL_SIDE and config.weights != "coco"
     anchors = (16, 32, 64, 128, 256) if small else (32, 64, 128, 256, 512)
+    if source is not None and source.anchors is not None:
+        anchors = source.anchors
     if on_cpu:
         proposals = min(2000, max(detections, 20 * facts.most_instances))
         rois = min(512, max(32, 4 * facts.most_instances))

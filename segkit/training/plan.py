@@ -15,7 +15,7 @@ from segkit.formats.dataset_folder import open_split, split_file
 from segkit.loading.dataset import Pictures
 from segkit.loading.sampler import epoch_length, repeats_for_balance
 from segkit.models.card import ModelCard
-from segkit.runs.checkpoint import card_of_weights
+from segkit.models.weights import file_of
 from segkit.runs.folder import check_name
 from segkit.runtime.device import device_name, resolve_precision
 from segkit.runtime.ranks import Ranks
@@ -146,7 +146,7 @@ def plan_without_folder(
         SegkitError: Data, options and device do not go together.
     """
     facts = DataFacts.of(training)
-    source = card_of_weights(config.weights) if card is None else None
+    source = file_of(config.weights) if card is None else None
     filled = resolve_defaults(config, facts, device, world_size, source)
     assert filled.batch is not None
     assert filled.lr is not None
@@ -157,7 +157,7 @@ def plan_without_folder(
         limits.append(-(-filled.epochs * epoch_length(len(training.images), repeats) // filled.batch))
     return Plan(
         config=filled,
-        card=card or card_for(filled, training, settings_for(filled, facts, device.type == "cpu")),
+        card=card or card_for(filled, training, settings_for(filled, facts, device.type == "cpu", source)),
         train=training,
         val=val,
         dtype=dtype or resolve_precision(filled.precision, device),

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from segkit.data.digest import Digest
+from segkit.errors import ConfigError
 from segkit.evaluate.metrics import Metrics
 from segkit.models.adapt import body_of, compile_features, freeze, initialise
 from segkit.models.card import ModelCard
-from segkit.models.weights import load_weights
+from segkit.models.weights import Loaded, load_weights
 from segkit.progress import Progress
 from segkit.runs.checkpoint import LAST
 from segkit.runtime.ranks import Ranks
@@ -132,12 +133,15 @@ def start_state(
         SegkitError: Weights cannot be read, or options name layers that do not exist.
     """
     config, module = plan.config, plan.card.build()
+    loaded = Loaded("")
     if last is None:
         assert config.weights is not None
         initialise(module, config.init)
-        loaded = load_weights(module, config.weights, config.model, plan.card.backbone)
-        progress.note(f"starting from {loaded}")
+        names = [category.name for category in plan.card.categories]
+        loaded = load_weights(module, config.weights, config.model, plan.card.backbone, names)
+        progress.note(f"starting from {loaded.text}")
     prepare(plan, module)
+    _check_frozen(plan, module, loaded)
     module = module.to(ranks.device)
     if config.channels_last:
         module = module.to(memory_format=torch.channels_last)
@@ -150,6 +154,20 @@ def start_state(
     if config.compile:
         compile_features(state.module)
     return state
+
+
+def _check_frozen(plan: Plan, module: nn.Module, loaded: Loaded) -> None:
+    """Check that no layer is frozen that weights were meant for and that starts at random.
+
+    Raises:
+        ConfigError: One is.
+    """
+    frozen = [name for name, value in module.named_parameters() if name in loaded.random and not value.requires_grad]
+    if frozen:
+        raise ConfigError(
+            f"--freeze {','.join(plan.config.freeze or ())}: {frozen[0]} starts at random and would never learn",
+            f"{plan.config.weights} does not have it: leave it out of --freeze",
+        )
 
 
 def prepare(plan: Plan, module: nn.Module) -> None:

@@ -1,0 +1,212 @@
+"""Files of weights: read without running code, unwrapped, and recognised by the tensors that are in them."""
+
+import zipfile
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from segkit.choices import BackboneName, ModelName, NormName
+from segkit.errors import InputError
+from segkit.models.backbones import make_body
+from segkit.models.card import ModelCard
+from segkit.models.detector import DetectorSettings
+from segkit.models.layer_names import (
+    State,
+    from_detectron2,
+    from_old_torchvision,
+    is_detectron2,
+    second_version,
+    without_wrappers,
+)
+from segkit.models.safetensors_file import read_safetensors
+
+_PLACES = ("model", "state_dict", "model_state_dict", "model_state", "module", "net")  # of the state dict in a file
+_BODIES = ("backbone.body.", "body.", "backbone.", "encoder.", "features.", "")  # what body tensors begin with
+
+Anchors = tuple[int, int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFile:
+    """What a file of weights holds.
+
+    Attributes:
+        body: The tensors of the feature extractor, by their names in it.
+        others: All other tensors, by segkit's names.
+        backbone: The feature extractor.
+        norm: The norms that the weights were made with; ``batch`` stands for all that have statistics.
+        model: The architecture, where the file is segkit's.
+        categories: Names by label from 1, where they are known.
+        anchors: The anchors that a detector was made with.
+        notes: What was unwrapped or renamed.
+    """
+
+    body: State
+    others: State
+    backbone: BackboneName
+    norm: NormName
+    model: ModelName | None = None
+    categories: tuple[str, ...] = ()
+    anchors: Anchors | None = None
+    notes: tuple[str, ...] = field(default=())
+
+
+def read_weight_file(path: Path, *, check: bool = False) -> WeightFile:
+    """Read a file of weights.
+
+    Args:
+        path: A checkpoint of segkit, a state dict of torch, or safetensors.
+        check: Check checksums and that all values are finite.
+
+    Raises:
+        InputError: It cannot be read without running code, is damaged, or holds no feature extractor that is known.
+    """
+    content = _read(path, check)
+    state, notes = _state_dict(content, path)
+    card = _card(content, path)
+    if card is not None:
+        notes = []
+    else:
+        state, removed = without_wrappers(state)
+        notes += [f"without {each}" for each in removed]
+        if (version := second_version(state)) is not None:
+            raise InputError(
+                f"{path}: is torchvision's {version}, whose pyramid and heads have norms; segkit has the first version",
+                "use the weights of the first version: --weights coco",
+            )
+        if is_detectron2(state):
+            state = from_detectron2(state)
+            notes.append("detectron2's names")
+        state = from_old_torchvision(state)
+    if check and not all(bool(value.isfinite().all()) for value in state.values() if value.is_floating_point()):
+        raise InputError(f"{path}: has weights that are not finite", "use an earlier checkpoint")
+    return recognise(state, str(path), card, notes)
+
+
+def recognise(state: State, what: str, card: ModelCard | None = None, notes: list[str] | None = None) -> WeightFile:
+    """What a state dict holds.
+
+    Args:
+        state: Tensors by name.
+        what: Where they come from, for errors.
+        card: The model card that came with them.
+        notes: What was unwrapped or renamed.
+
+    Raises:
+        InputError: It has no feature extractor that is known.
+    """
+    for prefix in _BODIES:
+        body = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        backbone = _backbone_of(body)
+        if backbone is None:
+            continue
+        others = {name: value for name, value in state.items() if prefix and not name.startswith(prefix)}
+        is_detector = any(name.startswith("rpn.") for name in others)
+        settings = card.settings if card is not None else DetectorSettings()
+        return WeightFile(
+            body,
+            others,
+            backbone,
+            _norm_of(card, body),
+            card.model if card is not None else None,
+            tuple(category.name for category in card.categories) if card is not None else (),
+            settings.anchor_sizes if is_detector else None,
+            tuple(notes or ()),
+        )
+    raise InputError(
+        f"{what}: holds no feature extractor that is known, or only a part of one",
+        f"known are {', '.join(get_args(BackboneName))}",
+    )
+
+
+def _norm_of(card: ModelCard | None, body: State) -> NormName:
+    if card is not None:
+        return card.norm
+    return "batch" if any(name.endswith("running_mean") for name in body) else "group"
+
+
+def _backbone_of(body: State) -> BackboneName | None:
+    """The feature extractor all of whose convolutions are there; of several the deepest."""
+    names: tuple[BackboneName, ...] = get_args(BackboneName)
+    fits = [
+        name
+        for name in names
+        if all(layer in body and body[layer].shape == shape for layer, shape in _convolutions(name).items())
+    ]
+    return max(fits, key=lambda name: len(_convolutions(name)), default=None)
+
+
+@cache
+def _convolutions(name: BackboneName) -> dict[str, torch.Size]:
+    """The shapes of the convolutions of a feature extractor, by name."""
+    with torch.device("meta"):
+        body, _ = make_body(name, "batch")
+    return {layer: value.shape for layer, value in body.state_dict().items() if value.ndim == 4}
+
+
+def _read(path: Path, check: bool) -> Any:
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, not a file of weights", "of a run, name a file: best.pt or last.pt")
+    try:
+        if path.suffix.lower() == ".safetensors":
+            return read_safetensors(path)
+        if check and zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if (damaged := archive.testzip()) is not None:
+                    raise InputError(f"{path}: damaged: the checksum of {damaged} is wrong")
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=not check and zipfile.is_zipfile(path))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file", "known names are coco, imagenet and none") from None
+    except PermissionError:
+        raise InputError(f"{path}: no permission to read it") from None
+    except InputError:
+        raise
+    except Exception as error:  # torch raises a dozen kinds for a file that is not its own
+        raise InputError(
+            f"{path}: not a file of weights that can be read safely",
+            "a pickle may run code when it is read: save the state dict alone, torch.save(model.state_dict(), FILE)",
+        ) from error
+
+
+def _state_dict(content: Any, path: Path) -> tuple[State, list[str]]:
+    """The tensors of a file, and the keys that they were under.
+
+    Raises:
+        InputError: There are none.
+    """
+    notes: list[str] = []
+    while isinstance(content, dict) and (place := next((p for p in _PLACES if _holds_some(content.get(p))), None)):
+        content = content[place]
+        notes.append(f"under {place}")
+    state = _tensors(content)
+    if not state:
+        raise InputError(f"{path}: holds no state dict")
+    return state, notes
+
+
+def _holds_some(value: Any) -> bool:
+    return isinstance(value, dict) and (bool(_tensors(value)) or any(_holds_some(value.get(p)) for p in _PLACES))
+
+
+def _tensors(content: Any) -> State:
+    if not isinstance(content, dict):
+        return {}
+    return {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
+
+
+def _card(content: Any, path: Path) -> ModelCard | None:
+    """The model card of a checkpoint of segkit.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    if not (isinstance(content, dict) and isinstance(content.get("card"), dict)):
+        return None
+    try:
+        return ModelCard.from_plain(content["card"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: its model card cannot be read", "was it written by a newer segkit?") from error
