@@ -374,3 +374,19 @@ def test_keep_splits_counts_more_than_the_source_and_is_reported(segkit, here):
     assert found["val"] == sorted(image["file_name"] for image in load(here / "before/val.json")["images"])
     assert {row["action"] for row in report["findings"]} == {"changed"}
     assert origins(report) == {"the earlier dataset in before": {"train": 5, "val": 5}}
+
+
+def test_a_dataset_that_segkit_wrote_into_the_source_is_passed_over(segkit, tmp_path):
+    write(tmp_path / "in/train/a.json", [square(5, 5, 20)])
+    write(tmp_path / "in/val/b.json", [square(5, 5, 20)])
+    assert segkit("convert", tmp_path / "in", "--out", tmp_path / "in/coco").code == 0
+    done = segkit("convert", tmp_path / "in", "--out", tmp_path / "out", "--json")
+    document = json.loads(done.out)
+    assert {name: split["images"] for name, split in document["splits"].items()} == {"train": 1, "val": 1}
+    assert [(row["file"], row["action"]) for row in document["findings"] if "segkit wrote" in row["why"]] == [
+        ("coco", "noted")
+    ]
+    (tmp_path / "in/train/a.json").unlink()
+    (tmp_path / "in/val/b.json").unlink()
+    again = segkit("convert", tmp_path / "in", "--out", tmp_path / "two", "--json")
+    assert json.loads(again.out)["images"] == 2

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from segkit.convert.json_kinds import json_kind
 from segkit.convert.refusals import check_file
+from segkit.data.records import Finding
 from segkit.errors import InputError
 from segkit.formats.cvat import is_cvat
-from segkit.formats.json_file import read_json
 from segkit.formats.label_images.idmask import find_instance_folders, holds_instance_ids
 from segkit.formats.label_images.pairs import ImageAndMask, find_pairs
 from segkit.formats.label_images.table import is_table
@@ -20,21 +20,11 @@ _SAMPLE = 50  # JSON files that are looked at
 
 @dataclass(frozen=True, slots=True)
 class Detected:
-    """A format, and the pictures with masks that were found on the way, if any were looked for."""
+    """A format, the pictures with masks that were found on the way, if any were looked for, and findings."""
 
     format: str
     pairs: Sequence[ImageAndMask] | None = None
-
-
-def is_report(path: Path) -> bool:
-    """Whether a file is the ``report.json`` of an earlier conversion."""
-    if path.name != "report.json":
-        return False
-    try:
-        top = read_json(path)
-    except InputError:
-        return False
-    return isinstance(top, dict) and "findings" in top
+    findings: tuple[Finding, ...] = ()
 
 
 def detect_file(path: Path) -> str | None:

@@ -1,10 +1,12 @@
 """Opening SRC: which format it has, and the reader of that format."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from segkit.config.convert import ConvertConfig
-from segkit.convert.detect import Detected, detect_file, detect_format, is_report
+from segkit.convert.detect import Detected, detect_file, detect_format
+from segkit.convert.earlier_datasets import without_earlier_datasets
 from segkit.convert.mask_source import open_masks
 from segkit.convert.refusals import check_file, nothing_found
 from segkit.data.files import list_files
@@ -40,6 +42,11 @@ def open_source(config: ConvertConfig, stdin: Iterable[str]) -> Source:
     root = Path(config.src)
     detected, files = _detect(config, root, stdin)
     _check_options(config, detected)
+    source = _open(config, detected, root, files)
+    return replace(source, findings=(*source.findings, *detected.findings)) if detected.findings else source
+
+
+def _open(config: ConvertConfig, detected: Detected, root: Path, files: Files) -> Source:
     match detected.format:
         case "coco":
             return open_coco(files, config.images_dir, needs_pictures=config.images != "none")
@@ -86,10 +93,9 @@ def _detect(config: ConvertConfig, root: Path, stdin: Iterable[str]) -> tuple[De
         return Detected(kind), []
     if kind == "cvat":
         return Detected(kind), list_files(config.src, frozenset({".xml"}), stdin, skip=config.out)
-    listed = list_files(config.src, frozenset({".json"}), stdin, skip=config.out)
-    files = [pair for pair in listed if not is_report(pair[0])]
+    files, findings = without_earlier_datasets(list_files(config.src, frozenset({".json"}), stdin, skip=config.out))
     if kind != "auto":
-        return Detected(kind), files
+        return Detected(kind, findings=findings), files
     found = detect_format(None if is_stdin else root, files, config.out)
     if found is None:
         error = nothing_found(config.src, files)
@@ -98,7 +104,7 @@ def _detect(config: ConvertConfig, root: Path, stdin: Iterable[str]) -> tuple[De
         return Detected("labelme"), files  # its reader says what is wrong with each file
     if found.format == "cvat":
         return found, list_files(config.src, frozenset({".xml"}), (), skip=config.out)
-    return found, files
+    return replace(found, findings=findings), files
 
 
 def _check_options(config: ConvertConfig, detected: Detected) -> None:
