@@ -24,7 +24,9 @@ def evaluate(config: EvalConfig, output: Output) -> int:
     for flag in config.unused_options():
         output.note(f"warning: {flag} has no effect without --details, --report or --compare")
     first = _evaluation_of(config, output)
-    second = None if config.compare is None else _evaluation_of(replace(config, subject=config.compare), output)
+    second = None
+    if config.compare is not None:  # both are scored on the same annotations, also where each run has its own
+        second = _evaluation_of(replace(config, subject=config.compare, data=first.truth), output)
     metrics, files = write_evaluation(config, first, second, output.progress())
     render_evaluation(metrics, files, output)
     return DONE

@@ -6,7 +6,7 @@ of polygons or an RLE. Sources that know no ids (LabelMe) are read as ``Annotate
 """
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, TypedDict
@@ -42,6 +42,11 @@ class Category:
 
     id: int
     name: str
+
+
+def in_label_order(categories: Iterable[Category]) -> list[Category]:
+    """The categories that the labels 1..K stand for: by id, numbers before texts, in whatever order a file has them."""
+    return sorted(categories, key=lambda category: id_order(category.id))
 
 
 @dataclass(frozen=True, slots=True)

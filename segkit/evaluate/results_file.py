@@ -8,7 +8,7 @@ from segkit.data.records import Dataset, Result
 from segkit.errors import ConfigError, InputError
 from segkit.evaluate.coco.engine import COCO_IOU_TYPES, engine_name, evaluate_files, uses_fast
 from segkit.evaluate.coco.fast_path import check_files
-from segkit.evaluate.coco.inputs import comparable_iou_types
+from segkit.evaluate.coco.inputs import comparable_iou_types, limit_warning, scale_warning
 from segkit.evaluate.coco.instance_metrics import max_dets_list, metrics_of
 from segkit.evaluate.coco.score import score_results
 from segkit.evaluate.evaluation import Evaluation
@@ -36,7 +36,7 @@ def evaluate_results(config: EvalConfig) -> Evaluation:
     predicted = _predicted_images(subject, data)
     simple = not (predicted or config.needs_details or config.lvis) and uses_fast(config.engine)
     if simple and (metrics := _score_files(truth, subject, config.iou, config.max_dets)) is not None:
-        return Evaluation(metrics, config.out, str(subject))
+        return Evaluation(metrics, config.out, str(subject), truth)
     dataset = with_pictures_in(config.images_dir, read_coco(truth))
     warnings = list(dataset.warnings)
     results = read_results(subject, warnings)
@@ -53,7 +53,7 @@ def evaluate_results(config: EvalConfig) -> Evaluation:
     lvis = truth if config.lvis else None
     metrics = score_results(dataset, results, iou_types, config.max_dets, config.engine, lvis=lvis)
     metrics = replace(metrics, warnings=[*warnings, *metrics.warnings])
-    return Evaluation(metrics, config.out, str(subject), dataset, tuple(results))
+    return Evaluation(metrics, config.out, str(subject), truth, dataset, tuple(results))
 
 
 def _predicted_images(subject: Path, data: Path) -> Path | None:
@@ -90,6 +90,7 @@ def _score_files(truth: Path, results: Path, iou_types: tuple[str, ...] | None, 
         engine=engine_name("fast"),
         segm=metrics.get("segm"),
         bbox=metrics.get("bbox"),
+        warnings=[*scale_warning(files.lowest, files.highest), *limit_warning(files.results, limit)],
     )
 
 

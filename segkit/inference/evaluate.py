@@ -37,7 +37,7 @@ def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluatio
     with reraise_out_of_memory("try a smaller --batch, or --device cpu"):
         scored = score(predictor, model.card, dataset, Ranks(0, 1, model.device), options, progress)
     metrics = replace(scored.metrics, warnings=[*dataset.warnings, *scored.metrics.warnings])
-    return Evaluation(metrics, folder, str(model.path), dataset, tuple(scored.results), scored.pixels)
+    return Evaluation(metrics, folder, str(model.path), file, dataset, tuple(scored.results), scored.pixels)
 
 
 def _score_options(model: LoadedModel, config: EvalConfig, file: Path) -> ScoreOptions:

@@ -1,8 +1,10 @@
 """A model's predictions for a dataset, and their score: the same code inside training and after it."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -151,12 +153,15 @@ class _RankScores:
             )
         self._annotations, self._labels = dataset.annotations_of(), labels_of(dataset.categories)
         self._kept: list[Result] = []
+        self._limit = card.settings.detections if card.framing.kind == "instances" else None
+        self._full = 0  # images in which the model found as many instances as it may
 
     def add(self, samples: Sequence[Sample], predictions: Sequence[Prediction]) -> None:
         """Score a batch."""
         dataset, results = self._dataset, []
         for sample, prediction in zip(samples, predictions, strict=True):
             image, (height, width) = sample.record, sample.image.shape[-2:]
+            self._full += len(prediction["boxes"]) == self._limit
             results += prediction_to_results(prediction, image, height, width, dataset.categories)
             if self._pixels is not None:
                 truth = paint(image, self._annotations.get(image.id, []), self._labels, dataset.uncovered)
@@ -174,25 +179,31 @@ class _RankScores:
         """
         options, pixels = self._options, self._pixels
         counts = pixels.confusion.counts if pixels is not None else 0
-        gathered = ranks.gather((self.stream.parts, self._kept, counts, unreadable))
-        kept = sorted((r for _, part, _, _ in gathered for r in part), key=lambda r: str(r.image_id))
+        stream = self.stream
+        parts, results, confusions, warned, beyond, full = zip(
+            *ranks.gather((stream.parts, self._kept, counts, unreadable, stream.beyond, self._full)), strict=True
+        )
+        kept = sorted(chain.from_iterable(results), key=lambda r: str(r.image_id))
         if self._at_the_end:
             metrics = score_results(
                 self._dataset, kept, self._iou_types, options.max_dets, options.engine, lvis=options.lvis
             )
         else:
-            metrics = self.stream.finish([parts for parts, _, _, _ in gathered])
+            metrics = stream.finish(parts, sum(beyond, Counter()))
         if pixels is not None:
-            pixels.confusion.counts = np.sum([counts for _, _, counts, _ in gathered], axis=0)
+            pixels.confusion.counts = np.sum(confusions, axis=0)
             metrics = replace(metrics, semantic=pixels.confusion.metrics())
-        warnings = [*metrics.warnings, *(w for _, _, _, part in gathered for w in part), *self._warnings()]
+        warnings = [*metrics.warnings, *chain.from_iterable(warned), *self._warnings(sum(full))]
         return Scored(replace(metrics, warnings=list(dict.fromkeys(warnings))), kept, pixels)
 
-    def _warnings(self) -> list[str]:
+    def _warnings(self, full: int) -> list[str]:
         warnings = [] if self._dataset.annotations else ["the data has no annotations: there is nothing to score"]
-        most, limit = max(map(len, self._annotations.values()), default=0), self._card.settings.detections
-        if "bbox" in default_iou_types(self._card) and most > limit:
-            warnings.append(f"an image has {most} instances, but the model predicts at most {limit}")
+        most = max(map(len, self._annotations.values()), default=0)
+        if self._limit is not None and most > self._limit:
+            warnings.append(f"an image has {most} instances, but the model predicts at most {self._limit}")
+        if full:
+            where = "1 image reaches" if full == 1 else f"{full} images reach"
+            warnings.append(f"{where} the model's limit of {self._limit} instances: what it finds beyond is not scored")
         return warnings
 
 

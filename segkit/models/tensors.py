@@ -16,7 +16,7 @@ from torch import Tensor
 from torchvision.models.detection.roi_heads import expand_boxes, expand_masks
 
 from segkit.data.masks import crop_to_rle
-from segkit.data.records import Category, Image, Result, Segmentation, id_order
+from segkit.data.records import Category, Image, Result, Segmentation, in_label_order
 
 _MASK_THRESHOLD = 0.5
 
@@ -45,9 +45,8 @@ class Prediction(TypedDict, total=False):
 
 
 def labels_of(categories: Sequence[Category]) -> dict[int, int]:
-    """Label by category id: 1..K in the order of the ids, numbers before texts."""
-    ordered = sorted(categories, key=lambda category: id_order(category.id))
-    return {category.id: label for label, category in enumerate(ordered, 1)}
+    """Label by category id: 1..K in the order of the ids."""
+    return {category.id: label for label, category in enumerate(in_label_order(categories), 1)}
 
 
 class BoxMask(NamedTuple):

@@ -49,6 +49,14 @@ class ImageDetails:
     errors: list[TideError]
     panoptic: dict[int, PanopticSums]  # by category
 
+    def counts(self, score: float) -> PanopticSums:
+        """True and false positives at IoU 0.5 and a score threshold, as the totals over all images count them."""
+        matches = self.matches
+        tp = np.flatnonzero(matches.tp & (matches.overlaps.score >= score))
+        fp = int((matches.fp & (matches.overlaps.score >= score)).sum())
+        iou = float(matches.overlaps.iou[tp, matches.annotation[tp]].sum())
+        return PanopticSums(iou, len(tp), fp, int((~matches.overlaps.crowd).sum()) - len(tp))
+
     def panoptic_total(self) -> PanopticSums:
         """The panoptic sums over all categories."""
         return sum(self.panoptic.values(), PanopticSums())

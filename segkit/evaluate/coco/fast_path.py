@@ -70,6 +70,9 @@ class PlainFiles:
     images: int
     names: dict[int, str]
     most: int  # instances of a category in an image
+    results: Counter[tuple[int, int]]  # by image and category
+    lowest: float  # score
+    highest: float
     iou_types: tuple[IouType, ...]  # what can be compared
 
 
@@ -110,6 +113,9 @@ def check_files(truth_path: Path, results_path: Path) -> PlainFiles | None:
         images=len(sizes),
         names=names,
         most=max(instances.values(), default=0),
+        results=Counter((r.image_id, r.category_id) for r in results),
+        lowest=min(result.score for result in results),
+        highest=max(result.score for result in results),
         iou_types=("segm", "bbox") if masks == {True} else ("bbox",),
     )
 

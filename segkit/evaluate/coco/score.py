@@ -1,5 +1,6 @@
 """The metrics of results for a dataset: COCO's, boundary AP, LVIS's."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from segkit.data.records import Dataset, Result
 from segkit.evaluate.coco.boundary import evaluate_boundary
 from segkit.evaluate.coco.engine import COCO_IOU_TYPES, IouType, engine_name, engine_warnings
 from segkit.evaluate.coco.ids import IntegerIds
-from segkit.evaluate.coco.inputs import check_comparable, prepare_inputs, resolve_max_dets
+from segkit.evaluate.coco.inputs import check_comparable, limit_warning, prepare_inputs, resolve_max_dets, scale_warning
 from segkit.evaluate.coco.instance_metrics import evaluate_inputs, max_dets_list, metrics_of, zero_id_warning
 from segkit.evaluate.coco.lvis import lvis_scores
 from segkit.evaluate.metrics import InstanceMetrics, Metrics
@@ -48,6 +49,10 @@ def score_results(
     if "boundary" in iou_types:
         found = evaluate_boundary(inputs.renumbered(), max_dets_list(limit))
         boundary = metrics_of(found, inputs.names)
+    warnings += limit_warning(Counter((r["image_id"], r["category_id"]) for r in inputs.results), limit)
+    if inputs.results:
+        scores = [r["score"] for r in inputs.results]
+        warnings += scale_warning(min(scores), max(scores))
     if not dataset.annotations:
         warnings.append("the data has no annotations: there is nothing to score")
     if lvis is not None:

@@ -4,14 +4,15 @@ The same engine matches as for files. The outcome of each detection is kept (som
 equal those of ``score_results`` on everything at once, to the bit.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from segkit.choices import EngineName
 from segkit.data.records import Dataset, Image, Result
 from segkit.evaluate.coco.accumulate import accumulate
 from segkit.evaluate.coco.engine import IouType, PrecisionRecall, engine_name, engine_warnings
 from segkit.evaluate.coco.ids import IntegerIds, category_names
-from segkit.evaluate.coco.inputs import check_comparable, prepare_inputs, resolve_max_dets
+from segkit.evaluate.coco.inputs import check_comparable, limit_warning, prepare_inputs, resolve_max_dets
 from segkit.evaluate.coco.instance_metrics import COCO_MAX_DETS, max_dets_list, metrics_of, zero_id_warning
 from segkit.evaluate.coco.outcomes import Outcomes, match_detections, merge
 from segkit.evaluate.metrics import InstanceMetrics, Metrics
@@ -43,6 +44,7 @@ class Stream:
         # With the annotation id 0, COCOeval's own numbers and those with ids from 1 are computed.
         zero = any(a.id == 0 for a in dataset.annotations)
         self._numberings = (False, True) if zero else (False,)
+        self.beyond: Counter[tuple[int, int]] = Counter()  # results by image and category, where there are too many
         self.parts: Parts = {(iou_type, new_ids): [] for iou_type in iou_types for new_ids in self._numberings}
 
     def add(self, images: Sequence[Image], results: Sequence[Result]) -> None:
@@ -56,6 +58,8 @@ class Stream:
         annotations = tuple(a for image in images for a in self._annotations.get(image.id, ()))
         part = Dataset(tuple(images), annotations, self._dataset.categories, self._dataset.images_dir)
         inputs = prepare_inputs(part, results, self._iou_types, self._ids)
+        counts = Counter((r["image_id"], r["category_id"]) for r in inputs.results)
+        self.beyond.update({place: number for place, number in counts.items() if number > self._max_dets})
         for iou_type, new_ids in self.parts:
             only_reference = True in self._numberings and not new_ids  # only pycocotools miscounts the id 0
             engine: EngineName = "pycocotools" if only_reference else self._engine
@@ -63,8 +67,8 @@ class Stream:
             found = match_detections(numbered, iou_type, self._max_dets, engine)
             self.parts[iou_type, new_ids].append(found)
 
-    def finish(self, ranks: Sequence[Parts]) -> Metrics:
-        """The metrics of all images, from the ``parts`` of every rank."""
+    def finish(self, ranks: Sequence[Parts], beyond: Mapping[tuple[int, int], int] = {}) -> Metrics:
+        """The metrics of all images, from the ``parts`` and the ``beyond`` of all ranks."""
         names = category_names(self._dataset, self._ids)
         metrics: dict[str, InstanceMetrics] = {}
         for iou_type in self._iou_types:
@@ -79,7 +83,11 @@ class Stream:
             engine=engine_name(self._engine) if self._iou_types else None,
             segm=metrics.get("segm"),
             bbox=metrics.get("bbox"),
-            warnings=[*zero_id_warning(metrics), *engine_warnings(self._engine)],
+            warnings=[
+                *zero_id_warning(metrics),
+                *limit_warning(beyond, self._max_dets),
+                *engine_warnings(self._engine),
+            ],
         )
 
     def _evaluation(self, parts: list[Outcomes]) -> PrecisionRecall:

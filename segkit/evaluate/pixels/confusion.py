@@ -7,14 +7,14 @@ import numpy as np
 import numpy.typing as npt
 
 from segkit.data.label_maps import paint_labels
-from segkit.data.records import Annotation, Dataset, Image
+from segkit.data.records import Annotation, Dataset, Image, in_label_order
 from segkit.evaluate.analysis.bootstrap import confidence_interval
 from segkit.evaluate.coco.band import band_distance, mask_band
 from segkit.evaluate.coco.ids import unique_names
 from segkit.evaluate.metrics import SemanticMetrics
 
 IGNORED = 255
-LabelMap = npt.NDArray[np.uint8]  # [H, W]: 0 background, 1..K the categories in their order, 255 ignored
+LabelMap = npt.NDArray[np.uint8]  # [H, W]: 0 background, 1..K the categories in the order of their ids, 255 ignored
 
 
 def paint(image: Image, annotations: Sequence[Annotation], labels: dict[int, int], uncovered: str) -> LabelMap:
@@ -44,7 +44,7 @@ class Confusion:
     """
 
     def __init__(self, dataset: Dataset, *, bootstrap_samples: int = 0, boundary: bool = False) -> None:
-        names = ["background", *(category.name for category in dataset.categories)]
+        names = ["background", *(category.name for category in in_label_order(dataset.categories))]
         self.first = 1 if dataset.uncovered == "ignore" else 0  # the first label that has metrics
         self._names, num_labels = unique_names(dict(enumerate(names))), len(names)
         self.counts = np.zeros((num_labels, num_labels), np.int64)  # [truth, prediction]

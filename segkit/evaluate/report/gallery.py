@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from segkit.data.draw import Drawn, colour, draw_regions
 from segkit.data.masks import mask_to_rle, rle_to_mask, to_rle
-from segkit.data.records import Dataset, Image, PicturePaths
+from segkit.data.records import Dataset, Image, PicturePaths, in_label_order
 from segkit.errors import InputError
 from segkit.evaluate.analysis.details import Details, ImageDetails
 from segkit.evaluate.pixels.confusion import IGNORED
@@ -53,8 +53,7 @@ def instance_gallery(
 
 def _gallery_image(details: Details, found: ImageDetails, image: Image, paths: PicturePaths) -> GalleryImage:
     pixels, times = _load(paths, image), max(1, round(_LEAST / image.width))
-    sums = found.panoptic_total()
-    quality = max(sums.quality()["PQ"], 0)
+    sums, quality = found.counts(details.score), max(found.panoptic_total().quality()["PQ"], 0)
     panels = (("ground truth", _annotations(details, found)), ("prediction", _predictions(details, found)))
     return GalleryImage(
         image.file_name,
@@ -135,7 +134,7 @@ def pixel_gallery(shown: Sequence[LabelMaps], dataset: Dataset) -> list[GalleryI
 
 def label_colours(dataset: Dataset) -> list[tuple[str, str]]:
     """Category names and the colours of their labels in ``pixel_gallery``, as CSS."""
-    return [(c.name, "rgb({}, {}, {})".format(*colour(n))) for n, c in enumerate(dataset.categories)]
+    return [(c.name, "rgb({}, {}, {})".format(*colour(n))) for n, c in enumerate(in_label_order(dataset.categories))]
 
 
 def _painted(pixels: Pixels, labels: npt.NDArray[np.uint8]) -> Pixels:

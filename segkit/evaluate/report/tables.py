@@ -24,7 +24,7 @@ def instance_rows(details: Details, images: dict[int, Image]) -> list[Row]:
     """
     rows = []
     for image in sorted(details.images, key=worst_first):
-        sums, overlaps = image.panoptic_total(), image.matches.overlaps
+        sums, overlaps = image.counts(details.score), image.matches.overlaps
         shown = overlaps.score >= details.score
         errors = Counter(e.type for e in image.errors if e.detection < 0 or shown[e.detection])
         rows.append(
@@ -39,7 +39,7 @@ def instance_rows(details: Details, images: dict[int, Image]) -> list[Row]:
                 "recall": _share(sums.tp, sums.tp + sums.fn),
                 "F1": _share(2 * sums.tp, 2 * sums.tp + sums.fp + sums.fn),
                 "mean_IoU": _share(sums.iou, sums.tp),
-                "quality": "" if (pq := sums.quality()["PQ"]) < 0 else round(pq, 6),
+                "quality": "" if (pq := image.panoptic_total().quality()["PQ"]) < 0 else round(pq, 6),
                 **{f"{each}_mistakes": errors[each] for each in ERROR_TYPES},
             }
         )

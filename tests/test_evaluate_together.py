@@ -1,0 +1,145 @@
+"""What two evaluations, tables and files say of the same results: one number each, or a warning."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from random_models import card_of, checkpoint
+
+from segkit.data.records import Category
+
+SIZE = (64, 64)
+CATEGORIES = [{"id": n, "name": name} for n, name in enumerate(("a", "b"), 1)]
+
+
+def square(x, y, side):
+    return [[x, y, x + side, y, x + side, y + side, x, y + side]]
+
+
+def annotation(number, image, category, x, y, side):
+    return {
+        "id": number, "image_id": image, "category_id": category, "segmentation": square(x, y, side),
+        "bbox": [x, y, side, side], "area": side * side, "iscrowd": 0,
+    }  # fmt: skip
+
+
+def result(image, category, score, x, y, w, h):
+    corners = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+    return {"image_id": image, "category_id": category, "score": score, "bbox": [x, y, w, h], "segmentation": corners}
+
+
+def write(path, document):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document))
+    return path
+
+
+def dataset(folder, *, categories=CATEGORIES, reverse=False, half=False):
+    """Four drawn pictures with two squares each, as a COCO dataset."""
+    rng = np.random.default_rng(0)
+    images, annotations = [], []
+    for number in range(4):
+        image_id = 4 - number if reverse else number + 1
+        images.append({"id": image_id, "file_name": f"{number}.png", "height": SIZE[0], "width": SIZE[1]})
+        pixels = rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+        for place, category in enumerate((1, 2)):
+            x = 4 + 30 * place
+            pixels[10:30, x : x + 20] = 40 + 90 * place
+            annotations.append(annotation(len(annotations) + 1, image_id, category, x, 10, 20))
+        (folder / "images").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / "images" / f"{number}.png")
+    if reverse:
+        images.sort(key=lambda image: image["id"])
+    write(
+        folder / "val.json",
+        {"images": images, "annotations": annotations[:: 2 if half else 1], "categories": categories},
+    )
+    return folder
+
+
+def run_of(folder, data, card):
+    checkpoint(folder / "best.pt", card)
+    (folder / "config.toml").write_text(f"dataset = {json.dumps(str(data))}\n")
+    return folder
+
+
+@pytest.mark.parametrize("other", [{"reverse": True}, {"half": True}])
+def test_two_runs_are_compared_on_the_data_of_the_first(segkit, tmp_path, other):
+    """The second run's own data may have other image ids, or other annotations."""
+    card = card_of("unet")
+    first = run_of(tmp_path / "one", dataset(tmp_path / "d1"), card)
+    second = run_of(tmp_path / "two", dataset(tmp_path / "d2", **other), card)
+    outcome = segkit("eval", first, "--compare", second, "--device", "cpu", "--bootstrap", 50, "--json")
+    assert outcome.code == 0, outcome.err
+    compared = json.loads(outcome.out)["compare"]
+    for part, name in (("segm", "AP"), ("semantic", "mIoU")):
+        assert compared[part]["value"] == 0
+        assert compared[part]["interval"] == [0, 0]
+        assert compared[part][name] == compared[part][f"other_{name}"]
+
+
+def test_runs_of_other_categories_are_not_compared(segkit, tmp_path):
+    first = run_of(tmp_path / "one", dataset(tmp_path / "d1"), card_of("unet"))
+    three = [*CATEGORIES, {"id": 3, "name": "c"}]
+    card = card_of("unet", categories=tuple(Category(**each) for each in three))
+    second = run_of(tmp_path / "two", dataset(tmp_path / "d2", categories=three), card)
+    outcome = segkit("eval", first, "--compare", second, "--device", "cpu", "--bootstrap", 50)
+    assert outcome.code == 1
+    assert "its categories are not those of the data: 'c' (id 3) in only one of them" in outcome.err
+
+
+def test_pixel_scores_are_named_after_the_label_whatever_the_order_in_the_file(segkit, tmp_path):
+    run = run_of(tmp_path / "run", dataset(tmp_path / "d1"), card_of("unet"))
+    mixed = dataset(tmp_path / "d2", categories=CATEGORIES[::-1])
+    own, other = (
+        json.loads(segkit("eval", run, "--data", data, "--device", "cpu", "--json").out)["semantic"]
+        for data in (tmp_path / "d1", mixed)
+    )
+    assert own == other
+    assert own["per_category"]["a"]["pixels"] == own["per_category"]["b"]["pixels"] == 1600
+
+
+def test_the_table_of_images_counts_as_the_totals_do(segkit, tmp_path):
+    """At an IoU of exactly 0.5 COCO counts a true positive; PQ's own rule needs more."""
+    images = [{"id": n, "file_name": f"{n}.png", "height": 64, "width": 64} for n in (1, 2)]
+    truth = [annotation(1, 1, 1, 0, 0, 20), annotation(2, 2, 1, 0, 0, 20)]
+    data = write(tmp_path / "g.json", {"images": images, "annotations": truth, "categories": CATEGORIES})
+    results = [result(1, 1, 0.9, 0, 0, 20, 10), result(1, 1, 0.8, 40, 40, 9, 9), result(2, 1, 0.3, 0, 0, 20, 20)]
+    file = write(tmp_path / "d.json", results)
+    out = tmp_path / "o"
+    outcome = segkit("eval", file, "--data", data, "--details", "--score", 0.4, "--out", out, "--json")
+    overall = json.loads(outcome.out)["details"]["overall"]
+    with (out / "pictures.csv").open(newline="") as table:
+        rows = list(csv.DictReader(table))
+    sums = {name: sum(int(row[name]) for row in rows) for name in ("instances", "found", "false", "missed")}
+    assert sums == {"instances": 2, "found": 1, "false": 1, "missed": 1}
+    assert (overall["instances"], overall["found"], overall["wrong"]) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("option", [[], ["--details"]])
+def test_results_beyond_the_limit_are_said(segkit, tmp_path, option):
+    images = [{"id": 1, "file_name": "1.png", "height": 64, "width": 64}]
+    data = write(
+        tmp_path / "g.json",
+        {"images": images, "annotations": [annotation(1, 1, 1, 0, 0, 20)], "categories": CATEGORIES},
+    )
+    file = write(tmp_path / "d.json", [result(1, 1, 0.5 + n / 1000, 0, 0, 20, 20) for n in range(130)])
+    warnings = json.loads(segkit("eval", file, "--data", data, *option, "--json").out)["warnings"]
+    assert any("1 image has more than 100 results of a category: the 30 of the lowest" in each for each in warnings)
+    more = json.loads(segkit("eval", file, "--data", data, "--max-dets", 130, *option, "--json").out)["warnings"]
+    assert not any("more than" in each for each in more)
+
+
+@pytest.mark.parametrize("option", [[], ["--details"]])
+@pytest.mark.parametrize(("scores", "said"), [((84.5, 90), "from 84.5 to 90"), ((-3, 2), "from -3 to 2")])
+def test_scores_that_are_no_probabilities_are_said(segkit, tmp_path, option, scores, said):
+    images = [{"id": 1, "file_name": "1.png", "height": 64, "width": 64}]
+    data = write(
+        tmp_path / "g.json",
+        {"images": images, "annotations": [annotation(1, 1, 1, 0, 0, 20)], "categories": CATEGORIES},
+    )
+    file = write(tmp_path / "d.json", [result(1, 1, score, 0, 0, 20, 20) for score in scores])
+    outcome = segkit("eval", file, "--data", data, *option, "--json")
+    assert any(f"scores are {said} and not from 0 to 1" in each for each in json.loads(outcome.out)["warnings"])
