@@ -363,7 +363,7 @@ def test_names_are_escaped_in_the_report_of_pixel_scores():
     truth = paint(data.images[0], data.annotations, {1: 1}, "background")
     pixels.add(data.images[0], truth, np.roll(truth, 4, axis=1))
     metrics = Metrics(images=1, max_dets=100, semantic=pixels.confusion.metrics(), warnings=[name])
-    page = render_report(Evaluation(metrics, None, name, data, (), pixels), metrics, None)
+    page = render_report(Evaluation(metrics, None, name, Path("val.json"), data, (), pixels), metrics, None)
     assert "<img src=x" not in page
     escaped = "&lt;img src=x onerror=&#39;alert(1)&#39;&gt; &amp; &#34;b&#34;"
     for begin in (
