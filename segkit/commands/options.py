@@ -33,6 +33,8 @@ def _common_option(name: str, hint: Any, default: Any, *flags: str, **settings: 
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
+_TOO_LARGE = 2**63
+
 _COMMON = [
     _common_option(
         "config", Path | None, None,
@@ -83,7 +85,20 @@ def _record(config_type: type[Config], ctx: typer.Context, values: dict[str, Any
         after_separator = {each.name for each in options_of(config_type) if declaration_of(each).after_separator}
         given |= after_separator
         values = values | dict.fromkeys(after_separator, words)
+    for each in options_of(config_type):
+        _check_numbers(values.get(each.name), flag_of(each), ctx)
     return config_type(given=frozenset(given), **{name: value for name, value in values.items() if value is not None})
+
+
+def _check_numbers(value: Any, flag: str, ctx: typer.Context) -> None:
+    """Refuse numbers that nothing can compute with; bounds that mean something are in the option's declaration.
+
+    Raises:
+        typer.BadParameter: A number is not finite, or an integer has more than 63 bits.
+    """
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, int | float) and not abs(number) < _TOO_LARGE:  # NaN is not, either
+            raise typer.BadParameter(f"{number} is no number to compute with", ctx=ctx, param_hint=f"'{flag}'")
 
 
 def _parameter(each: Field[Any], hint: Any) -> inspect.Parameter:

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from segkit.errors import SegkitError
+from segkit.errors import ConfigError, DeviceError, SegkitError
 from segkit.runtime.device import check_gpus, resolve_device, select_device
 
+_HINT = "torchrun and srun set RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT; unset them for a run by itself"
 _TIMEOUT = timedelta(minutes=30)
 
 
@@ -71,13 +72,25 @@ def launched_from_outside() -> bool:
 
 def adopt_slurm() -> None:
     """Set torchrun's environment variables from srun's, where only srun's are set."""
-    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))  # of srun's step; an sbatch script itself has none
+    tasks = _whole_number("SLURM_STEP_NUM_TASKS", "1")  # of srun's step; an sbatch script itself has none
     if launched_from_outside() or tasks < 2 or "SLURM_PROCID" not in os.environ:
         return
     os.environ["RANK"], os.environ["WORLD_SIZE"] = os.environ["SLURM_PROCID"], str(tasks)
     os.environ["LOCAL_RANK"] = os.environ.get("SLURM_LOCALID", "0")
     os.environ.setdefault("MASTER_ADDR", _first_host(os.environ.get("SLURM_STEP_NODELIST", "127.0.0.1")))
     os.environ.setdefault("MASTER_PORT", "29500")
+
+
+def _whole_number(name: str, default: str | None = None, least: int = 0) -> int:
+    """The number in an environment variable.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    text = os.environ.get(name, default) or ""
+    if not re.fullmatch(r"\d{1,9}", text) or int(text) < least:
+        raise ConfigError(f"{name}={text}: not a number of ranks", _HINT)
+    return int(text)
 
 
 def _first_host(nodes: str) -> str:
@@ -94,22 +107,27 @@ def joined_ranks(device: str, gpus: tuple[int, ...] | None) -> Iterator[Ranks]:
         device: The name of the device.
         gpus: The GPUs, one for each rank of this machine.
     """
+    check_gpus(gpus or ())
     if not launched_from_outside():
         chosen = torch.device("cuda", gpus[0]) if gpus else resolve_device(device)
         select_device(chosen)
         yield Ranks(0, 1, chosen)
         return
-    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    check_gpus(gpus or ())
+    rank, world_size = _whole_number("RANK"), _whole_number("WORLD_SIZE", least=1)
+    local = _whole_number("LOCAL_RANK", "0")
     chosen, shared = torch.device("cpu"), False
     if gpus or resolve_device(device).type == "cuda":
         usable = gpus or range(torch.cuda.device_count())
         chosen = torch.device("cuda", usable[local % len(usable)])
-        shared = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > len(usable)
+        shared = _whole_number("LOCAL_WORLD_SIZE", "1") > len(usable)
     select_device(chosen)
-    # NCCL refuses two ranks on one GPU; gloo does not.
-    dist.init_process_group("nccl" if chosen.type == "cuda" and not shared else "gloo", timeout=_TIMEOUT)
+    if rank >= world_size:
+        raise ConfigError(f"RANK={rank}: there are only {world_size} ranks (WORLD_SIZE)", _HINT)
+    try:
+        # NCCL refuses two ranks on one GPU; gloo does not.
+        dist.init_process_group("nccl" if chosen.type == "cuda" and not shared else "gloo", timeout=_TIMEOUT)
+    except (RuntimeError, ValueError) as error:
+        raise DeviceError(f"the ranks cannot meet: {str(error).splitlines()[0]}", _HINT) from error
     try:
         yield Ranks(rank, world_size, chosen)
     finally:
