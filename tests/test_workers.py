@@ -1,5 +1,6 @@
 """Processes that load, read or predict die with their parent; a training goes on without those that die."""
 
+import multiprocessing
 import os
 import resource
 import signal
@@ -180,3 +181,23 @@ def test_processes_of_a_killed_conversion_die(parts, tmp_path):
     run.process.kill()
     assert run.ended(timeout=20)[0] == -signal.SIGKILL
     assert not (tmp_path / "d").exists()
+
+
+def number_or_death(number):
+    if number in (3, 17) and multiprocessing.parent_process() is not None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGKILL")
+def test_work_at_which_every_process_dies_is_given_up_and_the_rest_is_done():
+    from segkit.convert.parallel import map_in_order
+
+    warnings = []
+    results = map_in_order(number_or_death, range(40), workers=4, lost=lambda number: -number, warn=warnings.append)
+    assert list(results) == [-number if number in (3, 17) else number for number in range(40)]
+    assert [message.split("; ")[1] for message in warnings] == [
+        "going on with 2 (--workers)",
+        "going on with 1 (--workers)",
+    ]
+    assert psutil.Process().children() == []

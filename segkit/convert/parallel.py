@@ -3,10 +3,11 @@
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 from segkit.runtime.processes import worker_context
@@ -24,27 +25,65 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def map_in_order(function: Callable[[Item], Out], items: Iterable[Item], *, workers: int) -> Iterator[Out]:
+def map_in_order(
+    function: Callable[[Item], Out],
+    items: Iterable[Item],
+    *,
+    workers: int,
+    lost: Callable[[Item], Out] | None = None,
+    warn: Callable[[str], None] = lambda message: None,
+) -> Generator[Out]:
     """Apply ``function`` to every item; results come in the order of the items.
+
+    When a process dies, fewer of them go on where it was, at last one, item by item. An item at which that one dies,
+    too, may have killed it: it is given up.
 
     Args:
         function: Picklable, as are items and results, when there are several workers.
         items: Consumed as the work proceeds.
         workers: Processes; 0 and 1 mean this one.
+        lost: Gives the result of an item that is given up; None: raise.
+        warn: Called with a message when a process dies.
     """
     if workers <= 1:
         yield from map(function, items)
         return
+    source = iter(items)
+    while True:
+        waiting: deque[list[Item]] = deque()
+        at_once = _BATCH if workers > 1 else 1
+        try:
+            yield from _in_pool(function, source, waiting, max(workers, 1), at_once)
+            return
+        except BrokenProcessPool:
+            unfinished = list(chain.from_iterable(waiting))
+            if workers == 1 and lost is not None:
+                yield lost(unfinished[0])
+                del unfinished[0]
+            elif workers == 1:
+                raise
+            else:
+                workers //= 2
+                warn(f"warning: a process died, perhaps for want of memory; going on with {workers} (--workers)")
+            source = chain(unfinished, source)
+
+
+def _in_pool(
+    function: Callable[[Item], Out], source: Iterator[Item], waiting: deque[list[Item]], workers: int, at_once: int
+) -> Iterator[Out]:
+    """Results from a pool of processes; ``waiting`` holds the items that have no result yet."""
     pool = ProcessPoolExecutor(workers, _context())
+    futures: deque[Future[list[Out]]] = deque()
     try:
-        waiting: deque[Future[list[Out]]] = deque()
-        source = iter(items)
-        while some := list(islice(source, _BATCH)):
-            waiting.append(pool.submit(partial(_apply, function), some))
-            if len(waiting) > _AHEAD * workers:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
+        while True:
+            while len(futures) <= _AHEAD * workers and (some := list(islice(source, at_once))):
+                waiting.append(some)
+                futures.append(pool.submit(partial(_apply, function), some))
+            if not futures:
+                return
+            done = futures.popleft().result()
+            waiting.popleft()
+            yield from done
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -86,8 +86,10 @@ def read_source(
     num_shapes = num_units = num_crowds = 0
     interned: dict[Any, Any] = {}
     read_unit = partial(_read_unit, read=source.read, options=options)
-    units = map_in_order(read_unit, enumerate(source.units), workers=workers if source.parallel else 0)
-    with closing(units):  # type: ignore[type-var]
+    units = map_in_order(
+        read_unit, enumerate(source.units), workers=workers if source.parallel else 0, lost=_lost, warn=progress.note
+    )
+    with closing(units):
         for unit in units:
             if num_units == 0:
                 progress.start("reading", source.total)  # not before the processes: progress bars have a thread
@@ -175,6 +177,16 @@ def _names_of_one_line(image: AnnotatedImage) -> tuple[AnnotatedImage, tuple[Fin
         why = "a line break or another control character in the name of the image is a space now"
         findings.append(Finding(image.key, "changed", why, shapes=0))
     return (replace(image, instances=tuple(instances)) if findings else image), tuple(findings)
+
+
+def _lost(item: tuple[int, Any]) -> _Unit:
+    """A unit at which the process that read it died."""
+    _, unit = item
+    key = getattr(unit, "key", None)
+    parts = (key,) if key is not None else unit if isinstance(unit, tuple) else (unit,)
+    name = next((part for part in reversed(parts) if isinstance(part, str)), str(parts[0]))
+    why = "the process that read it died: it is too large for the memory, or breaks a library"
+    return _Unit(None, b"", (_encodable(Finding(name, "left out", why, shapes=0)),), 0)
 
 
 def _encodable(row: Finding) -> Finding:
