@@ -1,6 +1,7 @@
 """Files: which ones a command's SRC means, a relative path, and writing one through a temporary file."""
 
 import os
+import stat
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -143,11 +144,21 @@ def distinct_names(found: Sequence[tuple[Path, str]]) -> list[tuple[Path, str]]:
     return [(path, place.relative_to(common).as_posix()) for place, (path, _) in files.items()]
 
 
+def _is_special(path: Path) -> bool:
+    """Whether it is there, and neither a file nor a folder: a named pipe, a device, a socket."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # a link to nothing, which its reader reports
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
 def _below(path: Path, suffixes: frozenset[str], skip: Path | None) -> list[tuple[Path, str]]:
     if path.is_file():
         return [(path, path.name)]
     if not path.is_dir():
-        raise InputError(f"{path}: no such file or folder")
+        what = "neither a file nor a folder" if path.exists() else "no such file or folder"
+        raise InputError(f"{path}: {what}")
     skipped = skip.resolve() if skip is not None else None
     above = {path.resolve(), *path.resolve().parents}
     found = []
@@ -168,5 +179,5 @@ def _below(path: Path, suffixes: frozenset[str], skip: Path | None) -> list[tupl
         )
         chosen = [name for name in names if Path(name).suffix.lower() in suffixes and not name.startswith(".")]
         prefix = "" if folder == path else folder.relative_to(path).as_posix() + "/"
-        found += [(folder / name, prefix + name) for name in chosen]
+        found += [(folder / name, prefix + name) for name in chosen if not _is_special(folder / name)]
     return sorted(found, key=lambda pair: pair[1])

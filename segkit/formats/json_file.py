@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from segkit.data.read_file import read_file
 from segkit.errors import InputError
 
 
@@ -16,12 +17,7 @@ def read_json(path: Path) -> Any:
     Raises:
         InputError: It is missing or no JSON.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a folder, not a JSON file") from None
+    data = read_file(path)
     if not data.strip():
         raise InputError(f"{path}: is empty", "was it cut off while it was copied?")
     try:

@@ -6,10 +6,13 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from unicodedata import normalize
 
 from segkit.data.pictures import PICTURE_SUFFIXES
+from segkit.data.read_file import read_file
 from segkit.data.records import Finding
+from segkit.errors import InputError
 from segkit.formats.splits import split_of_name
 
 Parts = tuple[str, ...]
+_MOST = 512  # MiB
 _HELD_OUT_FIRST = ("test", "val", "train")
 _ANCHORS = frozenset({"/", "\\", ".", ".."})
 
@@ -17,8 +20,8 @@ _ANCHORS = frozenset({"/", "\\", ".", ".."})
 def read_lines(path: Path) -> list[str]:
     """The lines of a list that are not empty; a file that cannot be read has none."""
     try:
-        text = path.read_text(encoding="utf-8-sig", errors="replace")
-    except OSError:
+        text = read_file(path, most=_MOST).decode("utf-8-sig", errors="replace")
+    except InputError:
         return []
     lines = (line.removesuffix("\r") for line in text.split("\n"))  # names may have other characters that end lines
     return [line for line in lines if line.strip()]

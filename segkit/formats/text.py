@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from segkit.errors import InputError
+from segkit.data.read_file import read_file
 from segkit.formats.labelme.encoding import decode_text
 
-_MOST = 64 << 20  # bytes; a larger file is no list of names and no label file
+_MOST = 64  # MiB; a larger file is no list of names and no label file
 
 
 def read_text(path: Path) -> str:
@@ -14,10 +14,5 @@ def read_text(path: Path) -> str:
     Raises:
         InputError: It cannot be read, or has more than 64 MiB.
     """
-    try:
-        if path.stat().st_size > _MOST:
-            raise InputError(f"{path.name}: has more than 64 MiB, which is too much for a text file of this kind")
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path.name}: cannot be read: {error.strerror}") from error
+    data = read_file(path, path.name, _MOST)
     return decode_text(data)[0].removeprefix("\ufeff")

@@ -3,9 +3,10 @@
 from pathlib import Path
 from xml.etree import ElementTree
 
+from segkit.data.read_file import read_file
 from segkit.errors import InputError
 
-_MOST = 512 << 20  # bytes
+_MOST = 512  # MiB
 
 
 def read_xml(path: Path) -> ElementTree.Element:
@@ -17,12 +18,7 @@ def read_xml(path: Path) -> ElementTree.Element:
     Raises:
         InputError: It is missing, no XML, declares entities, or has more than 512 MiB.
     """
-    try:
-        if path.stat().st_size > _MOST:
-            raise InputError(f"{path.name}: has more than 512 MiB", "export fewer images into one file")
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path.name}: cannot be read: {error.strerror}") from error
+    data = read_file(path, path.name, _MOST)
     if b"<!ENTITY" in data.replace(b"\0", b""):  # also in UTF-16
         raise InputError(f"{path.name}: declares entities, which no annotation file needs")
     try:

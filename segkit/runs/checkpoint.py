@@ -128,6 +128,8 @@ def find_checkpoint(model: Path | None) -> Path:
     if not path.exists():
         hint = "train one: segkit train" if model is None else None
         raise InputError(f"{path}: no such {'run' if model is None else 'model'}", hint)
+    if not path.is_file():  # a named pipe would be waited for
+        raise InputError(f"{path}: not a regular file", "save its content into a file, and name that")
     return path
 
 

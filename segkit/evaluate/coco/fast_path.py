@@ -16,6 +16,8 @@ import msgspec
 
 from segkit.data.masks import Box
 from segkit.data.polygons import REACH, run_totals
+from segkit.data.read_file import read_file
+from segkit.errors import InputError
 from segkit.evaluate.coco.engine import IouType
 
 _WHOLE, _SIDE = 2**62, 2**31
@@ -79,9 +81,9 @@ class PlainFiles:
 def check_files(truth_path: Path, results_path: Path) -> PlainFiles | None:
     """Check two files; None: they need correction, or are not valid."""
     try:
-        truth = msgspec.json.decode(truth_path.read_bytes(), type=_Truth)
-        results = msgspec.json.decode(results_path.read_bytes(), type=list[_Result])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError):
+        truth = msgspec.json.decode(read_file(truth_path), type=_Truth)
+        results = msgspec.json.decode(read_file(results_path), type=list[_Result])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InputError):
         return None
     annotations = truth.annotations
     sizes = {image.id: (image.height, image.width) for image in truth.images}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from segkit.data.complete import check_complete
 from segkit.data.pictures import MAX_MASK_PIXELS, Header, read_header
+from segkit.data.read_file import read_file
 from segkit.data.records import BACKGROUND, IGNORE, AnnotatedImage, Exif, Finding, Picture, ReadFile
 from segkit.errors import InputError
 from segkit.formats.labelme.file import Embedded, LabelmeFile, read_labelme
@@ -59,8 +60,8 @@ def read_labels(path: Path) -> list[str]:
         InputError: It cannot be read.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_file(path).decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
     special = (IGNORE, BACKGROUND)
     return list(dict.fromkeys(name for line in lines if (name := line.strip()) and name not in special))

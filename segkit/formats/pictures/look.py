@@ -15,6 +15,7 @@ from segkit.data.records import Action, Exif, Finding, Picture
 from segkit.errors import InputError
 
 Size = tuple[int, int]  # (height, width)
+_FAR_LARGER = 8  # times: nobody scales a picture so far, and a wrong size may have been written
 
 
 class Frame(NamedTuple):
@@ -110,6 +111,8 @@ def frame_of(
     unturned: Exif = "drop" if header.orientation != 1 else "none"
     for size, exif in ((upright, apply), (stored, unturned)):
         if is_scaled(declared, size):
+            if declared[0] > _FAR_LARGER * size[0] and fits(size):
+                return Frame(size, size, exif, "repaired", f"{differ}, and annotations lie in it")
             return Frame(declared, size, exif, "changed", f"{differ}: annotations scaled")
     raise InputError(differ, "is it another picture, or was it cropped?")
 

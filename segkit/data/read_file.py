@@ -1,0 +1,35 @@
+"""Reading a whole file, if it is one: a named pipe would be waited for, and a device has no end."""
+
+from pathlib import Path
+
+from segkit.errors import InputError
+
+
+def read_file(path: Path, name: str | None = None, most: int | None = None) -> bytes:
+    """The bytes of a regular file.
+
+    Args:
+        path: The file.
+        name: What messages call it; None: its path.
+        most: The largest size, in MiB.
+
+    Raises:
+        InputError: It is missing, no regular file, too large, or cannot be read.
+    """
+    name = name or str(path)
+    try:
+        if not path.is_file():
+            if path.is_dir():
+                raise InputError(f"{name}: is a folder, not a file")
+            if path.exists():
+                raise InputError(f"{name}: not a regular file", "save its content into a file, and name that")
+        if most is not None and path.stat().st_size > most << 20:
+            raise InputError(f"{name}: has more than {most} MiB, which is too much for a file of this kind")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{name}: no such file") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{name}: cannot be read: {reason}") from error
+    except MemoryError:
+        raise InputError(f"{name}: needs more memory than there is") from None

@@ -1,0 +1,96 @@
+"""Named pipes, devices and loops of links are passed over, and sizes are bounded: no command waits or fills memory."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from labelme_files import square, write
+from PIL import Image
+from test_picture_looks import coco, converted, picture
+
+if not hasattr(os, "mkfifo"):
+    pytest.skip("there are no named pipes here", allow_module_level=True)
+
+PIPES = [
+    "a.json",
+    "b.png",
+    "labels/c.txt",
+    "data.yaml",
+    "masks/d.png",
+    "labels.txt",
+    "images/e.jpg",
+    "Annotations/f.xml",
+]
+
+
+@pytest.fixture
+def litter(here: Path) -> Path:
+    """A folder of named pipes, a link to a device, and links in a circle."""
+    for name in PIPES:
+        (here / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        os.mkfifo(here / "in" / name)
+    (here / "in" / "zero.json").symlink_to("/dev/zero")
+    (here / "in" / "again").symlink_to(here / "in")
+    return here / "in"
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process that may use 4 GiB of address space and a minute."""
+    limit = "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30));"
+    script = f"{limit} from segkit.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize("kind", ["auto", "labelme", "coco", "yolo", "voc", "semantic", "idmask", "via"])
+def test_pipes_devices_and_loops_are_passed_over(segkit, litter, kind):
+    done = segkit("convert", litter, "--out", litter.parent / "out", "--from", kind)
+    assert done.code == 1
+    assert "Traceback" not in done.err
+
+
+def test_the_files_beside_pipes_are_converted(segkit, litter):
+    write(litter / "good.json", [square(8, 4, 16)])
+    dataset, _ = converted(segkit, litter)
+    assert [image["file_name"] for image in dataset["images"]] == ["good.png"]
+
+
+@pytest.mark.parametrize("arguments", [("convert", "pipe"), ("predict", "pipe"), ("eval", "pipe", "--data", "pipe")])
+def test_a_pipe_as_an_argument_is_refused(segkit, here, arguments):
+    os.mkfifo(here / "pipe")
+    assert segkit(*arguments).code in (1, 2)
+
+
+def test_a_declared_size_does_not_fill_memory(here):
+    write(here / "lm" / "a.json", [square(8, 4, 16)], size=(32, 32), imageHeight=60000, imageWidth=60000)
+    coco(here / "coco" / "a.json", ["a.png"], (60000, 60000))
+    picture(here / "coco" / "a.png", (32, 32))
+    for name in ("lm", "coco"):
+        done = run("convert", here / name, "--out", here / f"out-{name}")
+        assert done.returncode in (0, 1), done.stderr
+        assert "Traceback" not in done.stderr
+        assert "60000x60000" in done.stdout + done.stderr
+
+
+def test_a_mask_made_to_fill_memory_becomes_a_row(here):
+    picture(here / "in" / "images" / "a.png")
+    picture(here / "in" / "images" / "b.png")
+    (here / "in" / "masks").mkdir()
+    Image.fromarray(np.eye(32, 48, dtype=np.uint8)).save(here / "in" / "masks" / "a.png")
+    Image.new("1", (40000, 40000)).save(here / "in" / "masks" / "b.png")
+    done = run("convert", here / "in", "--from", "semantic", "--out", here / "out", "--val", 0)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((here / "out" / "report.json").read_text())["findings"]
+    assert any(row["file"].endswith("b.png") and "mask of 40000x40000 pixels" in row["why"] for row in rows)
+
+
+def test_the_limit_of_pillow_is_as_before_after_a_conversion(segkit, here):
+    before = Image.MAX_IMAGE_PIXELS
+    coco(here / "in" / "a.json", ["a.png"])
+    picture(here / "in" / "a.png")
+    converted(segkit, here / "in")
+    assert before == Image.MAX_IMAGE_PIXELS
