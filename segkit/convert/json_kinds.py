@@ -84,9 +84,12 @@ def _outline(path: Path) -> Any:
         InputError: It cannot be read, or is no JSON.
     """
     try:
-        top = msgspec.json.decode(path.read_bytes(), type=dict[str, msgspec.Raw] | list[msgspec.Raw])
+        return _outlined(msgspec.json.decode(path.read_bytes(), type=dict[str, msgspec.Raw] | list[msgspec.Raw]))
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return read_json(path)  # what has other encodings, NaN or another top
+
+
+def _outlined(top: dict[str, msgspec.Raw] | list[msgspec.Raw]) -> Any:
     empty: dict[bytes, Any] = {b"[": [], b"{": {}}
     if isinstance(top, list):
         return [msgspec.json.decode(raw) for raw in top[:_ITEMS]]
