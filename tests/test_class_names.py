@@ -129,6 +129,22 @@ def test_regions_to_ignore_survive_label_images(segkit, here):
     assert (outcome.code, "a region to ignore" in outcome.err) == (3, True)
 
 
+@pytest.mark.parametrize("target", ["semantic", "voc", "idmask"])
+def test_segkit_reads_what_it_writes(segkit, here, target):
+    """Also classes that are called as what is no class."""
+    for number, folder in enumerate(("x", "y", "x")):
+        shapes = [square(10, 10, 20, "void"), square(50, 10, 20, "background"), square(50, 40, 9, "__ignore__")]
+        write(here / f"in/{folder}/a b{number}.json", [*shapes, square(90, 40, 10 + number, "a")])
+    for source, out in (("in", "one"), ("one", "two")):
+        assert segkit("convert", source, "--to", target, "--out", out, *(("--val", 0.34) * (source == "in"))).code == 0
+    one, two = (
+        {p.relative_to(here / out): p for p in (here / out).rglob("*") if p.is_file()} for out in ("one", "two")
+    )
+    assert one.keys() == two.keys()
+    differ = [name for name in one if name.name != "report.json" and one[name].read_bytes() != two[name].read_bytes()]
+    assert not differ
+
+
 def test_void_pixels_of_voc_survive_and_are_noted_where_they_cannot(segkit, here):
     write(here / "in/a.json", [square(10, 10, 20, "a"), square(50, 10, 20, "__ignore__")], size=(40, 80))
     assert segkit("convert", "in", "--to", "voc", "--val", 0, "--out", "s").code == 0

@@ -23,14 +23,16 @@ def write_idmask_dataset(output: OutputDataset) -> None:
     else:
         names = [("", name) for name in unique_names([[image.name] for image in output.images], by_stem=True)]
     output.move_pictures([str(PurePosixPath(split, "images", name)) for split, name in names])
+    listed: list[tuple[str, int, str]] = []
+    for (entry, _, _), (split, name) in zip(output.images_to_write(), names, strict=True):
+        instances = (each for each in with_masks(output, entry) if each.label != IGNORE)
+        numbers, kept = paint(output, entry, instances, _MOST)
+        mask = str(PurePosixPath(split, "masks", name).with_suffix(".png"))
+        save(Image.fromarray(numbers.astype(np.uint16)), output.root / mask)
+        listed += [(mask, number, instance.label) for number, instance in kept]
     with (output.root / LIST).open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(("file", "instance", "category"))
-        for (entry, _, _), (split, name) in zip(output.images_to_write(), names, strict=True):
-            instances = (each for each in with_masks(output, entry) if each.label != IGNORE)
-            numbers, kept = paint(output, entry, instances, _MOST)
-            mask = str(PurePosixPath(split, "masks", name).with_suffix(".png"))
-            save(Image.fromarray(numbers.astype(np.uint16)), output.root / mask)
-            rows.writerows(
-                (spreadsheet_cell(mask), number, spreadsheet_cell(instance.label)) for number, instance in kept
-            )
+        rows.writerows(
+            (spreadsheet_cell(mask), number, spreadsheet_cell(label)) for mask, number, label in sorted(listed)
+        )

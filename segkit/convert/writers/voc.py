@@ -32,7 +32,7 @@ def write_voc_dataset(output: OutputDataset) -> None:
         stems = (
             PurePosixPath(name).stem for image, name in zip(output.images, names, strict=True) if image.split == split
         )
-        output.write_lines(f"ImageSets/Segmentation/{split}.txt", stems)
+        output.write_lines(f"ImageSets/Segmentation/{split}.txt", sorted(stems))
     output.write_lines("class_names.txt", [BACKGROUND, *(category.name for category in output.categories)])
 
 

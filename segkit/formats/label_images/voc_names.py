@@ -45,7 +45,7 @@ class VocClasses:
 
     def as_regions(self) -> ClassNames:
         """The same for masks without objects: 0 is background, 255 is void."""
-        names = {number: BACKGROUND if name.lower() in BACKGROUNDS else name for number, name in self.names.items()}
+        names = {number: name for number, name in self.names.items() if number != 0 or name.lower() not in BACKGROUNDS}
         return ClassNames({0: BACKGROUND, **names}, "background", self.file, self.colours)
 
     def read_ids(self, path: Path) -> Ids:
