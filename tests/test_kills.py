@@ -66,6 +66,10 @@ class Killer:
         self.no_process(mark)
         return running
 
+    def report(self):
+        """Shown by ``pytest -s``."""
+        sys.stderr.write(f" {self.kills} kills ")
+
     def no_process(self, mark):
         deadline = time.monotonic() + 10
         while (left := [p.pid for p in psutil.process_iter() if _is_of(p, mark)]) and time.monotonic() < deadline:
@@ -100,7 +104,7 @@ def times(share):
 @pytest.mark.parametrize(
     "options", [["--format", "coco"], ["--format", "yolo", "--images", "copy"], ["--force"], ["--dry-run"]]
 )
-def test_conversions(killer, parts, here, options, record_property):
+def test_conversions(killer, parts, here, options):
     many = here / "in"
     many.mkdir()
     for number in range(30):
@@ -119,7 +123,7 @@ def test_conversions(killer, parts, here, options, record_property):
     shutil.rmtree(out, ignore_errors=True)
     killer.whole(command)
     killer.no_litter(here)
-    record_property("kills", killer.kills)
+    killer.report()
 
 
 TRAIN = [
@@ -133,7 +137,7 @@ TRAIN = [
     [(["--eval-every", 1000], 8), (["--workers", 2, "--eval-every", 1], 16), (["--ranks", 2, "--workers", 1], 12),
      (["--eval-every", 1], 14)],
 )  # fmt: skip
-def test_trainings(killer, dataset, here, options, share, record_property):
+def test_trainings(killer, dataset, here, options, share):
     command = ["train", dataset, *TRAIN, *options]
     killer.whole([*command, "--out", here / "whole", "--name", "r"])
     killer.seconds /= 2
@@ -157,7 +161,7 @@ def test_trainings(killer, dataset, here, options, share, record_property):
     for name, value in weights(here / "whole/r").items():
         assert torch.equal(value, weights(run)[name])
     killer.no_litter(here)
-    record_property("kills", killer.kills)
+    killer.report()
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +173,7 @@ def model(dataset, tmp_path_factory):
     return train(config(dataset, tmp_path_factory.mktemp("model"), model="unet", steps=1)).run
 
 
-def test_predictions(killer, parts, model, here, record_property):
+def test_predictions(killer, parts, model, here):
     formats = ["--format", "coco,csv,overlay,labelme,idmask"]
     command = ["predict", parts, "--model", model, "--device", "cpu", "--batch", 1, *formats]
     killer.whole([*command, "--out", here / "whole"])
@@ -186,10 +190,10 @@ def test_predictions(killer, parts, model, here, record_property):
     for name in ("results.json", "images.json", "instances.csv"):
         assert (out / name).read_bytes() == (here / "whole" / name).read_bytes()
     killer.no_litter(here)
-    record_property("kills", killer.kills)
+    killer.report()
 
 
-def test_exports(killer, model, dataset, here, record_property):
+def test_exports(killer, model, dataset, here):
     command = ["export", model, "--data", dataset, "--out", here / "model.onnx"]
     killer.whole(command)
     reference = (here / "model.onnx").read_bytes()
@@ -200,4 +204,4 @@ def test_exports(killer, model, dataset, here, record_property):
             assert (here / "model.onnx").read_bytes() == reference
     killer.whole(command)
     killer.no_litter(here)
-    record_property("kills", killer.kills)
+    killer.report()

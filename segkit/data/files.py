@@ -64,6 +64,12 @@ def temporary_file(
         _flush(path.parent)
 
 
+def remove_temporary_files(folder: Path) -> None:
+    """Remove what processes that were killed have left in a folder that no other process writes to."""
+    for path in folder.glob(".*.writing"):
+        path.unlink(missing_ok=True)
+
+
 def _flush(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
     try:

@@ -36,21 +36,51 @@ def only_writer(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+@contextmanager
+def only_writer_in(folder: Path, hint: str) -> Iterator[None]:
+    """Keep other processes of segkit from writing to a folder that exists; the folder itself is locked.
+
+    Args:
+        folder: The folder.
+        hint: What to do when another process is writing there.
+
+    Raises:
+        InputError: Another process is writing there.
+    """
+    if fcntl is None:  # Windows opens no folders
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        if not _lock(handle):
+            raise InputError(f"{folder}: another segkit is writing there", hint)
+        yield
+    finally:
+        os.close(handle)
+
+
 def _locked(path: Path) -> int | None:
     """An open and locked file; None where another process holds the lock."""
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            if fcntl is not None:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _lock(handle):
             os.close(handle)
             return None
-        except OSError:  # a file system without locks
-            return handle
         if _is_at(handle, path):
             return handle
         os.close(handle)  # the process that held it has removed it meanwhile
+
+
+def _lock(handle: int) -> bool:
+    """Lock an open file; returns False where another process holds the lock."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
 
 
 def _is_at(handle: int, path: Path) -> bool:

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from segkit.config.predict import PredictConfig
-from segkit.data.files import checksum
+from segkit.data.files import checksum, remove_temporary_files
+from segkit.data.locks import only_writer_in
 from segkit.data.pictures import read_header
 from segkit.data.pixels import decode
 from segkit.data.records import Image
@@ -76,16 +77,17 @@ def predict(
         model = load(config.model, resolve_device(config.device))
         formats = _formats(config, model)
         origin = Origin(model.path.resolve(), checksum(model.path), config.score)
-        _clear(config)
-        before = _predicted_before(config, model.path, origin)
-        pictures = name_pictures(found, before)
-        done_before = {picture.name for picture in before}
-        todo = [picture for picture in pictures if picture.name not in done_before]
-        notes = Notes(model.card.settings.detections if model.card.framing.kind == "instances" else None)
-        with closing(Writer(config.out, formats, model.card.categories)) as writer:
-            for done in _results(model, todo, config, origin, progress, notes):
-                on_picture(writer.write(done))
-            files, instances = writer.finish()
+        with _output_folder(config.out):
+            _clear(config)
+            before = _predicted_before(config, model.path, origin)
+            pictures = name_pictures(found, before)
+            done_before = {picture.name for picture in before}
+            todo = [picture for picture in pictures if picture.name not in done_before]
+            notes = Notes(model.card.settings.detections if model.card.framing.kind == "instances" else None)
+            with closing(Writer(config.out, formats, model.card.categories)) as writer:
+                for done in _results(model, todo, config, origin, progress, notes):
+                    on_picture(writer.write(done))
+                files, instances = writer.finish()
     return PredictionSummary(
         out=config.out,
         model=model.path,
@@ -96,6 +98,22 @@ def predict(
         warnings=tuple(notes.warnings()),
         files=files,
     )
+
+
+@contextmanager
+def _output_folder(out: Path) -> Iterator[None]:
+    """The output folder, to which no other process writes meanwhile, without what one that was killed has left.
+
+    Raises:
+        InputError: Another process writes there, or it may not be written to.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except PermissionError as error:
+        raise InputError(f"{out}: no permission to write there", "choose another --out") from error
+    with only_writer_in(out, "wait for its end, or choose another --out"):
+        remove_temporary_files(out)
+        yield
 
 
 def _formats(config: PredictConfig, model: LoadedModel) -> tuple[str, ...]:

@@ -54,7 +54,7 @@ def save_checkpoint(path: Path, content: dict[str, Any], keep_as: Path | None = 
 
 def _link(path: Path, name: Path) -> None:
     """Give a file a second name; the first stays valid all the time."""
-    link = name.with_name(f".{name.name}.linking")
+    link = name.with_name(f".{name.name}.writing")
     link.unlink(missing_ok=True)
     try:
         link.hardlink_to(path)

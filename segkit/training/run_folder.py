@@ -1,13 +1,14 @@
 """The folder of a run: made for a new one, its config brought up to date for one that goes on."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from segkit.config.fields import load_config, write_toml
 from segkit.config.train import TrainConfig
-from segkit.data.files import temporary_file
+from segkit.data.files import remove_temporary_files, temporary_file
+from segkit.data.locks import only_writer_in
 from segkit.errors import InputError, SegkitError
 from segkit.progress import Progress
 from segkit.runs.folder import CONFIG, LABELS, new_run, remove_run, write_origin
@@ -39,8 +40,9 @@ def run_folder(
         SegkitError: On all ranks: the folder cannot be made or written.
     """
     if asked.resume is not None:
-        _bring_up_to_date(plan, state, ranks, progress)
-        yield plan
+        with _held(plan.run, ranks):
+            _bring_up_to_date(plan, state, ranks, progress)
+            yield plan
         return
     run, failure = None, None
     if ranks.is_main:
@@ -53,11 +55,31 @@ def run_folder(
     ranks.raise_together(failure)
     path = Path(ranks.gather(run)[0])
     try:
-        yield replace(plan, run=path)
+        with _held(path, ranks):
+            yield replace(plan, run=path)
     except BaseException:
         if ranks.is_main and state.step == 0:
             remove_run(path)
         raise
+
+
+@contextmanager
+def _held(run: Path, ranks: Ranks) -> Iterator[None]:
+    """Keep other processes from training the same run, and remove what one that was killed has left.
+
+    Raises:
+        InputError: On all ranks: another process trains it.
+    """
+    with ExitStack() as stack:
+        failure = None
+        if ranks.is_main:
+            try:
+                stack.enter_context(only_writer_in(run, "wait for its end, or end it"))
+                remove_temporary_files(run)
+            except SegkitError as error:
+                failure = error
+        ranks.raise_together(failure)
+        yield
 
 
 def _make_run(plan: Plan, asked: TrainConfig, ranks: Ranks) -> Path:
