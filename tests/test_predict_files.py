@@ -1,14 +1,17 @@
-"""The files of ``predict``: named after the pictures, inside ``--out``, whole, and of one model."""
+"""The files of ``predict``, and names in ``convert``: after the pictures, inside ``--out``, whole, of one model."""
 
 import csv
+import io
 import json
 import shutil
 
 import numpy as np
 import pytest
+from labelme_files import square, write
 from PIL import Image
 from random_models import card_of, checkpoint
 
+from segkit.convert.names import unique_names
 from segkit.data.files import path_inside, temporary_file
 from segkit.errors import InputError
 
@@ -37,8 +40,6 @@ def rows(out):
 
 def predict(segkit, *arguments, stdin=None, monkeypatch=None):
     if stdin is not None:
-        import io
-
         monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
     outcome = segkit("predict", *arguments, "--device", "cpu", "--score", 0.1, "--json")
     return outcome, [json.loads(line) for line in outcome.out.splitlines()]
@@ -76,6 +77,17 @@ def test_a_picture_that_comes_later_does_not_take_a_name(segkit, here, model):
     assert outcome.code == 0, outcome.err
     assert names_in(here / "predictions") == ["a.png", "two/a.png"]
     assert [line["stem"] for line in lines] == ["two/a"]
+
+
+def test_links_to_one_picture_are_two_pictures(segkit, here, model):
+    draw(here / "in/a.png")
+    (here / "in/b.png").symlink_to("a.png")
+    options = ["in", "--model", model, "--format", "coco"]
+    assert len(predict(segkit, *options)[1]) == 2
+    (here / "in/c.png").symlink_to("a.png")
+    _, lines = predict(segkit, *options, "--resume")
+    assert [line["file"] for line in lines] == ["c.png"]
+    assert names_in(here / "predictions") == ["a.png", "b.png", "c.png"]
 
 
 def test_names_from_stdin_do_not_lead_out_of_the_output_folder(segkit, here, model, monkeypatch):
@@ -161,3 +173,25 @@ def test_a_model_that_cannot_be_read_replaces_nothing(segkit, here, model):
     (here / "bad.pt").write_bytes(b"nothing")
     assert segkit("predict", "in", "--model", "bad.pt", "--force").code == 1
     assert sorted(here.glob("predictions/**/*")) == before
+
+
+@pytest.mark.parametrize("name", ["../a.png", "/etc/a.png", "b/../../a.png"])
+def test_convert_gives_no_name_that_leaves_the_dataset(name):
+    with pytest.raises(InputError, match="leads out of"):
+        unique_names([[name]], by_stem=True)
+    assert unique_names([["b/../a..png"], ["a.png"]], by_stem=True) == ["b/../a..png", "a.png"]
+
+
+@pytest.mark.parametrize("target", ["coco", "yolo", "labelme", "voc", "idmask", "semantic"])
+def test_convert_from_stdin_stays_in_the_output_folder(segkit, here, monkeypatch, target):
+    work = here / "work"
+    for number, folder in enumerate((work, work / "s", here / "other")):
+        write(folder / "a.json", [square(2 + number, 2, 20)], size=(40, 50))
+    before = {path: path.read_bytes() for path in here.rglob("a.*")}
+    monkeypatch.chdir(work)
+    monkeypatch.setattr("sys.stdin", io.StringIO("a.json\ns/a.json\n../other/a.json\ns/../a.json\n"))
+    outcome = segkit("convert", "-", "--to", target, "--out", "o", "--images", "copy", "--val", 0)
+    assert outcome.code == 0, outcome.err
+    assert "from 3 files" in outcome.err
+    assert {path: path.read_bytes() for path in here.rglob("a.*") if work / "o" not in path.parents} == before
+    assert sorted(path.name for path in here.iterdir()) == ["other", "work"]

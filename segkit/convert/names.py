@@ -6,11 +6,12 @@ a letter, are one name on some file systems. Where a format pairs files by what 
 """
 
 from collections.abc import Iterable, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
 from segkit.convert.output import OutputImage
 from segkit.convert.spool import ImageEntry
+from segkit.data.files import path_inside
 from segkit.formats.splits import split_of_name
 
 
@@ -21,6 +22,9 @@ def unique_names(wanted: Sequence[Sequence[str]], *, by_stem: bool, taken: Itera
         wanted: The names that each file may have, with folders, the best first. Who comes first keeps the best.
         by_stem: Whether names must differ in what comes before their endings.
         taken: Names that no file may have.
+
+    Raises:
+        InputError: A name leads out of the folder that the files are written to.
     """
     used = {_folded(name, by_stem=by_stem) for name in taken}
     names: list[str | None] = []
@@ -34,7 +38,11 @@ def unique_names(wanted: Sequence[Sequence[str]], *, by_stem: bool, taken: Itera
             free = (name for name in candidates[1:] if _folded(name, by_stem=by_stem) not in used)
             names[index] = name = next(free, None) or _numbered(candidates[0], used, numbers, by_stem=by_stem)
             used.add(_folded(name, by_stem=by_stem))
-    return [name for name in names if name is not None]
+    found = [name for name in names if name is not None]
+    for name in found:
+        if name.startswith("/") or ".." in name:
+            path_inside(Path(), name)
+    return found
 
 
 def image_names(entries: Sequence[ImageEntry]) -> list[str]:

@@ -89,7 +89,7 @@ def _describe(difference: PredictionDifference) -> str:
 def _images(source: Path, card: ModelCard, data: Path | None) -> tuple[list[tuple[str, Tensor]], bool]:
     """Named images to compare on, and whether they are from a dataset.
 
-    They show many, one and no instance where the dataset has such images, a plain colour, and another size.
+    They show many, one and no instance where the dataset has such images, a plain colour, and other sizes.
     """
     dataset = _dataset(source, data)
     chosen = _typical(dataset, card) if dataset is not None else []
@@ -100,8 +100,14 @@ def _images(source: Path, card: ModelCard, data: Path | None) -> tuple[list[tupl
     chosen.append(("a plain grey picture", np.full((240, 320, 3), 114, np.uint8)))
     images = [(name, load_for_model(pixels, card.framing)) for name, pixels in chosen]
     name, first = chosen[0]
-    smaller = cv2.resize(first, None, fx=0.7, fy=0.55, interpolation=cv2.INTER_AREA)
-    images.append((f"{name} at another size", torch.from_numpy(smaller).permute(2, 0, 1).contiguous()))
+    height, width = images[0][1].shape[-2:]
+    # Odd sides are padded; the least ones leave a single cell of the deepest map.
+    for what, size in (
+        ("at another size", (round(0.55 * height) | 1, round(0.7 * width) | 1)),
+        ("as a strip", (1, 97)),
+    ):
+        other = cv2.resize(first, size[::-1], interpolation=cv2.INTER_AREA)
+        images.append((f"{name} {what}", torch.from_numpy(other).permute(2, 0, 1).contiguous()))
     return images, is_real
 
 

@@ -55,11 +55,11 @@ def name_pictures(found: Mapping[Path, str], known: Sequence[Picture] = ()) -> l
         found: Names by path.
         known: Pictures of an earlier call, which keep theirs.
     """
-    before = {picture.path.resolve(): picture for picture in known}
+    before = {_place(picture.path): picture for picture in known}
     names, stems = {picture.name for picture in known}, {picture.stem.casefold() for picture in known}
     pictures = []
     for path, own_name in found.items():
-        if (picture := before.get(path.resolve())) is None:
+        if (picture := before.get(_place(path))) is None:
             name = next(name for name in _with_more_folders(path, own_name) if name not in names)
             # Some file systems fold case.
             stem = next(stem for stem in _numbered(stem_of(name)) if stem.casefold() not in stems)
@@ -75,9 +75,14 @@ def stem_of(name: str) -> str:
     return name.rpartition(".")[0]
 
 
+def _place(path: Path) -> Path:
+    """Where a file is, whatever links lead to its folder; the file may be a link itself, to a picture of many names."""
+    return path.parent.resolve() / path.name
+
+
 def _with_more_folders(path: Path, name: str) -> Iterator[str]:
     """The name of a file, and then with ever more of the folders that it is in."""
-    place = path.parent.resolve() / path.name
+    place = _place(path)
     return chain([name], ("/".join(place.parts[-parts:]) for parts in range(name.count("/") + 2, len(place.parts))))
 
 
