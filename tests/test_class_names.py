@@ -261,3 +261,22 @@ def test_masks_that_are_not_told_apart_are_instances_only_with_a_note(segkit, he
     assert segkit("convert", "in", "--val", 0).code == 0
     assert areas(here / "dataset") == {"object": [200, 200, 200]}
     assert any("--from semantic" in why for _, why in whys(here / "dataset"))
+
+
+def test_masks_beside_pictures_and_a_list_in_each_folder(segkit, here):
+    """As Roboflow exports them."""
+    for split in ("train", "valid"):
+        picture(here / f"in/{split}/a.jpg")
+        mask(here / f"in/{split}/a_mask.png", (1, 20), (2, 21))
+        (here / f"in/{split}/_classes.csv").write_text("Pixel Value, Class\n0, background\n1, crack\n2, hole\n")
+    assert segkit("convert", "in", "--strict").code == 0
+    assert areas(here / "dataset") == {"background": [2662], "crack": [200], "hole": [210]}
+    assert (here / "dataset/val.json").is_file()
+
+
+def test_masks_as_gif_in_a_folder_with_an_ending(segkit, here):
+    """As in Carvana's data."""
+    picture(here / "in/train/a.jpg")
+    mask(here / "in/train_masks/a_mask.gif", (255, 20))
+    assert segkit("convert", "in", "--val", 0, "--strict").code == 0
+    assert areas(here / "dataset") == {"object": [200]}

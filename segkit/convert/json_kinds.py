@@ -22,6 +22,11 @@ _KNOWN = (
     (("dataset", "item", "annotations"), "a V7 Darwin file", _EXPORT),
     (("type", "features"), "a GeoJSON file, such as QuPath's", "export label images from QuPath, or rasterise it"),
     (("type", "geometry"), "a GeoJSON file, such as QuPath's", "export label images from QuPath, or rasterise it"),
+    (
+        ("imgHeight", "imgWidth", "objects"),
+        "a Cityscapes file",
+        "make masks: csCreateTrainIdLabelImgs",
+    ),
     (("openlabel",), "an OpenLABEL file", _EXPORT),
     (("frames", "labels"), "a Scalabel file", _EXPORT),
     (("version", "annotations", "metadata"), "a SuperAnnotate file", _EXPORT),

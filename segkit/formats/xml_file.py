@@ -16,7 +16,7 @@ def read_xml(path: Path) -> ElementTree.Element:
     files. No annotation tool writes them.
 
     Raises:
-        InputError: It is missing, no XML, declares entities, or has more than 512 MiB.
+        InputError: It is missing, no XML, declares entities, or has more than 256 MiB.
     """
     data = read_file(path, path.name, _MOST)
     if b"<!ENTITY" in data.replace(b"\0", b""):  # also in UTF-16

@@ -5,6 +5,7 @@
 | segkit's ``classes.txt`` | ``0 Sky``, or just ``Sky`` |
 | LabelMe's ``class_names.txt``, ``labels.txt`` | ``crack``; ``__ignore__`` first is number -1 |
 | CVAT's and datumaro's ``labelmap.txt`` | ``crack:128,0,0::`` (name, colour, parts, actions) |
+| Roboflow's ``_classes.csv`` | ``1, crack``, after a heading |
 | CamVid's ``class_dict.csv`` and ``label_colors.txt`` | ``Animal,64,128,64`` or ``64 128 64 Animal`` |
 """
 
@@ -22,7 +23,7 @@ Colour = tuple[int, int, int]
 
 _FILES = (
     "classes.txt", "class_names.txt", "labelmap.txt", "label_map.txt", "class_dict.csv", "label_colors.txt",
-    "labels.txt",
+    "labels.txt", "_classes.csv",
 )  # fmt: skip
 _LABELMAP = re.compile(r"([^:]+):\s*(?:(\d+)\s*,\s*(\d+)\s*,\s*(\d+))?\s*:[^:]*:[^:]*")
 _NAME_FIRST = re.compile(r"(\S.*?)[\s,;:]+(\d+)[\s,;]+(\d+)[\s,;]+(\d+)")
@@ -102,6 +103,8 @@ def read_class_list(path: Path) -> ClassList:
         colours = {colour: number for number, (_, colour) in enumerate(coloured) if colour is not None}
         return ClassList(path.name, names, colours=colours or None)
     matches = [_NUMBERED.fullmatch(line) for line in used]
+    if path.suffix.lower() == ".csv" and len(matches) > 1 and matches[0] is None:
+        matches = matches[1:]  # a heading, as in Roboflow's _classes.csv
     if used and all(matches):
         return ClassList(path.name, {int(m[1]): m[2] for m in matches if m}, numbered=True)
     first = -1 if lines[:1] == [IGNORE] else 0

@@ -16,7 +16,7 @@ from segkit.data.records import Finding, Instance, ReadFile
 from segkit.errors import InputError
 from segkit.formats.label_images.class_list import find_class_list
 from segkit.formats.label_images.evidence import check_sharp, look_at
-from segkit.formats.label_images.pairs import ImageAndMask, find_pairs
+from segkit.formats.label_images.pairs import ImageAndMask, find_pairs, homes_of_lists
 from segkit.formats.label_images.read import Ids, read_ids, read_pair, to_instance, values_in
 from segkit.formats.source import Source
 from segkit.formats.text import read_text
@@ -34,7 +34,7 @@ def holds_instance_ids(root: Path, pairs: Sequence[ImageAndMask]) -> bool:
     whole = [pair for pair in pairs if pair.is_whole]
     if (root / LIST).is_file() or any(pair.mask and pair.mask.stem.endswith("_cp_masks") for pair in whole):
         return True
-    return bool(whole) and find_class_list([root]) is None and look_at(whole).counted
+    return bool(whole) and find_class_list(homes_of_lists(root, pairs)) is None and look_at(whole).counted
 
 
 def find_instance_folders(root: Path) -> list[ImageAndMask]:

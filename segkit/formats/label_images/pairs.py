@@ -1,7 +1,7 @@
 """Images and their mask files, found by folder names and file stems."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ _FOLDERS = (
     ("images", "annotations"),
     ("images", "mask"),
     ("images", "groundtruth"),
+    ("images", "ground_truth"),
     ("images", "gt"),
     ("image", "mask"),
     ("image", "masks"),
@@ -29,6 +30,7 @@ _ENDINGS = (
     "_mask", "_masks", "_label", "_labels", "_instanceids", "_l", "_seg", "_segmentation", "_gt", "-mask", "_cp_masks",
 )  # fmt: skip
 _MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".jpg", ".jpeg")  # the last two are blurred
+_MOST_FOLDERS = 50  # that are searched for a list of the classes
 LOSSY = frozenset({".jpg", ".jpeg"})
 
 
@@ -79,6 +81,13 @@ def find_pairs(root: Path, skip: Path | None = None) -> list[ImageAndMask]:
         if not any(pair.picture is not None and pair.picture.parent == masks for pair in pairs):
             lonely += [_pair(root, None, path) for path in _unused(masks, used_paths, pictures_of[masks])]
     return sorted({*pairs}) + sorted(lonely, key=lambda pair: pair.key)
+
+
+def homes_of_lists(root: Path, pairs: Sequence[ImageAndMask]) -> list[Path]:
+    """Where a list of the classes may be: the source's folder, then those of masks, and those above them."""
+    folders = dict.fromkeys(pair.mask.parent for pair in pairs if pair.mask is not None)
+    above = dict.fromkeys(folder.parent for folder in folders if folder.parent.is_relative_to(root))
+    return [root, *[*folders, *above][:_MOST_FOLDERS]]
 
 
 def _walk(root: Path, skip: Path | None) -> Iterator[tuple[Path, list[str]]]:

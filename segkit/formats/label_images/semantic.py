@@ -17,7 +17,7 @@ from segkit.data.records import BACKGROUND, IGNORE, Finding, Instance, ReadFile,
 from segkit.errors import InputError
 from segkit.formats.label_images.class_list import BACKGROUNDS, ClassList, Colour, find_class_list
 from segkit.formats.label_images.evidence import WHITE, Evidence, check_sharp, in_black_and_white, look_at
-from segkit.formats.label_images.pairs import LOSSY, ImageAndMask, find_pairs
+from segkit.formats.label_images.pairs import LOSSY, ImageAndMask, find_pairs, homes_of_lists
 from segkit.formats.label_images.read import Ids, read_colours, read_ids, read_pair, to_instance, values_in
 from segkit.formats.source import Source
 
@@ -73,7 +73,9 @@ def open_semantic(
             f"{root}: no images with class-id PNGs",
             "expected folders such as train and trainannot, or images and masks, with equal file names",
         )
-    classes = find_class_list([root], colours) or (find_class_list([], listed) if listed is not None else None)
+    classes = find_class_list(homes_of_lists(root, pairs), colours)
+    if classes is None and listed is not None:
+        classes = find_class_list([], listed)
     if colours is not None and (classes is None or classes.colours is None):
         raise InputError(f"{colours}: gives no colours", "a line for each class, such as crack,128,0,0")
     names, findings = name_classes(classes, look_at([pair for pair in pairs if pair.is_whole]))
