@@ -6,7 +6,7 @@ from typing import Literal
 
 from segkit.choices import ImagePlacement
 from segkit.config.fields import CommandConfig, argument, option
-from segkit.config.parsers import parse_regex, parse_renames
+from segkit.config.parsers import parse_encoding, parse_regex, parse_renames
 from segkit.errors import ConfigError
 
 SourceFormat = Literal[
@@ -59,6 +59,10 @@ class ConvertConfig(CommandConfig):
         help="How images get into the dataset. Embedded or EXIF-rotated images are always written, except with none.",
     )
     images_dir: Path | None = option(None, help="Another folder to look for images in.")
+    encoding: str | None = option(
+        None, help="Encoding of texts that are not UTF-8, such as cp949.  [default: guessed from all of them]",
+        parse=parse_encoding, metavar="NAME",
+    )  # fmt: skip
     raster: Raster = option(
         "coco",
         help="Pixels that a LabelMe shape covers: by COCO's rule, or as LabelMe draws masks (written as RLE).",

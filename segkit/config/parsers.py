@@ -119,3 +119,12 @@ def parse_regex(text: str) -> str:
     except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(f"{text!r} is not a regular expression: {error}") from error
     return text
+
+
+def parse_encoding(text: str) -> str:
+    """Read the name of a text encoding that Python knows."""
+    try:
+        "a".encode(text)
+    except (LookupError, UnicodeError, ValueError):
+        raise ValueError(f"{text!r} is not an encoding such as cp949, shift_jis, big5, gb18030 or cp1252") from None
+    return text

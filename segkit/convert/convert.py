@@ -7,6 +7,7 @@ Instances are kept on disk (``segkit.convert.spool``); in memory there is a shor
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -29,6 +30,7 @@ from segkit.convert.writers.voc import write_voc_dataset
 from segkit.convert.writers.yolo import write_yolo_dataset
 from segkit.data.records import Finding
 from segkit.errors import InputError
+from segkit.formats.encoding import TextEncoding, findings_on_encoding, text_encoding
 from segkit.progress import SILENT, Progress
 from segkit.runtime.signals import raising_interrupts
 from segkit.text import without_values
@@ -61,6 +63,27 @@ def convert(config: ConvertConfig, progress: Progress = SILENT, stdin: Iterable[
     """
     if not config.dry_run:
         check_target(config.out, config.force)
+    texts = TextEncoding(config.encoding, None if config.src == "-" else str(_folder_of(Path(config.src))))
+    with text_encoding(texts) as noticed:
+        return _convert(config, progress, stdin, texts, noticed)
+
+
+def _convert(
+    config: ConvertConfig,
+    progress: Progress,
+    stdin: Iterable[str],
+    texts: TextEncoding,
+    noticed: list[tuple[str, str]],
+) -> ConversionSummary:
+    """Convert, inside the block that knows the encoding of texts.
+
+    Args:
+        config: The options.
+        progress: Shows how much is read and written.
+        stdin: Where ``-`` reads paths.
+        texts: The encoding, for other processes.
+        noticed: Has the files that were not UTF-8.
+    """
     source = open_source(config, stdin)
     with (
         # Schedulers end jobs by SIGTERM: then, too, nothing half-written is left behind.
@@ -69,8 +92,9 @@ def convert(config: ConvertConfig, progress: Progress = SILENT, stdin: Iterable[
         closing(Spool(root / _WORK / "instances" if root else None)) as spool,
     ):
         pictures = None if root is None or config.dry_run else root / _WORK / "pictures"
-        options = ReadOptions(config.images, pictures, config.group_similar, config.crowds == "instances")
+        options = ReadOptions(config.images, pictures, config.group_similar, config.crowds == "instances", texts)
         contents = read_source(source, options, spool, config.workers, progress)
+        contents = replace(contents, findings=(*findings_on_encoding(noticed), *contents.findings))
         if not contents.entries:
             raise _nothing(config.src, contents.findings)
         output = plan_dataset(config, source, contents, root or config.out, spool, progress)
@@ -85,6 +109,11 @@ def convert(config: ConvertConfig, progress: Progress = SILENT, stdin: Iterable[
             entries = sorted(["report.json", *(entry.name for entry in root.iterdir() if entry.name != _WORK)])
             write_report(summary, split_settings(config), entries, root / "report.json")
     return summary
+
+
+def _folder_of(path: Path) -> Path:
+    """The folder of a source."""
+    return path if path.is_dir() else path.parent
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from segkit.convert.spool import ImageEntry, Spool, encode_instances
 from segkit.data.pixels import thumbnail
 from segkit.data.records import IGNORE, AnnotatedImage, Finding, Instance, ReadFile, replace_surrogates
 from segkit.errors import InputError
+from segkit.formats.encoding import TextEncoding, findings_on_encoding, text_encoding
 from segkit.formats.shapes.instances import CROWD_FLAGS
 from segkit.formats.source import Source
 from segkit.progress import Progress
@@ -47,12 +48,14 @@ class ReadOptions:
         pictures_dir: Where pictures are written until their names are known; None: nowhere.
         thumbnails: Whether near-duplicates are looked for.
         no_crowds: Whether crowds become instances.
+        texts: The encoding of texts that are not UTF-8.
     """
 
     placement: ImagePlacement
     pictures_dir: Path | None
     thumbnails: bool = False
     no_crowds: bool = False
+    texts: TextEncoding = TextEncoding()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +120,10 @@ def _interned(row: Finding, interned: dict[Any, Any]) -> Finding:
 
 def _read_unit(item: tuple[int, Any], read: Callable[[Any], ReadFile], options: ReadOptions) -> _Unit:
     number, unit = item
-    outcome = read(unit)
+    with text_encoding(options.texts) as noticed:
+        outcome = read(unit)
     image = outcome.image
-    findings = tuple(_encodable(row) for row in outcome.findings)
+    findings = tuple(_encodable(row) for row in (*findings_on_encoding(noticed), *outcome.findings))
     if image is None:
         return _Unit(None, b"", findings, outcome.num_shapes)
     image, renamed = _names_of_one_line(image)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from segkit.data.read_file import read_file
-from segkit.formats.labelme.encoding import decode_text
+from segkit.formats.encoding import decode_named
 
 _MOST = 64  # MiB; a larger file is no list of names and no label file
 
@@ -15,4 +15,4 @@ def read_text(path: Path) -> str:
         InputError: It cannot be read, or has more than 64 MiB.
     """
     data = read_file(path, path.name, _MOST)
-    return decode_text(data)[0].removeprefix("\ufeff")
+    return decode_named(data, path.name).removeprefix("\ufeff")

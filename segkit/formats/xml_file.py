@@ -1,10 +1,12 @@
 """XML files of any format, read with limits: nothing is expanded, and nothing outside the file is read."""
 
+import contextlib
 from pathlib import Path
 from xml.etree import ElementTree
 
 from segkit.data.read_file import read_file
 from segkit.errors import InputError
+from segkit.formats.encoding import decode_named
 
 _MOST = 512  # MiB
 
@@ -21,8 +23,12 @@ def read_xml(path: Path) -> ElementTree.Element:
     data = read_file(path, path.name, _MOST)
     if b"<!ENTITY" in data.replace(b"\0", b""):  # also in UTF-16
         raise InputError(f"{path.name}: declares entities, which no annotation file needs")
+    text: str | bytes = data
+    if b"encoding=" not in data[:100]:
+        with contextlib.suppress(ValueError):
+            text = decode_named(data, path.name)
     try:
-        return ElementTree.fromstring(data)
+        return ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError, LookupError, RecursionError) as error:
         raise InputError(
             f"{path.name}: not a valid XML file: {error}", "was it cut off while it was copied?"

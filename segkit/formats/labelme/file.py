@@ -18,7 +18,7 @@ import msgspec
 import pybase64
 
 from segkit.errors import InputError
-from segkit.formats.labelme.encoding import decode_text
+from segkit.formats.encoding import decode_text
 
 _HEAD, _TAIL = 1 << 18, 1 << 12  # bytes read of a file whose image is not needed
 _PICTURE_KEY = re.compile(rb'"imageData"\s*:\s*"')

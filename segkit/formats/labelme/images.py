@@ -11,6 +11,7 @@ from segkit.data.pictures import MAX_MASK_PIXELS, Header, read_header
 from segkit.data.read_file import read_file
 from segkit.data.records import BACKGROUND, IGNORE, AnnotatedImage, Exif, Finding, Picture, ReadFile
 from segkit.errors import InputError
+from segkit.formats.encoding import not_utf8
 from segkit.formats.labelme.file import Embedded, LabelmeFile, read_labelme
 from segkit.formats.labelme.find_picture import find_picture
 from segkit.formats.pictures.look import first_frame
@@ -85,7 +86,7 @@ def read(file: tuple[Path, str], options: LabelmeOptions = LabelmeOptions()) -> 
         if options.drop_flag in source.flags:
             return ReadFile.left_out(key, f"flagged {options.drop_flag!r}", num_shapes)
         if source.code_page:
-            findings.append(Finding(key, "repaired", f"not UTF-8; read as {source.code_page}", shapes=0))
+            findings.append(Finding(key, "repaired", not_utf8(source.code_page), shapes=0))
         picture, (height, width) = _frame(path, key, source, options, findings)
         if height * width >= _MAX_PIXELS:
             raise InputError(f"an image of {width} x {height} pixels is too large for COCO RLE")
