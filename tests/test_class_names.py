@@ -157,6 +157,18 @@ def test_void_pixels_of_voc_survive_and_are_noted_where_they_cannot(segkit, here
     assert [action for action, _ in whys(here / "c")] == ["noted"]
 
 
+@pytest.mark.parametrize("shifted", [False, True])
+def test_lists_without_a_background_say_how_they_are_read(segkit, here, shifted):
+    """LabelMe's lists of labels have no number 0."""
+    picture(here / "in/images/a.jpg")
+    mask(here / "in/masks/a.png", (1, 20))
+    (here / "in" / ("labels.txt" if shifted else "classes.txt")).write_text("crack\nhole\n")
+    assert segkit("convert", "in", "--val", 0, "--strict").code == 0
+    found = areas(here / "dataset")
+    assert found == ({"crack": [200], "hole": []} if shifted else {"crack": [2872], "hole": [200]})
+    assert any("has no background: 0 is read as" in why for _, why in whys(here / "dataset"))
+
+
 def test_a_class_without_a_name_is_told(segkit, here):
     picture(here / "in/images/a.jpg")
     mask(here / "in/masks/a.png", (1, 20), (7, 21))
@@ -234,6 +246,13 @@ def test_lists_beside_voc_folders_name_the_classes(segkit, here, file, text, obj
     outcome = segkit("convert", "in", "--val", 0, "--strict")
     assert outcome.code == 0, outcome.err
     assert areas(here / "dataset") == {"Cat": [200, 200], "Dog": [210, 210]}
+
+
+def test_colours_of_the_user_for_voc_folders(segkit, here):
+    voc(here / "in", coded=True)
+    (here / "c.txt").write_text("Dog 0 128 0\nCat 128 0 0\nbackground 0 0 0\n")
+    assert segkit("convert", "in", "--val", 0, "--strict", "--colours", "c.txt").code == 0
+    assert areas(here / "dataset") == {"Dog": [210, 210], "Cat": [200, 200]}
 
 
 def test_the_names_of_voc_are_for_voc(segkit, here):

@@ -33,7 +33,7 @@ class ConvertConfig(CommandConfig):
     target_format: TargetFormat = option("coco", flag="--to", help="Format to write.")
     labels: Path | None = option(None, help="LabelMe's labels.txt: the categories, in this order.")
     colours: Path | None = option(
-        None, help="The colours of classes in coloured masks: a line for each, such as crack,128,0,0 (--from semantic)."
+        None, help="The colours of classes in coloured masks: a line for each, such as crack,128,0,0."
     )
     masks: MaskKind = option(
         "auto",

@@ -24,7 +24,7 @@ from segkit.formats.via.images import open_via
 from segkit.formats.yolo.data_yaml import dataset_of
 from segkit.formats.yolo.images import open_yolo
 
-_MASKS = ("semantic", "idmask", "csv")
+_MASKS = ("semantic", "idmask", "csv", "voc")
 _FOLDERS = ("semantic", "idmask", "yolo", "voc")  # formats that are folders of several kinds of files
 _YAML = (".yaml", ".yml")
 Files = list[tuple[Path, str]]
@@ -59,7 +59,7 @@ def _open(config: ConvertConfig, detected: Detected, root: Path, files: Files) -
         case "yolo":
             return open_yolo(root, config.images_dir, config.out)
         case "voc":
-            return open_voc(root, config.images_dir, config.labels)
+            return open_voc(root, config.images_dir, config.labels, config.colours)
         case "isat":
             return open_isat(files, config.images_dir)
     areas = ShapeOptions(config.line_width, config.point_radius)

@@ -11,7 +11,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segkit.data.files import find_file
@@ -42,12 +42,19 @@ class ClassList:
         names: By id, as they are written.
         numbered: Whether the file gives ids; otherwise they are the places in it, from 0.
         colours: The id of each colour.
+        from_one: Whether places count from 1 where the list has no background, as in LabelMe's lists of labels.
     """
 
     file: str
     names: dict[int, str]
     numbered: bool = False
     colours: dict[Colour, int] | None = None
+    from_one: bool = False
+
+    @property
+    def has_background(self) -> bool:
+        """Whether a class is called background."""
+        return any(name.lower() in BACKGROUNDS for name in self.names.values())
 
     @property
     def real_names(self) -> list[str]:
@@ -63,8 +70,7 @@ class ClassList:
         """
         plain = re.sub(r"[\s()\[\]]+", " ", name.lower()).strip()
         if plain == "void":
-            has_background = any(other.lower() in BACKGROUNDS for other in self.names.values())
-            return self.names.get(255) == name or not has_background
+            return self.names.get(255) == name or not self.has_background
         words = set(plain.split())
         return bool(words & _UNLABELLED) and words <= _UNLABELLED | {"void"}
 
@@ -79,11 +85,11 @@ def find_class_list(folders: Iterable[Path], given: Path | None = None) -> Class
         found = read_class_list(given)
         if not found.names:
             raise InputError(f"{given}: names no class", "a line for each: crack, or 1 crack, or crack:128,0,0::")
-        return found
+        return replace(found, from_one=True)
     for folder in folders:
         path = find_file([folder], _FILES)
         if path is not None and (listed := read_class_list(path)).names:
-            return listed
+            return replace(listed, from_one=path.name == "labels.txt")
     return None
 
 

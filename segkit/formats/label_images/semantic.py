@@ -133,10 +133,14 @@ def _listed(classes: ClassList, evidence: Evidence) -> tuple[dict[int, str], lis
             background = next((name for name in names.values() if name.lower() in BACKGROUNDS), BACKGROUND)
             why = f"{single} is read as {real[0]!r}, the only class in {file}, and 0 as background"
             return {**names, 0: background, single: real[0]}, [why]
-    plain = {value for value in evidence.values if value != IGNORED_ID}
-    if not classes.numbered and names and min(names) == 0 and plain and max(plain) == len(names):
-        why = f"{file} has {len(names)} names and masks hold 0 to {len(names)}: 0 is read as background"
+    if classes.numbered or classes.colours or classes.has_background or not names:
+        return names, []
+    highest = max((value for value in evidence.values if value != IGNORED_ID), default=0)
+    if classes.from_one or highest == len(names):
+        why = f"{file} has no background: 0 is read as background, 1 as {names[min(names)]!r}"
         return {0: BACKGROUND, **{number + 1: name for number, name in names.items()}}, [why]
+    if 0 in evidence.values and 0 in names:
+        return names, [f"{file} has no background: 0 is read as {names[0]!r} ('0 _background_' makes it background)"]
     return names, []
 
 

@@ -53,13 +53,14 @@ def _voc_folders(root: Path) -> list[Path]:
     return [root, *below, *sorted(p for folder in below for p in folder.iterdir() if p.is_dir())]
 
 
-def open_voc(root: Path, images_dir: Path | None, listed: Path | None = None) -> Source:
+def open_voc(root: Path, images_dir: Path | None, listed: Path | None = None, colours: Path | None = None) -> Source:
     """All images that have masks or an XML file.
 
     Args:
         root: The folder.
         images_dir: Another folder to look for images in.
         listed: A file of the user with the names of the classes, used where the folder has none.
+        colours: A file of the user with names and colours of the classes.
 
     Raises:
         InputError: There are none.
@@ -92,7 +93,7 @@ def open_voc(root: Path, images_dir: Path | None, listed: Path | None = None) ->
         raise InputError(f"{root}: no VOC folders", "expected JPEGImages, SegmentationClass and SegmentationObject")
     annotations = [unit.annotation for unit in units if unit.annotation is not None]
     masks = [unit.classes for unit in units if unit.classes is not None]
-    classes, findings = voc_classes([*homes, root], listed, annotations, masks)
+    classes, findings = voc_classes([*homes, root], listed, colours, annotations, masks)
     read_unit = partial(read, classes=classes)
     return Source("voc", units, read_unit, len(units), labels=classes.labels, findings=(*rows, *findings))
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -76,23 +76,28 @@ def voc_palette() -> dict[Colour, int]:
 
 
 def voc_classes(
-    folders: Sequence[Path], listed: Path | None, annotations: Sequence[Path], masks: Sequence[Path]
+    folders: Sequence[Path],
+    listed: Path | None,
+    colours: Path | None,
+    annotations: Sequence[Path],
+    masks: Sequence[Path],
 ) -> tuple[VocClasses, tuple[Finding, ...]]:
     """The classes of VOC folders.
 
     Args:
         folders: Where a list of the classes may be.
         listed: A file of the user with the names of the classes, used where the folders have none.
+        colours: A file of the user with names and colours, used instead of theirs.
         annotations: The XML files.
         masks: The PNGs of class ids.
 
     Raises:
         InputError: The user's file cannot be read.
     """
-    found = find_class_list(folders) or (find_class_list([], listed) if listed is not None else None)
+    found = find_class_list(folders, colours) or (find_class_list([], listed) if listed is not None else None)
     if found is not None:
-        names = _from_zero(found)
-        return VocClasses(names, found.colours or voc_palette(), found.file), ()
+        found = _background_first(found) if found.colours else found
+        return VocClasses(_from_zero(found), found.colours or voc_palette(), found.file), ()
     if _are_vocs_own(folders, annotations, masks):
         return VocClasses(dict(enumerate(_VOC_NAMES)), voc_palette()), ()
     classes = VocClasses({}, voc_palette())
@@ -100,6 +105,18 @@ def voc_classes(
         return classes, ()
     why = "no file names the classes: they are called class_1, class_2, ... (class_names.txt, a name in a line, from 0)"
     return classes, (Finding("SegmentationClass", "noted", why, shapes=0),)
+
+
+def _background_first(found: ClassList) -> ClassList:
+    """A list with colours in which the background, black where the list has none, has the id 0."""
+    background = next((number for number, name in found.names.items() if name.lower() in BACKGROUNDS), None)
+    order = sorted(found.names, key=lambda number: (number != background, number))
+    ids = {number: at for at, number in enumerate(order, start=background is None)}
+    colours = {colour: ids[number] for colour, number in (found.colours or {}).items()}
+    names = {ids[number]: name for number, name in found.names.items()}
+    if background is None:
+        names, colours = {0: BACKGROUND, **names}, {(0, 0, 0): 0, **colours}
+    return replace(found, names=names, colours=colours)
 
 
 def _from_zero(found: ClassList) -> dict[int, str]:
