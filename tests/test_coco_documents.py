@@ -241,3 +241,13 @@ def test_the_sides_of_an_rle_that_are_swapped_are_told_by_its_box(segkit, here, 
     (here / "in/t.json").write_text(json.dumps(document([*odd, annotation(3, 3)])))
     assert segkit("convert", data, "--val", 0, "--force").code == 0
     assert [row["action"] for row in rows(here / "dataset")] == ["left out", "left out"]
+
+
+def test_lvis_lists_match_as_number_text_or_float(segkit, here):
+    lists = {"neg_category_ids": ["2", [1]], "not_exhaustive_category_ids": [2.0]}
+    top = document([annotation(1, "1", "1")], [image(1, id="1", **lists)], ("nut", "bolt"))
+    data = written(here, top)
+    write(here / "r.json", [RESULT])
+    outcome = segkit("eval", "r.json", "--data", data, "--iou", "segm", "--lvis", "--json")
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["lvis"]["segm"]["AP"] == pytest.approx(1.0)

@@ -5,6 +5,7 @@ annotated (``not_exhaustive_category_ids``); detections of other categories are 
 (CVPR 2019), and the official ``lvis`` package, which the engine's numbers equal.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from segkit.errors import InputError
 from segkit.evaluate.coco.engine import COCO_IOU_TYPES, EvaluationInputs, evaluate_lvis
 from segkit.evaluate.coco.ids import IntegerIds
+from segkit.formats.coco.values import identity
 from segkit.formats.json_file import read_json
 
 _LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
@@ -36,13 +38,12 @@ def lvis_scores(
     """
     top = read_json(path)
     _check_lists(path, top["images"])
-    listed = {ids.images[image["id"]]: image for image in top["images"]}
-    frequency = {ids.categories[c["id"]]: c.get("frequency") for c in top["categories"]}
+    listed = {ids.images[identity(image, "id")]: image for image in top["images"]}
+    frequency = {ids.categories[identity(c, "id")]: c.get("frequency") for c in top["categories"]}
     graded = all(value in ("r", "c", "f") for value in frequency.values())
     truth: dict[str, Any] = {
         "images": [
-            image
-            | {name: [ids.categories[c] for c in listed[image["id"]][name] if c in ids.categories] for name in _LISTS}
+            image | {name: _known(listed[image["id"]][name], ids) for name in _LISTS}
             for image in inputs.truth["images"]
         ],
         "annotations": inputs.truth["annotations"],
@@ -54,6 +55,16 @@ def lvis_scores(
         return scores, []
     kept = {each: {n: v for n, v in numbers.items() if n not in _BY_FREQUENCY} for each, numbers in scores.items()}
     return kept, ["the categories have no frequency (r, c, f): LVIS's AP by frequency is left out"]
+
+
+def _known(category_ids: list[Any], ids: IntegerIds) -> list[int]:
+    """The integer ids of the categories in a list of an image; others count for nothing."""
+    known = []
+    for each in category_ids:
+        with contextlib.suppress(ValueError):
+            if (number := identity({"id": each}, "id")) in ids.categories:
+                known.append(ids.categories[number])
+    return known
 
 
 def _check_lists(path: Path, images: list[dict[str, Any]]) -> None:
