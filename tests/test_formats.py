@@ -148,6 +148,13 @@ def test_ignored_regions_become_crowds_of_every_category(segkit, here):
     assert segkit("convert", "in", "--val", 0, "--force", "--strict").code == 3
 
 
+def test_labels_that_are_renamed_to_regions_to_ignore_become_crowds(segkit, here):
+    write(here / "in/a.json", [square(10, 10, 20, "a"), square(50, 10, 20, "void")])
+    segkit("convert", "in", "--val", 0, "--ignore", "crowd", "--map", "void=__ignore__")
+    annotations = load(here / "dataset/train.json")["annotations"]
+    assert [(a["category_id"], a["iscrowd"]) for a in annotations] == [(1, 0), (1, 1)]
+
+
 @pytest.mark.parametrize("regions", ["dict", "list"])
 def test_both_versions_of_via_are_read(segkit, here, regions):
     (here / "in").mkdir()

@@ -45,6 +45,7 @@ class OutputDataset:
         stuff: The categories that are regions without instances.
         findings: What was lost or changed.
         split_origins: The number of images in each split, by where the split comes from.
+        lost: The instances that a writer left out, as keys of images and labels.
     """
 
     root: Path
@@ -62,6 +63,12 @@ class OutputDataset:
     stuff: frozenset[str] = frozenset()
     findings: list[Finding] = field(default_factory=list)
     split_origins: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    lost: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def names_splits(self) -> bool:
+        """Whether the dataset must say which split an image is in; no format takes a set of train alone for more."""
+        return list(self.splits) not in ([], ["train"])
 
     def images_to_write(self, split: str | None = None) -> Iterator[OutputImage]:
         """The images of a split, or all of them; each that is taken counts as progress."""
@@ -77,8 +84,9 @@ class OutputDataset:
             if name is not None and name != IGNORE:
                 yield name, line
             elif name == IGNORE and self.crowds:
+                crowd = line.replace(b'"iscrowd":0', b'"iscrowd":1', 1)  # also where it became one by --map
                 for category in self.categories:
-                    yield category.name, line
+                    yield category.name, crowd
 
     def instances(self, entry: ImageEntry) -> Iterator[Instance]:
         """The instances that are kept, regions to ignore among them, under their new labels."""
@@ -102,6 +110,8 @@ class OutputDataset:
         """
         lost = instance.num_shapes if instance is not None and action == "left out" else 0
         label = instance.label if instance is not None else None
+        if label is not None and action == "left out":
+            self.lost.append((entry.key, label))
         self.findings.append(Finding(entry.key, action, why, None, label, shapes=lost))
 
     def move_pictures(self, paths: Sequence[str]) -> None:

@@ -96,6 +96,9 @@ def summarise(
         shapes = sum(entry.num_shapes(index) for index in range(len(names)))
         lost = sum(entry.num_shapes(index) for index, name in enumerate(names) if name is None)
         converted, dropped = converted + shapes - lost, dropped + lost
+    split_of = {image.entry.key: image.split for image in output.images}
+    for key, label in output.lost:
+        by_split[split_of[key]][label] -= label != IGNORE
     counts: Counter[str] = sum(by_split.values(), Counter())
     findings = (*contents.findings, *output.findings)
     lost_in_writing = sum(finding.shapes for finding in output.findings if finding.action == "left out")

@@ -17,8 +17,8 @@ _MOST = 65535  # numbers of 16 bits
 
 
 def write_idmask_dataset(output: OutputDataset) -> None:
-    """Write ``images/`` and ``masks/``, in a folder for each split if there are several, and ``instances.csv``."""
-    if len(output.splits) > 1:
+    """Write ``images/`` and ``masks/``, in a folder for each split unless all are in train, and ``instances.csv``."""
+    if output.names_splits:
         names = [name.partition("/")[::2] for name in names_in_splits(output.images)]
     else:
         names = [("", name) for name in unique_names([[image.name] for image in output.images], by_stem=True)]
@@ -26,10 +26,10 @@ def write_idmask_dataset(output: OutputDataset) -> None:
     listed: list[tuple[str, int, str]] = []
     for (entry, _, _), (split, name) in zip(output.images_to_write(), names, strict=True):
         instances = (each for each in with_masks(output, entry) if each.label != IGNORE)
-        numbers, kept = paint(output, entry, instances, _MOST)
+        numbers, shown = paint(output, entry, instances, _MOST)
         mask = str(PurePosixPath(split, "masks", name).with_suffix(".png"))
         save(Image.fromarray(numbers.astype(np.uint16)), output.root / mask)
-        listed += [(mask, number, instance.label) for number, instance in kept]
+        listed += [(mask, number, instance.label) for number, instance in enumerate(shown, 1)]
     with (output.root / LIST).open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(("file", "instance", "category"))

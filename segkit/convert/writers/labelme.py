@@ -29,7 +29,7 @@ def write_labelme_dataset(output: OutputDataset) -> None:
         image_path = output.reference(entry, own.parent.as_posix()) or path.name
         shapes = list(_shapes(list(output.instances(entry))))
         document = labelme_document(shapes, image_path, entry.height, entry.width, entry.flags)
-        write_labelme(document | ({"split": split} if len(output.splits) > 1 else {}), output.root / own)
+        write_labelme(document | ({"split": split} if output.names_splits else {}), output.root / own)
     output.write_lines("labels.txt", [IGNORE, BACKGROUND, *(category.name for category in output.categories)])
 
 

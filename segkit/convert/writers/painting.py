@@ -38,48 +38,75 @@ def with_masks(output: OutputDataset, entry: ImageEntry, boxes: list[Instance] |
 
 def paint(
     output: OutputDataset, entry: ImageEntry, instances: Iterable[Instance], most: int, *, crowds: bool = False
-) -> tuple[Numbers, list[tuple[int, Instance]]]:
-    """The number of every pixel, from 1, and the instance of each number; instances that are left out are reported.
+) -> tuple[Numbers, list[Instance]]:
+    """The number of every pixel, and the instances that can be seen, in the order of their numbers from 1.
+
+    Instances that are left out or partly hidden are reported.
 
     Args:
         output: Takes findings.
         entry: The image.
-        instances: Its instances, without regions to ignore.
-        most: How many numbers there are.
+        instances: Its instances, regions to ignore among them.
+        most: How many instances there can be, without those regions.
         crowds: Whether the format has crowds.
     """
     numbers = np.zeros((entry.height, entry.width), np.int32)
-    kept: list[tuple[int, Instance]] = []
+    painted: list[Instance] = []
+    regular = 0
     for instance in instances:
-        if len(kept) == most:
+        regular += instance.label != IGNORE
+        if regular > most and instance.label != IGNORE:
             output.add_finding(entry, "left out", f"more than {most} instances in one image", instance)
             continue
-        if instance.iscrowd and not crowds:
-            output.add_finding(entry, "changed", "the format has no crowds: written as an instance", instance)
-        kept.append((len(kept) + 1, instance))
-        fill(numbers, instance, len(kept))
-    visible = np.bincount(numbers.ravel(), minlength=len(kept) + 1)
-    shown = []
-    for number, instance in kept:
-        seen = int(visible[number])
-        if seen == 0:
-            output.add_finding(entry, "left out", "wholly hidden under later instances", instance)
-        else:
-            shown.append((number, instance))
-            if seen < instance.area:
-                why = "partly hidden under later instances: a pixel has one number"
-                output.add_finding(entry, "changed", why, instance)
-    renumber = np.zeros(len(kept) + 1, np.int32)
-    renumber[[number for number, _ in shown]] = np.arange(1, len(shown) + 1)
-    return renumber[numbers], [(at, instance) for at, (_, instance) in enumerate(shown, 1)]
+        if not crowds:
+            report_crowd(output, entry, instance)
+        painted.append(instance)
+        fill(numbers, instance, len(painted))
+    visible = np.bincount(numbers.ravel(), minlength=len(painted) + 1)[1:]
+    for instance, seen in zip(painted, visible.tolist(), strict=True):
+        report_hidden(output, entry, instance, seen)
+    renumber = np.concatenate([[0], np.cumsum(visible > 0) * (visible > 0)]).astype(np.int32)
+    return renumber[numbers], [each for each, seen in zip(painted, visible.tolist(), strict=True) if seen]
+
+
+def report_crowd(output: OutputDataset, entry: ImageEntry, instance: Instance) -> None:
+    """Report a crowd, in a format that has none."""
+    if instance.iscrowd and instance.label != IGNORE:
+        output.add_finding(entry, "changed", "the format has no crowds: written as an instance", instance)
+
+
+def report_hidden(output: OutputDataset, entry: ImageEntry, instance: Instance, seen: int) -> None:
+    """Report an instance of which fewer pixels can be seen than it has.
+
+    Args:
+        output: Takes the finding.
+        entry: The image.
+        instance: The instance.
+        seen: How many of its pixels can be seen.
+    """
+    if seen == 0:
+        output.add_finding(entry, "left out", "wholly hidden under later instances", instance)
+    elif seen < instance.area:
+        output.add_finding(entry, "changed", "partly hidden under later instances: a pixel has one number", instance)
 
 
 def fill(numbers: Numbers, instance: Instance, value: int) -> None:
     """Give the pixels of an instance a number."""
+    for window, inside in _window(numbers, instance):
+        window[inside] = value
+
+
+def count_of(numbers: Numbers, instance: Instance, value: int) -> int:
+    """How many pixels of an instance have a number."""
+    return sum(int((window[inside] == value).sum()) for window, inside in _window(numbers, instance))
+
+
+def _window(numbers: Numbers, instance: Instance) -> Iterator[tuple[Numbers, npt.NDArray[np.bool_]]]:
+    """The part of an array in the box of an instance, and which of its pixels are inside."""
     crop = rle_crop(to_rle(instance.segmentation, *numbers.shape))
     if crop is not None:
         top, left, inside = crop
-        numbers[top : top + inside.shape[0], left : left + inside.shape[1]][inside != 0] = value
+        yield numbers[top : top + inside.shape[0], left : left + inside.shape[1]], inside != 0
 
 
 def save(picture: Image.Image, path: Path) -> None:

@@ -55,7 +55,8 @@ def _paint(output: OutputDataset, image: OutputImage) -> tuple[Numbers, list[tup
     entry = image.entry
     instances = list(with_masks(output, entry))
     regular = _with_whole_stuff(output, entry, [each for each in instances if each.label != IGNORE])
-    numbers, segments = paint(output, entry, regular, _MOST, crowds=True)
+    numbers, instances_shown = paint(output, entry, regular, _MOST, crowds=True)
+    segments = list(enumerate(instances_shown, 1))
     for each in instances:
         if each.label == IGNORE:
             fill(numbers, each, 0)

@@ -1,5 +1,7 @@
 """Images and PNGs of class ids, as CamVid has them."""
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -7,8 +9,9 @@ from PIL import Image
 
 from segkit.convert.names import names_in_splits
 from segkit.convert.output import OutputDataset
-from segkit.convert.writers.painting import fill, save, with_masks
-from segkit.data.records import BACKGROUND, IGNORE
+from segkit.convert.spool import ImageEntry
+from segkit.convert.writers.painting import Numbers, count_of, fill, report_crowd, report_hidden, save, with_masks
+from segkit.data.records import BACKGROUND, IGNORE, Instance
 from segkit.errors import InputError
 from segkit.formats.label_images.semantic import IGNORED_ID
 
@@ -27,9 +30,32 @@ def write_semantic_dataset(output: OutputDataset) -> None:
     output.move_pictures(names)
     for (entry, _, split), name in zip(output.images_to_write(), names, strict=True):
         classes = np.full((entry.height, entry.width), 0 if first else IGNORED_ID, np.uint8)
-        for instance in with_masks(output, entry):
+        instances = list(with_masks(output, entry))
+        for instance in instances:
+            report_crowd(output, entry, instance)
             fill(classes, instance, ids[instance.label])
+        _report(output, entry, instances, classes, ids)
         mask = PurePosixPath(f"{split}annot", name.removeprefix(f"{split}/")).with_suffix(".png")
         save(Image.fromarray(classes), output.root / mask)
     listed = [f"0 {BACKGROUND}"] * first + [f"{ids[c.name]} {c.name}" for c in output.categories]
     output.write_lines("classes.txt", [*listed, f"{IGNORED_ID} {IGNORE}"])
+
+
+def _report(
+    output: OutputDataset, entry: ImageEntry, instances: Sequence[Instance], classes: Numbers, ids: Mapping[str, int]
+) -> None:
+    """Report what other classes hide, and instances that are one region now.
+
+    Args:
+        output: Takes the findings.
+        entry: The image.
+        instances: Its instances, and regions to ignore.
+        classes: The class of every pixel [H, W].
+        ids: Of the classes.
+    """
+    for instance in instances:
+        report_hidden(output, entry, instance, count_of(classes, instance, ids[instance.label]))
+    for label, count in Counter(instance.label for instance in instances).items():
+        if count > 1 and label != IGNORE:
+            why = "instances of one class in an image are one region"
+            output.add_finding(entry, "changed", why, next(each for each in instances if each.label == label))

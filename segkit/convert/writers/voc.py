@@ -12,7 +12,7 @@ from PIL import Image
 from segkit.convert.names import flat_names
 from segkit.convert.output import OutputDataset
 from segkit.convert.spool import ImageEntry
-from segkit.convert.writers.painting import Numbers, fill, paint, save, with_masks
+from segkit.convert.writers.painting import Numbers, paint, save, with_masks
 from segkit.data.records import BACKGROUND, IGNORE, Instance
 from segkit.errors import InputError
 
@@ -38,22 +38,21 @@ def write_voc_dataset(output: OutputDataset) -> None:
 
 def _write_image(output: OutputDataset, entry: ImageEntry, name: str) -> None:
     """Write the masks and the XML file of one image."""
-    class_ids = {category.name: category.id for category in output.categories}
+    class_ids = {category.name: category.id for category in output.categories} | {IGNORE: _VOID}
     boxes: list[Instance] = []
     instances = list(with_masks(output, entry, boxes))
-    objects, kept = paint(output, entry, (each for each in instances if each.label != IGNORE), _VOID - 1)
-    classes = np.array([0, *(class_ids[instance.label] for _, instance in kept)], np.uint8)[objects]
-    for instance in instances:
-        if instance.label == IGNORE:
-            fill(objects, instance, _VOID)
-            fill(classes, instance, _VOID)
+    numbers, shown = paint(output, entry, instances, _VOID - 1)
+    regular = [each for each in shown if each.label != IGNORE]
+    object_ids = iter(range(1, _VOID))
+    objects = np.array([0, *(_VOID if each.label == IGNORE else next(object_ids) for each in shown)], np.uint8)
+    classes = np.array([0, *(class_ids[each.label] for each in shown)], np.uint8)
     if instances or not boxes:
         mask = PurePosixPath(name).with_suffix(".png")
-        save(_palette(objects), output.root / "SegmentationObject" / mask)
-        save(_palette(classes), output.root / "SegmentationClass" / mask)
+        save(_palette(objects[numbers]), output.root / "SegmentationObject" / mask)
+        save(_palette(classes[numbers]), output.root / "SegmentationClass" / mask)
     xml = output.root / "Annotations" / PurePosixPath(name).with_suffix(".xml")
     xml.parent.mkdir(exist_ok=True)
-    xml.write_bytes(_annotation(entry, name, [each for _, each in kept], _whole(output, entry, boxes)))
+    xml.write_bytes(_annotation(entry, name, regular, _whole(output, entry, boxes)))
 
 
 def _palette(numbers: Numbers) -> Image.Image:

@@ -29,8 +29,8 @@ def write_yolo_dataset(output: OutputDataset) -> None:
                 if instance.label != IGNORE:
                     read = _box if instance.is_box else _polygon
                     values = read(output, entry, instance)
-                    shares = [v / (entry.height if i % 2 else entry.width) for i, v in enumerate(values)]
-                    line = " ".join(repr(min(max(share, 0.0), 1.0)) for share in shares)
+                    shares = (_share(v, entry.height if i % 2 else entry.width) for i, v in enumerate(values))
+                    line = " ".join(map(repr, shares))
                     file.write(f"{numbers[instance.label]} {line}\n")
     _write_data_yaml(output)
 
@@ -47,6 +47,15 @@ def _write_data_yaml(output: OutputDataset) -> None:
     names = dict(enumerate(category.name for category in output.categories))
     text = yaml.safe_dump(splits | {"names": names}, allow_unicode=True, sort_keys=False)
     (output.root / "data.yaml").write_text(text, encoding="utf-8")
+
+
+def _share(value: float, side: int) -> float:
+    """The share of a side that gives the same value again, to the bit where there is one."""
+    share = min(max(value / side, 0.0), 1.0)
+    if share * side != value and 0.0 < share < 1.0:
+        near = (math.nextafter(share, 0.0), math.nextafter(share, 1.0))
+        return next((other for other in near if other * side == value), share)
+    return share
 
 
 def _box(output: OutputDataset, entry: ImageEntry, instance: Instance) -> list[float]:

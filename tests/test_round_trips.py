@@ -1,0 +1,158 @@
+"""Round trips of every pair of formats: what comes back is the same, or every difference is in the reports.
+
+More drawn sets: SEGKIT_FUZZ=5000 pytest tests/test_round_trips.py
+"""
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from labelme_files import png, shape
+from PIL import Image
+from pycocotools.coco import COCO
+
+from segkit.config.convert import ConvertConfig
+from segkit.convert.convert import convert
+from segkit.errors import InputError
+
+FORMATS = ["coco", "labelme", "yolo", "voc", "idmask", "semantic"]
+EXAMPLES = max(1, int(os.environ.get("SEGKIT_FUZZ", "200")) // 100)
+HEIGHT, WIDTH = 40, 60
+LABELS = ["a", "b c"]
+NAMES = ["p.jpg", "p.png", "my pic 1.png", "q/p.png", "q/r.s.jpg", "-é.png"]
+
+quarter = st.integers(-8, 248).map(lambda n: n / 4)
+tenth = st.integers(0, 390).map(lambda n: n / 10)
+
+
+@st.composite
+def polygon(draw):
+    x, y = draw(quarter), draw(tenth)
+    w, h = draw(st.integers(3, 40)), draw(st.integers(3, 30))
+    return draw(
+        st.sampled_from([[[x, y], [x + w, y], [x + w, y + h], [x, y + h]], [[x, y], [x + w, y + 1.3], [x, y + h]]])
+    )
+
+
+@st.composite
+def shapes_of_an_instance(draw, number):
+    """The shapes of a polygon, of two parts, of a mask with a hole, of a crowd, or of a region to ignore."""
+    label = draw(st.sampled_from(LABELS))
+    match draw(st.sampled_from(["polygon", "polygon", "parts", "hole", "crowd", "ignore", "flag"])):
+        case "polygon":
+            return [shape(label, draw(polygon()))]
+        case "parts":
+            return [shape(label, draw(polygon()), group_id=number) for _ in range(2)]
+        case "hole":
+            mask = np.ones((draw(st.integers(5, 12)), draw(st.integers(5, 12))))
+            mask[2:-2, 2:-2] = 0
+            left, top = draw(st.integers(0, 45)), draw(st.integers(0, 25))
+            corners = [[left, top], [left + mask.shape[1] - 1, top + mask.shape[0] - 1]]
+            return [shape(label, corners, "mask", mask=png(mask))]
+        case "crowd":
+            return [shape(label, draw(polygon()), flags={"iscrowd": True})]
+        case "ignore":
+            return [shape("__ignore__", draw(polygon()))]
+    return [shape(label, draw(polygon()), flags={"occluded": True})]
+
+
+@st.composite
+def drawn_set(draw):
+    """LabelMe documents by the name of their picture, and the split of each (None: it has none)."""
+    names = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True))
+    splits = draw(st.sampled_from([["train", "val", "test", None], ["train", "val"], [None]]))
+    images = {}
+    for name in names:
+        count = draw(st.integers(0, 4))
+        shapes = [each for number in range(count) for each in draw(shapes_of_an_instance(number + 1))]
+        images[name] = (shapes, draw(st.sampled_from(splits)))
+    return images
+
+
+def write(folder, images):
+    """LabelMe files and images; every image has a grey level of its own, by which it is known again."""
+    for number, (name, (shapes, split)) in enumerate(images.items()):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((HEIGHT, WIDTH, 3), 20 + 30 * number, np.uint8)).save(path, quality=95)
+        document = {"version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": path.name, "imageData": None}
+        document |= {"imageHeight": HEIGHT, "imageWidth": WIDTH} | ({"split": split} if split else {})
+        path.with_name(f"{path.name}.json").write_text(json.dumps(document))
+
+
+def run(source, target, out, **options):
+    return convert(ConvertConfig(src=str(source), target_format=target, out=out, **options))
+
+
+def content(folder, out, **options):
+    """What a dataset has, by the grey level of each image: its split, and its instances; read as COCO."""
+    run(folder, "coco", out, ignore="crowd", **options)
+    found = {}
+    for split in ("train", "val", "test"):
+        if not (file := out / f"{split}.json").is_file():
+            continue
+        with contextlib.redirect_stdout(io.StringIO()):
+            coco = COCO(str(file))
+        names = {each["id"]: each["name"] for each in coco.dataset["categories"]}
+        instances = defaultdict(Counter)
+        for each in coco.dataset["annotations"]:
+            mask = coco.annToMask(each).tobytes()
+            attributes = {k: v for k, v in each.get("attributes", {}).items() if k == "occluded"}
+            instances[each["image_id"]][names[each["category_id"]], mask, each["iscrowd"], bool(attributes)] += 1
+        for image in coco.dataset["images"]:
+            with Image.open(out / "images" / image["file_name"]) as picture:
+                level = round((float(np.asarray(picture.convert("L")).mean()) - 20) / 30)
+            assert level not in found, "two images became one"
+            found[level] = (split, instances[image["id"]])
+    return found
+
+
+def check_same_or_reported(before, after, summaries):
+    """Every instance that is not the same has a row under its label, or a region to ignore that hides it has one."""
+    rows = [row for each in summaries for row in each.findings]
+    by_label = Counter(row.label for row in rows if row.action != "noted" or row.label == "__ignore__")
+    for level, (split, instances) in before.items():
+        assert level in after, f"image {level} vanished"
+        assert after[level][0] == split, f"image {level} changed its split"
+        differ = (instances - after[level][1]) + (after[level][1] - instances)
+        for label, _, iscrowd, _ in differ:
+            # Regions to ignore are crowds of every category here. Attributes have one row in an image, without label.
+            described = by_label[label] or by_label[None] or (iscrowd and by_label["__ignore__"])
+            assert described, f"{label!r} differs in image {level}, and no row says so"
+
+
+@pytest.mark.parametrize("second", FORMATS)
+@pytest.mark.parametrize("first", FORMATS)
+@settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(images=drawn_set())
+def test_what_comes_back_is_the_same_or_reported(first, second, images):
+    folder = Path(tempfile.mkdtemp())
+    try:
+        write(folder / "in", images)
+        try:
+            start = run(folder / "in", first, folder / "a")
+            # Where nothing but train is there, val would be drawn from it.
+            options = {"val": 0.0} if list(start.splits) == ["train"] else {}
+            there = run(folder / "a", second, folder / "b", source_format=first, **options)
+            back = run(folder / "b", first, folder / "c", source_format=second, **options)
+        except InputError as error:  # every shape is a region to ignore, or the like
+            if "nothing would be left" not in error.message:
+                raise
+            return
+        before = content(folder / "a", folder / "a_content", source_format=first, **options)
+        after = content(folder / "c", folder / "c_content", source_format=first, **options)
+        assert len(before) == len(images)
+        check_same_or_reported(before, after, (there, back))
+        for summary in (start, there, back):
+            assert summary.shapes == summary.converted + summary.left_out + summary.dropped
+    finally:
+        shutil.rmtree(folder)
