@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from labelme_files import png, shape
 from PIL import Image
@@ -130,8 +130,33 @@ def check_same_or_reported(before, after, summaries):
             assert described, f"{label!r} differs in image {level}, and no row says so"
 
 
+def box(label, x, y, w, h, **more):
+    return shape(label, [[x, y], [x + w, y], [x + w, y + h], [x, y + h]], **more)
+
+
+RING = np.ones((12, 10))
+RING[3:-3, 3:-3] = 0
+EVERYTHING = {  # each of the drawn kinds, in images whose stems are equal, with spaces, in splits and in none
+    "p.jpg": (
+        [
+            box("a", 1.1, 2.3, 9.7, 8),
+            box("a", 30, 2, 8, 8, group_id=1),
+            box("a", 42, 2, 8, 8, group_id=1),
+            shape("b c", [[20, 20], [29, 31]], "mask", mask=png(RING)),
+            box("b c", 2, 20, 15, 12, flags={"iscrowd": True}),
+        ],
+        "train",
+    ),
+    "p.png": ([box("b c", -3, -3, 20, 20), box("a", 10, 10, 20, 20), box("__ignore__", 25, 25, 20, 20)], "val"),
+    "my pic 1.png": ([], "test"),
+    "q/p.png": ([box("a", 5, 5, 5.5, 5.5, flags={"occluded": True}), box("b c", 5, 5, 5.5, 5.5)], None),
+    "-é.png": ([box("b c", 0, 0, 60, 40)], "val"),
+}
+
+
 @pytest.mark.parametrize("second", FORMATS)
 @pytest.mark.parametrize("first", FORMATS)
+@example(images=EVERYTHING)
 @settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(images=drawn_set())
 def test_what_comes_back_is_the_same_or_reported(first, second, images):
