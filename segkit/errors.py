@@ -40,6 +40,11 @@ class SegkitError(Exception):
         """Message and hint in one line."""
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
+    def why(self, *names: object) -> str:
+        """Message and hint for a row of a report that names the file itself: without one of the names at the front."""
+        found = next((name for name in names if self.message.startswith(f"{name}: ")), None)
+        return self.with_hint if found is None else self.with_hint.removeprefix(f"{found}: ")
+
     def __reduce__(self) -> tuple[type[Self], tuple[str, str | None]]:
         # Errors cross process borders (loader workers, ranks); the default would lose the hint.
         return type(self), (self.message, self.hint)

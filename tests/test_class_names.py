@@ -175,7 +175,7 @@ def test_a_class_without_a_name_is_told(segkit, here):
     (here / "in/classes.txt").write_text("0 _background_\n1 crack\n")
     assert segkit("convert", "in", "--val", 0, "--strict").code == 0
     assert areas(here / "dataset") == {"crack": [200], "class_7": [210]}
-    assert whys(here / "dataset") == {("noted", "id 7 is not in classes.txt"): 1}
+    assert whys(here / "dataset") == {("noted", "an id that is not in classes.txt"): 1}
 
 
 COLOURS = {
@@ -213,7 +213,9 @@ def test_colours_from_a_file_of_the_user_and_colours_that_are_not_listed(segkit,
     outcome = segkit("convert", "in", "--from", "semantic", "--colours", "colours.txt", "--val", 0, "--strict")
     assert outcome.code == 3
     assert areas(here / "dataset") == {"crack": [200]}
-    assert ("noted", "210 pixels have such colours") in whys(here / "dataset")
+    assert ("left out", "pixels of colours that no class has in colours.txt: they are unlabelled") in whys(
+        here / "dataset"
+    )
     (here / "colours.txt").write_text("crack\n")
     outcome = segkit("convert", "in", "--from", "semantic", "--colours", "colours.txt", "--force")
     assert (outcome.code, "gives no colours" in outcome.err) == (1, True)
@@ -299,3 +301,15 @@ def test_masks_as_gif_in_a_folder_with_an_ending(segkit, here):
     mask(here / "in/train_masks/a_mask.gif", (255, 20))
     assert segkit("convert", "in", "--val", 0, "--strict").code == 0
     assert areas(here / "dataset") == {"object": [200]}
+
+
+def test_many_faults_of_a_kind_are_one_line_on_the_terminal(segkit, here):
+    for number in range(12):
+        picture(here / f"in/images/{number}.jpg")
+        mask(here / f"in/masks/{number}.png", (1, 20), (50 + number, 21))
+        if number % 3:
+            (here / f"in/masks/{number}.png").write_bytes(b"broken")
+    (here / "in/classes.txt").write_text("0 _background_\n1 crack\n")
+    outcome = segkit("convert", "in", "--val", 0)
+    assert outcome.code == 0
+    assert len(whys(here / "dataset")) == 2

@@ -64,7 +64,7 @@ def _read(
     path: Path, key: str, top: Element | InputError, images_dir: Path | None, options: ShapeOptions
 ) -> Iterator[ReadFile]:
     if isinstance(top, InputError):
-        yield ReadFile.left_out(key, top.message.removeprefix(f"{path.name}: "))
+        yield ReadFile.left_out(key, top.why(path.name))
         return
     tracks = top.findall("track")
     if tracks:
@@ -89,7 +89,7 @@ def _image(node: Element, places: PicturePlaces, file_key: str, options: ShapeOp
     try:
         picture, frame, noticed = look(found, key, _size(node))
     except InputError as error:
-        return ReadFile.left_out(key, error.message, len(drawn))
+        return ReadFile.left_out(key, error.why(), len(drawn))
     findings = [*noticed, *places.outside(found, name, key)]
     if tags := len([child for child in node if child.tag == "tag"]):
         findings.append(Finding(key, "noted", f"{tags} tags of the whole image are not read", shapes=0))

@@ -48,7 +48,7 @@ def read(unit: tuple[Path, str], images_dir: Path | None) -> ReadFile:
     try:
         top = read_json(path)
     except InputError as error:
-        return ReadFile.left_out(key, error.message)
+        return ReadFile.left_out(key, error.why(path))
     if not is_isat(top):
         return ReadFile.left_out(key, "not a file of ISAT")
     info, objects = top["info"], top["objects"]
@@ -61,7 +61,7 @@ def read(unit: tuple[Path, str], images_dir: Path | None) -> ReadFile:
     try:
         picture, frame, noticed = look(found, key, declared)
     except InputError as error:
-        return ReadFile.left_out(key, error.message, len(objects))
+        return ReadFile.left_out(key, error.why(), len(objects))
     findings = [*noticed, *places.outside(found, str(info.get("name") or ""), key)]
     shapes = read_shapes([_entry(each) for each in objects], key, findings)
     options = ShapeOptions(hole_label=_BACKGROUND)

@@ -99,8 +99,8 @@ def read(pair: ImageAndMask, names: Names) -> ReadFile:
             if number != 0:
                 name = names.get((pair.mask_key, number))
                 if names and not name:
-                    why = f"instance {number} is not in {LIST}: it is called 'object'"
-                    findings.append(Finding(pair.key, "changed", why, shapes=0))
+                    why = f"an instance that is not in {LIST}: it is called 'object'"
+                    findings.append(Finding(pair.key, "changed", why, number, shapes=0))
                 yield to_instance(name or "object", ids == number)
         for path in pair.more:
             try:
@@ -110,6 +110,6 @@ def read(pair: ImageAndMask, names: Names) -> ReadFile:
                 if inside.any():
                     yield to_instance("object", inside)
             except InputError as error:
-                findings.append(Finding(pair.key, "left out", error.message))
+                findings.append(Finding(pair.key, "left out", f"a mask of an instance: {error.why(path.name)}"))
 
     return read_pair(pair, find)

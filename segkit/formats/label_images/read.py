@@ -99,7 +99,9 @@ def read_pair(
         seen = look(pair.picture, pair.key, (ids.shape[0], ids.shape[1]), _never, "the mask has")
     except InputError as error:
         lost = sum(each.num_shapes for each in instances) + sum(r.shapes for r in findings if r.action == "left out")
-        return ReadFile.left_out(pair.key, error.with_hint, max(lost, num_shapes))
+        about_mask = error.message.startswith(f"{pair.mask.name}: ")
+        why = ("the mask: " if about_mask else "") + error.why(pair.mask.name)
+        return ReadFile.left_out(pair.key, why, max(lost, num_shapes))
     findings += seen.findings
     num_shapes = sum(each.num_shapes for each in instances)
     key = pair.key if not pair.key.startswith("../") else pair.picture.name

@@ -183,17 +183,16 @@ def find_classes(ids: Ids, classes: ClassNames, key: str, findings: list[Finding
         name = classes.names.get(value) or (IGNORE if value == IGNORED_ID else f"class_{value}")
         regions.setdefault(name, []).append(value)
         if value not in classes.names and value != IGNORED_ID and classes.file:
-            findings.append(Finding(key, "noted", f"id {value} is not in {classes.file}", label=name, shapes=0))
+            findings.append(Finding(key, "noted", f"an id that is not in {classes.file}", value, name, shapes=0))
     drawn = IGNORE in classes.names.values()  # a list that names regions to ignore has some
     for name, values in regions.items():
         if name == BACKGROUND or (name == IGNORE and classes.uncovered == "ignore"):
             continue
         inside = ids == values[0] if len(values) == 1 else np.isin(ids, values)
         yield to_instance(name, inside, num_shapes=0 if name == IGNORE and not drawn else 1)
-    if count := int((ids == _UNKNOWN).sum()):
+    if (ids == _UNKNOWN).any():
         why = f"pixels of colours that no class has in {classes.file}: they are unlabelled"
         findings.append(Finding(key, "left out", why))
-        findings.append(Finding(key, "noted", f"{count} pixels have such colours", shapes=0))
 
 
 def read_class_ids(path: Path, classes: ClassNames, *, coded: bool) -> Ids:

@@ -39,7 +39,7 @@ def read_objects_file(path: Path | None) -> VocObjects:
         root = read_xml(path)
         return VocObjects(list(root.iter("object")), size=_size(root))
     except InputError as error:
-        return VocObjects((), error.message)
+        return VocObjects((), f"its XML file: {error.why(path.name)}")
 
 
 def _size(root: Element) -> tuple[int, int] | None:
@@ -62,7 +62,7 @@ def read_boxes(picture: Path, key: str, objects: VocObjects) -> ReadFile:
     try:
         own, frame, noticed = look(picture, key, objects.size)
     except InputError as error:
-        return ReadFile.left_out(key, error.message, len(objects.nodes))
+        return ReadFile.left_out(key, error.why(), len(objects.nodes))
     findings = list(noticed)
     instances = tuple(boxes_of(objects.nodes, key, *frame.drawn, findings))
     image = AnnotatedImage(key, own, *frame.drawn, instances, folder=key.rpartition("/")[0])

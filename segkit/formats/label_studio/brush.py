@@ -46,7 +46,7 @@ def decode_brush(rle: Sequence[int], height: int, width: int) -> npt.NDArray[np.
     bits = _Bits(data)
     count = bits.read(32)
     if count != 4 * height * width:
-        raise ValueError(f"a brush mask of {count // 4} pixels, the image has {height * width}")
+        raise ValueError("a brush mask of another size than the image")
     size = bits.read(5) + 1
     lengths = [bits.read(4) + 1 for _ in range(4)]
     values = np.zeros(count, np.uint8)

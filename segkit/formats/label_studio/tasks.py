@@ -66,7 +66,7 @@ def _read(path: Path, key: str, images_dir: Path | None, options: ShapeOptions) 
     try:
         top = read_json(path)
     except InputError as error:
-        yield ReadFile.left_out(key, error.message)
+        yield ReadFile.left_out(key, error.why(path))
         return
     if not is_label_studio(top):
         yield ReadFile.left_out(key, "not an export of Label Studio (JSON or JSON-MIN)")
@@ -131,7 +131,7 @@ def _image(
     try:
         picture, frame, noticed = look(found, key, size_of(regions))
     except InputError as error:
-        row = Finding(key, "left out", error.message, shapes=len(regions))
+        row = Finding(key, "left out", error.why(), shapes=len(regions))
         return ReadFile(None, (*findings, row), num_shapes)
     rows = [*findings, *noticed, *places.outside(found, names[0], key)]
     instances = _instances(regions, key, frame.drawn, rows, options)

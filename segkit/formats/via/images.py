@@ -65,7 +65,7 @@ def _read(path: Path, key: str, images_dir: Path | None, shapes: ShapeOptions) -
     try:
         top = read_json(path)
     except InputError as error:
-        yield ReadFile.left_out(key, error.message)
+        yield ReadFile.left_out(key, error.why(path))
         return
     images = [entry for entry in _entries(top).values() if _is_image(entry)]
     if not images:
@@ -95,7 +95,7 @@ def _image(
         # Browsers apply the EXIF orientation, so the regions were drawn on the upright image.
         picture, frame, noticed = look(found, key, None)
     except InputError as error:
-        return ReadFile.left_out(key, error.message, len(regions))
+        return ReadFile.left_out(key, error.why(), len(regions))
     findings = [*noticed, *places.outside(found, name, key)]
     shapes = read_shapes([_shape(r, n, attribute, key, findings) for n, r in enumerate(regions)], key, findings)
     instances = join_instances(shapes, key, *frame.drawn, options, findings)

@@ -102,7 +102,7 @@ def _from_yaml(path: Path, findings: list[Finding]) -> DataYaml | None:
     try:
         top = read_yaml(path)
     except InputError as error:
-        findings.append(Finding(path.name, "noted", error.message.removeprefix(f"{path.name}: "), shapes=0))
+        findings.append(Finding(path.name, "noted", error.why(path.name), shapes=0))
         return None
     if "names" not in top and "nc" not in top and "kpt_shape" not in top:
         return None

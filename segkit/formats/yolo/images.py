@@ -91,7 +91,8 @@ def read(unit: ImageAndLabels, rules: LineRules) -> ReadFile:
             return _without_picture(unit, lines)
         picture, frame, noticed = look(unit.picture, unit.key, None)  # YOLO trainers apply the EXIF orientation first
     except InputError as error:
-        return ReadFile.left_out(unit.key, error.message, len(lines))
+        name = unit.labels.name if unit.labels is not None else ""
+        return ReadFile.left_out(unit.key, error.why(name), len(lines))
     instances, findings = read_lines(lines, rules, unit.key, *frame.drawn)
     findings = [*noticed, *findings]
     image = AnnotatedImage(unit.key, picture, *frame.drawn, tuple(instances), unit.split, split_from=unit.split_from)

@@ -67,7 +67,7 @@ def read_lines(
             line = _parse(text)
             name = rules.names.get(line.category, f"class_{line.category}")
             if rules.names and line.category not in rules.names:
-                line.notes.append(("noted", f"category {line.category} is not among the names: called {name}"))
+                line.notes.append(("noted", "a category that is not among the names: called class_ and its number"))
             instances.append(_instance(line, name, rules, height, width, scored=all_odd))
         except ValueError as error:
             findings.append(Finding(key, "left out", str(error), number, name))
@@ -115,7 +115,7 @@ def _parse(text: str) -> _Line:
     if not all(isfinite(value) for value in (first, *values)):
         raise ValueError("numbers that are not finite")
     if not first.is_integer() or not 0 <= first < _MOST_CLASSES:
-        raise ValueError(f"the category {words[0][:20]} is not a whole number from 0")
+        raise ValueError("the category is not a whole number from 0")
     line = _Line(int(first), values)
     if commas:
         line.notes.append(("repaired", "decimal commas are read as points"))
@@ -130,7 +130,7 @@ def _instance(line: _Line, name: str, rules: LineRules, height: int, width: int,
     """
     values = line.values
     if len(values) < 4:
-        raise ValueError(f"a line of {len(values)} numbers after the category is neither a polygon nor a box")
+        raise ValueError("a line of fewer than 4 numbers after the category is neither a polygon nor a box")
     if (rules.keypoints and len(values) == 4 + rules.keypoints) or _has_visibility(values):
         line.notes.append(("changed", "keypoints are left out: the box is kept"))
         line.values = values[:4]
