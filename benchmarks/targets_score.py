@@ -85,10 +85,10 @@ def head_results(
     if not found:
         return []
     target = box_masks_to_target([BoxMask(label, *mask) for label, mask in found])
-    taught = mask_targets(target, target["boxes"], torch.arange(len(found)), frame, 28)
+    taught = mask_targets(target, target["boxes"], torch.arange(len(found)), frame, 28, aligned=True)
     scores = torch.ones(len(found))
     prediction: Any = {"boxes": target["boxes"], "labels": target["labels"], "scores": scores, "masks": taught}
-    return prediction_to_results(prediction, image, *frame, dataset.categories)
+    return prediction_to_results(prediction, image, *frame, dataset.categories, aligned_masks=True)
 
 
 def figures(dataset: Dataset, size: int, level: str) -> dict[str, float]:

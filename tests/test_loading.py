@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from torchvision.models.detection.roi_heads import project_masks_on_boxes
 
 from segkit.data.geometry import Framing
 from segkit.data.pixels import load_rgb
@@ -153,7 +154,8 @@ def test_a_pasted_instance_covers_the_instances_below():
     assert [c.label for c in covered] == [2]
 
 
-def test_mask_targets_of_box_masks_are_those_of_whole_masks():
+@pytest.mark.parametrize("aligned", [True, False])
+def test_mask_targets_of_box_masks_are_those_of_whole_masks(aligned):
     """Also for regions at the border, across it, smaller and larger than the instance."""
     g = torch.Generator().manual_seed(0)
     crops = [
@@ -167,9 +169,11 @@ def test_mask_targets_of_box_masks_are_those_of_whole_masks():
     regions[:, 2].clamp_(max=64)
     regions[:, 3].clamp_(max=40)
     matched = torch.randint(0, 3, (60,), generator=g)
-    ours = mask_targets(target, regions, matched, (40, 64), 28)
-    theirs = mask_targets({"masks": whole(target, 40, 64)}, regions, matched, (40, 64), 28)
+    ours = mask_targets(target, regions, matched, (40, 64), 28, aligned=aligned)
+    theirs = mask_targets({"masks": whole(target, 40, 64)}, regions, matched, (40, 64), 28, aligned=aligned)
     assert (ours - theirs).abs().max() < 1e-4
+    if not aligned:
+        assert torch.equal(theirs, project_masks_on_boxes(whole(target, 40, 64), regions, matched, 28))
 
 
 def test_what_is_sent_to_a_worker_can_be_pickled(dataset):

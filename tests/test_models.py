@@ -159,7 +159,7 @@ def test_predictions_equal_those_of_torchvision():
     assert torch.equal(here["scores"], there["scores"])
     assert torch.equal(here["boxes"], there["boxes"])
     record = Image(1, "p", 64, 96)
-    results = prediction_to_results(here, record, 64, 96, (Category(1, "a"), Category(2, "b")))
+    results = prediction_to_results(here, record, 64, 96, (Category(1, "a"), Category(2, "b")), aligned_masks=False)
     pasted = there["masks"][:, 0] > 0.5
     assert [r.segmentation for r in results] == [mask_to_rle(mask.numpy()) for mask in pasted]
 

@@ -208,7 +208,10 @@ def _results(
         for (done, image), prediction in zip(loaded, predictions, strict=True):
             record = Image(0, done.picture.name, done.height, done.width)
             height, width = image.shape[-2:]
-            results = prediction_to_results(prediction, record, height, width, model.card.categories)
+            aligned = model.card.settings.aligned_masks
+            results = prediction_to_results(
+                prediction, record, height, width, model.card.categories, aligned_masks=aligned
+            )
             kept = tuple(result for result in results if result.score >= config.score)
             notes.predicted(done.picture.name, len(kept))
             yield replace(done, results=kept, class_map=prediction.get("semantic"))

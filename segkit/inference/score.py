@@ -162,7 +162,9 @@ class _RankScores:
         for sample, prediction in zip(samples, predictions, strict=True):
             image, (height, width) = sample.record, sample.image.shape[-2:]
             self._full += len(prediction["boxes"]) == self._limit
-            results += prediction_to_results(prediction, image, height, width, dataset.categories)
+            results += prediction_to_results(
+                prediction, image, height, width, dataset.categories, aligned_masks=self._card.settings.aligned_masks
+            )
             if self._pixels is not None:
                 truth = paint(image, self._annotations.get(image.id, []), self._labels, dataset.uncovered)
                 self._pixels.add(image, truth, prediction["semantic"])

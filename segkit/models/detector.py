@@ -35,16 +35,22 @@ class DetectorSettings:
     """Plain numbers of a detector; the defaults are torchvision's.
 
     Attributes:
-        proposals: Regions per image that come out of the RPN.
+        proposals: Regions per image that come out of the RPN in training.
         rois: Regions per image that the heads are trained on.
         detections: Instances per image at most.
         anchor_sizes: Side of the anchors at strides 4, 8, 16, 32 and 64, in pixels.
+        test_proposals: The same in evaluation; 0: half as many as in training, and at least as many as ``detections``.
+        aligned_masks: Masks are taught and read with pixels at their centres. torchvision teaches them half a pixel
+            aside, and lays them into boxes that are a pixel wider on average: its heads, and segkit's before, were
+            trained so.
     """
 
     proposals: int = 2000
     rois: int = 512
     detections: int = 100
     anchor_sizes: tuple[int, int, int, int, int] = (32, 64, 128, 256, 512)
+    test_proposals: int = 0
+    aligned_masks: bool = False
 
 
 class _Anchors(AnchorGenerator):  # type: ignore[misc]  # torchvision has no types
@@ -171,6 +177,7 @@ def _make_rpn(channels: int, settings: DetectorSettings) -> PerImageRPN:
     """A region proposal network with torchvision's thresholds."""
     anchors = _Anchors(tuple((side,) for side in settings.anchor_sizes), (_RATIOS,) * len(settings.anchor_sizes))
     proposals = settings.proposals
+    in_evaluation = settings.test_proposals or max(proposals // 2, settings.detections)
     rpn = PerImageRPN(
         anchors,
         RPNHead(channels, len(_RATIOS)),
@@ -178,8 +185,11 @@ def _make_rpn(channels: int, settings: DetectorSettings) -> PerImageRPN:
         bg_iou_thresh=0.3,
         batch_size_per_image=256,
         positive_fraction=0.5,
-        pre_nms_top_n={"training": max(2 * proposals, 200), "testing": max(proposals, 200)},
-        post_nms_top_n={"training": proposals, "testing": max(proposals // 2, settings.detections)},
+        pre_nms_top_n={
+            "training": max(2 * proposals, 200),
+            "testing": max(proposals, 2 * settings.test_proposals, 200),
+        },
+        post_nms_top_n={"training": proposals, "testing": in_evaluation},
         nms_thresh=0.7,
     )
     rpn.fg_bg_sampler = SeededSampler(256, 0.5)
@@ -205,4 +215,5 @@ def _make_roi_heads(
         **mask_parts,
     )
     roi_heads.fg_bg_sampler = SeededSampler(settings.rois, 0.25)
+    roi_heads.aligned_masks = settings.aligned_masks
     return roi_heads

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss, project_masks_on_boxes
+from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import roi_align
 
@@ -80,6 +80,8 @@ class PerImageRPN(RegionProposalNetwork):  # type: ignore[misc]  # torchvision h
 class PerImageRoIHeads(RoIHeads):  # type: ignore[misc]
     """torchvision's heads with losses that are means over images, and mask targets that may be cut to their boxes."""
 
+    aligned_masks = False  # see ``DetectorSettings``
+
     def check_targets(self, targets: Any) -> None:
         """Targets are checked where they are made."""
 
@@ -131,7 +133,10 @@ class PerImageRoIHeads(RoIHeads):  # type: ignore[misc]
             if not len(own):
                 total.append(logits.sum() * 0)
                 continue
-            truth = mask_targets(targets[i], regions[i], matched[i][positive[i]], image_shapes[i], own.shape[-1])
+            here = matched[i][positive[i]]
+            truth = mask_targets(
+                targets[i], regions[i], here, image_shapes[i], own.shape[-1], aligned=self.aligned_masks
+            )
             kind = labels[i][positive[i]]
             predicted = own[torch.arange(len(own), device=own.device), kind]
             total.append(F.binary_cross_entropy_with_logits(predicted, truth))
@@ -139,11 +144,13 @@ class PerImageRoIHeads(RoIHeads):  # type: ignore[misc]
 
 
 # segkit.memory.simulate.detector_bounds knows this function and its ``corners`` by their names.
-def mask_targets(target: Target, regions: Tensor, matched: Tensor, image_size: tuple[int, int], side: int) -> Tensor:
+def mask_targets(
+    target: Target, regions: Tensor, matched: Tensor, image_size: tuple[int, int], side: int, *, aligned: bool
+) -> Tensor:
     """The targets of the mask head: the mask of each region's instance, sampled inside the region, [R, side, side].
 
-    Masks cut to their boxes give what torchvision samples from masks of the whole image, without N x H x W bytes: a
-    mask is zero around its box, except at the border of the image, where the outermost pixels are repeated.
+    Masks cut to their boxes give what is sampled from masks of the whole image, without N x H x W bytes: a mask is zero
+    around its box, except at the border of the image, where the outermost pixels are repeated.
 
     Args:
         target: The instances of an image.
@@ -151,10 +158,13 @@ def mask_targets(target: Target, regions: Tensor, matched: Tensor, image_size: t
         matched: The instance of each region [R].
         image_size: Height and width of the image.
         side: Rows and columns of the output.
+        aligned: Take pixels to be at their centres; else as torchvision does, half a pixel right and below.
     """
     if "masks" in target:
-        whole: Tensor = project_masks_on_boxes(target["masks"], regions, matched, side)
-        return whole
+        places = torch.cat([matched[:, None].to(regions), regions], dim=1)
+        whole = target["masks"][:, None].to(regions)
+        sampled: Tensor = roi_align(whole, places, (side, side), 1.0, aligned=aligned)
+        return sampled[:, 0]
     corners = target["boxes"].long().tolist()
     ends = [0]
     for x1, y1, x2, y2 in corners:
@@ -174,5 +184,5 @@ def mask_targets(target: Target, regions: Tensor, matched: Tensor, image_size: t
             mask[:, -1] = mask[:, -2]
         here = torch.where(matched == instance)[0]
         shift = regions.new_tensor([x1 - 1, y1 - 1, x1 - 1, y1 - 1])
-        out[here] = roi_align(mask[None, None], [regions[here] - shift], (side, side), 1.0)[:, 0]
+        out[here] = roi_align(mask[None, None], [regions[here] - shift], (side, side), 1.0, aligned=aligned)[:, 0]
     return out

@@ -5,6 +5,7 @@ K categories (labels 1..K; 0 is background). Boxes are xyxy float32 in pixels. O
 these and COCO's conventions.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, TypedDict
 
@@ -70,12 +71,17 @@ def box_masks_to_target(masks: Sequence[BoxMask]) -> Target:
 
 
 def prediction_to_results(
-    prediction: Prediction, image: Image, model_height: int, model_width: int, categories: Sequence[Category]
+    prediction: Prediction,
+    image: Image,
+    model_height: int,
+    model_width: int,
+    categories: Sequence[Category],
+    *,
+    aligned_masks: bool,
 ) -> list[Result]:
     """A prediction as COCO results in the pixels of the image.
 
     Masks are never pasted into full images: each is scaled to its own box, thresholded at 0.5 and run-length encoded.
-    The runs are those of torchvision's ``paste_masks_in_image``, at a fraction of its time and memory.
 
     Args:
         prediction: In the frame that the model got.
@@ -83,6 +89,8 @@ def prediction_to_results(
         model_height: Height of that frame.
         model_width: Width of that frame.
         categories: The categories that the labels stand for.
+        aligned_masks: How masks lie in their boxes (``DetectorSettings``): to a fraction of a pixel, or with the very
+            runs of torchvision's ``paste_masks_in_image``.
     """
     category_ids = {label: category_id for category_id, label in labels_of(categories).items()}
     scale = torch.tensor([image.width / model_width, image.height / model_height] * 2)
@@ -91,7 +99,8 @@ def prediction_to_results(
     boxes[:, 1::2] = boxes[:, 1::2].clamp(0, image.height)
     segmentations: Sequence[Segmentation | None]
     if "masks" in prediction:
-        segmentations = _encode_masks(prediction["masks"].float().cpu(), boxes, image)
+        encode = _encode_aligned if aligned_masks else _encode_as_torchvision
+        segmentations = encode(prediction["masks"].float().cpu(), boxes, image)
     elif "box_masks" in prediction:
         corners = boxes[:, :2].round().int().tolist()
         segmentations = [
@@ -110,8 +119,31 @@ def prediction_to_results(
     ]
 
 
-def _encode_masks(masks: Tensor, boxes: Tensor, image: Image) -> list[Segmentation]:
-    """Mask probabilities [N, M, M] in their boxes [N, 4] (pixels of the image) -> RLE."""
+def _encode_aligned(masks: Tensor, boxes: Tensor, image: Image) -> list[Segmentation]:
+    """Mask probabilities [N, M, M] in their boxes [N, 4] (pixels of the image) -> RLE.
+
+    A pixel takes the probability at its centre, interpolated between the centres of the mask's cells, and towards zero
+    outside (as detectron2's ``paste_masks_in_image`` does).
+    """
+    out: list[Segmentation] = []
+    for mask, (x1, y1, x2, y2) in zip(masks, boxes.tolist(), strict=True):
+        top, down = _cells_at_centres(y1, y2, mask.shape[0])
+        left, across = _cells_at_centres(x1, x2, mask.shape[1])
+        inside = down @ mask @ across.T > _MASK_THRESHOLD
+        out.append(crop_to_rle(inside.numpy(), top, left, image.height, image.width))
+    return out
+
+
+def _cells_at_centres(low: float, high: float, cells: int) -> tuple[int, Tensor]:
+    """The first pixel whose centre is between two coordinates, and the shares of all such in the cells, [P, cells]."""
+    first = math.ceil(low - 0.5)
+    centres = torch.arange(first, math.ceil(high - 0.5)) + 0.5
+    places = (centres - low) * (cells / max(high - low, 1e-6)) - 0.5
+    return first, (1 - (places[:, None] - torch.arange(cells)).abs()).clamp(min=0)
+
+
+def _encode_as_torchvision(masks: Tensor, boxes: Tensor, image: Image) -> list[Segmentation]:
+    """The same, for masks that were not aligned: the runs of torchvision, whose box is a pixel wider on average."""
     padded, scale = expand_masks(masks[:, None], padding=1)  # a border, so that edges interpolate towards zero
     out: list[Segmentation] = []
     for mask, (x1, y1, x2, y2) in zip(padded, expand_boxes(boxes, scale).to(torch.int64).tolist(), strict=True):

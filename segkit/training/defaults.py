@@ -35,6 +35,7 @@ class DataFacts:
     num_images: int
     short_side: int  # median, pixels
     most_instances: int  # in one image
+    usual_instances: int  # three quarters of the images that have any have at most so many
     instance_side: float  # median of the root of the box's area, pixels
 
     @staticmethod
@@ -51,7 +52,8 @@ class DataFacts:
         counts = [len(each) for each in dataset.annotations_of().values()]
         sides = [min(image.height, image.width) for image in dataset.images]
         spans = [(a.bbox[2] * a.bbox[3]) ** 0.5 for a in dataset.annotations]
-        return DataFacts(len(dataset.images), round(median(sides)), max(counts), median(spans))
+        usual = sorted(counts)[-(-3 * len(counts) // 4) - 1]
+        return DataFacts(len(dataset.images), round(median(sides)), max(counts), usual, median(spans))
 
 
 def resolve_defaults(
@@ -192,11 +194,13 @@ def _resolve_optimizer(config: TrainConfig) -> TrainConfig:
 def settings_for(
     config: TrainConfig, facts: DataFacts, on_cpu: bool, source: WeightFile | None = None
 ) -> DetectorSettings:
-    """A detector's numbers: enough for the most crowded image, and on a CPU no more than that.
+    """A detector's numbers: enough for the most crowded image to be found, and for most of them to be learnt from.
 
     The model may find 1.5 times as many instances as the most crowded training image has, and at least 100, so that
-    it does not limit the score. Anchors are those that the weights were made with; where these are not a detector's,
-    torchvision's, or half as large where instances are small.
+    it does not limit the score. What it learns from in a step, on a CPU, is enough for three quarters of the images: a
+    single crowded one would make every step slow, and of its many instances a sample is learnt from each time. Anchors
+    are those that the weights were made with; where these are not a detector's, torchvision's, or half as large where
+    instances are small.
 
     Args:
         config: Options with values (``resolve_defaults``).
@@ -211,11 +215,13 @@ def settings_for(
     if source is not None and source.anchors is not None:
         anchors = source.anchors
     if on_cpu:
-        proposals = min(2000, max(detections, 20 * facts.most_instances))
-        rois = min(512, max(32, 4 * facts.most_instances))
+        proposals = min(2000, max(100, 20 * facts.usual_instances))
+        rois = min(512, max(32, 4 * facts.usual_instances))
+        in_evaluation = max(detections, min(1000, 10 * facts.most_instances))
     else:
-        proposals, rois = max(2000, 10 * facts.most_instances), 512
-    return DetectorSettings(proposals, rois, detections, anchors)
+        proposals, rois = max(2000, 10 * facts.usual_instances), 512
+        in_evaluation = max(detections, 1000, 5 * facts.most_instances)
+    return DetectorSettings(proposals, rois, detections, anchors, in_evaluation, aligned_masks=True)
 
 
 def card_for(config: TrainConfig, dataset: Dataset, settings: DetectorSettings) -> ModelCard:
