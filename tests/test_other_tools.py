@@ -225,3 +225,20 @@ def test_what_is_no_table_of_masks_is_told(segkit, here):
     (here / "in/a.csv").write_text("picture,mask\np.png,nothing.png\n")
     outcome = segkit("convert", "in/a.csv")
     assert (outcome.code, "none of its 1 rows names a picture and a mask" in outcome.err) == (1, True)
+
+
+@pytest.mark.parametrize(("height", "width"), [(48_000_000, 64_000_000), (48_000, 64_000)])
+def test_masks_of_pictures_that_claim_to_be_huge_take_no_memory(segkit, here, height, width):
+    """The small file would make gigabytes."""
+    picture(here / "in/a.png")
+    huge = (
+        f'<mask label="x" left="0" top="0" width="{width // 2}" height="{height // 2}" rle="0, {height * width // 4}"/>'
+    )
+    small = '<polygon label="x" points="5,5;15,5;15,15"/>'
+    image = f'<image name="a.png" width="{width}" height="{height}">{huge}{small}</image>'
+    (here / "in/x.xml").write_text(f"<annotations>{image}</annotations>")
+    outcome = segkit("convert", "in", "--val", 0, "--json")
+    assert outcome.code in (0, 1)
+    assert "Traceback" not in outcome.err
+    if outcome.code == 0:
+        assert json.loads(outcome.out)["lost"] >= 1

@@ -13,10 +13,12 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from segkit.data.masks import crop_to_rle, rle_area, rle_bbox
+from segkit.data.pictures import MAX_MASK_PIXELS
+from segkit.data.polygons import REACH
 from segkit.data.records import AnnotatedImage, Finding, Instance, ReadFile
 from segkit.errors import InputError
 from segkit.formats.pictures.find import PicturePlaces, base_name, picture_places
-from segkit.formats.pictures.look import look
+from segkit.formats.pictures.look import MAX_IMAGE_PIXELS, look
 from segkit.formats.pictures.scale import scale_image
 from segkit.formats.shapes.entries import read_shapes
 from segkit.formats.shapes.instances import join_instances
@@ -119,14 +121,14 @@ def _image(node: Element, places: PicturePlaces, file_key: str, options: ShapeOp
 
 def _size(node: Element) -> tuple[int, int] | None:
     height, width = _number(node, "height", 0.0), _number(node, "width", 0.0)
-    return (int(height), int(width)) if height >= 1 and width >= 1 else None
+    return (int(height), int(width)) if height >= 1 and width >= 1 and height * width < MAX_IMAGE_PIXELS else None
 
 
 def _number(node: Element, name: str, default: float | None = None) -> float:
-    """An attribute as a number.
+    """An attribute as a number; the default, if there is one, where it is none or far too large.
 
     Raises:
-        ValueError: It is none, is missing where there is no default, or is not finite.
+        ValueError: It is none or far too large, and there is no default.
     """
     try:
         value = float(node.get(name) or "")
@@ -134,9 +136,11 @@ def _number(node: Element, name: str, default: float | None = None) -> float:
         if default is None:
             raise ValueError(f"{name} is not a number") from None
         return default
-    if not abs(value) < 1e6:
+    if abs(value) < REACH:
+        return value
+    if default is None:
         raise ValueError(f"{name} is more than a million pixels away")
-    return value
+    return default
 
 
 def _attributes(node: Element) -> dict[str, Any]:
@@ -146,7 +150,7 @@ def _attributes(node: Element) -> dict[str, Any]:
 
 def _mask(node: Element, height: int, width: int) -> Instance:
     left, top, w, h = (int(_number(node, name)) for name in ("left", "top", "width", "height"))
-    if not (0 < w <= 4 * width and 0 < h <= 4 * height):
+    if not (0 < w <= 4 * width and 0 < h <= 4 * height and w * h <= MAX_MASK_PIXELS):
         raise ValueError("a mask whose box is empty or much larger than the image")
     try:
         counts = [int(count) for count in (node.get("rle") or "").split(",")]

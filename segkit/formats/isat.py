@@ -12,7 +12,7 @@ from segkit.data.records import AnnotatedImage, ReadFile
 from segkit.errors import InputError
 from segkit.formats.json_file import read_json
 from segkit.formats.pictures.find import picture_places
-from segkit.formats.pictures.look import look
+from segkit.formats.pictures.look import MAX_IMAGE_PIXELS, look
 from segkit.formats.pictures.scale import scale_image
 from segkit.formats.shapes.entries import read_shapes
 from segkit.formats.shapes.instances import join_instances
@@ -57,7 +57,8 @@ def read(unit: tuple[Path, str], images_dir: Path | None) -> ReadFile:
     if found is None:
         return ReadFile.left_out(key, "image not found", len(objects))
     height, width = info.get("height"), info.get("width")
-    declared = (height, width) if type(height) is int and type(width) is int and height > 0 and width > 0 else None
+    sane = type(height) is int and type(width) is int and height > 0 and width > 0
+    declared = (height, width) if sane and height * width < MAX_IMAGE_PIXELS else None
     try:
         picture, frame, noticed = look(found, key, declared)
     except InputError as error:

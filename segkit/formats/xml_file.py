@@ -8,7 +8,7 @@ from segkit.data.read_file import read_file
 from segkit.errors import InputError
 from segkit.formats.encoding import decode_named
 
-_MOST = 512  # MiB
+_MOST = 256  # MiB
 
 
 def read_xml(path: Path) -> ElementTree.Element:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from segkit.data.pictures import MAX_MASK_PIXELS
+
 
 class _Bits:
     """Reads whole numbers from a stream of bits, the first bit highest."""
@@ -43,6 +45,8 @@ def decode_brush(rle: Sequence[int], height: int, width: int) -> npt.NDArray[np.
         data = bytes(rle)
     except (TypeError, ValueError, MemoryError):
         raise ValueError("a brush mask that is not a list of bytes") from None
+    if height * width > MAX_MASK_PIXELS:
+        raise ValueError(f"a brush mask of more than {MAX_MASK_PIXELS:,} pixels")
     bits = _Bits(data)
     count = bits.read(32)
     if count != 4 * height * width:

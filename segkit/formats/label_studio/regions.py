@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from segkit.data.masks import mask_to_rle, rle_area, rle_bbox
 from segkit.data.records import Instance
 from segkit.formats.label_studio.brush import decode_brush
+from segkit.formats.pictures.look import MAX_IMAGE_PIXELS
 
 _GEOMETRY = ("polygon", "brush", "rectangle", "ellipse", "keypoint")
 
@@ -58,8 +59,8 @@ def size_of(regions: Sequence[Region]) -> tuple[int, int] | None:
     """(height, width) of the image that regions were drawn on, if they say it."""
     for region in regions:
         height, width = region.raw.get("original_height"), region.raw.get("original_width")
-        if type(height) is int and type(width) is int and 0 < height < 1 << 31 and 0 < width < 1 << 31:
-            return height, width
+        if type(height) is int and type(width) is int and height > 0 and width > 0:
+            return (height, width) if height * width < MAX_IMAGE_PIXELS else None
     return None
 
 

@@ -15,6 +15,7 @@ from segkit.data.records import Action, Exif, Finding, Picture
 from segkit.errors import InputError
 
 Size = tuple[int, int]  # (height, width)
+MAX_IMAGE_PIXELS = 1 << 32  # COCO's run lengths are 32-bit: a file that says more is not believed
 _FAR_LARGER = 8  # times: nobody scales a picture so far, and a wrong size may have been written
 
 
