@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from segkit.choices import ImagePlacement
-from segkit.config.fields import CommandConfig, argument, option
+from segkit.config.fields import MOST_PROCESSES, MOST_SEED, CommandConfig, argument, option
 from segkit.config.parsers import parse_encoding, parse_regex, parse_renames
 from segkit.errors import ConfigError
 
@@ -53,7 +53,7 @@ class ConvertConfig(CommandConfig):
     )  # fmt: skip
     group_similar: bool = option(False, help="Keep near-duplicate images in the same split.")
     keep_splits: Path | None = option(None, help="An earlier dataset, whose images keep their split.")
-    seed: int = option(0, help="Random seed of the split.")
+    seed: int = option(0, help="Random seed of the split.", max=MOST_SEED)
     images: ImagePlacement = option(
         "link",
         help="How images get into the dataset. Embedded or EXIF-rotated images are always written, except with none.",
@@ -78,7 +78,9 @@ class ConvertConfig(CommandConfig):
     drop_flag: str | None = option(None, help="Leave out images with this LabelMe flag.")
     strict: bool = option(False, help="Exit with code 3 if anything was lost or repaired.")
     dry_run: bool = option(False, help="Report only; write nothing.")
-    workers: int | None = option(None, help="Processes that read files.  [default: by the number of files]", min=0)
+    workers: int | None = option(
+        None, help="Processes that read files.  [default: by the number of files]", min=0, max=MOST_PROCESSES
+    )
 
     def __post_init__(self) -> None:
         if (self.val or 0.0) + self.test > 1.0:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from segkit.choices import EngineName
-from segkit.config.fields import CommandConfig, argument, flag_of, option, options_of
+from segkit.config.fields import MOST_PROCESSES, CommandConfig, argument, flag_of, option, options_of
 from segkit.config.parsers import parse_names
 from segkit.errors import ConfigError
 
@@ -59,9 +59,9 @@ class EvalConfig(CommandConfig):
         "fast",
         help="Library that computes AP: ultrafast-pycocotools (fast) or pycocotools; the numbers are the same.",
     )
-    batch: int = option(4, help="Images per forward pass.", min=1)
+    batch: int = option(4, help="Images per forward pass.", min=1, max=65536)
     device: str = option("auto", help="Device: auto, cpu, cuda, cuda:1.")
-    workers: int | None = option(None, help="Processes that load images.  [default: 0]", min=0)
+    workers: int | None = option(None, help="Processes that load images.  [default: 0]", min=0, max=MOST_PROCESSES)
 
     def __post_init__(self) -> None:
         if unknown := set(self.iou or ()) - set(_KINDS):

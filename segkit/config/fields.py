@@ -4,6 +4,7 @@ One frozen dataclass per command is the only place where an option is written: i
 bounds and help. ``segkit.commands.options`` derives the command line from it.
 """
 
+import math
 import tomllib
 from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -16,6 +17,9 @@ from segkit.config.parsers import to_toml
 from segkit.errors import ConfigError, InputError
 
 _METADATA = "segkit"
+
+MOST_STEPS, MOST_PROCESSES, MOST_PIXELS, MOST_SEED = 10**9, 1024, 32768, 2**63 - 1
+"""Bounds of options: beyond these a number is a slip, and arithmetic overflows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,6 +107,17 @@ def flag_of(record_field: Field[Any]) -> str:
     return declared.flag or "--" + record_field.name.replace("_", "-")
 
 
+def out_of_bounds(declared: Declaration, value: Any) -> str | None:
+    """What is wrong with a number, in words; None where it is within its bounds, or no number."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    if declared.min is not None and value < declared.min:
+        return f"{value} is less than {declared.min}"
+    if declared.max is not None and value > declared.max:
+        return f"{value} is more than {declared.max}"
+    return None if math.isfinite(value) else f"{value} is not a number"
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a flat table of option values.
 
@@ -142,6 +157,8 @@ def load_config(record: type[Record], path: Path) -> Record:
                 values[name] = parse(value)
             except ValueError as error:
                 raise ConfigError(f"{path}: {name}: {error}") from error
+        elif (wrong := out_of_bounds(known[name], value)) is not None:
+            raise ConfigError(f"{path}: {name}: {wrong}")
         elif Path in (hints[name], *getattr(hints[name], "__args__", ())):
             values[name] = Path(value)
     try:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from segkit.config.fields import CommandConfig, argument, flag_of, option, options_of
+from segkit.config.fields import MOST_STEPS, CommandConfig, argument, flag_of, option, options_of
 from segkit.config.parsers import SIZE_UNITS, parse_size, parse_sizes
 from segkit.errors import ConfigError
 
@@ -20,12 +20,16 @@ class MemprofileConfig(CommandConfig):
         metavar="RUN|CONFIG|-- SCRIPT ARGS...",
     )  # fmt: skip
     steps: int | None = option(
-        None, help="Steps to measure; a script is stopped after them.  [default: 30; a script runs to its end]", min=1
+        None,
+        help="Steps to measure; a script is stopped after them.  [default: 30; a script runs to its end]",
+        min=1,
+        max=MOST_STEPS,
     )
     step_every: int = option(
         1,
         help="Optimiser steps per measured step; without an optimiser: backward passes, else forward passes.",
         min=1,
+        max=MOST_STEPS,
     )
     out: Path = option(Path("memprofile"), help="Folder for memory.json and memory.html.")
     deep: bool = option(False, help="Inspect CPU memory at every step, instead of now and then.")

@@ -19,6 +19,8 @@ _BYTES: dict[str, int] = {"": 1, "b": 1} | {
     )
 }
 _MOST_BYTES = 2**63
+_MOST_SECONDS = 10 * 365 * 86400.0
+_MOST_GPU, _MOST_IMAGES = 1023, 65536
 
 SIZE_UNITS = "8G = 8GiB = 8 x 1024^3 bytes; 8GB = 8 x 1000^3 bytes."
 """Units of sizes, for the help of options."""
@@ -30,7 +32,7 @@ def parse_duration(text: str) -> float:
     whole = re.fullmatch(r"\s*(?:\d+\.?\d*\s*[a-zA-Z]*\s*)+", text)
     if whole and parts and all(unit.lower() in _SECONDS for _, unit in parts):
         seconds = sum(float(number) * _SECONDS[unit.lower()] for number, unit in parts)
-        if seconds > 0:
+        if 0 < seconds <= _MOST_SECONDS:
             return seconds
     raise ValueError(f"{text!r} is not a duration such as 30s, 90m or 2h")
 
@@ -64,9 +66,13 @@ def parse_names(text: str) -> tuple[str, ...]:
 def parse_indices(text: str) -> tuple[int, ...]:
     """Read ``0,1``: distinct indices from 0."""
     names = parse_names(text)
-    if not names or not all(name.isdigit() for name in names) or len(set(names)) != len(names):
+    if not names or not all(map(_is_index, names)) or len({int(name) for name in names}) != len(names):
         raise ValueError(f"{text!r} is not a list of distinct numbers such as 0,1")
     return tuple(int(name) for name in names)
+
+
+def _is_index(name: str) -> bool:
+    return name.isascii() and name.isdigit() and len(name) < 10 and int(name) <= _MOST_GPU
 
 
 def parse_renames(text: str) -> tuple[tuple[str, str], ...]:
@@ -84,9 +90,10 @@ def parse_count_or_auto(text: str) -> int | str:
     """Read a number from 1, or ``auto``."""
     if text.strip() == "auto":
         return "auto"
-    if text.strip().isdigit() and int(text) > 0:
-        return int(text)
-    raise ValueError(f"{text!r} is neither a number from 1 nor auto")
+    digits = text.strip()
+    if digits.isascii() and digits.isdigit() and len(digits) < 10 and 0 < int(digits) <= _MOST_IMAGES:
+        return int(digits)
+    raise ValueError(f"{text!r} is neither a number from 1 to {_MOST_IMAGES} nor auto")
 
 
 def parse_factors(text: str) -> tuple[tuple[str, float], ...]:

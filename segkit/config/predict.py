@@ -24,7 +24,7 @@ class PredictConfig(CommandConfig):
         metavar="NAMES",
     )
     score: float = option(0.5, help="Ignore predictions with a lower confidence.", min=0.0, max=1.0)
-    batch: int = option(4, help="Images per forward pass.", min=1)
+    batch: int = option(4, help="Images per forward pass.", min=1, max=65536)
     device: str = option("auto", help="Device: auto, cpu, cuda, cuda:1.")
     resume: bool = option(False, help="Continue in --out: skip images that are already done.")
     force: bool = option(False, help="Replace the predictions in --out.")

@@ -15,7 +15,7 @@ from segkit.choices import (
     ScheduleName,
     UnetLoss,
 )
-from segkit.config.fields import CommandConfig, argument, option
+from segkit.config.fields import MOST_PIXELS, MOST_PROCESSES, MOST_SEED, MOST_STEPS, CommandConfig, argument, option
 from segkit.config.parsers import (
     SIZE_UNITS,
     parse_count_or_auto,
@@ -70,26 +70,29 @@ class TrainConfig(CommandConfig):
         None,
         help="Passes over the training images.  [default: if no limit is given, about 4000 steps; 800 on a CPU]",
         min=1,
+        max=MOST_STEPS,
         panel=_BUDGET,
     )
-    steps: int | None = option(None, help="Optimiser steps.", min=1, panel=_BUDGET)
+    steps: int | None = option(None, help="Optimiser steps.", min=1, max=MOST_STEPS, panel=_BUDGET)
     time: float | None = option(
         None,
         help="Training time over all sessions: 30s, 90m, 2h. The first limit reached ends the run, with a checkpoint.",
         parse=parse_duration, metavar="DURATION", panel=_BUDGET,
     )  # fmt: skip
     patience: int | None = option(
-        None, help="Stop after this many evaluations without improvement.", min=1, panel=_BUDGET
+        None, help="Stop after this many evaluations without improvement.", min=1, max=MOST_STEPS, panel=_BUDGET
     )
-    eval_every: int = option(1, help="Epochs between evaluations.", min=1, panel=_BUDGET)
+    eval_every: int = option(1, help="Epochs between evaluations.", min=1, max=MOST_STEPS, panel=_BUDGET)
 
     gpus: tuple[int, ...] | None = option(
         None, help="GPUs to train on, one process each.", parse=parse_indices, metavar="0,1,...", panel=_DEVICES
     )
     device: str = option("auto", help="Device: auto, cpu, cuda, cuda:1.", panel=_DEVICES)
-    ranks: int = option(1, help="Processes that share each batch; only with --device cpu.", min=1, panel=_DEVICES)
+    ranks: int = option(
+        1, help="Processes that share each batch; only with --device cpu.", min=1, max=MOST_PROCESSES, panel=_DEVICES
+    )
     batch: int | None = option(
-        None, help="Images per optimiser step, over all GPUs.  [default: 4; U-Net 8]", min=1, panel=_DEVICES
+        None, help="Images per optimiser step, over all GPUs.  [default: 4; U-Net 8]", min=1, max=65536, panel=_DEVICES
     )
     micro_batch: int | str | None = option(
         None,
@@ -127,7 +130,11 @@ class TrainConfig(CommandConfig):
     momentum: float = option(0.9, help="Momentum of sgd and rmsprop.", min=0.0, max=1.0, panel=_RATES)
     schedule: ScheduleName = option("cosine", help="Learning rate schedule after the warm-up.", panel=_RATES)
     warmup: int | None = option(
-        None, help="Steps of linear warm-up.  [default: 5 % of all steps, at most 1000]", min=0, panel=_RATES
+        None,
+        help="Steps of linear warm-up.  [default: 5 % of all steps, at most 1000]",
+        min=0,
+        max=MOST_STEPS,
+        panel=_RATES,
     )
     clip_grad: float | None = option(
         None, help="Maximum gradient norm; 0 turns clipping off.  [default: 10]", min=0.0, panel=_RATES
@@ -139,9 +146,11 @@ class TrainConfig(CommandConfig):
 
     size: int | None = option(
         None, help="Shorter image side in pixels; U-Net: side of the crop.  [default: the images' own, at most 800]",
-        min=32, panel=_DATA,
+        min=32, max=MOST_PIXELS, panel=_DATA,
     )  # fmt: skip
-    max_size: int | None = option(None, help="Longest side in pixels.  [default: 5/3 of --size]", min=32, panel=_DATA)
+    max_size: int | None = option(
+        None, help="Longest side in pixels.  [default: 5/3 of --size]", min=32, max=MOST_PIXELS, panel=_DATA
+    )
     augment: AugmentLevel = option("light", help="Strength of the data augmentation.", panel=_DATA)
     balance: bool = option(False, help="Show images with rare categories more often.", panel=_DATA)
     bad_pictures: Literal["stop", "skip"] = option(
@@ -150,9 +159,13 @@ class TrainConfig(CommandConfig):
         panel=_DATA,
     )
     workers: int | None = option(
-        None, help="Processes that load images, per GPU.  [default: 0 on a CPU, else up to 8]", min=0, panel=_DATA
+        None,
+        help="Processes that load images, per GPU.  [default: 0 on a CPU, else up to 8]",
+        min=0,
+        max=MOST_PROCESSES,
+        panel=_DATA,
     )
-    seed: int = option(0, help="Random seed.", min=0, panel=_DATA)
+    seed: int = option(0, help="Random seed.", min=0, max=MOST_SEED, panel=_DATA)
 
     name: str | None = option(None, help="Name of the run.  [default: the model and a number]", panel=_RUN)
     out: Path = option(Path("runs"), help="Folder for runs.", panel=_RUN)

@@ -1,4 +1,4 @@
-"""Label maps: one label for every pixel of an image."""
+"""Label maps: one label for every pixel of an image, 0 for background, 1..K for the categories, 255 for none."""
 
 from collections.abc import Iterable
 
@@ -7,6 +7,11 @@ import numpy.typing as npt
 
 from segkit.data.masks import rle_crop, to_rle
 from segkit.data.records import Segmentation
+
+IGNORED = 255
+"""The label of pixels that are neither learnt nor scored; a label map is uint8, and its labels are below."""
+
+MOST_CATEGORIES = IGNORED - 1
 
 
 def paint_labels(

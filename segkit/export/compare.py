@@ -33,7 +33,7 @@ class PredictionDifference:
 
     def within(self, tolerance: float) -> bool:
         """Whether no difference is larger than the tolerance."""
-        return self.unmatched == 0 and max(self.boxes, self.scores, self.masks) <= tolerance
+        return self.unmatched == 0 and all(each <= tolerance for each in (self.boxes, self.scores, self.masks))
 
 
 def compare(

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from segkit.config.export import ExportConfig
 from segkit.data.files import temporary_file
@@ -58,6 +58,7 @@ def export(config: ExportConfig, progress: Progress = SILENT) -> ExportSummary:
     if source.suffix == ".onnx":
         raise InputError(f"{source}: is an exported file already")
     model, card = load_model(source, torch.device("cpu"))
+    _check_finite(model, source)
     out = config.out or source.with_name("model.onnx")
     progress.start(f"exporting {out.name}", None)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -77,6 +78,17 @@ def export(config: ExportConfig, progress: Progress = SILENT) -> ExportSummary:
             differences.append(difference)
     progress.done()
     return ExportSummary(source, out, out.stat().st_size, tuple(differences), are_real)
+
+
+def _check_finite(model: nn.Module, source: Path) -> None:
+    """Check that a model's weights are numbers: of others no prediction could be compared.
+
+    Raises:
+        InputError: Some are not.
+    """
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise InputError(f"{source}: {name} has values that are not finite", "export another checkpoint of the run")
 
 
 def _describe(difference: PredictionDifference) -> str:

@@ -16,14 +16,13 @@ from torch.utils.data import Dataset as TorchDataset
 from segkit.choices import AugmentLevel
 from segkit.data.depth import Levels
 from segkit.data.geometry import Framing, Warp, resized_dimensions
-from segkit.data.label_maps import paint_labels
+from segkit.data.label_maps import IGNORED, paint_labels
 from segkit.data.records import Dataset, Image
 from segkit.errors import SegkitError
 from segkit.loading.augment import STRENGTHS, Strength, augment_pixels, paste, random_warp
 from segkit.loading.decode import decode_framed, resize_rgb
 from segkit.loading.packed import FlatAnnotations
 from segkit.loading.sampler import Key
-from segkit.models.losses import IGNORED
 from segkit.models.tensors import BoxMask, Target, box_masks_to_target, labels_of
 
 _SUBSTITUTES = 10  # images tried in place of one that cannot be loaded, before the dataset counts as broken

@@ -6,6 +6,8 @@ from contextlib import contextmanager, nullcontext
 from typing import assert_never
 
 import torch
+import torch.distributed as dist
+import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -24,13 +26,57 @@ def _group_norm(channels: int) -> nn.Module:
     return nn.GroupNorm(math.gcd(32, channels), channels)
 
 
+class BatchNorm2d(nn.BatchNorm2d):
+    """torch's, and maps with a single value per channel, of which torch raises ``ValueError`` in training.
+
+    They occur where one small image at a time goes through the model, and its deepest map is 1x1. They are normalised
+    with the running statistics, as in evaluation, and do not change them.
+
+    Attributes:
+        met_one_value: Whether there was such a map.
+    """
+
+    met_one_value = False
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise [B, C, H, W]."""
+        if self.training and input.numel() == input.shape[1]:
+            return _by_running_statistics(self, input)
+        return super().forward(input)
+
+
+class SyncBatchNorm(nn.SyncBatchNorm):
+    """torch's, and maps with a single value per channel over all ranks (``BatchNorm2d``)."""
+
+    met_one_value = False
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise [B, C, H, W]."""
+        alone = not dist.is_initialized() or dist.get_world_size() == 1
+        if self.training and alone and input.numel() == input.shape[1]:
+            return _by_running_statistics(self, input)
+        return super().forward(input)
+
+
+def _by_running_statistics(layer: BatchNorm2d | SyncBatchNorm, x: Tensor) -> Tensor:
+    layer.met_one_value = True
+    if layer.num_batches_tracked is not None:
+        layer.num_batches_tracked.add_(1)  # as every forward pass in training
+    return F.batch_norm(x, layer.running_mean, layer.running_var, layer.weight, layer.bias, eps=layer.eps)
+
+
 NORMS: dict[NormName, Norm] = {
-    "batch": nn.BatchNorm2d,
-    "sync": nn.SyncBatchNorm,
+    "batch": BatchNorm2d,
+    "sync": SyncBatchNorm,
     "group": _group_norm,
     "frozen": FrozenBatchNorm2d,
 }
 """Normalisation layers, as functions of the number of channels."""
+
+
+def met_one_value(module: nn.Module) -> bool:
+    """Whether a batch norm met a map with a single value per channel in training, and used its running statistics."""
+    return any(isinstance(each, BatchNorm2d | SyncBatchNorm) and each.met_one_value for each in module.modules())
 
 
 def updated_norms(module: nn.Module) -> list[BatchNorm]:

@@ -5,8 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segkit.choices import UnetLoss
-
-IGNORED = 255
+from segkit.data.label_maps import IGNORED
 
 
 def semantic_losses(kind: UnetLoss, logits: Tensor, target: Tensor) -> dict[str, Tensor]:

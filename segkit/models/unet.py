@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.choices import BackboneName, NormName, UnetLoss
+from segkit.data.label_maps import IGNORED
 from segkit.models.backbones import NORMS, make_body, normalise, padded_frame
 from segkit.models.losses import semantic_losses
 from segkit.models.tensors import Prediction, Target
@@ -83,7 +84,7 @@ class UNet(nn.Module):
         logits = self.logits(batch, seeds or None).float()
         if self.training:
             assert targets is not None
-            padded = [_pad(target["semantic"], batch.shape[-2:], 255) for target in targets]
+            padded = [_pad(target["semantic"], batch.shape[-2:], IGNORED) for target in targets]
             return semantic_losses(self.loss, logits, torch.stack(padded).long())
         return [
             split_instances(one[:, : image.shape[-2], : image.shape[-1]].softmax(0))

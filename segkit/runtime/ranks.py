@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,8 +67,16 @@ class Ranks:
 
 
 def launched_from_outside() -> bool:
-    """Whether torchrun or srun started this process as one of several ranks."""
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+    """Whether torchrun or srun started this process as one of several ranks.
+
+    Raises:
+        ConfigError: Only one of the two variables is set, and not to what a run by itself has.
+    """
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        return True
+    if _whole_number("RANK", "0") > 0 or _whole_number("WORLD_SIZE", "1") > 1:
+        raise ConfigError("only one of RANK and WORLD_SIZE is set", _HINT)
+    return False
 
 
 def adopt_slurm() -> None:
@@ -75,10 +84,11 @@ def adopt_slurm() -> None:
     tasks = _whole_number("SLURM_STEP_NUM_TASKS", "1")  # of srun's step; an sbatch script itself has none
     if launched_from_outside() or tasks < 2 or "SLURM_PROCID" not in os.environ:
         return
-    os.environ["RANK"], os.environ["WORLD_SIZE"] = os.environ["SLURM_PROCID"], str(tasks)
-    os.environ["LOCAL_RANK"] = os.environ.get("SLURM_LOCALID", "0")
+    os.environ["RANK"], os.environ["WORLD_SIZE"] = str(_whole_number("SLURM_PROCID")), str(tasks)
+    os.environ["LOCAL_RANK"] = str(_whole_number("SLURM_LOCALID", "0"))
     os.environ.setdefault("MASTER_ADDR", _first_host(os.environ.get("SLURM_STEP_NODELIST", "127.0.0.1")))
-    os.environ.setdefault("MASTER_PORT", "29500")
+    job = os.environ.get("SLURM_JOB_ID", "")  # two jobs on one node must not meet
+    os.environ.setdefault("MASTER_PORT", str(29500 + (int(job[-4:]) if re.fullmatch(r"\d+", job) else 0)))
 
 
 def _whole_number(name: str, default: str | None = None, least: int = 0) -> int:
@@ -124,9 +134,11 @@ def joined_ranks(device: str, gpus: tuple[int, ...] | None) -> Iterator[Ranks]:
     if rank >= world_size:
         raise ConfigError(f"RANK={rank}: there are only {world_size} ranks (WORLD_SIZE)", _HINT)
     try:
+        if "MASTER_ADDR" in os.environ:  # torch asks for an unknown name again until its time is up
+            socket.getaddrinfo(os.environ["MASTER_ADDR"], None)
         # NCCL refuses two ranks on one GPU; gloo does not.
         dist.init_process_group("nccl" if chosen.type == "cuda" and not shared else "gloo", timeout=_TIMEOUT)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, OSError) as error:
         raise DeviceError(f"the ranks cannot meet: {str(error).splitlines()[0]}", _HINT) from error
     try:
         yield Ranks(rank, world_size, chosen)

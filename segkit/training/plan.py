@@ -9,6 +9,7 @@ import torch
 
 from segkit.config.train import TrainConfig
 from segkit.data.digest import Digest, digest_of
+from segkit.data.label_maps import MOST_CATEGORIES
 from segkit.data.records import Dataset
 from segkit.errors import ConfigError
 from segkit.formats.dataset_folder import open_split, split_file
@@ -170,11 +171,16 @@ def plan_without_folder(
 
 
 def _check_annotations(config: TrainConfig, training: Dataset) -> None:
-    """Check that the annotations are what the model learns from.
+    """Check that the annotations are what the model can learn from.
 
     Raises:
         ConfigError: They are not.
     """
+    if config.model == "unet" and len(training.categories) > MOST_CATEGORIES:
+        raise ConfigError(
+            f"{config.dataset}: has {len(training.categories)} categories; a U-Net's label maps hold {MOST_CATEGORIES}",
+            "use --model maskrcnn, or fewer categories: segkit convert --map",
+        )
     annotations = training.annotations
     if all(annotation.iscrowd for annotation in annotations):
         raise ConfigError(

@@ -15,6 +15,7 @@ from segkit.loading.loader import load_batches
 from segkit.loading.sampler import TrainingOrder, by_orientation
 from segkit.memory.measure.meter import CounterMeter, Meter
 from segkit.models.adapt import reraise_compile_errors, train_mode
+from segkit.models.backbones import met_one_value
 from segkit.models.card import ModelCard
 from segkit.progress import SILENT, Progress
 from segkit.runs.checkpoint import load_last
@@ -60,10 +61,10 @@ def train(config: TrainConfig, progress: Progress = SILENT, make_meter: MakeMete
         config = config_of_run(config)
     if config.tensorboard:
         require_tensorboard()
+    check_gpus(config.gpus or ())
     num_ranks = len(config.gpus) if config.gpus else config.ranks
     if num_ranks == 1 or launched_from_outside():
         return _train_in_rank(config, progress, make_meter)
-    check_gpus(config.gpus or ())
     return launch_ranks(_train_in_rank, (config, progress, make_meter), num_ranks)
 
 
@@ -110,6 +111,7 @@ def _train(training: Training) -> str:
         if ended and state.evaluated < state.step:  # it was interrupted between its last step and its last evaluation
             validate(training, log)
             save_last(training)
+        one_value = False
         while ended is None:
             done = plan.done(state.step, state.seconds)
             rate = learning_rate(config.schedule, plan.lr, done, state.step, config.warmup)
@@ -122,9 +124,21 @@ def _train(training: Training) -> str:
             state.bad_pictures += outcome.agreed.num_replaced
             log.step(state, outcome, rate, meter.step(outcome.images))
             stop_after_nonfinite_steps(state, outcome.images, ranks)
+            one_value = one_value or _say_one_value(training)
             ended = _after_step(training, log, outcome.agreed)
     state.seconds = time.monotonic() - state.began
     return ended
+
+
+def _say_one_value(training: Training) -> bool:
+    """Warn where images are so small, and so few at a time, that a batch norm sees a single value; returns whether."""
+    if not met_one_value(training.state.module):
+        return False
+    training.progress.note(
+        "warning: the deepest maps have a single pixel, of which batch norm cannot learn: its running statistics are "
+        "used there; a larger --size, a larger --micro-batch or --norm group avoids that"
+    )
+    return True
 
 
 def _after_step(training: Training, log: RunLog, agreed: Agreement) -> str | None:

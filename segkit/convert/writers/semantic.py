@@ -11,9 +11,9 @@ from segkit.convert.names import names_in_splits
 from segkit.convert.output import OutputDataset
 from segkit.convert.spool import ImageEntry
 from segkit.convert.writers.painting import Numbers, count_of, fill, report_crowd, report_hidden, save, with_masks
+from segkit.data.label_maps import IGNORED
 from segkit.data.records import BACKGROUND, IGNORE, Instance
 from segkit.errors import InputError
-from segkit.formats.label_images.semantic import IGNORED_ID
 
 
 def write_semantic_dataset(output: OutputDataset) -> None:
@@ -23,13 +23,13 @@ def write_semantic_dataset(output: OutputDataset) -> None:
     unlabelled, they are 255. Regions to ignore are 255 too.
     """
     first = 0 if output.uncovered == "ignore" else 1
-    ids = {category.name: category.id - 1 + first for category in output.categories} | {IGNORE: IGNORED_ID}
-    if len(output.categories) + first > IGNORED_ID:
+    ids = {category.name: category.id - 1 + first for category in output.categories} | {IGNORE: IGNORED}
+    if len(output.categories) + first > IGNORED:
         raise InputError(f"{len(output.categories)} categories are too many for class-id PNGs", "use fewer: --map")
     names = names_in_splits(output.images)
     output.move_pictures(names)
     for (entry, _, split), name in zip(output.images_to_write(), names, strict=True):
-        classes = np.full((entry.height, entry.width), 0 if first else IGNORED_ID, np.uint8)
+        classes = np.full((entry.height, entry.width), 0 if first else IGNORED, np.uint8)
         instances = list(with_masks(output, entry))
         for instance in instances:
             report_crowd(output, entry, instance)
@@ -38,7 +38,7 @@ def write_semantic_dataset(output: OutputDataset) -> None:
         mask = PurePosixPath(f"{split}annot", name.removeprefix(f"{split}/")).with_suffix(".png")
         save(Image.fromarray(classes), output.root / mask)
     listed = [f"0 {BACKGROUND}"] * first + [f"{ids[c.name]} {c.name}" for c in output.categories]
-    output.write_lines("classes.txt", [*listed, f"{IGNORED_ID} {IGNORE}"])
+    output.write_lines("classes.txt", [*listed, f"{IGNORED} {IGNORE}"])
 
 
 def _report(

@@ -13,10 +13,9 @@ from segkit.convert.names import flat_names
 from segkit.convert.output import OutputDataset
 from segkit.convert.spool import ImageEntry
 from segkit.convert.writers.painting import Numbers, paint, save, with_masks
+from segkit.data.label_maps import IGNORED as _VOID
 from segkit.data.records import BACKGROUND, IGNORE, Instance
 from segkit.errors import InputError
-
-_VOID = 255
 
 
 def write_voc_dataset(output: OutputDataset) -> None:

@@ -6,14 +6,13 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-from segkit.data.label_maps import paint_labels
+from segkit.data.label_maps import IGNORED, paint_labels
 from segkit.data.records import Annotation, Dataset, Image, in_label_order
 from segkit.evaluate.analysis.bootstrap import confidence_interval
 from segkit.evaluate.coco.band import band_distance, mask_band
 from segkit.evaluate.coco.ids import unique_names
 from segkit.evaluate.metrics import SemanticMetrics
 
-IGNORED = 255
 LabelMap = npt.NDArray[np.uint8]  # [H, W]: 0 background, 1..K the categories in the order of their ids, 255 ignored
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from segkit.data.label_maps import MOST_CATEGORIES
 from segkit.data.records import Dataset, Image
 from segkit.errors import InputError
-from segkit.evaluate.pixels.confusion import IGNORED, Confusion, LabelMap, mean_iou
+from segkit.evaluate.pixels.confusion import Confusion, LabelMap, mean_iou
 
 SHOWN = 6  # of the worst, and of the best
 
@@ -54,8 +55,8 @@ class PixelScores:
         self, dataset: Dataset, *, bootstrap_samples: int = 0, details: bool = False, boundary: bool = False
     ) -> None:
         num_categories = len(dataset.categories)
-        if num_categories >= IGNORED:
-            raise InputError(f"{num_categories} categories: label maps hold at most {IGNORED - 1}")
+        if num_categories > MOST_CATEGORIES:
+            raise InputError(f"{num_categories} categories: label maps hold at most {MOST_CATEGORIES}")
         self.confusion = Confusion(dataset, bootstrap_samples=bootstrap_samples, boundary=boundary or details)
         self.rows: list[PixelRow] = []
         self._details = details

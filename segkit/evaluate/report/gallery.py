@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from segkit.data.draw import Drawn, colour, draw_regions
+from segkit.data.label_maps import IGNORED
 from segkit.data.masks import mask_to_rle, rle_to_mask, to_rle
 from segkit.data.records import Dataset, Image, PicturePaths, in_label_order
 from segkit.errors import InputError
 from segkit.evaluate.analysis.details import Details, ImageDetails
-from segkit.evaluate.pixels.confusion import IGNORED
 from segkit.evaluate.pixels.per_image import LabelMaps
 from segkit.evaluate.report.tables import worst_first
 from segkit.formats.pictures.framed import load_resized

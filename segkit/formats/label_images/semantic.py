@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from segkit.data.label_maps import IGNORED
 from segkit.data.pictures import opened
 from segkit.data.records import BACKGROUND, IGNORE, Finding, Instance, ReadFile, Uncovered
 from segkit.errors import InputError
@@ -21,7 +22,6 @@ from segkit.formats.label_images.pairs import LOSSY, ImageAndMask, find_pairs, h
 from segkit.formats.label_images.read import Ids, read_colours, read_ids, read_pair, to_instance, values_in
 from segkit.formats.source import Source
 
-IGNORED_ID = 255
 _UNKNOWN = -1  # the id of a colour that no class has
 
 
@@ -135,7 +135,7 @@ def _listed(classes: ClassList, evidence: Evidence) -> tuple[dict[int, str], lis
             return {**names, 0: background, single: real[0]}, [why]
     if classes.numbered or classes.colours or classes.has_background or not names:
         return names, []
-    highest = max((value for value in evidence.values if value != IGNORED_ID), default=0)
+    highest = max((value for value in evidence.values if value != IGNORED), default=0)
     if classes.from_one or highest == len(names):
         why = f"{file} has no background: 0 is read as background, 1 as {names[min(names)]!r}"
         return {0: BACKGROUND, **{number + 1: name for number, name in names.items()}}, [why]
@@ -180,9 +180,9 @@ def find_classes(ids: Ids, classes: ClassNames, key: str, findings: list[Finding
     for value in values_in(ids):
         if value == _UNKNOWN:
             continue
-        name = classes.names.get(value) or (IGNORE if value == IGNORED_ID else f"class_{value}")
+        name = classes.names.get(value) or (IGNORE if value == IGNORED else f"class_{value}")
         regions.setdefault(name, []).append(value)
-        if value not in classes.names and value != IGNORED_ID and classes.file:
+        if value not in classes.names and value != IGNORED and classes.file:
             findings.append(Finding(key, "noted", f"an id that is not in {classes.file}", value, name, shapes=0))
     drawn = IGNORE in classes.names.values()  # a list that names regions to ignore has some
     for name, values in regions.items():

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from segkit.data.files import find_file
+from segkit.data.label_maps import IGNORED as VOID
 from segkit.data.pictures import picture_names
 from segkit.data.records import IGNORE, Finding, Instance, ReadFile
 from segkit.errors import InputError
@@ -19,7 +20,7 @@ from segkit.formats.label_images.image_sets import read_image_sets
 from segkit.formats.label_images.pairs import ImageAndMask
 from segkit.formats.label_images.read import Ids, read_pair, to_instance, values_in
 from segkit.formats.label_images.semantic import find_classes
-from segkit.formats.label_images.voc_names import VOID, VocClasses, read_objects, voc_classes
+from segkit.formats.label_images.voc_names import VocClasses, read_objects, voc_classes
 from segkit.formats.label_images.voc_objects import VocObjects, boxes_of, read_boxes, read_objects_file
 from segkit.formats.source import Source
 

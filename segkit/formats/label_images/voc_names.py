@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from segkit.data.label_maps import IGNORED as VOID
 from segkit.data.records import BACKGROUND, IGNORE, Finding
 from segkit.errors import InputError
 from segkit.formats.label_images.class_list import BACKGROUNDS, ClassList, Colour, find_class_list
@@ -14,7 +15,6 @@ from segkit.formats.label_images.read import Ids, read_colours, read_ids
 from segkit.formats.label_images.semantic import ClassNames, read_class_ids
 from segkit.formats.label_images.voc_objects import read_objects_file
 
-VOID = 255
 _VOC_NAMES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
