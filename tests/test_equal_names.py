@@ -137,3 +137,5 @@ def test_data_yaml_names_no_path_and_both_splits(segkit, here):
     annotate(here / "in", {"a.jpg": (5, 5, 10)})
     segkit("convert", "in", "--to", "yolo", "--val", 0)
     assert (here / "dataset/data.yaml").read_text() == "train: images/train\nval: null\nnames:\n  0: box\n"
+    outcome = segkit("convert", "dataset", "--out", "again", "--val", 0, "--json")
+    assert json.loads(outcome.out)["findings"] == []

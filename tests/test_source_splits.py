@@ -195,6 +195,17 @@ def test_folders_of_a_data_yaml(segkit, here, declared, found):
     assert "data.yaml" in origins(report)
 
 
+def test_a_data_yaml_counts_for_its_own_folder(segkit, here):
+    for name in ("one", "two"):
+        yolo(here / "in" / name, ["a", "b", "c"])
+        (here / f"in/{name}/data.yaml").write_text(json.dumps({"names": ["box"], "train": "t.txt", "val": "v.txt"}))
+        (here / f"in/{name}/t.txt").write_text("images/a.jpg\nimages/b.jpg\n")
+        (here / f"in/{name}/v.txt").write_text("images/c.jpg\n")
+    found, report = splits(segkit, "in")
+    assert found == {"train": ["one/a.jpg", "one/b.jpg", "two/a.jpg", "two/b.jpg"], "val": ["one/c.jpg", "two/c.jpg"]}
+    assert origins(report)["two/data.yaml, v.txt"] == {"val": 1}
+
+
 def test_yolo_folders_with_a_year(segkit, here):
     yolo(here / "in", ["train2017/a", "train2017/b", "val2017/c"])
     found, report = splits(segkit, "in")

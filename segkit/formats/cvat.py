@@ -113,8 +113,9 @@ def _image(node: Element, places: PicturePlaces, file_key: str, options: ShapeOp
     kept = [(number, entry) for number, entry in enumerate(entries) if entry is not None]
     shapes = read_shapes([entry for _, entry in kept], key, findings, [number for number, _ in kept])
     instances = (*join_instances(shapes, key, *frame.drawn, options, findings), *whole)
+    subset = node.get("subset") or None
     image = AnnotatedImage(
-        key, picture, *frame.drawn, instances, split=(node.get("subset") or None), annotation_file=file_key
+        key, picture, *frame.drawn, instances, split=subset, split_from="CVAT's subsets", annotation_file=file_key
     )
     return ReadFile(scale_image(image, frame.size, key, findings), tuple(findings), len(drawn))
 

@@ -60,7 +60,7 @@ def open_yolo(root: Path, images_dir: Path | None, skip: Path | None = None, dat
             f"{root}: no images with YOLO label files{count}", "expected images/a.jpg and labels/a.txt (--images-dir)"
         )
     described = read_data_yaml(root, data_yaml)
-    splits, findings = read_splits(root, list(pairing.images))
+    splits, findings = read_splits(root, list(pairing.images), data_yaml)
     units = [
         ImageAndLabels(picture, labels, _key(name), *splits.get(name, (None, None)))
         for name, (picture, labels) in sorted(pairing.images.items())

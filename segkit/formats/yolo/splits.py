@@ -5,8 +5,10 @@ to the YAML file; what starts with ``../`` is looked for in the folder of the YA
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from segkit.data.files import is_file
 from segkit.data.pictures import PICTURE_SUFFIXES
 from segkit.data.records import Finding
 from segkit.errors import InputError
@@ -14,42 +16,74 @@ from segkit.formats.split_lists import SplitLists, read_lines
 from segkit.formats.splits import split_of_name, split_of_word
 from segkit.formats.yolo.data_yaml import read_yaml, yaml_files
 
+_NOTHING = ("", "~", "null", "Null", "NULL", "None")
+_LONGEST = 4000  # characters of a path
 
-def read_splits(root: Path, names: Sequence[str]) -> tuple[dict[str, tuple[str, str]], list[Finding]]:
+
+def read_splits(
+    root: Path, names: Sequence[str], data_yaml: Path | None = None
+) -> tuple[dict[str, tuple[str, str]], list[Finding]]:
     """The split of every image that the folder's lists name, and which list; and findings.
+
+    Folders of datasets may be in the folder: the outermost that says something about an image counts.
 
     Args:
         root: The folder.
         names: The images, as paths below it.
+        data_yaml: A YAML file of the user, used instead of the folder's own.
     """
-    lists = SplitLists(names)
-    if not _add_declared(root, lists):
-        for path in sorted([*root.glob("*.txt"), *(root / "ImageSets").rglob("*.txt")]):
-            named = split_of_name(path.stem)
-            if named is None or not named.exact:
-                continue
-            lines = read_lines(path)
-            if lines and all(PurePosixPath(line.strip()).suffix.lower() in PICTURE_SUFFIXES for line in lines):
-                lists.add_lines(named.split, path.relative_to(root).as_posix(), lines)
-    return lists.results()
+    splits: dict[str, tuple[str, str]] = {}
+    findings: list[Finding] = []
+    for folder in _folders_of(names):
+        inside = {name.removeprefix(folder): name for name in names if name.startswith(folder) and name not in splits}
+        base = root / folder
+        lists = SplitLists(inside)
+        files = [data_yaml] if data_yaml is not None and not folder else yaml_files(base)
+        if not _add_declared(base, files, lists):
+            _add_lists(base, lists)
+        found, rows = lists.results()
+        splits |= {inside[name]: (split, folder + where) for name, (split, where) in found.items()}
+        findings += [replace(row, file=folder + row.file) for row in rows]
+    return splits, findings
 
 
-def _add_declared(root: Path, lists: SplitLists) -> bool:
-    """Take what a YAML file says; whether one says anything."""
-    for path in yaml_files(root):
+def _folders_of(names: Sequence[str]) -> list[str]:
+    """The folders that images are in, directly or not, as the beginnings of their names; the source's own is first."""
+    folders = {""}
+    for name in names:
+        folder = name.rpartition("/")[0]
+        while folder and f"{folder}/" not in folders:
+            folders.add(f"{folder}/")
+            folder = folder.rpartition("/")[0]
+    return sorted(folders, key=lambda folder: (folder.count("/"), folder))
+
+
+def _add_lists(root: Path, lists: SplitLists) -> None:
+    """Take the lists of images that are named after a split."""
+    for path in sorted([*root.glob("*.txt"), *(root / "ImageSets").rglob("*.txt")]):
+        named = split_of_name(path.stem)
+        if named is None or not named.exact:
+            continue
+        lines = read_lines(path)
+        if lines and all(PurePosixPath(line.strip()).suffix.lower() in PICTURE_SUFFIXES for line in lines):
+            lists.add_lines(named.split, path.relative_to(root).as_posix(), lines)
+
+
+def _add_declared(root: Path, files: Sequence[Path], lists: SplitLists) -> bool:
+    """Take what the first YAML file says that names a split; whether one does."""
+    for path in files:
         try:
             top = read_yaml(path)
         except InputError:
             continue  # whoever reads the names reports it
-        declared = {key: split for key in top if isinstance(key, str) and (split := split_of_word(key))}
-        base = top.get("path") if isinstance(top.get("path"), str) else ""
+        base = top.get("path")
         found = False
-        for key, split in declared.items():
-            value = top[key]
+        for key, value in top.items():
+            split = split_of_word(key)
             for each in value if isinstance(value, list) else [value]:
-                if isinstance(each, str) and each.strip():
+                if split is not None and isinstance(each, str) and each.strip() not in _NOTHING:
                     found = True
-                    _add(lists, root, split, path.name, str(base), each.strip())
+                    _add(lists, root, split, path.name, base if isinstance(base, str) else "", each.strip()[:_LONGEST])
         if found:
             return True
     return False
@@ -61,9 +95,7 @@ def _add(lists: SplitLists, root: Path, split: str, where: str, base: str, value
         return
     pieces = [part for part in PurePosixPath(value.replace("\\", "/")).parts if part not in ("/", ".", "..")]
     candidates = [root / base / value, *(root.joinpath(*pieces[at:]) for at in range(len(pieces)))]
-    found = next(
-        (path for path in candidates if path.is_file() and path.resolve().is_relative_to(root.resolve())), None
-    )
+    found = next((path for path in candidates if is_file(path) and path.resolve().is_relative_to(root.resolve())), None)
     if found is None:
         lists.add_missing(split, where, value)
     else:
