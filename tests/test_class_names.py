@@ -313,3 +313,18 @@ def test_many_faults_of_a_kind_are_one_line_on_the_terminal(segkit, here):
     outcome = segkit("convert", "in", "--val", 0)
     assert outcome.code == 0
     assert len(whys(here / "dataset")) == 2
+
+
+def test_pictures_and_masks_without_partner_have_rows_and_drawings_have_none(segkit, here):
+    for name in ("img", "img_2"):
+        picture(here / f"in/images/{name}.jpg")
+    for name in ("img", "img_3", "img_color", "img_overlay"):
+        mask(here / f"in/masks/{name}.png", (1, 20), (2, 9))
+    assert segkit("convert", "in", "--val", 0, "--from", "idmask", "--strict").code == 3
+    report = json.loads((here / "dataset/report.json").read_text())
+    rows = {(row["file"], row["why"], row["shapes"]) for row in report["findings"] if row["action"] == "left out"}
+    assert rows == {
+        ("images/img_2.jpg", "a picture without a mask", 0),
+        ("masks/img_3.png", "a mask without a picture", 2),
+    }
+    assert (report["shapes"], report["lost"], report["images"]) == (4, 2, 1)

@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 from mask_folders import areas, picture, whys
+from PIL import Image
 
 SQUARE = "0.25 0.25 0.75 0.25 0.75 0.75 0.25 0.75"  # of a picture of 48 x 64: 768 pixels
 NAMES = "names: [crack, hole]\n"
@@ -224,3 +226,12 @@ def test_the_same_line_twice_is_noted(segkit, here):
     folder(here, {"a": f"0 {SQUARE}\n0 {SQUARE}\n"})
     convert(segkit)
     assert whys(here / "dataset") == {("noted", "duplicate: the same line twice"): 1}
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".jfif", ".webp", ".bmp", ".tif", ".JPG", ".PNG"])
+def test_pictures_of_every_kind(segkit, here, suffix):
+    folder(here, {"a": f"0 {SQUARE}\n"})
+    (here / "in/images/a.png").unlink()
+    Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(here / f"in/images/a{suffix}", {".jfif": "JPEG"}.get(suffix))
+    convert(segkit, "--strict")
+    assert areas(here / "dataset")["crack"] == [768]

@@ -1,6 +1,7 @@
 """Images and their mask files, found by folder names and file stems."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +30,11 @@ _FOLDERS = (
 _ENDINGS = (
     "_mask", "_masks", "_label", "_labels", "_instanceids", "_l", "_seg", "_segmentation", "_gt", "-mask", "_cp_masks",
 )  # fmt: skip
+# Files that tools write beside a mask, and that are neither a picture nor a mask of one.
+_FURTHER = re.compile(
+    r"(.+?)[_-](?:cp_)?(?:gtfine_)?(?:colou?r(?:ed|s)?|overlay|outlines?|vi[sz]|visuali[sz]ations?|rgb|flows|preview"
+    r"|labelids|labeltrainids|trainids|instanceids)"
+)
 _MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".jpg", ".jpeg")  # the last two are blurred
 _MOST_FOLDERS = 50  # that are searched for a list of the classes
 LOSSY = frozenset({".jpg", ".jpeg"})
@@ -76,7 +82,11 @@ def find_pairs(root: Path, skip: Path | None = None) -> list[ImageAndMask]:
                     pairs.append(_pair(root, folder / name, masks / mask))
         used = {path.name for path in masks_of.get(folder, ())}
         if found:
-            lonely += [_pair(root, folder / name, None) for name in pictures if name not in found | used]
+            rest = [name for name in pictures if name not in found | used]
+            stems = {Path(name).stem.casefold() for name in found}
+            lonely += [
+                _pair(root, folder / name, None) for name in rest if not _is_further_file(Path(name).stem, stems)
+            ]
     for masks, used_paths in masks_of.items():
         if not any(pair.picture is not None and pair.picture.parent == masks for pair in pairs):
             lonely += [_pair(root, None, path) for path in _unused(masks, used_paths, pictures_of[masks])]
@@ -137,14 +147,14 @@ def _mask_of(picture: str, index: dict[str, list[str]], *, same: bool) -> str | 
 
 
 def _unused(masks: Path, used: set[Path], pictures: set[str]) -> list[Path]:
-    """The masks of a folder that belong to no picture; further files of a picture, such as ``a_colour.png``, do."""
+    """The masks of a folder that belong to no picture; further files of a picture, such as ``a_color.png``, do."""
     paths = [path for path in sorted(masks.iterdir()) if path.suffix.lower() in _MASK_SUFFIXES and path not in used]
-    return [path for path in paths if not _is_further_file(path.stem.casefold(), pictures)]
+    return [path for path in paths if not _is_further_file(path.stem, pictures)]
 
 
 def _is_further_file(stem: str, pictures: set[str]) -> bool:
-    ends = [at for at, character in enumerate(stem) if not character.isalnum()]
-    return any(stem[:end] in pictures for end in [*ends, len(stem)])
+    match = _FURTHER.fullmatch(stem.casefold())
+    return match is not None and any(match[1] + ending in pictures for ending in ("", *_ENDINGS))
 
 
 def _mask_folders(folder: Path, root: Path) -> Iterator[Path]:
