@@ -70,6 +70,18 @@ def test_boxes_that_leave_the_image_are_named(segkit, here):
     assert "a box that leaves the image is cut at its border" in {each["why"] for each in rows(here / "y")}
 
 
+def test_a_validation_split_of_boxes_is_refused_before_training(segkit, here):
+    draw(here / "in/images")
+    write(here / "in/train.json", document([annotation(1), annotation(2, 2)]))
+    write(here / "in/val.json", document([box(1), box(2, 2)]))
+    refused = train(segkit, "in", "maskrcnn")
+    assert refused.code == 1
+    assert refused.err.startswith(
+        "error: in: the annotations of its val split are boxes without a segmentation\nhint: "
+    )
+    assert not (here / "runs").exists()
+
+
 def train(segkit, data, model):
     return segkit("train", data, "--model", model, "--weights", "none", "--size", 64, "--steps", 1, "--batch", 2,
                   "--device", "cpu", "--workers", 0)  # fmt: skip

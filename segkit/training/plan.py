@@ -151,7 +151,7 @@ def plan_without_folder(
     filled = resolve_defaults(config, facts, device, world_size, source)
     assert filled.batch is not None
     assert filled.lr is not None
-    _check_annotations(filled, training)
+    _check_annotations(filled, training, val)
     repeats = repeats_for_balance(training) if filled.balance else None
     limits = [filled.steps] if filled.steps else []
     if filled.epochs:
@@ -170,8 +170,8 @@ def plan_without_folder(
     )
 
 
-def _check_annotations(config: TrainConfig, training: Dataset) -> None:
-    """Check that the annotations are what the model can learn from.
+def _check_annotations(config: TrainConfig, training: Dataset, val: Dataset | None) -> None:
+    """Check that the annotations are what the model learns from, and is scored by.
 
     Raises:
         ConfigError: They are not.
@@ -192,4 +192,10 @@ def _check_annotations(config: TrainConfig, training: Dataset) -> None:
         raise ConfigError(
             f"{config.dataset}: {boxes} of its {len(annotations)} annotations are boxes without a segmentation",
             "boxes are enough for --model fasterrcnn",
+        )
+    masks_missing = val is not None and val.annotations and not any(a.segmentation for a in val.annotations)
+    if masks_missing and config.model != "fasterrcnn":
+        raise ConfigError(
+            f"{config.dataset}: the annotations of its val split are boxes without a segmentation",
+            "masks cannot be scored by them; boxes are enough for --model fasterrcnn",
         )
