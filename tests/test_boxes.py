@@ -87,6 +87,14 @@ def train(segkit, data, model):
                   "--device", "cpu", "--workers", 0)  # fmt: skip
 
 
+def test_boxes_that_seem_to_be_corners_are_named(segkit, here):
+    draw(here / "in")
+    data = write(here / "in/t.json", document([box(1, 1, (40, 30, 60, 45)), box(2, 2)]))
+    assert segkit("convert", data, "--val", 0).code == 0
+    (row,) = rows(here / "dataset")
+    assert (row["action"], row["why"]) == ("noted", "a box leaves the image: as x1, y1, x2, y2 it would fit")
+
+
 def test_models_of_boxes_learn_boxes_and_others_say_what_is_missing(segkit, here, boxes):
     assert segkit("convert", boxes, "--val", 0).code == 0
     assert train(segkit, "dataset", "fasterrcnn").code == 0

@@ -48,6 +48,16 @@ def test_ids_match_as_number_text_or_float(segkit, here, trained, scored, ids, r
     assert metrics["segm"]["AP"] == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("ids", [(1, "b"), (10**30, 2), ("b", "c"), (-5, 0)])
+def test_any_ids_of_images_can_be_trained_on_and_scored(here, trained, scored, ids):
+    images = [image(n, id=own) for n, own in enumerate(ids, 1)]
+    data = written(here, document([annotation(n, own) for n, own in enumerate(ids, 1)], images))
+    (here / "in/val.json").write_text(data.read_text())
+    assert trained(data).code == 0
+    metrics = json.loads(scored(data, *(RESULT | {"image_id": own} for own in ids)).out)
+    assert metrics["segm"]["AP"] == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize("own", ["2", 2.0])
 def test_category_ids_match_as_number_text_or_float(segkit, here, trained, scored, own):
     data = written(here, document([annotation(1, 1), annotation(2, 2, own)], categories=("nut", "bolt")))

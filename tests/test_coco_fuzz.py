@@ -4,7 +4,6 @@ import copy
 import json
 import math
 import os
-import resource
 import shutil
 import signal
 import tempfile
@@ -17,6 +16,8 @@ from hypothesis import strategies as st
 
 from segkit.cli import main
 from segkit.data.masks import to_rle
+
+resource = pytest.importorskip("resource")  # of Unix
 
 EXAMPLES = int(os.environ.get("SEGKIT_FUZZ", "100"))  # more of them: SEGKIT_FUZZ=5000 pytest tests/test_coco_fuzz.py
 SECONDS = 60  # for a command on three images of 48 x 64 pixels

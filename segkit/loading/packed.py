@@ -6,9 +6,10 @@ has a single reference count and stays shared.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from segkit.data.masks import to_rle
 from segkit.data.records import Annotation, Dataset, Image, Polygons, Segmentation
@@ -43,7 +44,7 @@ class FlatAnnotations:
             np.cumsum([len(n) for n in names]),
         )
         self.sizes = np.array([(i.height, i.width) for i in dataset.images], np.int32).reshape(-1, 2)
-        self.ids = np.array([image.id for image in dataset.images])
+        self.ids = _packed_ids([image.id for image in dataset.images])
         by_image = dataset.annotations_of()
         ordered = [a for image in dataset.images for a in by_image.get(image.id, [])]
         counts = [len(by_image.get(image.id, [])) for image in dataset.images]
@@ -66,7 +67,8 @@ class FlatAnnotations:
         begin = int(self._name_ends[index - 1]) if index else 0
         name = self._names[begin : self._name_ends[index]].tobytes().decode()
         height, width = self.sizes[index].tolist()
-        return Image(self.ids[index].item(), name, height, width)
+        own = self.ids[index]
+        return Image(own.item() if isinstance(own, np.generic) else own, name, height, width)
 
     def items(self, index: int) -> list[Item]:
         """The annotations of one image."""
@@ -83,6 +85,13 @@ class FlatAnnotations:
                     polygons.append(np.frombuffer(raw, np.float64).tolist())
             out.append(Item(int(self._labels[a]), segmentation, bool(self._crowd[a])))
         return out
+
+
+def _packed_ids(ids: list[Any]) -> npt.NDArray[Any]:
+    """Image ids as an array that gives them back as they are: numbers of 64 bits, texts, or else objects."""
+    kinds = set(map(type, ids))
+    plain = kinds == {str} or (kinds <= {int} and all(abs(each) < 1 << 63 for each in ids))
+    return np.array(ids) if plain else np.array([*ids, None], object)[:-1]
 
 
 def _pack(annotation: Annotation, accept_boxes: bool) -> Sequence[bytes | list[float]]:

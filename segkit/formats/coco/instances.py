@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from segkit.data.masks import measure, to_rle
+from segkit.data.masks import Box, measure, to_rle
 from segkit.data.records import Finding, Image, Instance, ReadFile
 from segkit.formats.coco.segmentation import NO_POLYGON
 from segkit.formats.coco.values import AnnotationValues, identity, read_annotation
@@ -139,8 +139,17 @@ def _instance(raw: RawAnnotation, height: int, width: int, findings: list[Findin
     except (ValueError, OverflowError, TypeError, RecursionError) as error:
         findings.append(Finding(file.key, "left out", str(error), number, name))
         return None
+    if instance.is_box and _reads_as_corners(instance.bbox, height, width):
+        why = "a box leaves the image: as x1, y1, x2, y2 it would fit"
+        findings.append(Finding(file.key, "noted", why, number, name, shapes=0))
     findings += [Finding(file.key, "repaired", repair, number, name, shapes=0) for repair in values.repairs]
     return instance
+
+
+def _reads_as_corners(bbox: Box, height: int, width: int) -> bool:
+    """Whether a box xywh leaves the image, and would not if it were corners, x1, y1, x2, y2."""
+    x, y, w, h = bbox
+    return (x + w > width + 1 or y + h > height + 1) and 0 <= x < w <= width and 0 <= y < h <= height
 
 
 def _of_values(name: str, values: AnnotationValues, height: int, width: int) -> Instance:
