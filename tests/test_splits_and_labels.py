@@ -67,6 +67,21 @@ def test_images_keep_their_split_when_others_are_added(segkit, here):
     assert "no dataset to take splits from" in segkit("convert", "in", "--out", "x", "--keep-splits", "in").err
 
 
+@pytest.mark.parametrize("target", ["yolo", "voc", "labelme"])
+def test_images_keep_their_split_in_every_format(segkit, here, target):
+    for number in range(10):
+        write(here / f"in/a{number}.json", [square(10, 10, 20)], size=(40, 40))
+    segkit("convert", "in", "--val", 0.3, "--to", target)
+    before = load(here / "dataset/report.json")["image_splits"]
+    for number in range(10):
+        write(here / f"in/0{number}.json", [square(10, 10, 20)], size=(40, 40))
+    assert segkit("convert", "in", "--val", 0.3, "--to", target, "--force").code == 0
+    after = load(here / "dataset/report.json")["image_splits"]
+    assert all(set(before[split]) <= set(after[split]) for split in before)
+    assert segkit("convert", "in", "--out", "other", "--keep-splits", "dataset").code == 0
+    assert names(here, "val", "other") == set(after["val"])
+
+
 def test_an_image_with_two_annotation_files_is_in_one_split(segkit, here):
     for number in range(20):
         for annotator in ("", "_by_b"):

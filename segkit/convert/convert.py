@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from segkit.config.convert import ConvertConfig, TargetFormat
-from segkit.convert.earlier_splits import split_settings
+from segkit.convert.earlier_splits import for_next_conversion
 from segkit.convert.output import OutputDataset
 from segkit.convert.plan import plan_dataset
 from segkit.convert.read import ReadOptions, read_source
@@ -107,7 +107,7 @@ def _convert(
             raise _all_lost(config.src, summary)
         if root is not None:
             entries = sorted(["report.json", *(entry.name for entry in root.iterdir() if entry.name != _WORK)])
-            write_report(summary, split_settings(config), entries, root / "report.json")
+            write_report(summary, for_next_conversion(config, output), entries, root / "report.json")
     return summary
 
 

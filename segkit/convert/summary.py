@@ -123,18 +123,16 @@ def summarise(
     )
 
 
-def write_report(summary: ConversionSummary, settings: dict[str, Any], entries: list[str], path: Path) -> None:
+def write_report(summary: ConversionSummary, for_next: dict[str, Any], entries: list[str], path: Path) -> None:
     """Write ``report.json``: totals, and a line for every finding.
 
     Args:
         summary: The result.
-        settings: The options that decided on splits.
+        for_next: What the next conversion needs to keep the splits.
         entries: The files and folders of the dataset.
         path: The file to write.
     """
-    top = msgspec.json.format(
-        msgspec.json.encode(summary.totals() | {"entries": entries, "split_settings": settings}), indent=1
-    )
+    top = msgspec.json.format(msgspec.json.encode(summary.totals() | {"entries": entries} | for_next), indent=1)
     with path.open("wb", buffering=1 << 20) as file:
         file.write(top.removesuffix(b"\n}") + b',\n "findings": [')
         for number, row in enumerate(summary.findings):

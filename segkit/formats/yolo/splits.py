@@ -35,12 +35,15 @@ def read_splits(
     splits: dict[str, tuple[str, str]] = {}
     findings: list[Finding] = []
     for folder in _folders_of(names):
-        inside = {name.removeprefix(folder): name for name in names if name.startswith(folder) and name not in splits}
         base = root / folder
-        lists = SplitLists(inside)
         files = [data_yaml] if data_yaml is not None and not folder else yaml_files(base)
+        texts = _lists_in(base)
+        if not files and not texts:
+            continue
+        inside = {name.removeprefix(folder): name for name in names if name.startswith(folder) and name not in splits}
+        lists = SplitLists(inside)
         if not _add_declared(base, files, lists):
-            _add_lists(base, lists)
+            _add_lists(base, texts, lists)
         found, rows = lists.results()
         splits |= {inside[name]: (split, folder + where) for name, (split, where) in found.items()}
         findings += [replace(row, file=folder + row.file) for row in rows]
@@ -58,15 +61,18 @@ def _folders_of(names: Sequence[str]) -> list[str]:
     return sorted(folders, key=lambda folder: (folder.count("/"), folder))
 
 
-def _add_lists(root: Path, lists: SplitLists) -> None:
-    """Take the lists of images that are named after a split."""
-    for path in sorted([*root.glob("*.txt"), *(root / "ImageSets").rglob("*.txt")]):
-        named = split_of_name(path.stem)
-        if named is None or not named.exact:
-            continue
-        lines = read_lines(path)
-        if lines and all(PurePosixPath(line.strip()).suffix.lower() in PICTURE_SUFFIXES for line in lines):
-            lists.add_lines(named.split, path.relative_to(root).as_posix(), lines)
+def _lists_in(folder: Path) -> list[Path]:
+    """The text files that are named after a split."""
+    paths = sorted([*folder.glob("*.txt"), *(folder / "ImageSets").rglob("*.txt")])
+    return [path for path in paths if (named := split_of_name(path.stem)) and named.exact]
+
+
+def _add_lists(folder: Path, paths: Sequence[Path], lists: SplitLists) -> None:
+    """Take the text files that are lists of images; others are labels."""
+    for path in paths:
+        named, lines = split_of_name(path.stem), read_lines(path)
+        if named and lines and all(PurePosixPath(line.strip()).suffix.lower() in PICTURE_SUFFIXES for line in lines):
+            lists.add_lines(named.split, path.relative_to(folder).as_posix(), lines)
 
 
 def _add_declared(root: Path, files: Sequence[Path], lists: SplitLists) -> bool:
