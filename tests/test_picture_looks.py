@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segkit.data.pictures import read_header
+
 POLYGON = [8.0, 4.0, 24.0, 4.0, 24.0, 20.0, 8.0, 20.0]
 
 
@@ -196,3 +198,14 @@ def test_a_file_that_is_no_picture_is_not_copied_from_elsewhere(segkit, here):
     rows = [row["action"] for row in report["findings"]]
     assert rows.count("left out") == 2
     assert any("outside of the source folder" in row["why"] for row in report["findings"])
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".gif", ".webp", ".tif"])
+@pytest.mark.parametrize("more", [{}, {"progressive": True}, {"icc_profile": b"x" * 300}, {"comment": b"y" * 3000}])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_headers_are_those_that_pillow_reads(tmp_path, suffix, more, orientation):
+    path, tags = tmp_path / f"a{suffix}", Image.Exif()
+    tags[274] = orientation
+    exif = {"exif": tags.tobytes()} if orientation != 1 and suffix != ".gif" else {}
+    Image.new("RGB", (300, 21), "red").save(path, **more, **exif)
+    assert read_header(path) == read_header(path.read_bytes())

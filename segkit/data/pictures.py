@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
+from segkit.data.quick_header import quick_header
 from segkit.errors import InputError
 
 _PHOTOS = (".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -162,11 +163,22 @@ def read_header(source: Path | bytes, name: str | None = None) -> Header:
     Raises:
         InputError: Pillow cannot read it.
     """
+    if isinstance(source, Path) and (quick := _quick(source)) is not None:
+        return quick
     with opened(source, name or str(source)) as picture:
         height, width = stored_size(picture)
         tag = orientation_of(picture)
         several = picture.format in _ANIMATED and getattr(picture, "is_animated", False)
         return Header(height, width, tag, picture.format or "", picture.n_frames if several else 1)
+
+
+def _quick(path: Path) -> Header | None:
+    """The header of a plain file; None where Pillow has to look."""
+    try:
+        found = quick_header(path) if stat.S_ISREG(path.stat().st_mode) else None
+    except (OSError, ValueError):
+        return None
+    return Header(found[0], found[1], 1, found[2]) if found is not None else None
 
 
 def orientation_of(picture: Any) -> int:

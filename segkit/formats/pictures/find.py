@@ -38,6 +38,8 @@ class PicturePlaces:
         The path as it is, then with ever fewer of its folders; last, whatever the case, Unicode form or suffix of its
         name. Paths may be those of any system.
         """
+        if (found := self._plain(names[0])) is not None:
+            return found
         plain = [name.replace("\\", "/") for name in names if name]
         for name in filter(_leads_away, plain):
             if is_file(self.base / name):
@@ -47,6 +49,12 @@ class PicturePlaces:
         if (found := next(filter(is_file, exact), None)) is not None:
             return found
         return next((path for tail in tails for folder in self.folders if (path := find_alike(folder / tail))), None)
+
+    def _plain(self, name: str) -> Path | None:
+        """The file of a name that is relative to one of the folders, as nearly all are."""
+        if not name or name[0] in "/\\" or ".." in name or "\\" in name:
+            return None
+        return next((path for folder in self.folders if is_file(path := folder / name)), None)
 
     def folder_of(self, names: Sequence[str]) -> Path:
         """The folder that the names of pictures are relative to: the first that has one of the first names."""
