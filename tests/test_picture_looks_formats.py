@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from labelme_files import square, write
 from PIL import Image
-from test_picture_looks import converted, picture
+from test_picture_looks import coco, converted, picture
 
 XML = (
     "<annotation><size><height>32</height><width>48</width></size><object><name>crack</name><bndbox>"
@@ -119,3 +119,16 @@ def test_frames_after_the_first_are_mentioned(segkit, here):
     frames[0].save(path, save_all=True, append_images=frames[1:])
     _, report = converted(segkit, here / "in")
     assert any("3 frames: the first is used" in row["why"] for row in report["findings"])
+
+
+@pytest.mark.parametrize("kind", ["auto", "semantic", "idmask", "yolo", "voc", "via", "labelme", "coco"])
+def test_pictures_of_every_format_may_be_in_another_folder(segkit, here, kind):
+    writers = {"auto": semantic, "semantic": semantic, "idmask": semantic, "yolo": yolo, "voc": voc, "via": via}
+    if kind == "coco":
+        coco(here / "in" / "a.json", ["a.jpg"])
+    else:
+        writers.get(kind, labelme)(here / "in", "a")
+    picture(here / "photos" / "a.jpg")
+    dataset, _ = converted(segkit, here / "in", "--from", kind, "--images-dir", here / "photos")
+    assert [image["file_name"].rpartition("/")[2] for image in dataset["images"]] == ["a.jpg"]
+    assert dataset["annotations"]

@@ -11,6 +11,7 @@ from segkit.errors import InputError
 from segkit.formats.cvat import is_cvat
 from segkit.formats.label_images.idmask import find_instance_folders, holds_instance_ids
 from segkit.formats.label_images.pairs import ImageAndMask, find_pairs
+from segkit.formats.label_images.pairs_apart import find_pairs_apart
 from segkit.formats.label_images.table import is_table
 from segkit.formats.label_images.voc import is_voc
 from segkit.formats.yolo.images import is_yolo
@@ -79,3 +80,16 @@ def _detect_folder(root: Path, skip: Path | None) -> Detected | None:
         return Detected("idmask", pairs)
     tables = [path for path in root.iterdir() if path.suffix.lower() == ".csv"]
     return Detected("csv") if len(tables) == 1 and is_table(tables[0]) else None
+
+
+def detect_masks_apart(pictures: Path, root: Path, skip: Path | None) -> Detected | None:
+    """The format of masks whose pictures are in another folder; None where no mask has a picture there.
+
+    Args:
+        pictures: The folder of the pictures.
+        root: The folder of the masks.
+        skip: A folder to leave out.
+    """
+    if not (pairs := find_pairs_apart(pictures, root, skip)):
+        return None
+    return Detected("idmask" if holds_instance_ids(root, pairs) else "semantic", pairs)

@@ -8,6 +8,7 @@ from segkit.convert.detect import Detected
 from segkit.errors import InputError
 from segkit.formats.label_images.idmask import holds_instance_ids, open_idmask
 from segkit.formats.label_images.pairs import find_pairs
+from segkit.formats.label_images.pairs_apart import find_pairs_apart
 from segkit.formats.label_images.semantic import open_semantic
 from segkit.formats.label_images.table import read_table
 from segkit.formats.source import Source
@@ -26,9 +27,12 @@ def open_masks(config: ConvertConfig, detected: Detected, root: Path) -> Source:
     """
     if detected.format == "csv":
         return _open_table(config, root)
+    pairs = detected.pairs
+    if pairs is None and config.images_dir is not None:
+        pairs = find_pairs_apart(config.images_dir, root, config.out) or None
     if detected.format == "idmask" and config.colours is None:
-        return open_idmask(root, detected.pairs, guessed=detected.pairs is not None)
-    pairs = find_pairs(root, config.out) if detected.pairs is None else detected.pairs
+        return open_idmask(root, pairs, guessed=detected.pairs is not None)
+    pairs = find_pairs(root, config.out) if pairs is None else pairs
     return open_semantic(root, pairs, config.labels, config.colours)
 
 

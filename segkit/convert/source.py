@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from segkit.config.convert import ConvertConfig
-from segkit.convert.detect import Detected, detect_file, detect_format
+from segkit.convert.detect import Detected, detect_file, detect_format, detect_masks_apart
 from segkit.convert.earlier_datasets import without_earlier_datasets
 from segkit.convert.mask_source import open_masks
 from segkit.convert.refusals import check_file, nothing_found
@@ -97,6 +97,8 @@ def _detect(config: ConvertConfig, root: Path, stdin: Iterable[str]) -> tuple[De
     if kind != "auto":
         return Detected(kind, findings=findings), files
     found = detect_format(None if is_stdin else root, files, config.out)
+    if found is None and config.images_dir is not None and root.is_dir():
+        found = detect_masks_apart(config.images_dir, root, config.out)
     if found is None:
         error = nothing_found(config.src, files)
         if not files or error.what_it_is:

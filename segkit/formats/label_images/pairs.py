@@ -27,7 +27,7 @@ _FOLDERS = (
     ("jpegimages", "segmentationclass"),
     ("jpegimages", "segmentationclasspng"),
 )
-_ENDINGS = (
+ENDINGS = (
     "_mask", "_masks", "_label", "_labels", "_instanceids", "_l", "_seg", "_segmentation", "_gt", "-mask", "_cp_masks",
 )  # fmt: skip
 # Files that tools write beside a mask, and that are neither a picture nor a mask of one.
@@ -35,7 +35,7 @@ _FURTHER = re.compile(
     r"(.+?)[_-](?:cp_)?(?:gtfine_)?(?:colou?r(?:ed|s)?|overlay|outlines?|vi[sz]|visuali[sz]ations?|rgb|flows|preview"
     r"|labelids|labeltrainids|trainids|instanceids)"
 )
-_MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".jpg", ".jpeg")  # the last two are blurred
+MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".jpg", ".jpeg")  # the last two are blurred
 _MOST_FOLDERS = 50  # that are searched for a list of the classes
 LOSSY = frozenset({".jpg", ".jpeg"})
 
@@ -70,7 +70,7 @@ def find_pairs(root: Path, skip: Path | None = None) -> list[ImageAndMask]:
     lonely: list[ImageAndMask] = []
     masks_of: dict[Path, set[Path]] = {}  # those that were used, by folder of masks
     pictures_of: dict[Path, set[str]] = {}
-    for folder, names in _walk(root, skip):
+    for folder, names in walk_files(root, skip):
         pictures = sorted(name for name in names if Path(name).suffix.lower() in PICTURE_SUFFIXES)
         found: set[str] = set()
         for masks, index in _indices(folder, root, names):
@@ -100,7 +100,7 @@ def homes_of_lists(root: Path, pairs: Sequence[ImageAndMask]) -> list[Path]:
     return [root, *[*folders, *above][:_MOST_FOLDERS]]
 
 
-def _walk(root: Path, skip: Path | None) -> Iterator[tuple[Path, list[str]]]:
+def walk_files(root: Path, skip: Path | None) -> Iterator[tuple[Path, list[str]]]:
     """Every folder with the names of its files; hidden folders and files are left out."""
     skipped = skip.resolve() if skip is not None else None
     for parent, folders, names in os.walk(root):
@@ -132,7 +132,7 @@ def _by_stem(names: list[str]) -> dict[str, list[str]]:
     index: dict[str, list[str]] = {}
     for name in sorted(names):
         path = Path(name)
-        if path.suffix.lower() in _MASK_SUFFIXES:
+        if path.suffix.lower() in MASK_SUFFIXES:
             index.setdefault(path.stem.casefold(), []).append(name)
     return index
 
@@ -140,21 +140,21 @@ def _by_stem(names: list[str]) -> dict[str, list[str]]:
 def _mask_of(picture: str, index: dict[str, list[str]], *, same: bool) -> str | None:
     """The mask of a picture among files by stem; in the ``same`` folder its name must have an ending of masks."""
     stem = Path(picture).stem.casefold()
-    for ending in _ENDINGS if same else ("", *_ENDINGS):
+    for ending in ENDINGS if same else ("", *ENDINGS):
         if found := index.get(stem + ending):
-            return min(found, key=lambda name: _MASK_SUFFIXES.index(Path(name).suffix.lower()))
+            return min(found, key=lambda name: MASK_SUFFIXES.index(Path(name).suffix.lower()))
     return None
 
 
 def _unused(masks: Path, used: set[Path], pictures: set[str]) -> list[Path]:
     """The masks of a folder that belong to no picture; further files of a picture, such as ``a_color.png``, do."""
-    paths = [path for path in sorted(masks.iterdir()) if path.suffix.lower() in _MASK_SUFFIXES and path not in used]
+    paths = [path for path in sorted(masks.iterdir()) if path.suffix.lower() in MASK_SUFFIXES and path not in used]
     return [path for path in paths if not _is_further_file(path.stem, pictures)]
 
 
 def _is_further_file(stem: str, pictures: set[str]) -> bool:
     match = _FURTHER.fullmatch(stem.casefold())
-    return match is not None and any(match[1] + ending in pictures for ending in ("", *_ENDINGS))
+    return match is not None and any(match[1] + ending in pictures for ending in ("", *ENDINGS))
 
 
 def _mask_folders(folder: Path, root: Path) -> Iterator[Path]:
