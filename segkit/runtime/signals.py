@@ -90,7 +90,8 @@ def signals_held() -> Iterator[None]:
 class StopRequest:
     """Whether the user or the scheduler has asked to stop; the second request does not wait for the step to end."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_first: Callable[[], None] = lambda: None) -> None:
+        self._on_first = on_first
         self.asked = self.at_once = False
         self.ended = threading.Event()
 
@@ -108,6 +109,8 @@ class StopRequest:
         process is ended.
         """
         self.asked = True
+        if count == 1:
+            self._on_first()
         if count == 2:
             self.at_once = True
             deadline = time.monotonic() + _AT_ONCE_SECONDS
@@ -136,9 +139,13 @@ def listen_to_launcher(connection: Connection) -> None:
 
 
 @contextmanager
-def stop_requests() -> Iterator[StopRequest]:
-    """Turn SIGINT, SIGTERM and SIGHUP into a request to stop, which the training loop follows when it has saved."""
-    request = StopRequest()
+def stop_requests(on_first: Callable[[], None] = lambda: None) -> Iterator[StopRequest]:
+    """Turn SIGINT, SIGTERM and SIGHUP into a request to stop, which the training loop follows when it has saved.
+
+    Args:
+        on_first: Called in another thread when the first request comes.
+    """
+    request = StopRequest(on_first)
     if _launcher is not None:
         threading.Thread(target=_hear_launcher, args=(_launcher, request), daemon=True).start()
         source = signal_handlers({signal.SIGINT: request.handle})

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ from segkit.training.validation import save_last, saved_on_failure, validate
 
 _SAVE_SECONDS, _SAVE_SECONDS_BEFORE_EVALUATION = 600.0, 60.0  # between checkpoints
 
+_STOPPING = "interrupted: finishing the step and saving; once more, and the run ends at once, without saving"
+
 MakeMeter = Callable[[torch.device], Meter]
 
 
@@ -69,7 +72,10 @@ def train(config: TrainConfig, progress: Progress = SILENT, make_meter: MakeMete
 
 
 def _train_in_rank(config: TrainConfig, progress: Progress, make_meter: MakeMeter) -> TrainingSummary:
-    with joined_ranks(config.device, config.gpus) as ranks, stop_requests() as stop:
+    with (
+        joined_ranks(config.device, config.gpus) as ranks,
+        stop_requests(partial(progress.note, _STOPPING) if ranks.is_main else lambda: None) as stop,
+    ):
         warn, progress = progress.note, progress if ranks.is_main else SILENT
         seed_everything(config.seed, config.deterministic)
         with reraise_out_of_memory(HINT_MEMORY), reraise_compile_errors():
