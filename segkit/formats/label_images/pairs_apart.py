@@ -39,9 +39,7 @@ def _mask_of(picture: PurePosixPath, by_stem: dict[str, list[PurePosixPath]]) ->
     place = picture.parent.parts
     for ending in ("", *ENDINGS):
         found = by_stem.get(picture.stem.casefold() + ending, [])
-        near = [
-            mask for mask in found if mask.parent.parts[-len(picture.parent.parts) or None :] == picture.parent.parts
-        ]
+        near = [mask for mask in found if mask.parent.parts[-len(place) or None :] == place]
         if near or len(found) == 1:
             return (near or found)[0]
     return None
