@@ -282,6 +282,26 @@ def test_folders_of_class_id_masks(segkit, here):
     assert {split: len(names) for split, names in found.items()} == {"train": 2, "val": 1, "test": 1}
 
 
+def test_a_split_of_another_name_is_reported(segkit, here):
+    for number, split in enumerate(("train", "validation", "holdout", "default")):
+        write(here / f"in/{number}.json", [square(10, 10, 20)], size=(40, 60), split=split)
+    found, report = splits(segkit, "in")
+    assert found == {"train": ["0.png", "2.png", "3.png"], "val": ["1.png"]}
+    assert [row["why"] for row in report["findings"] if row["action"] == "changed"] == [
+        "its split 'holdout' is not kept: it is none of train, val, test"
+    ]
+
+
+def test_mask_folders_named_after_splits(segkit, here):
+    for folder, name in (("train_images", "a"), ("train_images", "b"), ("val_images", "c")):
+        draw(here / f"in/{folder}/{name}.png")
+        mask = here / "in" / folder.replace("images", "masks") / f"{name}.png"
+        mask.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.eye(40, 60, dtype=np.uint8)).save(mask)
+    found, _ = splits(segkit, "in")
+    assert {split: len(names) for split, names in found.items()} == {"train": 2, "val": 1}
+
+
 def test_only_a_train_folder_val_is_drawn_from_it(segkit, here):
     for number in range(10):
         write(here / f"in/train/{number}.json", [square(10, 10, 20)], size=(40, 60))

@@ -15,7 +15,7 @@ from segkit.convert.earlier_splits import earlier_splits, split_settings
 from segkit.convert.near_duplicates import group_similar
 from segkit.convert.source_splits import SourceSplit, describe, source_splits
 from segkit.convert.split import SplitImage, assign_splits
-from segkit.convert.split_findings import group_findings, leaks, moved
+from segkit.convert.split_findings import group_findings, leaks, moved, unknown_splits
 from segkit.convert.spool import ImageEntry
 from segkit.data.records import IGNORE, Action, Finding
 
@@ -77,6 +77,7 @@ def plan_splits(
             splits[index] = "train"
     findings = [Finding(config.src, *rule.finding, shapes=0)] if rule.finding else []
     findings += group_findings(images, config, drawn=rule.val + rule.test > 0)
+    findings += unknown_splits(entries)
     findings += moved(entries, own, splits, rule.kept)
     findings += leaks(images, splits, config.group_by, kept)
     origins = _origins(names, splits, kept, before, config, rule)

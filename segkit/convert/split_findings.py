@@ -7,6 +7,7 @@ from segkit.convert.source_splits import SourceSplit
 from segkit.convert.split import SplitImage, group_names
 from segkit.convert.spool import ImageEntry
 from segkit.data.records import Finding
+from segkit.formats.splits import split_of_word
 
 _LEAKS = {
     "picture": "leak: the same image is in {} and in {}, as the source has it",
@@ -32,6 +33,20 @@ def group_findings(images: Sequence[SplitImage], config: ConvertConfig, *, drawn
     if drawn and len(set(names)) == 1 and len(keys) > 1:
         whys.append(f"--group-by: all {len(keys)} images are one group, so none can be held out")
     return [Finding(config.src, "noted", why, shapes=0) for why in whys]
+
+
+def unknown_splits(entries: Sequence[ImageEntry]) -> list[Finding]:
+    """Images whose files name a split of another name; CVAT calls the images of no split ``default``."""
+    return [
+        Finding(
+            entry.key,
+            "changed",
+            f"its split {entry.split[:40]!r} is not kept: it is none of train, val, test",
+            shapes=0,
+        )
+        for entry in entries
+        if entry.split and split_of_word(entry.split) is None and entry.split.lower() != "default"
+    ]
 
 
 def moved(

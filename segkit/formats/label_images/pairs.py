@@ -161,7 +161,8 @@ def _mask_folders(folder: Path, root: Path) -> Iterator[Path]:
     """Where the masks of a folder may be: ``masks/x`` for ``images/x``, ``trainannot`` for ``train``."""
     for ancestor in (folder, *folder.parents):
         name = ancestor.name.lower()
-        names = {form.format(name) for form in _FORMS} | {masks for images, masks in _FOLDERS if images == name}
+        names = {form.format(name) for form in _FORMS}
+        names |= {name.replace(images, masks) for images, masks in _FOLDERS if images in name}  # train_images, too
         rest = folder.relative_to(ancestor)
         for sister in _folders_in(ancestor.parent):
             if sister.lower() in names and (path := ancestor.parent / sister / rest).is_dir():
