@@ -1,5 +1,6 @@
 """What ``predict`` writes is what ``eval`` scores, whatever the batch; what a model cannot predict is said."""
 
+import csv
 import json
 
 import numpy as np
@@ -136,3 +137,41 @@ def test_training_and_eval_give_one_score_for_one_checkpoint(segkit, tmp_path, d
     for part, names in (("semantic", ("mIoU", "pixel_accuracy", "F1")), ("segm", ("AP", "AP50", "AR100"))):
         own, other = ([scores[part][name] for name in names] for scores in (during, after))
         assert own == pytest.approx(other, abs=1e-5, rel=0)
+
+
+@pytest.mark.parametrize("placement", ["copy", "link"])
+def test_results_find_their_images_in_a_dataset(segkit, here, models, placement):
+    """Equal stems, equal names in two folders, a picture that was named alone, and one that others call otherwise."""
+    rng = np.random.default_rng(1)
+    names = ["a.jpg", "a.png", "s/a.jpg"]
+    for name in names:
+        for folder in ("own", "data/images"):
+            (here / folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(here / "own" / name)
+        if placement == "link":
+            (here / "data/images" / name).symlink_to(here / "own" / name)
+        else:
+            (here / "data/images" / name).write_bytes((here / "own" / name).read_bytes())
+    images = [{"id": n, "file_name": name, "height": 40, "width": 50} for n, name in enumerate(names, 7)]
+    annotations = [
+        {"id": n, "image_id": n, "category_id": 1, "segmentation": [[1, 1, 30, 1, 30, 30, 1, 30]],
+         "bbox": [1, 1, 29, 29], "area": 841, "iscrowd": 0} for n in (7, 8, 9)
+    ]  # fmt: skip
+    categories = [{"id": c.id, "name": c.name} for c in CATEGORIES]
+    (here / "data/val.json").write_text(
+        json.dumps({"images": images, "annotations": annotations, "categories": categories})
+    )
+    options = ["--model", models["unet"], "--score", 0, "--format", "coco", "--force", *DEVICE]
+    scored = evaluated(segkit, models["unet"], "--data", "data")
+    for source in (["own"], ["data/images"], ["data/images/a.jpg", "data/images/a.png", "data/images/s/a.jpg"]):
+        assert segkit("predict", *source, *options).code == 0
+        found = evaluated(segkit, "predictions/results.json", "--data", "data")
+        assert found["segm"] == scored["segm"]
+        assert not any("not in the split" in warning for warning in found["warnings"])
+    assert segkit("predict", "data/images/s/a.jpg", *options).code == 0
+    alone = evaluated(segkit, "predictions/results.json", "--data", "data", "--details", "--score", 0)
+    results = json.loads((here / "predictions/results.json").read_text())
+    with (here / "evaluation/pictures.csv").open(newline="") as file:
+        counted = {row["file_name"]: int(row["predictions"]) for row in csv.DictReader(file)}
+    assert counted == {"a.jpg": 0, "a.png": 0, "s/a.jpg": len(results)}
+    assert alone["images"] == 3

@@ -4,8 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from segkit.config.evaluate import EvalConfig
-from segkit.data.records import Dataset, Result
-from segkit.errors import ConfigError, InputError
+from segkit.errors import ConfigError
 from segkit.evaluate.coco.engine import COCO_IOU_TYPES, engine_name, evaluate_files, uses_fast
 from segkit.evaluate.coco.fast_path import check_files
 from segkit.evaluate.coco.inputs import comparable_iou_types, limit_warning, scale_warning
@@ -13,6 +12,7 @@ from segkit.evaluate.coco.instance_metrics import max_dets_list, metrics_of
 from segkit.evaluate.coco.score import score_results
 from segkit.evaluate.evaluation import Evaluation
 from segkit.evaluate.metrics import Metrics
+from segkit.evaluate.predicted_images import match_images
 from segkit.formats.coco.file import read_coco, read_results
 from segkit.formats.dataset_folder import find_split, with_pictures_in
 
@@ -43,8 +43,8 @@ def evaluate_results(config: EvalConfig) -> Evaluation:
     if not results:
         warnings.append("the results file is empty")
     if predicted is not None:
-        results, left_out = _match_by_name(results, read_coco(predicted), dataset, subject)
-        warnings.append("the results have an images.json: they are matched to the data by file name")
+        results, left_out = match_images(results, read_coco(predicted), dataset, subject)
+        warnings.append("the results have an images.json: they are matched to the data by file")
         if left_out:
             warnings.append(f"{left_out} predicted images are not in the split and do not count")
     iou_types = config.iou or comparable_iou_types(dataset, results)
@@ -92,28 +92,3 @@ def _score_files(truth: Path, results: Path, iou_types: tuple[str, ...] | None, 
         bbox=metrics.get("bbox"),
         warnings=[*scale_warning(files.lowest, files.highest), *limit_warning(files.results, limit)],
     )
-
-
-def _match_by_name(
-    results: list[Result], predicted: Dataset, dataset: Dataset, subject: Path
-) -> tuple[list[Result], int]:
-    """Results of ``segkit predict``, with the dataset's image ids in place of those of its images.json.
-
-    Returns:
-        The results of images that the dataset has, and how many predicted images it does not have.
-
-    Raises:
-        InputError: It has none of them.
-    """
-    ids = {image.file_name: image.id for image in dataset.images}
-    names = {image.id: image.file_name for image in predicted.images}
-    if unlisted := {r.image_id for r in results} - names.keys():
-        raise InputError(f"{subject}: image {min(unlisted, key=str)} is not in the images.json of the results")
-    unknown = [name for name in names.values() if name not in ids]
-    if len(unknown) == len(names):
-        raise InputError(
-            f"{subject}: none of its images is in the split; the first is {unknown[0] if unknown else 'missing'}",
-            "predict the folder that the dataset's file names are relative to: segkit predict dataset/images",
-        )
-    kept = [replace(r, image_id=ids[names[r.image_id]]) for r in results if names[r.image_id] in ids]
-    return kept, len(unknown)

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from segkit.data.records import Result
+from segkit.evaluate.predicted_images import JOURNAL
 from segkit.formats.coco.write import result_record
 from segkit.inference.input_files import Picture, stem_of
 
-JOURNAL = "pictures.jsonl"
 _BLOCK = 1 << 16
 
 

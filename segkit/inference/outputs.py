@@ -17,9 +17,10 @@ from segkit.data.files import relative_path, temporary_file
 from segkit.data.masks import rle_area, rle_to_mask, to_rle
 from segkit.data.records import Category, Image, Result
 from segkit.errors import InputError
+from segkit.evaluate.predicted_images import JOURNAL
 from segkit.formats.coco.write import write_coco, write_results
 from segkit.formats.labelme.write import labelme_document, result_shapes, write_labelme
-from segkit.inference.journal import JOURNAL, PictureResults, read_journal
+from segkit.inference.journal import PictureResults, read_journal
 from segkit.text import spreadsheet_cell
 
 _FOLDERS = ("overlay", "labelme", "idmask", "classmap")  # with a file for each picture

@@ -17,8 +17,9 @@ from segkit.data.pictures import read_header
 from segkit.data.pixels import decode
 from segkit.data.records import Image
 from segkit.errors import ConfigError, InputError
+from segkit.evaluate.predicted_images import JOURNAL
 from segkit.inference.input_files import Picture, find_pictures, name_pictures
-from segkit.inference.journal import JOURNAL, Origin, PictureResults, drop_torn_line, read_journal
+from segkit.inference.journal import Origin, PictureResults, drop_torn_line, read_journal
 from segkit.inference.model import LoadedModel, load
 from segkit.inference.notes import Notes
 from segkit.inference.outputs import OWN_ENTRIES, Writer

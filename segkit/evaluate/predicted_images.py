@@ -1,0 +1,72 @@
+"""The images of ``segkit predict``'s results, found again in a dataset."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from segkit.data.records import Dataset, Image, Result
+from segkit.errors import InputError
+
+JOURNAL = "pictures.jsonl"  # beside results.json: a line for each picture
+
+
+class _Line(msgspec.Struct):
+    file: str
+    path: str
+
+
+def match_images(
+    results: list[Result], predicted: Dataset, dataset: Dataset, subject: Path
+) -> tuple[list[Result], int]:
+    """Results with the dataset's image ids in place of those of their ``images.json``.
+
+    An image is the dataset's if its file is, also by way of links; else if it has the same name.
+
+    Args:
+        results: What was predicted.
+        predicted: The images of ``images.json``.
+        dataset: The ground truth.
+        subject: The results file.
+
+    Returns:
+        The results of images that the dataset has, and how many predicted images it does not have.
+
+    Raises:
+        InputError: It has none of them.
+    """
+    ids = {image.file_name: image.id for image in dataset.images}
+    files = {name: path.resolve() for name, path in _predicted_files(subject.with_name(JOURNAL))}
+    by_file = {_file(dataset, image): image.id for image in dataset.images} if files else {}
+    known = {
+        image.id: by_file.get(files.get(image.file_name, Path()), ids.get(image.file_name))
+        for image in predicted.images
+    }
+    if unlisted := {r.image_id for r in results} - known.keys():
+        raise InputError(f"{subject}: image {min(unlisted, key=str)} is not in the images.json of the results")
+    unknown = [image.file_name for image in predicted.images if known[image.id] is None]
+    if len(unknown) == len(known):
+        raise InputError(
+            f"{subject}: none of its images is in the split; the first is {unknown[0] if unknown else 'missing'}",
+            "predict the folder that the dataset's file names are relative to: segkit predict dataset/images",
+        )
+    kept = [replace(r, image_id=found) for r in results if (found := known[r.image_id]) is not None]
+    return kept, len(unknown)
+
+
+def _file(dataset: Dataset, image: Image) -> Path:
+    return dataset.paths.of(image).resolve()
+
+
+def _predicted_files(journal: Path) -> Iterator[tuple[str, Path]]:
+    """The name and the file of every predicted picture; nothing where there is no journal."""
+    if not journal.is_file():
+        return
+    with journal.open("rb") as file:
+        for line in file:
+            try:
+                known = msgspec.json.decode(line, type=_Line)
+            except msgspec.DecodeError:
+                continue
+            yield known.file, Path(known.path)
