@@ -81,3 +81,18 @@ def test_of_two_predictions_into_one_folder_the_second_is_refused(segkit, datase
     assert outcomes[0].code == 1
     assert "p: another segkit is writing there" in outcomes[0].err
     assert [path.name for path in (here / "p").iterdir() if path.name.startswith(".")] == []
+
+
+def test_temporary_folders_of_killed_processes_are_removed_and_those_in_use_are_not(segkit, parts, here, monkeypatch):
+    import tempfile
+
+    from segkit.data.locks import temporary_directory
+
+    monkeypatch.setattr(tempfile, "tempdir", str(here))
+    for name in ("segkit-dry-run-killed", "segkit-dry-run-new"):
+        (here / name).mkdir()
+    with temporary_directory("segkit-dry-run-") as used:
+        for folder in (here / "segkit-dry-run-killed", used):
+            os.utime(folder, (0, 0))
+        assert segkit("convert", parts, "--out", "d", "--to", "yolo", "--dry-run").code == 0
+        assert sorted(path.name for path in here.iterdir()) == sorted(["segkit-dry-run-new", used.name])

@@ -162,25 +162,32 @@ def test_a_run_whose_processes_are_killed_has_the_same_result(dataset, tmp_path)
     assert all(torch.equal(value, weights(run)[name]) for name, value in weights(whole).items())
 
 
-@pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGKILL")
-def test_processes_of_a_killed_conversion_die(parts, tmp_path):
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no signals to processes")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_processes_of_a_conversion_that_is_ended_end_with_it(parts, tmp_path, number):
     many = tmp_path / "many"
     many.mkdir()
-    for number in range(40):
-        for file in parts.iterdir():
-            (many / f"{number}-{file.name}").write_bytes(
-                file.read_bytes().replace(b'"imagePath": "', b'"imagePath": "%d-' % number)
-            )
+    for copy in range(40):
+        for file in parts.glob("*.json"):
+            text = file.read_text().replace('"imagePath": "', f'"imagePath": "{parts}/')
+            (many / f"{copy}-{file.name}").write_text(text)
     run = Run.__new__(Run)
-    run.mark = "convert" + str(os.getpid())
+    run.mark = f"convert{number}-{os.getpid()}"
     run.process = subprocess.Popen(
         [sys.executable, "-m", "segkit", "convert", str(many), "--out", str(tmp_path / "d"), "--workers", "3"],
-        stderr=subprocess.PIPE, text=True, env=os.environ | {MARK: run.mark},
+        stderr=subprocess.PIPE, text=True, env=os.environ | {MARK: run.mark}, start_new_session=True,
     )  # fmt: skip
     run.wait_for(lambda: len(run.processes()) >= 4, "the processes")
-    run.process.kill()
-    assert run.ended(timeout=20)[0] == -signal.SIGKILL
+    if number == signal.SIGKILL:
+        run.process.kill()
+    else:
+        os.killpg(run.process.pid, number)
+    code, err = run.ended(timeout=20)
+    assert code == (-signal.SIGKILL if number == signal.SIGKILL else 130)
     assert not (tmp_path / "d").exists()
+    if number != signal.SIGKILL:
+        assert err.endswith("error: interrupted\n")
+        assert [path.name for path in tmp_path.iterdir()] == ["many"]
 
 
 def number_or_death(number):

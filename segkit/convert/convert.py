@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from segkit.config.convert import ConvertConfig, TargetFormat
 from segkit.convert.earlier_splits import for_next_conversion
@@ -28,6 +27,7 @@ from segkit.convert.writers.panoptic import write_panoptic_dataset
 from segkit.convert.writers.semantic import write_semantic_dataset
 from segkit.convert.writers.voc import write_voc_dataset
 from segkit.convert.writers.yolo import write_yolo_dataset
+from segkit.data.locks import temporary_directory
 from segkit.data.records import Finding
 from segkit.errors import InputError
 from segkit.formats.encoding import TextEncoding, findings_on_encoding, text_encoding
@@ -125,10 +125,10 @@ def _root(out: Path, target_format: TargetFormat, dry_run: bool, force: bool) ->
     if dry_run and target_format in ("coco", "labelme"):  # they can hold everything
         yield None
         return
-    temporary = TemporaryDirectory(prefix="segkit-dry-run-") if dry_run else temporary_folder(out, _WORK, force)
+    temporary = temporary_directory("segkit-dry-run-") if dry_run else temporary_folder(out, _WORK, force)
     with temporary as folder:
-        (Path(folder) / _WORK).mkdir()
-        yield Path(folder)
+        (folder / _WORK).mkdir()
+        yield folder
 
 
 def _all_lost(src: str, summary: ConversionSummary) -> InputError:

@@ -1,6 +1,9 @@
 """One process at a time writes to a folder."""
 
 import os
+import shutil
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +14,8 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+
+_SECONDS_TO_LOCK = 60.0
 
 
 @contextmanager
@@ -55,6 +60,32 @@ def only_writer_in(folder: Path, hint: str) -> Iterator[None]:
         if not _lock(handle):
             raise InputError(f"{folder}: another segkit is writing there", hint)
         yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def temporary_directory(prefix: str) -> Iterator[Path]:
+    """A folder in the system's temporary folder; those of processes that were killed are removed first.
+
+    Args:
+        prefix: The begin of its name, different for each purpose.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        with suppress(OSError):
+            _remove_unlocked(left)
+    with tempfile.TemporaryDirectory(prefix=prefix) as name, only_writer_in(Path(name), "wait for its end"):
+        yield Path(name)
+
+
+def _remove_unlocked(folder: Path) -> None:
+    """Remove a folder that no process has locked, unless it is so new that its process may not have got to that."""
+    if fcntl is None or time.time() - folder.stat().st_mtime < _SECONDS_TO_LOCK:
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)
     finally:
         os.close(handle)
 

@@ -1,15 +1,14 @@
 """``memprofile`` of segkit's own training."""
 
-import tempfile
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from segkit.config.memprofile import MemprofileConfig
 from segkit.config.train import TrainConfig
+from segkit.data.locks import temporary_directory
 from segkit.errors import ConfigError, Interrupted
 from segkit.memory.process.launch import SNAPSHOT
 from segkit.memory.process.session_meter import SessionMeter
@@ -34,10 +33,10 @@ def profile_training(config: MemprofileConfig, progress: Progress) -> dict[str, 
     """
     training = _training_config(config)
     session = Session(every=config.step_every, deep=config.deep)
-    with tempfile.TemporaryDirectory(prefix="segkit-memprofile-") as folder:
+    with temporary_directory("segkit-memprofile-") as folder:
         session.start(phases=False)
         try:
-            short = replace(training, out=Path(folder), steps=config.steps or _STEPS)
+            short = replace(training, out=folder, steps=config.steps or _STEPS)
             ended = train(short, progress, partial(SessionMeter, session=session)).ended
             session.clock.close()
         finally:

@@ -13,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from segkit.data.locks import temporary_directory
 from segkit.errors import InputError
 from segkit.memory.process import FOLDER, HOME, SETTINGS
 from segkit.memory.report.merge import merge, read_all
@@ -91,15 +91,14 @@ def run_script(
         on_status: Called with the newest step, four times a second at most.
     """
     line = command_line(command)
-    with tempfile.TemporaryDirectory(prefix="segkit-memprofile-") as name:
-        folder = Path(name)
+    with temporary_directory("segkit-memprofile-") as folder:
         settings = {"every": every, "steps": steps, "deep": deep, "limit": limit}
         (folder / SETTINGS).write_text(json.dumps(settings), encoding="utf-8")
         sys.stdout.flush()
         # Through these variables the session gets into the script and finds its folder.
         paths = filter(None, [str(Path(__file__).parent / "startup"), os.environ.get("PYTHONPATH")])
         environment = os.environ | {
-            FOLDER: name, HOME: str(Path(__file__).parents[2]), "PYTHONPATH": os.pathsep.join(paths)
+            FOLDER: str(folder), HOME: str(Path(__file__).parents[2]), "PYTHONPATH": os.pathsep.join(paths)
         }  # fmt: skip
         with subprocess.Popen(line, env=environment, stdout=stdout) as process, _forward_signals(process):
             while process.poll() is None:
