@@ -173,7 +173,7 @@ def check(files, **options):
         report = json.loads((folder / "out/report.json").read_text(encoding="utf-8"))
         assert report["shapes"] == report["converted"] + report["lost"] + report["dropped"]
         assert report["lost"] == sum(row["shapes"] for row in report["findings"] if row["action"] == "left out")
-        assert 0 <= report["converted"] <= report["shapes"]
+        assert 0 <= report["instances"] <= report["converted"] <= report["shapes"]
         assert all(row["why"] and row["file"] for row in report["findings"])
     finally:
         shutil.rmtree(folder)

@@ -59,6 +59,13 @@ def test_words_that_yaml_takes_for_truth_stay_words(segkit, here):
     assert areas(here / "dataset") == {"no": [768], "1.10": [768]}
 
 
+def test_categories_without_names_are_told(segkit, here):
+    folder(here, {"a": f"0 {SQUARE}\n"}, yaml=None)
+    convert(segkit, "--strict")
+    assert areas(here / "dataset") == {"class_0": [768]}
+    assert ["no file names the categories" in why for _, why in whys(here / "dataset")] == [True]
+
+
 @pytest.mark.parametrize("name", ["classes.txt", "labels/classes.txt", "obj.names", "data/obj.names"])
 def test_names_in_lists(segkit, here, name):
     folder(here, {"a": f"0 {SQUARE}\n1 {SQUARE}\n"}, yaml=None)

@@ -94,7 +94,12 @@ def read_data_yaml(root: Path, given: Path | None = None) -> DataYaml:
         if found := _from_yaml(path, findings):
             return found
     listed = find_file([root, root / "labels", root / "data"], _LISTS)
-    return DataYaml(_from_list(listed) if listed else {}, findings=tuple(findings))
+    if listed is not None:
+        return DataYaml(_from_list(listed), findings=tuple(findings))
+    if not findings:
+        why = "no file names the categories: they are called class_0, class_1, ... (data.yaml: names)"
+        findings.append(Finding("data.yaml", "noted", why, shapes=0))
+    return DataYaml({}, findings=tuple(findings))
 
 
 def _from_yaml(path: Path, findings: list[Finding]) -> DataYaml | None:
