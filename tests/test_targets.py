@@ -12,6 +12,7 @@ from PIL import Image as PilImage
 
 from segkit.data.geometry import Framing
 from segkit.data.masks import polygons_to_rle
+from segkit.data.records import Annotation, Category, Dataset, Image
 from segkit.formats.dataset_folder import open_split
 from segkit.loading.augment import STRENGTHS
 from segkit.loading.dataset import Pictures
@@ -71,3 +72,24 @@ def test_nothing_is_taught_outside_the_image(white_images, augment, monkeypatch)
         assert (labels[black] == 255).all()
         assert set(np.unique(labels)) <= {1, 255}
         assert (labels == 1).sum() > 0.95 * (~black).sum()
+
+
+def test_a_model_of_boxes_learns_the_annotated_box(tmp_path):
+    """Where it says something else than the segmentation, as the box of a partly hidden object does."""
+    PilImage.new("RGB", (100, 80)).save(tmp_path / "1.png")
+    seen = [[20.0, 10.0, 40.0, 10.0, 40.0, 30.0, 20.0, 30.0]]
+    rle = polygons_to_rle(seen, 80, 100)
+    boxes = [(20.0, 10.0, 20.0, 60.0), (20.4, 9.6, 19.8, 20.1), (10.0, 10.0, 30.0, 20.0), (15.0, 5.0, 30.0, 30.0)]
+    regions = [seen, seen, rle, None]
+    annotations = tuple(
+        Annotation(number, 1, 1, region, box, 400.0)
+        for number, (region, box) in enumerate(zip(regions, boxes, strict=True), 1)
+    )
+    dataset = Dataset((Image(1, "1.png", 80, 100),), annotations, (Category(1, "a"),), tmp_path)
+    framing = Framing("instances", 80, 100)
+    sample = Pictures(dataset, framing, seed=0, augment="none", accept_boxes=True)[Key(0, 0)]
+    expected = [[20, 10, 40, 70], [20, 10, 40, 30], [10, 10, 40, 30], [15, 5, 45, 35]]
+    assert sample.target["boxes"].tolist() == expected
+    masks = replace(dataset, annotations=annotations[:3])
+    sample = Pictures(masks, framing, seed=0, augment="none", accept_boxes=False)[Key(0, 0)]
+    assert sample.target["boxes"].tolist() == [[20, 10, 40, 30]] * 3

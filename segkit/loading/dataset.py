@@ -75,12 +75,13 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
             levels: What values of more than 8 bits become.
             seed: Seed of the augmentation.
             augment: How strongly training images are changed; None for evaluation: whole images, unchanged.
-            accept_boxes: Take the box where an annotation has no segmentation.
+            accept_boxes: For models of boxes: learn the annotated box where it is not the segmentation's.
             targets: Whether to load targets too.
             replace_bad: Replace an image that cannot be loaded by the next one.
         """
         self._with_targets, self._replace_bad = targets, replace_bad
-        self._annotations = FlatAnnotations(dataset, labels_of(dataset.categories), accept_boxes=accept_boxes)
+        needed = dataset if targets else replace(dataset, annotations=())
+        self._annotations = FlatAnnotations(needed, labels_of(dataset.categories), accept_boxes=accept_boxes)
         self._path_of, self._levels, self._uncovered = dataset.paths.of, levels, dataset.uncovered
         self._framing, self._seed = framing, seed
         self._strength: Strength | None = None if augment is None else STRENGTHS[augment]

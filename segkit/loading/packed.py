@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from segkit.data.masks import to_rle
+from segkit.data.masks import measure, to_rle
 from segkit.data.records import Annotation, Dataset, Image, Polygons, Segmentation
 from segkit.errors import InputError
+
+_ROUNDING = 1.5  # px between an annotated box and that of the pixels, for reasons of rounding
 
 
 class Item(NamedTuple):
@@ -33,7 +35,8 @@ class FlatAnnotations:
         Args:
             dataset: What to pack.
             labels: Label by category id.
-            accept_boxes: Take the box where an annotation has no segmentation.
+            accept_boxes: For models of boxes: take the box where an annotation has no segmentation, or one whose own
+                box is another. Elsewhere the segmentation is taken: it has the tighter box when it is turned.
 
         Raises:
             InputError: An annotation has no segmentation, and ``accept_boxes`` is False.
@@ -46,12 +49,13 @@ class FlatAnnotations:
         self.sizes = np.array([(i.height, i.width) for i in dataset.images], np.int32).reshape(-1, 2)
         self.ids = _packed_ids([image.id for image in dataset.images])
         by_image = dataset.annotations_of()
-        ordered = [a for image in dataset.images for a in by_image.get(image.id, [])]
+        placed = [(a, image) for image in dataset.images for a in by_image.get(image.id, [])]
+        ordered = [a for a, _ in placed]
         counts = [len(by_image.get(image.id, [])) for image in dataset.images]
         self._first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         self._labels = np.array([labels[a.category_id] for a in ordered], np.int32)
         self._crowd = np.array([a.iscrowd for a in ordered], np.bool_)
-        packed = [_pack(a, accept_boxes) for a in ordered]
+        packed = [_pack(a, image, accept_boxes) for a, image in placed]
         parts = [part for each in packed for part in each]
         self._parts = np.concatenate([[0], np.cumsum([len(each) for each in packed])]).astype(np.int64)
         self._is_rle = np.array([isinstance(part, bytes) for part in parts], np.bool_)
@@ -94,16 +98,27 @@ def _packed_ids(ids: list[Any]) -> npt.NDArray[Any]:
     return np.array(ids) if plain else np.array([*ids, None], object)[:-1]
 
 
-def _pack(annotation: Annotation, accept_boxes: bool) -> Sequence[bytes | list[float]]:
+def _pack(annotation: Annotation, image: Image, accept_boxes: bool) -> Sequence[bytes | list[float]]:
     segmentation = annotation.segmentation
-    if segmentation is None or (not segmentation and accept_boxes):
-        if not accept_boxes:
-            raise InputError(
-                f"annotation {annotation.id} has a box but no segmentation",
-                "boxes are enough for --model fasterrcnn",
-            )
+    if accept_boxes and (not segmentation or _box_differs(annotation, image)):
         x, y, w, h = annotation.bbox
         return [[x, y, x + w, y, x + w, y + h, x, y + h]]
+    if segmentation is None:
+        raise InputError(
+            f"annotation {annotation.id} has a box but no segmentation",
+            "boxes are enough for --model fasterrcnn",
+        )
     if isinstance(segmentation, list):
         return segmentation
     return [to_rle(segmentation, *segmentation["size"])["counts"].encode("ascii")]
+
+
+def _box_differs(annotation: Annotation, image: Image) -> bool:
+    """Whether the annotated box says something else than the segmentation, for example what is hidden."""
+    if annotation.segmentation is None:
+        return True
+    limits = np.array([image.width, image.height] * 2)
+    corners = []
+    for x, y, w, h in (annotation.bbox, measure(annotation.segmentation, image.height, image.width)[1]):
+        corners.append(np.clip((x, y, x + w, y + h), 0, limits))
+    return bool(np.abs(corners[0] - corners[1]).max() > _ROUNDING)
