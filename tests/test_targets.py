@@ -22,11 +22,11 @@ from segkit.loading.sampler import Key
 def test_targets_score_what_area_averaged_masks_score(dataset):
     """At every level of augmentation; label maps agree likewise. A mask head that learnt them would lose little."""
     script = ROOT / "benchmarks" / "targets_score.py"
-    options = ("--sizes", "64", "--levels", "none,light,medium,heavy", "--images", "9")
+    options = ("--sizes", "64", "--levels", "none,medium,heavy", "--images", "5")
     done = subprocess.run([sys.executable, script, dataset, *options], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(rows) == 4
+    assert len(rows) == 3
     for row in rows:
         assert row["targets"] == pytest.approx(row["averaged"], abs=0.01), row
         assert row["labels"] > 0.99, row

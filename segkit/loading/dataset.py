@@ -5,6 +5,7 @@ ranks that share a batch see the very same pixels.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple, cast
 
 import numpy as np
