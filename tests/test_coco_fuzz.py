@@ -192,7 +192,7 @@ def test_any_coco_files_are_scored_or_named(pictures, top, results, sound, engin
 
 
 @pytest.mark.parametrize(("model", "sound"), [("unet", SOUND), ("fasterrcnn", BOXES)])
-@fuzzed(EXAMPLES // 20)
+@fuzzed(EXAMPLES // 30)
 @given(data=st.data())
 def test_any_coco_file_is_trained_on_or_named(pictures, model, sound, data):
     run(pictures, data.draw(damaged(sound)),
