@@ -116,6 +116,7 @@ def test_a_name_of_five_thousand_letters_is_a_name(segkit, here):
         (".", ".", ".txt"),
         ("obj_train_data", "obj_train_data", ".txt"),
         ("pics", "pics/labels", ".txt"),
+        ("images", "labels_yolo", ".txt"),
     ],
 )
 def test_layouts(segkit, here, images, texts, suffix):

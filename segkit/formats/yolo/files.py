@@ -5,6 +5,7 @@ The labels of ``images/train/a.jpg`` are in ``labels/train/a.txt``, those of ``t
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path, PurePosixPath
@@ -68,12 +69,13 @@ def pair_files(root: Path, images_dir: Path | None, skip: Path | None) -> Pairin
         skip: A folder to leave out.
     """
     texts = _by_folder(root, skip)
+    called = _label_names(texts)
     pairing = Pairing()
     used: Counter[Path] = Counter()
     without: list[tuple[str, Path, list[str]]] = []
     for base in [root, *([images_dir] if images_dir is not None else [])]:
         for path, name in list_files(str(base), PICTURE_SUFFIXES, (), skip=skip):
-            folders = _label_folders(PurePosixPath(name).parent)
+            folders = _label_folders(PurePosixPath(name).parent, called)
             labels = next(filter(None, (_of_stem(texts.get(folder, {}), path.stem) for folder in folders)), None)
             if labels is None:
                 without.append((name, path, folders))
@@ -89,7 +91,7 @@ def pair_files(root: Path, images_dir: Path | None, skip: Path | None) -> Pairin
         else:
             strays += 1
     for folder, names in texts.items():
-        in_labels = any(part in _LABEL_FOLDERS for part in PurePosixPath(folder).parts)
+        in_labels = any(part in called for part in PurePosixPath(folder).parts)
         for path in {*names.values()}:
             if path not in used and (in_labels or folder in homes) and _may_be_labels(path, empty=in_labels):
                 pairing.orphans[path.relative_to(root).as_posix()] = path
@@ -120,18 +122,29 @@ def _of_stem(texts: dict[str, Path], stem: str) -> Path | None:
     return texts.get(stem) or texts.get(stem.casefold() + _ANY_CASE)
 
 
-def _label_folders(folder: PurePosixPath) -> list[str]:
-    """Where the labels of the pictures in a folder may be; the folder itself is last."""
+def _label_names(texts: Iterable[str]) -> list[str]:
+    """How folders of labels are called: ``labels``, else what has the word in it, such as ``labels_yolo``."""
+    parts = {part for folder in texts for part in PurePosixPath(folder).parts}
+    return [*_LABEL_FOLDERS, *sorted(part for part in parts if "label" in part and part not in _LABEL_FOLDERS)]
+
+
+def _label_folders(folder: PurePosixPath, called: Sequence[str]) -> list[str]:
+    """Where the labels of the pictures in a folder may be; the folder itself is last.
+
+    Args:
+        folder: The folder, relative to the source.
+        called: How folders of labels are called.
+    """
     parts = [part.casefold() for part in folder.parts]
     found = [
         "/".join([*parts[:index], name, *parts[index + 1 :]])
         for index in range(len(parts) - 1, -1, -1)
         if parts[index] in ("images", "image", "imgs", "jpegimages")
-        for name in _LABEL_FOLDERS
+        for name in called
     ]
     if not found:
-        found = ["/".join([name, *parts]) for name in _LABEL_FOLDERS]
-        found += ["/".join([*parts, name]) for name in _LABEL_FOLDERS if parts]
+        found = ["/".join([name, *parts]) for name in called]
+        found += ["/".join([*parts, name]) for name in called if parts]
     return [*found, "/".join(parts) or "."]
 
 
