@@ -122,5 +122,14 @@ def test_a_run_keeps_its_levels_and_says_them(segkit, here):
     low, high = ModelCard.from_plain(card).levels.integer
     assert 1000 <= low < 1100
     assert 2900 < high <= 3000
+    (here / "new").mkdir()
+    save(here / "new" / "a.png", RAMP.astype(np.uint16))
+    save(here / "new" / "bright.png", (RAMP * 4).astype(np.uint16))
+    Image.fromarray(np.zeros((32, 48, 3), np.uint8)).save(here / "new" / "c.png")
+    done = segkit("predict", "new", "--device", "cpu")
+    assert done.code == 0, done.err
+    said = " ".join((done.out + done.err).split())
+    assert "bright.png: 100% of its values lie outside" in said
+    assert "a.png: " not in said
     older = {name: value for name, value in card.items() if name != "levels"}
     assert ModelCard.from_plain(older).levels is None

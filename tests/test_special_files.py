@@ -94,3 +94,29 @@ def test_the_limit_of_pillow_is_as_before_after_a_conversion(segkit, here):
     picture(here / "in" / "a.png")
     converted(segkit, here / "in")
     assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_odd_names_of_pictures_never_end_a_conversion(segkit, here):
+    odd = ["", "..", "/", "a\0b", "x" * 5000 + ".png", "\ud800.png", "//ok.png", "..\\..\\ok.png", "C:\\x\\ok.png"]
+    odd += [
+        "/etc/passwd",
+        "/dev/zero",
+        "/dev/stdin",
+        "/proc/kmsg",
+        "~/.ssh/id",
+        "images",
+        "OK.PNG",
+        "./ok.png",
+        "ok.png/",
+    ]
+    path = coco(here / "in" / "a.json", ["x"] * len(odd))
+    document = json.loads(path.read_text())
+    for image, name in zip(document["images"], odd, strict=True):
+        image["file_name"] = name
+    path.write_text(json.dumps(document))
+    picture(here / "in" / "ok.png")
+    (here / "in" / "images").mkdir()
+    dataset, report = converted(segkit, here / "in", "--images", "copy")
+    assert {path.suffix.lower() for path in (here / "out" / "images").rglob("*.*")} == {".png"}
+    left_out = sum(row["shapes"] for row in report["findings"] if row["action"] == "left out")
+    assert len(dataset["images"]) + left_out == len(odd)

@@ -4,6 +4,7 @@ Sizes are (height, width) throughout.
 """
 
 import io
+import os
 import stat
 import struct
 import threading
@@ -80,8 +81,8 @@ _PILLOWS_ERRORS = (
 def opened(source: Path | bytes, name: str) -> Iterator[Any]:
     """Open with Pillow; its errors become an ``InputError``. Whoever decodes calls ``check_size`` first."""
     try:
-        if isinstance(source, Path) and not stat.S_ISREG(source.stat().st_mode):
-            raise InputError(f"{name}: not a regular file")  # opening a pipe would wait for ever
+        if isinstance(source, Path):
+            _check_regular(source.stat(), name)
         with warnings.catch_warnings(), without_pillows_limit():
             warnings.simplefilter("ignore")  # harmless defects of metadata
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
@@ -98,6 +99,18 @@ def opened(source: Path | bytes, name: str) -> Iterator[Any]:
         identified = "identify" not in str(error)
         reason = f"cannot be decoded: {error}" if identified else _not_an_image(source)
         raise InputError(f"{name}: {reason}", "open it in a viewer; replace or remove it") from error
+
+
+def _check_regular(where: os.stat_result, name: str) -> None:
+    """Refuse what one would wait for: named pipes, devices, and the files of /proc, which have no size.
+
+    Raises:
+        InputError: It is none of the files that can be read.
+    """
+    if not stat.S_ISREG(where.st_mode):
+        raise InputError(f"{name}: not a regular file")
+    if not where.st_size:
+        raise InputError(f"{name}: an empty file (0 bytes)", "replace or remove it")
 
 
 def _not_an_image(source: Path | bytes) -> str:
@@ -175,7 +188,8 @@ def read_header(source: Path | bytes, name: str | None = None) -> Header:
 def _quick(path: Path) -> Header | None:
     """The header of a plain file; None where Pillow has to look."""
     try:
-        found = quick_header(path) if stat.S_ISREG(path.stat().st_mode) else None
+        where = path.stat()
+        found = quick_header(path) if stat.S_ISREG(where.st_mode) and where.st_size else None
     except (OSError, ValueError):
         return None
     return Header(found[0], found[1], 1, found[2]) if found is not None else None

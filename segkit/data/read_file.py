@@ -23,7 +23,10 @@ def read_file(path: Path, name: str | None = None, most: int | None = None) -> b
                 raise InputError(f"{name}: is a folder, not a file")
             if path.exists():
                 raise InputError(f"{name}: not a regular file", "save its content into a file, and name that")
-        if most is not None and path.stat().st_size > most << 20:
+        size = path.stat().st_size
+        if not size:  # also the files of /proc, of which some are waited for
+            return b""
+        if most is not None and size > most << 20:
             raise InputError(f"{name}: has more than {most} MiB, which is too much for a file of this kind")
         return path.read_bytes()
     except FileNotFoundError:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from segkit.data.records import AnnotatedImage, Finding, Image, Picture, ReadFile, Uncovered, id_order
@@ -12,7 +12,7 @@ from segkit.formats.coco.frames import fit_in
 from segkit.formats.coco.instances import CocoFile, RawAnnotation, Unit, join_units, read_instances
 from segkit.formats.coco.segmentation import shown
 from segkit.formats.coco.values import identity, read_record
-from segkit.formats.pictures.find import base_name, picture_places
+from segkit.formats.pictures.find import base_name, inner_path, picture_places
 from segkit.formats.pictures.look import Frame, look
 from segkit.formats.pictures.scale import scale_image
 from segkit.formats.source import Source, already_read
@@ -95,8 +95,7 @@ def _image(unit: Unit) -> ReadFile:
     """Read an image with its annotations."""
     file, image, raw = unit
     findings: list[Finding] = []
-    name = PurePosixPath(image.file_name.replace("\\", "/"))
-    inside = "/".join(part for part in name.parts if part not in ("..", "/", "."))
+    inside = inner_path(image.file_name) or str(image.id)
     key = f"{file.folder}/{inside}" if file.folder and not inside.startswith(f"{file.folder}/") else inside
     try:
         picture, frame = _picture(file, image, key, [each.record for each in raw], findings)

@@ -119,6 +119,11 @@ def find_by_stem(stem: str, folders: Sequence[Path]) -> Path | None:
     return exact or next((path for folder in folders if (path := find_alike(folder / stem))), None)
 
 
+def inner_path(name: str) -> str:
+    """A path of any system without what leads out of a folder: the drive, ``..``, the first slash."""
+    return "/".join(_parts(name.replace("\\", "/")))
+
+
 def base_name(name: str) -> str:
     """The last part of a path of any system, or of a URL."""
     return name.replace("\\", "/").partition("?")[0].rstrip("/").rpartition("/")[2]
@@ -137,7 +142,7 @@ def _normal(path: Path) -> Path:
 
 def _tails(name: str) -> list[str]:
     """A path without the drive and ``..``, then with ever fewer of its folders."""
-    parts = [part for part in name.split("/") if part not in ("", ".", "..") and not part.endswith(":")]
+    parts = _parts(name)
     return ["/".join(parts[index:]) for index in range(len(parts))]
 
 
@@ -164,3 +169,7 @@ def _names_in(folder: str, stamp: int) -> dict[str, str]:
     """The pictures in a folder, by folded name; listed again when the folder has changed (``stamp``)."""
     names = sorted(path.name for path in Path(folder).iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
     return {_folded(name): name for name in reversed(names) if is_file(Path(folder) / name)}
+
+
+def _parts(name: str) -> list[str]:
+    return [part for part in name.split("/") if part not in ("", ".", "..") and not part.endswith(":")]
