@@ -76,6 +76,15 @@ def test_images_with_equal_stems_keep_their_own_instances(segkit, here, target, 
     assert all(np.allclose(found[level][1], EXPECTED[level][1]) for level in EXPECTED)
 
 
+def test_images_that_are_renamed_are_noted(segkit, here):
+    annotate(here / "in", {"a.jpg": (5, 5, 10), "a.png": (5, 5, 10)})
+    outcome = segkit("convert", "in", "--to", "yolo", "--val", 0, "--json", "--strict")
+    assert outcome.code == 0
+    assert [(row["file"], row["why"]) for row in json.loads(outcome.out)["findings"]] == [
+        ("a.png", "renamed: another image has this name, or a file for it")
+    ]
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_names_stay_the_own_ones_where_they_differ(segkit, here, target):
     annotate(here / "in", {"b c.jpg": (5, 5, 10), "a.png": (5, 5, 10)})

@@ -115,9 +115,11 @@ class OutputDataset:
         self.findings.append(Finding(entry.key, action, why, None, label, shapes=lost))
 
     def move_pictures(self, paths: Sequence[str]) -> None:
-        """Move the temporary pictures to paths below the root."""
+        """Move the temporary pictures to paths below the root; those that get another name are noted."""
         folders: set[Path] = set()
         for image, path in zip(self.images, paths, strict=True):
+            if path.rpartition("/")[2] != image.entry.name:
+                self.add_finding(image.entry, "noted", "renamed: another image has this name, or a file for it")
             if image.entry.temporary is not None:
                 target = self.root / path
                 if target.parent not in folders:
