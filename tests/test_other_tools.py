@@ -242,3 +242,16 @@ def test_masks_of_pictures_that_claim_to_be_huge_take_no_memory(segkit, here, he
     assert "Traceback" not in outcome.err
     if outcome.code == 0:
         assert json.loads(outcome.out)["lost"] >= 1
+
+
+def test_predictions_of_label_studio_are_no_annotations(segkit, here):
+    for name in ("a", "b"):
+        picture(here / f"in/{name}.png")
+    tasks = [
+        {"data": {"image": "a.png"}, "annotations": [], "predictions": [{"result": RESULTS}]},
+        {"data": {"image": "b.png"}, "annotations": [{"result": RESULTS[:1]}], "predictions": [{"result": RESULTS}]},
+    ]
+    (here / "in/project.json").write_text(json.dumps(tasks))
+    convert(segkit, "--strict")
+    assert areas(here / "dataset") == {"crack": [768]}
+    assert whys(here / "dataset") == {("noted", "predictions are no annotations: an image without instances"): 1}

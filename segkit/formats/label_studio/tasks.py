@@ -75,6 +75,9 @@ def _read(path: Path, key: str, images_dir: Path | None, options: ShapeOptions) 
     for number, task in enumerate(top):
         if _is_task(task):
             results, findings = _chosen(task["annotations"], key, number)
+            if task.get("predictions") and not task["annotations"]:
+                why = "predictions are no annotations: an image without instances"
+                findings.append(Finding(key, "noted", why, number, shapes=0))
             yield _image(_names(task["data"]), results, findings, places, key, options)
         elif isinstance(task, dict):
             results = [{"value": raw, **raw} for raw in _min_results(task)]
