@@ -77,9 +77,9 @@ class Killer:
         assert left == []
 
     def no_litter(self, *folders):
-        hidden = [str(path) for folder in folders for path in folder.rglob(".*")]
-        caches = "torchinductor_"  # PyTorch keeps it between runs
-        assert hidden + [str(path) for path in self.temporary.iterdir() if not path.name.startswith(caches)] == []
+        hidden = [path for folder in folders for path in folder.rglob(".*") if path.parent != self.temporary]
+        caches = ("torchinductor_", ".ses")  # PyTorch and ONNX Runtime keep them between runs
+        assert hidden + [path for path in self.temporary.iterdir() if not path.name.startswith(caches)] == []
 
 
 def _is_of(process, mark):
@@ -185,7 +185,7 @@ def test_predictions(killer, parts, model, here):
         for name in ("results.json", "images.json", "instances.csv"):
             if (out / name).exists():
                 assert (out / name).read_bytes() == (here / "whole" / name).read_bytes()
-        assert all(picture.path.is_file() for picture in read_journal(out))
+        assert all(done.picture.path.is_file() for done in read_journal(out))
     killer.whole([*command, "--out", out, "--resume"])
     assert content_of(out).keys() == content_of(here / "whole").keys()
     for name in ("results.json", "images.json", "instances.csv"):
