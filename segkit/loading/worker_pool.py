@@ -31,7 +31,9 @@ from segkit.runtime.processes import describe_end, worker_context
 Batch = list[Sample | SegkitError]
 
 _AHEAD = 2  # batches that each process may be ahead
-_CRASHES = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGFPE, -signal.SIGILL)
+_CRASHES = tuple(
+    -getattr(signal, name) for name in ("SIGSEGV", "SIGABRT", "SIGFPE", "SIGILL", "SIGBUS") if hasattr(signal, name)
+)
 _SIZE = struct.Struct("!Q")
 
 
