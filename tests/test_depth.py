@@ -14,6 +14,7 @@ from segkit.data.find_levels import find_levels
 from segkit.data.geometry import Framing
 from segkit.data.pixels import load_rgb, load_upright_rgb
 from segkit.formats.dataset_folder import open_split
+from segkit.formats.pictures.framed import scaled_pictures
 from segkit.loading.dataset import pictures_for_evaluation
 from segkit.loading.sampler import Key
 from segkit.models.card import ModelCard
@@ -98,6 +99,8 @@ def test_training_takes_scaled_pictures_and_refuses_exchanged_sides(tmp_path):
     picture(tmp_path / "b.png", (48, 32))
     pictures = pictures_for_evaluation(open_split(tmp_path, "train"), Framing("instances", 32, 64))
     assert tuple(pictures[Key(0, 0)].image.shape) == (3, 32, 48)
+    [warning] = scaled_pictures(open_split(tmp_path, "train"))
+    assert "1 of 2 pictures that were looked at" in warning
     assert "has 48x32 pixels, the dataset says 32x48" in str(pictures[Key(0, 1)])
 
 

@@ -5,6 +5,7 @@ A hot pixel in an image, or a single odd image, does not matter: 0.1 % of the va
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,8 @@ import numpy.typing as npt
 from segkit.data.depth import Levels, Range
 from segkit.data.pixels import load_deep
 from segkit.errors import InputError
+
+Item = TypeVar("Item")
 
 _LOOKED_AT, _DECODED = 512, 48  # images, spread over the dataset: to see whether they are deep, and for their values
 _VALUES = 40_000  # of each image
@@ -25,7 +28,7 @@ def find_levels(paths: Sequence[Path]) -> Levels:
     Values of 16 bits that use more than half of their range keep it whole. Images that cannot be read are passed over.
     """
     samples: dict[str, list[npt.NDArray[np.float64]]] = {"i": [], "f": []}
-    for path in _spread(paths, _LOOKED_AT):
+    for path in spread(paths, _LOOKED_AT):
         if len(samples["i"]) + len(samples["f"]) >= _DECODED:
             break
         try:
@@ -40,11 +43,11 @@ def find_levels(paths: Sequence[Path]) -> Levels:
     return Levels(integer, floating)
 
 
-def _spread(paths: Sequence[Path], most: int) -> list[Path]:
-    """Paths from all parts of a sequence, in an order of which every beginning is spread, too."""
-    chosen = np.unique(np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int))
+def spread(items: Sequence[Item], most: int) -> list[Item]:
+    """Items from all parts of a sequence, in an order of which every beginning is spread, too."""
+    chosen = np.unique(np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int))
     order = np.random.default_rng(0).permutation(chosen)
-    return [paths[index] for index in order.tolist()]
+    return [items[index] for index in order.tolist()]
 
 
 def _sample(values: npt.NDArray[np.number]) -> npt.NDArray[np.float64]:

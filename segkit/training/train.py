@@ -11,6 +11,7 @@ import torch
 
 from segkit.config.train import TrainConfig
 from segkit.errors import Interrupted, SegkitError
+from segkit.formats.pictures.framed import scaled_pictures
 from segkit.loading.dataset import Sample
 from segkit.loading.loader import load_batches
 from segkit.loading.sampler import TrainingOrder, by_orientation
@@ -98,7 +99,8 @@ def _plan(config: TrainConfig, ranks: Ranks, progress: Progress) -> tuple[Plan, 
     """What is fixed, and the file and content of the checkpoint to go on with; says what is odd about the data."""
     last = load_last(Path(config.resume), ranks.device, progress.note) if config.resume is not None else None
     plan = make_plan(config, ranks, ModelCard.from_plain(last[1]["card"]) if last is not None else None)
-    warnings = [*plan.train.warnings, *(plan.val.warnings if plan.val is not None else ())]
+    splits = [plan.train, *([plan.val] if plan.val is not None else [])]
+    warnings = [warning for split in splits for warning in (*split.warnings, *scaled_pictures(split))]
     warnings += check_data(plan.run, config.dataset, last[1], plan.data) if last is not None else []
     for warning in warnings:
         progress.note(f"warning: {warning}")

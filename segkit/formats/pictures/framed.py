@@ -10,12 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from segkit.data.depth import Levels, turned
+from segkit.data.find_levels import spread
 from segkit.data.pictures import Header, read_header
 from segkit.data.pixels import load_rgb
+from segkit.data.records import Dataset
 from segkit.errors import InputError
 from segkit.formats.pictures.look import frame_of
 
 Pixels = npt.NDArray[np.uint8]
+_LOOKED_AT = 256  # pictures of a dataset, spread over it
 
 
 def load_framed(path: Path, size: tuple[int, int], levels: Levels | None = None) -> Pixels:
@@ -46,6 +49,24 @@ def load_resized(path: Path, size: tuple[int, int]) -> Pixels:
     if pixels.shape[:2] == size:
         return pixels
     return np.asarray(cv2.resize(pixels, (size[1], size[0]), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def scaled_pictures(dataset: Dataset) -> list[str]:
+    """A warning where pictures have another size than the dataset says, in the same ratio; some are looked at."""
+    found = []
+    images = spread(dataset.images, _LOOKED_AT)
+    for image in images:
+        try:
+            header = read_header(dataset.paths.of(image), image.file_name)
+            frame = frame_of(header, (image.height, image.width), lambda exchanged: False)
+        except InputError:  # whoever loads it says so
+            continue
+        if frame.size != frame.drawn:
+            found.append(f"{image.file_name} has {frame.size[0]}x{frame.size[1]}, not {image.height}x{image.width}")
+    if not found:
+        return []
+    many = f"{len(found)} of {len(images)} pictures that were looked at have another size than the file says"
+    return [f"{many}: annotations are scaled with them ({found[0]})"]
 
 
 def to_frame(pixels: Pixels, header: Header, path: Path, size: tuple[int, int]) -> Pixels:
