@@ -77,9 +77,9 @@ def temporary_folder(out: Path, work: str, force: bool) -> Iterator[Path]:
 @contextmanager
 def _empty_folder(temporary: Path) -> Iterator[None]:
     """A folder for the length of a block; what conversions that were killed have left there is deleted."""
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
+    try:  # around the first step: Ctrl-C may come right after it
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
         yield
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
