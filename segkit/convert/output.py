@@ -12,6 +12,7 @@ from segkit.data.records import IGNORE, Action, Category, Finding, Instance, Unc
 from segkit.progress import Progress
 from segkit.text import one_line
 
+RENAMED = "renamed: another image has this name, or a file for it"
 _STRUCTURE = ("group_id", "crowd", "iscrowd")  # attributes that say what an instance is made of
 
 
@@ -118,8 +119,8 @@ class OutputDataset:
         """Move the temporary pictures to paths below the root; those that get another name are noted."""
         folders: set[Path] = set()
         for image, path in zip(self.images, paths, strict=True):
-            if path.rpartition("/")[2] != image.entry.name:
-                self.add_finding(image.entry, "noted", "renamed: another image has this name, or a file for it")
+            if path.rpartition("/")[2] != image.name.rpartition("/")[2]:
+                self.add_finding(image.entry, "noted", RENAMED)
             if image.entry.temporary is not None:
                 target = self.root / path
                 if target.parent not in folders:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from segkit.config.convert import ConvertConfig
 from segkit.convert.names import image_names
-from segkit.convert.output import OutputDataset, OutputImage
+from segkit.convert.output import RENAMED, OutputDataset, OutputImage
 from segkit.convert.plan_splits import plan_splits
 from segkit.convert.read import SourceContents
 from segkit.convert.split import SPLITS
@@ -65,6 +65,7 @@ def plan_dataset(
         findings=[
             *_only_crowds(config, contents),
             *_annotated_twice(entries),
+            *_renamed(entries, names),
             *_stuff(config, source),
             *planned.findings,
         ],
@@ -89,6 +90,15 @@ def _stuff(config: ConvertConfig, source: Source) -> list[Finding]:
         return []
     why = f"{len(source.stuff)} categories are stuff, which the format cannot say: their regions are instances"
     return [Finding(Path(config.src).name, "changed", why, shapes=0)]
+
+
+def _renamed(entries: Sequence[ImageEntry], names: Sequence[str]) -> list[Finding]:
+    """Images that have another name in every format."""
+    return [
+        Finding(entry.key, "noted", RENAMED, shapes=0)
+        for entry, name in zip(entries, names, strict=True)
+        if name.rpartition("/")[2] != entry.name
+    ]
 
 
 def _annotated_twice(entries: Sequence[ImageEntry]) -> list[Finding]:

@@ -17,7 +17,7 @@ from segkit.errors import InputError
 from segkit.formats.label_images.class_list import find_class_list
 from segkit.formats.label_images.evidence import check_sharp, look_at
 from segkit.formats.label_images.pairs import ImageAndMask, find_pairs, homes_of_lists
-from segkit.formats.label_images.read import Ids, read_ids, read_pair, to_instance, values_in
+from segkit.formats.label_images.read import Ids, instances_of_ids, read_ids, read_pair, to_instance
 from segkit.formats.source import Source
 from segkit.formats.text import read_text
 from segkit.text import from_spreadsheet_cell
@@ -95,13 +95,15 @@ def read(pair: ImageAndMask, names: Names) -> ReadFile:
     def find(ids: Ids, findings: list[Finding]) -> Iterator[Instance]:
         if pair.mask is not None:
             check_sharp(ids, pair.mask)
-        for number in values_in(ids):
-            if number != 0:
-                name = names.get((pair.mask_key, number))
-                if names and not name:
-                    why = f"an instance that is not in {LIST}: it is called 'object'"
-                    findings.append(Finding(pair.key, "changed", why, number, shapes=0))
-                yield to_instance(name or "object", ids == number)
+
+        def label_of(number: int) -> str:
+            name = names.get((pair.mask_key, number))
+            if names and not name:
+                why = f"an instance that is not in {LIST}: it is called 'object'"
+                findings.append(Finding(pair.key, "changed", why, number, shapes=0))
+            return name or "object"
+
+        yield from instances_of_ids(ids, label_of)
         for path in pair.more:
             try:
                 inside = read_ids(path) != 0
