@@ -135,6 +135,14 @@ def test_a_whole_picture_of_every_format_is_kept_without_a_row(segkit, here, suf
     assert report["findings"] == []
 
 
+def test_without_pictures_a_broken_one_is_only_mentioned(segkit, here):
+    coco(here / "in" / "a.json", ["a.png"])
+    (here / "in" / "a.png").write_bytes(b"")
+    dataset, report = converted(segkit, here / "in", "--images", "none")
+    assert len(dataset["annotations"]) == 1
+    assert [row["action"] for row in report["findings"]] == ["noted"]
+
+
 def test_sizes_that_the_file_does_not_have_are_read_from_the_pictures(segkit, here):
     coco(here / "in" / "a.json", ["a.png"], None)
     picture(here / "in" / "a.png")

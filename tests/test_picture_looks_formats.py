@@ -132,3 +132,10 @@ def test_pictures_of_every_format_may_be_in_another_folder(segkit, here, kind):
     dataset, _ = converted(segkit, here / "in", "--from", kind, "--images-dir", here / "photos")
     assert [image["file_name"].rpartition("/")[2] for image in dataset["images"]] == ["a.jpg"]
     assert dataset["annotations"]
+
+
+def test_names_of_voc_match_in_any_unicode_form(segkit, here):
+    voc(here / "in", "ri\u00df-\u00e9")
+    picture(here / "in" / "JPEGImages" / "ri\u00df-e\u0301.jpg")
+    dataset, _ = converted(segkit, here / "in")
+    assert len(dataset["images"]) == 1

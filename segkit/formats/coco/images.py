@@ -128,6 +128,12 @@ def _picture(file: CocoFile, image: Image, key: str, raw: list[Any], findings: l
         if declared is None:
             raise InputError("image not found, and its size is not in the file")
         return Picture(base_name(image.file_name) or "image"), Frame(declared, declared)
-    seen = look(path, key, declared, lambda size: fit_in(raw, size))
+    try:
+        seen = look(path, key, declared, lambda size: fit_in(raw, size))
+    except InputError as error:
+        if file.needs_pictures or declared is None:
+            raise
+        findings.append(Finding(key, "noted", error.message, shapes=0))  # only annotations are converted
+        return Picture(path.name), Frame(declared, declared)
     findings += [*seen.findings, *file.places.outside(path, image.file_name, key)]
     return seen.picture, seen.frame

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from segkit.data.files import find_file
 from segkit.data.label_maps import IGNORED as VOID
-from segkit.data.pictures import picture_names
 from segkit.data.records import IGNORE, Finding, Instance, ReadFile
 from segkit.errors import InputError
 from segkit.formats.label_images.image_sets import read_image_sets
@@ -22,6 +21,7 @@ from segkit.formats.label_images.read import Ids, read_pair, to_instance, values
 from segkit.formats.label_images.semantic import find_classes
 from segkit.formats.label_images.voc_names import VocClasses, read_objects, voc_classes
 from segkit.formats.label_images.voc_objects import VocObjects, boxes_of, read_boxes, read_objects_file
+from segkit.formats.pictures.find import find_by_stem
 from segkit.formats.source import Source
 
 _OBJECTS = ("SegmentationObject", "SegmentationObjectPNG")
@@ -81,7 +81,7 @@ def open_voc(root: Path, images_dir: Path | None, listed: Path | None = None, co
         pictures = [folder / name for name in _PICTURES] + ([images_dir] if images_dir is not None else [])
         units += [
             VocImage(
-                find_file(pictures, picture_names(stem)),
+                find_by_stem(stem, pictures),
                 find_file([folder / name for name in _OBJECTS], [f"{stem}.png", f"{stem}.PNG"]),
                 find_file([folder / name for name in _CLASSES], [f"{stem}.png", f"{stem}.PNG"]),
                 find_file([folder / "Annotations"], [f"{stem}.xml", f"{stem}.XML"]),
