@@ -1,5 +1,8 @@
 """A picture has one prediction, that of the model for it alone, whatever is predicted with it."""
 
+from functools import lru_cache
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -11,9 +14,12 @@ from segkit.export.compare import compare
 from segkit.export.onnx import write_onnx
 from segkit.export.onnx_model import OnnxModel
 from segkit.inference.batches import BatchPredictor
+from segkit.loading.sampler import evaluation_batches
+from segkit.models.backbones import padded_frame
 from segkit.progress import SILENT
 
-KINDS = [(model, norm) for model in ("maskrcnn", "fasterrcnn", "unet") for norm in ("batch", "frozen", "group")]
+SOME = [("maskrcnn", "group"), ("fasterrcnn", "frozen"), ("unet", "batch"), ("unet", "group")]
+ALL = [(model, norm) for model in ("maskrcnn", "fasterrcnn", "unet") for norm in ("batch", "frozen", "group")]
 ROUNDING = 1e-3
 CPU = torch.device("cpu")
 
@@ -23,11 +29,6 @@ sizes = st.one_of(
     st.tuples(st.integers(1, 3), st.integers(90, 200)),  # wide
     st.tuples(st.integers(90, 200), st.integers(1, 3)),  # tall
 )
-
-
-@pytest.fixture(scope="module", params=KINDS, ids="-".join)
-def model(request):
-    return sharp(card_of(*request.param))
 
 
 def picture(seed, size):
@@ -66,12 +67,38 @@ def assert_alike(images, alone, together):
         assert max(found.boxes, found.scores) < ROUNDING, (tuple(image.shape), found)
 
 
-@settings(max_examples=3, derandomize=True)
-@given(st.lists(sizes, min_size=2, max_size=8), st.integers(2, 8), st.integers(1, 8))
-def test_a_prediction_does_not_depend_on_the_batch(model, shapes, batch, room):
+@lru_cache(maxsize=1)
+def model_of(kind):
+    return sharp(card_of(*kind))
+
+
+def check(kind, shapes, batch, room):
+    module = model_of(kind)
     images = [picture(number, size) for number, size in enumerate(shapes)]
-    alone = predicted(model, images, 1)
-    assert_alike(images, alone, predicted(with_room_for(model, room), images, batch))
+    alone = predicted(module, images, 1)
+    assert_alike(images, alone, predicted(with_room_for(module, room), images, batch))
+
+
+batches = {
+    "shapes": st.lists(sizes, min_size=2, max_size=8),
+    "batch": st.integers(2, 8),
+    "room": st.integers(1, 8),  # images for which there is memory
+}
+
+
+@pytest.mark.parametrize("kind", SOME, ids="-".join)
+@settings(max_examples=2, derandomize=True)
+@given(**batches)
+def test_a_prediction_does_not_depend_on_the_batch(kind, shapes, batch, room):
+    check(kind, shapes, batch, room)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ALL, ids="-".join)
+@settings(max_examples=25)
+@given(**batches)
+def test_a_prediction_of_any_model_does_not_depend_on_the_batch(kind, shapes, batch, room):
+    check(kind, shapes, batch, room)
 
 
 @pytest.mark.parametrize("kind", [("maskrcnn", "group"), ("unet", "batch"), ("unet", "group")], ids="-".join)
@@ -81,7 +108,7 @@ def test_a_small_picture_beside_a_large_one(kind):
     assert_alike(images, predicted(module, images, 1), predicted(module, images, 3))
 
 
-@pytest.mark.parametrize("kind", [("maskrcnn", "group"), ("fasterrcnn", "batch"), ("unet", "group")], ids="-".join)
+@pytest.mark.parametrize("kind", [("maskrcnn", "group"), ("unet", "group")], ids="-".join)
 def test_the_exported_file_predicts_what_a_batch_predicts(kind, tmp_path):
     card = card_of(*kind)
     module = sharp(card)
@@ -103,3 +130,15 @@ def test_only_pictures_of_one_frame_go_through_the_model_together():
     found = predicted(module, images, 4)
     assert calls == [{(1, 16)}, {(16, 1)}]
     assert [int(each["scores"]) for each in found] == [int(image.sum()) for image in images]
+
+
+@given(st.lists(sizes, min_size=1, max_size=20), st.integers(1, 8), st.integers(1, 3))
+def test_an_evaluation_sees_every_picture_once_and_frames_as_neighbours(shapes, batch, ranks):
+    frames = [padded_frame(*size) for size in shapes]
+    by_rank = [evaluation_batches(frames, batch, rank, ranks) for rank in range(ranks)]
+    assert sorted(key.image for batches in by_rank for keys in batches for key in keys) == list(range(len(shapes)))
+    for batches in by_rank:
+        assert all(len(keys) == batch for keys in batches[:-1])
+        in_order = [frames[key.image] for keys in batches for key in keys]
+        changes = sum(one != other for one, other in pairwise(in_order))
+        assert changes == len(set(in_order)) - 1 if in_order else True

@@ -18,7 +18,7 @@ from segkit.errors import InputError
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return checkpoint(tmp_path_factory.mktemp("models") / "m.pt", card_of("maskrcnn"))
+    return checkpoint(tmp_path_factory.mktemp("models") / "m.pt", card_of("unet"))
 
 
 def draw(path, size=(40, 50), seed=0):
@@ -148,7 +148,7 @@ def test_resume_refuses_what_would_mix_predictions(segkit, here, model):
     other = segkit("predict", "in", "--model", own, "--score", 0.3, "--resume")
     assert other.code == 1
     assert "error: predictions: its predictions were made with --score 0.5, not 0.3" in other.err
-    checkpoint(own, card_of("maskrcnn", "group"))
+    checkpoint(own, card_of("unet", "group"))
     changed = segkit("predict", "in", "--model", own, "--resume")
     assert changed.code == 1
     assert f"its predictions are by {own} as it was before: the file has changed since" in changed.err
