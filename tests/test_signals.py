@@ -126,7 +126,7 @@ def started(moment, dataset, short_epochs, out, **more):
 QUICK = [
     (TERM, 1, 2, "group", "step"),
     (INT, 2, 1, "group", "evaluation"),
-    (HUP, 2, 0, "main", "save"),
+    (HUP, 1, 0, "main", "save"),
 ]
 ALL = list(itertools.product([INT, TERM], [1, 2], [0, 2], ["main", "group"], ["step", "evaluation", "save"]))
 
@@ -153,6 +153,7 @@ def test_a_signal_saves_and_the_run_goes_on(dataset, short_epochs, tmp_path, num
     assert torch.load(run.run / "last.pt", weights_only=True)["step"] == done + 1
 
 
+@pytest.mark.slow
 def test_a_signal_that_comes_by_two_ways_counts_once(dataset, tmp_path):
     """``timeout`` signals its child, then the group of its child."""
     run = Run(dataset, tmp_path)
@@ -189,7 +190,7 @@ def test_ranks_and_workers_die_with_a_killed_launcher(dataset, tmp_path):
     assert code == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("number", [INT, TERM])
+@pytest.mark.parametrize("number", [pytest.param(INT, marks=pytest.mark.slow), TERM])
 def test_under_torchrun_a_signal_to_the_group_saves(dataset, tmp_path, number):
     torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "segkit")
     run = Run(dataset, tmp_path, ranks=2, workers=1, program=torchrun)
