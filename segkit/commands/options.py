@@ -1,6 +1,7 @@
 """A command's options, derived from its config record."""
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import MISSING, Field
 from pathlib import Path
@@ -97,7 +98,8 @@ def _check_numbers(value: Any, flag: str, ctx: typer.Context) -> None:
         typer.BadParameter: A number is not finite, or an integer has more than 63 bits.
     """
     for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, int | float) and not abs(number) < _TOO_LARGE:  # NaN is not, either
+        too_large = isinstance(number, int) and abs(number) >= _TOO_LARGE
+        if too_large or (isinstance(number, float) and not math.isfinite(number)):
             raise typer.BadParameter(f"{number} is no number to compute with", ctx=ctx, param_hint=f"'{flag}'")
 
 

@@ -82,7 +82,13 @@ class TrainConfig(CommandConfig):
     patience: int | None = option(
         None, help="Stop after this many evaluations without improvement.", min=1, max=MOST_STEPS, panel=_BUDGET
     )
-    eval_every: int = option(1, help="Epochs between evaluations.", min=1, max=MOST_STEPS, panel=_BUDGET)
+    eval_every: int | None = option(
+        None,
+        help="Epochs between evaluations.  [default: as many as let evaluations take at most a tenth of the time]",
+        min=1,
+        max=MOST_STEPS,
+        panel=_BUDGET,
+    )
 
     gpus: tuple[int, ...] | None = option(
         None, help="GPUs to train on, one process each.", parse=parse_indices, metavar="0,1,...", panel=_DEVICES

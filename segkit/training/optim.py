@@ -82,8 +82,7 @@ def learning_rate(schedule: ScheduleName, peak: float, done: float, step: int, w
         step: The step, from 0.
         warmup: Steps of linear warm-up; None: a twentieth of the run, at most 1000 steps.
     """
-    share = (step + 1) / ((_LONGEST_WARMUP if warmup is None else warmup) + 1)
-    rising = min(1.0, share if warmup is not None else max(share, done / _WARMUP_FRACTION))
+    rising = _rising(done, step, warmup)
     match schedule:
         case "constant":
             falling = 1.0
@@ -100,6 +99,17 @@ def learning_rate(schedule: ScheduleName, peak: float, done: float, step: int, w
         case _:
             assert_never(schedule)
     return peak * rising * falling
+
+
+def _rising(done: float, step: int, warmup: int | None) -> float:
+    """The fraction of the peak that the warm-up has reached."""
+    share = (step + 1) / ((_LONGEST_WARMUP if warmup is None else warmup) + 1)
+    return min(1.0, share if warmup is not None else max(share, done / _WARMUP_FRACTION))
+
+
+def warmed_up(done: float, step: int, warmup: int | None) -> bool:
+    """Whether the warm-up is over; the arguments are those of ``learning_rate``."""
+    return _rising(done, step, warmup) >= 1
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -20,7 +20,7 @@ from segkit.models.weights import file_of
 from segkit.runs.folder import check_name
 from segkit.runtime.device import device_name, resolve_precision
 from segkit.runtime.ranks import Ranks
-from segkit.training.defaults import DataFacts, card_for, resolve_defaults, settings_for
+from segkit.training.defaults import DataFacts, card_for, epochs_between_evaluations, resolve_defaults, settings_for
 from segkit.training.same_data import card_for_data
 from segkit.units import format_duration
 
@@ -61,10 +61,16 @@ class Plan:
             replace_bad=self.config.bad_pictures == "skip",
         )
 
-    def done(self, step: int, seconds: float) -> float:
-        """The fraction of the run that is over, by steps or by time, whichever is more."""
+    def done(self, step: int, seconds: float, reserve: float = 0.0) -> float:
+        """The fraction of the run that is over, by steps or by time, whichever is more.
+
+        Args:
+            step: Steps done.
+            seconds: Time spent.
+            reserve: Time at the end in which no steps will be done.
+        """
         by_steps = step / self.total_steps if self.total_steps else 0.0
-        by_time = seconds / self.config.time if self.config.time else 0.0
+        by_time = seconds / (self.config.time - reserve) if self.config.time else 0.0
         return min(1.0, max(by_steps, by_time))
 
     def epoch(self, step: int) -> int:
@@ -73,8 +79,8 @@ class Plan:
 
     def evaluates_after(self, step: int) -> bool:
         """Whether a step ends an epoch after which the model is evaluated."""
-        before, after = self.epoch(step - 1), self.epoch(step)
-        return after // self.config.eval_every > before // self.config.eval_every
+        before, after, every = self.epoch(step - 1), self.epoch(step), self.config.eval_every or 1
+        return after // every > before // every
 
     def describe(self, ranks: Ranks) -> str:
         """The run in one line."""
@@ -153,11 +159,14 @@ def plan_without_folder(
     assert filled.lr is not None
     _check_annotations(filled, training, val)
     repeats = repeats_for_balance(training) if filled.balance else None
+    length = epoch_length(len(training.images), repeats)
+    num_val = len(val.images) if val is not None else 0
+    every = filled.eval_every or epochs_between_evaluations(length, num_val, filled.batch, device)
     limits = [filled.steps] if filled.steps else []
     if filled.epochs:
-        limits.append(-(-filled.epochs * epoch_length(len(training.images), repeats) // filled.batch))
+        limits.append(-(-filled.epochs * length // filled.batch))
     return Plan(
-        config=filled,
+        config=replace(filled, eval_every=every),
         card=card or card_for(filled, training, settings_for(filled, facts, device.type == "cpu", source)),
         train=training,
         val=val,

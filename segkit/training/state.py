@@ -21,7 +21,7 @@ from segkit.training.plan import Plan
 
 _COUNTS = (
     "step", "seconds", "best", "best_step", "stale", "skipped", "skipped_in_a_row", "bad_pictures",
-    "micro_batch", "micro_batch_asked", "evaluated",
+    "micro_batch", "micro_batch_asked", "evaluated", "eval_seconds", "save_seconds",
 )  # fmt: skip
 
 
@@ -46,7 +46,12 @@ class TrainingState:
         bad_pictures: Images that could not be loaded and were replaced by others.
         evaluated: The step after which the model was last evaluated.
         saved_step: The step that ``last.pt`` holds.
-        saved_at: When it was written, by ``time.monotonic``.
+        eval_seconds: How long the last evaluation took; before the first one, an estimate or 0.
+        save_seconds: How long the last checkpoint took.
+        eval_agreed: ``eval_seconds`` of rank 0, as all ranks know it after a step.
+        save_agreed: Likewise, ``save_seconds``.
+        saved_at: When it was written, by the training's clock.
+        step_began: When the last step began, likewise.
         began: When the run would have begun without breaks, likewise.
         metrics: The last evaluation of this session.
         last_is_whole: Whether it is intact and may be kept as the previous one.
@@ -71,7 +76,12 @@ class TrainingState:
     saved_step: int = 0
     last_is_whole: bool = True
     is_latest: bool = False
+    eval_seconds: float = 0.0
+    save_seconds: float = 0.0
+    eval_agreed: float = 0.0
+    save_agreed: float = 0.0
     saved_at: float = 0.0
+    step_began: float = 0.0
     began: float = 0.0
     metrics: Metrics | None = None
 
@@ -103,6 +113,7 @@ class TrainingState:
         self.scaler.load_state_dict(content["scaler"])
         for name in _COUNTS:
             setattr(self, name, content.get(name, getattr(self, name)))  # an older file lacks some of them
+        self.eval_agreed, self.save_agreed = self.eval_seconds, self.save_seconds
         if ranks.rank < len(content["random"]):
             _set_random_state(content["random"][ranks.rank], ranks.device)
 

@@ -42,6 +42,7 @@ class Training:
         progress: Shows messages.
         stop: Whether the user has asked to stop.
         warn: Shows a message of any rank; ``progress`` shows those of the first one.
+        clock: Seconds since some moment.
     """
 
     plan: Plan
@@ -52,6 +53,7 @@ class Training:
     progress: Progress = SILENT
     stop: StopRequest = field(default_factory=StopRequest)
     warn: Callable[[str], None] = SILENT.note
+    clock: Callable[[], float] = time.monotonic
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,10 @@ class Agreement:
         stop: Whether a rank was asked to stop.
         num_replaced: Images of the step, on all ranks, that could not be loaded and were replaced.
         seconds: Time spent in the run, by the clock of rank 0.
-        since_saved: Seconds since the last checkpoint, by the clock of rank 0.
+        since_saved: Seconds since the last checkpoint, likewise.
+        one_step: Seconds of this step, likewise.
+        evaluation: Seconds of the last evaluation, likewise; 0 before the first one.
+        saving: Seconds of the last checkpoint, likewise.
     """
 
     failed: bool
@@ -71,6 +76,9 @@ class Agreement:
     num_replaced: int
     seconds: float
     since_saved: float
+    one_step: float
+    evaluation: float
+    saving: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +141,11 @@ def agree(training: Training, failed: bool, num_replaced: int) -> Agreement:
         failed: Whether this rank has no losses.
         num_replaced: Its images of the step that were replaced.
     """
-    state, ranks, now = training.state, training.ranks, time.monotonic()
-    clock = (now - state.began, now - state.saved_at) if ranks.is_main else (0.0, 0.0)
-    failures, stops, replaced, seconds, since_saved = ranks.sum([failed, training.stop.asked, num_replaced, *clock])
-    return Agreement(failures > 0, stops > 0, int(replaced), seconds, since_saved)
+    state, ranks, now = training.state, training.ranks, training.clock()
+    times = (now - state.began, now - state.saved_at, now - state.step_began, state.eval_seconds, state.save_seconds)
+    clock = times if ranks.is_main else (0.0,) * len(times)
+    failures, stops, replaced, *seconds = ranks.sum([failed, training.stop.asked, num_replaced, *clock])
+    return Agreement(failures > 0, stops > 0, int(replaced), *seconds)
 
 
 def forward_backward(
@@ -240,6 +249,22 @@ def stop_after_nonfinite_steps(state: TrainingState, images: Sequence[str], rank
         ranks.raise_together(
             SegkitError(
                 f"loss or gradients were not finite {_MOST_NONFINITE} steps in a row, last on {names}",
+                "start again with a smaller --lr, or --precision fp32",
+            )
+        )
+
+
+def stop_without_finite_steps(training: Training) -> None:
+    """End a run that is over and has learnt nothing, because no step had a finite loss.
+
+    Raises:
+        SegkitError: On all ranks.
+    """
+    state = training.state
+    if state.step and state.skipped >= state.step:
+        training.ranks.raise_together(
+            SegkitError(
+                f"loss or gradients were not finite in any of {state.step} steps: the model has learnt nothing",
                 "start again with a smaller --lr, or --precision fp32",
             )
         )

@@ -26,7 +26,9 @@ from segkit.runtime.device import check_gpus, reraise_out_of_memory, seed_everyt
 from segkit.runtime.launch import launch_ranks
 from segkit.runtime.ranks import Ranks, adopt_slurm, joined_ranks, launched_from_outside
 from segkit.runtime.signals import stop_requests
+from segkit.training.data_checks import warnings_about
 from segkit.training.gradients import SharedGradients
+from segkit.training.limits import PROBE_AFTER, reserved, saves_after_evaluation, saves_before, time_is_up
 from segkit.training.log import RunLog
 from segkit.training.micro_batch import choose_micro_batch
 from segkit.training.optim import learning_rate, set_learning_rate
@@ -35,18 +37,28 @@ from segkit.training.run_folder import run_folder
 from segkit.training.run_options import config_of_run
 from segkit.training.same_data import check_data
 from segkit.training.state import start_state
-from segkit.training.step import HINT_MEMORY, Agreement, Training, stop_after_nonfinite_steps, train_step
+from segkit.training.step import (
+    HINT_MEMORY,
+    Agreement,
+    Training,
+    stop_after_nonfinite_steps,
+    stop_without_finite_steps,
+    train_step,
+)
 from segkit.training.summary import TrainingSummary, summarise
-from segkit.training.validation import save_last, saved_on_failure, validate
-
-_SAVE_SECONDS, _SAVE_SECONDS_BEFORE_EVALUATION = 600.0, 60.0  # between checkpoints
+from segkit.training.validation import estimate_evaluation, save_last, saved_on_failure, validate
 
 _STOPPING = "interrupted: finishing the step and saving; once more, and the run ends at once, without saving"
 
 MakeMeter = Callable[[torch.device], Meter]
 
 
-def train(config: TrainConfig, progress: Progress = SILENT, make_meter: MakeMeter = CounterMeter) -> TrainingSummary:
+def train(
+    config: TrainConfig,
+    progress: Progress = SILENT,
+    make_meter: MakeMeter = CounterMeter,
+    clock: Callable[[], float] = time.monotonic,
+) -> TrainingSummary:
     """Train a model, or resume a run.
 
     With one rank, this process trains. With several ``gpus`` or ``ranks`` it starts one process for each; started by
@@ -56,6 +68,7 @@ def train(config: TrainConfig, progress: Progress = SILENT, make_meter: MakeMete
         config: What to do.
         progress: Shows how far the run is.
         make_meter: Makes the meter of a device.
+        clock: Seconds since some moment.
 
     Raises:
         SegkitError: Input, options or device do not allow it; what was reached is in the run's ``last.pt``.
@@ -68,11 +81,13 @@ def train(config: TrainConfig, progress: Progress = SILENT, make_meter: MakeMete
     check_gpus(config.gpus or ())
     num_ranks = len(config.gpus) if config.gpus else config.ranks
     if num_ranks == 1 or launched_from_outside():
-        return _train_in_rank(config, progress, make_meter)
-    return launch_ranks(_train_in_rank, (config, progress, make_meter), num_ranks)
+        return _train_in_rank(config, progress, make_meter, clock)
+    return launch_ranks(_train_in_rank, (config, progress, make_meter, clock), num_ranks)
 
 
-def _train_in_rank(config: TrainConfig, progress: Progress, make_meter: MakeMeter) -> TrainingSummary:
+def _train_in_rank(
+    config: TrainConfig, progress: Progress, make_meter: MakeMeter, clock: Callable[[], float]
+) -> TrainingSummary:
     with (
         joined_ranks(config.device, config.gpus) as ranks,
         stop_requests(partial(progress.note, _STOPPING) if ranks.is_main else lambda: None) as stop,
@@ -90,7 +105,8 @@ def _train_in_rank(config: TrainConfig, progress: Progress, make_meter: MakeMete
                 if plan.card.levels is not None and (said := plan.card.levels.describe()):
                     progress.note(said)
                 gradients = SharedGradients(state.module, ranks)
-                training = Training(plan, state, gradients, ranks, make_meter(ranks.device), progress, stop, warn)
+                meter = make_meter(ranks.device)
+                training = Training(plan, state, gradients, ranks, meter, progress, stop, warn, clock)
                 with saved_on_failure(training):
                     return summarise(training, _train(training))
 
@@ -101,6 +117,7 @@ def _plan(config: TrainConfig, ranks: Ranks, progress: Progress) -> tuple[Plan, 
     plan = make_plan(config, ranks, ModelCard.from_plain(last[1]["card"]) if last is not None else None)
     splits = [plan.train, *([plan.val] if plan.val is not None else [])]
     warnings = [warning for split in splits for warning in (*split.warnings, *scaled_pictures(split))]
+    warnings += warnings_about(plan)
     warnings += check_data(plan.run, config.dataset, last[1], plan.data) if last is not None else []
     for warning in warnings:
         progress.note(f"warning: {warning}")
@@ -111,17 +128,18 @@ def _train(training: Training) -> str:
     """Train until a limit is reached or the user asks to stop; returns how it ended."""
     plan, state, ranks, meter = training.plan, training.state, training.ranks, training.meter
     config = plan.config
-    state.saved_at = time.monotonic()
+    state.saved_at = training.clock()
     state.began = state.saved_at - state.seconds
     ended = "complete" if plan.done(state.step, state.seconds) >= 1 else None
 
     with closing(_batches(training)) as batches, RunLog(plan, state.step, ranks, training.progress) as log:
         if ended and state.evaluated < state.step:  # it was interrupted between its last step and its last evaluation
-            validate(training, log)
+            validate(training, log, in_time=False)
             save_last(training)
         one_value = False
         while ended is None:
-            done = plan.done(state.step, state.seconds)
+            state.step_began = training.clock()
+            done = plan.done(state.step, state.seconds, reserved(config.time, state.eval_agreed, state.save_agreed))
             rate = learning_rate(config.schedule, plan.lr, done, state.step, config.warmup)
             set_learning_rate(state.optimizer, rate)
             with meter.phase("load"):
@@ -129,12 +147,13 @@ def _train(training: Training) -> str:
             outcome = train_step(training, batch)  # forward, backward, optimizer step
             state.step += 1
             state.seconds = outcome.agreed.seconds
+            state.eval_agreed, state.save_agreed = outcome.agreed.evaluation, outcome.agreed.saving
             state.bad_pictures += outcome.agreed.num_replaced
             log.step(state, outcome, rate, meter.step(outcome.images))
             stop_after_nonfinite_steps(state, outcome.images, ranks)
             one_value = one_value or _say_one_value(training)
             ended = _after_step(training, log, outcome.agreed)
-    state.seconds = time.monotonic() - state.began
+    state.seconds = training.clock() - state.began
     return ended
 
 
@@ -152,19 +171,26 @@ def _say_one_value(training: Training) -> bool:
 def _after_step(training: Training, log: RunLog, agreed: Agreement) -> str | None:
     """Evaluate and save where it is due; returns how the run ended, or None if it goes on."""
     plan, state, config = training.plan, training.state, training.plan.config
-    stop, timed_out = agreed.stop, config.time is not None and state.seconds >= config.time
+    stop, due = agreed.stop, plan.evaluates_after(state.step)
+    timed_out = time_is_up(config.time, agreed, due)
     last = stop or timed_out or plan.total_steps == state.step
-    due = plan.evaluates_after(state.step)
+    if last and not stop:
+        stop_without_finite_steps(training)
     evaluates = (due or last) and not stop
-    # An evaluation may take long, or fail: the state is saved before it, and its outcome after it.
-    if agreed.since_saved >= (_SAVE_SECONDS_BEFORE_EVALUATION if evaluates else _SAVE_SECONDS):
+    saved = saves_before(agreed, evaluates) or (evaluates and last and config.time is not None)
+    if saved:
         save_last(training)
-    if evaluates:
-        try:
+    try:
+        if evaluates:
             validate(training, log)
-        except Interrupted:
-            stop = last = True
-    if due or last:
+        elif not last and config.time and not agreed.evaluation and agreed.seconds >= PROBE_AFTER * config.time:
+            estimate_evaluation(training)
+    except Interrupted:
+        stop = training.ranks.sum([training.stop.asked])[0] > 0
+        timed_out, last = not stop, True
+        if timed_out:
+            training.progress.note(f"the time was over before the evaluation was: segkit eval {plan.run}")
+    if last or (due and saves_after_evaluation(agreed, saved)):
         save_last(training)
     if last:
         return "interrupted" if stop else "time" if timed_out else "complete"

@@ -1,13 +1,15 @@
 """What a training does between steps: score the model on the validation split, and save checkpoints."""
 
-import time
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from segkit.data.records import Dataset
 from segkit.errors import SegkitError
 from segkit.inference.batches import BatchPredictor
 from segkit.inference.score import Scored, ScoreOptions, score
@@ -17,28 +19,46 @@ from segkit.runs.checkpoint import BEST, LAST, PREVIOUS, save_checkpoint
 from segkit.runs.folder import LATEST, point_latest
 from segkit.runs.samples import draw_samples, sample_images
 from segkit.training.log import RunLog
+from segkit.training.optim import warmed_up
 from segkit.training.step import Training
 
+_LEAST_TRIED = 4  # images, to estimate the time of an evaluation
+_TOLERANCE = 1.05  # of the time limit: an evaluation that takes longer than was estimated is given up
 
-def validate(training: Training, log: RunLog) -> None:
+
+def validate(training: Training, log: RunLog, *, in_time: bool = True) -> None:
     """Score the model on the validation split, and save it as ``best.pt`` if no evaluation before was better.
 
+    Args:
+        training: The training.
+        log: Takes the scores.
+        in_time: Whether to give up when the run's time is over.
+
     Raises:
-        Interrupted: On all ranks: one of them was asked to stop.
+        Interrupted: On all ranks: one of them was asked to stop, or the time is over.
     """
+    began = training.clock()
+    _validate(training, log, in_time)
+    training.state.eval_seconds = training.clock() - began
+
+
+def _validate(training: Training, log: RunLog, in_time: bool) -> None:
     plan, state = training.plan, training.state
     if plan.val is None:
         state.evaluated = state.step
         if state.best is None:  # else there was a split before the run was resumed, and best.pt has a score
             save_best(training)
         return
-    scored = _score(training)
+    scored = _score(training, plan.val, in_time)
     state.metrics, state.evaluated = scored.metrics, state.step
     name, value = scored.metrics.primary()
     nothing_to_find = value < 0  # no model is better than another: the last one is kept
     better = nothing_to_find or state.best is None or value >= state.best
     if not nothing_to_find:
-        state.stale = 0 if state.best is None or value > state.best else state.stale + 1
+        improved = state.best is None or value > state.best
+        is_warm = warmed_up(plan.done(state.step, state.seconds), state.step, plan.config.warmup)
+        counts = is_warm and max(value, state.best or 0.0) > 0  # else it has not begun to learn
+        state.stale = 0 if improved or not counts else state.stale + 1
         state.best, state.best_step = (value, state.step) if better else (state.best, state.best_step)
     if better:
         save_best(training)
@@ -52,10 +72,29 @@ def validate(training: Training, log: RunLog) -> None:
         log.evaluation(state, scored.metrics, better)
 
 
-def _score(training: Training) -> Scored:
-    """Score the averaged weights, or where there are none the model's own, on the validation split."""
+def estimate_evaluation(training: Training) -> None:
+    """Estimate how long an evaluation takes, from one of a few images; the state learns nothing else from it.
+
+    Raises:
+        Interrupted: As ``validate``.
+    """
+    val = training.plan.val
+    if val is None:
+        return
+    count = min(len(val.images), max(_LEAST_TRIED, len(val.images) // 20) * training.ranks.world_size)
+    some = val.images[:: -(-len(val.images) // count)]
+    ids = {image.id for image in some}
+    part = replace(val, images=some, annotations=tuple(a for a in val.annotations if a.image_id in ids))
+    began = training.clock()
+    _score(training, part, in_time=True)
+    training.state.eval_seconds = max(1e-6, (training.clock() - began) * len(val.images) / len(some))
+
+
+def _score(training: Training, val: Dataset, in_time: bool) -> Scored:
+    """Score the averaged weights, or where there are none the model's own, on images of the validation split."""
     plan, state, ranks = training.plan, training.state, training.ranks
-    assert plan.val is not None
+    limit = plan.config.time
+    deadline = math.inf if limit is None or not in_time else state.began + _TOLERANCE * limit
     # Random numbers drawn by an evaluation must not change the training after it.
     devices = [ranks.device] if ranks.device.type == "cuda" else []
     with training.meter.phase("eval"), torch.random.fork_rng(devices):
@@ -69,14 +108,14 @@ def _score(training: Training) -> Scored:
             return score(
                 BatchPredictor(module, ranks.device, state.micro_batch, progress),
                 plan.card,
-                plan.val,
+                val,
                 ranks,
                 ScoreOptions(
-                    keep_results_of=frozenset(image.id for image in sample_images(plan.val)),
+                    keep_results_of=frozenset(image.id for image in sample_images(val)),
                     skip_bad=plan.config.bad_pictures == "skip",
                 ),
                 progress,
-                should_stop=lambda: training.stop.asked,
+                should_stop=lambda: training.stop.asked or (ranks.is_main and training.clock() > deadline),
             )
         finally:
             train_mode(state.module)
@@ -85,11 +124,13 @@ def _score(training: Training) -> Scored:
 def save_last(training: Training) -> None:
     """Write ``last.pt``, from which a run resumes, and keep the one of an earlier step as ``last.previous.pt``."""
     plan, state = training.plan, training.state
+    began = training.clock()
     with training.meter.phase("save"):
         keep = plan.run / PREVIOUS if state.last_is_whole and state.saved_step != state.step else None
         _save(plan.run / LAST, state.to_checkpoint(plan.card, plan.data, training.ranks), training, keep)
         state.saved_step, state.last_is_whole = state.step, True
-    state.saved_at = time.monotonic()
+    state.saved_at = training.clock()
+    state.save_seconds = state.saved_at - began
 
 
 def save_best(training: Training) -> None:
