@@ -11,6 +11,7 @@ from itertools import chain, islice
 from typing import Any, TypeVar
 
 from segkit.runtime.processes import worker_context
+from segkit.runtime.signals import signals_held
 
 Item = TypeVar("Item")
 Out = TypeVar("Out")
@@ -78,7 +79,8 @@ def _in_pool(
         while True:
             while len(futures) <= _AHEAD * workers and (some := list(islice(source, at_once))):
                 waiting.append(some)
-                futures.append(pool.submit(partial(_apply, function), some))
+                with signals_held():  # an interrupt between two starts would leave processes that nobody ends
+                    futures.append(pool.submit(partial(_apply, function), some))
             if not futures:
                 return
             done = futures.popleft().result()

@@ -160,8 +160,9 @@ class _Pool:
         """End the processes."""
         atexit.unregister(self.close)
         self._expected.put(None)
-        for process, _ in self._processes[: self.started]:
-            process.kill()
+        for process, _ in self._processes:
+            if process.pid is not None:
+                process.kill()
         for process, connection in self._processes:
             if process.pid is not None:
                 process.join()
