@@ -119,7 +119,7 @@ def test_the_table_of_images_counts_as_the_totals_do(segkit, tmp_path):
 
 
 @pytest.mark.parametrize("option", [[], ["--details"]])
-def test_results_beyond_the_limit_are_said(segkit, tmp_path, option):
+def test_results_beyond_the_limit_are_said(segkit, here, tmp_path, option):
     images = [{"id": 1, "file_name": "1.png", "height": 64, "width": 64}]
     data = write(
         tmp_path / "g.json",
@@ -134,7 +134,7 @@ def test_results_beyond_the_limit_are_said(segkit, tmp_path, option):
 
 @pytest.mark.parametrize("option", [[], ["--details"]])
 @pytest.mark.parametrize(("scores", "said"), [((84.5, 90), "from 84.5 to 90"), ((-3, 2), "from -3 to 2")])
-def test_scores_that_are_no_probabilities_are_said(segkit, tmp_path, option, scores, said):
+def test_scores_that_are_no_probabilities_are_said(segkit, here, tmp_path, option, scores, said):
     images = [{"id": 1, "file_name": "1.png", "height": 64, "width": 64}]
     data = write(
         tmp_path / "g.json",
