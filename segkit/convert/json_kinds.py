@@ -22,16 +22,13 @@ _KNOWN = (
     (("dataset", "item", "annotations"), "a V7 Darwin file", _EXPORT),
     (("type", "features"), "a GeoJSON file, such as QuPath's", "export label images from QuPath, or rasterise it"),
     (("type", "geometry"), "a GeoJSON file, such as QuPath's", "export label images from QuPath, or rasterise it"),
-    (
-        ("imgHeight", "imgWidth", "objects"),
-        "a Cityscapes file",
-        "make masks: csCreateTrainIdLabelImgs",
-    ),
+    (("imgHeight", "imgWidth", "objects"), "a Cityscapes file", "make masks: csCreateTrainIdLabelImgs"),
     (("openlabel",), "an OpenLABEL file", _EXPORT),
     (("frames", "labels"), "a Scalabel file", _EXPORT),
     (("version", "annotations", "metadata"), "a SuperAnnotate file", _EXPORT),
 )
 
+# Panoptic files are COCO files, too.
 _READ = (("panoptic", is_panoptic), ("coco", is_coco), ("labelstudio", is_label_studio), ("isat", is_isat))
 _ITEMS = 20  # of a list that are looked at
 
@@ -45,12 +42,7 @@ def json_kind(path: Path) -> str | None:
         top = _outline(path)
         if isinstance(top, dict) and isinstance(top.get("shapes"), list) and read_labelme(path, picture=False):
             return "labelme"
-        for kind, is_kind in (
-            ("panoptic", is_panoptic),
-            ("coco", is_coco),
-            ("labelstudio", is_label_studio),
-            ("isat", is_isat),
-        ):
+        for kind, is_kind in _READ:
             if is_kind(top):
                 return kind
         return "via" if isinstance(top, dict) and "shapes" not in top and is_via(read_json(path)) else None
@@ -59,11 +51,7 @@ def json_kind(path: Path) -> str | None:
 
 
 def unread_kind(path: Path) -> tuple[str, str] | None:
-    """What a JSON file is that segkit does not read, and what to do; None: nobody knows.
-
-    Args:
-        path: The file.
-    """
+    """What a JSON file is that segkit does not read, and what to do; None: nobody knows."""
     try:
         top = _outline(path)
     except InputError:
@@ -72,14 +60,9 @@ def unread_kind(path: Path) -> tuple[str, str] | None:
         return "a VIA 3 project", "VIA 2 is read: annotate or convert the project there, or export COCO"
     if isinstance(top, dict):
         return next(((what, hint) for keys, what, hint in _KNOWN if top.keys() >= {*keys}), None)
-    return _kind_of_list(top) if isinstance(top, list) else None
-
-
-def _kind_of_list(top: Any) -> tuple[str, str] | None:
-    first = top[0] if isinstance(top, list) and top and isinstance(top[0], dict) else {}
-    if {"image", "annotations"} <= first.keys():
-        return "a Create ML file", _EXPORT
-    return None
+    first = top[0] if isinstance(top, list) and top else None
+    is_create_ml = isinstance(first, dict) and first.keys() >= {"image", "annotations"}
+    return ("a Create ML file", _EXPORT) if is_create_ml else None
 
 
 def _outline(path: Path) -> Any:

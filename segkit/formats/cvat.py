@@ -23,6 +23,7 @@ from segkit.formats.pictures.scale import scale_image
 from segkit.formats.shapes.entries import read_shapes
 from segkit.formats.shapes.instances import join_instances
 from segkit.formats.shapes.regions import ShapeOptions
+from segkit.formats.shapes.turned import ellipse, turned
 from segkit.formats.source import Source, already_read
 from segkit.formats.xml_file import read_xml
 
@@ -208,19 +209,12 @@ def _entry(node: Element) -> Any:
     }  # fmt: skip
 
 
-def _turned(cx: float, cy: float, x: float, y: float, degrees: float) -> list[float]:
-    turn = math.radians(degrees)
-    return [cx + x * math.cos(turn) - y * math.sin(turn), cy + x * math.sin(turn) + y * math.cos(turn)]
-
-
 def _turned_box(node: Element) -> list[list[float]]:
     x1, y1, x2, y2, turn = (_number(node, name) for name in ("xtl", "ytl", "xbr", "ybr", "rotation"))
     cx, cy, w, h = (x1 + x2) / 2, (y1 + y2) / 2, (x2 - x1) / 2, (y2 - y1) / 2
-    return [_turned(cx, cy, x * w, y * h, turn) for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+    return [turned(cx, cy, x * w, y * h, math.radians(turn)) for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
 
 
 def _ellipse(node: Element) -> list[list[float]]:
     cx, cy, rx, ry = (_number(node, name) for name in ("cx", "cy", "rx", "ry"))
-    turn = _number(node, "rotation", 0.0)
-    angles = [math.radians(degree) for degree in range(360)]
-    return [_turned(cx, cy, rx * math.cos(a), ry * math.sin(a), turn) for a in angles]
+    return ellipse(cx, cy, rx, ry, math.radians(_number(node, "rotation", 0.0)))

@@ -16,6 +16,7 @@ from segkit.convert.writers.painting import Numbers, paint, save, with_masks
 from segkit.data.label_maps import IGNORED as _VOID
 from segkit.data.records import BACKGROUND, IGNORE, Instance
 from segkit.errors import InputError
+from segkit.formats.label_images.voc_names import voc_palette
 
 
 def write_voc_dataset(output: OutputDataset) -> None:
@@ -47,21 +48,16 @@ def _write_image(output: OutputDataset, entry: ImageEntry, name: str) -> None:
     classes = np.array([0, *(class_ids[each.label] for each in shown)], np.uint8)
     if instances or not boxes:
         mask = PurePosixPath(name).with_suffix(".png")
-        save(_palette(objects[numbers]), output.root / "SegmentationObject" / mask)
-        save(_palette(classes[numbers]), output.root / "SegmentationClass" / mask)
+        save(_in_colours(objects[numbers]), output.root / "SegmentationObject" / mask)
+        save(_in_colours(classes[numbers]), output.root / "SegmentationClass" / mask)
     xml = output.root / "Annotations" / PurePosixPath(name).with_suffix(".xml")
     xml.parent.mkdir(exist_ok=True)
     xml.write_bytes(_annotation(entry, name, regular, _whole(output, entry, boxes)))
 
 
-def _palette(numbers: Numbers) -> Image.Image:
-    """VOC's palette: the bits of an id are spread over red, green and blue, the lowest three first."""
-    values = np.arange(256)
-    colours = np.zeros((256, 3), np.int64)
-    for bit in range(8):
-        colours[:, bit % 3] |= ((values >> bit) & 1) << (7 - bit // 3)
+def _in_colours(numbers: Numbers) -> Image.Image:
     picture = Image.fromarray(numbers.astype(np.uint8)).convert("P")
-    picture.putpalette(colours.astype(np.uint8).ravel().tolist())
+    picture.putpalette([value for colour in voc_palette() for value in colour])
     return picture
 
 

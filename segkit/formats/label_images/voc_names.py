@@ -67,7 +67,7 @@ class VocClasses:
 
 
 def voc_palette() -> dict[Colour, int]:
-    """VOC's colours: the bits of an id are spread over red, green and blue, the lowest three first."""
+    """The id of each of VOC's colours: its bits are spread over red, green and blue, the lowest three first."""
     values = np.arange(256)
     colours = np.zeros((256, 3), np.int64)
     for bit in range(8):

@@ -8,6 +8,7 @@ from segkit.data.masks import mask_to_rle, rle_area, rle_bbox
 from segkit.data.records import Instance
 from segkit.formats.label_studio.brush import decode_brush
 from segkit.formats.pictures.look import MAX_IMAGE_PIXELS
+from segkit.formats.shapes.turned import ellipse, turned
 
 _GEOMETRY = ("polygon", "brush", "rectangle", "ellipse", "keypoint")
 
@@ -138,17 +139,11 @@ def _rectangle(region: Region, height: int, width: int) -> list[list[float]]:
     """The corners of a rectangle, turned about its first corner."""
     x, y, w, h, turn = (_number(region, name) for name in ("x", "y", "width", "height", "rotation"))
     left, top, w, h = x * width / 100, y * height / 100, w * width / 100, h * height / 100
-    return [_turned(left, top, dx, dy, turn) for dx, dy in ((0.0, 0.0), (w, 0.0), (w, h), (0.0, h))]
+    return [turned(left, top, dx, dy, math.radians(turn)) for dx, dy in ((0.0, 0.0), (w, 0.0), (w, h), (0.0, h))]
 
 
 def _ellipse(region: Region, height: int, width: int) -> list[list[float]]:
     x, y, rx, ry = (_number(region, name) for name in ("x", "y", "radiusX", "radiusY"))
     cx, cy, rx, ry = x * width / 100, y * height / 100, rx * width / 100, ry * height / 100
     turn = _number(region, "rotation") if "rotation" in region.raw["value"] else 0.0
-    angles = [math.radians(degree) for degree in range(360)]
-    return [_turned(cx, cy, rx * math.cos(a), ry * math.sin(a), turn) for a in angles]
-
-
-def _turned(cx: float, cy: float, x: float, y: float, degrees: float) -> list[float]:
-    turn = math.radians(degrees)
-    return [cx + x * math.cos(turn) - y * math.sin(turn), cy + x * math.sin(turn) + y * math.cos(turn)]
+    return ellipse(cx, cy, rx, ry, math.radians(turn))
