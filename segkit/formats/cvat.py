@@ -17,7 +17,7 @@ from segkit.data.pictures import MAX_MASK_PIXELS
 from segkit.data.polygons import REACH
 from segkit.data.records import AnnotatedImage, Finding, Instance, ReadFile
 from segkit.errors import InputError
-from segkit.formats.pictures.find import PicturePlaces, base_name, picture_places
+from segkit.formats.pictures.find import PicturePlaces, base_name, key_beside, picture_places
 from segkit.formats.pictures.look import MAX_IMAGE_PIXELS, look
 from segkit.formats.pictures.scale import scale_image
 from segkit.formats.shapes.entries import read_shapes
@@ -83,8 +83,7 @@ def _read(
 
 def _image(node: Element, places: PicturePlaces, file_key: str, options: ShapeOptions) -> ReadFile:
     name = node.get("name") or ""
-    key = "/".join(filter(None, (file_key.rpartition("/")[0], name.replace("\\", "/").lstrip("/"))))
-    key = "/".join(part for part in key.split("/") if part not in ("..", ".", ""))
+    key = key_beside(file_key, name)
     drawn = [child for child in node if child.tag in _DRAWN]
     found = places.find(name) if base_name(name) else None
     if found is None:

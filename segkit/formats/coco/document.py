@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from segkit.data.records import Action, Category, Finding, Image, Uncovered, replace_surrogates
 from segkit.errors import InputError
-from segkit.formats.coco.names import unique_names
+from segkit.formats.coco.names import with_distinct_names
 from segkit.formats.coco.not_kept import not_kept
 from segkit.formats.coco.segmentation import shown
 from segkit.formats.coco.values import identity, read_record
@@ -108,7 +108,7 @@ def read_document(path: Path, *, panoptic: bool = False) -> Document:
     if not listed and annotations and not panoptic:
         listed = [{"id": each, "name": f"class_{each}"} for each in _category_ids(annotations)]
         found.repairs.append("the file has no categories: they are named after their ids")
-    categories = unique_names(found.all(_category, listed or [], "category"), listed or [], found.repairs)
+    categories = with_distinct_names(found.all(_category, listed or [], "category"), listed or [], found.repairs)
     found.repairs += _mixed_ids(annotations, "image_id", top["images"], images)
     found.repairs += _mixed_ids(annotations, "category_id", listed or [], categories)
     lost, noted = not_kept(top)

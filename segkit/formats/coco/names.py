@@ -8,7 +8,7 @@ from typing import Any
 from segkit.data.records import Category
 
 
-def unique_names(categories: Sequence[Category], records: Sequence[Any], repairs: list[str]) -> list[Category]:
+def with_distinct_names(categories: Sequence[Category], records: Sequence[Any], repairs: list[str]) -> list[Category]:
     """Categories under names that differ: with their supercategory where that tells them apart, else with their id.
 
     Args:

@@ -20,7 +20,7 @@ from segkit.formats.coco.segmentation import shown
 from segkit.formats.coco.values import identity, read_record, reference
 from segkit.formats.label_images.pairs import ImageAndMask
 from segkit.formats.label_images.read import Ids, read_colours, read_pair, to_instance, values_in
-from segkit.formats.pictures.find import PicturePlaces, picture_places
+from segkit.formats.pictures.find import PicturePlaces, inner_path, picture_places
 from segkit.formats.source import Source
 
 
@@ -91,17 +91,12 @@ def _units(
             yield Segments(None, None, "", key, key, records, names, f"record {number}: {error}")
             continue
         name = raw.get("file_name")
-        mask_name = _inside(name) if isinstance(name, str) else f"{Path(image.file_name).stem}.png"
+        mask_name = inner_path(name) if isinstance(name, str) else f"{Path(image.file_name).stem}.png"
         picture = places.find(image.file_name, document.urls.get(image.id, ""))
         mask = find_file(folders, [mask_name])
-        yield Segments(picture, mask, mask_name, _inside(image.file_name), key, records, names)
+        yield Segments(picture, mask, mask_name, inner_path(image.file_name), key, records, names)
     for image in images.values():
         yield Segments(None, None, "", image.file_name, key, [], names, "an image without a record of its segments")
-
-
-def _inside(name: str) -> str:
-    """A path of any system, without what would lead out of a folder."""
-    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("..", ".", ""))
 
 
 def read(unit: Segments) -> ReadFile:

@@ -13,22 +13,13 @@ from segkit.data.pictures import PICTURE_SUFFIXES
 from segkit.data.records import Finding
 from segkit.errors import InputError
 from segkit.formats.label_images.pairs import ImageAndMask
+from segkit.formats.pictures.find import inner_path
 from segkit.formats.text import read_text
 from segkit.text import from_spreadsheet_cell
 
 _PICTURES = (
-    "picture",
-    "image",
-    "img",
-    "images",
-    "image_path",
-    "picture_path",
-    "input",
-    "filename",
-    "file",
-    "path",
-    "x",
-)
+    "picture", "image", "img", "images", "image_path", "picture_path", "input", "filename", "file", "path", "x",
+)  # fmt: skip
 _MASKS = ("mask", "masks", "mask_path", "label", "labels", "label_path", "annotation", "segmentation", "target", "y")
 
 
@@ -72,17 +63,13 @@ def read_table(path: Path) -> tuple[list[ImageAndMask], list[Finding]]:
             why = f"{missing} not found" if name else f"no {missing} in the row"
             findings.append(Finding(name[:200] or f"{path.name}, row {number}", "left out", why, shapes=0))
         else:
-            pairs.append(ImageAndMask(there[0], there[1], _key(picture), _key(mask)))
+            pairs.append(ImageAndMask(there[0], there[1], inner_path(picture), inner_path(mask)))
     if not pairs:
         raise InputError(
             f"{path}: none of its {len(rows)} rows names a picture and a mask that exist",
             "a row for each: picture,mask; paths are relative to the table",
         )
     return pairs, findings
-
-
-def _key(name: str) -> str:
-    return "/".join(part for part in name.split("/") if part not in ("", ".", "..") and not part.endswith(":"))
 
 
 def _columns(path: Path, rows: list[list[str]]) -> tuple[tuple[int, int], list[list[str]]]:

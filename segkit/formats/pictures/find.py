@@ -124,6 +124,11 @@ def inner_path(name: str) -> str:
     return "/".join(_parts(name.replace("\\", "/")))
 
 
+def key_beside(file_key: str, name: str) -> str:
+    """The name in reports of a picture that an annotation file names: in the folder of the file, and below that."""
+    return "/".join(filter(None, (file_key.rpartition("/")[0], inner_path(name))))
+
+
 def base_name(name: str) -> str:
     """The last part of a path of any system, or of a URL."""
     return name.replace("\\", "/").partition("?")[0].rstrip("/").rpartition("/")[2]

@@ -11,7 +11,7 @@ from typing import Any
 from segkit.data.records import AnnotatedImage, Finding, ReadFile
 from segkit.errors import InputError
 from segkit.formats.json_file import read_json
-from segkit.formats.pictures.find import PicturePlaces, base_name, picture_places
+from segkit.formats.pictures.find import PicturePlaces, base_name, key_beside, picture_places
 from segkit.formats.pictures.look import look
 from segkit.formats.shapes.entries import read_shapes
 from segkit.formats.shapes.instances import join_instances
@@ -87,7 +87,7 @@ def _image(
 ) -> ReadFile:
     regions = _regions(raw)
     name = raw["filename"]
-    key = "/".join(filter(None, (file_key.rpartition("/")[0], base_name(name))))
+    key = key_beside(file_key, base_name(name))
     found = places.find(name)
     if found is None:
         return ReadFile.left_out(key, "image not found", len(regions))
