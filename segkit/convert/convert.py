@@ -94,7 +94,6 @@ def _convert(
         pictures = None if root is None or config.dry_run else root / _WORK / "pictures"
         options = ReadOptions(config.images, pictures, config.group_similar, config.crowds == "instances", texts)
         contents = read_source(source, options, spool, config.workers, progress)
-        contents = replace(contents, findings=(*findings_on_encoding(noticed), *contents.findings))
         if not contents.entries:
             raise _nothing(config.src, contents.findings)
         output = plan_dataset(config, source, contents, root or config.out, spool, progress)
@@ -102,6 +101,7 @@ def _convert(
             progress.start("writing", len(output.images))
             _WRITERS[config.target_format](output)
             progress.done()
+        contents = replace(contents, findings=(*findings_on_encoding(noticed), *contents.findings))
         summary = summarise(contents, output, source.format, config.target_format, dry_run=config.dry_run)
         if summary.left_out and not summary.converted and not summary.dropped:
             raise _all_lost(config.src, summary)

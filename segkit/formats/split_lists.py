@@ -6,10 +6,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from unicodedata import normalize
 
 from segkit.data.pictures import PICTURE_SUFFIXES
-from segkit.data.read_file import read_file
 from segkit.data.records import Finding
 from segkit.errors import InputError
 from segkit.formats.splits import split_of_name
+from segkit.formats.text import read_lines
 
 Parts = tuple[str, ...]
 _MOST = 512  # MiB
@@ -17,14 +17,12 @@ _HELD_OUT_FIRST = ("test", "val", "train")
 _ANCHORS = frozenset({"/", "\\", ".", ".."})
 
 
-def read_lines(path: Path) -> list[str]:
-    """The lines of a list that are not empty; a file that cannot be read has none."""
+def read_list(path: Path) -> list[str]:
+    """The lines of a list; a file that cannot be read has none."""
     try:
-        text = read_file(path, most=_MOST).decode("utf-8-sig", errors="replace")
+        return read_lines(path, _MOST)
     except InputError:
         return []
-    lines = (line.removesuffix("\r") for line in text.split("\n"))  # names may have other characters that end lines
-    return [line for line in lines if line.strip()]
 
 
 class SplitLists:

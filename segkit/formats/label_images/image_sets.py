@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segkit.data.records import Finding
-from segkit.formats.split_lists import SplitLists, read_lines
+from segkit.formats.split_lists import SplitLists, read_list
 from segkit.formats.splits import split_of_name
 
 _KINDS = ("Segmentation", "Main", "")  # the first that names an image counts; lists may be in ImageSets itself
@@ -25,7 +25,7 @@ def read_image_sets(folder: Path, stems: Sequence[str]) -> tuple[dict[str, tuple
         lists = SplitLists([stem for stem in stems if stem not in splits])
         for path in sorted((folder / "ImageSets" / kind).glob("*.txt")):
             if (named := split_of_name(path.stem)) and named.exact:
-                lists.add_lines(named.split, path.relative_to(folder).as_posix(), read_lines(path))
+                lists.add_lines(named.split, path.relative_to(folder).as_posix(), read_list(path))
         found, more = lists.results()
         findings += more if not splits else [row for row in more if row.action != "noted"]
         splits |= found

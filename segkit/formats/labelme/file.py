@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import pybase64
 
+from segkit.data.read_file import read_file
 from segkit.errors import InputError
 from segkit.formats.encoding import decode_text
 
@@ -86,7 +87,7 @@ def read_labelme(path: Path, *, picture: bool = True) -> LabelmeFile | None:
         InputError: It cannot be read or is not JSON.
     """
     parts = None if picture else _read_parts(path)
-    top, embedded, code_page = _parse(_read(path)) if parts is None else parts
+    top, embedded, code_page = _parse(read_file(path, path.name)) if parts is None else parts
     if not isinstance(top.shapes, list):
         return None
     on = sorted(name for name, value in top.flags.items() if value) if isinstance(top.flags, dict) else ()
@@ -100,18 +101,6 @@ def read_labelme(path: Path, *, picture: bool = True) -> LabelmeFile | None:
         code_page=code_page,
         split=top.split if isinstance(top.split, str) else None,
     )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-            raise InputError("not a regular file")
-        with path.open("rb", buffering=0) as file:
-            return file.read()
-    except FileNotFoundError:
-        raise InputError("no such file") from None
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}") from error
 
 
 def _read_parts(path: Path) -> tuple[_TopLevel, Embedded, None] | None:

@@ -8,21 +8,20 @@ from pathlib import Path
 
 from segkit.data.complete import check_complete
 from segkit.data.pictures import MAX_MASK_PIXELS, Header, read_header
-from segkit.data.read_file import read_file
 from segkit.data.records import BACKGROUND, IGNORE, AnnotatedImage, Exif, Finding, Picture, ReadFile
 from segkit.errors import InputError
 from segkit.formats.encoding import not_utf8
 from segkit.formats.labelme.file import Embedded, LabelmeFile, read_labelme
 from segkit.formats.labelme.find_picture import find_picture
-from segkit.formats.pictures.look import first_frame
+from segkit.formats.pictures.look import MAX_IMAGE_PIXELS, first_frame
 from segkit.formats.shapes.entries import points_within, read_shapes
 from segkit.formats.shapes.instances import join_instances
 from segkit.formats.shapes.regions import ShapeOptions
 from segkit.formats.source import Source
+from segkit.formats.text import read_text
 
 _EXIF_APPLIED_SINCE = (3, 11)  # before, LabelMe showed and annotated the unturned pixels
 _EMBEDDED_SUFFIX = {"JPEG": ".jpg", "BMP": ".bmp", "TIFF": ".tif", "WEBP": ".webp"}  # of others: .png
-_MAX_PIXELS = 1 << 32  # COCO's run lengths are 32-bit
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +59,7 @@ def read_labels(path: Path) -> list[str]:
     Raises:
         InputError: It cannot be read.
     """
-    try:
-        lines = read_file(path).decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
+    lines = read_text(path, str(path)).splitlines()
     special = (IGNORE, BACKGROUND)
     return list(dict.fromkeys(name for line in lines if (name := line.strip()) and name not in special))
 
@@ -88,10 +84,10 @@ def read(file: tuple[Path, str], options: LabelmeOptions = LabelmeOptions()) -> 
         if source.code_page:
             findings.append(Finding(key, "repaired", not_utf8(source.code_page), shapes=0))
         picture, (height, width) = _frame(path, key, source, options, findings)
-        if height * width >= _MAX_PIXELS:
+        if height * width >= MAX_IMAGE_PIXELS:
             raise InputError(f"an image of {width} x {height} pixels is too large for COCO RLE")
     except InputError as error:
-        lost = Finding(key, "left out", error.with_hint, shapes=num_shapes)
+        lost = Finding(key, "left out", error.why(path.name), shapes=num_shapes)
         return ReadFile(None, (*findings, lost), num_shapes)
     shapes = read_shapes(source.shapes, key, findings)
     instances = join_instances(shapes, key, height, width, options.shapes, findings)

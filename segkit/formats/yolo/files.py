@@ -14,7 +14,7 @@ from segkit.data.files import list_files
 from segkit.data.pictures import PICTURE_SUFFIXES
 from segkit.data.records import Finding
 from segkit.errors import InputError
-from segkit.formats.text import read_text
+from segkit.formats.text import read_lines
 from segkit.formats.yolo.labels import is_label_line
 
 _LABEL_FOLDERS = ("labels", "label")
@@ -41,7 +41,7 @@ class Pairing:
 def is_label_file(path: Path) -> bool:
     """Whether one of the first lines of a file looks like one of a label file."""
     try:
-        lines = [line for line in read_text(path).splitlines() if line.strip()]
+        lines = read_lines(path)
     except InputError:
         return False
     return any(is_label_line(line) for line in lines[:5])
@@ -159,7 +159,7 @@ def _is_folder(root: Path, folder: str) -> bool:
 def _may_be_labels(path: Path, *, empty: bool) -> bool:
     """Whether a text file without a picture holds labels: numbers, or nothing."""
     try:
-        lines = [line for line in read_text(path).splitlines() if line.strip()]
+        lines = read_lines(path)
     except InputError:
         return True
     return any(line.lstrip()[:1].isdigit() and len(line.split()) > 3 for line in lines[:20]) if lines else empty

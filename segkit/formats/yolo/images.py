@@ -12,10 +12,10 @@ from segkit.data.records import AnnotatedImage, Finding, ReadFile
 from segkit.errors import InputError
 from segkit.formats.pictures.look import look
 from segkit.formats.source import Source
-from segkit.formats.text import read_text
+from segkit.formats.text import read_lines
 from segkit.formats.yolo.data_yaml import read_data_yaml, yaml_files
 from segkit.formats.yolo.files import has_label_files, pair_files
-from segkit.formats.yolo.labels import LineRules, read_lines
+from segkit.formats.yolo.labels import LineRules, read_labels
 from segkit.formats.yolo.splits import read_splits
 
 
@@ -86,14 +86,14 @@ def read(unit: ImageAndLabels, rules: LineRules) -> ReadFile:
     lines: Sequence[str] = ()
     try:
         if unit.labels is not None:
-            lines = [line for line in read_text(unit.labels).splitlines() if line.strip()]
+            lines = read_lines(unit.labels)
         if unit.picture is None:
             return _without_picture(unit, lines)
         picture, frame, noticed = look(unit.picture, unit.key, None)  # YOLO trainers apply the EXIF orientation first
     except InputError as error:
         name = unit.labels.name if unit.labels is not None else ""
         return ReadFile.left_out(unit.key, error.why(name), len(lines))
-    instances, findings = read_lines(lines, rules, unit.key, *frame.drawn)
+    instances, findings = read_labels(lines, rules, unit.key, *frame.drawn)
     findings = [*noticed, *findings]
     image = AnnotatedImage(unit.key, picture, *frame.drawn, tuple(instances), unit.split, split_from=unit.split_from)
     return ReadFile(image, tuple(findings), len(lines))

@@ -45,7 +45,7 @@ class _Line:
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
-def read_lines(
+def read_labels(
     lines: Sequence[str], rules: LineRules, key: str, height: int, width: int
 ) -> tuple[list[Instance], list[Finding]]:
     """The instances of a label file, and what is to be said about its lines.

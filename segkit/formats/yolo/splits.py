@@ -12,7 +12,7 @@ from segkit.data.files import is_file
 from segkit.data.pictures import PICTURE_SUFFIXES
 from segkit.data.records import Finding
 from segkit.errors import InputError
-from segkit.formats.split_lists import SplitLists, read_lines
+from segkit.formats.split_lists import SplitLists, read_list
 from segkit.formats.splits import split_of_name, split_of_word
 from segkit.formats.yolo.data_yaml import read_yaml, yaml_files
 
@@ -70,7 +70,7 @@ def _lists_in(folder: Path) -> list[Path]:
 def _add_lists(folder: Path, paths: Sequence[Path], lists: SplitLists) -> None:
     """Take the text files that are lists of images; others are labels."""
     for path in paths:
-        named, lines = split_of_name(path.stem), read_lines(path)
+        named, lines = split_of_name(path.stem), read_list(path)
         if named and lines and all(PurePosixPath(line.strip()).suffix.lower() in PICTURE_SUFFIXES for line in lines):
             lists.add_lines(named.split, path.relative_to(folder).as_posix(), lines)
 
@@ -105,4 +105,4 @@ def _add(lists: SplitLists, root: Path, split: str, where: str, base: str, value
     if found is None:
         lists.add_missing(split, where, value)
     else:
-        lists.add_lines(split, f"{where}, {found.name}", read_lines(found))
+        lists.add_lines(split, f"{where}, {found.name}", read_list(found))
