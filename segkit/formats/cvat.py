@@ -18,7 +18,7 @@ from segkit.data.polygons import REACH
 from segkit.data.records import AnnotatedImage, Finding, Instance, ReadFile
 from segkit.errors import InputError
 from segkit.formats.pictures.find import PicturePlaces, base_name, key_beside, picture_places
-from segkit.formats.pictures.look import MAX_IMAGE_PIXELS, look
+from segkit.formats.pictures.look import declared_size, look
 from segkit.formats.pictures.scale import scale_image
 from segkit.formats.shapes.entries import read_shapes
 from segkit.formats.shapes.instances import join_instances
@@ -89,7 +89,7 @@ def _image(node: Element, places: PicturePlaces, file_key: str, options: ShapeOp
     if found is None:
         return ReadFile.left_out(key or file_key, "image not found", len(drawn))
     try:
-        picture, frame, noticed = look(found, key, _size(node))
+        picture, frame, noticed = look(found, key, declared_size(node.get("height"), node.get("width")))
     except InputError as error:
         return ReadFile.left_out(key, error.why(), len(drawn))
     findings = [*noticed, *places.outside(found, name, key)]
@@ -118,11 +118,6 @@ def _image(node: Element, places: PicturePlaces, file_key: str, options: ShapeOp
         key, picture, *frame.drawn, instances, split=subset, split_from="CVAT's subsets", annotation_file=file_key
     )
     return ReadFile(scale_image(image, frame.size, key, findings), tuple(findings), len(drawn))
-
-
-def _size(node: Element) -> tuple[int, int] | None:
-    height, width = _number(node, "height", 0.0), _number(node, "width", 0.0)
-    return (int(height), int(width)) if height >= 1 and width >= 1 and height * width < MAX_IMAGE_PIXELS else None
 
 
 def _number(node: Element, name: str, default: float | None = None) -> float:

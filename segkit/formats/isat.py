@@ -12,7 +12,7 @@ from segkit.data.records import AnnotatedImage, ReadFile
 from segkit.errors import InputError
 from segkit.formats.json_file import read_json
 from segkit.formats.pictures.find import picture_places
-from segkit.formats.pictures.look import MAX_IMAGE_PIXELS, look
+from segkit.formats.pictures.look import declared_size, look
 from segkit.formats.pictures.scale import scale_image
 from segkit.formats.shapes.entries import read_shapes
 from segkit.formats.shapes.instances import join_instances
@@ -56,11 +56,8 @@ def read(unit: tuple[Path, str], images_dir: Path | None) -> ReadFile:
     found = places.find(str(info.get("name") or ""), path.stem)
     if found is None:
         return ReadFile.left_out(key, "image not found", len(objects))
-    height, width = info.get("height"), info.get("width")
-    sane = type(height) is int and type(width) is int and height > 0 and width > 0
-    declared = (height, width) if sane and height * width < MAX_IMAGE_PIXELS else None
     try:
-        picture, frame, noticed = look(found, key, declared)
+        picture, frame, noticed = look(found, key, declared_size(info.get("height"), info.get("width")))
     except InputError as error:
         return ReadFile.left_out(key, error.why(), len(objects))
     findings = [*noticed, *places.outside(found, str(info.get("name") or ""), key)]

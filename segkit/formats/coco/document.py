@@ -18,6 +18,7 @@ from segkit.formats.coco.segmentation import shown
 from segkit.formats.coco.values import identity, read_record
 from segkit.formats.json_file import read_json
 from segkit.formats.pictures.find import base_name
+from segkit.formats.pictures.look import declared_size
 
 HINT = "it needs the lists images, annotations and categories"
 _Record = TypeVar("_Record", Image, Category)
@@ -241,19 +242,10 @@ def _image(raw: dict[str, Any]) -> Image:
     name = raw.get("file_name") or base_name(_url(raw)) or str(raw.get("id"))
     if not isinstance(name, str):
         raise ValueError(f"file_name is {shown(name)}, not a string")
-    height, width = _side(raw.get("height")), _side(raw.get("width"))
-    if height * width == 0 or height * width >= 1 << 32:  # more than COCO's run lengths can count
-        height = width = 0
+    height, width = declared_size(raw.get("height"), raw.get("width")) or (0, 0)
     flags = raw.get("flags")
     flags = [flag for flag in flags if isinstance(flag, str)] if isinstance(flags, list) else []
     return Image(identity(raw, "id"), name, height, width, tuple(flags))
-
-
-def _side(value: Any) -> int:
-    if isinstance(value, str) and len(value) < 12 and value.strip().isdecimal():
-        value = int(value)
-    whole = type(value) is int or (type(value) is float and value.is_integer())
-    return int(value) if whole and 0 < value < 1 << 31 else 0
 
 
 def _url(raw: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element
 from segkit.data.polygons import REACH
 from segkit.data.records import AnnotatedImage, Finding, Instance, ReadFile
 from segkit.errors import InputError
-from segkit.formats.pictures.look import look
+from segkit.formats.pictures.look import declared_size, look
 from segkit.formats.pictures.scale import scale_image
 from segkit.formats.xml_file import read_xml
 
@@ -37,18 +37,10 @@ def read_objects_file(path: Path | None) -> VocObjects:
         return VocObjects(())
     try:
         root = read_xml(path)
-        return VocObjects(list(root.iter("object")), size=_size(root))
+        size = declared_size(root.findtext("size/height"), root.findtext("size/width"))  # 0 by those who do not know
+        return VocObjects(list(root.iter("object")), size=size)
     except InputError as error:
         return VocObjects((), f"its XML file: {error.why(path.name)}")
-
-
-def _size(root: Element) -> tuple[int, int] | None:
-    """(height, width) of the image, as a file says them; None where it does not, or writes 0 for what it lacks."""
-    try:
-        height, width = (int(float(root.findtext(f"size/{side}") or 0)) for side in ("height", "width"))
-    except (ValueError, OverflowError):
-        return None
-    return (height, width) if 0 < height < REACH and 0 < width < REACH else None
 
 
 def read_boxes(picture: Path, key: str, objects: VocObjects) -> ReadFile:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from segkit.data.masks import mask_to_rle, rle_area, rle_bbox
 from segkit.data.records import Instance
 from segkit.formats.label_studio.brush import decode_brush
-from segkit.formats.pictures.look import MAX_IMAGE_PIXELS
+from segkit.formats.pictures.look import declared_size
 from segkit.formats.shapes.turned import ellipse, turned
 
 _GEOMETRY = ("polygon", "brush", "rectangle", "ellipse", "keypoint")
@@ -59,9 +59,9 @@ def _kind_of(value: dict[str, Any]) -> str:
 def size_of(regions: Sequence[Region]) -> tuple[int, int] | None:
     """(height, width) of the image that regions were drawn on, if they say it."""
     for region in regions:
-        height, width = region.raw.get("original_height"), region.raw.get("original_width")
-        if type(height) is int and type(width) is int and height > 0 and width > 0:
-            return (height, width) if height * width < MAX_IMAGE_PIXELS else None
+        size = declared_size(region.raw.get("original_height"), region.raw.get("original_width"))
+        if size is not None:
+            return size
     return None
 
 

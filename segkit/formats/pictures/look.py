@@ -7,7 +7,7 @@ applied (the pixels stay as they are stored), or because it is another picture.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from segkit.data.complete import check_complete
 from segkit.data.pictures import Header, read_header
@@ -43,6 +43,20 @@ class Look(NamedTuple):
     picture: Picture
     frame: Frame
     findings: tuple[Finding, ...]
+
+
+def declared_size(height: Any, width: Any) -> Size | None:
+    """(height, width) as an annotation file says it, in numbers or texts; None where it is no size of an image."""
+    size = _side(height), _side(width)
+    return size if 0 < size[0] * size[1] < MAX_IMAGE_PIXELS else None
+
+
+def _side(value: Any) -> int:
+    try:
+        side = float(value) if type(value) in (int, float, str) else 0.0
+    except (ValueError, OverflowError):
+        return 0
+    return int(side) if side.is_integer() and side > 0 else 0
 
 
 def look(
