@@ -70,13 +70,13 @@ def detect_format(root: Path | None, files: Sequence[tuple[Path, str]], skip: Pa
 def _detect_folder(root: Path, skip: Path | None) -> Detected | None:
     if any(is_cvat(path) for path in sorted(root.glob("*.xml"))[:_SAMPLE]):
         return Detected("cvat")
-    if is_yolo(root):
+    if is_yolo(root, skip):
         return Detected("yolo")
     if is_voc(root):
         return Detected("voc")
     if pairs := find_pairs(root, skip):
         return Detected("idmask" if holds_instance_ids(root, pairs) else "semantic", pairs)
-    if pairs := find_instance_folders(root):
+    if pairs := find_instance_folders(root, skip):
         return Detected("idmask", pairs)
     tables = [path for path in root.iterdir() if path.suffix.lower() == ".csv"]
     return Detected("csv") if len(tables) == 1 and is_table(tables[0]) else None

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from segkit.convert.json_kinds import unread_kind
+from segkit.data.files import walk_folders
 from segkit.data.pictures import PICTURE_SUFFIXES
 from segkit.errors import InputError
 
@@ -72,9 +73,8 @@ def nothing_found(src: str, files: Sequence[tuple[Path, str]] = ()) -> NothingFo
     if not root.is_dir():
         return NothingFound(f"{src}: nothing to convert", "name a folder of annotations, or an annotation file")
     counts: Counter[str] = Counter()
-    for path in islice(root.rglob("*"), _MOST_FILES):
-        if not path.name.startswith(".") and path.is_file():
-            counts[path.suffix.lower() or "no suffix"] += 1
+    for name in islice((name for _, names in walk_folders(root) for name in names), _MOST_FILES):
+        counts[Path(name).suffix.lower() or "no suffix"] += 1
     if not counts:
         return NothingFound(f"{src}: nothing to convert: it has no files", "name the folder that holds the annotations")
     seen = ", ".join(f"{number} {suffix}" for suffix, number in counts.most_common(6))

@@ -164,14 +164,30 @@ def _below(path: Path, suffixes: frozenset[str], skip: Path | None) -> list[tupl
     if not path.is_dir():
         what = "neither a file nor a folder" if path.exists() else "no such file or folder"
         raise InputError(f"{path}: {what}")
-    skipped = skip.resolve() if skip is not None else None
-    above = {path.resolve(), *path.resolve().parents}
     found = []
+    for folder, names in walk_folders(path, skip):
+        chosen = [name for name in names if Path(name).suffix.lower() in suffixes]
+        prefix = "" if folder == path else folder.relative_to(path).as_posix() + "/"
+        found += [(folder / name, prefix + name) for name in chosen if not _is_special(folder / name)]
+    return sorted(found, key=lambda pair: pair[1])
+
+
+def walk_folders(root: Path, skip: Path | None = None) -> Iterator[tuple[Path, list[str]]]:
+    """A folder and all below it, in the order of their names, each with the names of its files.
+
+    Hidden folders and files are left out. Links to folders are followed, but not in circles.
+
+    Args:
+        root: The folder.
+        skip: A folder to leave out: what is written must not be read back.
+    """
+    skipped = skip.resolve() if skip is not None else None
+    above = {root.resolve(), *root.resolve().parents}
     seen: set[tuple[int, int]] = set()
-    for parent, folders, names in os.walk(path, followlinks=True):  # Path.walk needs Python 3.12
+    for parent, folders, names in os.walk(root, followlinks=True):  # Path.walk needs Python 3.12
         folder = Path(parent)
         where = folder.stat()
-        if (where.st_dev, where.st_ino) in seen:  # links may lead in circles
+        if (where.st_dev, where.st_ino) in seen:
             folders.clear()
             continue
         seen.add((where.st_dev, where.st_ino))
@@ -182,7 +198,4 @@ def _below(path: Path, suffixes: frozenset[str], skip: Path | None) -> list[tupl
             for name in inside
             if links.get(name) not in above and links.get(name, folder.resolve() / name) != skipped
         )
-        chosen = [name for name in names if Path(name).suffix.lower() in suffixes and not name.startswith(".")]
-        prefix = "" if folder == path else folder.relative_to(path).as_posix() + "/"
-        found += [(folder / name, prefix + name) for name in chosen if not _is_special(folder / name)]
-    return sorted(found, key=lambda pair: pair[1])
+        yield folder, sorted(name for name in names if not name.startswith("."))

@@ -3,7 +3,6 @@
 A code page is guessed from all texts of a dataset together (``segkit.formats.code_pages``): one label is too short.
 """
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from segkit.data.files import is_file
+from segkit.data.files import is_file, walk_folders
 from segkit.data.records import Finding
 from segkit.formats.code_pages import Guess, guess_code_page
 
@@ -119,9 +118,8 @@ def _guess(data: bytes, root: str | None) -> Guess:
 def _guess_of(root: str) -> Guess | None:
     """The code page of a folder's texts that are not UTF-8; the same in every process that asks."""
     paths: list[Path] = []
-    for parent, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        paths += [Path(parent, name) for name in sorted(names) if Path(name).suffix.lower() in _TEXTS]
+    for folder, names in walk_folders(Path(root)):
+        paths += [folder / name for name in names if Path(name).suffix.lower() in _TEXTS]
         if len(paths) >= _LISTED:
             break
     heads = (_head(path) for path in paths[:: max(1, len(paths) // _READ)] if is_file(path))

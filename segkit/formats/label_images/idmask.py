@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from segkit.data.files import walk_folders
 from segkit.data.pictures import PICTURE_SUFFIXES
 from segkit.data.records import Finding, Instance, ReadFile
 from segkit.errors import InputError
@@ -37,10 +38,17 @@ def holds_instance_ids(root: Path, pairs: Sequence[ImageAndMask]) -> bool:
     return bool(whole) and find_class_list(homes_of_lists(root, pairs)) is None and look_at(whole).counted
 
 
-def find_instance_folders(root: Path) -> list[ImageAndMask]:
-    """Pictures in ``ID/images/`` whose instances have a file each in ``ID/masks/`` (Data Science Bowl 2018)."""
+def find_instance_folders(root: Path, skip: Path | None = None) -> list[ImageAndMask]:
+    """Pictures in ``ID/images/`` whose instances have a file each in ``ID/masks/`` (Data Science Bowl 2018).
+
+    Args:
+        root: A folder.
+        skip: A folder to leave out.
+    """
     found = []
-    for masks in sorted(path for path in root.rglob("masks") if path.is_dir()):
+    for masks, _ in walk_folders(root, skip):
+        if masks.name != "masks":
+            continue
         images = masks.parent / "images"
         pictures = _pictures(images) if images.is_dir() else []
         files = _pictures(masks)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from segkit.data.files import walk_folders
 from segkit.data.pictures import PICTURE_SUFFIXES
 
 _FORMS = ("{}annot", "{}_annot", "{}_labels", "{}_masks", "{}_mask", "{}labels", "{}masks")
@@ -70,8 +71,8 @@ def find_pairs(root: Path, skip: Path | None = None) -> list[ImageAndMask]:
     lonely: list[ImageAndMask] = []
     masks_of: dict[Path, set[Path]] = {}  # those that were used, by folder of masks
     pictures_of: dict[Path, set[str]] = {}
-    for folder, names in walk_files(root, skip):
-        pictures = sorted(name for name in names if Path(name).suffix.lower() in PICTURE_SUFFIXES)
+    for folder, names in walk_folders(root, skip):
+        pictures = [name for name in names if Path(name).suffix.lower() in PICTURE_SUFFIXES]
         found: set[str] = set()
         for masks, index in _indices(folder, root, names):
             for name in pictures:
@@ -98,17 +99,6 @@ def homes_of_lists(root: Path, pairs: Sequence[ImageAndMask]) -> list[Path]:
     folders = dict.fromkeys(pair.mask.parent for pair in pairs if pair.mask is not None)
     above = dict.fromkeys(folder.parent for folder in folders if folder.parent.is_relative_to(root))
     return [root, *[*folders, *above][:_MOST_FOLDERS]]
-
-
-def walk_files(root: Path, skip: Path | None) -> Iterator[tuple[Path, list[str]]]:
-    """Every folder with the names of its files; hidden folders and files are left out."""
-    skipped = skip.resolve() if skip is not None else None
-    for parent, folders, names in os.walk(root):
-        folder = Path(parent)
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and (folder / name).resolve() != skipped
-        )
-        yield folder, [name for name in names if not name.startswith(".")]
 
 
 def _pair(root: Path, picture: Path | None, mask: Path | None) -> ImageAndMask:

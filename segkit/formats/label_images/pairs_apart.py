@@ -2,8 +2,9 @@
 
 from pathlib import Path, PurePosixPath
 
+from segkit.data.files import walk_folders
 from segkit.data.pictures import PICTURE_SUFFIXES
-from segkit.formats.label_images.pairs import ENDINGS, MASK_SUFFIXES, ImageAndMask, walk_files
+from segkit.formats.label_images.pairs import ENDINGS, MASK_SUFFIXES, ImageAndMask
 
 
 def find_pairs_apart(pictures: Path, masks: Path, skip: Path | None = None) -> list[ImageAndMask]:
@@ -17,14 +18,14 @@ def find_pairs_apart(pictures: Path, masks: Path, skip: Path | None = None) -> l
         skip: A folder to leave out: what is written must not be read back.
     """
     by_stem: dict[str, list[PurePosixPath]] = {}
-    for folder, names in walk_files(masks, skip):
-        for name in sorted(names):
+    for folder, names in walk_folders(masks, skip):
+        for name in names:
             path = folder / name
             if path.suffix.lower() in MASK_SUFFIXES and not path.is_relative_to(pictures):
                 place = PurePosixPath(path.relative_to(masks).as_posix())
                 by_stem.setdefault(place.stem.casefold(), []).append(place)
     pairs = []
-    for folder, names in walk_files(pictures, skip):
+    for folder, names in walk_folders(pictures, skip):
         for name in names:
             path = folder / name
             if path.suffix.lower() in PICTURE_SUFFIXES:

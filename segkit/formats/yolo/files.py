@@ -8,9 +8,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from segkit.data.files import list_files
+from segkit.data.files import list_files, walk_folders
 from segkit.data.pictures import PICTURE_SUFFIXES
 from segkit.data.records import Finding
 from segkit.errors import InputError
@@ -47,17 +48,15 @@ def is_label_file(path: Path) -> bool:
     return any(is_label_line(line) for line in lines[:5])
 
 
-def has_label_files(root: Path) -> bool:
-    """Whether one of the first text files under a folder is a label file."""
-    seen = 0
-    for path in root.rglob("*"):
-        if path.suffix.lower() == ".txt" and not path.name.startswith("."):
-            seen += 1
-            if is_label_file(path):
-                return True
-            if seen == _SAMPLE:
-                return False
-    return False
+def has_label_files(root: Path, skip: Path | None = None) -> bool:
+    """Whether one of the first text files under a folder is a label file.
+
+    Args:
+        root: The folder.
+        skip: A folder to leave out.
+    """
+    paths = (folder / name for folder, names in walk_folders(root, skip) for name in names)
+    return any(map(is_label_file, islice((path for path in paths if path.suffix.lower() in _TEXT), _SAMPLE)))
 
 
 def pair_files(root: Path, images_dir: Path | None, skip: Path | None) -> Pairing:

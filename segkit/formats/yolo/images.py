@@ -32,9 +32,14 @@ class ImageAndLabels(NamedTuple):
     split_from: str | None = None
 
 
-def is_yolo(root: Path) -> bool:
-    """Whether a folder has label files in YOLO's format, or a ``data.yaml`` beside a folder for them."""
-    if has_label_files(root):
+def is_yolo(root: Path, skip: Path | None = None) -> bool:
+    """Whether a folder has label files in YOLO's format, or a ``data.yaml`` beside a folder for them.
+
+    Args:
+        root: The folder.
+        skip: A folder to leave out.
+    """
+    if has_label_files(root, skip):
         return True
     return any(path.stem.lower() == "data" for path in yaml_files(root)) and any(
         path.is_dir() and path.name.lower() == "labels" for path in [*root.glob("*"), *root.glob("*/*")]
