@@ -120,3 +120,23 @@ def test_odd_names_of_pictures_never_end_a_conversion(segkit, here):
     assert {path.suffix.lower() for path in (here / "out" / "images").rglob("*.*")} == {".png"}
     left_out = sum(row["shapes"] for row in report["findings"] if row["action"] == "left out")
     assert len(dataset["images"]) + left_out == len(odd)
+
+
+@pytest.mark.parametrize("kind", ["masks", "yolo", "labelme"])
+def test_links_to_folders_are_followed_in_every_format(segkit, here, kind):
+    store = here / "store"
+    if kind == "labelme":
+        write(store / "images" / "a.json", [square(8, 4, 16)])
+    else:
+        picture(store / "images" / "a.png", (32, 32))
+    if kind == "masks":
+        (store / "masks").mkdir()
+        Image.fromarray(np.pad(np.full((8, 8), 7, np.uint8), 12)).save(store / "masks" / "a.png")
+    if kind == "yolo":
+        (store / "labels").mkdir()
+        (store / "labels" / "a.txt").write_text("0 0.5 0.5 0.25 0.25\n")
+    (here / "in").mkdir()
+    for folder in store.iterdir():
+        (here / "in" / folder.name).symlink_to(folder)
+    dataset, _ = converted(segkit, here / "in")
+    assert len(dataset["annotations"]) == 1
