@@ -74,6 +74,18 @@ def test_labels_name_the_class_of_masks(segkit, here):
     assert areas(here / "dataset") == {"crack": [200, 210, 220]}
 
 
+@pytest.mark.parametrize(
+    "text", ["0 _background_\n1 crack\n2 hole\n", "_background_:0,0,0::\ncrack:9,0,0::\nhole:8,0,0::"]
+)
+def test_labels_with_numbers_or_colours_name_the_classes_of_masks(segkit, here, text):
+    picture(here / "in/images/a.jpg")
+    mask(here / "in/masks/a.png", (1, 20), (2, 21))
+    (here / "names.txt").write_text(text)
+    outcome = segkit("convert", "in", "--from", "semantic", "--val", 0, "--labels", "names.txt")
+    assert outcome.code == 0, outcome.err
+    assert areas(here / "dataset") == {"crack": [200], "hole": [210]}
+
+
 def test_a_list_of_several_classes_must_say_what_255_is(segkit, here):
     black_and_white(here / "in")
     (here / "in/classes.txt").write_text("0 background\n1 crack\n2 hole\n")

@@ -31,7 +31,9 @@ class ConvertConfig(CommandConfig):
     force: bool = option(False, help="Replace the dataset in --out.")
     source_format: SourceFormat = option("auto", flag="--from", help="Format of SRC.")
     target_format: TargetFormat = option("coco", flag="--to", help="Format to write.")
-    labels: Path | None = option(None, help="LabelMe's labels.txt: the categories, in this order.")
+    labels: Path | None = option(
+        None, help="The categories, in this order: LabelMe's labels.txt, or a list of the classes in masks."
+    )
     colours: Path | None = option(
         None, help="The colours of classes in coloured masks: a line for each, such as crack,128,0,0."
     )

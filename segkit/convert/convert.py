@@ -150,5 +150,5 @@ def _nothing(src: str, findings: Sequence[Finding]) -> InputError:
     if not findings:
         return nothing_found(src)
     first = next((row for row in findings if row.action == "left out"), findings[0])
-    more = f" (and {len(findings) - 1} more findings)" if len(findings) > 1 else ""
+    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
     return InputError(f"{src}: nothing could be converted: {first.file}: {first.why}{more}")

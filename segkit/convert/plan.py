@@ -11,8 +11,9 @@ from segkit.convert.plan_splits import plan_splits
 from segkit.convert.read import SourceContents
 from segkit.convert.split import SPLITS
 from segkit.convert.spool import ImageEntry, Spool
-from segkit.data.records import IGNORE, Category, Finding
+from segkit.data.records import BACKGROUND, IGNORE, Category, Finding
 from segkit.errors import InputError
+from segkit.formats.label_images.class_list import read_class_list
 from segkit.formats.labelme.images import read_labels
 from segkit.formats.source import Source
 from segkit.progress import Progress
@@ -143,12 +144,16 @@ def _category_names(counts: Mapping[str, int], listed: Sequence[str]) -> list[st
 
 
 def _listed_names(counts: Mapping[str, int], path: Path) -> list[str]:
-    """The names in a labels file.
+    """The names in a labels file: its lines, or what they name where they have numbers or colours, too.
 
     Raises:
         InputError: A label that is used is not in it.
     """
     names = read_labels(path)
+    if counts.keys() - set(names):
+        listed = read_class_list(path)
+        if listed.numbered or listed.colours:
+            names = [name for _, name in sorted(listed.names.items()) if name not in (BACKGROUND, IGNORE)]
     if unknown := sorted(counts.keys() - set(names)):
         some = ", ".join(f"{name!r} ({counts[name]})" for name in unknown[:5])
         raise InputError(
