@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from segkit.errors import InputError
-from segkit.formats.coco.document import is_coco, is_panoptic
+from segkit.formats.coco.kinds import is_coco, is_panoptic
 from segkit.formats.isat import is_isat
 from segkit.formats.json_file import read_json
 from segkit.formats.label_studio.tasks import is_label_studio

@@ -49,7 +49,7 @@ def plan_dataset(
         categories = _listed_names(counts, config.labels)
     names = image_names(entries)
     planned = plan_splits(entries, names, config, new_labels)
-    output = OutputDataset(
+    return OutputDataset(
         root=root,
         out=config.out,
         images=sorted(map(OutputImage, entries, names, planned.splits), key=lambda image: image.name),
@@ -57,7 +57,7 @@ def plan_dataset(
         categories=tuple(Category(number, name) for number, name in enumerate(categories, 1)),
         new_labels=new_labels,
         uncovered=source.uncovered,
-        crowds=config.ignore == "crowd" and config.target_format == "coco",
+        crowds=_ignores_as_crowds(config),
         references=config.images == "reference",
         keeps_attributes=config.target_format in ("coco", "labelme"),
         spool=spool,
@@ -68,13 +68,11 @@ def plan_dataset(
             *_annotated_twice(entries),
             *_renamed(entries, names),
             *_stuff(config, source),
+            *_ignored(config, entries, new_labels),
             *planned.findings,
         ],
         split_origins=planned.origins,
     )
-    if not (output.crowds or config.target_format in _FORMATS_WITH_IGNORE):
-        output.findings.extend(_ignored(entries, new_labels))
-    return output
 
 
 def _only_crowds(config: ConvertConfig, contents: SourceContents) -> list[Finding]:
@@ -122,8 +120,15 @@ def _instance_counts(entries: Sequence[ImageEntry], new_labels: NewLabels) -> Co
     return counts
 
 
-def _ignored(entries: Sequence[ImageEntry], new_labels: NewLabels) -> list[Finding]:
+def _ignores_as_crowds(config: ConvertConfig) -> bool:
+    """Whether regions to ignore become crowds."""
+    return config.ignore == "crowd" and config.target_format == "coco"
+
+
+def _ignored(config: ConvertConfig, entries: Sequence[ImageEntry], new_labels: NewLabels) -> list[Finding]:
     """Regions to ignore, where the format cannot hold them; void pixels that nobody drew are no lost shapes."""
+    if _ignores_as_crowds(config) or config.target_format in _FORMATS_WITH_IGNORE:
+        return []
     drawn = "a region to ignore, which the format cannot hold; --ignore crowd keeps it as a COCO crowd"
     void = "void pixels (255) are background now; --ignore crowd keeps them as a COCO crowd"
     return [

@@ -1,4 +1,4 @@
-"""A COCO annotation file as a whole: which kind of file it is, its images and categories, and what is wrong with them.
+"""A COCO annotation file as a whole: its images and categories, and what is wrong with them.
 
 train, eval and convert read files by ``read_document``. What cannot be used is named; convert leaves it out, and the
 others end with an error.
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from segkit.data.records import Action, Category, Finding, Image, Uncovered, replace_surrogates
-from segkit.errors import InputError
+from segkit.formats.coco.kinds import check_kind
 from segkit.formats.coco.names import with_distinct_names
 from segkit.formats.coco.not_kept import not_kept
 from segkit.formats.coco.segmentation import shown
@@ -20,7 +20,6 @@ from segkit.formats.json_file import read_json
 from segkit.formats.pictures.find import base_name
 from segkit.formats.pictures.look import declared_size
 
-HINT = "it needs the lists images, annotations and categories"
 _Record = TypeVar("_Record", Image, Category)
 
 
@@ -71,24 +70,6 @@ class Document:
         yield from (Finding(key, "left out", each.why, shapes=0) for each in self.unusable)
 
 
-class NoInstances(InputError):
-    """A COCO file of another kind: there are no instances in it."""
-
-
-def is_coco(top: Any) -> bool:
-    """Whether a JSON document is one of COCO's: annotations of instances or others, or results."""
-    if isinstance(top, list):
-        return bool(top) and all(isinstance(each, dict) and {"image_id", "score"} <= each.keys() for each in top[:10])
-    return isinstance(top, dict) and "images" in top and bool({"annotations", "categories"} & top.keys())
-
-
-def is_panoptic(top: Any) -> bool:
-    """Whether a JSON document is COCO's of panoptic segmentation: annotations have segments."""
-    annotations = top.get("annotations") if isinstance(top, dict) else None
-    first = annotations[:10] if isinstance(annotations, list) else []
-    return bool(first) and all(isinstance(each, dict) and "segments_info" in each for each in first)
-
-
 def read_document(path: Path, *, panoptic: bool = False) -> Document:
     """Read an annotation file of instances, or of panoptic segmentation.
 
@@ -101,7 +82,7 @@ def read_document(path: Path, *, panoptic: bool = False) -> Document:
         InputError: It is none.
     """
     top = read_json(path)
-    _check_kind(path, top, panoptic)
+    check_kind(path, top, panoptic)
     found = _Found()
     images = found.all(_image, top["images"], "image")
     annotations: list[Any] = top["annotations"]
@@ -130,33 +111,6 @@ def read_document(path: Path, *, panoptic: bool = False) -> Document:
 def _stuff(categories: Sequence[Any]) -> set[Any]:
     """The ids of categories that are stuff."""
     return {_plain_id(raw) for raw in categories if isinstance(raw, dict) and raw.get("isthing") in (0, "0")}
-
-
-def _check_kind(path: Path, top: Any, panoptic: bool) -> None:
-    """See that a document has instances, or panoptic segments.
-
-    Raises:
-        InputError: It is something else.
-    """
-    if isinstance(top, list):
-        if is_coco(top):
-            raise NoInstances(f"{path}: a COCO results file: it has no images", "name the annotation file")
-        raise InputError(f"{path}: not a COCO annotation file: it is a list; {HINT}")
-    if not isinstance(top, dict) or "images" not in top:
-        raise InputError(f"{path}: not a COCO annotation file: {HINT}", "make one with: segkit convert LABELME-DIR")
-    if "annotations" not in top:
-        raise NoInstances(f"{path}: a list of images without annotations")
-    if panoptic and top["annotations"] and not is_panoptic(top):
-        raise NoInstances(f"{path}: not COCO's panoptic segmentation: annotations have no segments_info")
-    if is_panoptic(top) and not panoptic:
-        raise NoInstances(f"{path}: COCO's panoptic segmentation", "segkit convert --from panoptic reads it")
-    for name in ("images", "annotations", "categories"):
-        value = top.get(name, [])
-        if not isinstance(value, list) and not (name == "categories" and value is None):
-            raise InputError(f"{path}: not a COCO annotation file: {name} is {shown(value)}, not a list")
-    first = top["annotations"][:10]
-    if first and all(isinstance(each, dict) and "caption" in each and "category_id" not in each for each in first):
-        raise NoInstances(f"{path}: captions of images: there are no instances in it")
 
 
 @dataclass(slots=True)

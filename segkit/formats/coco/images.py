@@ -7,9 +7,10 @@ from typing import Any
 
 from segkit.data.records import AnnotatedImage, Finding, Image, Picture, ReadFile, Uncovered, id_order
 from segkit.errors import InputError
-from segkit.formats.coco.document import Document, NoInstances, read_document
+from segkit.formats.coco.document import Document, read_document
 from segkit.formats.coco.frames import fit_in
 from segkit.formats.coco.instances import CocoFile, RawAnnotation, Unit, join_units, read_instances
+from segkit.formats.coco.kinds import NoInstances
 from segkit.formats.coco.segmentation import shown
 from segkit.formats.coco.values import identity, read_record
 from segkit.formats.pictures.find import base_name, inner_path, picture_places
@@ -38,8 +39,8 @@ def open_coco(files: Sequence[tuple[Path, str]], images_dir: Path | None, *, nee
         try:
             document = read_document(path)
         except InputError as error:
-            message = error.with_hint if isinstance(error, NoInstances) else error.message
-            rows.append(ReadFile.left_out(key, message.removeprefix(f"{path}: ")))
+            why = error.why(path) if isinstance(error, NoInstances) else error.message.removeprefix(f"{path}: ")
+            rows.append(ReadFile.left_out(key, why))
             continue
         names = {category.id: category.name for category in document.categories}
         unusable = {(each.what, each.id): each.why for each in document.unusable}

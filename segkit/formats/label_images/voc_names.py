@@ -11,8 +11,9 @@ from segkit.data.label_maps import IGNORED as VOID
 from segkit.data.records import BACKGROUND, IGNORE, Finding
 from segkit.errors import InputError
 from segkit.formats.label_images.class_list import BACKGROUNDS, ClassList, Colour, find_class_list
+from segkit.formats.label_images.class_names import ClassNames
 from segkit.formats.label_images.read import Ids, read_colours, read_ids
-from segkit.formats.label_images.semantic import ClassNames, read_class_ids
+from segkit.formats.label_images.semantic import read_class_ids
 from segkit.formats.label_images.voc_objects import read_objects_file
 
 _VOC_NAMES = (
