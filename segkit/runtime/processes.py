@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from contextlib import suppress
+from multiprocessing.resource_tracker import ensure_running
 from typing import Any
 
 from segkit.runtime.signals import ignore_signals, signals_held
@@ -36,7 +37,11 @@ class _Following:
 
 
 class _SpawnProcess(_Following, multiprocessing.context.SpawnProcess):
-    pass
+    def start(self) -> None:
+        if sys.platform != "win32":
+            with signals_held():
+                ensure_running()  # when the first process starts it, it would let signals through to that process
+        super().start()
 
 
 class _SpawnContext(multiprocessing.context.SpawnContext):
