@@ -130,7 +130,13 @@ def test_best_pt_stays_when_the_validation_split_is_gone(run, segkit):
 
 def test_a_dataset_that_was_moved_is_accepted_if_it_holds_the_same(run, segkit):
     shutil.move(run.parent / "d", run.parent / "moved")
-    assert "no such dataset" in segkit("train", "--resume", run, "--steps", 3).err
+    outcome = segkit("train", "--resume", run, "--steps", 3)
+    assert outcome.code == 1
+    assert f"error: {run}: its dataset is gone: {run.parent / 'd'}" in outcome.err
+    assert f"hint: was it moved? name its new place: segkit train DATASET --resume {run}" in outcome.err
+    outcome = segkit("train", run.parent / "nothing", "--resume", run, "--steps", 3)
+    assert outcome.code == 1
+    assert f"error: {run.parent / 'nothing'}: no such dataset" in outcome.err
     outcome = segkit("train", run.parent / "moved", "--resume", run, "--steps", 3)
     assert outcome.code == 0, outcome.err
     assert load_config(TrainConfig, run / "config.toml").dataset == run.parent / "moved"

@@ -25,6 +25,7 @@ from segkit.models.layer_names import (
 from segkit.models.safetensors_file import read_safetensors
 
 _PLACES = ("model", "state_dict", "model_state_dict", "model_state", "module", "net")  # of the state dict in a file
+_DEEPEST = 4  # dicts inside each other; a file may hold a dict that holds itself
 _BODIES = ("backbone.body.", "body.", "backbone.", "encoder.", "features.", "")  # what body tensors begin with
 
 Anchors = tuple[int, int, int, int, int]
@@ -151,6 +152,8 @@ def _convolutions(name: BackboneName) -> dict[str, torch.Size]:
 def _read(path: Path, check: bool) -> Any:
     if path.is_dir():
         raise InputError(f"{path}: is a folder, not a file of weights", "of a run, name a file: best.pt or last.pt")
+    if path.exists() and not path.is_file():  # a named pipe would be waited for, a device read without end
+        raise InputError(f"{path}: not a regular file", "save its content into a file, and name that")
     try:
         if path.suffix.lower() == ".safetensors":
             return read_safetensors(path)
@@ -179,8 +182,12 @@ def _state_dict(content: Any, path: Path) -> tuple[State, list[str]]:
         InputError: There are none.
     """
     notes: list[str] = []
-    while isinstance(content, dict) and (place := next((p for p in _PLACES if _holds_some(content.get(p))), None)):
-        content = content[place]
+    for depth in range(_DEEPEST, 0, -1):
+        inner = content if isinstance(content, dict) else {}
+        place = next((p for p in _PLACES if _holds_some(inner.get(p), depth)), None)
+        if place is None:
+            break
+        content = inner[place]
         notes.append(f"under {place}")
     state = _tensors(content)
     if not state:
@@ -188,14 +195,29 @@ def _state_dict(content: Any, path: Path) -> tuple[State, list[str]]:
     return state, notes
 
 
-def _holds_some(value: Any) -> bool:
-    return isinstance(value, dict) and (bool(_tensors(value)) or any(_holds_some(value.get(p)) for p in _PLACES))
+def _holds_some(value: Any, depth: int) -> bool:
+    """Whether a dict holds tensors, or does so in one of at most ``depth`` dicts inside each other."""
+    if depth == 0 or not isinstance(value, dict):
+        return False
+    return bool(_tensors(value)) or any(_holds_some(value.get(p), depth - 1) for p in _PLACES)
 
 
 def _tensors(content: Any) -> State:
     if not isinstance(content, dict):
         return {}
-    return {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    return {name: _computable(value) for name, value in content.items() if isinstance(name, str) and _is_dense(value)}
+
+
+def _is_dense(value: Any) -> bool:
+    """Whether a value is a tensor of real numbers that are all there."""
+    if not isinstance(value, Tensor) or value.layout is not torch.strided:
+        return False
+    return not (value.is_meta or value.is_complex() or value.is_quantized)
+
+
+def _computable(value: Tensor) -> Tensor:
+    """A tensor in a type that torch computes with: types of a byte are for storage only."""
+    return value.float() if value.is_floating_point() and value.itemsize == 1 else value
 
 
 def _card(content: Any, path: Path) -> ModelCard | None:

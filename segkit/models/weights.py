@@ -177,6 +177,7 @@ def _heads(
         fits = (
             source is not None
             and len(pairs) > 1
+            and source.ndim == target.ndim
             and len(source) == rows * (len(known) + 1)
             and source.shape[1:] == target.shape[1:]
         )

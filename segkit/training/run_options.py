@@ -21,6 +21,7 @@ def config_of_run(config: TrainConfig) -> TrainConfig:
 
     Raises:
         ConfigError: An option that cannot change was given with another value than the run's.
+        InputError: There is no such run, or its dataset is gone.
     """
     assert config.resume is not None
     run = find_run(config.out / "latest" if config.resume == "latest" else Path(config.resume))
@@ -39,6 +40,11 @@ def config_of_run(config: TrainConfig) -> TrainConfig:
         )
     if "dataset" in given and not _is_same_place(config.dataset, stored.dataset):
         values["dataset"] = config.dataset.absolute()
+    elif not stored.dataset.exists():
+        raise InputError(
+            f"{run}: its dataset is gone: {stored.dataset}",
+            f"was it moved? name its new place: segkit train DATASET --resume {run}",
+        )
     if given & LIMITS:
         values = dict.fromkeys(LIMITS) | values
     if given & _DEVICES:
@@ -53,7 +59,7 @@ def _is_of_run(name: str, config: TrainConfig, stored: TrainConfig, run: Path) -
     if name == "out":
         return config.out.resolve() == run.resolve().parent
     if name == "dataset":
-        return _is_same_place(config.dataset, stored.dataset) or config.dataset.exists()
+        return True  # it is compared when it is read
     same: bool = getattr(config, name) == getattr(stored, name)
     return same
 
