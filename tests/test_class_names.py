@@ -141,6 +141,15 @@ def test_regions_to_ignore_survive_label_images(segkit, here):
     assert (outcome.code, "a region to ignore" in outcome.err) == (3, True)
 
 
+@pytest.mark.parametrize("kind", ["semantic", "idmask"])
+def test_masks_that_were_written_into_the_source_are_not_read_back(segkit, here, kind):
+    picture(here / "in/images/a.jpg")
+    mask(here / "in/masks/a.png", (1, 20), (2, 21))
+    for _ in range(2):
+        assert segkit("convert", "in", "--from", kind, "--to", kind, "--out", "in/out", "--force").code == 0
+        assert json.loads((here / "in/out/report.json").read_text())["images"] == 1
+
+
 @pytest.mark.parametrize("target", ["semantic", "voc", "idmask"])
 def test_segkit_reads_what_it_writes(segkit, here, target):
     """Also classes that are called as what is no class."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from segkit.config.convert import ConvertConfig
 from segkit.convert.detect import Detected
 from segkit.errors import InputError
-from segkit.formats.label_images.idmask import holds_instance_ids, open_idmask
+from segkit.formats.label_images.idmask import find_instance_folders, holds_instance_ids, open_idmask
 from segkit.formats.label_images.pairs import find_pairs
 from segkit.formats.label_images.pairs_apart import find_pairs_apart
 from segkit.formats.label_images.semantic import open_semantic
@@ -27,12 +27,14 @@ def open_masks(config: ConvertConfig, detected: Detected, root: Path) -> Source:
     """
     if detected.format == "csv":
         return _open_table(config, root)
+    as_instances = detected.format == "idmask" and config.colours is None
     pairs = detected.pairs
-    if pairs is None and config.images_dir is not None:
-        pairs = find_pairs_apart(config.images_dir, root, config.out) or None
-    if detected.format == "idmask" and config.colours is None:
+    if not pairs and config.images_dir is not None:
+        pairs = find_pairs_apart(config.images_dir, root, config.out)
+    pairs = pairs or find_pairs(root, config.out)
+    if as_instances:
+        pairs = pairs or find_instance_folders(root, config.out)
         return open_idmask(root, pairs, guessed=detected.pairs is not None)
-    pairs = find_pairs(root, config.out) if pairs is None else pairs
     return open_semantic(root, pairs, config.labels, config.colours)
 
 

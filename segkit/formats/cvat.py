@@ -18,7 +18,7 @@ from segkit.data.polygons import REACH
 from segkit.data.records import AnnotatedImage, Finding, Instance, ReadFile
 from segkit.errors import InputError
 from segkit.formats.pictures.find import PicturePlaces, base_name, key_beside, picture_places
-from segkit.formats.pictures.look import declared_size, look
+from segkit.formats.pictures.look import declared_size, find_and_look
 from segkit.formats.pictures.scale import scale_image
 from segkit.formats.shapes.entries import read_shapes
 from segkit.formats.shapes.instances import join_instances
@@ -85,14 +85,14 @@ def _image(node: Element, places: PicturePlaces, file_key: str, options: ShapeOp
     name = node.get("name") or ""
     key = key_beside(file_key, name)
     drawn = [child for child in node if child.tag in _DRAWN]
-    found = places.find(name) if base_name(name) else None
-    if found is None:
-        return ReadFile.left_out(key or file_key, "image not found", len(drawn))
+    if not base_name(name):
+        return ReadFile.left_out(key or file_key, "an image without a name", len(drawn))
+    declared = declared_size(node.get("height"), node.get("width"))
     try:
-        picture, frame, noticed = look(found, key, declared_size(node.get("height"), node.get("width")))
+        picture, frame, noticed = find_and_look(places, [name], key, declared)
     except InputError as error:
         return ReadFile.left_out(key, error.why(), len(drawn))
-    findings = [*noticed, *places.outside(found, name, key)]
+    findings = list(noticed)
     if tags := len([child for child in node if child.tag == "tag"]):
         findings.append(Finding(key, "noted", f"{tags} tags of the whole image are not read", shapes=0))
     drawn.sort(key=lambda each: _number(each, "z_order", 0.0))  # later ones are over earlier ones

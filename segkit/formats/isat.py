@@ -12,7 +12,7 @@ from segkit.data.records import AnnotatedImage, ReadFile
 from segkit.errors import InputError
 from segkit.formats.json_file import read_json
 from segkit.formats.pictures.find import picture_places
-from segkit.formats.pictures.look import declared_size, look
+from segkit.formats.pictures.look import declared_size, find_and_look
 from segkit.formats.pictures.scale import scale_image
 from segkit.formats.shapes.entries import read_shapes
 from segkit.formats.shapes.instances import join_instances
@@ -53,14 +53,13 @@ def read(unit: tuple[Path, str], images_dir: Path | None) -> ReadFile:
         return ReadFile.left_out(key, "not a file of ISAT")
     info, objects = top["info"], top["objects"]
     places = picture_places(path, key, images_dir)
-    found = places.find(str(info.get("name") or ""), path.stem)
-    if found is None:
-        return ReadFile.left_out(key, "image not found", len(objects))
+    names = [str(info.get("name") or ""), path.stem]
     try:
-        picture, frame, noticed = look(found, key, declared_size(info.get("height"), info.get("width")))
+        declared = declared_size(info.get("height"), info.get("width"))
+        picture, frame, noticed = find_and_look(places, names, key, declared)
     except InputError as error:
         return ReadFile.left_out(key, error.why(), len(objects))
-    findings = [*noticed, *places.outside(found, str(info.get("name") or ""), key)]
+    findings = list(noticed)
     shapes = read_shapes([_entry(each) for each in objects], key, findings)
     options = ShapeOptions(hole_label=_BACKGROUND)
     instances = join_instances(shapes, key, *frame.drawn, options, findings)

@@ -17,7 +17,7 @@ from segkit.data.records import Finding, Instance, ReadFile
 from segkit.errors import InputError
 from segkit.formats.label_images.class_list import find_class_list
 from segkit.formats.label_images.evidence import check_sharp, look_at
-from segkit.formats.label_images.pairs import ImageAndMask, find_pairs, homes_of_lists
+from segkit.formats.label_images.pairs import ImageAndMask, homes_of_lists
 from segkit.formats.label_images.read import Ids, instances_of_ids, read_ids, read_pair, to_instance
 from segkit.formats.source import Source
 from segkit.formats.text import read_text
@@ -62,18 +62,17 @@ def _pictures(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and not p.name.startswith("."))
 
 
-def open_idmask(root: Path, pairs: Sequence[ImageAndMask] | None = None, *, guessed: bool = False) -> Source:
+def open_idmask(root: Path, pairs: Sequence[ImageAndMask], *, guessed: bool = False) -> Source:
     """The images and masks under a folder.
 
     Args:
         root: The folder.
-        pairs: What was found in it, if that was asked already.
+        pairs: Those that were found.
         guessed: Whether only the ids say that they are instances.
 
     Raises:
         InputError: There are none, or ``instances.csv`` cannot be read.
     """
-    pairs = pairs or find_pairs(root) or find_instance_folders(root)
     if not pairs:
         hint = "expected folders such as images and masks, with equal file names (masks may end in _mask)"
         raise InputError(f"{root}: no images with instance-id PNGs", hint)

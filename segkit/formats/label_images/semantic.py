@@ -18,7 +18,7 @@ from segkit.errors import InputError
 from segkit.formats.label_images.class_list import find_class_list
 from segkit.formats.label_images.class_names import ClassNames, name_classes
 from segkit.formats.label_images.evidence import check_sharp, in_black_and_white, look_at
-from segkit.formats.label_images.pairs import LOSSY, ImageAndMask, find_pairs, homes_of_lists
+from segkit.formats.label_images.pairs import LOSSY, ImageAndMask, homes_of_lists
 from segkit.formats.label_images.read import Ids, read_colours, read_ids, read_pair, to_instance, values_in
 from segkit.formats.source import Source
 
@@ -26,23 +26,19 @@ _UNKNOWN = -1  # the id of a colour that no class has
 
 
 def open_semantic(
-    root: Path,
-    pairs: Sequence[ImageAndMask] | None = None,
-    listed: Path | None = None,
-    colours: Path | None = None,
+    root: Path, pairs: Sequence[ImageAndMask], listed: Path | None = None, colours: Path | None = None
 ) -> Source:
     """The images and masks under a folder, and the class names in its ``classes.txt`` or a file like it.
 
     Args:
         root: The folder.
-        pairs: What ``find_pairs`` found in it, if it was asked already.
+        pairs: Those that were found.
         listed: A file of the user with the names of the classes, used where the folder has none.
         colours: A file of the user with the colours of the classes.
 
     Raises:
         InputError: There are no masks, or a file of the user names no classes.
     """
-    pairs = find_pairs(root) if pairs is None else pairs
     if not pairs:
         raise InputError(
             f"{root}: no images with class-id PNGs",

@@ -5,7 +5,7 @@ since (annotations are scaled), because height and width were exchanged (repaire
 applied (the pixels stay as they are stored), or because it is another picture.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from segkit.data.complete import check_complete
 from segkit.data.pictures import Header, read_header
 from segkit.data.records import Action, Exif, Finding, Picture
 from segkit.errors import InputError
+from segkit.formats.pictures.find import PicturePlaces
 
 Size = tuple[int, int]  # (height, width)
 MAX_IMAGE_PIXELS = 1 << 32  # COCO's run lengths are 32-bit: a file that says more is not believed
@@ -88,6 +89,25 @@ def look(
     if header.frames > 1:
         findings.append(Finding(key, "noted", first_frame("the image", header), shapes=0))
     return Look(Picture(path.name, path, exif=frame.exif), frame, tuple(findings))
+
+
+def find_and_look(places: PicturePlaces, names: Sequence[str], key: str, declared: Size | None) -> Look:
+    """Find the picture that annotations name, and look at it.
+
+    Args:
+        places: Where it may be.
+        names: The names that it may have, that in the file first.
+        key: Names the picture in findings.
+        declared: (height, width) that the annotations say, if they do.
+
+    Raises:
+        InputError: It is not found, or as for ``look``.
+    """
+    found = places.find(*names)
+    if found is None:
+        raise InputError("image not found")
+    seen = look(found, key, declared)
+    return seen._replace(findings=(*seen.findings, *places.outside(found, names[0], key)))
 
 
 def first_frame(name: str, header: Header) -> str:

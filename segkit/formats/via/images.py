@@ -12,7 +12,7 @@ from segkit.data.records import AnnotatedImage, Finding, ReadFile
 from segkit.errors import InputError
 from segkit.formats.json_file import read_json
 from segkit.formats.pictures.find import PicturePlaces, base_name, key_beside, picture_places
-from segkit.formats.pictures.look import look
+from segkit.formats.pictures.look import find_and_look
 from segkit.formats.shapes.entries import read_shapes
 from segkit.formats.shapes.instances import join_instances
 from segkit.formats.shapes.regions import ShapeOptions
@@ -88,15 +88,12 @@ def _image(
     regions = _regions(raw)
     name = raw["filename"]
     key = key_beside(file_key, base_name(name))
-    found = places.find(name)
-    if found is None:
-        return ReadFile.left_out(key, "image not found", len(regions))
     try:
         # Browsers apply the EXIF orientation, so the regions were drawn on the upright image.
-        picture, frame, noticed = look(found, key, None)
+        picture, frame, noticed = find_and_look(places, [name], key, None)
     except InputError as error:
         return ReadFile.left_out(key, error.why(), len(regions))
-    findings = [*noticed, *places.outside(found, name, key)]
+    findings = list(noticed)
     shapes = read_shapes([_shape(r, n, attribute, key, findings) for n, r in enumerate(regions)], key, findings)
     instances = join_instances(shapes, key, *frame.drawn, options, findings)
     image = AnnotatedImage(key, picture, *frame.drawn, instances, annotation_file=file_key)
