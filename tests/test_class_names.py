@@ -141,10 +141,11 @@ def test_regions_to_ignore_survive_label_images(segkit, here):
     assert (outcome.code, "a region to ignore" in outcome.err) == (3, True)
 
 
-@pytest.mark.parametrize("kind", ["semantic", "idmask"])
+@pytest.mark.parametrize("kind", ["semantic", "idmask", "voc"])
 def test_masks_that_were_written_into_the_source_are_not_read_back(segkit, here, kind):
-    picture(here / "in/images/a.jpg")
-    mask(here / "in/masks/a.png", (1, 20), (2, 21))
+    pictures, masks = ("JPEGImages", "SegmentationClass") if kind == "voc" else ("images", "masks")
+    picture(here / f"in/{pictures}/a.jpg")
+    mask(here / f"in/{masks}/a.png", (1, 20), (2, 21))
     for _ in range(2):
         assert segkit("convert", "in", "--from", kind, "--to", kind, "--out", "in/out", "--force").code == 0
         assert json.loads((here / "in/out/report.json").read_text())["images"] == 1

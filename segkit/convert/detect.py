@@ -72,7 +72,7 @@ def _detect_folder(root: Path, skip: Path | None) -> Detected | None:
         return Detected("cvat")
     if is_yolo(root, skip):
         return Detected("yolo")
-    if is_voc(root):
+    if is_voc(root, skip):
         return Detected("voc")
     if pairs := find_pairs(root, skip):
         return Detected("idmask" if holds_instance_ids(root, pairs) else "semantic", pairs)

@@ -59,7 +59,7 @@ def _open(config: ConvertConfig, detected: Detected, root: Path, files: Files) -
         case "yolo":
             return open_yolo(root, config.images_dir, config.out)
         case "voc":
-            return open_voc(root, config.images_dir, config.labels, config.colours)
+            return open_voc(root, config.images_dir, config.out, config.labels, config.colours)
         case "isat":
             return open_isat(files, config.images_dir)
     areas = ShapeOptions(config.line_width, config.point_radius)

@@ -41,25 +41,33 @@ class VocImage(NamedTuple):
     split_from: str | None
 
 
-def is_voc(root: Path) -> bool:
-    """Whether a folder has the subfolders of VOC."""
-    folders = _voc_folders(root)
+def is_voc(root: Path, skip: Path | None = None) -> bool:
+    """Whether a folder, or one up to two levels below it, has the subfolders of VOC; ``skip`` is left out."""
+    folders = _voc_folders(root, skip)
     if any((folder / name).is_dir() for folder in folders for name in (*_OBJECTS, *_CLASSES)):
         return True
     return any(next(iter((folder / "Annotations").glob("*.xml")), None) is not None for folder in folders)
 
 
-def _voc_folders(root: Path) -> list[Path]:
-    below = sorted(p for p in root.iterdir() if p.is_dir())
-    return [root, *below, *sorted(p for folder in below for p in folder.iterdir() if p.is_dir())]
+def _voc_folders(root: Path, skip: Path | None) -> list[Path]:
+    skipped = skip.resolve() if skip is not None else None
+    below = sorted(p for p in root.iterdir() if p.is_dir() and p.resolve() != skipped)
+    return [root, *below, *sorted(p for f in below for p in f.iterdir() if p.is_dir() and p.resolve() != skipped)]
 
 
-def open_voc(root: Path, images_dir: Path | None, listed: Path | None = None, colours: Path | None = None) -> Source:
+def open_voc(
+    root: Path,
+    images_dir: Path | None,
+    skip: Path | None = None,
+    listed: Path | None = None,
+    colours: Path | None = None,
+) -> Source:
     """All images that have masks or an XML file.
 
     Args:
         root: The folder.
         images_dir: Another folder to look for images in.
+        skip: A folder to leave out: what is written must not be read back.
         listed: A file of the user with the names of the classes, used where the folder has none.
         colours: A file of the user with names and colours of the classes.
 
@@ -69,7 +77,7 @@ def open_voc(root: Path, images_dir: Path | None, listed: Path | None = None, co
     units: list[VocImage] = []
     homes: list[Path] = []
     rows: list[Finding] = []
-    for folder in _voc_folders(root):
+    for folder in _voc_folders(root, skip):
         folders = [path for name in (*_OBJECTS, *_CLASSES, "Annotations") if (path := folder / name).is_dir()]
         if not folders:
             continue
