@@ -27,6 +27,12 @@ def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
+def label_text(text: str) -> str:
+    """A label as lists hold it: in one line, without spaces at its ends unless it is nothing else."""
+    line = one_line(text)
+    return line.strip() or line
+
+
 def one_line(text: str) -> str:
     """Text for a list with one name a line: every run of control characters becomes one space, as at a line's end."""
     return text if text.isprintable() else _BREAKS.sub(" ", text).strip() or visible(text)

@@ -45,7 +45,8 @@ class ConvertConfig(CommandConfig):
         (), help="Rename labels: old=new,...; old= leaves a label out.", parse=parse_renames, metavar="OLD=NEW,..."
     )
     val: float | None = option(
-        None, help="Fraction of the images for validation.  [default: the source's splits, else 0.2; for LabelMe 0]",
+        None,
+        help="Fraction of the images for validation.  [default: the source's splits, else 0.2; 0 with --to labelme]",
         min=0.0, max=1.0,
     )  # fmt: skip
     test: float = option(0.0, help="Fraction of the images for the test split.", min=0.0, max=1.0)

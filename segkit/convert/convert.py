@@ -13,7 +13,7 @@ from pathlib import Path
 from segkit.config.convert import ConvertConfig, TargetFormat
 from segkit.convert.earlier_splits import for_next_conversion
 from segkit.convert.output import OutputDataset
-from segkit.convert.plan import plan_dataset
+from segkit.convert.plan import folder_of, plan_dataset
 from segkit.convert.read import ReadOptions, read_source
 from segkit.convert.refusals import nothing_found
 from segkit.convert.source import open_source
@@ -63,7 +63,7 @@ def convert(config: ConvertConfig, progress: Progress = SILENT, stdin: Iterable[
     """
     if not config.dry_run:
         check_target(config.out, config.force)
-    texts = TextEncoding(config.encoding, None if config.src == "-" else str(_folder_of(Path(config.src))))
+    texts = TextEncoding(config.encoding, None if config.src == "-" else str(folder_of(Path(config.src))))
     with text_encoding(texts) as noticed:
         return _convert(config, progress, stdin, texts, noticed)
 
@@ -109,11 +109,6 @@ def _convert(
             entries = sorted(["report.json", *(entry.name for entry in root.iterdir() if entry.name != _WORK)])
             write_report(summary, for_next_conversion(config, output), entries, root / "report.json")
     return summary
-
-
-def _folder_of(path: Path) -> Path:
-    """The folder of a source."""
-    return path if path.is_dir() else path.parent
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from segkit.config.convert import ConvertConfig
+from segkit.convert.listed_splits import with_listed_splits
 from segkit.convert.names import image_names
 from segkit.convert.output import RENAMED, OutputDataset, OutputImage
 from segkit.convert.plan_splits import plan_splits
@@ -17,7 +18,7 @@ from segkit.formats.label_images.class_list import read_class_list
 from segkit.formats.labelme.images import read_labels
 from segkit.formats.source import Source
 from segkit.progress import Progress
-from segkit.text import one_line
+from segkit.text import label_text
 
 _FORMATS_WITH_IGNORE = ("labelme", "semantic", "voc", "panoptic")  # those that can hold regions to ignore
 NewLabels = dict[str, str | None]  # by the source's label; None: it is left out
@@ -39,12 +40,13 @@ def plan_dataset(
     Raises:
         InputError: A label is not in the labels file, or ``--keep-splits`` names no dataset.
     """
-    entries = contents.entries
+    folder = None if config.src == "-" else folder_of(Path(config.src))
+    entries, listed = with_listed_splits(contents.entries, folder)
     renames = dict(config.map)
     new_labels: NewLabels = {label: renames.get(label, label) or None for entry in entries for label in entry.labels}
     counts = _instance_counts(entries, new_labels)
     if config.labels is None:
-        categories = _category_names(counts, [renames.get(label, label) for label in map(one_line, source.labels)])
+        categories = _category_names(counts, [renames.get(label, label) for label in map(label_text, source.labels)])
     else:
         categories = _listed_names(counts, config.labels)
     names = image_names(entries)
@@ -68,11 +70,17 @@ def plan_dataset(
             *_annotated_twice(entries),
             *_renamed(entries, names),
             *_stuff(config, source),
+            *listed,
             *_ignored(config, entries, new_labels),
             *planned.findings,
         ],
         split_origins=planned.origins,
     )
+
+
+def folder_of(path: Path) -> Path:
+    """The folder of a source."""
+    return path if path.is_dir() else path.parent
 
 
 def _only_crowds(config: ConvertConfig, contents: SourceContents) -> list[Finding]:

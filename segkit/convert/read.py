@@ -23,7 +23,7 @@ from segkit.formats.encoding import TextEncoding, findings_on_encoding, text_enc
 from segkit.formats.shapes.instances import CROWD_FLAGS
 from segkit.formats.source import Source
 from segkit.progress import Progress
-from segkit.text import one_line, without_addresses
+from segkit.text import label_text, one_line, without_addresses
 
 _FILES_FOR_PROCESSES = 100  # below, starting processes takes longer than reading
 
@@ -172,9 +172,11 @@ def _names_of_one_line(image: AnnotatedImage) -> tuple[AnnotatedImage, tuple[Fin
     findings = []
     instances = list(image.instances)
     for index, instance in enumerate(instances):
-        if (label := one_line(instance.label)) != instance.label:
+        if (label := label_text(instance.label)) != instance.label:
             instances[index] = replace(instance, label=label)
             why = "a line break or another control character in the label is a space now"
+            if label in instance.label:
+                why = "spaces at the ends of the label are removed"
             findings.append(Finding(image.key, "repaired", why, None, label, shapes=instance.num_shapes))
     if (name := one_line(image.picture.name)) != image.picture.name:
         image = replace(image, picture=replace(image.picture, name=name))

@@ -58,6 +58,19 @@ class SplitLists:
             count = f"{unknown} of {len(lines)} lines name" if unknown > 1 or len(lines) > 1 else "its line names"
             self._findings.append(Finding(where, "noted", f"{count} no image of the source: {first[:80]!r}", shapes=0))
 
+    def add_known(self, split: str, where: str, lines: Sequence[str]) -> bool:
+        """Take the images that lines name if at least half of the lines name one: other files are no lists of images.
+
+        Args:
+            split: Their split.
+            where: The list, in findings and summaries.
+            lines: Paths or names of images, perhaps with 1 or -1 after them.
+        """
+        if not lines or 2 * sum(self._find(line) is not None for line in lines) < len(lines):
+            return False
+        self.add_lines(split, where, lines)
+        return True
+
     def add_folder(self, split: str, where: str, base: str, folder: str) -> None:
         """Take the images in a folder.
 

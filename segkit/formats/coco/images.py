@@ -98,8 +98,11 @@ def _image(unit: Unit) -> ReadFile:
     findings: list[Finding] = []
     inside = inner_path(image.file_name) or str(image.id)
     key = f"{file.folder}/{inside}" if file.folder and not inside.startswith(f"{file.folder}/") else inside
+    path = file.places.find(image.file_name, file.urls.get(image.id, ""))
+    if path is not None and "/" not in inside and path.parent not in file.places.folders:
+        key = file.places.trees.below(path) or key  # its folder may be named after a split
     try:
-        picture, frame = _picture(file, image, key, [each.record for each in raw], findings)
+        picture, frame = _picture(file, image, path, key, [each.record for each in raw], findings)
     except InputError as error:
         return ReadFile.left_out(key, error.message, len(raw))
     instances = read_instances(raw, key, *frame.drawn, findings)
@@ -108,12 +111,15 @@ def _image(unit: Unit) -> ReadFile:
     return ReadFile(annotated, tuple(findings), len(raw))
 
 
-def _picture(file: CocoFile, image: Image, key: str, raw: list[Any], findings: list[Finding]) -> tuple[Picture, Frame]:
+def _picture(
+    file: CocoFile, image: Image, path: Path | None, key: str, raw: list[Any], findings: list[Finding]
+) -> tuple[Picture, Frame]:
     """The picture of an image, and the frame of its annotations.
 
     Args:
         file: Where it is named.
         image: Its record.
+        path: The picture; None: it was not found.
         key: Names it in findings.
         raw: Its annotations.
         findings: Takes what is noticed.
@@ -122,7 +128,6 @@ def _picture(file: CocoFile, image: Image, key: str, raw: list[Any], findings: l
         InputError: There is none that can be used.
     """
     declared = (image.height, image.width) if image.height else None
-    path = file.places.find(image.file_name, file.urls.get(image.id, ""))
     if path is None:
         if file.needs_pictures:
             raise InputError("image not found")

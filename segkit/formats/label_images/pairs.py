@@ -23,6 +23,7 @@ _FOLDERS = (
     ("image", "label"),
     ("img", "mask"),
     ("img", "masks"),
+    ("img", "ann"),  # img_dir and ann_dir
     ("imgs", "masks"),
     ("pngimages", "pedmasks"),  # Penn-Fudan
     ("jpegimages", "segmentationclass"),
@@ -45,7 +46,7 @@ class ImageAndMask(NamedTuple):
     """A picture and its mask file, the picture's name in reports, and the mask's path relative to the source.
 
     One of the files may be missing: then the unit becomes a finding. ``more`` are further masks of the picture, where
-    every instance has a file of its own.
+    every instance has a file of its own. ``split`` is what a table says.
     """
 
     picture: Path | None
@@ -53,6 +54,7 @@ class ImageAndMask(NamedTuple):
     key: str
     mask_key: str = ""
     more: tuple[Path, ...] = ()
+    split: str | None = None
 
     @property
     def is_whole(self) -> bool:

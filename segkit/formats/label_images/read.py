@@ -16,6 +16,7 @@ from segkit.formats.pictures.look import look
 from segkit.formats.pictures.scale import scale_image
 
 Ids = npt.NDArray[Any]  # [H, W], whole numbers
+IN_TABLE = "the table"  # where a split is from
 _ROWS = 256  # of a mask that are looked at together, so that memory stays small
 _ALPHA = ("LA", "PA", "La", "RGBA", "RGBa")
 
@@ -108,7 +109,9 @@ def read_pair(
     key = pair.key if not pair.key.startswith("../") else pair.picture.name
     if folder is None:
         folder = "/".join(part for part in key.split("/")[:-1] if part != "images")
-    image = AnnotatedImage(key, seen.picture, *seen.frame.drawn, instances, folder=folder)
+    origin = IN_TABLE if pair.split else None
+    drawn = seen.frame.drawn
+    image = AnnotatedImage(key, seen.picture, *drawn, instances, pair.split, folder=folder, split_from=origin)
     num_shapes += sum(row.shapes for row in findings if row.action == "left out")
     image = scale_image(image, seen.frame.size, pair.key, findings)
     return ReadFile(image, tuple(findings), num_shapes)

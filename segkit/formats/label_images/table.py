@@ -1,7 +1,7 @@
 """A table of pictures and masks: a CSV file with the columns ``picture`` and ``mask``.
 
 Other names of the columns are understood (``image``, ``img``, ``label``, ...); without a heading the first two columns
-count. Paths are absolute, or relative to the table.
+count. Paths are absolute, or relative to the table. A column ``split`` says the split of each picture.
 """
 
 import csv
@@ -14,6 +14,7 @@ from segkit.data.records import Finding
 from segkit.errors import InputError
 from segkit.formats.label_images.pairs import ImageAndMask
 from segkit.formats.pictures.find import inner_path
+from segkit.formats.splits import split_of_word
 from segkit.formats.text import read_text
 from segkit.text import from_spreadsheet_cell
 
@@ -21,6 +22,8 @@ _PICTURES = (
     "picture", "image", "img", "images", "image_path", "picture_path", "input", "filename", "file", "path", "x",
 )  # fmt: skip
 _MASKS = ("mask", "masks", "mask_path", "label", "labels", "label_path", "annotation", "segmentation", "target", "y")
+
+_SPLITS = ("split", "set", "subset", "partition", "fold", "phase", "usage", "dataset")
 
 
 def is_table(path: Path) -> bool:
@@ -49,7 +52,9 @@ def read_table(path: Path) -> tuple[list[ImageAndMask], list[Finding]]:
     Raises:
         InputError: It has no two columns of files, or names none that exists.
     """
-    at, rows = _columns(path, _rows(path))
+    every = _rows(path)
+    at, rows = _columns(path, every)
+    splits = _split_column(every) if len(rows) < len(every) else None
     pairs: list[ImageAndMask] = []
     findings: list[Finding] = []
     for number, row in enumerate(rows, 1):
@@ -63,13 +68,23 @@ def read_table(path: Path) -> tuple[list[ImageAndMask], list[Finding]]:
             why = f"{missing} not found" if name else f"no {missing} in the row"
             findings.append(Finding(name[:200] or f"{path.name}, row {number}", "left out", why, shapes=0))
         else:
-            pairs.append(ImageAndMask(there[0], there[1], inner_path(picture), inner_path(mask)))
+            split = cells[splits] if splits is not None and splits < len(cells) else ""
+            pairs.append(ImageAndMask(there[0], there[1], inner_path(picture), inner_path(mask), split=split or None))
     if not pairs:
         raise InputError(
             f"{path}: none of its {len(rows)} rows names a picture and a mask that exist",
             "a row for each: picture,mask; paths are relative to the table",
         )
     return pairs, findings
+
+
+def _split_column(rows: list[list[str]]) -> int | None:
+    """The column of splits: one of the usual names, in which some row names a split."""
+    for number, cell in enumerate(rows[0]):
+        named = (row[number].strip() for row in rows[1:] if number < len(row))
+        if cell.strip().lower() in _SPLITS and any(split_of_word(each) for each in named):
+            return number
+    return None
 
 
 def _columns(path: Path, rows: list[list[str]]) -> tuple[tuple[int, int], list[list[str]]]:

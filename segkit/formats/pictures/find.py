@@ -4,7 +4,6 @@ Annotation files travel: they name pictures by paths of another machine, with th
 Unicode form, or by a URL. Each picture is looked for by itself, as folders may hold some of them only.
 """
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from segkit.data.files import find_file, is_file
 from segkit.data.pictures import PICTURE_SUFFIXES, picture_names
 from segkit.data.records import Finding
+from segkit.formats.pictures.trees import PictureTrees, folded
 
 _USUAL = ("images", "Images", "JPEGImages", "image", "imgs", "img", "data", "train2017", "val2017", "test2017")
 _TRIED = 20  # names of pictures, to find the folder of a dataset
@@ -26,17 +26,20 @@ class PicturePlaces:
         base: The folder of the annotation file.
         folders: The folders that are searched, in this order; all exist.
         roots: Pictures are expected below them; those that a path leads to elsewhere are reported.
+        trees: Where any folder may have a picture that is in none of ``folders``.
     """
 
     base: Path
     folders: tuple[Path, ...]
     roots: tuple[Path, ...]
+    trees: PictureTrees = PictureTrees(())
 
     def find(self, *names: str) -> Path | None:
         """The first file that one of the names of a picture means.
 
-        The path as it is, then with ever fewer of its folders; last, whatever the case, Unicode form or suffix of its
-        name. Paths may be those of any system.
+        The path as it is, then with ever fewer of its folders; then whatever the case, Unicode form or suffix of its
+        name; last, in any folder of the source, if only one picture there has the name. Paths may be those of any
+        system.
         """
         if (found := self._plain(names[0])) is not None:
             return found
@@ -48,7 +51,8 @@ class PicturePlaces:
         exact = ((folder / tail) for tail in tails for folder in self.folders)
         if (found := next(filter(is_file, exact), None)) is not None:
             return found
-        return next((path for tail in tails for folder in self.folders if (path := find_alike(folder / tail))), None)
+        alike = (path for tail in tails for folder in self.folders if (path := find_alike(folder / tail)))
+        return next(alike, None) or next((path for name in plain if (path := self.trees.find(_tails(name)))), None)
 
     def _plain(self, name: str) -> Path | None:
         """The file of a name that is relative to one of the folders, as nearly all are."""
@@ -77,7 +81,8 @@ def picture_places(annotations: Path, key: str, images_dir: Path | None = None) 
     """The folders where the pictures of an annotation file may be.
 
     Beside the file, in a folder ``images`` or one that is named as the file, below the folder above it (COCO's own
-    layout: ``annotations/instances_train2017.json`` and ``train2017``), in CVAT's ``images/default``.
+    layout: ``annotations/instances_train2017.json`` and ``train2017``), in CVAT's ``images/default``; last, in any
+    folder of the source or of ``images_dir``.
 
     Args:
         annotations: The annotation file.
@@ -97,7 +102,7 @@ def picture_places(annotations: Path, key: str, images_dir: Path | None = None) 
     above = here.parents
     source = above[key.count("/") - 1] if 0 < key.count("/") <= len(above) else here
     roots = (source, *given, *(folder for folder in found if folder not in above))
-    return PicturePlaces(here, found, roots)
+    return PicturePlaces(here, found, roots, PictureTrees((source, *given)))
 
 
 def _is_dir(folder: Path) -> bool:
@@ -158,22 +163,18 @@ def find_alike(path: Path) -> Path | None:
     except (OSError, ValueError):
         return None
     names = _names_in(str(path.parent), stamp)
-    key = _folded(path.name)
+    key = folded(path.name)
     found = names.get(key)
     if found is None and path.suffix.lower() not in PICTURE_SUFFIXES:
         found = next((names[key + suffix] for suffix in sorted(PICTURE_SUFFIXES) if key + suffix in names), None)
     return path.with_name(found) if found is not None else None
 
 
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
-
-
 @lru_cache(maxsize=16)
 def _names_in(folder: str, stamp: int) -> dict[str, str]:
     """The pictures in a folder, by folded name; listed again when the folder has changed (``stamp``)."""
     names = sorted(path.name for path in Path(folder).iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
-    return {_folded(name): name for name in reversed(names) if is_file(Path(folder) / name)}
+    return {folded(name): name for name in reversed(names) if is_file(Path(folder) / name)}
 
 
 def _parts(name: str) -> list[str]:
