@@ -1,6 +1,7 @@
 """The picture files that ``predict`` reads: their own names, and unique names for what is written about each."""
 
 import glob
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
@@ -9,6 +10,8 @@ from pathlib import Path
 from segkit.data.files import distinct_names, list_files
 from segkit.data.pictures import PICTURE_SUFFIXES
 from segkit.errors import InputError
+
+_LONGEST = 220  # bytes of a stem: file systems allow names of 255, and temporary names are longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ def name_pictures(found: Mapping[Path, str], known: Sequence[Picture] = ()) -> l
         if (picture := before.get(_place(path))) is None:
             name = next(name for name in _with_more_folders(path, own_name) if name not in names)
             # Some file systems fold case.
-            stem = next(stem for stem in _numbered(stem_of(name)) if stem.casefold() not in stems)
+            stem = next(stem for stem in _numbered(_shortened(stem_of(name))) if stem.casefold() not in stems)
             picture = Picture(path, name, stem)
             names.add(name)
             stems.add(stem.casefold())
@@ -71,8 +74,17 @@ def name_pictures(found: Mapping[Path, str], known: Sequence[Picture] = ()) -> l
 
 
 def stem_of(name: str) -> str:
-    """A file's name without its suffix."""
-    return name.rpartition(".")[0]
+    """A file's name without its suffix; a name that is all suffix stays."""
+    folder, slash, own = name.rpartition("/")
+    return folder + slash + (own.rpartition(".")[0] or own)
+
+
+def _shortened(stem: str) -> str:
+    """A stem that leaves room for endings in a file's name."""
+    folder, slash, own = stem.rpartition("/")
+    if len(os.fsencode(own)) > _LONGEST:
+        own = os.fsencode(own)[:_LONGEST].decode(errors="ignore")  # not half a letter
+    return folder + slash + own
 
 
 def _place(path: Path) -> Path:

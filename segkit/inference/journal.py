@@ -74,14 +74,17 @@ class PictureResults:
 
 
 def read_journal(out: Path) -> Iterator[PictureResults]:
-    """The results in an output folder; lines that are not whole, which a crash left, are skipped."""
+    """The results in an output folder, each picture once; lines that are not whole, which a crash left, are skipped."""
     path = out / JOURNAL
     if not path.is_file():
         return
     with path.open("rb") as file:
+        seen = set()
         for line in file:
-            if line.endswith(b"\n") and (picture := _read_line(line)) is not None:
-                yield picture
+            if not line.endswith(b"\n") or (done := _read_line(line)) is None or done.picture.name in seen:
+                continue
+            seen.add(done.picture.name)
+            yield done
 
 
 def _read_line(line: bytes) -> PictureResults | None:

@@ -13,18 +13,34 @@ import numpy.typing as npt
 from PIL import Image as PilImage
 
 from segkit.data.draw import draw_results
-from segkit.data.files import relative_path, temporary_file
+from segkit.data.files import relative_path, remove_temporary_files, temporary_file
 from segkit.data.masks import rle_area, rle_to_mask, to_rle
 from segkit.data.records import Category, Image, Result
 from segkit.errors import InputError
 from segkit.evaluate.predicted_images import JOURNAL
 from segkit.formats.coco.write import write_coco, write_results
 from segkit.formats.labelme.write import labelme_document, result_shapes, write_labelme
+from segkit.inference.input_files import Picture
 from segkit.inference.journal import PictureResults, read_journal
 from segkit.text import spreadsheet_cell
 
-_FOLDERS = ("overlay", "labelme", "idmask", "classmap")  # with a file for each picture
+# Folders with a file for each picture, and the endings of these.
+_ENDINGS = {"overlay": ".jpg", "labelme": ".json", "idmask": ".png", "classmap": ".png"}
+_FOLDERS = tuple(_ENDINGS)
 OWN_ENTRIES = (JOURNAL, "results.json", "images.json", "instances.csv", *_FOLDERS)
+
+
+def has_files(out: Path, formats: Sequence[str], picture: Picture) -> bool:
+    """Whether the output folder has the picture's own files of all these formats."""
+    return all((out / name / f"{picture.stem}{_ENDINGS[name]}").is_file() for name in formats if name in _ENDINGS)
+
+
+def remove_unfinished_files(out: Path) -> None:
+    """Remove what a process that was killed has left in an output folder."""
+    remove_temporary_files(out)
+    for folder in _FOLDERS:
+        for inside in (out / folder, *(path for path in (out / folder).rglob("*") if path.is_dir())):
+            remove_temporary_files(inside)
 
 
 class Writer:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from segkit.config.predict import PredictConfig
-from segkit.data.files import checksum, remove_temporary_files
+from segkit.data.files import checksum
 from segkit.data.locks import only_writer_in
 from segkit.data.pictures import read_header
 from segkit.data.pixels import decode
@@ -22,7 +22,7 @@ from segkit.inference.input_files import Picture, find_pictures, name_pictures
 from segkit.inference.journal import Origin, PictureResults, drop_torn_line, read_journal
 from segkit.inference.model import LoadedModel, load
 from segkit.inference.notes import Notes
-from segkit.inference.outputs import OWN_ENTRIES, Writer
+from segkit.inference.outputs import OWN_ENTRIES, Writer, has_files, remove_unfinished_files
 from segkit.loading.dataset import load_for_model
 from segkit.models.tensors import prediction_to_results
 from segkit.progress import SILENT, Progress
@@ -82,7 +82,7 @@ def predict(
             _clear(config)
             before = _predicted_before(config, model.path, origin)
             pictures = name_pictures(found, before)
-            done_before = {picture.name for picture in before}
+            done_before = {picture.name for picture in before if has_files(config.out, formats, picture)}
             todo = [picture for picture in pictures if picture.name not in done_before]
             notes = Notes(model.card.settings.detections if model.card.framing.kind == "instances" else None)
             with closing(Writer(config.out, formats, model.card.categories)) as writer:
@@ -113,7 +113,7 @@ def _output_folder(out: Path) -> Iterator[None]:
     except PermissionError as error:
         raise InputError(f"{out}: no permission to write there", "choose another --out") from error
     with only_writer_in(out, "wait for its end, or choose another --out"):
-        remove_temporary_files(out)
+        remove_unfinished_files(out)
         yield
 
 
@@ -153,7 +153,7 @@ def _clear(config: PredictConfig) -> None:
         )
     for entry in present:
         path = config.out / entry
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def _predicted_before(config: PredictConfig, model: Path, origin: Origin) -> list[Picture]:
@@ -233,6 +233,7 @@ def _load(
     """
     for picture in pictures:
         try:
+            _check_encoding(picture)
             pages, decoded = read_header(picture.path).frames, decode(picture.path, model.card.levels, turn=True)
             pixels = decoded.pixels
         except InputError as error:
@@ -244,3 +245,15 @@ def _load(
             PictureResults(picture, height, width, origin, pixels=pixels),
             load_for_model(pixels, model.card.framing),
         )
+
+
+def _check_encoding(picture: Picture) -> None:
+    """Check that JSON can hold a picture's name.
+
+    Raises:
+        InputError: It is not UTF-8.
+    """
+    try:
+        str(picture.path.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{picture.path}: its name is not UTF-8", "rename it") from error
