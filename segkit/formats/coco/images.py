@@ -104,7 +104,7 @@ def _image(unit: Unit) -> ReadFile:
     try:
         picture, frame = _picture(file, image, path, key, [each.record for each in raw], findings)
     except InputError as error:
-        return ReadFile.left_out(key, error.message, len(raw))
+        return ReadFile.left_out(key, error.why(), len(raw))
     instances = read_instances(raw, key, *frame.drawn, findings)
     annotated = AnnotatedImage(key, picture, *frame.drawn, instances, flags=image.flags, annotation_file=file.key)
     annotated = scale_image(annotated, frame.size, key, findings)
