@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -59,7 +60,20 @@ def test_steps_with_a_nonfinite_loss_are_skipped_and_end_the_run_if_they_persist
     )  # fmt: skip
     assert outcome.code == 1
     assert "error: loss or gradients were not finite 10 steps in a row, last on" in outcome.err
+    assert "hint: start again with a smaller --lr" in outcome.err
+    assert "go on with" not in outcome.err
     assert all(None in (line["loss"], line["grad_norm"]) for line in lines(tmp_path / "unet-1")[-10:])
+
+
+def test_a_run_that_diverges_keeps_its_last_checkpoint(dataset, tmp_path, segkit):
+    run = train(config(dataset, tmp_path, model="unet", steps=2, name="r")).run
+    text = (run / "config.toml").read_text()
+    text = re.sub(r"(?m)^lr = .*", "lr = 1e30", re.sub(r"(?m)^clip_grad = .*", "clip_grad = 0.0", text))
+    (run / "config.toml").write_text(re.sub(r"(?m)^schedule = .*", 'schedule = "constant"', text))
+    outcome = segkit("train", "--resume", run, "--steps", 60)
+    assert outcome.code == 1
+    assert f"{run} has the state after step 2" in outcome.err
+    assert torch.load(run / "last.pt", weights_only=True)["step"] == 2
 
 
 def test_an_image_that_fails_later_is_named_and_the_weights_are_saved(dataset, tmp_path, segkit):

@@ -19,6 +19,7 @@ from segkit.runtime.ranks import Ranks
 from segkit.training.optim import Average, groups_of, make_optimizer
 from segkit.training.plan import Plan
 
+MOST_NONFINITE = 10  # steps in a row without a finite loss
 _COUNTS = (
     "step", "seconds", "best", "best_step", "stale", "skipped", "skipped_in_a_row", "bad_pictures",
     "micro_batch", "micro_batch_asked", "evaluated", "eval_seconds", "save_seconds",
@@ -84,6 +85,11 @@ class TrainingState:
     step_began: float = 0.0
     began: float = 0.0
     metrics: Metrics | None = None
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the loss is not finite any more, or never was: to go on would not help."""
+        return self.skipped_in_a_row >= MOST_NONFINITE or 0 < self.step <= self.skipped
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The weights to evaluate, save and export."""

@@ -21,9 +21,8 @@ from segkit.runtime.ranks import Ranks
 from segkit.runtime.signals import StopRequest
 from segkit.training.gradients import SharedGradients, copy_statistics, restore_statistics
 from segkit.training.plan import Plan
-from segkit.training.state import TrainingState
+from segkit.training.state import MOST_NONFINITE, TrainingState
 
-_MOST_NONFINITE = 10  # steps in a row without a finite loss
 HINT_MEMORY = "try a smaller --size, --memory low, --precision bf16, or a smaller --backbone"
 
 Statistics = list[tuple[Tensor, Tensor]]
@@ -244,11 +243,11 @@ def stop_after_nonfinite_steps(state: TrainingState, images: Sequence[str], rank
     Raises:
         SegkitError: On all ranks; the message names the images of the last step.
     """
-    if state.skipped_in_a_row >= _MOST_NONFINITE:
+    if state.skipped_in_a_row >= MOST_NONFINITE:
         names = ", ".join(name for part in ranks.gather(images) for name in part)
         ranks.raise_together(
             SegkitError(
-                f"loss or gradients were not finite {_MOST_NONFINITE} steps in a row, last on {names}",
+                f"loss or gradients were not finite {MOST_NONFINITE} steps in a row, last on {names}",
                 "start again with a smaller --lr, or --precision fp32",
             )
         )

@@ -150,10 +150,14 @@ def saved_on_failure(training: Training) -> Iterator[None]:
     try:
         yield
     except (SegkitError, torch.OutOfMemoryError) as error:
-        if state.step > state.saved_step and (training.ranks.world_size == 1 or getattr(error, "everywhere", False)):
+        saves = not (state.diverged and state.saved_step)  # the last checkpoint may be of a time before
+        together = training.ranks.world_size == 1 or getattr(error, "everywhere", False)
+        if state.step > state.saved_step and saves and together:
             save_last(training)
         if state.saved_step:
-            training.progress.note(f"saved after step {state.saved_step}; go on with: segkit train --resume {plan.run}")
+            going_on = "" if state.diverged else f"; go on with: segkit train --resume {plan.run}"
+            has = f"{plan.run} has the state after" if state.diverged else "saved after"
+            training.progress.note(f"{has} step {state.saved_step}{going_on}")
         raise
 
 
