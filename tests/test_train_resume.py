@@ -254,3 +254,51 @@ def test_another_dataset_beside_resume_is_an_error_in_python_too(run, tmp_path):
     change(tmp_path / "e", ("train",), drop_an_image)
     with pytest.raises(ConfigError, match="is other data"):
         train(TrainConfig(dataset=tmp_path / "e", resume=str(run), steps=3))
+
+
+def weights_only(content):
+    return {"card": content["card"], "model": content["model"], "step": content["step"]}
+
+
+def newer_card(content):
+    return content | {"card": content["card"] | {"new": 1}}
+
+
+def not_finite(content):
+    return content | {"model": {n: v * float("nan") if v.ndim == 4 else v for n, v in content["model"].items()}}
+
+
+def other_optimizer(content):
+    return content | {"optimizer": {"state": {}, "param_groups": []}}
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        (weights_only, "no run can go on from it: it has no 'raw'"),
+        (newer_card, "its model card cannot be read"),
+        (not_finite, "has weights that are not finite"),
+        (other_optimizer, "does not fit the run's config"),
+    ],
+)
+def test_a_checkpoint_that_a_run_cannot_go_on_from_is_refused(run, segkit, how, why):
+    (run / "last.previous.pt").unlink(missing_ok=True)
+    torch.save(how(torch.load(run / "last.pt", weights_only=True)), run / "last.pt")
+    outcome = segkit("train", "--resume", run, "--steps", 3)
+    assert outcome.code == 1
+    assert f"error: {run / 'last.pt'}: {why}" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_a_checkpoint_with_another_models_tensors_is_refused(run, segkit):
+    content = torch.load(run / "best.pt", weights_only=True)
+    torch.save(content | {"card": content["card"] | {"backbone": "resnet50"}}, run / "best.pt")
+    outcome = segkit("predict", run.parent / "d/images", "--model", run, "--device", "cpu", "--out", run / "p")
+    assert outcome.code == 1
+    assert f"error: {run / 'best.pt'}: its tensors are not those of its model card" in outcome.err
+
+
+def test_a_file_of_a_run_beside_resume_is_told_the_folder(run, segkit):
+    outcome = segkit("train", "--resume", run / "last.pt")
+    assert outcome.code == 1
+    assert f"hint: name the run's folder: {run}" in outcome.err

@@ -19,6 +19,7 @@ from segkit.models.card import ModelCard
 from segkit.runs.folder import LATEST, find_run
 
 LAST, PREVIOUS, BEST = "last.pt", "last.previous.pt", "best.pt"
+_NEEDED = ("raw", "optimizer", "scaler", "random", "step")  # to go on with a run
 _VERSION = 2
 
 
@@ -83,6 +84,10 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         raise InputError(f"{path}: not a checkpoint, or a damaged one", "use the run's other one") from error
     if not (isinstance(content, dict) and "model" in content and "card" in content):
         raise InputError(f"{path}: not a segkit checkpoint", "to start from plain weights: segkit train --weights FILE")
+    try:
+        ModelCard.from_plain(content["card"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: its model card cannot be read", "was it written by a newer segkit?") from error
     return content
 
 
@@ -95,17 +100,36 @@ def load_last(run: Path, device: torch.device | str, warn: Callable[[str], None]
         warn: Called with a message if the newest checkpoint is damaged.
 
     Raises:
-        InputError: All are damaged.
+        InputError: All are damaged, or a run cannot go on from them.
     """
     paths = [path for path in (run / LAST, run / PREVIOUS) if path.is_file()]
     for path in paths:
         try:
-            return path, load_checkpoint(path, device)
+            content = load_checkpoint(path, device)
+            _check_whole(path, content)
+            return path, content
         except InputError as error:
             if path == paths[-1]:
                 raise
             warn(f"{error.message}: going on from the one before it, {paths[-1].name}")
     return None
+
+
+def _check_whole(path: Path, content: dict[str, Any]) -> None:
+    """Check that a run can go on from a checkpoint.
+
+    Raises:
+        InputError: It cannot.
+    """
+    missing = [name for name in _NEEDED if name not in content]
+    if missing:
+        raise InputError(
+            f"{path}: no run can go on from it: it has no {missing[0]!r}",
+            "best.pt has the weights only: for a new run with them, segkit train --weights FILE",
+        )
+    values = [value for value in content["model"].values() if value.is_floating_point()]
+    if not all(bool(value.isfinite().all()) for value in values):
+        raise InputError(f"{path}: has weights that are not finite", "start again with a smaller --lr")
 
 
 def find_checkpoint(model: Path | None) -> Path:
@@ -134,9 +158,16 @@ def find_checkpoint(model: Path | None) -> Path:
 
 
 def load_model(path: Path, device: torch.device) -> tuple[nn.Module, ModelCard]:
-    """The model in a checkpoint, in evaluation mode, and its model card."""
+    """The model in a checkpoint, in evaluation mode, and its model card.
+
+    Raises:
+        InputError: It cannot be read, or its tensors are not those of its model card.
+    """
     content = load_checkpoint(path, device)
     card = ModelCard.from_plain(content["card"])
     module = card.build()
-    module.load_state_dict(content["model"])
+    try:
+        module.load_state_dict(content["model"])
+    except (AttributeError, RuntimeError, TypeError) as error:
+        raise InputError(f"{path}: its tensors are not those of its model card", "was it edited?") from error
     return module.to(device).eval(), card

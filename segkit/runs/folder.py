@@ -94,7 +94,10 @@ def find_run(path: Path) -> Path:
     if path.name == LATEST and is_file(path):
         path = _named_in(path) or path
     if not is_file(path / CONFIG):
-        raise InputError(f"{path}: not a run", "train one: segkit train")
+        is_in_run = is_file(path) and is_file(path.parent / CONFIG)
+        raise InputError(
+            f"{path}: not a run", f"name the run's folder: {path.parent}" if is_in_run else "train one: segkit train"
+        )
     return path.resolve() if path.name == LATEST else path
 
 

@@ -8,13 +8,14 @@ import torch
 from torch import nn
 
 from segkit.data.digest import Digest
-from segkit.errors import ConfigError
+from segkit.errors import ConfigError, InputError
 from segkit.evaluate.metrics import Metrics
 from segkit.models.adapt import body_of, compile_features, freeze, initialise
 from segkit.models.card import ModelCard
 from segkit.models.weights import Loaded, load_weights
 from segkit.progress import Progress
 from segkit.runs.checkpoint import LAST
+from segkit.runtime.device import is_out_of_memory
 from segkit.runtime.ranks import Ranks
 from segkit.training.optim import Average, groups_of, make_optimizer
 from segkit.training.plan import Plan
@@ -165,7 +166,14 @@ def start_state(
     state = state_of(plan, module)
     if last is not None:
         path, content = last
-        state.restore(content, ranks)
+        try:
+            state.restore(content, ranks)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise
+            raise InputError(
+                f"{path}: does not fit the run's config", "was one of them edited, or written by another version?"
+            ) from error
         state.saved_step, state.last_is_whole, state.is_latest = state.step, path.name == LAST, True
         progress.note(f"going on after step {state.step}")
     if config.compile:
