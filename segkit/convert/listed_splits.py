@@ -11,9 +11,8 @@ from pathlib import Path, PurePosixPath
 
 from segkit.convert.spool import ImageEntry
 from segkit.data.records import Finding
-from segkit.formats.split_lists import SplitLists
+from segkit.formats.split_lists import SplitLists, read_list
 from segkit.formats.splits import NamedSplit, split_of_name
-from segkit.formats.text import read_lines
 
 _LARGEST = 64 << 20  # bytes of a list
 _MOST_FOLDERS = 50  # above the images that are searched for lists
@@ -37,7 +36,7 @@ def with_listed_splits(
         for index, name in enumerate(names):
             by_name[name].append(index)
         lists = SplitLists(by_name)
-        taken = [lists.add_known(named.split, _relative(path, root), read_lines(path)) for path, named in found]
+        taken = [lists.add_known(named.split, _relative(path, root), read_list(path)) for path, named in found]
         if any(taken):
             splits, findings = lists.results()
             changed = list(entries)

@@ -1,7 +1,7 @@
 """Planning the dataset to write: names of categories and pictures, and the split of every image."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 from segkit.config.convert import ConvertConfig
@@ -67,6 +67,7 @@ def plan_dataset(
         stuff=frozenset(name for label in source.stuff if (name := renames.get(label, label))),
         findings=[
             *_only_crowds(config, contents),
+            *_without_use(config, {*new_labels, *map(label_text, source.labels)}),
             *_annotated_twice(entries),
             *_renamed(entries, names),
             *_stuff(config, source),
@@ -81,6 +82,14 @@ def plan_dataset(
 def folder_of(path: Path) -> Path:
     """The folder of a source."""
     return path if path.is_dir() else path.parent
+
+
+def _without_use(config: ConvertConfig, labels: Set[str]) -> list[Finding]:
+    """Labels that ``--map`` names and the source does not have: most likely they are misspelt."""
+    missing = [label for label in dict(config.map) if label not in labels]
+    return [
+        Finding(Path(config.src).name, "noted", f"--map {name}=: no label is {name!r}", shapes=0) for name in missing
+    ]
 
 
 def _only_crowds(config: ConvertConfig, contents: SourceContents) -> list[Finding]:

@@ -33,6 +33,7 @@ _FILES = {
     ".onnx": ("a model", "segkit predict and eval take models; convert takes annotations"),
 }
 _MOST_FILES = 20_000
+_OTHERWISE = "name the folder that holds the annotations; files of annotations must name images"
 
 
 class NothingFound(InputError):
@@ -71,7 +72,8 @@ def nothing_found(src: str, files: Sequence[tuple[Path, str]] = ()) -> NothingFo
             return error
     root = Path(src)
     if not root.is_dir():
-        return NothingFound(f"{src}: nothing to convert", "name a folder of annotations, or an annotation file")
+        what = "standard input names no annotation file" if src == "-" else "it names no image"
+        return NothingFound(f"{src}: nothing to convert: {what}", "name a folder of annotations, or an annotation file")
     counts: Counter[str] = Counter()
     for name in islice((name for _, names in walk_folders(root) for name in names), _MOST_FILES):
         counts[Path(name).suffix.lower() or "no suffix"] += 1
@@ -97,4 +99,4 @@ def _hint(counts: Counter[str]) -> str:
             "pictures only: name the folder of their annotations; masks are found in folders such as images and masks"
         )
     known = next((_FILES[suffix] for suffix in counts if suffix in _FILES), None)
-    return f"{known[0]}: {known[1]}" if known else "name the folder that holds the LabelMe JSON files"
+    return f"{known[0]}: {known[1]}" if known else _OTHERWISE

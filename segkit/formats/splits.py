@@ -19,8 +19,9 @@ _SPLITS = {
 _SUFFIXES = ("set", "data", "images", "imgs")  # words that are written together: trainset
 _NEUTRAL = frozenset({
     "annot", "annotation", "annotations", "coco", "data", "dataset", "final", "fold", "frames", "image", "images",
-    "img", "imgs", "info", "instances", "json", "labelme", "labels", "masks", "new", "obj", "part", "photos", "pics",
-    "pictures", "set", "split", "subset", "v", "ver", "version", "via", "voc", "yolo",
+    "img", "imgs", "info", "instances", "json", "keypoints", "labelme", "labels", "lvis", "masks", "new", "obj",
+    "panoptic", "part", "person", "photos", "pics", "pictures", "segmentation", "semantic", "set", "split", "stuff",
+    "subset", "v", "ver", "version", "via", "voc", "yolo",
 })  # fmt: skip
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+")
 

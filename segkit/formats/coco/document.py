@@ -90,6 +90,8 @@ def read_document(path: Path, *, panoptic: bool = False) -> Document:
     if not listed and annotations and not panoptic:
         listed = [{"id": each, "name": f"class_{each}"} for each in _category_ids(annotations)]
         found.repairs.append("the file has no categories: they are named after their ids")
+    if nameless := sum(isinstance(each, dict) and each.get("name") in (None, "") for each in listed or []):
+        found.repairs.append(f"{nameless} categories have no name: they are named after their ids")
     categories = with_distinct_names(found.all(_category, listed or [], "category"), listed or [], found.repairs)
     found.repairs += _mixed_ids(annotations, "image_id", top["images"], images)
     found.repairs += _mixed_ids(annotations, "category_id", listed or [], categories)

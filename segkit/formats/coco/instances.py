@@ -100,7 +100,11 @@ def read_instances(
         if (instance := _instance(raw, height, width, findings)) is not None:
             instances.append(instance)
     kept: list[Instance] = []
-    for instances in by_file.values():
+    for file, instances in by_file.items():
+        seen = Counter((each.label, each.bbox, each.area, each.iscrowd) for each in instances)
+        if twice := sum(number - 1 for number in seen.values()):
+            why = f"duplicate: category, box and area of {twice} annotations are those of an earlier one of the image"
+            findings.append(Finding(key if len(by_file) == 1 else file, "noted", why, shapes=0))
         kept = _joined(kept, instances) if kept else instances
     if again := sum(map(len, by_file.values())) - len(kept):
         findings.append(Finding(key, "noted", f"{again} annotations are those of another file: joined", shapes=0))

@@ -51,7 +51,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except RecursionError:
         raise InputError(f"{path.name}: not valid YAML: nested too deeply") from None
     except (ValueError, yaml.YAMLError) as error:
-        what = " ".join(str(error).split())[:200]
+        what = " ".join(str(error).replace(' in "<unicode string>",', " in").split())[:200]
         raise InputError(f"{path.name}: not valid YAML: {what}") from error
     if not isinstance(top, dict):
         raise InputError(f"{path.name}: not a data.yaml: it needs keys and values, such as names")
