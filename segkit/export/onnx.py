@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.export.onnx_model import CARD_KEY
+from segkit.export.onnx_model import CARD_KEY, output_names
 from segkit.models.backbones import MEAN, STD
 from segkit.models.card import ModelCard
 
@@ -62,12 +62,12 @@ def write_onnx(model: nn.Module, card: ModelCard, path: Path) -> None:
         card: The model card.
         path: File to write.
     """
+    outputs = output_names(card)
     if card.framing.kind == "instances":
-        outputs = ["boxes", "labels", "scores", *(["masks"] if card.model == "maskrcnn" else [])]
         graph: nn.Module = _Detector(model, outputs)
         axes: dict[str, dict[int, str]] = {name: {0: "instances"} for name in outputs}
     else:
-        outputs, graph, axes = ["probabilities"], _LabelMap(model), {"probabilities": {1: "height", 2: "width"}}
+        graph, axes = _LabelMap(model), {"probabilities": {1: "height", 2: "width"}}
     example = torch.randint(0, 256, (3, *_EXAMPLE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with _quiet(), torch.no_grad():
         torch.onnx.export(

@@ -11,11 +11,18 @@ import torch
 from torch import Tensor
 
 from segkit.errors import InputError
-from segkit.models.card import ModelCard
+from segkit.models.card import ModelCard, read_card
 from segkit.models.tensors import Prediction
 from segkit.models.unet import split_instances
 
 CARD_KEY = "segkit"
+
+
+def output_names(card: ModelCard) -> list[str]:
+    """The outputs of an exported file, in their order."""
+    if card.framing.kind == "semantic":
+        return ["probabilities"]
+    return ["boxes", "labels", "scores", *(["masks"] if card.model == "maskrcnn" else [])]
 
 
 class OnnxModel:
@@ -36,8 +43,15 @@ class OnnxModel:
         card = self._session.get_modelmeta().custom_metadata_map.get(CARD_KEY)
         if card is None:
             raise InputError(f"{path}: was not exported by segkit", "it lacks its categories and preprocessing")
-        self.card = ModelCard.from_plain(json.loads(card))
+        try:
+            plain = json.loads(card)
+        except (ValueError, RecursionError):
+            plain = None
+        self.card = read_card(plain, path)
         self._outputs = [output.name for output in self._session.get_outputs()]
+        inputs = [each.name for each in self._session.get_inputs()]
+        if inputs != ["image"] or set(self._outputs) != set(output_names(self.card)):
+            raise InputError(f"{path}: its graph is not that of its model card", "export it again")
 
     def __call__(self, images: Sequence[Tensor]) -> list[Prediction]:
         """Predictions of images (uint8 [3, H, W] each), one at a time."""

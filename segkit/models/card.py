@@ -1,6 +1,7 @@
 """The model card: what is needed to build and use a model; every checkpoint and exported file holds it."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, assert_never
 
 from torch import nn
@@ -9,6 +10,7 @@ from segkit.choices import BackboneName, ModelName, NormName, UnetLoss
 from segkit.data.depth import Levels
 from segkit.data.geometry import Framing
 from segkit.data.records import Category, Uncovered
+from segkit.errors import InputError
 from segkit.models.detector import Detector, DetectorSettings
 from segkit.models.unet import UNet
 
@@ -64,3 +66,19 @@ class ModelCard:
                 return UNet(num_classes, self.backbone, self.norm, self.loss)
             case _:
                 assert_never(self.model)
+
+
+def read_card(plain: Any, path: Path) -> ModelCard:
+    """The model card in a file.
+
+    Args:
+        plain: As ``to_plain`` gave it, or what the file has in its place.
+        path: The file.
+
+    Raises:
+        InputError: It is no model card.
+    """
+    try:
+        return ModelCard.from_plain(plain)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: its model card cannot be read", "was it written by a newer segkit?") from error

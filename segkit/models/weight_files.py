@@ -12,7 +12,7 @@ from torch import Tensor
 from segkit.choices import BackboneName, ModelName, NormName
 from segkit.errors import InputError
 from segkit.models.backbones import make_body
-from segkit.models.card import ModelCard
+from segkit.models.card import ModelCard, read_card
 from segkit.models.detector import DetectorSettings
 from segkit.models.layer_names import (
     State,
@@ -228,7 +228,4 @@ def _card(content: Any, path: Path) -> ModelCard | None:
     """
     if not (isinstance(content, dict) and isinstance(content.get("card"), dict)):
         return None
-    try:
-        return ModelCard.from_plain(content["card"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: its model card cannot be read", "was it written by a newer segkit?") from error
+    return read_card(content["card"], path)

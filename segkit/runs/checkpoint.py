@@ -15,7 +15,7 @@ from torch import nn
 
 from segkit.data.files import temporary_file
 from segkit.errors import InputError
-from segkit.models.card import ModelCard
+from segkit.models.card import ModelCard, read_card
 from segkit.runs.folder import LATEST, find_run
 
 LAST, PREVIOUS, BEST = "last.pt", "last.previous.pt", "best.pt"
@@ -84,10 +84,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         raise InputError(f"{path}: not a checkpoint, or a damaged one", "use the run's other one") from error
     if not (isinstance(content, dict) and "model" in content and "card" in content):
         raise InputError(f"{path}: not a segkit checkpoint", "to start from plain weights: segkit train --weights FILE")
-    try:
-        ModelCard.from_plain(content["card"])
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: its model card cannot be read", "was it written by a newer segkit?") from error
+    read_card(content["card"], path)
     return content
 
 
@@ -164,10 +161,10 @@ def load_model(path: Path, device: torch.device) -> tuple[nn.Module, ModelCard]:
         InputError: It cannot be read, or its tensors are not those of its model card.
     """
     content = load_checkpoint(path, device)
-    card = ModelCard.from_plain(content["card"])
-    module = card.build()
+    card = read_card(content["card"], path)
     try:
+        module = card.build()
         module.load_state_dict(content["model"])
-    except (AttributeError, RuntimeError, TypeError) as error:
+    except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"{path}: its tensors are not those of its model card", "was it edited?") from error
     return module.to(device).eval(), card
