@@ -3,7 +3,10 @@
 #   bash tests/run.sh              the fast ones, minutes on two cores
 #   bash tests/run.sh -m slow      the slow ones
 #   bash tests/run.sh -m gpu       those that need a CUDA device
+# SEGKIT_TEST_PROCESSES=0 runs them in one process.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . .ci/environment dev
-exec python -m pytest "$@"
+# Two processes, one thread each: a file's tests stay in one process, as they share trained models.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+exec python -m pytest -n "${SEGKIT_TEST_PROCESSES:-2}" --dist loadfile "$@"
