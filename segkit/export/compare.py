@@ -7,6 +7,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from segkit.models.tensors import Prediction
+from segkit.models.unet import split_instances
 
 _MIN_SCORE = 0.05  # of the instances that torchvision's detectors return (box_score_thresh)
 
@@ -20,7 +21,7 @@ class PredictionDifference:
         instances: Number of instances that the source predicts.
         boxes: Of box corners, as a share of the image's longer side.
         scores: Of scores.
-        masks: Of mask probabilities; of label maps, the share of pixels that differ.
+        masks: Of mask probabilities; of a U-Net, of the probabilities of all labels at all pixels.
         unmatched: Number of instances that only one of the two predicts, without those near a cut-off.
     """
 
@@ -61,6 +62,21 @@ def compare(
     if "semantic" in source:
         masks = float((source["semantic"] != exported["semantic"]).mean())
     return PredictionDifference(picture, len(source["boxes"]), boxes, scores, masks, unmatched)
+
+
+def compare_maps(picture: str, source: Tensor, exported: Tensor) -> PredictionDifference:
+    """Measure how the probabilities [K + 1, H, W] of two U-Nets differ.
+
+    Labels and instances are not compared. They follow from the probabilities by the same code; but where two labels
+    are equally probable, rounding alone decides, and may join two instances or split one.
+
+    Args:
+        picture: Name of the image.
+        source: Probabilities of the model.
+        exported: Those of the exported file.
+    """
+    instances = len(split_instances(source)["boxes"])
+    return PredictionDifference(picture, instances, 0.0, 0.0, _largest(source.cpu(), exported), 0)
 
 
 def _largest(a: Tensor, b: Tensor) -> float:

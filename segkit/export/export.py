@@ -13,7 +13,7 @@ from segkit.config.export import ExportConfig
 from segkit.data.files import temporary_file
 from segkit.data.records import Dataset
 from segkit.errors import InputError, SegkitError
-from segkit.export.compare import PredictionDifference, compare
+from segkit.export.compare import PredictionDifference, compare, compare_maps
 from segkit.export.onnx import write_onnx
 from segkit.export.onnx_model import OnnxModel
 from segkit.formats.coco.file import read_coco
@@ -21,6 +21,7 @@ from segkit.formats.dataset_folder import open_split, split_file
 from segkit.formats.pictures.framed import load_framed
 from segkit.loading.dataset import load_for_model
 from segkit.models.card import ModelCard
+from segkit.models.unet import UNet
 from segkit.progress import SILENT, Progress
 from segkit.runs.checkpoint import find_checkpoint, load_model
 from segkit.runs.folder import dataset_of_run
@@ -68,8 +69,13 @@ def export(config: ExportConfig, progress: Progress = SILENT) -> ExportSummary:
         exported, differences = OnnxModel(unchecked), []
         for name, image in images:
             with torch.inference_mode():
-                predictions = model([image])[0], exported([image])[0]
-            difference = compare(name, image, *predictions, tolerance=config.tolerance, cap=card.settings.detections)
+                if isinstance(model, UNet):
+                    maps = model.probabilities([image])[0], exported.outputs(image)["probabilities"]
+                    difference = compare_maps(name, *maps)
+                else:
+                    found = model([image])[0], exported([image])[0]
+                    cap = card.settings.detections
+                    difference = compare(name, image, *found, tolerance=config.tolerance, cap=cap)
             if not difference.within(config.tolerance):
                 raise SegkitError(
                     f"{out}: differs from {source} on {name}: {_describe(difference)}",

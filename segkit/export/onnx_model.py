@@ -57,9 +57,13 @@ class OnnxModel:
         """Predictions of images (uint8 [3, H, W] each), one at a time."""
         return [self._predict(image) for image in images]
 
-    def _predict(self, image: Tensor) -> Prediction:
+    def outputs(self, image: Tensor) -> dict[str, Tensor]:
+        """What the graph gives for an image (uint8 [3, H, W]), by the names of its outputs."""
         values: list[Any] = self._session.run(None, {"image": np.ascontiguousarray(image.cpu().numpy())})
-        named = {name: torch.from_numpy(value) for name, value in zip(self._outputs, values, strict=True)}
+        return {name: torch.from_numpy(value) for name, value in zip(self._outputs, values, strict=True)}
+
+    def _predict(self, image: Tensor) -> Prediction:
+        named = self.outputs(image)
         if "probabilities" in named:
             return split_instances(named["probabilities"])
         return cast(Prediction, named)  # boxes, labels, scores and masks, by their names

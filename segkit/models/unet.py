@@ -86,10 +86,16 @@ class UNet(nn.Module):
             assert targets is not None
             padded = [_pad(target["semantic"], batch.shape[-2:], IGNORED) for target in targets]
             return semantic_losses(self.loss, logits, torch.stack(padded).long())
-        return [
-            split_instances(one[:, : image.shape[-2], : image.shape[-1]].softmax(0))
-            for one, image in zip(logits, images, strict=True)
-        ]
+        return [split_instances(each) for each in _probabilities(logits, images)]
+
+    def probabilities(self, images: Sequence[Tensor]) -> list[Tensor]:
+        """The probability of every label at every pixel, float [K + 1, H, W] for each image; in evaluation."""
+        return _probabilities(self.logits(batch_of(images)).float(), images)
+
+
+def _probabilities(logits: Tensor, images: Sequence[Tensor]) -> list[Tensor]:
+    """Probabilities without the padding of the batch."""
+    return [one[:, : image.shape[-2], : image.shape[-1]].softmax(0) for one, image in zip(logits, images, strict=True)]
 
 
 def drop_channels(features: Tensor, share: float, seeds: Sequence[int]) -> Tensor:
