@@ -70,3 +70,13 @@ def test_nothing_to_convert_says_what_is_missing(segkit, here, monkeypatch):
     assert segkit("convert", "in/a.json").err.startswith("error: in/a.json: nothing to convert: it names no image\n")
     assert "files of annotations must name images" in segkit("convert", "in").err
     assert "standard input names no annotation file" in segkit("convert", "-").err
+
+
+def test_images_of_a_voc_folder_without_annotations_are_noted_with_their_number(segkit, here):
+    for name in ("a", "b", "c"):
+        picture(Path(f"in/JPEGImages/{name}.png"))
+    Path("in/Annotations").mkdir()
+    box = "<bndbox><xmin>3</xmin><ymin>3</ymin><xmax>20</xmax><ymax>20</ymax></bndbox>"
+    Path("in/Annotations/a.xml").write_text(f"<annotation><object><name>cat</name>{box}</object></annotation>")
+    why = "images with neither an XML file nor a mask are not read: 2, such as b.png"
+    assert whys(segkit, "in") == [("noted", why)]

@@ -43,7 +43,8 @@ def render_conversion(summary: "ConversionSummary", output: Output) -> None:
     by_action = Counter(finding.action for finding in summary.findings)
     losses = ", ".join(f"{count} {action}" for action, count in sorted(by_action.items()) if action != "noted")
     verb = "would write" if summary.dry_run else "wrote"
-    err.print(f"{verb} {shown(str(summary.out))} from {summary.files} files; {losses or 'nothing was lost'}")
+    files = "1 file" if summary.files == 1 else f"{summary.files} files"
+    err.print(f"{verb} {shown(str(summary.out))} from {files}; {losses or 'nothing was lost'}")
 
 
 def _findings_table(summary: "ConversionSummary") -> Table:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from segkit.data.files import find_file
 from segkit.data.label_maps import IGNORED as VOID
+from segkit.data.pictures import PICTURE_SUFFIXES
 from segkit.data.records import IGNORE, Finding, Instance, ReadFile
 from segkit.errors import InputError
 from segkit.formats.label_images.image_sets import read_image_sets
@@ -22,6 +23,7 @@ from segkit.formats.label_images.semantic import find_classes
 from segkit.formats.label_images.voc_names import VocClasses, read_objects, voc_classes
 from segkit.formats.label_images.voc_objects import VocObjects, boxes_of, read_boxes, read_objects_file
 from segkit.formats.pictures.find import find_by_stem
+from segkit.formats.pictures.trees import folded
 from segkit.formats.source import Source
 
 _OBJECTS = ("SegmentationObject", "SegmentationObjectPNG")
@@ -85,7 +87,7 @@ def open_voc(
         stems = {path.stem for sub in folders for path in sub.iterdir() if path.suffix.lower() in (".png", ".xml")}
         prefix = folder.relative_to(root).as_posix()
         splits, more = read_image_sets(folder, sorted(stems))
-        rows += more
+        rows += [*more, *_without_annotations(folder, prefix, stems)]
         pictures = [folder / name for name in _PICTURES] + ([images_dir] if images_dir is not None else [])
         units += [
             VocImage(
@@ -105,6 +107,18 @@ def open_voc(
     classes, findings = voc_classes([*homes, root], listed, colours, annotations, masks)
     read_unit = partial(read, classes=classes)
     return Source("voc", units, read_unit, len(units), labels=classes.labels, findings=(*rows, *findings))
+
+
+def _without_annotations(folder: Path, prefix: str, stems: set[str]) -> list[Finding]:
+    """A note on the images of a folder that have neither an XML file nor a mask: they may hold objects."""
+    key = _PICTURES[0] if prefix == "." else f"{prefix}/{_PICTURES[0]}"
+    used = {folded(stem) for stem in stems}
+    there = (path for path in (folder / _PICTURES[0]).glob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    names = sorted(path.name for path in there if folded(path.stem) not in used)
+    if not names:
+        return []
+    why = f"images with neither an XML file nor a mask are not read: {len(names)}, such as {names[0]}"
+    return [Finding(key, "noted", why, shapes=0)]
 
 
 def read(unit: VocImage, classes: VocClasses) -> ReadFile:
