@@ -376,7 +376,7 @@ def test_group_by_that_does_not_group_is_told(segkit, here):
     for number in range(12):
         write(here / f"in/img{number // 3}_{number}.json", [square(10, 10, 20)], size=(40, 60))
     outcome = segkit("convert", "in", "--group-by", "zzz")
-    assert outcome.code == 1
+    assert outcome.code == 2
     assert "matches none of 12 paths" in outcome.err
     assert segkit("convert", "in", "--group-by", "(").code == 2
     _, report = splits(segkit, "in", "--group-by", r"img[01]")

@@ -14,9 +14,15 @@ from hashlib import sha1
 from typing import NamedTuple
 
 from segkit.convert.union_find import UnionFind
-from segkit.errors import InputError
+from segkit.errors import USAGE, InputError
 
 SPLITS = ("train", "val", "test")
+
+
+class GroupError(InputError):
+    """``--group-by`` fits no path: the option is wrong, not the files."""
+
+    exit_code = USAGE
 
 
 class SplitImage(NamedTuple):
@@ -74,7 +80,7 @@ def assign_splits(
         A split name for every image. Each split asked for has at least one group if there are enough.
 
     Raises:
-        InputError: ``group_by`` matches no image.
+        GroupError: ``group_by`` matches no image.
     """
     assignment = _Assignment(len(images))
     free, totals = [], Counter[str]()
@@ -135,7 +141,7 @@ def group_names(keys: Sequence[str], group_by: str | None) -> list[str]:
         group_by: ``dir``, a regular expression, or None.
 
     Raises:
-        InputError: The expression matches no key.
+        GroupError: The expression matches no key.
     """
     if group_by is None:
         return list(keys)
@@ -143,7 +149,7 @@ def group_names(keys: Sequence[str], group_by: str | None) -> list[str]:
         return [key.rpartition("/")[0] for key in keys]
     matches = [re.search(group_by, key) for key in keys]
     if keys and not any(matches):
-        raise InputError(
+        raise GroupError(
             f"--group-by {group_by!r}: matches none of {len(keys)} paths",
             f"it is a regular expression for paths such as {keys[0]}, or dir",
         )
