@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from labelme_files import square, write
 from mask_folders import mask, picture
 
 FILES = [
@@ -100,3 +101,16 @@ def test_options_for_another_format_are_refused(segkit, here):
     picture(here / "m/images/a.png")
     mask(here / "m/masks/a.png", (1, 20))
     assert segkit("convert", "m", "--masks", "semantic").code == 1
+
+
+@pytest.mark.parametrize(
+    "option",
+    [("--line-width", 3), ("--point-radius", 2), ("--hole-label", "h"), ("--drop-flag", "f"), ("--raster", "labelme")],
+)
+def test_an_option_for_drawn_shapes_is_refused_where_there_are_none(segkit, tmp_path, option):
+    write(tmp_path / "in/a.json", [square(5, 5, 20)])
+    assert segkit("convert", tmp_path / "in", "--out", tmp_path / "coco", *option).code == 0
+    done = segkit("convert", tmp_path / "coco", "--out", tmp_path / "out", *option)
+    assert done.code == 1
+    assert f"{option[0]} has no effect" in done.err
+    assert not (tmp_path / "out").exists()

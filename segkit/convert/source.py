@@ -27,6 +27,14 @@ from segkit.formats.yolo.images import open_yolo
 _MASKS = ("semantic", "idmask", "csv", "voc")
 _FOLDERS = ("semantic", "idmask", "yolo", "voc")  # formats that are folders of several kinds of files
 _YAML = (".yaml", ".yml")
+# Options for shapes that people drew, by the formats that have such shapes.
+_DRAWN: dict[str, tuple[str, ...]] = {
+    "line_width": ("labelme", "via", "cvat", "labelstudio"),
+    "point_radius": ("labelme", "via", "cvat", "labelstudio"),
+    "hole_label": ("labelme",),
+    "drop_flag": ("labelme",),
+    "raster": ("labelme",),
+}
 Files = list[tuple[Path, str]]
 
 
@@ -115,3 +123,8 @@ def _check_options(config: ConvertConfig, detected: Detected) -> None:
         raise ConfigError(f"--colours names the colours of masks; {config.src} is {detected.format}")
     if config.masks != "auto" and detected.format != "csv":
         raise ConfigError("--masks is for a table of pictures and masks", f"use --from {config.masks}")
+    given = config.given_options()
+    for option, formats in _DRAWN.items():
+        if option in given and detected.format not in formats:
+            flag = f"--{option.replace('_', '-')}"
+            raise ConfigError(f"{flag} has no effect: {config.src} is {detected.format}", f"leave out {flag}")

@@ -16,6 +16,7 @@ _OWN_ENTRIES = (
     "train.json", "val.json", "test.json", "labels.txt", "report.json", "images", "labels", "masks", "data.yaml",
     "train", "val", "test", "trainannot", "valannot", "testannot", "classes.txt", "instances.csv",
     "JPEGImages", "Annotations", "SegmentationClass", "SegmentationObject", "ImageSets", "class_names.txt",
+    "panoptic_train.json", "panoptic_val.json", "panoptic_test.json", "panoptic_train", "panoptic_val", "panoptic_test",
 )  # fmt: skip
 _MARK = "report.json"  # a folder that has one was made by convert
 
