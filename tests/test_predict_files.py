@@ -166,6 +166,29 @@ def test_results_of_others_are_not_replaced(segkit, here, model):
     assert (here / "predictions/results.json").read_text() == "mine"
 
 
+def test_force_removes_its_own_files_and_no_others(segkit, here, model):
+    draw(here / "in/a.png")
+    draw(here / "in/sub/b.png")
+    assert segkit("predict", "in", "--model", model).code == 0
+    (here / "predictions/overlay/mine.jpg").write_text("mine")
+    shutil.rmtree(here / "in/sub")
+    assert segkit("predict", "in", "--model", model, "--force", "--format", "overlay").code == 0
+    found = sorted(path.relative_to(here / "predictions").as_posix() for path in here.glob("predictions/**/*"))
+    assert found == ["overlay", "overlay/a.jpg", "overlay/mine.jpg", "pictures.jsonl"]
+
+
+def test_a_journal_with_another_category_is_named(segkit, here, model):
+    draw(here / "in/a.png")
+    assert segkit("predict", "in", "--model", model, "--score", 0).code == 0
+    journal = here / "predictions/pictures.jsonl"
+    line = json.loads(journal.read_text())
+    line["instances"] = [{"category_id": 77, "score": 0.5, "bbox": [1, 1, 2, 2], "segmentation": None}]
+    journal.write_text(json.dumps(line) + "\n")
+    done = segkit("predict", "in", "--model", model, "--score", 0, "--resume")
+    assert done.code == 1
+    assert "category_id 77, which the model does not have" in done.err
+
+
 def test_a_model_that_cannot_be_read_replaces_nothing(segkit, here, model):
     draw(here / "in/a.png")
     assert segkit("predict", "in", "--model", model).code == 0

@@ -4,7 +4,7 @@ import os
 import stat
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from segkit.errors import InputError
@@ -84,6 +84,13 @@ def checksum(path: Path) -> str:
         while block := file.read(1 << 20):
             value = zlib.crc32(block, value)
     return f"{value:08x}"
+
+
+def remove_empty_folders(folder: Path) -> None:
+    """Remove a folder and those in it, as far as no file is in them; links are not followed."""
+    for parent, _, _ in os.walk(folder, topdown=False):
+        with suppress(OSError):  # it is not empty
+            Path(parent).rmdir()
 
 
 def relative_path(path: Path, folder: Path) -> str:

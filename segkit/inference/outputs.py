@@ -13,7 +13,13 @@ import numpy.typing as npt
 from PIL import Image as PilImage
 
 from segkit.data.draw import draw_results
-from segkit.data.files import relative_path, remove_temporary_files, temporary_file
+from segkit.data.files import (
+    path_inside,
+    relative_path,
+    remove_empty_folders,
+    remove_temporary_files,
+    temporary_file,
+)
 from segkit.data.masks import rle_area, rle_to_mask, to_rle
 from segkit.data.records import Category, Image, Result
 from segkit.errors import InputError
@@ -27,12 +33,25 @@ from segkit.text import spreadsheet_cell
 # Folders with a file for each picture, and the endings of these.
 _ENDINGS = {"overlay": ".jpg", "labelme": ".json", "idmask": ".png", "classmap": ".png"}
 _FOLDERS = tuple(_ENDINGS)
-OWN_ENTRIES = (JOURNAL, "results.json", "images.json", "instances.csv", *_FOLDERS)
+OWN_FILES = ("results.json", "images.json", "instances.csv", JOURNAL)  # the journal last: it tells of the others
+OWN_ENTRIES = (*OWN_FILES, *_FOLDERS)
 
 
 def has_files(out: Path, formats: Sequence[str], picture: Picture) -> bool:
     """Whether the output folder has the picture's own files of all these formats."""
     return all((out / name / f"{picture.stem}{_ENDINGS[name]}").is_file() for name in formats if name in _ENDINGS)
+
+
+def remove_predictions(out: Path) -> None:
+    """Remove the files that the journal of an output folder tells of, and no file that somebody has put beside them."""
+    for done in read_journal(out):
+        for name, ending in _ENDINGS.items():
+            path_inside(out, f"{name}/{done.picture.stem}{ending}").unlink(missing_ok=True)
+    for name in _FOLDERS:
+        if (out / name).is_dir() and not (out / name).is_symlink():
+            remove_empty_folders(out / name)
+    for name in OWN_FILES:
+        (out / name).unlink(missing_ok=True)
 
 
 def remove_unfinished_files(out: Path) -> None:
@@ -110,8 +129,15 @@ class Writer:
         return files, {name: counts[name] for name in self._names.values()}
 
     def _pictures(self) -> Iterator[tuple[Image, list[Result]]]:
-        """The images and results in the journal, with COCO ids from 1."""
+        """The images and results in the journal, with COCO ids from 1.
+
+        Raises:
+            InputError: The journal has a category that the model does not have: it was changed.
+        """
         for number, done in enumerate(read_journal(self._out), 1):
+            if unknown := {result.category_id for result in done.results} - self._names.keys():
+                why = f"{done.picture.name} has category_id {min(unknown, key=str)}, which the model does not have"
+                raise InputError(f"{self._out / JOURNAL}: {why}", "predict again with --force")
             image = Image(number, done.picture.name, done.height, done.width)
             yield image, [replace(result, image_id=number) for result in done.results]
 

@@ -1,6 +1,5 @@
 """Pictures -> results, overlays, LabelMe files: batch after batch, so that memory does not grow with the pictures."""
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from segkit.inference.input_files import Picture, find_pictures, name_pictures
 from segkit.inference.journal import Origin, PictureResults, drop_torn_line, read_journal
 from segkit.inference.model import LoadedModel, load
 from segkit.inference.notes import Notes
-from segkit.inference.outputs import OWN_ENTRIES, Writer, has_files, remove_unfinished_files
+from segkit.inference.outputs import OWN_ENTRIES, Writer, has_files, remove_predictions, remove_unfinished_files
 from segkit.loading.dataset import load_for_model
 from segkit.models.tensors import prediction_to_results
 from segkit.progress import SILENT, Progress
@@ -151,9 +150,7 @@ def _clear(config: PredictConfig) -> None:
             f"{config.out}: holds predictions",
             "go on with --resume, replace them with --force, or choose another --out",
         )
-    for entry in present:
-        path = config.out / entry
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    remove_predictions(config.out)
 
 
 def _predicted_before(config: PredictConfig, model: Path, origin: Origin) -> list[Picture]:
