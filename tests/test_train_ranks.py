@@ -79,7 +79,7 @@ def test_a_killed_rank_is_named_and_ends_all_ranks(dataset, tmp_path):
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "was killed by signal 9" in err
-    assert "hint: was the machine out of memory? go on with: segkit train --resume" in err
+    assert "hint: was the machine out of memory? if the run has a last.pt, go on with: segkit train --resume" in err
     assert "Traceback" not in err
     assert not any(rank.is_running() and rank.status() != psutil.STATUS_ZOMBIE for rank in ranks)
     assert "model" in torch.load(tmp_path / "r/last.pt", weights_only=True)

@@ -173,7 +173,8 @@ def _cause(outcomes: list[Any]) -> Exception:
                 return outcome
     for outcome in outcomes:
         if isinstance(outcome, _Died):
-            return DeviceError(str(outcome), "was the machine out of memory? go on with: segkit train --resume")
+            hint = "was the machine out of memory? if the run has a last.pt, go on with: segkit train --resume RUN"
+            return DeviceError(str(outcome), hint)
     rank, failed = next((rank, each) for rank, each in enumerate(outcomes) if isinstance(each, _RankFailed))
     if "SEGKIT_DEBUG" in os.environ:
         return RuntimeError(failed.trace)
