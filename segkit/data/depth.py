@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -89,6 +88,8 @@ def decode_colour(source: Path | bytes, size: tuple[int, int]) -> Values | None:
         source: The file, or its bytes.
         size: (height, width) that it must have.
     """
+    import cv2  # noqa: PLC0415 -- it takes a tenth of a second, and few conversions need it
+
     data = np.frombuffer(source.read_bytes() if isinstance(source, Path) else source, np.uint8)
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # libtiff's remarks on metadata

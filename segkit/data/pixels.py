@@ -6,7 +6,6 @@ Nothing is decoded that would fill the memory (``segkit.data.pictures.check_size
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -169,6 +168,8 @@ def write_upright(
 
 def _write_deep(picture: Any, source: Path | bytes, target: Path, *, turn: bool, size: tuple[int, int] | None) -> bool:
     """Write an image of deep colours with all its bits; False where that is not possible."""
+    import cv2  # noqa: PLC0415 -- it takes a tenth of a second, and few conversions need it
+
     tag = orientation_of(picture)
     values = decode_colour(source, stored_size(picture))
     if values is None or target.suffix.lower() not in (".png", ".tif", ".tiff"):

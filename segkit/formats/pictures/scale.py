@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import cv2
 import numpy as np
 
 from segkit.data.masks import Box, mask_to_rle, measure, rle_to_mask
@@ -56,6 +55,8 @@ def scale_segmentation(segmentation: Segmentation, before: Size, after: Size) ->
         return scale_polygons(segmentation, before, after)
     if max(before[0] * before[1], after[0] * after[1]) > MAX_MASK_PIXELS:
         raise ValueError(f"a mask of more than {MAX_MASK_PIXELS:,} pixels, which is not scaled")
+    import cv2  # noqa: PLC0415 -- it takes a tenth of a second, and few conversions need it
+
     how = cv2.INTER_AREA if after[0] < before[0] else cv2.INTER_LINEAR
     covered = cv2.resize(rle_to_mask(segmentation) * np.uint8(255), (after[1], after[0]), interpolation=how)
     return mask_to_rle(covered > 127)
