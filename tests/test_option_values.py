@@ -22,7 +22,8 @@ NO_NUMBERS = [
     "true",
     "\udcff",
 ]
-VALUES = [*NO_NUMBERS, "-1", "0", str(10**30), "-" + "9" * 400, "missing.json", "1,2,x", "é", "[red]", "=1", "--"]
+HUGE, INFINITE = str(10**30), "-" + "9" * 400  # no whole number of 63 bits; no finite number
+VALUES = [*NO_NUMBERS, "-1", "0", HUGE, INFINITE, "missing.json", "1,2,x", "é", "[red]", "=1", "--"]
 # With these, a command that accepts the value fails at once: what it is about is missing.
 REST = {
     "convert": ["missing"],
@@ -55,8 +56,8 @@ def check(segkit, command, option, hint, value):
     assert re.match(r"(warning: .*\n)*error: .+", outcome.err), (value, outcome.err)
     assert "Traceback" not in outcome.err
     assert "\x1b[31m" not in outcome.err
-    is_number = bool({int, float} & {hint, *get_args(hint)}) and declaration_of(option).parse is None
-    if is_number and (value in NO_NUMBERS or len(value) > 20):
+    kinds = {hint, *get_args(hint)} if declaration_of(option).parse is None else set()
+    if (kinds & {int, float} and value in (*NO_NUMBERS, INFINITE)) or (int in kinds and value == HUGE):
         assert outcome.code == 2, (value, outcome.err)
 
 

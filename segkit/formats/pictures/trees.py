@@ -48,8 +48,9 @@ class PictureTrees:
         return None
 
     def below(self, path: Path) -> str | None:
-        """The path of a picture relative to the folder that it was found below."""
-        return next((path.relative_to(root).as_posix() for root in self.roots if path.is_relative_to(root)), None)
+        """The path of a picture relative to the folder that it was found below; None where it is below none."""
+        inside = (path.relative_to(root) for root in self.roots if path.is_relative_to(root))
+        return next((each.as_posix() for each in inside if ".." not in each.parts), None)
 
 
 def _list_pictures(root: Path) -> dict[str, list[str]]:
