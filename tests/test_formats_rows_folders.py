@@ -204,3 +204,10 @@ def test_a_jpeg_mask_of_numbers_is_left_out_beside_others(segkit, here):
     convert(segkit, "--from", "semantic", "--strict", code=3)
     assert areas(here / "dataset") == {"crack": [200], "hole": [210]}
     assert rows_like(here, "left out", "JPEG") == 1
+
+
+def test_255_that_is_not_listed_is_a_region_to_ignore_beside_a_background(segkit, here):
+    pair(here, (1, 20), (2, 21), (255, 5), names="0 _background_\n1 crack\n2 hole\n")
+    convert(segkit, "--from", "semantic", "--ignore", "crowd")
+    assert {each["area"] for each in annotations(here) if each["iscrowd"]} == {50}
+    assert rows_like(here, "noted", "255 is not in classes.txt: it is read as unlabelled") == 1

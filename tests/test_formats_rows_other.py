@@ -85,6 +85,10 @@ def test_via_entries_without_a_file_name_or_regions_are_counted(segkit, here):
     via(here, {"a": good, "b": {"filename": "p1.png"}, "c": {"regions": []}})
     convert(segkit, "--strict")
     assert whys(here / "dataset") == {("noted", "2 entries without a file name and regions"): 1}
+    via(here, {"a": good, "b": {"filename": "p1.png"}, "c": {"regions": good["regions"] * 2}})
+    convert(segkit, "--strict", code=3)
+    assert whys(here / "dataset") == {("left out", "2 entries without a file name and regions"): 1}
+    assert json.loads((here / "dataset/report.json").read_text())["lost"] == 2
 
 
 def cvat(here, shapes, name="in/annotations.xml"):
@@ -254,3 +258,33 @@ def test_several_coco_files_of_a_folder_become_one_dataset(segkit, here):
         write_coco(here / f"in/{name}/t.json", document([annotation(1)], images=1))
     convert(segkit, "--strict")
     assert len(annotations(here)) == 2
+
+
+def test_regions_of_a_skipped_task_in_label_studio_are_left_out(segkit, here):
+    drawn = {"result": [result("rectangle", "nut", **RECTANGLE)]}
+    label_studio(here, drawn | {"was_cancelled": True}, drawn | {"was_cancelled": True})
+    picture(here / "in/b.png")
+    tasks = json.loads((here / "in/project.json").read_text())
+    tasks.append({"data": {"image": "b.png"}, "annotations": [drawn]})
+    tasks.append({"data": {"image": "a.png"}, "annotations": [{"result": [], "was_cancelled": True}]})
+    (here / "in/project.json").write_text(json.dumps(tasks[:2]))
+    convert(segkit, "--strict", code=3)
+    assert areas(here / "dataset") == {"nut": [192]}
+    report = json.loads((here / "dataset/report.json").read_text())
+    assert (report["shapes"], report["lost"], report["images"]) == (3, 2, 2)
+    (here / "in/project.json").write_text(json.dumps(tasks[1:]))
+    convert(segkit, "--strict")
+    assert whys(here / "dataset") == {("noted", "a task that was skipped"): 1}
+
+
+def test_labelme_gets_polygons_masks_and_groups(segkit, here):
+    ring = square(10, 10, 30, "ring", group_id=3)
+    inner = square(20, 20, 10, "hole", group_id=3)
+    parts = [square(60 + 20 * n, 10, 10, "parts", group_id=7) for n in range(2)]
+    write(here / "in/a.json", [ring, inner, *parts, square(120, 10, 10, "one")])
+    convert(segkit, "--to", "labelme", "--hole-label", "hole", "--strict")
+    shapes = json.loads((here / "dataset/a.json").read_text())["shapes"]
+    found = {(each["label"], each["shape_type"]) for each in shapes}
+    assert found == {("ring", "mask"), ("parts", "polygon"), ("one", "polygon")}
+    first, second = (each["group_id"] for each in shapes if each["label"] == "parts")
+    assert first == second is not None

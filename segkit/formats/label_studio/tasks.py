@@ -92,10 +92,12 @@ def _chosen(annotations: list[Any], key: str, number: int) -> tuple[list[Any], l
     valid.sort(key=lambda each: (each.get("ground_truth") is not True, each.get("was_cancelled") is True))
     if not valid:
         return [], []
-    lost = [region for each in valid[1:] for region in regions_of(each["result"])]
-    why = "another annotation of the same image"
+    skipped = valid[0].get("was_cancelled") is True
+    others = valid if skipped else valid[1:]
+    lost = [region for each in others for region in regions_of(each["result"])]
+    why = "an annotation that was skipped" if skipped else "another annotation of the same image"
     rows = [Finding(key, "left out", why, number, shapes=len(lost))] if lost else []
-    if valid[0].get("was_cancelled") is True:
+    if skipped:
         return [], [*rows, Finding(key, "noted", "a task that was skipped", number, shapes=0)]
     return valid[0]["result"], rows
 

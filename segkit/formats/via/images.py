@@ -37,11 +37,11 @@ def _entries(top: Any) -> dict[str, Any]:
 
 
 def _is_image(entry: Any) -> bool:
-    return (
-        isinstance(entry, dict)
-        and isinstance(entry.get("filename"), str)
-        and isinstance(entry.get("regions"), dict | list)
-    )
+    return _has_regions(entry) and isinstance(entry.get("filename"), str)
+
+
+def _has_regions(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("regions"), dict | list)
 
 
 def _regions(entry: dict[str, Any]) -> list[Any]:
@@ -71,9 +71,10 @@ def _read(path: Path, key: str, images_dir: Path | None, shapes: ShapeOptions) -
     if not images:
         yield ReadFile.left_out(key, "a VIA 3 project: VIA 2 is read" if is_via3(top) else "not a VIA file")
         return
-    if others := len(_entries(top)) - len(images):
-        why = f"{others} entries without a file name and regions"
-        yield ReadFile(None, (Finding(key, "noted", why, shapes=0),))
+    if others := [entry for entry in _entries(top).values() if not _is_image(entry)]:
+        lost = sum(len(_regions(each)) for each in others if _has_regions(each))
+        why = f"{len(others)} entries without a file name and regions"
+        yield ReadFile(None, (Finding(key, "left out" if lost else "noted", why, shapes=lost),), lost)
     chosen = choose_attribute([region for entry in images for region in _regions(entry)], key)
     if chosen.findings:
         yield ReadFile(None, chosen.findings)
