@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from labelme_files import write
 from mask_folders import areas, picture, whys
 from PIL import Image
 
@@ -243,3 +244,14 @@ def test_pictures_of_every_kind(segkit, here, suffix):
     Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(here / f"in/images/a{suffix}", {".jfif": "JPEG"}.get(suffix))
     convert(segkit, "--strict")
     assert areas(here / "dataset")["crack"] == [768]
+
+
+@pytest.mark.parametrize("side", [24, 32, 48, 97, 640, 1333])
+def test_coordinates_of_tenths_come_back_to_the_bit(segkit, tmp_path, side):
+    tenths = [round(0.1 * n, 1) for n in range(1, 10 * side, max(1, side // 30))]
+    points = [[x, y] for x, y in zip(tenths, reversed(tenths), strict=True)] + [[side - 1.0, side - 1.0]]
+    write(tmp_path / "in/a.json", [{"label": "a", "points": points, "shape_type": "polygon"}], size=(side, side))
+    assert segkit("convert", tmp_path / "in", "--to", "yolo", "--out", tmp_path / "y").code == 0
+    assert segkit("convert", tmp_path / "y", "--to", "labelme", "--out", tmp_path / "back").code == 0
+    found = json.loads(next((tmp_path / "back").rglob("a.json")).read_text())
+    assert found["shapes"][0]["points"] == points

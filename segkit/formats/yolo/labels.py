@@ -177,8 +177,15 @@ def _box(line: _Line, name: str, height: int, width: int) -> Instance:
     return Instance.of_box(name, (x - w / 2, y - h / 2, w, h), height, width, attributes=line.attributes)
 
 
+def _pixels(share: float, side: int) -> float:
+    """The coordinate that a share of a side means: the short number that was divided, if there is one."""
+    value = share * side
+    short = round(value, 9)
+    return short if short / side == share else value
+
+
 def _polygon(line: _Line, name: str, height: int, width: int) -> Instance:
-    polygon = [value * (height if index % 2 else width) for index, value in enumerate(line.values)]
+    polygon = [_pixels(value, height if index % 2 else width) for index, value in enumerate(line.values)]
     area, bbox = measure([polygon], height, width)
     if area == 0:
         raise ValueError("covers no pixel of the image")
