@@ -92,13 +92,13 @@ def test_links_to_one_picture_are_two_pictures(segkit, here, model):
 
 def test_names_from_stdin_do_not_lead_out_of_the_output_folder(segkit, here, model, monkeypatch):
     """Equal names are made different by their folders, and ``..`` is among these."""
-    work = here / "work"
+    work = here / "place"
     draw(work / "a.jpg"), draw(here / "a.jpg", seed=1), draw(here / "up.jpg", seed=2)
     before = {path: path.read_bytes() for path in here.rglob("*.jpg")}
     monkeypatch.chdir(work)
     outcome, lines = predict(
         segkit, "-", "--model", model, "--format", "overlay,labelme,coco,idmask", "--out", "o",
-        stdin="a.jpg\n../a.jpg\n../work/../up.jpg\n./../work/a.jpg\n", monkeypatch=monkeypatch,
+        stdin="a.jpg\n../a.jpg\n../place/../up.jpg\n./../place/a.jpg\n", monkeypatch=monkeypatch,
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
     assert len(lines) == 3
@@ -207,7 +207,7 @@ def test_convert_gives_no_name_that_leaves_the_dataset(name):
 
 @pytest.mark.parametrize("target", ["coco", "yolo", "labelme", "voc", "idmask", "semantic"])
 def test_convert_from_stdin_stays_in_the_output_folder(segkit, here, monkeypatch, target):
-    work = here / "work"
+    work = here / "place"
     for number, folder in enumerate((work, work / "s", here / "other")):
         write(folder / "a.json", [square(2 + number, 2, 20)], size=(40, 50))
     before = {path: path.read_bytes() for path in here.rglob("a.*")}
@@ -217,4 +217,4 @@ def test_convert_from_stdin_stays_in_the_output_folder(segkit, here, monkeypatch
     assert outcome.code == 0, outcome.err
     assert "from 3 files" in outcome.err
     assert {path: path.read_bytes() for path in here.rglob("a.*") if work / "o" not in path.parents} == before
-    assert sorted(path.name for path in here.iterdir()) == ["other", "work"]
+    assert sorted(path.name for path in here.iterdir()) == ["other", "place"]
