@@ -55,7 +55,14 @@ def moved(
     splits: Sequence[str],
     kept: Mapping[int, SourceSplit],
 ) -> list[Finding]:
-    """Images whose split is not the source's, or that the source has forgotten."""
+    """Images whose split is not the source's, or that the source has forgotten.
+
+    Args:
+        entries: The images.
+        own: The split that the source has for each; None where it has none.
+        splits: The split that each is in.
+        kept: Those of the source's splits that are kept, by the number of the image; none: the source has no splits.
+    """
     if not kept:
         return []
     findings = []
@@ -72,7 +79,14 @@ def moved(
 def leaks(
     images: Sequence[SplitImage], splits: Sequence[str], group_by: str | None, kept: Mapping[int, SourceSplit]
 ) -> list[Finding]:
-    """Images that belong together, and that the source has in several splits."""
+    """Images that belong together, and that the source has in several splits.
+
+    Args:
+        images: The images, with what they share with others.
+        splits: The split that each is in.
+        group_by: ``dir`` or a regular expression, whose matches belong together.
+        kept: Those of the source's splits that are kept; none: the source has no splits.
+    """
     if not kept:
         return []
     names = group_names([image.key for image in images], group_by) if group_by is not None else None

@@ -24,7 +24,14 @@ class Crop(NamedTuple):
     values: npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 
     def within(self, top: int, left: int, height: int, width: int) -> "Crop | None":
-        """The part in a window, in coordinates of the window; None where there is none."""
+        """The part in a window, in coordinates of the window; None where there is none.
+
+        Args:
+            top: The first row of the window.
+            left: Its first column.
+            height: Of the window.
+            width: Likewise.
+        """
         y0, x0 = max(top, self.top), max(left, self.left)
         y1, x1 = min(top + height, self.top + self.values.shape[0]), min(left + width, self.left + self.values.shape[1])
         if y1 <= y0 or x1 <= x0:

@@ -68,6 +68,12 @@ def size_of(regions: Sequence[Region]) -> tuple[int, int] | None:
 def brush_instance(region: Region, label: str, height: int, width: int) -> Instance:
     """The instance of a brush.
 
+    Args:
+        region: The region.
+        label: Its category.
+        height: Of the image.
+        width: Likewise.
+
     Raises:
         ValueError: Its run lengths are invalid, or it is empty.
     """
@@ -83,6 +89,12 @@ def brush_instance(region: Region, label: str, height: int, width: int) -> Insta
 
 def box_instance(region: Region, label: str, height: int, width: int) -> Instance:
     """The instance of a rectangle that is not turned.
+
+    Args:
+        region: The region.
+        label: Its category.
+        height: Of the image.
+        width: Likewise.
 
     Raises:
         ValueError: Its numbers are none, or it covers nothing.
