@@ -176,5 +176,7 @@ def test_result_files_without_images_are_empty_lists(tmp_path):
 
 
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
-    few, many = write(tmp_path / "few", 10, 5), write(tmp_path / "many", 200, 5)
+    few = write(tmp_path / "few", 10, 5)
+    # What grows does so each time; another thread of this process may allocate something once.
+    many = min(write(tmp_path / f"many{number}", 200, 5) for number in range(3))
     assert many - few < 500_000  # bytes; the results of 190 pictures would take 6 MB, buffers come and go
