@@ -95,7 +95,9 @@ def test_a_file_of_options_that_is_missing_or_nonsense(segkit, here, command):
     "variables",
     [{"RANK": "x", "WORLD_SIZE": "2"}, {"RANK": "5", "WORLD_SIZE": "2"}, {"RANK": "-1", "WORLD_SIZE": "2"},
      {"RANK": "0", "WORLD_SIZE": ""}, {"RANK": "0", "WORLD_SIZE": "0"}, {"SLURM_STEP_NUM_TASKS": "many"},
-     {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "99999999"}],
+     {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "99999999"},
+     {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}, {"RANK": "0", "WORLD_SIZE": "2"},
+     {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "no-such-host.invalid", "MASTER_PORT": "29500"}],
 )  # fmt: skip
 def test_wrong_variables_of_a_launcher_are_named(segkit, here, dataset, monkeypatch, variables):
     for name, value in variables.items():

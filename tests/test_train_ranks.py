@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -107,3 +108,39 @@ def test_training_on_two_nodes(dataset, tmp_path):
     alone = config(dataset, tmp_path, model="unet", batch=4, steps=3, norm="group", augment="light")
     for a, b in zip(lines(train(alone).run), lines(tmp_path / "two"), strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-3)
+
+
+def _leftovers(rank):
+    """What another program has left in the environment; nobody listens at its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return {"RANK": str(rank), "WORLD_SIZE": "3", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+
+@pytest.mark.parametrize(("rank", "whom"), [(0, "for ranks 1, 2 at 127.0.0.1:"), (2, "for the process at 127.0.0.1:")])
+def test_ranks_that_never_come_are_named_and_not_waited_for_long(segkit, here, dataset, monkeypatch, rank, whom):
+    for name, value in _leftovers(rank).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("segkit.runtime.meeting._ALONE_SECONDS", 1.0)
+    monkeypatch.setattr("segkit.runtime.meeting._SILENT_SECONDS", 0.3)
+    outcome = segkit("train", dataset, "--device", "cpu", "--weights", "none", "--steps", 1)
+    assert outcome.code == 1
+    assert f"waiting {whom}" in outcome.err
+    assert f"error: the ranks cannot meet: waited 1 s {whom}" in outcome.err
+    assert "unset them for a run by itself" in outcome.err
+    assert list(here.iterdir()) == []
+
+
+def test_a_wait_for_other_ranks_is_said_at_once_and_ended_by_ctrl_c(dataset, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "segkit", "train", str(dataset), "--device", "cpu", "--weights", "none"],
+        env=os.environ | _leftovers(0), cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert "waiting for ranks 1, 2 at 127.0.0.1:" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    assert "error: interrupted" in process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert time.monotonic() - began < 20
+    assert list(tmp_path.iterdir()) == []

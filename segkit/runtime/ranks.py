@@ -2,8 +2,7 @@
 
 import os
 import re
-import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,8 +13,8 @@ import torch.distributed as dist
 
 from segkit.errors import ConfigError, DeviceError, SegkitError
 from segkit.runtime.device import check_gpus, resolve_device, select_device
+from segkit.runtime.meeting import HINT, meet
 
-_HINT = "torchrun and srun set RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT; unset them for a run by itself"
 _TIMEOUT = timedelta(minutes=30)
 
 
@@ -70,12 +69,15 @@ def launched_from_outside() -> bool:
     """Whether torchrun or srun started this process as one of several ranks.
 
     Raises:
-        ConfigError: Only one of the two variables is set, and not to what a run by itself has.
+        ConfigError: Variables are wrong, or only one of the two is set, and not to what a run by itself has.
     """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
-        return True
+        rank, world_size = _whole_number("RANK"), _whole_number("WORLD_SIZE", least=1)
+        if rank >= world_size:
+            raise ConfigError(f"RANK={rank}: there are only {world_size} ranks (WORLD_SIZE)", HINT)
+        return world_size > 1  # one rank has nobody to meet
     if _whole_number("RANK", "0") > 0 or _whole_number("WORLD_SIZE", "1") > 1:
-        raise ConfigError("only one of RANK and WORLD_SIZE is set", _HINT)
+        raise ConfigError("only one of RANK and WORLD_SIZE is set", HINT)
     return False
 
 
@@ -99,7 +101,7 @@ def _whole_number(name: str, default: str | None = None, least: int = 0) -> int:
     """
     text = os.environ.get(name, default) or ""
     if not re.fullmatch(r"\d{1,9}", text) or int(text) < least:
-        raise ConfigError(f"{name}={text}: not a number of ranks", _HINT)
+        raise ConfigError(f"{name}={text}: not a number of ranks", HINT)
     return int(text)
 
 
@@ -110,12 +112,15 @@ def _first_host(nodes: str) -> str:
 
 
 @contextmanager
-def joined_ranks(device: str, gpus: tuple[int, ...] | None) -> Iterator[Ranks]:
+def joined_ranks(
+    device: str, gpus: tuple[int, ...] | None, say: Callable[[str], None] = lambda _: None
+) -> Iterator[Ranks]:
     """Join the other ranks, and leave them at the end; without others, this process is the only rank.
 
     Args:
         device: The name of the device.
         gpus: The GPUs, one for each rank of this machine.
+        say: Shows a message while this process waits for the others.
     """
     check_gpus(gpus or ())
     if not launched_from_outside():
@@ -131,15 +136,14 @@ def joined_ranks(device: str, gpus: tuple[int, ...] | None) -> Iterator[Ranks]:
         chosen = torch.device("cuda", usable[local % len(usable)])
         shared = _whole_number("LOCAL_WORLD_SIZE", "1") > len(usable)
     select_device(chosen)
-    if rank >= world_size:
-        raise ConfigError(f"RANK={rank}: there are only {world_size} ranks (WORLD_SIZE)", _HINT)
     try:
-        if "MASTER_ADDR" in os.environ:  # torch asks for an unknown name again until its time is up
-            socket.getaddrinfo(os.environ["MASTER_ADDR"], None)
+        store = meet(rank, world_size, say)
+        store.set_timeout(_TIMEOUT)
         # NCCL refuses two ranks on one GPU; gloo does not.
-        dist.init_process_group("nccl" if chosen.type == "cuda" and not shared else "gloo", timeout=_TIMEOUT)
+        backend = "nccl" if chosen.type == "cuda" and not shared else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=_TIMEOUT)
     except (RuntimeError, ValueError, OSError) as error:
-        raise DeviceError(f"the ranks cannot meet: {str(error).splitlines()[0]}", _HINT) from error
+        raise DeviceError(f"the ranks cannot meet: {str(error).splitlines()[0]}", HINT) from error
     try:
         yield Ranks(rank, world_size, chosen)
     finally:

@@ -80,7 +80,10 @@ def train(
         require_tensorboard()
     check_gpus(config.gpus or ())
     num_ranks = len(config.gpus) if config.gpus else config.ranks
-    if num_ranks == 1 or launched_from_outside():
+    joins = launched_from_outside()
+    if joins and not config.gpus and num_ranks != 1:
+        progress.note(f"warning: --ranks {num_ranks} starts none: RANK and WORLD_SIZE say that the ranks are there")
+    if num_ranks == 1 or joins:
         return _train_in_rank(config, progress, make_meter, clock)
     return launch_ranks(_train_in_rank, (config, progress, make_meter, clock), num_ranks)
 
@@ -89,7 +92,7 @@ def _train_in_rank(
     config: TrainConfig, progress: Progress, make_meter: MakeMeter, clock: Callable[[], float]
 ) -> TrainingSummary:
     with (
-        joined_ranks(config.device, config.gpus) as ranks,
+        joined_ranks(config.device, config.gpus, progress.note) as ranks,
         stop_requests(partial(progress.note, _STOPPING) if ranks.is_main else lambda: None) as stop,
     ):
         warn, progress = progress.note, progress if ranks.is_main else SILENT
