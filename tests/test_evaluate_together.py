@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +11,14 @@ from PIL import Image
 from random_models import card_of, checkpoint
 
 from segkit.data.records import Category
+from segkit.evaluate.evaluation import Evaluation
+from segkit.evaluate.metrics import Metrics
+from segkit.evaluate.pixels.confusion import paint
+from segkit.evaluate.pixels.per_image import PixelScores
+from segkit.evaluate.report.gallery import label_colours
+from segkit.evaluate.report.page import render_report
+from segkit.formats.coco.file import read_coco
+from segkit.models.tensors import labels_of
 
 SIZE = (64, 64)
 CATEGORIES = [{"id": n, "name": name} for n, name in enumerate(("a", "b"), 1)]
@@ -99,6 +109,29 @@ def test_pixel_scores_are_named_after_the_label_whatever_the_order_in_the_file(s
     )
     assert own == other
     assert own["per_category"]["a"]["pixels"] == own["per_category"]["b"]["pixels"] == 1600
+
+
+def test_pixel_names_confusion_and_colours_follow_the_ids(tmp_path):
+    """Only the category with id 1 is found; the file lists it last."""
+    names = {4: "triangle", 1: "circle", 3: "star", 2: "square"}
+    squares = [annotation(n, 1, n, 12 * n, 10, 8) for n in names]
+    image = {"id": 1, "file_name": "1.png", "height": 64, "width": 64}
+    for order in (tuple(names), (1, 2, 3, 4)):
+        categories = [{"id": number, "name": names[number]} for number in order]
+        document = {"images": [image], "annotations": squares, "categories": categories}
+        data = read_coco(write(tmp_path / "val.json", document))
+        assert [category.id for category in data.categories] == [1, 2, 3, 4]
+        truth = paint(data.images[0], data.annotations, labels_of(data.categories), "background")
+        pixels = PixelScores(data, details=True)
+        pixels.add(data.images[0], truth, np.where(truth == 1, 1, 0))
+        semantic = pixels.confusion.metrics()
+        assert {name: scores["IoU"] for name, scores in semantic.per_category.items() if name != "background"} == {
+            "circle": 1, "square": 0, "star": 0, "triangle": 0,
+        }  # fmt: skip
+        evaluation = Evaluation(Metrics(images=1, max_dets=100), None, "run", tmp_path, data, (), pixels)
+        page = render_report(evaluation, replace(evaluation.metrics, semantic=semantic), None)
+        assert [name for name, _ in label_colours(data)] == ["circle", "square", "star", "triangle"]
+        assert re.search(r"<td>circle</td>\s*<td>1\.000</td>|<td>circle</td><td>1\.000</td>", page)
 
 
 def test_the_table_of_images_counts_as_the_totals_do(segkit, tmp_path):

@@ -6,7 +6,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from segkit.data.records import Annotation, Dataset, id_order
+from segkit.data.records import Annotation, Dataset
 
 Digest = dict[str, int | str]
 
@@ -20,8 +20,7 @@ def digest_of(dataset: Dataset) -> Digest:
         ``images`` and ``annotations``: their numbers. ``pictures``: of names and sizes; ``shapes``: of the annotations;
         both do not depend on the order of the images in the file. ``order``: of that order, which batches depend on.
     """
-    ordered = sorted(dataset.categories, key=lambda category: id_order(category.id))
-    labels = {category.id: label for label, category in enumerate(ordered, 1)}
+    labels = {category.id: label for label, category in enumerate(dataset.categories, 1)}
     by_name = sorted(dataset.images, key=lambda image: image.file_name)
     by_image = dataset.annotations_of()
     return {

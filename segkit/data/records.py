@@ -115,9 +115,10 @@ class PicturePaths:
 class Dataset:
     """The images of one split with their annotations.
 
-    ``uncovered`` says what pixels under no annotation are: background, or (sources that mark some pixels as
-    unlabelled) nothing that may be learnt or scored. ``warnings`` say what was repaired when the file was read.
-    ``find_picture`` looks for the pictures that are not in ``images_dir``.
+    ``categories`` are in the order of their labels, whatever their order in the file. ``uncovered`` says what pixels
+    under no annotation are: background, or (sources that mark some pixels as unlabelled) nothing that may be learnt or
+    scored. ``warnings`` say what was repaired when the file was read. ``find_picture`` looks for the pictures that are
+    not in ``images_dir``.
     """
 
     images: tuple[Image, ...]
@@ -127,6 +128,9 @@ class Dataset:
     uncovered: Uncovered = "background"
     warnings: tuple[str, ...] = ()
     find_picture: Callable[[str], Path | None] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "categories", tuple(in_label_order(self.categories)))
 
     @property
     def paths(self) -> PicturePaths:

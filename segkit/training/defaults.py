@@ -14,7 +14,7 @@ from segkit.choices import NormName
 from segkit.config.train import TrainConfig
 from segkit.data.find_levels import find_levels
 from segkit.data.geometry import Framing, TargetKind
-from segkit.data.records import Dataset, in_label_order
+from segkit.data.records import Dataset
 from segkit.errors import ConfigError
 from segkit.models.card import ModelCard
 from segkit.models.detector import DetectorSettings
@@ -254,7 +254,7 @@ def card_for(config: TrainConfig, dataset: Dataset, settings: DetectorSettings) 
         loss=config.loss,
         settings=settings,
         framing=Framing(kind, config.size, config.max_size),
-        categories=tuple(in_label_order(dataset.categories)),
+        categories=dataset.categories,
         uncovered=dataset.uncovered,
         levels=find_levels([dataset.paths.of(image) for image in dataset.images]),
     )

@@ -7,7 +7,7 @@ from typing import Any
 from segkit.config.fields import load_config
 from segkit.config.train import TrainConfig
 from segkit.data.digest import Digest, differences
-from segkit.data.records import Category, Dataset, id_order
+from segkit.data.records import Category, Dataset
 from segkit.errors import ConfigError
 from segkit.models.card import ModelCard
 from segkit.runs.folder import CONFIG
@@ -19,7 +19,7 @@ def card_for_data(card: ModelCard, training: Dataset) -> ModelCard:
     Raises:
         ConfigError: The categories are others, so that the model's outputs would change their meaning.
     """
-    now = tuple(sorted(training.categories, key=lambda category: id_order(category.id)))
+    now = training.categories
     if difference := _difference(card.categories, now):
         raise ConfigError(
             f"the run cannot go on with this data: {difference}",

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segkit.data.label_maps import IGNORED, paint_labels
-from segkit.data.records import Annotation, Dataset, Image, in_label_order
+from segkit.data.records import Annotation, Dataset, Image
 from segkit.evaluate.analysis.bootstrap import confidence_interval
 from segkit.evaluate.coco.band import band_distance, mask_band
 from segkit.evaluate.coco.ids import unique_names
@@ -43,7 +43,7 @@ class Confusion:
     """
 
     def __init__(self, dataset: Dataset, *, bootstrap_samples: int = 0, boundary: bool = False) -> None:
-        names = ["background", *(category.name for category in in_label_order(dataset.categories))]
+        names = ["background", *(category.name for category in dataset.categories)]
         self.first = 1 if dataset.uncovered == "ignore" else 0  # the first label that has metrics
         self._names, num_labels = unique_names(dict(enumerate(names))), len(names)
         self.counts = np.zeros((num_labels, num_labels), np.int64)  # [truth, prediction]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from segkit.data.draw import Drawn, colour, draw_regions
 from segkit.data.label_maps import IGNORED
 from segkit.data.masks import mask_to_rle, rle_to_mask, to_rle
-from segkit.data.records import Dataset, Image, PicturePaths, in_label_order
+from segkit.data.records import Dataset, Image, PicturePaths
 from segkit.errors import InputError
 from segkit.evaluate.analysis.details import Details, ImageDetails
 from segkit.evaluate.pixels.per_image import LabelMaps
@@ -134,7 +134,7 @@ def pixel_gallery(shown: Sequence[LabelMaps], dataset: Dataset) -> list[GalleryI
 
 def label_colours(dataset: Dataset) -> list[tuple[str, str]]:
     """Category names and the colours of their labels in ``pixel_gallery``, as CSS."""
-    return [(c.name, "rgb({}, {}, {})".format(*colour(n))) for n, c in enumerate(in_label_order(dataset.categories))]
+    return [(c.name, "rgb({}, {}, {})".format(*colour(n))) for n, c in enumerate(dataset.categories)]
 
 
 def _painted(pixels: Pixels, labels: npt.NDArray[np.uint8]) -> Pixels:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from segkit.data.records import Dataset, in_label_order
+from segkit.data.records import Dataset
 from segkit.evaluate.analysis.details import Details
 from segkit.evaluate.coco.ids import images_by_integer_id
 from segkit.evaluate.coco.instance_metrics import NUMBERS
@@ -155,7 +155,7 @@ def _category_row(name: str, counts: dict[str, Any], ap: dict[str, float], inter
 
 def _pixels(semantic: SemanticMetrics, pixels: PixelScores, dataset: Dataset) -> dict[str, Any]:
     first = pixels.confusion.first
-    names = ["background", *(category.name for category in in_label_order(dataset.categories))][first:]
+    names = ["background", *(category.name for category in dataset.categories)][first:]
     return {
         "head": ["category", *(column.replace("_", " ") for column in _PIXEL_COLUMNS), "ground-truth pixels"],
         "rows": [
