@@ -15,9 +15,11 @@ from PIL import Image as Picture
 
 from segkit.data.masks import mask_to_rle, rle_area, rle_bbox, rle_to_mask
 from segkit.data.records import Annotation, Category, Dataset, Image, Result
-from segkit.evaluate.analysis.bootstrap import average_precisions, bootstrap_weights, compare_pools, mean_ap, pools_of
+from segkit.evaluate.analysis.compare import compare_pools
 from segkit.evaluate.analysis.counts import match_image
 from segkit.evaluate.analysis.details import DetailOptions, compute_details
+from segkit.evaluate.analysis.intervals import Parts
+from segkit.evaluate.analysis.pools import average_precisions, mean_ap, pools_of
 from segkit.evaluate.coco.band import mask_band, rle_band
 from segkit.evaluate.coco.engine import evaluate, fast
 from segkit.evaluate.coco.inputs import prepare_inputs
@@ -40,8 +42,8 @@ def from_files(folder, truth, results):
     return read_coco(folder / "t.json"), read_results(folder / "r.json")
 
 
-def details(dataset, results, bootstrap_samples=0):
-    options = DetailOptions(score=0.5, max_dets=100, bootstrap_samples=bootstrap_samples)
+def details(dataset, results, intervals=False):
+    options = DetailOptions(score=0.5, max_dets=100, intervals=intervals)
     return compute_details(prepare_inputs(dataset, results, ("segm",)), "segm", options)
 
 
@@ -177,10 +179,10 @@ def test_precision_recall_and_the_best_f1():
     assert figures["best"] == {"score": 0.4, "precision": 2 / 3, "recall": 2 / 3, "F1": 2 / 3}
 
 
-def test_the_first_bootstrap_sample_is_the_data_and_intervals_contain_its_ap(tmp_path):
+def test_the_first_part_is_the_data_and_intervals_contain_its_ap(tmp_path):
     dataset, results = from_files(tmp_path, *random_pair(np.random.default_rng(3), images=12, categories=3))
-    found = details(dataset, results, bootstrap_samples=200)
-    scores = average_precisions(pools(dataset, results), bootstrap_weights(len(dataset.images), 5))
+    found = details(dataset, results, intervals=True)
+    scores = average_precisions(pools(dataset, results), Parts.of(len(dataset.images)).weights)
     own = score_results(dataset, results, ("segm",)).segm
     assert mean_ap(scores)[0] == pytest.approx(own.AP, abs=1e-12)
     assert mean_ap(scores, 0)[0] == pytest.approx(own.AP50, abs=1e-12)
@@ -188,7 +190,7 @@ def test_the_first_bootstrap_sample_is_the_data_and_intervals_contain_its_ap(tmp
     assert low < own.AP < high
 
 
-def test_a_bootstrap_sample_scores_like_a_dataset_with_its_images(tmp_path):
+def test_a_weighted_sample_scores_like_a_dataset_with_its_images(tmp_path):
     """An image that is three times in a sample counts as three images: AP is that of a file with three copies."""
     truth, results = random_pair(np.random.default_rng(4), images=5, categories=2)
     dataset, found = from_files(tmp_path, truth, results)
@@ -305,7 +307,7 @@ def test_semantic_scores_other_than_miou():
     data, _ = one_image([(1, (10, 10, 30, 30)), (2, (45, 10, 20, 20))], [])
     truth = paint(data.images[0], data.annotations, {1: 1, 2: 2}, "background")
     wrong = np.roll(truth, 4, axis=1)
-    confusion = Confusion(data, bootstrap_samples=50, boundary=True)
+    confusion = Confusion(data, intervals=True, boundary=True)
     confusion.add(truth, wrong, 1)
     scores = confusion.metrics()
     ious = [((truth == c) & (wrong == c)).sum() / ((truth == c) | (wrong == c)).sum() for c in range(3)]
@@ -314,10 +316,19 @@ def test_semantic_scores_other_than_miou():
     assert scores.mean_accuracy == pytest.approx(np.mean([(wrong == c)[truth == c].mean() for c in range(3)]))
     assert scores.boundary_IoU < scores.mIoU, "a shift hurts contours more than areas"
     assert np.array(scores.confusion).sum() == truth.size
-    again = Confusion(data, bootstrap_samples=50)
-    again.add(truth, wrong, 1)
-    assert np.array_equal(again.sampled, confusion.sampled), "all models are scored on the same samples"
-    assert again.sampled.sum() == pytest.approx(50 * truth.size, rel=0.5)
+    assert scores.mIoU_interval is None, "one image says nothing of others"
+
+
+def test_a_perfect_prediction_beside_ignored_pixels_has_boundary_iou_1():
+    data, _ = one_image([(1, (10, 10, 40, 30))], [], categories=1)
+    truth = paint(data.images[0], data.annotations, {1: 1}, "background")
+    truth[:, 30:36] = 255
+    confusion = Confusion(data, boundary=True)
+    confusion.add(truth, np.where(truth == 255, 1, truth))
+    assert confusion.metrics().boundary_IoU == 1
+    confusion = Confusion(data, boundary=True)
+    confusion.add(truth, np.where(truth == 255, 1, np.roll(truth, 3, axis=0)))
+    assert confusion.metrics().boundary_IoU < 0.8
 
 
 def hostile_pair(folder):
@@ -359,7 +370,7 @@ def test_names_are_escaped_in_the_report_of_pixel_scores():
     data, _ = one_image([(1, (10, 10, 30, 30))], [], categories=1)
     data = replace(data, categories=(Category(1, name),), images_dir=Path())
     data = replace(data, images=(replace(data.images[0], file_name=name),))
-    pixels = PixelScores(data, bootstrap_samples=10, details=True)
+    pixels = PixelScores(data, intervals=True, details=True)
     truth = paint(data.images[0], data.annotations, {1: 1}, "background")
     pixels.add(data.images[0], truth, np.roll(truth, 4, axis=1))
     metrics = Metrics(images=1, max_dets=100, semantic=pixels.confusion.metrics(), warnings=[name])
@@ -399,7 +410,7 @@ def test_pictures_csv_is_worst_first(segkit, here):
     ("options", "message"),
     [
         (("--compare", "other.json"), "error: other.json: no such file"),
-        (("--compare", "r.json", "--bootstrap", "0"), "error: --compare needs bootstrap samples"),
+        (("--compare", "r.json", "--bootstrap", "0"), "error: --compare needs random samples"),
         (("--lvis",), "error: t.json: 8 images do not list neg_category_ids and not_exhaustive_category_ids"),
         (("--iou", "boundary", "--details"), "error: --iou boundary: the error analysis needs masks or boxes"),
         (("--lvis", "--engine", "pycocotools"), "error: --lvis: pycocotools has no federated AP"),

@@ -52,7 +52,8 @@ class EvalConfig(CommandConfig):
         0.5, help="Ignore predictions with a lower confidence, except for AP.", min=0, max=1, panel=_ANALYSIS
     )
     bootstrap: int = option(
-        1000, help="Bootstrap samples for each confidence interval; 0: no intervals.", min=0, max=100_000,
+        1000, help="Random changes of sign behind the p-value of --compare; 0: no confidence intervals.", min=0,
+        max=100_000,
         panel=_ANALYSIS,
     )  # fmt: skip
     engine: EngineName = option(
@@ -70,7 +71,7 @@ class EvalConfig(CommandConfig):
         if self.max_dets != "auto" and not (whole and int(self.max_dets) >= 100):
             raise ConfigError(f"--max-dets {self.max_dets}: auto, or a number from 100, COCO's own cap, to 999999")
         if self.compare is not None and not self.bootstrap:
-            raise ConfigError("--compare needs bootstrap samples: --bootstrap must be more than 0")
+            raise ConfigError("--compare needs random samples: --bootstrap must be more than 0")
         if self.needs_details and self.iou == ("boundary",):
             raise ConfigError("--iou boundary: the error analysis needs masks or boxes", "use --iou segm,boundary")
         if self.lvis and self.engine == "pycocotools":

@@ -62,7 +62,7 @@ def _score_options(model: LoadedModel, config: EvalConfig, file: Path) -> ScoreO
         max_dets=config.max_dets,
         engine=config.engine,
         details=config.needs_details,
-        bootstrap_samples=config.bootstrap if config.needs_details else 0,
+        intervals=config.needs_details and config.bootstrap > 0,
         lvis=file if config.lvis else None,
         workers=config.workers or 0,
     )

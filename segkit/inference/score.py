@@ -48,7 +48,7 @@ class ScoreOptions:
         max_dets: ``auto`` or a number.
         engine: What computes AP.
         details: Keep all results, and pixel scores by image.
-        bootstrap_samples: Of the images, for the confidence intervals of pixel scores.
+        intervals: Keep what the confidence intervals of pixel scores need.
         lvis: The annotation file, where LVIS's federated AP is wanted.
         keep_results_of: Ids of images whose results are kept without ``details``.
         workers: Processes that load images.
@@ -60,7 +60,7 @@ class ScoreOptions:
     max_dets: str = "auto"
     engine: EngineName = "fast"
     details: bool = False
-    bootstrap_samples: int = 0
+    intervals: bool = False
     lvis: Path | None = None
     keep_results_of: frozenset[int] = frozenset()
     workers: int = 0
@@ -147,7 +147,7 @@ class _RankScores:
         if card.model == "unet" if options.pixels is None else options.pixels:
             self._pixels = PixelScores(
                 dataset,
-                bootstrap_samples=options.bootstrap_samples,
+                intervals=options.intervals,
                 details=options.details,
                 boundary="boundary" in self._iou_types,
             )

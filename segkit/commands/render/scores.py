@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from segkit.commands.output import Output, shown, table_of
+from segkit.evaluate.analysis.intervals import FEW_IMAGES
 from segkit.evaluate.metrics import COMPARED, InstanceMetrics, Metrics, verdict
 from segkit.units import format_interval, format_score
 
@@ -88,8 +89,9 @@ def _details(details: dict[str, Any], output: Output) -> None:
     output.stderr.print(table)
     if confidence := details["confidence"]:
         output.note(
-            f"95 % confidence intervals from {confidence['resamples']} bootstrap samples: "
-            f"AP {format_interval(confidence['AP']) or '-'}, AP50 {format_interval(confidence['AP50']) or '-'}"
+            "95 % confidence intervals: "
+            + ", ".join(f"{name} {format_interval(confidence[name]) or '-'}" for name in ("AP", "AP50", "PQ"))
+            + (" (rough: fewer than 30 images)" if confidence["images"] < FEW_IMAGES else "")
         )
 
 
@@ -100,7 +102,8 @@ def _comparison(compare: dict[str, Any], output: Output) -> None:
             output.note(
                 f"{part} {name} {format_score(found[name])}, {shown(compare['with'])} "
                 f"{format_score(found['other_' + name])}: difference {found['value']:+.3f} (95 % confidence interval "
-                f"{interval}, p = {found['p']:.3g}: {verdict(found['p'])})"
+                f"{interval}, p = {found['p']:.3g}, which can be no less than {found['smallest_p']:.2g}: "
+                f"{verdict(found['p'])})"
             )
 
 

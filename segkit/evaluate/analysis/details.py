@@ -7,19 +7,13 @@ from typing import Any
 import numpy as np
 
 from segkit.choices import EngineName
-from segkit.evaluate.analysis.bootstrap import (
-    CONFIDENCE_LEVEL,
-    average_precisions,
-    bootstrap_weights,
-    confidence_interval,
-    mean_ap,
-    pools_of,
-)
 from segkit.evaluate.analysis.counts import Detections, ImageMatches, confusion_matrix, match_image
+from segkit.evaluate.analysis.intervals import CONFIDENCE_LEVEL, Parts, confidence_interval
 from segkit.evaluate.analysis.panoptic import PanopticSums, panoptic_sums
+from segkit.evaluate.analysis.pools import average_precisions, pools_of
 from segkit.evaluate.analysis.tide import ERROR_TYPES, TideError, ap50_costs, classify_errors
 from segkit.evaluate.coco.engine import EvaluationInputs, IouType
-from segkit.evaluate.coco.overlap import overlaps_by_image
+from segkit.evaluate.coco.overlap import Floats, overlaps_by_image
 from segkit.progress import SILENT, Progress
 
 
@@ -30,13 +24,13 @@ class DetailOptions:
     Attributes:
         score: The score threshold of predictions.
         max_dets: Detections of a category counted in an image.
-        bootstrap_samples: Samples behind the confidence intervals; 0: none.
+        intervals: Whether to compute confidence intervals.
         engine: What matches for the intervals.
     """
 
     score: float
     max_dets: int
-    bootstrap_samples: int = 0
+    intervals: bool = False
     engine: EngineName = "fast"
 
 
@@ -95,7 +89,7 @@ def compute_details(
         images.append(ImageDetails(overlaps.image_id, matches, classify_errors(matches), sums))
         progress.advance()
     detections = Detections.of([image.matches for image in images])
-    progress.start("bootstrap", None)
+    progress.start("computing confidence intervals", None)
     document = {
         "kind": iou_type,
         "iou": 0.5,
@@ -103,7 +97,7 @@ def compute_details(
         **_counts(images, detections, names, score),
         "mistakes": _errors(images),
         "confusion": _confusion(images, names, score),
-        "confidence": _confidence(inputs, iou_type, options),
+        "confidence": _confidence(inputs, iou_type, images, options),
     }
     progress.done()
     return Details(inputs, iou_type, score, images, detections, document)
@@ -162,17 +156,37 @@ def _confusion(images: list[ImageDetails], names: dict[int, str], score: float) 
     return {"categories": [*names.values(), "background"], "counts": counts.tolist()}
 
 
-def _confidence(inputs: EvaluationInputs, iou_type: IouType, options: DetailOptions) -> dict[str, Any] | None:
-    num_samples = options.bootstrap_samples
-    if not num_samples:
+def _confidence(
+    inputs: EvaluationInputs, iou_type: IouType, images: list[ImageDetails], options: DetailOptions
+) -> dict[str, Any] | None:
+    """Confidence intervals of AP, AP50 and PQ."""
+    if not options.intervals:
         return None
+    parts = Parts.of(len(images))
     pools = pools_of(inputs, iou_type, options.engine)
-    scores = average_precisions(pools, bootstrap_weights(len(inputs.truth["images"]), num_samples))
-    names = (name for _, name in sorted(inputs.names.items()))
+    scores = average_precisions(pools, parts.weights)
+    ap, ap50 = scores.mean(axis=2), scores[:, :, 0]
+    instances = np.array([pool.positives.sum() for pool in pools], np.int64)
+    names = [name for _, name in sorted(inputs.names.items())]
     return {
         "level": CONFIDENCE_LEVEL,
-        "resamples": num_samples,
-        "AP": confidence_interval(mean_ap(scores)),
-        "AP50": confidence_interval(mean_ap(scores, 0)),
-        "per_category": {name: confidence_interval(mean_ap(scores[:, [k]])) for k, name in enumerate(names)},
+        "method": "jackknife over images, less the bias of halves, Student's t on the logit scale",
+        "images": len(images),
+        "AP": confidence_interval(ap, parts.groups, instances),
+        "AP50": confidence_interval(ap50, parts.groups, instances),
+        "PQ": confidence_interval(_pq_of_parts(images, sorted(inputs.names), parts), parts.groups),
+        "per_category": {
+            name: confidence_interval(ap[:, [k]], parts.groups, instances[[k]]) for k, name in enumerate(names)
+        },
     }
+
+
+def _pq_of_parts(images: list[ImageDetails], categories: list[int], parts: Parts) -> Floats:
+    """PQ of each category in each part of the images, [B, K]; NaN where there is nothing."""
+    sums = np.zeros((len(images), len(categories), 2))
+    for row, image in zip(sums, images, strict=True):
+        for k, category in enumerate(categories):
+            if (own := image.panoptic.get(category)) is not None:
+                row[k] = own.iou, own.tp + own.fp / 2 + own.fn / 2
+    iou, total = np.moveaxis(np.tensordot(parts.weights.astype(np.float64), sums, 1), -1, 0)
+    return np.where(total > 0, iou / np.maximum(total, 0.5), np.nan)

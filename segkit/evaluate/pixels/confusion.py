@@ -1,14 +1,13 @@
 """Pixel metrics by category, from one confusion matrix, whose size does not depend on the number of images."""
 
 from collections.abc import Sequence
-from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
 from segkit.data.label_maps import IGNORED, paint_labels
 from segkit.data.records import Annotation, Dataset, Image
-from segkit.evaluate.analysis.bootstrap import confidence_interval
+from segkit.evaluate.analysis.intervals import Parts, confidence_interval
 from segkit.evaluate.coco.band import band_distance, mask_band
 from segkit.evaluate.coco.ids import unique_names
 from segkit.evaluate.metrics import SemanticMetrics
@@ -38,32 +37,26 @@ class Confusion:
 
     Args:
         dataset: The categories; background is a class unless the dataset ignores uncovered pixels.
-        bootstrap_samples: Bootstrap samples of the images, each with a matrix of its own.
+        intervals: Whether to keep the areas of each image, for confidence intervals.
         boundary: Whether to count for boundary IoU, too.
     """
 
-    def __init__(self, dataset: Dataset, *, bootstrap_samples: int = 0, boundary: bool = False) -> None:
+    def __init__(self, dataset: Dataset, *, intervals: bool = False, boundary: bool = False) -> None:
         names = ["background", *(category.name for category in dataset.categories)]
         self.first = 1 if dataset.uncovered == "ignore" else 0  # the first label that has metrics
         self._names, num_labels = unique_names(dict(enumerate(names))), len(names)
         self.counts = np.zeros((num_labels, num_labels), np.int64)  # [truth, prediction]
-        self.sampled = np.zeros((bootstrap_samples, num_labels, num_labels), np.int64)
+        self._areas: dict[int, npt.NDArray[np.int64]] | None = {} if intervals else None
         self.boundary = np.zeros((num_labels, 2), np.int64) if boundary else None  # pixels in both bands, in either
 
     def add(self, truth: LabelMap, prediction: npt.NDArray[np.integer], image_id: int = 0) -> npt.NDArray[np.int64]:
-        """Count one image, and return its own counts.
-
-        A bootstrap sample has each image 0, 1, 2, ... times (Poisson, mean 1): the bootstrap for images that come one
-        by one (Chamandy et al., Estimating Uncertainty for Massive Data Streams, 2012). The random numbers depend on
-        the image id only, so that two models are compared on the same samples.
-        """
+        """Count one image, and return its own counts."""
         counted = truth != IGNORED
         pairs = truth[counted].astype(np.int64) * len(self.counts) + prediction[counted]
         own = np.bincount(pairs, minlength=self.counts.size).reshape(self.counts.shape)
         self.counts += own
-        if samples := len(self.sampled):
-            times = np.random.default_rng([crc32(str(image_id).encode()), samples]).poisson(1, samples)
-            self.sampled += times[:, None, None] * own
+        if self._areas is not None:
+            self._areas[image_id] = np.stack([np.diag(own), own.sum(axis=1) + own.sum(axis=0) - np.diag(own)], axis=1)
         if self.boundary is not None:
             self._add_boundary(self.boundary, truth, prediction)
         return own
@@ -72,7 +65,8 @@ class Confusion:
     def _add_boundary(sums: npt.NDArray[np.int64], truth: LabelMap, prediction: npt.NDArray[np.integer]) -> None:
         counted, distance = truth != IGNORED, band_distance(*truth.shape)
         for label in np.union1d(truth[counted], prediction[counted]).tolist():
-            real, found = (mask_band(labels == label, distance) & counted for labels in (truth, prediction))
+            # What is ignored lies outside of both masks: so a contour beside it is one in both.
+            real, found = (mask_band((labels == label) & counted, distance) for labels in (truth, prediction))
             sums[label] += ((real & found).sum(), (real | found).sum())
 
     def metrics(self) -> SemanticMetrics:
@@ -93,7 +87,7 @@ class Confusion:
             fwIoU=float(sum((s["IoU"] or 0) * (s["pixels"] or 0) for s in scored)) / total if total else -1.0,
             per_category=per_category,
             boundary_IoU=_mean(boundary) if self.boundary is not None else None,
-            mIoU_interval=confidence_interval(self.sampled_miou()) if len(self.sampled) else None,
+            mIoU_interval=self._interval(),
             confusion=self.counts.tolist() if self.boundary is not None else None,
         )
 
@@ -113,9 +107,29 @@ class Confusion:
             scores["boundary_IoU"] = float(both / union) if union else None
         return scores
 
-    def sampled_miou(self) -> npt.NDArray[np.float64]:
-        """MIoU of the images, and then of each bootstrap sample, [1 + samples]; NaN where there is nothing."""
-        return np.array([mean_iou(counts, self.first) for counts in (self.counts, *self.sampled)])
+    def areas(self) -> npt.NDArray[np.int64]:
+        """Pixels in both and in either of truth and prediction, of each image (by id) and class, [images, K, 2]."""
+        assert self._areas is not None
+        known = [self._areas[image_id][self.first :] for image_id in sorted(self._areas, key=str)]
+        return np.array(known, np.int64).reshape(len(known), len(self.counts) - self.first, 2)
+
+    def _interval(self) -> list[float] | None:
+        if self._areas is None:
+            return None
+        areas = self.areas()
+        parts = Parts.of(len(areas))
+        return confidence_interval(iou_of_parts(areas, parts.weights), parts.groups, (areas[..., 1] > 0).sum(axis=0))
+
+
+def iou_of_parts(areas: npt.NDArray[np.int64], weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """IoU of each class in each part of the images, [B, K]; NaN where a class is in none of them.
+
+    Args:
+        areas: Of each image and class, as ``Confusion.areas`` gives them.
+        weights: How often each part has each image, [B, images].
+    """
+    both, either = np.moveaxis(np.tensordot(weights.astype(np.float64), areas.astype(np.float64), 1), -1, 0)
+    return np.where(either > 0, both / np.maximum(either, 1), np.nan)
 
 
 def mean_iou(counts: npt.NDArray[np.int64], first: int) -> float:

@@ -46,18 +46,18 @@ class PixelScores:
 
     Args:
         dataset: The ground truth.
-        bootstrap_samples: Samples behind the confidence interval; 0: none.
+        intervals: Keep what a confidence interval needs.
         details: Keep rows and label maps, and compute boundary IoU.
         boundary: Compute boundary IoU.
     """
 
     def __init__(
-        self, dataset: Dataset, *, bootstrap_samples: int = 0, details: bool = False, boundary: bool = False
+        self, dataset: Dataset, *, intervals: bool = False, details: bool = False, boundary: bool = False
     ) -> None:
         num_categories = len(dataset.categories)
         if num_categories > MOST_CATEGORIES:
             raise InputError(f"{num_categories} categories: label maps hold at most {MOST_CATEGORIES}")
-        self.confusion = Confusion(dataset, bootstrap_samples=bootstrap_samples, boundary=boundary or details)
+        self.confusion = Confusion(dataset, intervals=intervals, boundary=boundary or details)
         self.rows: list[PixelRow] = []
         self._details = details
         self._worst: list[tuple[float, int, LabelMaps]] = []

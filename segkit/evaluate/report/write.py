@@ -66,7 +66,7 @@ def _details_of(evaluation: Evaluation, config: EvalConfig, progress: Progress) 
         return None
     inputs = prepare_inputs(evaluation.dataset, evaluation.results, (iou_type,))
     limit = resolve_max_dets(evaluation.dataset, config.max_dets)
-    options = DetailOptions(config.score, limit, config.bootstrap, config.engine)
+    options = DetailOptions(config.score, limit, config.bootstrap > 0, config.engine)
     return compute_details(inputs, iou_type, options, progress)
 
 
