@@ -43,7 +43,7 @@ def from_files(folder, truth, results):
 
 
 def details(dataset, results, intervals=False):
-    options = DetailOptions(score=0.5, max_dets=100, intervals=intervals)
+    options = DetailOptions(score=0.5, intervals=intervals)
     return compute_details(prepare_inputs(dataset, results, ("segm",)), "segm", options)
 
 
@@ -80,7 +80,7 @@ def test_matches_equal_those_of_cocoeval(tmp_path, seed):
     dataset, results = from_files(tmp_path, *random_pair(np.random.default_rng(seed), images=4))
     inputs = prepare_inputs(dataset, results, ("segm",))
     for kind in ("segm", "bbox"):
-        own = sum(int(match_image(overlaps).tp.sum()) for overlaps in overlaps_by_image(inputs, kind, 100))
+        own = sum(int(match_image(overlaps).tp.sum()) for overlaps in overlaps_by_image(inputs, kind))
         assert own == (match_detections(inputs, kind, 100).outcome[0, :, 0] == TRUE_POSITIVE).sum()
 
 

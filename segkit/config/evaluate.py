@@ -49,7 +49,11 @@ class EvalConfig(CommandConfig):
         panel=_ANALYSIS,
     )  # fmt: skip
     score: float = option(
-        0.5, help="Ignore predictions with a lower confidence, except for AP.", min=0, max=1, panel=_ANALYSIS
+        0.5,
+        help="Ignore predictions with a lower confidence, except for AP (up to 100, for scores in percent).",
+        min=0,
+        max=100,
+        panel=_ANALYSIS,
     )
     bootstrap: int = option(
         1000, help="Random changes of sign behind the p-value of --compare; 0: no confidence intervals.", min=0,

@@ -4,11 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from segkit.config.evaluate import EvalConfig
+from segkit.data.records import Dataset, Result
 from segkit.errors import ConfigError
 from segkit.evaluate.coco.engine import COCO_IOU_TYPES, engine_name, evaluate_files, uses_fast
 from segkit.evaluate.coco.fast_path import check_files
-from segkit.evaluate.coco.inputs import comparable_iou_types, limit_warning, scale_warning
+from segkit.evaluate.coco.inputs import comparable_iou_types
 from segkit.evaluate.coco.instance_metrics import max_dets_list, metrics_of
+from segkit.evaluate.coco.plausible import copies_warning, coverage_warning, limit_warning, scale_warning
 from segkit.evaluate.coco.score import score_results
 from segkit.evaluate.evaluation import Evaluation
 from segkit.evaluate.metrics import Metrics
@@ -42,6 +44,7 @@ def evaluate_results(config: EvalConfig) -> Evaluation:
     results = read_results(subject, warnings)
     if not results:
         warnings.append("the results file is empty")
+    warnings += _oddities(dataset, results)
     if predicted is not None:
         results, left_out = match_images(results, read_coco(predicted), dataset, subject)
         warnings.append("the results have an images.json: they are matched to the data by file")
@@ -54,6 +57,16 @@ def evaluate_results(config: EvalConfig) -> Evaluation:
     metrics = score_results(dataset, results, iou_types, config.max_dets, config.engine, lvis=lvis)
     metrics = replace(metrics, warnings=[*warnings, *metrics.warnings])
     return Evaluation(metrics, config.out, str(subject), truth, dataset, tuple(results))
+
+
+def _oddities(dataset: Dataset, results: list[Result]) -> list[str]:
+    """What is odd about results and annotations, in warnings."""
+    found = ((r.image_id, r.category_id, r.score, r.bbox, str(r.segmentation)) for r in results)
+    return [
+        *copies_warning("results", found),
+        *copies_warning("annotations", ((a.image_id, a.category_id, a.area, a.bbox) for a in dataset.annotations)),
+        *coverage_warning((a.image_id for a in dataset.annotations), (r.image_id for r in results)),
+    ]
 
 
 def _predicted_images(subject: Path, data: Path) -> Path | None:
@@ -90,5 +103,9 @@ def _score_files(truth: Path, results: Path, iou_types: tuple[str, ...] | None, 
         engine=engine_name("fast"),
         segm=metrics.get("segm"),
         bbox=metrics.get("bbox"),
-        warnings=[*scale_warning(files.lowest, files.highest), *limit_warning(files.results, limit)],
+        warnings=[
+            *files.oddities,
+            *scale_warning(files.lowest, files.highest),
+            *limit_warning(files.results, limit),
+        ],
     )

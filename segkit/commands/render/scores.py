@@ -39,7 +39,7 @@ def _instances(title: str, part: InstanceMetrics, output: Output) -> None:
     table = table_of(title, "category", *names)
     for category, numbers in part.per_category.items():
         table.add_row(shown(category), *(format_score(numbers[name]) for name in names))
-    table.add_row("all", *(format_score(getattr(part, name)) for name in names), style="bold")
+    table.add_row("all (mean)", *(format_score(getattr(part, name)) for name in names), style="bold")
     output.stderr.print(table)
     recalls = ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
     output.note("  ".join(f"{name} {format_score(getattr(part, name))}" for name in recalls))
@@ -75,17 +75,22 @@ def _details(details: dict[str, Any], output: Output) -> None:
         figures = (format_score(counts[key]) for key in ("precision", "recall", "F1", "PQ"))
         table.add_row(shown(name), *cells, *figures, style="bold" if n == len(rows) - 1 else None)
     output.stderr.print(table)
+    output.note('row "all": detections of all categories pooled; PQ: the mean over categories')
     overall = details["overall"]
     output.note(
         f"instances counted per image: mean absolute error {overall['count_error']:.2f}, "
         f"mean error {overall['count_bias']:+.2f}"
     )
     if best := overall["best"]:
-        output.note(f"best F1 {format_score(best['F1'])}, at confidence >= {best['score']:.3f}")
+        output.note(
+            f"best F1 {format_score(best['F1'])}, with --score {best['score']!r} "
+            "(chosen on the images that it is scored on: expect less on others)"
+        )
     mistakes = details["mistakes"]
-    table = table_of("error types (TIDE)", "error", "count", "AP50 gained if fixed")
+    at_score = f"count, confidence >= {details['score']:g}"
+    table = table_of("error types (TIDE)", "error", at_score, "count, all scores", "AP50 gained if fixed")
     for kind, count in mistakes["counts"].items():
-        table.add_row(kind, str(count), f"{mistakes['AP50_cost'][kind]:.3f}")
+        table.add_row(kind, str(mistakes["counts_at_score"][kind]), str(count), f"{mistakes['AP50_cost'][kind]:.3f}")
     output.stderr.print(table)
     if confidence := details["confidence"]:
         output.note(

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import ROUND_FLOOR, Decimal
 
 import numpy as np
 
-from segkit.evaluate.coco.accumulate import RECALLS, precision_envelope
 from segkit.evaluate.coco.overlap import Bools, Floats, ImageOverlaps, Ints, match_in_category
 
 HALF = 0.5  # the IoU of a match
@@ -38,12 +38,15 @@ def match_image(overlaps: ImageOverlaps) -> ImageMatches:
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """Precision, recall and F1 of the detections with a score of at least ``score``."""
+    """The detections with a score of at least ``score``.
+
+    ``precision`` is None without detections, ``recall`` without annotations, ``F1`` without either.
+    """
 
     score: float
-    precision: float
-    recall: float
-    F1: float
+    precision: float | None
+    recall: float | None
+    F1: float | None
     tp: int
     fp: int
 
@@ -85,35 +88,47 @@ class Detections:
         """The counts at a score threshold."""
         kept = self.score >= score
         tp, fp = int((self.tp & kept).sum()), int((self.fp & kept).sum())
-        precision = tp / (tp + fp) if tp + fp else 0.0
-        recall = tp / self.positives if self.positives else 0.0
         total = tp + fp + self.positives
-        return OperatingPoint(score, precision, recall, 2 * tp / total if total else 0.0, tp, fp)
+        return OperatingPoint(
+            score,
+            tp / (tp + fp) if tp + fp else None,
+            tp / self.positives if self.positives else None,
+            2 * tp / total if total else None,
+            tp,
+            fp,
+        )
 
     def best(self) -> OperatingPoint | None:
-        """The highest F1, at the score of a detection; None without detections."""
-        if not len(self.score):
+        """The highest F1, and a score threshold that gives it; None without detections or without annotations."""
+        if not len(self.score) or not self.positives:
             return None
         score, tp, fp = self._sums()
         last = np.append(np.diff(score) != 0, True)  # a threshold keeps all equal scores, or none
         f1 = np.where(last, 2 * tp / np.maximum(tp + fp + self.positives, 1), -1.0)
-        return self.at(float(score[int(np.argmax(f1))]))
+        at = int(np.argmax(f1))
+        return self.at(short_threshold(float(score[at]), float(score[at + 1]) if at + 1 < len(score) else -np.inf))
 
     def curve(self) -> tuple[Floats, Floats, Floats]:
         """Recall, precision and score after each detection, by falling score."""
         score, tp, fp = self._sums()
         return tp / max(self.positives, 1), tp / np.maximum(tp + fp, 1), score
 
-    def average_precision(self) -> float:
-        """COCO's average precision: the mean of the precision envelope at 101 recalls."""
-        _, tp, fp = (sums.astype(float) for sums in self._sums())
-        envelope = np.append(precision_envelope(tp / (tp + fp + np.spacing(1))), 0.0)
-        return float(np.mean(envelope[np.searchsorted(tp / self.positives, RECALLS, side="left")]))
-
     def _sums(self) -> tuple[Floats, Ints, Ints]:
         """Scores, and the true and false positives up to each, by falling score."""
         order = np.argsort(-self.score, kind="mergesort")
         return self.score[order], np.cumsum(self.tp[order]), np.cumsum(self.fp[order])
+
+
+def short_threshold(score: float, below: float) -> float:
+    """A threshold that keeps a score and not the next one below, with as few digits as that takes, at least three.
+
+    It is rounded down: a threshold that is rounded up, as it is printed, would lose the score itself.
+    """
+    for digits in range(3, 20):
+        rounded = float(Decimal(score).quantize(Decimal(1).scaleb(-digits), ROUND_FLOOR))
+        if rounded > below:
+            return rounded
+    return score
 
 
 def confusion_matrix(matches: ImageMatches, categories: Sequence[int], score: float) -> Ints:

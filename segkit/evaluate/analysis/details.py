@@ -11,7 +11,14 @@ from segkit.evaluate.analysis.counts import Detections, ImageMatches, confusion_
 from segkit.evaluate.analysis.intervals import CONFIDENCE_LEVEL, Parts, confidence_interval
 from segkit.evaluate.analysis.panoptic import PanopticSums, panoptic_sums
 from segkit.evaluate.analysis.pools import average_precisions, pools_of
-from segkit.evaluate.analysis.tide import ERROR_TYPES, TideError, ap50_costs, classify_errors
+from segkit.evaluate.analysis.tide import (
+    ERROR_TYPES,
+    MOST_DETECTIONS,
+    TideError,
+    TideImage,
+    ap50_costs,
+    classify_errors,
+)
 from segkit.evaluate.coco.engine import EvaluationInputs, IouType
 from segkit.evaluate.coco.overlap import Floats, overlaps_by_image
 from segkit.progress import SILENT, Progress
@@ -23,24 +30,23 @@ class DetailOptions:
 
     Attributes:
         score: The score threshold of predictions.
-        max_dets: Detections of a category counted in an image.
         intervals: Whether to compute confidence intervals.
         engine: What matches for the intervals.
     """
 
     score: float
-    max_dets: int
     intervals: bool = False
     engine: EngineName = "fast"
 
 
 @dataclass(frozen=True, slots=True)
 class ImageDetails:
-    """One image: its matches and errors at any score, and its panoptic sums at the score threshold."""
+    """One image: its matches and TIDE's errors at any score; its errors and panoptic sums at the score threshold."""
 
     image_id: int
     matches: ImageMatches
-    errors: list[TideError]
+    tide: TideImage
+    errors: list[TideError]  # without those of detections in crowds
     panoptic: dict[int, PanopticSums]  # by category
 
     def counts(self, score: float) -> PanopticSums:
@@ -83,10 +89,11 @@ def compute_details(
     names, score = dict(sorted(inputs.names.items())), options.score
     progress.start("matching detections", len(inputs.truth["images"]))
     images = []
-    for overlaps in overlaps_by_image(inputs, iou_type, options.max_dets):
-        matches = match_image(overlaps)
-        sums = panoptic_sums(overlaps, score)
-        images.append(ImageDetails(overlaps.image_id, matches, classify_errors(matches), sums))
+    for overlaps in overlaps_by_image(inputs, iou_type):
+        matches, tide = match_image(overlaps), classify_errors(overlaps, MOST_DETECTIONS)
+        found = classify_errors(overlaps, int((overlaps.score >= score).sum())).errors
+        errors = [each for each in found if each.detection < 0 or matches.fp[each.detection]]
+        images.append(ImageDetails(overlaps.image_id, matches, tide, errors, panoptic_sums(overlaps, score)))
         progress.advance()
     detections = Detections.of([image.matches for image in images])
     progress.start("computing confidence intervals", None)
@@ -104,7 +111,7 @@ def compute_details(
 
 
 def _counts(images: list[ImageDetails], detections: Detections, names: dict[int, str], score: float) -> dict[str, Any]:
-    """Counts and metrics by category and overall; overall PQ is the mean over categories with annotations."""
+    """Counts and metrics by category and overall; overall PQ is the mean over those that occur, as in panopticapi."""
     per_category = {}
     for category, name in names.items():
         panoptic = sum((i.panoptic[category] for i in images if category in i.panoptic), PanopticSums())
@@ -121,7 +128,7 @@ def _figures(detections: Detections, score: float) -> dict[str, Any]:
     point, best = detections.at(score), detections.best()
     return {
         "instances": detections.positives,
-        "predictions": int((detections.score >= score).sum()),
+        "predictions": point.tp + point.fp,
         "found": point.tp,
         "wrong": point.fp,
         **{name: getattr(point, name) for name in ("precision", "recall", "F1")},
@@ -130,11 +137,14 @@ def _figures(detections: Detections, score: float) -> dict[str, Any]:
 
 
 def _count_errors(images: list[ImageDetails], score: float, category: int | None = None) -> dict[str, float]:
-    """The number of predictions less that of instances in an image: its mean, and the mean of its absolute value."""
+    """The number of predictions less that of instances in an image: its mean, and the mean of its absolute value.
+
+    Predictions in crowds are not counted, as the instances there are not.
+    """
     differences = []
     for image in images:
         overlaps = image.matches.overlaps
-        predicted, true = overlaps.score >= score, ~overlaps.crowd
+        predicted, true = (overlaps.score >= score) & (image.matches.tp | image.matches.fp), ~overlaps.crowd
         if category is not None:
             predicted, true = predicted & (overlaps.category == category), true & (overlaps.true_category == category)
         differences.append(int(predicted.sum()) - int(true.sum()))
@@ -144,9 +154,13 @@ def _count_errors(images: list[ImageDetails], score: float, category: int | None
 
 
 def _errors(images: list[ImageDetails]) -> dict[str, Any]:
-    counts = Counter(error.type for image in images for error in image.errors)
-    costs = ap50_costs([image.matches for image in images], [image.errors for image in images])
-    return {"counts": {each: counts[each] for each in ERROR_TYPES}, "AP50_cost": costs}
+    counts = Counter(error.type for image in images for error in image.tide.errors)
+    at_score = Counter(error.type for image in images for error in image.errors)
+    return {
+        "counts": {each: counts[each] for each in ERROR_TYPES},
+        "counts_at_score": {each: at_score[each] for each in ERROR_TYPES},
+        "AP50_cost": ap50_costs([image.tide for image in images]),
+    }
 
 
 def _confusion(images: list[ImageDetails], names: dict[int, str], score: float) -> dict[str, Any]:

@@ -1,18 +1,21 @@
-"""Why AP is not 1: the type of every error, and the AP50 that each type costs.
+"""Why AP50 is not 1: the type of every error, and the AP50 that each type costs, as the package tidecv counts them.
 
-Source of the types and of their order of precedence: Bolya et al., TIDE: A General Toolbox for Identifying Object
-Detection Errors (ECCV 2020). The cost of a type is the AP50 with all its errors corrected, less the AP50 as it is.
-Costs do not add up, because one error can hide another.
+Source: Bolya et al., TIDE: A General Toolbox for Identifying Object Detection Errors (ECCV 2020), and tidecv 1.0.1,
+whose counts and costs these are. That package decides some cases in its own way, and they are kept: the 100 detections
+of an image with the highest scores count, whatever their category; a detection in a crowd counts as an error, too; a
+category that has detections and no annotation has the AP 0. The cost of a type is the AP50 with all errors of that type
+corrected, less the AP50 as it is. Costs do not add up, because one error can hide another.
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from segkit.evaluate.analysis.counts import HALF, Detections, ImageMatches
-from segkit.evaluate.coco.overlap import Bools, Floats
+from segkit.evaluate.coco.accumulate import precision_envelope
+from segkit.evaluate.coco.overlap import Bools, Floats, ImageOverlaps, Ints
 
 ErrorType = Literal["class", "localisation", "both", "duplicate", "background", "missed"]
 ERROR_TYPES: tuple[ErrorType, ...] = get_args(ErrorType)
@@ -24,96 +27,212 @@ MEANINGS: dict[str, str] = {
     "background": "IoU below 0.1 with every instance",
     "missed": "instance without a detection",
 }
-_BACKGROUND = 0.1  # a detection with a lower IoU is of the background
+MOST_DETECTIONS = 100  # of an image
+_MATCH, _BACKGROUND = 0.5, 0.1  # IoU
+_RECALLS = np.arange(101) / 100
 
 
 @dataclass(frozen=True, slots=True)
 class TideError:
-    """One error: its type, the detection (-1: none, it is missed) and the annotation (-1: none) of an image."""
+    """One error: its type, the detection (-1: none, it is missed) and the annotation (-1: none) of an image.
+
+    ``corrects``: whether the detection becomes a true positive of the annotation when the error is corrected; else it
+    is removed. Of several detections that could, it is the one with the highest score.
+    """
 
     type: ErrorType
     detection: int
     annotation: int
+    corrects: bool = False
 
 
-def classify_errors(matches: ImageMatches) -> list[TideError]:
-    """The errors of an image; false positives by falling score, then missed annotations."""
-    overlaps, real = matches.overlaps, ~matches.overlaps.crowd
-    used = matches.matched()
+@dataclass(frozen=True, slots=True)
+class TideImage:
+    """One image: its first detections by score, [D], which of them are true positives or in crowds, and the errors."""
+
+    overlaps: ImageOverlaps
+    tp: Bools
+    in_crowd: Bools
+    errors: tuple[TideError, ...]
+
+
+def classify_errors(overlaps: ImageOverlaps, most: int | None = None) -> TideImage:
+    """The errors of an image: false positives by falling score, then missed annotations.
+
+    Args:
+        overlaps: The overlaps of an image.
+        most: Detections that count; None: all.
+    """
+    category, iou = overlaps.category[:most], overlaps.iou[:most]
+    real = np.flatnonzero(~overlaps.crowd)
+    own = category[:, None] == overlaps.true_category[real]  # [D, G]
+    iou_of_real = iou[:, real]
+    matched = _match(np.where(own, iou_of_real, 0.0))
+    tp = matched >= 0
+    in_crowd = ~tp & _inside(iou, category, overlaps)
+    used = np.zeros(len(real), bool)
+    used[matched[tp]] = True
     errors: list[TideError] = []
-    for d in np.flatnonzero(matches.fp):
-        own = overlaps.true_category == overlaps.category[d]
-        near, near_at = _best(overlaps.iou[d], real & own)
-        other, other_at = _best(overlaps.iou[d], real & ~own)
-        again, again_at = _best(overlaps.iou[d], real & own & used)
-        if _BACKGROUND <= near < HALF:
-            errors.append(TideError("localisation", int(d), near_at))
-        elif other >= HALF:
-            errors.append(TideError("class", int(d), other_at))
-        elif again >= HALF:
-            errors.append(TideError("duplicate", int(d), again_at))
-        elif max(near, other) < _BACKGROUND:
-            errors.append(TideError("background", int(d), -1))
-        else:
-            errors.append(TideError("both", int(d), other_at))
-    explained = {error.annotation for error in errors if error.type in ("localisation", "class")}
-    errors += [TideError("missed", -1, int(g)) for g in np.flatnonzero(real & ~used) if int(g) not in explained]
-    return errors
+    claimed: set[int] = set()
+    for d in np.flatnonzero(~tp).tolist():
+        kind, g = _type_of(iou_of_real[d], own[d], used)
+        corrects = kind in ("class", "localisation") and not used[g] and g not in claimed
+        if corrects:
+            claimed.add(g)
+        errors.append(TideError(kind, d, int(real[g]) if g >= 0 else -1, corrects))
+    missed = [g for g in np.flatnonzero(~used).tolist() if g not in claimed]
+    errors += [TideError("missed", -1, int(real[g])) for g in missed]
+    return TideImage(overlaps, tp, in_crowd, tuple(errors))
 
 
-def _best(row: Floats, among: Bools) -> tuple[float, int]:
-    """The highest IoU among some annotations, and its place; -1 for none."""
-    if not among.any():
-        return -1.0, -1
-    masked = np.where(among, row, -1.0)
-    return float(masked.max()), int(masked.argmax())
+def _match(own_iou: Floats) -> Ints:
+    """The annotation of each detection, [D]; -1 for none: by falling score the free one that it overlaps most."""
+    matched = np.full(len(own_iou), -1, np.int64)
+    if not own_iou.shape[1]:
+        return matched
+    free = own_iou.copy()
+    for d in range(len(free)):
+        if free[d, best := int(free[d].argmax())] >= _MATCH:
+            matched[d] = best
+            free[:, best] = 0
+    return matched
 
 
-def ap50_costs(images: Sequence[ImageMatches], errors: Sequence[Sequence[TideError]]) -> dict[str, float]:
+def _inside(iou: Floats, category: Ints, overlaps: ImageOverlaps) -> Bools:
+    """Which detections lie in a crowd of their category, [D]."""
+    crowds = np.flatnonzero(overlaps.crowd)
+    own = category[:, None] == overlaps.true_category[crowds]
+    return np.asarray(((iou[:, crowds] > _MATCH) & own).any(axis=1))
+
+
+def _type_of(iou: Floats, own: Bools, used: Bools) -> tuple[ErrorType, int]:
+    """The type of a false positive, and the annotation that it is about; -1 for none.
+
+    Args:
+        iou: With every annotation that is no crowd, [G].
+        own: Which annotations are of its category, [G].
+        used: Which are matched, [G].
+    """
+    if not len(iou):
+        return "background", -1
+    of_own, of_others, of_used = iou * own, iou * ~own, iou * (own & used)
+    if _BACKGROUND <= of_own[near := int(of_own.argmax())] <= _MATCH:
+        return "localisation", near
+    if of_others[other := int(of_others.argmax())] >= _MATCH:
+        return "class", other
+    if of_used[again := int(of_used.argmax())] >= _MATCH:
+        return "duplicate", again
+    return ("background", -1) if iou.max() <= _BACKGROUND else ("both", other)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """Errors [E] and true positives [T] of all images, and the number of annotations by category."""
+
+    type: Any  # [E]
+    category: Ints  # of the detection, or of the annotation that was missed
+    score: Floats
+    counts: Bools  # whether it is a false positive of AP: no missed annotation, and not in a crowd
+    corrected: Ints  # the category of the true positive that it becomes; -1: none
+    tp_category: Ints
+    tp_score: Floats
+    positives: Counter[int]
+
+
+def ap50_costs(images: Sequence[TideImage]) -> dict[str, float]:
     """The AP50 that each error type costs, and what all false positives and all false negatives cost.
 
     Args:
-        images: The matches of each image.
-        errors: The errors of each image.
+        images: All of them, with their first ``MOST_DETECTIONS`` detections.
     """
-    found = Detections.of(images)
-    now = _ap50(found)
-    costs: dict[str, float] = {each: _ap50(_corrected(found, each, images, errors)) - now for each in ERROR_TYPES}
-    costs["all false positives"] = _ap50(replace(found, fp=np.zeros_like(found.fp))) - now
-    costs["all false negatives"] = _ap50(replace(found, true_category=found.category[found.tp])) - now
+    pool, now = _pool(images), _ap_now(images)
+    none = np.zeros(len(pool.category), bool)
+    found = Counter(pool.tp_category.tolist())
+    costs: dict[str, float] = {each: max(_ap_fixed(pool, pool.type == each) - now, 0.0) for each in ERROR_TYPES}
+    costs["all false positives"] = _ap_fixed(pool, none, perfect=True) - now
+    costs["all false negatives"] = _ap_fixed(pool, none, positives=found) - now
     return costs
 
 
-def _ap50(detections: Detections) -> float:
-    """The mean over categories of COCO's average precision at IoU 0.5; 0 without annotations."""
-    annotated = np.unique(detections.true_category)
-    each = [detections.of_category(category).average_precision() for category in annotated]
-    return float(np.mean(each)) if each else 0.0
+def _pool(images: Sequence[TideImage]) -> _Pool:
+    errors = [(image, error) for image in images for error in image.errors]
+    none = np.zeros(0, np.int64)
+    missed = np.array([error.detection < 0 for _, error in errors], bool)
+    true_category = [i.overlaps.true_category[e.annotation] if e.annotation >= 0 else -1 for i, e in errors]
+    category = [
+        true if e.detection < 0 else i.overlaps.category[e.detection]
+        for (i, e), true in zip(errors, true_category, strict=True)
+    ]
+    fixed = [true if e.corrects else -1 for (_, e), true in zip(errors, true_category, strict=True)]
+    crowded = np.array([e.detection >= 0 and i.in_crowd[e.detection] for i, e in errors], bool)
+    return _Pool(
+        np.array([error.type for _, error in errors], dtype=object),
+        np.array(category, np.int64),
+        np.array([0.0 if e.detection < 0 else i.overlaps.score[e.detection] for i, e in errors], np.float64),
+        ~missed & ~crowded,
+        np.array(fixed, np.int64),
+        np.concatenate([none, *(i.overlaps.category[: len(i.tp)][i.tp] for i in images)]),
+        np.concatenate([np.zeros(0), *(i.overlaps.score[: len(i.tp)][i.tp] for i in images)]),
+        _positives(images),
+    )
 
 
-def _corrected(
-    detections: Detections, error_type: ErrorType, images: Sequence[ImageMatches], errors: Sequence[Sequence[TideError]]
-) -> Detections:
-    """The detections of all images with the errors of one type corrected.
+def _positives(images: Sequence[TideImage]) -> Counter[int]:
+    real = [image.overlaps.true_category[~image.overlaps.crowd] for image in images]
+    return Counter(np.concatenate([np.zeros(0, np.int64), *real]).tolist())
 
-    A detection of the wrong category or place becomes a true positive if its annotation is still free (of several, the
-    one with the highest score); all others are removed. A missed annotation no longer counts.
+
+def _ap_now(images: Sequence[TideImage]) -> float:
+    kept = [~image.in_crowd for image in images]
+    category = [i.overlaps.category[: len(k)][k] for i, k in zip(images, kept, strict=True)]
+    score = [i.overlaps.score[: len(k)][k] for i, k in zip(images, kept, strict=True)]
+    tp = [i.tp[k] for i, k in zip(images, kept, strict=True)]
+    none = np.zeros(0, np.int64)
+    return _mean_ap(
+        np.concatenate([none, *category]),
+        np.concatenate([np.zeros(0), *score]),
+        np.concatenate([none > 0, *tp]),
+        _positives(images),
+    )
+
+
+def _ap_fixed(pool: _Pool, fixed: Bools, *, perfect: bool = False, positives: Counter[int] | None = None) -> float:
+    """AP50 with some errors corrected.
+
+    Args:
+        pool: All errors and true positives.
+        fixed: Which errors are corrected, [E].
+        perfect: Whether all true positives come before all false ones.
+        positives: The number of annotations by category, where it is another.
     """
-    category, tp, fp = detections.category.copy(), detections.tp.copy(), detections.fp.copy()
-    true_category, begin = [np.zeros(0, np.int64)], 0
-    for matches, own in zip(images, errors, strict=True):
-        used, counted = matches.matched(), ~matches.overlaps.crowd
-        for error in own:  # by falling score
-            if error.type != error_type:
-                continue
-            if error_type == "missed":
-                counted[error.annotation] = False
-                continue
-            at = begin + error.detection
-            fp[at] = False
-            if error_type in ("class", "localisation") and not used[error.annotation]:
-                used[error.annotation] = tp[at] = True
-                category[at] = matches.overlaps.true_category[error.annotation]
-        true_category.append(matches.overlaps.true_category[counted])
-        begin += len(matches.tp)
-    return replace(detections, category=category, tp=tp, fp=fp, true_category=np.concatenate(true_category))
+    becomes = fixed & (pool.corrected >= 0)
+    kept = becomes | (pool.counts & ~fixed)
+    category = np.where(becomes, pool.corrected, pool.category)[kept]
+    annotations = Counter(pool.positives if positives is None else positives)
+    annotations.subtract(Counter(pool.category[fixed & (pool.type == "missed")].tolist()))
+    correct = np.concatenate([becomes[kept], np.ones(len(pool.tp_category), bool)])
+    score = np.concatenate([pool.score[kept], pool.tp_score])
+    return _mean_ap(
+        np.concatenate([category, pool.tp_category]), correct.astype(float) if perfect else score, correct, annotations
+    )
+
+
+def _mean_ap(category: Ints, score: Floats, correct: Bools, positives: Counter[int]) -> float:
+    """The mean over the categories that have annotations or detections; 0 where there are none.
+
+    Args:
+        category: Of each detection, [D].
+        score: [D]; of equal scores the first comes first.
+        correct: Which detections are true positives, [D].
+        positives: The number of annotations by category.
+    """
+    scored = sorted({k for k, number in positives.items() if number} | set(category.tolist()))
+    total = 0.0
+    for k in scored:
+        if not (number := positives[k]):
+            continue  # 0
+        own = np.flatnonzero(category == k)
+        tp = np.cumsum(correct[own[np.argsort(-score[own], kind="stable")]])
+        precision = np.append(precision_envelope(tp / np.arange(1, len(tp) + 1)), 0.0)
+        total += float(precision[np.searchsorted(tp / number, _RECALLS, side="left")].mean())
+    return total / len(scored) if scored else 0.0

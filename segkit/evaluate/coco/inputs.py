@@ -7,7 +7,7 @@ InputError.
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from segkit.data.masks import rle_area, rle_bbox, to_rle
@@ -103,34 +103,6 @@ def resolve_max_dets(dataset: Dataset, max_dets: str) -> int:
         return int(max_dets)
     instances = Counter((a.image_id, a.category_id) for a in dataset.annotations if not a.iscrowd)
     return max(100, max(instances.values(), default=0))
-
-
-def limit_warning(results: Mapping[tuple[Any, Any], int], limit: int) -> list[str]:
-    """A warning where results are beyond the limit on detections, and so do not count.
-
-    Args:
-        results: Their number by image and category.
-        limit: Detections of a category in an image that count.
-    """
-    beyond = [number - limit for number in results.values() if number > limit]
-    if not beyond:
-        return []
-    images = len({image for (image, _), number in results.items() if number > limit})
-    where = "1 image has" if images == 1 else f"{images} images have"
-    return [
-        f"{where} more than {limit} results of a category: the {sum(beyond)} of the lowest scores do not count "
-        "(raise the limit with --max-dets)"
-    ]
-
-
-def scale_warning(lowest: float, highest: float) -> list[str]:
-    """A warning where scores are no probabilities: thresholds between 0 and 1 then mean something else."""
-    if lowest >= 0 and highest <= 1:
-        return []
-    return [
-        f"scores are from {lowest:g} to {highest:g} and not from 0 to 1: AP does not change, "
-        "but every number at a score threshold (--score) does"
-    ]
 
 
 def _result_records(

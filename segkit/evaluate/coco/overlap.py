@@ -1,6 +1,5 @@
 """The IoU of detections and annotations in each image, and COCOeval's matching at one threshold."""
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -36,18 +35,17 @@ class ImageOverlaps:
     annotation_index: Ints  # [G]: in the inputs' annotations
 
 
-def overlaps_by_image(inputs: EvaluationInputs, iou_type: IouType, max_dets: int) -> Iterator[ImageOverlaps]:
-    """The overlaps of every image, by image id.
+def overlaps_by_image(inputs: EvaluationInputs, iou_type: IouType) -> Iterator[ImageOverlaps]:
+    """The overlaps of every image, by image id, with all of its detections: limits belong to AP.
 
     Args:
         inputs: Annotations and results.
         iou_type: Compare masks or boxes.
-        max_dets: Detections of a category counted in an image: those with the highest scores.
     """
     sizes = {image["id"]: (image["height"], image["width"]) for image in inputs.truth["images"]}
     truth, found = _by_image(inputs.truth["annotations"], sizes), _by_image(inputs.results, sizes)
     for image_id in sorted(sizes):
-        result_index = _best_scored(inputs.results, found[image_id], max_dets)
+        result_index = sorted(found[image_id], key=lambda n: -inputs.results[n]["score"])  # ties as in the file
         results = [inputs.results[n] for n in result_index]
         annotations = [inputs.truth["annotations"][n] for n in truth[image_id]]
         crowd = np.array([bool(a["iscrowd"]) for a in annotations], bool)
@@ -129,18 +127,6 @@ def _by_image(records: Records, sizes: dict[int, Any]) -> dict[int, list[int]]:
     for number, record in enumerate(records):
         groups[record["image_id"]].append(number)
     return groups
-
-
-def _best_scored(results: Records, numbers: list[int], max_dets: int) -> list[int]:
-    """Numbers of results by falling score, ties in the order of the file, at most ``max_dets`` of a category."""
-    kept: list[int] = []
-    seen: Counter[int] = Counter()
-    for number in sorted(numbers, key=lambda n: -results[n]["score"]):
-        category = results[number]["category_id"]
-        seen[category] += 1
-        if seen[category] <= max_dets:
-            kept.append(number)
-    return kept
 
 
 def _box(record: dict[str, Any]) -> Box:

@@ -9,9 +9,10 @@ from segkit.data.records import Dataset, Result
 from segkit.evaluate.coco.boundary import evaluate_boundary
 from segkit.evaluate.coco.engine import COCO_IOU_TYPES, IouType, engine_name, engine_warnings
 from segkit.evaluate.coco.ids import IntegerIds
-from segkit.evaluate.coco.inputs import check_comparable, limit_warning, prepare_inputs, resolve_max_dets, scale_warning
+from segkit.evaluate.coco.inputs import check_comparable, prepare_inputs, resolve_max_dets
 from segkit.evaluate.coco.instance_metrics import evaluate_inputs, max_dets_list, metrics_of, zero_id_warning
 from segkit.evaluate.coco.lvis import lvis_scores
+from segkit.evaluate.coco.plausible import limit_warning, scale_warning
 from segkit.evaluate.metrics import InstanceMetrics, Metrics
 
 

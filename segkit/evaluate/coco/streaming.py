@@ -12,9 +12,10 @@ from segkit.data.records import Dataset, Image, Result
 from segkit.evaluate.coco.accumulate import accumulate
 from segkit.evaluate.coco.engine import IouType, PrecisionRecall, engine_name, engine_warnings
 from segkit.evaluate.coco.ids import IntegerIds, category_names
-from segkit.evaluate.coco.inputs import check_comparable, limit_warning, prepare_inputs, resolve_max_dets
+from segkit.evaluate.coco.inputs import check_comparable, prepare_inputs, resolve_max_dets
 from segkit.evaluate.coco.instance_metrics import COCO_MAX_DETS, max_dets_list, metrics_of, zero_id_warning
 from segkit.evaluate.coco.outcomes import Outcomes, match_detections, merge
+from segkit.evaluate.coco.plausible import limit_warning
 from segkit.evaluate.metrics import InstanceMetrics, Metrics
 
 Parts = dict[tuple[IouType, bool], list[Outcomes]]  # by IoU type, and whether annotations have ids from 1

@@ -86,7 +86,9 @@ def _predictions(details: Details, found: ImageDetails) -> list[Drawn]:
         result = details.inputs.results[int(overlaps.result_index[d])]
         segmentation = result.get("segmentation") if details.iou_type == "segm" else None
         tag = f"{details.inputs.names[int(overlaps.category[d])]} {overlaps.score[d]:.2f}"
-        shade, text = (_FP, f"{tag}: {errors[d]}") if d in errors else (_TP, tag)
+        shade, text = (_TP, tag) if found.matches.tp[d] else (_CROWD, f"{tag}: in a crowd")
+        if found.matches.fp[d]:
+            shade, text = _FP, f"{tag}: {errors.get(d, 'false positive')}"
         regions.append(Drawn(segmentation, result["bbox"], shade, text))
     return regions
 

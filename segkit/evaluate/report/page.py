@@ -87,7 +87,9 @@ def _instance_headlines(metrics: Metrics, details: Details | None) -> list[Headl
                 interval = format_interval(intervals.get(number))
                 headlines.append(Headline(f"{name} {number}", format_score(getattr(part, number)), interval))
     if details is not None and (best := details.document["overall"]["best"]):
-        headlines.append(Headline("best F1", format_score(best["F1"]), f"at score {best['score']:.2f}"))
+        headlines.append(
+            Headline("best F1", format_score(best["F1"]), f"at score {best['score']!r}, chosen on these images")
+        )
         headlines.append(Headline("PQ", format_score(details.document["overall"]["PQ"]), f"at score {details.score:g}"))
     return headlines
 
@@ -149,7 +151,7 @@ def _category_row(name: str, counts: dict[str, Any], ap: dict[str, float], inter
         f"{counts['count_error']:.2f}", format_score(ap.get("AP")), format_interval(interval),
         format_score(ap.get("AP50")),
         *(format_score(counts[key]) for key in ("precision", "recall", "F1")),
-        format_score(best["F1"]), "-" if best["score"] is None else f"{best['score']:.2f}", format_score(counts["PQ"]),
+        format_score(best["F1"]), "-" if best["score"] is None else repr(best["score"]), format_score(counts["PQ"]),
     ]  # fmt: skip
 
 

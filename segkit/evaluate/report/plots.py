@@ -89,7 +89,7 @@ def over_thresholds(axes: Axes, details: Details) -> None:
     ):
         axes.plot(at, values, label=label, color=tone, linewidth=width)
     axes.axvline(details.score, color="#888888", linestyle=":", linewidth=1)
-    axes.set(xlabel="score threshold", xlim=(0, 1), ylim=(0, 1.03))
+    axes.set(xlabel="score threshold", xlim=(0, max([1.0, *at[:1]])), ylim=(0, 1.03))
     axes.legend(frameon=False, fontsize=8, loc="lower center", ncols=3)
 
 
@@ -113,7 +113,8 @@ def error_costs(axes: Axes, details: Details) -> None:
 def score_histogram(axes: Axes, details: Details) -> None:
     """The scores of true positives and of false positives."""
     found = details.detections
-    bins = np.linspace(0, 1, 21).tolist()
+    highest = max([1.0, *found.score])  # scores in percent, too
+    bins = np.linspace(min([0.0, *found.score]), highest, 21).tolist()
     axes.hist(
         [found.score[found.tp], found.score[found.fp]],
         bins=bins,
@@ -121,7 +122,7 @@ def score_histogram(axes: Axes, details: Details) -> None:
         color=["#2ea043", _RED],
         label=["true positives", "false positives"],
     )
-    axes.set(xlabel="score", ylabel="predictions", xlim=(0, 1))
+    axes.set(xlabel="score", ylabel="predictions", xlim=(bins[0], highest))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, fontsize=8)
 

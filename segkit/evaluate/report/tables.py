@@ -25,13 +25,12 @@ def instance_rows(details: Details, images: dict[int, Image]) -> list[Row]:
     rows = []
     for image in sorted(details.images, key=worst_first):
         sums, overlaps = image.counts(details.score), image.matches.overlaps
-        shown = overlaps.score >= details.score
-        errors = Counter(e.type for e in image.errors if e.detection < 0 or shown[e.detection])
+        errors = Counter(error.type for error in image.errors)
         rows.append(
             {
                 "file_name": images[image.image_id].file_name,
                 "instances": int((~overlaps.crowd).sum()),
-                "predictions": int(shown.sum()),
+                "predictions": sums.tp + sums.fp,
                 "found": sums.tp,
                 "false": sums.fp,
                 "missed": sums.fn,

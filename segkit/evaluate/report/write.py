@@ -10,7 +10,7 @@ from segkit.evaluate.analysis.compare import compare_evaluations
 from segkit.evaluate.analysis.details import DetailOptions, Details, compute_details
 from segkit.evaluate.coco.engine import COCO_IOU_TYPES
 from segkit.evaluate.coco.ids import images_by_integer_id
-from segkit.evaluate.coco.inputs import prepare_inputs, resolve_max_dets
+from segkit.evaluate.coco.inputs import prepare_inputs
 from segkit.evaluate.evaluation import Evaluation
 from segkit.evaluate.metrics import Metrics
 from segkit.evaluate.report.tables import instance_rows, pixel_rows, write_rows
@@ -65,8 +65,7 @@ def _details_of(evaluation: Evaluation, config: EvalConfig, progress: Progress) 
     if iou_type is None or evaluation.dataset is None:
         return None
     inputs = prepare_inputs(evaluation.dataset, evaluation.results, (iou_type,))
-    limit = resolve_max_dets(evaluation.dataset, config.max_dets)
-    options = DetailOptions(config.score, limit, config.bootstrap > 0, config.engine)
+    options = DetailOptions(config.score, config.bootstrap > 0, config.engine)
     return compute_details(inputs, iou_type, options, progress)
 
 
