@@ -23,6 +23,7 @@ def evaluate(config: EvalConfig, output: Output) -> int:
 
     for flag in config.unused_options():
         output.note(f"warning: {flag} has no effect without --details, --report or --compare")
+    config.check_split()
     first = _evaluation_of(config, output)
     second = None
     if config.compare is not None:  # both are scored on the same annotations, also where each run has its own
@@ -34,10 +35,11 @@ def evaluate(config: EvalConfig, output: Output) -> int:
 
 def _evaluation_of(config: EvalConfig, output: Output) -> "Evaluation":
     """Metrics of a results file, without importing torch, or of a model."""
+    from segkit.evaluate.provenance import with_provenance
     from segkit.evaluate.results_file import evaluate_results, is_results
 
     if is_results(config.subject):
-        return evaluate_results(config)
+        return with_provenance(config, evaluate_results(config))
     from segkit.inference.evaluate import evaluate_model
 
-    return evaluate_model(config, output.progress())
+    return with_provenance(config, evaluate_model(config, output.progress()))

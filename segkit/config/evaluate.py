@@ -86,6 +86,18 @@ class EvalConfig(CommandConfig):
         needs_analysis = {"score", "bootstrap", "images_dir"} if not self.needs_details else set()
         return [flag_of(each) for each in options_of(type(self)) if each.name in needs_analysis & self.given_options()]
 
+    def check_split(self) -> None:
+        """Refuse a split beside a file, which is the split.
+
+        Raises:
+            ConfigError: Both were named.
+        """
+        if "split" in self.given_options() and self.data is not None and self.data.is_file():
+            raise ConfigError(
+                f"--split {self.split}: --data {self.data} is a file, and is scored as it is",
+                "name the folder of the dataset, or leave --split out",
+            )
+
     @property
     def needs_details(self) -> bool:
         """Whether an error analysis is asked for, not only metrics."""

@@ -1,7 +1,8 @@
 """An evaluation, before its files are written."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from segkit.data.records import Dataset, Result
 from segkit.evaluate.metrics import Metrics
@@ -19,3 +20,5 @@ class Evaluation:
     dataset: Dataset | None = None
     results: tuple[Result, ...] = ()
     pixels: PixelScores | None = None
+    num_annotations: int = 0
+    model: dict[str, Any] = field(default_factory=dict)  # architecture and step, where a model was evaluated

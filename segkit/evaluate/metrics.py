@@ -73,6 +73,7 @@ class Metrics:
     details: dict[str, Any] | None = None
     compare: dict[str, Any] | None = None
     warnings: list[str] = field(default_factory=list)
+    about: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, without the parts that were not computed."""

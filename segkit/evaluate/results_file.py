@@ -37,8 +37,9 @@ def evaluate_results(config: EvalConfig) -> Evaluation:
     truth = find_split(data, config.split)
     predicted = _predicted_images(subject, data)
     simple = not (predicted or config.needs_details or config.lvis) and uses_fast(config.engine)
-    if simple and (metrics := _score_files(truth, subject, config.iou, config.max_dets)) is not None:
-        return Evaluation(metrics, config.out, str(subject), truth)
+    if simple and (scored := _score_files(truth, subject, config.iou, config.max_dets)) is not None:
+        metrics, annotations = scored
+        return Evaluation(metrics, config.out, str(subject), truth, num_annotations=annotations)
     dataset = with_pictures_in(config.images_dir, read_coco(truth))
     warnings = list(dataset.warnings)
     results = read_results(subject, warnings)
@@ -56,7 +57,8 @@ def evaluate_results(config: EvalConfig) -> Evaluation:
     lvis = truth if config.lvis else None
     metrics = score_results(dataset, results, iou_types, config.max_dets, config.engine, lvis=lvis)
     metrics = replace(metrics, warnings=[*warnings, *metrics.warnings])
-    return Evaluation(metrics, config.out, str(subject), truth, dataset, tuple(results))
+    number = len(dataset.annotations)
+    return Evaluation(metrics, config.out, str(subject), truth, dataset, tuple(results), num_annotations=number)
 
 
 def _oddities(dataset: Dataset, results: list[Result]) -> list[str]:
@@ -76,8 +78,10 @@ def _predicted_images(subject: Path, data: Path) -> Path | None:
     return images if own else None
 
 
-def _score_files(truth: Path, results: Path, iou_types: tuple[str, ...] | None, max_dets: str) -> Metrics | None:
-    """The metrics by the fast path; None where the files need correction or the fast path cannot score them.
+def _score_files(
+    truth: Path, results: Path, iou_types: tuple[str, ...] | None, max_dets: str
+) -> tuple[Metrics, int] | None:
+    """The metrics by the fast path, and how many annotations there are; None where the files need correction.
 
     Args:
         truth: The annotation file.
@@ -97,7 +101,7 @@ def _score_files(truth: Path, results: Path, iou_types: tuple[str, ...] | None, 
         }
     except (ValueError, TypeError, KeyError, OverflowError):
         return None  # a mask is invalid; reading the files record by record reports which
-    return Metrics(
+    found = Metrics(
         images=files.images,
         max_dets=limit,
         engine=engine_name("fast"),
@@ -109,3 +113,4 @@ def _score_files(truth: Path, results: Path, iou_types: tuple[str, ...] | None, 
             *limit_warning(files.results, limit),
         ],
     )
+    return found, files.annotations

@@ -30,7 +30,7 @@ def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluatio
     dataset = read_coco(file)
     _check_categories(model, dataset)
     dataset = with_pictures_in(config.images_dir, dataset)
-    folder = config.out or model.path.parent
+    folder = config.out or _folder(model, config, file)
     if folder.is_dir() and not os.access(folder, os.W_OK):
         raise InputError(f"{folder}: no permission to write there", "name another folder for metrics.json: --out")
     predictor = model.in_batches(config.batch, progress, "evaluating")
@@ -38,7 +38,17 @@ def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluatio
     with reraise_out_of_memory("try a smaller --batch, or --device cpu"):
         scored = score(predictor, model.card, dataset, Ranks(0, 1, model.device), options, progress)
     metrics = replace(scored.metrics, warnings=[*dataset.warnings, *scaled_pictures(dataset), *scored.metrics.warnings])
-    return Evaluation(metrics, folder, str(model.path), file, dataset, tuple(scored.results), scored.pixels)
+    return Evaluation(
+        metrics,
+        folder,
+        str(model.path),
+        file,
+        dataset,
+        tuple(scored.results),
+        scored.pixels,
+        len(dataset.annotations),
+        {"architecture": model.card.model, "step": model.step},
+    )
 
 
 def _score_options(model: LoadedModel, config: EvalConfig, file: Path) -> ScoreOptions:
@@ -74,6 +84,19 @@ def _annotation_file(model: LoadedModel, config: EvalConfig) -> Path:
         return find_split(config.data, config.split)
     trained_on = dataset_of_run(model.path) or Path("dataset")
     return find_split(trained_on.parent if trained_on.is_file() else trained_on, config.split)
+
+
+def _folder(model: LoadedModel, config: EvalConfig, file: Path) -> Path:
+    """The folder of the model, which has the scores of its own validation split; a folder in it for other data."""
+    trained_on = dataset_of_run(model.path)
+    if trained_on is None:
+        return model.path.parent
+    own = trained_on.parent if trained_on.is_file() else trained_on
+    if file.resolve() == (own / "val.json").resolve():
+        return model.path.parent
+    if file.resolve().parent == own.resolve():
+        return model.path.parent / f"eval-{file.stem}"
+    return model.path.parent / f"eval-{file.resolve().parent.name}-{file.stem}"
 
 
 def _check_categories(model: LoadedModel, dataset: Dataset) -> None:

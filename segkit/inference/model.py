@@ -9,7 +9,7 @@ from segkit.export.onnx_model import OnnxModel
 from segkit.inference.batches import BatchPredictor, Predict
 from segkit.models.card import ModelCard
 from segkit.progress import Progress
-from segkit.runs.checkpoint import find_checkpoint, load_model
+from segkit.runs.checkpoint import find_checkpoint, load_checkpoint, model_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +21,14 @@ class LoadedModel:
         predict: Maps images (uint8 [3, H, W], on ``device``) to predictions.
         card: Categories, framing, architecture.
         device: Where it computes.
+        step: After how many steps of training; None where the file does not say.
     """
 
     path: Path
     predict: Predict
     card: ModelCard
     device: torch.device
+    step: int | None = None
 
     def in_batches(self, batch: int, progress: Progress, activity: str) -> BatchPredictor:
         """The model's predictions of many images.
@@ -49,5 +51,6 @@ def load(model: Path | None, device: torch.device) -> LoadedModel:
     if path.suffix == ".onnx":
         exported = OnnxModel(path)
         return LoadedModel(path, exported, exported.card, torch.device("cpu"))
-    module, card = load_model(path, device)
-    return LoadedModel(path, module, card, device)
+    content = load_checkpoint(path, device)
+    module, card = model_in(content, path, device)
+    return LoadedModel(path, module, card, device, content.get("step"))

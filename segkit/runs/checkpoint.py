@@ -160,7 +160,15 @@ def load_model(path: Path, device: torch.device) -> tuple[nn.Module, ModelCard]:
     Raises:
         InputError: It cannot be read, or its tensors are not those of its model card.
     """
-    content = load_checkpoint(path, device)
+    return model_in(load_checkpoint(path, device), path, device)
+
+
+def model_in(content: dict[str, Any], path: Path, device: torch.device) -> tuple[nn.Module, ModelCard]:
+    """The same of a checkpoint that was read.
+
+    Raises:
+        InputError: Its tensors are not those of its model card.
+    """
     card = read_card(content["card"], path)
     try:
         module = card.build()

@@ -71,6 +71,7 @@ class PlainFiles:
     """Two files that the engine can read itself, without their masks."""
 
     images: int
+    annotations: int
     names: dict[int, str]
     most: int  # instances of a category in an image
     results: Counter[tuple[int, int]]  # by image and category
@@ -115,6 +116,7 @@ def check_files(truth_path: Path, results_path: Path) -> PlainFiles | None:
     instances = Counter((a.image_id, a.category_id) for a in annotations if not a.iscrowd)
     return PlainFiles(
         images=len(sizes),
+        annotations=len(annotations),
         names=names,
         most=max(instances.values(), default=0),
         results=Counter((r.image_id, r.category_id) for r in results),

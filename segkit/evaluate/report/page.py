@@ -15,6 +15,7 @@ from segkit.evaluate.coco.instance_metrics import NUMBERS
 from segkit.evaluate.evaluation import Evaluation
 from segkit.evaluate.metrics import COMPARED, InstanceMetrics, Metrics, SemanticMetrics, verdict
 from segkit.evaluate.pixels.per_image import PixelScores
+from segkit.evaluate.provenance import methods_paragraph
 from segkit.evaluate.report import plots
 from segkit.evaluate.report.gallery import find_image, instance_gallery, label_colours, pixel_gallery
 from segkit.progress import SILENT, Progress
@@ -68,6 +69,8 @@ def render_report(
         metrics=metrics,
         headlines=_instance_headlines(metrics, details) + _pixel_headlines(metrics.semantic),
         comparison=_comparison(metrics.compare or {}),
+        about=_about(metrics.about),
+        methods=methods_paragraph(metrics),
         coco=coco,
         coco_names=list(NUMBERS),
         instances=None if details is None else _instances(metrics, details, dataset),
@@ -103,6 +106,20 @@ def _pixel_headlines(semantic: SemanticMetrics | None) -> list[Headline]:
         Headline("pixel accuracy", f"{semantic.pixel_accuracy:.1%}"),
         Headline("boundary IoU", format_score(semantic.boundary_IoU)),
     ]
+
+
+def _about(about: dict[str, Any] | None) -> list[list[str]]:
+    """What was evaluated on what, in rows of a table."""
+    if about is None:
+        return []
+    rows = []
+    for name in ("subject", "data"):
+        part = about[name]
+        more = [f"{key} {value}" for key, value in part.items() if key not in ("file", "digest") and value is not None]
+        rows.append([name, part["file"], ", ".join(more), part["digest"] or "-"])
+    versions = ", ".join(f"{package} {number}" for package, number in about["versions"].items())
+    given = ", ".join(f"{name} {value}" for name, value in about["options"].items() if value is not None)
+    return [*rows, ["options", given, "", ""], ["versions", versions, about["date"], ""]]
 
 
 def _comparison(compare: dict[str, Any]) -> list[list[str]]:
