@@ -76,6 +76,36 @@ def test_images_with_equal_stems_keep_their_own_instances(segkit, here, target, 
     assert all(np.allclose(found[level][1], EXPECTED[level][1]) for level in EXPECTED)
 
 
+ROLES = {
+    "images/a.png": (5, 5, 5),
+    "masks/a.png": (30, 20, 15),
+    "labels/a.png": (40, 20, 8),
+    "images/images/a.png": (10, 10, 7),
+    "a_mask.png": (1, 1, 6),
+    "a.png": (20, 20, 9),
+}
+
+
+@pytest.mark.parametrize("target", [*TARGETS, "panoptic"])
+def test_pictures_in_folders_that_are_called_as_those_of_a_format_keep_their_masks(segkit, here, target):
+    annotate(here / "in", ROLES)
+    assert segkit("convert", "in", "--to", target, "--out", "one", "--val", 0).code == 0
+    assert segkit("convert", "one", "--out", "two", "--val", 0).code == 0
+    found = {level: (area, tuple(map(round, box))) for level, (area, box) in areas(here / "two").items()}
+    assert found == {10 * n: (side * side, (x, y, side, side)) for n, (x, y, side) in enumerate(ROLES.values(), 1)}
+
+
+def test_other_programs_find_the_labels_of_such_pictures(segkit, here):
+    annotate(here / "in", ROLES)
+    segkit("convert", "in", "--to", "yolo", "--val", 0)
+    pictures = [path.relative_to(here / "dataset").as_posix() for path in (here / "dataset/images").rglob("*.png")]
+    labels = [f"/{name}".rsplit("/images/", 1) for name in pictures]  # the last "images" of a path, as in Ultralytics
+    assert all((here / "dataset" / "labels" / end).with_suffix(".txt").is_file() for _, end in labels)
+    assert len(labels) == len(ROLES)
+    rows = load(here / "dataset/report.json")["findings"]
+    assert {row["file"] for row in rows} == {"images/images/a.png", "masks/a.png", "labels/a.png", "images/a.png"}
+
+
 def test_images_that_are_renamed_are_noted(segkit, here):
     annotate(here / "in", {"a.jpg": (5, 5, 10), "a.png": (5, 5, 10)})
     outcome = segkit("convert", "in", "--to", "yolo", "--val", 0, "--json", "--strict")

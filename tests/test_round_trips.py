@@ -83,7 +83,7 @@ def write(folder, images):
     for number, (name, (shapes, split)) in enumerate(images.items()):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.full((HEIGHT, WIDTH, 3), 20 + 30 * number, np.uint8)).save(path, quality=95)
+        Image.fromarray(np.full((HEIGHT, WIDTH, 3), 20 + 18 * number, np.uint8)).save(path, quality=95)
         document = {"version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": path.name, "imageData": None}
         document |= {"imageHeight": HEIGHT, "imageWidth": WIDTH} | ({"split": split} if split else {})
         path.with_name(f"{path.name}.json").write_text(json.dumps(document))
@@ -96,7 +96,7 @@ def run(source, target, out, **options):
 def level_of(path):
     """The number of an image in the drawn set, by its grey level."""
     with Image.open(path) as picture:
-        return round((float(np.asarray(picture.convert("L")).mean()) - 20) / 30)
+        return round((float(np.asarray(picture.convert("L")).mean()) - 20) / 18)
 
 
 def content(folder, out, **options):
@@ -215,3 +215,56 @@ def test_what_comes_back_is_the_same_or_reported(first, second, images):
             assert summary.shapes == summary.converted + summary.left_out + summary.dropped
     finally:
         shutil.rmtree(folder)
+
+
+FOLDERS = [
+    *["", "images/", "images/images/", "masks/", "labels/", "annotations/", "JPEGImages/", "SegmentationClass/"],
+    *["gtFine/", "imgfolder/", "maskfolder/", "s/", "s_masks/", "sannot/", "img_dir/", "ann_dir/", "Annotations/"],
+    *["train/", "val/", "test/", "train/val/", "x_train/", "x_val/", "trainannot/", "images/train/", "labels/val/"],
+]
+STEMS = ["a", "a_mask", "a_label", "a_color", "a_gtFine_labelIds", "a_cp_masks", "train", "classes", "panoptic_val"]
+ODD_NAMES = [
+    *[
+        f"{folder}a.png"
+        for folder in ("", "images/", "masks/", "labels/", "images/images/", "SegmentationClass/", "s/")
+    ],
+    *["a_mask.png", "s/a_color.png", "s_masks/a.png", "train/a.png", "val/a.png", "train/val/a.png"],
+]
+odd_names = st.lists(
+    st.builds("{}{}{}".format, st.sampled_from(FOLDERS), st.sampled_from(STEMS), st.sampled_from([".png", ".jpg"])),
+    min_size=1,
+    max_size=6,
+    unique=True,
+).filter(lambda names: not {"JPEGImages", "SegmentationClass"} <= {name.partition("/")[0] for name in names})
+
+
+def check_names(names, *targets):
+    """Images with these names go through the formats, each found by its files, and are the same."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        write(folder / "in", {name: ([box("a", 3, 4, 5 + n, 6)], None) for n, name in enumerate(names)})
+        start = run(folder / "in", "coco", folder / "start")
+        drawn = any("rule (val" in origin for origin in start.split_origins)  # the folders name no val
+        options = {"val": 0.0} if drawn else {}
+        before = content(folder / "in", folder / "before", **options)
+        source = folder / "in"
+        for number, target in enumerate(targets):
+            run(source, target, folder / str(number), **options)
+            source = folder / str(number)
+        assert len(before) == len(names)
+        assert content(source, folder / "after", **options) == before
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("second", [*FORMATS, "panoptic"])
+@pytest.mark.parametrize("first", [*FORMATS, "panoptic"])
+def test_names_that_look_like_parts_of_a_format_keep_their_own_instances(first, second):
+    check_names(ODD_NAMES, first, second)
+
+
+@pytest.mark.parametrize("target", [*FORMATS, "panoptic"])
+@settings(max_examples=2 * EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
+@given(names=odd_names)
+def test_drawn_names_keep_their_own_instances(target, names):
+    check_names(names, target)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segkit.convert.json_kinds import json_kind
+from segkit.convert.mixed import kinds_of, the_one_format
 from segkit.convert.refusals import check_file
 from segkit.data.records import Finding
 from segkit.errors import InputError
@@ -48,28 +49,36 @@ def detect_file(path: Path) -> str | None:
     return None
 
 
-def detect_format(root: Path | None, files: Sequence[tuple[Path, str]], skip: Path | None = None) -> Detected | None:
-    """The format of the first JSON files that have one; of a folder without, by its other files; None: none.
+def detect_format(
+    src: str,
+    root: Path | None,
+    files: Sequence[tuple[Path, str]],
+    skip: Path | None = None,
+    passed_over: Sequence[str] = (),
+) -> Detected | None:
+    """The format of the JSON files; of a folder without, by its other files; None: none.
 
     Args:
+        src: What the user named.
         root: The folder; None: the files were named one by one.
         files: The JSON files, each with its name in reports.
         skip: A folder to leave out.
+        passed_over: Folders in it that are no part of the source.
+
+    Raises:
+        InputError: It has annotations in several formats.
     """
-    seen: set[str | None] = set()
-    for path, _ in files[:_SAMPLE]:
-        seen.add(json_kind(path))
-        if "labelme" in seen:
-            break
-    for kind in ("labelme", "coco", "panoptic", "via", "labelstudio", "isat"):
-        if kind in seen:
-            return Detected(kind)
-    return _detect_folder(root, skip) if root is not None and root.is_dir() else None
+    kind, notes = the_one_format(src, root, kinds_of(files), skip, passed_over)
+    if kind is not None:
+        return Detected(kind, findings=notes)
+    found = _detect_folder(root, skip) if root is not None and root.is_dir() else None
+    if found is not None:
+        return found
+    other = next((kind for path, _ in files[:_SAMPLE] if (kind := json_kind(path)) is not None), None)
+    return Detected(other) if other is not None else None  # its reader says why it has no annotations
 
 
 def _detect_folder(root: Path, skip: Path | None) -> Detected | None:
-    if any(is_cvat(path) for path in sorted(root.glob("*.xml"))[:_SAMPLE]):
-        return Detected("cvat")
     if is_yolo(root, skip):
         return Detected("yolo")
     if is_voc(root, skip):

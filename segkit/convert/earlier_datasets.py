@@ -19,7 +19,7 @@ def without_earlier_datasets(files: Files) -> tuple[Files, tuple[Finding, ...]]:
     files = [(path, name) for path, name in files if name not in reports]
     folders = {name.rpartition("/")[0] for name in reports} - {""}
     kept = [pair for pair in files if not any(pair[1].startswith(f"{folder}/") for folder in folders)]
-    if not kept or len(kept) == len(files):
+    if not kept:
         return files, ()
     why = "a dataset that segkit wrote: it is passed over; to convert it, name it"
     return kept, tuple(Finding(folder, "noted", why, shapes=0) for folder in sorted(folders))

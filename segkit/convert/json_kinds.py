@@ -50,6 +50,20 @@ def json_kind(path: Path) -> str | None:
         return None
 
 
+def annotation_kind(path: Path) -> str | None:
+    """As ``json_kind``; None also for COCO files without annotations: results, and lists of images."""
+    kind = json_kind(path)
+    return kind if kind != "coco" or _has_annotations(path) else None
+
+
+def _has_annotations(path: Path) -> bool:
+    try:
+        top = _outline(path)
+    except InputError:
+        return False
+    return isinstance(top, dict) and "annotations" in top
+
+
 def unread_kind(path: Path) -> tuple[str, str] | None:
     """What a JSON file is that segkit does not read, and what to do; None: nobody knows."""
     try:

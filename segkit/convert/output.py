@@ -13,6 +13,7 @@ from segkit.progress import Progress
 from segkit.text import one_line
 
 RENAMED = "renamed: another image has this name, or a file for it"
+_WITH_FOLDERS = "renamed after its folder: the format has folders of such a name, or another image has this name"
 _STRUCTURE = ("group_id", "crowd", "iscrowd")  # attributes that say what an instance is made of
 
 
@@ -119,8 +120,9 @@ class OutputDataset:
         """Move the temporary pictures to paths below the root; those that get another name are noted."""
         folders: set[Path] = set()
         for image, path in zip(self.images, paths, strict=True):
-            if path.rpartition("/")[2] != image.name.rpartition("/")[2]:
-                self.add_finding(image.entry, "noted", RENAMED)
+            new, old = path.rpartition("/")[2], image.name.rpartition("/")[2]
+            if new != old:
+                self.add_finding(image.entry, "noted", _WITH_FOLDERS if new.endswith(f"_{old}") else RENAMED)
             if image.entry.temporary is not None:
                 target = self.root / path
                 if target.parent not in folders:

@@ -104,7 +104,8 @@ def _detect(config: ConvertConfig, root: Path, stdin: Iterable[str]) -> tuple[De
     files, findings = without_earlier_datasets(list_files(config.src, frozenset({".json"}), stdin, skip=config.out))
     if kind != "auto":
         return Detected(kind, findings=findings), files
-    found = detect_format(None if is_stdin else root, files, config.out)
+    earlier = [row.file for row in findings]
+    found = detect_format(config.src, None if is_stdin else root, files, config.out, earlier)
     if found is None and config.images_dir is not None and root.is_dir():
         found = detect_masks_apart(config.images_dir, root, config.out)
     if found is None:
@@ -114,7 +115,7 @@ def _detect(config: ConvertConfig, root: Path, stdin: Iterable[str]) -> tuple[De
         return Detected("labelme"), files  # its reader says what is wrong with each file
     if found.format == "cvat":
         return found, list_files(config.src, frozenset({".xml"}), (), skip=config.out)
-    return replace(found, findings=findings), files
+    return replace(found, findings=(*findings, *found.findings)), files
 
 
 def _check_options(config: ConvertConfig, detected: Detected) -> None:

@@ -76,7 +76,7 @@ def _read(
     images = top.findall("image")
     if not (images or tracks):
         yield ReadFile.left_out(key, "not a file of CVAT for images")
-    places = picture_places(path, key, images_dir)
+    places = picture_places(path, key, images_dir).for_names([node.get("name") or "" for node in images])
     for node in images:
         yield _image(node, places, key, options)
 

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from PIL import Image
 
-from segkit.convert.names import names_in_splits, unique_names
+from segkit.convert.names import names_in_folder, names_in_splits
 from segkit.convert.output import OutputDataset
 from segkit.convert.writers.painting import paint, save, with_masks
 from segkit.data.records import IGNORE
@@ -19,9 +19,9 @@ _MOST = 65535  # numbers of 16 bits
 def write_idmask_dataset(output: OutputDataset) -> None:
     """Write ``images/`` and ``masks/``, in a folder for each split unless all are in train, and ``instances.csv``."""
     if output.names_splits:
-        names = [name.partition("/")[::2] for name in names_in_splits(output.images)]
+        names = [name.partition("/")[::2] for name in names_in_splits(output.images, folders_name_splits=True)]
     else:
-        names = [("", name) for name in unique_names([[image.name] for image in output.images], by_stem=True)]
+        names = [("", name) for name in names_in_folder(output.images)]
     output.move_pictures([str(PurePosixPath(split, "images", name)) for split, name in names])
     listed: list[tuple[str, int, str]] = []
     for (entry, _, _), (split, name) in zip(output.images_to_write(), names, strict=True):

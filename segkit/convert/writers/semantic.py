@@ -26,7 +26,7 @@ def write_semantic_dataset(output: OutputDataset) -> None:
     ids = {category.name: category.id - 1 + first for category in output.categories} | {IGNORE: IGNORED}
     if len(output.categories) + first > IGNORED:
         raise InputError(f"{len(output.categories)} categories are too many for class-id PNGs", "use fewer: --map")
-    names = names_in_splits(output.images)
+    names = names_in_splits(output.images, folders_name_splits=True)
     output.move_pictures(names)
     for (entry, _, split), name in zip(output.images_to_write(), names, strict=True):
         classes = np.full((entry.height, entry.width), 0 if first else IGNORED, np.uint8)

@@ -18,7 +18,7 @@ from segkit.data.records import IGNORE, Instance, Polygons
 
 def write_yolo_dataset(output: OutputDataset) -> None:
     """Write images and labels of every split, and ``data.yaml``."""
-    names = names_in_splits(output.images)
+    names = names_in_splits(output.images, folders_name_splits=False)
     output.move_pictures([f"images/{name}" for name in names])
     numbers = {category.name: number for number, category in enumerate(output.categories)}
     for (entry, _, _), name in zip(output.images_to_write(), names, strict=True):

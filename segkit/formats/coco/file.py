@@ -42,7 +42,7 @@ def read_coco(path: Path) -> Dataset:
         first = document.unusable[0]
         more = f" (and {len(document.unusable) - 1} more)" if len(document.unusable) > 1 else ""
         raise InputError(f"{path}: {first.why}{more}", f"leave such out with: segkit convert {path}")
-    places = picture_places(path, path.name)
+    places = picture_places(path, path.name).for_names([image.file_name for image in document.images])
     images = with_sizes(path, document.images, places)
     sizes = {image.id: (image.height, image.width) for image in images}
     category_ids = {category.id for category in document.categories}

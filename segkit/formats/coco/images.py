@@ -44,7 +44,7 @@ def open_coco(files: Sequence[tuple[Path, str]], images_dir: Path | None, *, nee
             continue
         names = {category.id: category.name for category in document.categories}
         unusable = {(each.what, each.id): each.why for each in document.unusable}
-        places = picture_places(path, key, images_dir)
+        places = picture_places(path, key, images_dir).for_names([image.file_name for image in document.images])
         file = CocoFile(key, prefixes[key], names, unusable, document.urls, places, needs_pictures)
         rows.append(ReadFile(None, tuple(document.findings(key))))
         units.append(_units(file, document, rows))

@@ -59,7 +59,8 @@ def open_panoptic(files: Sequence[tuple[Path, str]], images_dir: Path | None) ->
             continue
         findings += document.findings(key)
         names = {category.id: category.name for category in document.categories}
-        units += _units(path, key, document, names, picture_places(path, key, images_dir))
+        places = picture_places(path, key, images_dir).for_names([image.file_name for image in document.images])
+        units += _units(path, key, document, names, places)
         labels |= {names[each]: None for each in sorted(names, key=id_order)}
         stuff |= {names[each] for each in document.stuff}
         uncovered = document.uncovered

@@ -33,9 +33,16 @@ def holds_instance_ids(root: Path, pairs: Sequence[ImageAndMask]) -> bool:
     They do if they have more than 8 bits, or if in each of a sample the ids are 1 to n, and n varies.
     """
     whole = [pair for pair in pairs if pair.is_whole]
-    if (root / LIST).is_file() or any(pair.mask and pair.mask.stem.endswith("_cp_masks") for pair in whole):
+    if (root / LIST).is_file() or any(map(_is_of_cellpose, whole)):
         return True
     return bool(whole) and find_class_list(homes_of_lists(root, pairs)) is None and look_at(whole).counted
+
+
+def _is_of_cellpose(pair: ImageAndMask) -> bool:
+    """Whether a mask is called ``a_cp_masks`` and its picture ``a``."""
+    if pair.mask is None or pair.picture is None:
+        return False
+    return pair.mask.stem.endswith("_cp_masks") and pair.mask.stem != pair.picture.stem
 
 
 def find_instance_folders(root: Path, skip: Path | None = None) -> list[ImageAndMask]:

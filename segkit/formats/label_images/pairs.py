@@ -69,31 +69,52 @@ def find_pairs(root: Path, skip: Path | None = None) -> list[ImageAndMask]:
         root: A folder.
         skip: A folder to leave out: what is written must not be read back.
     """
+    folders = [
+        (folder, names, [name for name in names if Path(name).suffix.lower() in PICTURE_SUFFIXES])
+        for folder, names in walk_folders(root, skip)
+    ]
+    found: dict[Path, set[str]] = {folder: set() for folder, _, _ in folders}  # pictures with a mask
     pairs: list[ImageAndMask] = []
-    lonely: list[ImageAndMask] = []
     masks_of: dict[Path, set[Path]] = {}  # those that were used, by folder of masks
     pictures_of: dict[Path, set[str]] = {}
-    for folder, names in walk_folders(root, skip):
-        pictures = [name for name in names if Path(name).suffix.lower() in PICTURE_SUFFIXES]
-        found: set[str] = set()
-        for masks, index in _indices(folder, root, names):
+
+    def take(folder: Path, name: str, mask: Path) -> None:
+        found[folder].add(name)
+        masks_of.setdefault(mask.parent, set()).add(mask)
+        pictures_of.setdefault(mask.parent, set()).add(Path(name).stem.casefold())
+        pairs.append(_pair(root, folder / name, mask))
+
+    for folder, _, pictures in folders:
+        for masks in _mask_folders(folder, root):
+            index = _by_stem([path.name for path in masks.iterdir()])
             for name in pictures:
-                if (mask := _mask_of(name, index, same=masks == folder)) is not None:
-                    found.add(name)
-                    masks_of.setdefault(masks, set()).add(masks / mask)
-                    pictures_of.setdefault(masks, set()).add(Path(name).stem.casefold())
-                    pairs.append(_pair(root, folder / name, masks / mask))
-        used = {path.name for path in masks_of.get(folder, ())}
-        if found:
-            rest = [name for name in pictures if name not in found | used]
-            stems = {Path(name).stem.casefold() for name in found}
-            lonely += [
-                _pair(root, folder / name, None) for name in rest if not _is_further_file(Path(name).stem, stems)
-            ]
-    for masks, used_paths in masks_of.items():
-        if not any(pair.picture is not None and pair.picture.parent == masks for pair in pairs):
-            lonely += [_pair(root, None, path) for path in _unused(masks, used_paths, pictures_of[masks])]
+                if (mask := _mask_of(name, index, same=False)) is not None:
+                    take(folder, name, masks / mask)
+    # Beside its picture a mask is known by its ending; what has a place in such folders is what the folder says.
+    masks_apart = {mask for used in masks_of.values() for mask in used}
+    for folder, names, pictures in folders:
+        index = _by_stem([name for name in names if name not in found[folder] and folder / name not in masks_apart])
+        free = [name for name in pictures if name not in found[folder] and folder / name not in masks_apart]
+        for name in free:
+            if (mask := _mask_of(name, index, same=True)) is not None:
+                take(folder, name, folder / mask)
+    lonely = []
+    for folder, _, pictures in folders:
+        lonely += _without_mask(root, folder, pictures, found[folder], masks_of.get(folder, set()))
+    for masks, used in masks_of.items():
+        if not found.get(masks):
+            lonely += [_pair(root, None, path) for path in _unused(masks, used, pictures_of[masks])]
     return sorted({*pairs}) + sorted(lonely, key=lambda pair: pair.key)
+
+
+def _without_mask(
+    root: Path, folder: Path, pictures: Sequence[str], found: set[str], masks: set[Path]
+) -> list[ImageAndMask]:
+    """The pictures of a folder that have no mask, where others there have one."""
+    used = found | {path.name for path in masks}
+    stems = {Path(name).stem.casefold() for name in found}
+    rest = [name for name in pictures if name not in used] if found else []
+    return [_pair(root, folder / name, None) for name in rest if not _is_further_file(Path(name).stem, stems)]
 
 
 def homes_of_lists(root: Path, pairs: Sequence[ImageAndMask]) -> list[Path]:
@@ -111,13 +132,6 @@ def _pair(root: Path, picture: Path | None, mask: Path | None) -> ImageAndMask:
 def _relative(path: Path, root: Path) -> str:
     """The path relative to the source; masks may be in a folder beside it."""
     return Path(os.path.relpath(path, root)).as_posix()
-
-
-def _indices(folder: Path, root: Path, names: list[str]) -> Iterator[tuple[Path, dict[str, list[str]]]]:
-    """The folders that may have the masks of a folder's pictures, each with its files by stem."""
-    for masks in _mask_folders(folder, root):
-        yield masks, _by_stem([path.name for path in masks.iterdir()])
-    yield folder, _by_stem(names)
 
 
 def _by_stem(names: list[str]) -> dict[str, list[str]]:

@@ -26,8 +26,8 @@ from segkit.formats.pictures.find import find_by_stem
 from segkit.formats.pictures.trees import folded
 from segkit.formats.source import Source
 
-_OBJECTS = ("SegmentationObject", "SegmentationObjectPNG")
-_CLASSES = ("SegmentationClass", "SegmentationClassPNG")
+OBJECTS = ("SegmentationObject", "SegmentationObjectPNG")
+CLASSES = ("SegmentationClass", "SegmentationClassPNG")
 _PICTURES = ("JPEGImages", "images", "Images")
 
 
@@ -46,7 +46,7 @@ class VocImage(NamedTuple):
 def is_voc(root: Path, skip: Path | None = None) -> bool:
     """Whether a folder, or one up to two levels below it, has the subfolders of VOC; ``skip`` is left out."""
     folders = _voc_folders(root, skip)
-    if any((folder / name).is_dir() for folder in folders for name in (*_OBJECTS, *_CLASSES)):
+    if any((folder / name).is_dir() for folder in folders for name in (*OBJECTS, *CLASSES)):
         return True
     return any(next(iter((folder / "Annotations").glob("*.xml")), None) is not None for folder in folders)
 
@@ -80,7 +80,7 @@ def open_voc(
     homes: list[Path] = []
     rows: list[Finding] = []
     for folder in _voc_folders(root, skip):
-        folders = [path for name in (*_OBJECTS, *_CLASSES, "Annotations") if (path := folder / name).is_dir()]
+        folders = [path for name in (*OBJECTS, *CLASSES, "Annotations") if (path := folder / name).is_dir()]
         if not folders:
             continue
         homes.append(folder)
@@ -92,8 +92,8 @@ def open_voc(
         units += [
             VocImage(
                 find_by_stem(stem, pictures),
-                find_file([folder / name for name in _OBJECTS], [f"{stem}.png", f"{stem}.PNG"]),
-                find_file([folder / name for name in _CLASSES], [f"{stem}.png", f"{stem}.PNG"]),
+                find_file([folder / name for name in OBJECTS], [f"{stem}.png", f"{stem}.PNG"]),
+                find_file([folder / name for name in CLASSES], [f"{stem}.png", f"{stem}.PNG"]),
                 find_file([folder / "Annotations"], [f"{stem}.xml", f"{stem}.XML"]),
                 stem if prefix == "." else f"{prefix}/{stem}",
                 *splits.get(stem, (None, None)),

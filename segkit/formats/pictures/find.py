@@ -5,7 +5,7 @@ Unicode form, or by a URL. Each picture is looked for by itself, as folders may 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -16,6 +16,7 @@ from segkit.formats.pictures.trees import PictureTrees, folded
 
 _USUAL = ("images", "Images", "JPEGImages", "image", "imgs", "img", "data", "train2017", "val2017", "test2017")
 _TRIED = 20  # names of pictures, to find the folder of a dataset
+_LOOKED_FOR = 200  # at least, to find the folder that most of them are relative to
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,26 @@ class PicturePlaces:
 
     def _plain(self, name: str) -> Path | None:
         """The file of a name that is relative to one of the folders, as nearly all are."""
-        if not name or name[0] in "/\\" or ".." in name or "\\" in name:
+        if not _is_plain(name):
             return None
         return next((path for folder in self.folders if is_file(path := folder / name)), None)
+
+    def for_names(self, names: Sequence[str]) -> "PicturePlaces":
+        """The same places; the folder of the annotation file comes first where it has most of the file's pictures.
+
+        ``images/a.png`` may be in the folder of the file and in its folder ``images``, too: all names of a file are
+        relative to one of them.
+
+        Args:
+            names: All of them; a sample is looked for.
+        """
+        if self.base not in self.folders[1:]:
+            return self
+        sample = [name for name in names[:: max(1, len(names) // _LOOKED_FOR)] if _is_plain(name) and "/" in name]
+        counts = [sum(is_file(folder / name) for name in sample) for folder in (self.base, self.folders[0])]
+        if counts[0] <= counts[1]:
+            return self
+        return replace(self, folders=(self.base, *(folder for folder in self.folders if folder != self.base)))
 
     def folder_of(self, names: Sequence[str]) -> Path:
         """The folder that the names of pictures are relative to: the first that has one of the first names."""
@@ -110,6 +128,11 @@ def _is_dir(folder: Path) -> bool:
         return folder.is_dir()
     except (OSError, ValueError):
         return False
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name is relative to a folder, without further ado."""
+    return bool(name) and name[0] not in "/\\" and ".." not in name and "\\" not in name
 
 
 def _leads_away(name: str) -> bool:

@@ -78,7 +78,7 @@ def _read(path: Path, key: str, images_dir: Path | None, shapes: ShapeOptions) -
     chosen = choose_attribute([region for entry in images for region in _regions(entry)], key)
     if chosen.findings:
         yield ReadFile(None, chosen.findings)
-    places = picture_places(path, key, images_dir)
+    places = picture_places(path, key, images_dir).for_names([entry["filename"] for entry in images])
     for entry in images:
         yield _image(places, key, entry, chosen.name, shapes)
 
