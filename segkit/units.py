@@ -1,4 +1,4 @@
-"""Bytes, durations and scores as text."""
+"""Bytes, durations, scores, counts and sizes as text."""
 
 from collections.abc import Sequence
 
@@ -23,6 +23,16 @@ def format_duration(seconds: float) -> str:
 def format_score(value: float | None) -> str:
     """Format a score with three decimals; None and COCO's -1, nothing to average over, as a dash."""
     return "-" if value is None or value == -1 else f"{value:.3f}"
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """A number with what it counts: ``1 image``, ``2 images``."""
+    return f"{number} {one if number == 1 else many}"
+
+
+def format_size(height: int, width: int) -> str:
+    """The size of an image, with the order of its numbers."""
+    return f"{height}x{width} pixels (height x width)"
 
 
 def format_interval(interval: Sequence[float] | None, form: str = ".3f") -> str:

@@ -143,7 +143,7 @@ def test_what_has_no_place_has_a_row_for_the_file(segkit, here):
     data = written(here, top | {"info": {"year": 2020}, "licenses": [{"id": 1}]})
     assert segkit("convert", data, "--val", 0).code == 0
     assert {row["why"]: row["action"] for row in rows(here / "dataset")} == {
-        "1 supercategories of 1 categories are not kept": "changed",
+        "1 supercategory of 1 category is not kept": "changed",
         "of categories, skeleton are not kept": "changed",
         "of images, neg_category_ids are not kept: --lvis needs the original file": "changed",
         "info and licenses of the file are not kept": "noted",
@@ -195,7 +195,7 @@ def test_files_of_one_set_of_images_are_one_image_each(segkit, here):
     why = {row["file"]: row["why"] for row in rows(here / "dataset")}
     assert why["annotations/captions_train2017.json"] == "captions of images: there are no instances in it"
     assert why["annotations/person_keypoints_train2017.json"] == (
-        "2 images are those of annotations/instances_train2017.json: each is one image with the annotations of both"
+        "2 images are also in annotations/instances_train2017.json: one image with the annotations of both"
     )
 
 

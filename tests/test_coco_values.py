@@ -31,7 +31,10 @@ UNUSABLE = [
     ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": [100, 50, 10**6]}}, "the run lengths do not add"),
     ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": [100, -50, 3022]}}, "the run lengths do not add"),
     ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": "0`0`0"}}, "the run lengths do not add up"),
-    ({"segmentation": {"size": [WIDTH, HEIGHT], "counts": [3072]}}, "the mask is 48 x 64 pixels, the image 64 x 48"),
+    (
+        {"segmentation": {"size": [WIDTH, HEIGHT], "counts": [3072]}},
+        "the mask has 64x48, the image 48x64 pixels (height x width)",
+    ),
     ({"segmentation": [["a", 2, 3, 4, 5, 6]]}, "a polygon must be a list of numbers"),
     ({"image_id": 9}, "image_id is 9, which is not in the file"),
     ({"category_id": "7"}, "category_id is '7', which is not in the file"),

@@ -35,14 +35,14 @@ def test_a_category_of_a_list_that_has_no_instance_may_be_mapped(segkit, here):
 def test_categories_without_a_name_are_named_after_their_ids_with_a_row(segkit, here, name):
     coco.draw(Path("in"), 1)
     coco.write(Path("in/a.json"), coco.document([coco.annotation(1)], 1, [{"id": 1, "name": name}]))
-    assert whys(segkit, "in") == [("repaired", "1 categories have no name: they are named after their ids")]
+    assert whys(segkit, "in") == [("repaired", "1 category has no name: named after the id")]
     assert json.loads(Path("out/train.json").read_text())["categories"][0]["name"] == "class_1"
 
 
 def test_equal_annotations_of_one_coco_file_are_kept_and_noted(segkit, here):
     coco.draw(Path("in"), 1)
     coco.write(Path("in/a.json"), coco.document([coco.annotation(1), coco.annotation(1), coco.annotation(2)], 1))
-    why = "duplicate: category, box and area of 2 annotations are those of an earlier one of the image"
+    why = "duplicate: 2 annotations have category, box and area of an earlier one"
     assert whys(segkit, "in") == [("noted", why)]
     assert len(json.loads(Path("out/train.json").read_text())["annotations"]) == 3
 

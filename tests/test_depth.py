@@ -101,7 +101,7 @@ def test_training_takes_scaled_pictures_and_refuses_exchanged_sides(tmp_path):
     assert tuple(pictures[Key(0, 0)].image.shape) == (3, 32, 48)
     [warning] = scaled_pictures(open_split(tmp_path, "train"))
     assert "1 of 2 pictures that were looked at" in warning
-    assert "has 48x32 pixels, the dataset says 32x48" in str(pictures[Key(0, 1)])
+    assert "has 48x32, the dataset says 32x48 pixels (height x width)" in str(pictures[Key(0, 1)])
 
 
 def test_training_finds_each_picture_and_reads_sizes_that_the_file_lacks(tmp_path):

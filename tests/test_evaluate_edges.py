@@ -164,7 +164,7 @@ ODD = [
     (
         document(TRUTH),
         [FOUND | {"segmentation": {"size": [60, 40], "counts": [2400]}}],
-        "error: result 0: the mask is 40 x 60 pixels, the image 60 x 40\nhint: were images resized in between?",
+        "error: result 0: the mask has 60x40, the image 40x60 pixels (height x width)\nhint: were images resized",
     ),
     (document(TRUTH), [FOUND | {"score": float("nan")}], "error: r.json: result 0: its score is nan"),
     (document(TRUTH), [FOUND | {"score": None}], "error: r.json: result 0: "),
@@ -173,7 +173,7 @@ ODD = [
     (
         document(TRUTH | {"segmentation": {"size": [9, 9], "counts": [81]}}),
         [FOUND],
-        "error: t.json: annotation 1: the mask is 9 x 9 pixels",
+        "error: t.json: annotation 1: the mask has 9x9, the image",
     ),
     # Run lengths that do not add up keep pycocotools and the fast engine in an endless loop.
     *(

@@ -59,7 +59,7 @@ def test_segments_become_instances(segkit, here, ids):
         assert (mask == (ids == number)).all()
     (row,) = rows(here / "dataset")
     assert (row["action"], row["why"]) == (
-        "changed", "1 categories are stuff, which the format cannot say: their regions are instances",
+        "changed", "1 category is stuff, which the format cannot say: regions are instances",
     )  # fmt: skip
     assert json.loads((here / "dataset/report.json").read_text())["format"] == "panoptic"
 

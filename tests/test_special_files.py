@@ -85,7 +85,9 @@ def test_a_mask_made_to_fill_memory_becomes_a_row(here):
     done = run("convert", here / "in", "--from", "semantic", "--out", here / "out", "--val", 0)
     assert done.returncode == 0, done.stderr
     rows = json.loads((here / "out" / "report.json").read_text())["findings"]
-    assert any(row["file"].endswith("b.png") and "mask of 40000x40000 pixels" in row["why"] for row in rows)
+    assert any(
+        row["file"].endswith("b.png") and "mask of 40000x40000 pixels (height x width)" in row["why"] for row in rows
+    )
 
 
 def test_the_limit_of_pillow_is_as_before_after_a_conversion(segkit, here):

@@ -98,7 +98,7 @@ def test_the_error_of_a_wrong_size_names_the_image(dataset, tmp_path):
         pixels = np.zeros((10, 12, 3), np.uint8)
         picture.unlink()
         Image.fromarray(pixels).save(picture)
-    with pytest.raises(InputError, match=r"has 10x12 pixels, the dataset says 96x96"):
+    with pytest.raises(InputError, match=r"has 10x12, the dataset says 96x96 pixels"):
         train(config(broken, tmp_path))
 
 

@@ -138,7 +138,7 @@ def test_what_has_no_partner_is_reported(segkit, here):
         ("left out", "no picture for this label file"): 1,
         ("noted", "no picture for this empty label file"): 1,
         ("noted", "1 of 2 images have no label file: they are images without instances"): 1,
-        ("noted", "1 images have no label file, and no folder for labels beside theirs: they are not read"): 1,
+        ("noted", "1 image has no label file, and no folder for labels beside theirs: not read"): 1,
     }
     report = json.loads((here / "dataset/report.json").read_text())
     assert (report["shapes"], report["lost"], report["images"]) == (3, 2, 2)

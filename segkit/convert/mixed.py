@@ -18,6 +18,7 @@ from segkit.formats.cvat import is_cvat
 from segkit.formats.label_images.pairs import LOSSY, find_pairs
 from segkit.formats.label_images.voc import CLASSES, OBJECTS
 from segkit.formats.yolo.files import is_label_file
+from segkit.units import counted
 
 Files = Sequence[tuple[Path, str]]
 FOUND_IN_JSON = ("labelme", "coco", "panoptic", "via", "labelstudio", "isat")
@@ -89,7 +90,8 @@ def the_one_format(
         return kind, ()
     pairs = [pair for pair in find_pairs(root, skip) if not pair.key.startswith(tuple(f"{n}/" for n in passed_over))]
     masks = sum(pair.mask is not None and pair.is_whole and _is_mask(pair.mask) for pair in pairs)
-    why = f"{masks} pictures have masks, too, which are not read: --from semantic or --from idmask reads these alone"
+    there = counted(masks, "picture has a mask", "pictures have masks")
+    why = f"{there}, too: --from semantic or --from idmask reads these alone"
     return kind, (Finding(root.name, "noted", why, shapes=0),) if masks else ()
 
 

@@ -19,6 +19,7 @@ from segkit.formats.labelme.images import read_labels
 from segkit.formats.source import Source
 from segkit.progress import Progress
 from segkit.text import label_text
+from segkit.units import counted
 
 _FORMATS_WITH_IGNORE = ("labelme", "semantic", "voc", "panoptic")  # those that can hold regions to ignore
 NewLabels = dict[str, str | None]  # by the source's label; None: it is left out
@@ -104,7 +105,8 @@ def _stuff(config: ConvertConfig, source: Source) -> list[Finding]:
     """What is lost of categories that are stuff, where the format has instances of things only."""
     if not source.stuff or config.target_format in ("panoptic", "semantic"):
         return []
-    why = f"{len(source.stuff)} categories are stuff, which the format cannot say: their regions are instances"
+    some = counted(len(source.stuff), "category is", "categories are")
+    why = f"{some} stuff, which the format cannot say: regions are instances"
     return [Finding(Path(config.src).name, "changed", why, shapes=0)]
 
 

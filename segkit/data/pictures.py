@@ -19,6 +19,7 @@ from PIL import Image
 
 from segkit.data.quick_header import quick_header
 from segkit.errors import InputError
+from segkit.units import format_size
 
 _PHOTOS = (".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 PICTURE_SUFFIXES = frozenset((*_PHOTOS, ".pbm", ".pgm", ".pnm", ".ppm"))
@@ -143,7 +144,7 @@ def check_size(picture: Any, source: Path | bytes, name: str) -> None:
     pixels = picture.width * picture.height
     if pixels <= _LARGE:
         return
-    size = f"{name}: has {picture.height}x{picture.width} pixels"
+    size = f"{name}: has {format_size(picture.height, picture.width)}"
     if pixels > MAX_PIXELS:
         raise InputError(f"{size}, more than the {MAX_PIXELS:,} that are decoded", "cut it into parts")
     length = source.stat().st_size if isinstance(source, Path) else len(source)
@@ -158,8 +159,8 @@ def check_mask_size(picture: Any, name: str) -> None:
         InputError: It has.
     """
     if picture.width * picture.height > MAX_MASK_PIXELS:
-        size = f"{picture.height}x{picture.width}"
-        raise InputError(f"{name}: a mask of {size} pixels, more than the {MAX_MASK_PIXELS:,} that are read")
+        size = format_size(picture.height, picture.width)
+        raise InputError(f"{name}: a mask of {size}, more than the {MAX_MASK_PIXELS:,} that are read")
 
 
 def stored_size(picture: Any) -> tuple[int, int]:

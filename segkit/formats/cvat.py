@@ -26,6 +26,7 @@ from segkit.formats.shapes.regions import ShapeOptions
 from segkit.formats.shapes.turned import ellipse, turned
 from segkit.formats.source import Source, already_read
 from segkit.formats.xml_file import read_xml
+from segkit.units import counted
 
 _DRAWN = ("polygon", "polyline", "points", "ellipse", "box", "mask", "cuboid", "skeleton")
 _HEAD = 4096
@@ -94,7 +95,8 @@ def _image(node: Element, places: PicturePlaces, file_key: str, options: ShapeOp
         return ReadFile.left_out(key, error.why(), len(drawn))
     findings = list(noticed)
     if tags := len([child for child in node if child.tag == "tag"]):
-        findings.append(Finding(key, "noted", f"{tags} tags of the whole image are not read", shapes=0))
+        some = counted(tags, "tag of the whole image is", "tags of the whole image are")
+        findings.append(Finding(key, "noted", f"{some} not read", shapes=0))
     drawn.sort(key=lambda each: _number(each, "z_order", 0.0))  # later ones are over earlier ones
     whole: list[Instance] = []
     entries: list[Any] = []

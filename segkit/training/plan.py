@@ -22,7 +22,7 @@ from segkit.runtime.device import device_name, resolve_precision
 from segkit.runtime.ranks import Ranks
 from segkit.training.defaults import DataFacts, card_for, epochs_between_evaluations, resolve_defaults, settings_for
 from segkit.training.same_data import card_for_data
-from segkit.units import format_duration
+from segkit.units import counted, format_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +86,11 @@ class Plan:
         """The run in one line."""
         limits = [f"{self.total_steps} steps"] if self.total_steps else []
         limits += [format_duration(self.config.time)] if self.config.time else []
+        images = counted(len(self.train.images), "image", "images")
+        categories = counted(len(self.card.categories), "category", "categories")
         return (
-            f"{self.card.model} with {self.card.backbone}, {len(self.train.images)} images of "
-            f"{len(self.card.categories)} categories, size {self.card.framing.size}, batch {self.batch}, "
+            f"{self.card.model} with {self.card.backbone}, {images} of {categories}, "
+            f"size {self.card.framing.size}, batch {self.batch}, "
             f"{ranks.world_size} x {device_name(ranks.device)} in {str(self.dtype).removeprefix('torch.')}, "
             f"{' or '.join(limits)} -> {self.run}"
         )

@@ -19,6 +19,7 @@ from segkit.formats.coco.values import identity, read_record
 from segkit.formats.json_file import read_json
 from segkit.formats.pictures.find import base_name
 from segkit.formats.pictures.look import declared_size
+from segkit.units import counted
 
 _Record = TypeVar("_Record", Image, Category)
 
@@ -91,7 +92,7 @@ def read_document(path: Path, *, panoptic: bool = False) -> Document:
         listed = [{"id": each, "name": f"class_{each}"} for each in _category_ids(annotations)]
         found.repairs.append("the file has no categories: they are named after their ids")
     if nameless := sum(isinstance(each, dict) and each.get("name") in (None, "") for each in listed or []):
-        found.repairs.append(f"{nameless} categories have no name: they are named after their ids")
+        found.repairs.append(f"{counted(nameless, 'category has', 'categories have')} no name: named after the id")
     categories = with_distinct_names(found.all(_category, listed or [], "category"), listed or [], found.repairs)
     found.repairs += _mixed_ids(annotations, "image_id", top["images"], images)
     found.repairs += _mixed_ids(annotations, "category_id", listed or [], categories)

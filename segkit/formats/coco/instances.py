@@ -11,6 +11,7 @@ from segkit.formats.coco.segmentation import NO_POLYGON
 from segkit.formats.coco.values import AnnotationValues, identity, read_annotation
 from segkit.formats.pictures.find import PicturePlaces, base_name
 from segkit.formats.splits import split_of_name
+from segkit.units import counted
 
 
 class CocoFile(NamedTuple):
@@ -65,7 +66,7 @@ def join_units(units: Sequence[list[Unit]], rows: list[ReadFile]) -> list[Unit]:
                     continue
             joined.append(unit)
     for (key, other), count in counts.items():
-        why = f"{count} images are those of {other}: each is one image with the annotations of both"
+        why = f"{counted(count, 'image is', 'images are')} also in {other}: one image with the annotations of both"
         rows.append(ReadFile(None, (Finding(key, "noted", why, shapes=0),)))
     return joined
 
@@ -103,11 +104,13 @@ def read_instances(
     for file, instances in by_file.items():
         seen = Counter((each.label, each.bbox, each.area, each.iscrowd) for each in instances)
         if twice := sum(number - 1 for number in seen.values()):
-            why = f"duplicate: category, box and area of {twice} annotations are those of an earlier one of the image"
+            some = counted(twice, "annotation has", "annotations have")
+            why = f"duplicate: {some} category, box and area of an earlier one"
             findings.append(Finding(key if len(by_file) == 1 else file, "noted", why, shapes=0))
         kept = _joined(kept, instances) if kept else instances
     if again := sum(map(len, by_file.values())) - len(kept):
-        findings.append(Finding(key, "noted", f"{again} annotations are those of another file: joined", shapes=0))
+        some = counted(again, "annotation is", "annotations are")
+        findings.append(Finding(key, "noted", f"{some} in another file, too: joined", shapes=0))
     return tuple(kept)
 
 

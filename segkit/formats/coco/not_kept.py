@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from segkit.units import counted
+
 _TOP = ("info", "licenses")
 _IMAGE = frozenset({"id", "file_name", "height", "width", "flags"})
 _CATEGORY = frozenset({"id", "name", "supercategory", "isthing"})
@@ -19,7 +21,9 @@ def not_kept(top: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     categories = [raw for raw in _records(top, "categories") if isinstance(raw.get("name"), str)]
     parents = {raw.get("supercategory") for raw in categories if _says_more(raw)}
     if parents:
-        lost.append(f"{len(parents)} supercategories of {len(categories)} categories are not kept")
+        own = counted(len(categories), "category", "categories")
+        some = counted(len(parents), f"supercategory of {own} is", f"supercategories of {own} are")
+        lost.append(f"{some} not kept")
     if keys := _keys(categories, _CATEGORY):
         lost.append(f"of categories, {', '.join(keys)} are not kept")
     images = _records(top, "images")

@@ -6,6 +6,7 @@ from typing import Any, cast
 from segkit.data.masks import Box, mask_to_rle, rle_bbox, rle_to_mask, to_rle
 from segkit.data.polygons import REACH, run_totals
 from segkit.data.records import Polygons, Rle, Segmentation
+from segkit.units import format_size
 
 NUMBERS = {int, float}
 NO_POLYGON = "no polygon has three points or more"
@@ -80,8 +81,8 @@ def check_run_lengths(rle: Rle, height: int, width: int) -> None:
         ValueError: They are not.
     """
     if rle["size"] != [height, width]:
-        own = " x ".join(str(side) for side in reversed(rle["size"]))
-        raise ValueError(f"the mask is {own} pixels, the image {width} x {height}")
+        own = "x".join(map(str, rle["size"]))
+        raise ValueError(f"the mask has {own}, the image {format_size(height, width)}")
     counts: Any = rle["counts"]
     total = run_totals([counts])[0] if isinstance(counts, str) else -1 if min(counts, default=0) < 0 else sum(counts)
     if total != height * width:

@@ -19,6 +19,7 @@ from segkit.formats.shapes.instances import join_instances
 from segkit.formats.shapes.regions import ShapeOptions
 from segkit.formats.source import Source
 from segkit.formats.text import read_text
+from segkit.units import format_size
 
 _EXIF_APPLIED_SINCE = (3, 11)  # before, LabelMe showed and annotated the unturned pixels
 _EMBEDDED_SUFFIX = {"JPEG": ".jpg", "BMP": ".bmp", "TIFF": ".tif", "WEBP": ".webp"}  # of others: .png
@@ -85,7 +86,7 @@ def read(file: tuple[Path, str], options: LabelmeOptions = LabelmeOptions()) -> 
             findings.append(Finding(key, "repaired", not_utf8(source.code_page), shapes=0))
         picture, (height, width) = _frame(path, key, source, options, findings)
         if height * width >= MAX_IMAGE_PIXELS:
-            raise InputError(f"an image of {width} x {height} pixels is too large for COCO RLE")
+            raise InputError(f"an image of {format_size(height, width)} is too large for COCO RLE")
     except InputError as error:
         lost = Finding(key, "left out", error.why(path.name), shapes=num_shapes)
         return ReadFile(None, (*findings, lost), num_shapes)

@@ -16,6 +16,7 @@ from segkit.data.pixels import load_rgb
 from segkit.data.records import Dataset
 from segkit.errors import InputError
 from segkit.formats.pictures.look import frame_of
+from segkit.units import format_size
 
 Pixels = npt.NDArray[np.uint8]
 _LOOKED_AT = 256  # pictures of a dataset, spread over it
@@ -62,7 +63,8 @@ def scaled_pictures(dataset: Dataset) -> list[str]:
         except InputError:  # whoever loads it says so
             continue
         if frame.size != frame.drawn:
-            found.append(f"{image.file_name} has {frame.size[0]}x{frame.size[1]}, not {image.height}x{image.width}")
+            height, width = frame.size
+            found.append(f"{image.file_name} has {height}x{width}, not {format_size(image.height, image.width)}")
     if not found:
         return []
     many = f"{len(found)} of {len(images)} pictures that were looked at have another size than the file says"
@@ -88,7 +90,7 @@ def to_frame(pixels: Pixels, header: Header, path: Path, size: tuple[int, int]) 
     except InputError as error:
         height, width = header.upright
         raise InputError(
-            f"{path}: has {height}x{width} pixels, the dataset says {size[0]}x{size[1]}",
+            f"{path}: has {height}x{width}, the dataset says {format_size(*size)}",
             "was the picture replaced? convert again",
         ) from error
     return np.ascontiguousarray(turned(pixels, header.orientation)) if frame.exif == "apply" else pixels

@@ -14,6 +14,7 @@ from segkit.data.pictures import Header, read_header
 from segkit.data.records import Action, Exif, Finding, Picture
 from segkit.errors import InputError
 from segkit.formats.pictures.find import PicturePlaces
+from segkit.units import format_size
 
 Size = tuple[int, int]  # (height, width)
 MAX_IMAGE_PIXELS = 1 << 32  # COCO's run lengths are 32-bit: a file that says more is not believed
@@ -140,7 +141,7 @@ def frame_of(
         return Frame(upright, upright, apply)
     if declared == stored:
         return Frame(stored, stored, "drop")
-    differ = f"{says} {declared[0]}x{declared[1]} pixels, the image has {upright[0]}x{upright[1]}"
+    differ = f"{says} {declared[0]}x{declared[1]}, the image has {format_size(*upright)}"
     if declared == upright[::-1] and fits(upright):
         return Frame(upright, upright, apply, "repaired", f"{differ}: height and width were exchanged")
     unturned: Exif = "drop" if header.orientation != 1 else "none"

@@ -19,6 +19,7 @@ from segkit.formats.shapes.regions import ShapeOptions
 from segkit.formats.source import Source, already_read
 from segkit.formats.via.attributes import NO_NAME, attributes_of, choose_attribute, ticked
 from segkit.formats.via.outlines import shape_of
+from segkit.units import counted
 
 
 def is_via(top: Any) -> bool:
@@ -73,7 +74,7 @@ def _read(path: Path, key: str, images_dir: Path | None, shapes: ShapeOptions) -
         return
     if others := [entry for entry in _entries(top).values() if not _is_image(entry)]:
         lost = sum(len(_regions(each)) for each in others if _has_regions(each))
-        why = f"{len(others)} entries without a file name and regions"
+        why = f"{counted(len(others), 'entry', 'entries')} without a file name and regions"
         yield ReadFile(None, (Finding(key, "left out" if lost else "noted", why, shapes=lost),), lost)
     chosen = choose_attribute([region for entry in images for region in _regions(entry)], key)
     if chosen.findings:

@@ -17,6 +17,7 @@ from segkit.data.records import Finding
 from segkit.errors import InputError
 from segkit.formats.text import read_lines
 from segkit.formats.yolo.labels import is_label_line
+from segkit.units import counted
 
 _LABEL_FOLDERS = ("labels", "label")
 _ANY_CASE = "/"  # no name of a file has it
@@ -171,7 +172,8 @@ def _say(pairing: Pairing, used: Counter[Path], strays: int) -> None:
         why = f"{negatives} of {len(pairing.images)} images have no label file: they are images without instances"
         pairing.findings.append(Finding("labels", "noted", why, shapes=0))
     if strays:
-        why = f"{strays} images have no label file, and no folder for labels beside theirs: they are not read"
+        some = counted(strays, "image has", "images have")
+        why = f"{some} no label file, and no folder for labels beside theirs: not read"
         pairing.findings.append(Finding("images", "noted", why, shapes=0))
     for path, count in used.items():
         if count > 1:
