@@ -197,5 +197,5 @@ def test_any_coco_files_are_scored_or_named(pictures, top, results, sound, engin
 def test_any_coco_file_is_trained_on_and_scored_or_named(pictures, model, sound, data):
     run(pictures, data.draw(damaged(sound)),
         ("train", Path("t.json"), "--model", model, "--backbone", "resnet18", "--weights", "none", "--size", 32,
-         "--steps", 2, "--batch", 2, "--device", "cpu", "--workers", 0, "--out", Path("runs/a"), "--quiet"),
-        ("eval", Path("runs/a"), "--data", Path("t.json"), "--device", "cpu", "--json"))  # fmt: skip
+         "--steps", 2, "--batch", 2, "--device", "cpu", "--workers", 0, "--out", Path("runs"), "--quiet"),
+        ("eval", Path("runs/latest"), "--data", Path("t.json"), "--device", "cpu", "--json"))  # fmt: skip
