@@ -134,10 +134,10 @@ CATEGORIES = (Category(3, "bolt"), Category(5, "nut"))
 MASK = {"size": [200, 200], "counts": [100] * 400}
 
 
-def write(out, pictures, each):
+def write(out, pictures, each, formats=("coco", "csv")):
     """Write the result files that cover all images; return the peak of allocated memory."""
     results = tuple(Result(0, 3 + 2 * (n % 2), 0.75, (1.0, 2.0, 30.0, 40.125), MASK) for n in range(each))
-    with closing(Writer(out, ("coco", "csv"), CATEGORIES)) as writer:
+    with closing(Writer(out, formats, CATEGORIES)) as writer:
         tracemalloc.start()
         for number in range(pictures):
             name = f"{number}.jpg"
@@ -147,12 +147,12 @@ def write(out, pictures, each):
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert counts == {"bolt": pictures * ((each + 1) // 2), "nut": pictures * (each // 2)}
-    assert set(files) == {"coco", "csv"}
+    assert set(files) == set(formats)
     return peak
 
 
 def test_result_files_of_all_images(tmp_path):
-    write(tmp_path, 3, 2)
+    write(tmp_path, 3, 2, ("coco", "csv", "measures"))
     images = json.loads((tmp_path / "images.json").read_bytes())
     assert images == {
         "info": {},
@@ -167,7 +167,11 @@ def test_result_files_of_all_images(tmp_path):
     }  # fmt: skip
     with (tmp_path / "instances.csv").open() as file:
         rows = list(csv.reader(file))
-    assert rows[1] == ["0.jpg", "bolt", "0.75", "1.0", "2.0", "30.0", "40.12", "20000"]
+    assert rows[0][:11] == [
+        "file", "id", "category", "score", "x_px", "y_px", "width_px", "height_px", "at_edge", "area_px2",
+        "overlap_px2",
+    ]  # fmt: skip
+    assert rows[1][:11] == ["0.jpg", "1", "bolt", "0.75", "1.0", "2.0", "30.0", "40.12", "1", "20000", "0"]
     assert len(rows) == 7
 
 

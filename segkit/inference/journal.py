@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from segkit.data.pixel_size import PixelSize
 from segkit.data.records import Result
 from segkit.evaluate.predicted_images import JOURNAL
 from segkit.formats.coco.write import result_record
@@ -26,11 +27,13 @@ class Origin:
         model: The file of the model.
         checksum: Of that file; None in the journal of an older segkit.
         score: The lowest score of the results that are kept; None likewise.
+        options: What else says which results are kept, as typed, by the names of the options; None likewise.
     """
 
     model: Path
     checksum: str | None
     score: float | None
+    options: dict[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class PictureResults:
         width: Likewise.
         origin: What made the results.
         results: Its instances, by falling score.
+        pixel_size: Of the picture, where it is needed and known.
         pixels: RGB [H, W, 3], upright; None where it was read from the journal.
         class_map: The label of every pixel [H, W], where the model predicts one; None likewise.
     """
@@ -54,6 +58,7 @@ class PictureResults:
     results: tuple[Result, ...] = ()
     pixels: npt.NDArray[np.uint8] | None = None
     class_map: npt.NDArray[np.uint8] | None = None
+    pixel_size: PixelSize | None = None
 
     def record(self, names: dict[int, str]) -> dict[str, Any]:
         """As it is in the journal, with category names by id."""
@@ -67,6 +72,7 @@ class PictureResults:
             "model": str(self.origin.model),
             "checksum": self.origin.checksum,
             "score": self.origin.score,
+            "options": self.origin.options,
             "height": self.height,
             "width": self.width,
             "instances": instances,
@@ -96,7 +102,7 @@ def _read_line(line: bytes) -> PictureResults | None:
         )
         name = raw["file"]
         picture = Picture(Path(raw["path"]), name, raw.get("stem", stem_of(name)))
-        origin = Origin(Path(raw["model"]), raw.get("checksum"), raw.get("score"))
+        origin = Origin(Path(raw["model"]), raw.get("checksum"), raw.get("score"), raw.get("options"))
         return PictureResults(picture, raw["height"], raw["width"], origin, results)
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
         return None

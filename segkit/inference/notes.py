@@ -15,6 +15,8 @@ class Notes:
         self._full: list[str] = []
         self._clipped: list[tuple[str, float]] = []
         self._stretched: list[str] = []
+        self.sized: list[tuple[str, str]] = []
+        self.not_square: list[str] = []
         self.failed: list[str] = []
 
     def loaded(self, name: str, pages: int, decoded: Mapped) -> None:
@@ -53,6 +55,13 @@ class Notes:
                 f"{self._stretched[0]}: has more than 8 bits, for which the model has no mapping: stretched by itself"
                 f"{_and_more(len(self._stretched))}"
             )
+        if self.sized:
+            name, size = self.sized[0]
+            sizes = f"{len({size for _, size in self.sized})} sizes"
+            how = f"a pixel is {size}, as the file says" if sizes == "1 sizes" else f"the first is {size}"
+            out.append(f"{name}: {how}{_and_more(len(self.sized))}")
+        if self.not_square:
+            out.append(f"{self.not_square[0]}: measured in pixels only{_and_more(len(self.not_square))}")
         return out
 
 

@@ -1,6 +1,5 @@
 """The files that ``predict`` writes, by format."""
 
-import csv
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -20,7 +19,7 @@ from segkit.data.files import (
     remove_temporary_files,
     temporary_file,
 )
-from segkit.data.masks import rle_area, rle_to_mask, to_rle
+from segkit.data.masks import rle_to_mask, to_rle
 from segkit.data.records import Category, Image, Result
 from segkit.errors import InputError
 from segkit.evaluate.predicted_images import JOURNAL
@@ -28,12 +27,14 @@ from segkit.formats.coco.write import write_coco, write_results
 from segkit.formats.labelme.write import labelme_document, result_shapes, write_labelme
 from segkit.inference.input_files import Picture
 from segkit.inference.journal import PictureResults, read_journal
-from segkit.text import spreadsheet_cell
+from segkit.inference.measure import measure_picture
+from segkit.inference.tables import FILES as TABLES
+from segkit.inference.tables import Measured, write_tables
 
 # Folders with a file for each picture, and the endings of these.
-_ENDINGS = {"overlay": ".jpg", "labelme": ".json", "idmask": ".png", "classmap": ".png"}
+_ENDINGS = {"overlay": ".jpg", "labelme": ".json", "idmask": ".png", "classmap": ".png", "measures": ".json"}
 _FOLDERS = tuple(_ENDINGS)
-OWN_FILES = ("results.json", "images.json", "instances.csv", JOURNAL)  # the journal last: it tells of the others
+OWN_FILES = ("results.json", "images.json", *TABLES, JOURNAL)  # the journal last: it tells of the others
 OWN_ENTRIES = (*OWN_FILES, *_FOLDERS)
 
 
@@ -63,16 +64,30 @@ def remove_unfinished_files(out: Path) -> None:
 
 
 class Writer:
-    """Writes the results of pictures one by one; COCO and CSV files are made from the journal at the end."""
+    """Writes the results of pictures one by one; COCO files and tables are made from the journal at the end.
 
-    def __init__(self, out: Path, formats: Sequence[str], categories: Sequence[Category]) -> None:
+    Attributes:
+        notes: What is to be said of the files when all are written.
+    """
+
+    def __init__(
+        self, out: Path, formats: Sequence[str], categories: Sequence[Category], *, without_cut: bool = False
+    ) -> None:
         """Open the journal of an output folder, which is made if it is missing.
+
+        Args:
+            out: The output folder.
+            formats: What is written: ``csv`` needs ``measures``.
+            categories: Of the model.
+            without_cut: Leave instances that the border cuts out of the means in tables.
 
         Raises:
             InputError: It cannot be written.
         """
         self._out, self._formats, self._categories = out, formats, tuple(categories)
         self._names = {category.id: category.name for category in categories}
+        self._without_cut = without_cut
+        self.notes: list[str] = []
         try:
             out.mkdir(parents=True, exist_ok=True)
             self._journal = (out / JOURNAL).open("ab")
@@ -94,6 +109,9 @@ class Writer:
             self._save(_id_mask(done), f"idmask/{stem}.png")
         if "classmap" in self._formats and done.class_map is not None:
             self._save(done.class_map, f"classmap/{stem}.png")
+        if "measures" in self._formats:
+            with temporary_file(self._out / "measures" / f"{stem}.json", inside=self._out) as temporary:
+                temporary.write_bytes(msgspec.json.encode(measure_picture(done, self._names)))
         record = done.record(self._names)
         self._journal.write(msgspec.json.encode(record) + b"\n")
         self._journal.flush()
@@ -123,8 +141,8 @@ class Writer:
             write_results(files["coco"], (result for _, results in self._pictures() for result in results))
             write_coco(out / "images.json", (image for image, _ in self._pictures()), (), self._categories)
         if "csv" in self._formats:
-            files["csv"] = out / "instances.csv"
-            self._write_csv(files["csv"])
+            files["csv"] = out / TABLES[0]
+            self._write_tables()
         counts = Counter(self._names[result.category_id] for _, results in self._pictures() for result in results)
         return files, {name: counts[name] for name in self._names.values()}
 
@@ -141,18 +159,25 @@ class Writer:
             image = Image(number, done.picture.name, done.height, done.width)
             yield image, [replace(result, image_id=number) for result in done.results]
 
-    def _write_csv(self, path: Path) -> None:
-        with temporary_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file)
-            table.writerow(["file", "category", "score", "x", "y", "width", "height", "area"])
-            for image, results in self._pictures():
-                for r in results:
-                    area: float | str = ""
-                    if r.segmentation is not None:
-                        area = rle_area(to_rle(r.segmentation, image.height, image.width))
-                    box = [round(value, 2) for value in r.bbox] if r.bbox is not None else [""] * 4
-                    names = spreadsheet_cell(image.file_name), spreadsheet_cell(self._names[r.category_id])
-                    table.writerow([*names, round(r.score, 4), *box, area])
+    def _write_tables(self) -> None:
+        """Write the tables of measures, and note what overlaps."""
+        overlap = write_tables(self._out, self._measured, list(self._names.values()), without_cut=self._without_cut)
+        if overlap:
+            self.notes.append(
+                f"instances overlap in {overlap} pixels, which the id mask gives to the one with the higher score; "
+                "areas count them for each (overlap_px2)"
+            )
+        if missing := sum(not self._measures_of(done).is_file() for done in read_journal(self._out)):
+            self.notes.append(f"{TABLES[1]}: {missing} pictures of earlier calls were not measured and are not in it")
+
+    def _measured(self) -> Iterator[Measured]:
+        """What was measured in each picture of the journal."""
+        for done in read_journal(self._out):
+            if (path := self._measures_of(done)).is_file():
+                yield msgspec.json.decode(path.read_bytes())
+
+    def _measures_of(self, done: PictureResults) -> Path:
+        return path_inside(self._out, f"measures/{done.picture.stem}.json")
 
 
 def _id_mask(done: PictureResults) -> npt.NDArray[np.uint16]:

@@ -13,10 +13,13 @@ from segkit.config.predict import PredictConfig
 from segkit.data.files import checksum
 from segkit.data.locks import only_writer_in
 from segkit.data.pictures import read_header
+from segkit.data.pixel_size import PixelSize, read_pixel_size
 from segkit.data.pixels import decode
 from segkit.data.records import Image
+from segkit.data.shape_measures import need_scikit_image
 from segkit.errors import ConfigError, InputError
 from segkit.evaluate.predicted_images import JOURNAL
+from segkit.inference.choose import Choice
 from segkit.inference.input_files import Picture, find_pictures, name_pictures
 from segkit.inference.journal import Origin, PictureResults, drop_torn_line, read_journal
 from segkit.inference.model import LoadedModel, load
@@ -76,7 +79,8 @@ def predict(
     with reraise_out_of_memory("try --device cpu"):
         model = load(config.model, resolve_device(config.device))
         formats = _formats(config, model)
-        origin = Origin(model.path.resolve(), checksum(model.path), config.score)
+        choice = _choice(config, model)
+        origin = Origin(model.path.resolve(), checksum(model.path), config.score, config.choice_options())
         with _output_folder(config.out):
             _clear(config)
             before = _predicted_before(config, model.path, origin)
@@ -84,8 +88,9 @@ def predict(
             done_before = {picture.name for picture in before if has_files(config.out, formats, picture)}
             todo = [picture for picture in pictures if picture.name not in done_before]
             notes = Notes(model.card.settings.detections if model.card.framing.kind == "instances" else None)
-            with closing(Writer(config.out, formats, model.card.categories)) as writer:
-                for done in _results(model, todo, config, origin, progress, notes):
+            without_cut = config.edge == "mark"
+            with closing(Writer(config.out, formats, model.card.categories, without_cut=without_cut)) as writer:
+                for done in _results(model, todo, config, choice, origin, progress, notes):
                     on_picture(writer.write(done))
                 files, instances = writer.finish()
     return PredictionSummary(
@@ -95,7 +100,7 @@ def predict(
         skipped=len(pictures) - len(todo),
         instances=instances,
         failed=tuple(notes.failed),
-        warnings=tuple(notes.warnings()),
+        warnings=(*notes.warnings(), *writer.notes),
         files=files,
     )
 
@@ -122,7 +127,10 @@ def _formats(config: PredictConfig, model: LoadedModel) -> tuple[str, ...]:
     Raises:
         ConfigError: The model does not predict it.
     """
-    kind, formats = model.card.model, config.format
+    kind, formats = model.card.model, config.formats
+    if "csv" in formats:
+        need_scikit_image("--measure" if config.measure else "--format csv")
+        formats = (*formats, "measures")
     if kind == "unet":
         return formats if "format" in config.given_options() else (*formats, "classmap")
     if "classmap" in formats:
@@ -130,6 +138,12 @@ def _formats(config: PredictConfig, model: LoadedModel) -> tuple[str, ...]:
     if "idmask" in formats and kind == "fasterrcnn":
         raise ConfigError(f"--format idmask: {model.path} predicts boxes only", "use overlay, coco, labelme or csv")
     return formats
+
+
+def _choice(config: PredictConfig, model: LoadedModel) -> Choice:
+    """Which instances are kept."""
+    low, high = config.areas
+    return Choice({category.id: config.score for category in model.card.categories}, low, high, config.edge)
 
 
 def _clear(config: PredictConfig) -> None:
@@ -171,6 +185,8 @@ def _predicted_before(config: PredictConfig, model: Path, origin: Origin) -> lis
             what = f"its predictions are by {model} as it was before: the file has changed since"
         elif theirs.score not in (None, origin.score):
             what = f"its predictions were made with --score {theirs.score:g}, not {config.score:g}"
+        elif (other := config.other_choice(theirs.options)) is not None:
+            what = f"its predictions were made {other}"
         else:
             before.append(done.picture)
             continue
@@ -183,6 +199,7 @@ def _results(
     model: LoadedModel,
     pictures: Sequence[Picture],
     config: PredictConfig,
+    choice: Choice,
     origin: Origin,
     progress: Progress,
     notes: Notes,
@@ -192,7 +209,8 @@ def _results(
     Args:
         model: The model.
         pictures: What to predict.
-        config: Batch size and lowest score.
+        config: Batch size, and the size of pixels.
+        choice: Which instances are kept.
         origin: What the results depend on.
         progress: Shows how many pictures are done.
         notes: Receives what is to be said of pictures.
@@ -201,7 +219,7 @@ def _results(
     progress.start("predicting", len(pictures))
     for start in range(0, len(pictures), config.batch):
         part = pictures[start : start + config.batch]
-        loaded = list(_load(part, model, origin, notes))
+        loaded = list(_load(part, model, config, choice, origin, notes))
         predictions = predictor([image for _, image in loaded], [done.picture.name for done, _ in loaded])
         for (done, image), prediction in zip(loaded, predictions, strict=True):
             record = Image(0, done.picture.name, done.height, done.width)
@@ -210,7 +228,7 @@ def _results(
             results = prediction_to_results(
                 prediction, record, height, width, model.card.categories, aligned_masks=aligned
             )
-            kept = tuple(result for result in results if result.score >= config.score)
+            kept = choice.of(results, done.height, done.width, done.pixel_size)
             notes.predicted(done.picture.name, len(kept))
             yield replace(done, results=kept, class_map=prediction.get("semantic"))
         progress.advance(len(part))
@@ -218,13 +236,20 @@ def _results(
 
 
 def _load(
-    pictures: Sequence[Picture], model: LoadedModel, origin: Origin, notes: Notes
+    pictures: Sequence[Picture],
+    model: LoadedModel,
+    config: PredictConfig,
+    choice: Choice,
+    origin: Origin,
+    notes: Notes,
 ) -> Iterator[tuple[PictureResults, Tensor]]:
     """The pictures that can be read, without results yet, and as the model gets them.
 
     Args:
         pictures: What to load.
         model: What will predict them.
+        config: The size of pixels.
+        choice: Which instances will be kept.
         origin: What the results will depend on.
         notes: Receives the others.
     """
@@ -233,15 +258,31 @@ def _load(
             _check_encoding(picture)
             pages, decoded = read_header(picture.path).frames, decode(picture.path, model.card.levels, turn=True)
             pixels = decoded.pixels
+            pixel_size = _pixel_size(picture, config, notes)
+            choice.check(str(picture.path), pixel_size)
         except InputError as error:
             notes.failed.append(error.message)
             continue
         notes.loaded(picture.name, pages, decoded)
         height, width = pixels.shape[:2]
         yield (
-            PictureResults(picture, height, width, origin, pixels=pixels),
+            PictureResults(picture, height, width, origin, pixels=pixels, pixel_size=pixel_size),
             load_for_model(pixels, model.card.framing),
         )
+
+
+def _pixel_size(picture: Picture, config: PredictConfig, notes: Notes) -> PixelSize | None:
+    """The size of a picture's pixels, where something is measured."""
+    if config.pixel_size != "auto" or not ("csv" in config.formats or config.min_area or config.max_area):
+        return config.fixed_pixel_size
+    try:
+        size = read_pixel_size(picture.path)
+    except InputError as error:
+        notes.not_square.append(error.message)
+        return None
+    if size is not None:
+        notes.sized.append((picture.name, str(size)))
+    return size
 
 
 def _check_encoding(picture: Picture) -> None:
