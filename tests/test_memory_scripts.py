@@ -155,6 +155,35 @@ def test_ranks_give_one_report(tmp_path):
     assert leak["allocated_at"] == f"{tmp_path}/train.py:10"
 
 
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_a_training_in_a_child_is_measured(tmp_path, start):
+    """The process that is started only starts another one, which trains and ends with a code of its own."""
+    (tmp_path / "train.py").write_text(
+        "import multiprocessing, sys\nimport torch\n"
+        "def train():\n"
+        "    model = torch.nn.Linear(8, 1)\n"
+        "    opt = torch.optim.SGD(model.parameters(), lr=0.1)\n"
+        "    kept = []\n"
+        "    for step in range(30):\n"
+        "        out = model(torch.rand(100, 8))\n"
+        "        opt.zero_grad(); out.square().mean().backward(); opt.step()\n"
+        "        kept.append(out.detach())\n"
+        "    sys.exit(3)\n"
+        "if __name__ == '__main__':\n"
+        f"    child = multiprocessing.get_context('{start}').Process(target=train)\n"
+        "    child.start(); child.join(); sys.exit(child.exitcode)\n"
+    )  # fmt: skip
+    done = command("--out", "out", "--", "train.py", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "the script itself ended with exit code 3" in done.stderr
+    document = json.loads((tmp_path / "out/memory.json").read_text())
+    assert document["script_exit"] == 3
+    (leak,) = document["leaks"]
+    assert leak["holder"] == "kept"
+    assert leak["stored_at"] == f"{tmp_path}/train.py:10"
+    assert document["steps"] >= 29  # in a spawned child watching begins at the first step of an optimiser
+
+
 def on_a_terminal(arguments, cwd, until, then):
     """Run the command on a new terminal; when it shows ``until``, call ``then``. Return exit code and output."""
     child, terminal = pty.fork()

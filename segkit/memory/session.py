@@ -3,7 +3,6 @@
 import gc
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from segkit.memory.measure.phases import PhaseClock
 from segkit.memory.measure.series import StepSeries
 from segkit.memory.measure.step_hooks import StepHooks
 from segkit.memory.measure.tracker import LiveTensors
-from segkit.memory.measure.user_code import USER_CODE
+from segkit.memory.measure.user_code import USER_CODE, describe
 
 _FIRST_CENSUS = 7  # step
 _MOST_FAILURES = 5  # that are kept; after three the tracker is switched off
@@ -39,7 +38,6 @@ class Session:
         suspects: What was found to keep tensors.
         host: What was found to grow in the host's memory.
         censuses: Seconds that each census of containers took.
-        failures: What went wrong in here; the script goes on without it.
         after_step: Called at the end of every step.
     """
 
@@ -62,7 +60,7 @@ class Session:
         self.suspects = Suspects(self.tensors, self.survivors, self.stores)
         self.host = HostSearch()
         self.censuses: list[float] = []
-        self.failures: list[str] = []
+        self._failures: list[str] = []
         self.after_step: Callable[[], None] = lambda: None
         self._deep, self._last_step = deep, steps
         self._balance, self._alive = CollectorBalance(), 0
@@ -117,9 +115,18 @@ class Session:
         self._next_census = _FIRST_CENSUS
         self.host.census = Census()
 
-    def _failed(self, error: BaseException) -> None:
-        if len(self.failures) < _MOST_FAILURES:
-            self.failures.append("".join(traceback.format_exception(error)[-3:]))
+    @property
+    def failures(self) -> list[str]:
+        """What went wrong in here until now; the script goes on without it."""
+        for error in [*self.hooks.failures, *filter(None, [self.tensors.failure])]:
+            self._failed(error)
+        self.hooks.failures.clear()
+        self.tensors.failure = None
+        return self._failures
+
+    def _failed(self, error: BaseException | str) -> None:
+        if len(self._failures) < _MOST_FAILURES:
+            self._failures.append(error if isinstance(error, str) else describe(error))
 
     def _on_step(self) -> None:
         if not self._active:
@@ -129,12 +136,8 @@ class Session:
             self._end_step()
         except Exception as error:
             self._failed(error)
-            if len(self.failures) >= 3:
+            if len(self._failures) >= 3:
                 self.tensors.paused = True
-        for part in (self.tensors, self.hooks):
-            if part.failure is not None:
-                self._failed(part.failure)
-                part.failure = None
         self.tensors.next_step()
         alive = len(self.tensors.live)
         self._balance.compensate(gc.get_count()[0] - before + alive - self._alive)

@@ -76,7 +76,7 @@ def _of_script(
     document = ran.document
     document["problems"] = [*document["problems"], *ran.failures]
     document["command"] = script
-    document["exit_code"] = ran.code
+    document["exit_code"] = document["script_exit"] = ran.code
     return _written(config, document, ran.code)
 
 

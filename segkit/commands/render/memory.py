@@ -59,6 +59,8 @@ def render_profile(summary: "ProfileSummary", output: Output) -> None:
         output.note(f"[cyan]no leak:[/cyan] {shown(growth['name'])}{size}: {shown(growth['what'])}{shown(bound)}")
     for problem in document["problems"]:
         output.note(f"warning: part of the measurement failed: {shown(problem.strip().splitlines()[-1])}")
+    for what in document.get("unseen", ()):
+        output.note(f"not counted: {shown(what)}")
     peak = document["peak"]
     tone, (_, sentence) = _TONES[document["verdict"]], VERDICTS[document["verdict"]]
     output.note(f"[{tone}]{document['verdict']}: {sentence}[/{tone}]")
@@ -67,7 +69,7 @@ def render_profile(summary: "ProfileSummary", output: Output) -> None:
         f"({shown(document['counted'])}), {format_bytes(peak['rss'])} resident"
     )
     if document.get("exit_code"):
-        output.note(f"the script ended with exit code {document['exit_code']}")
+        output.note(f"the script itself ended with exit code {document['exit_code']}, which is that of this command")
     if summary.page_path is not None:
         output.note(f"{shown(str(summary.page_path))}\n{shown(str(summary.json_path))}")
 

@@ -2,12 +2,14 @@
 
 A step ends when an optimiser has stepped. With several optimisers, the one that steps most often counts (a GAN's
 discriminator). Without any, every backward pass counts; without those, every ``autograd.grad``; without those, every
-forward pass of an outermost module with parameters; and where there is none of these, every batch of a loader.
+forward pass of an outermost module with parameters; without those, every run of a compiled graph; and where there is
+none of these, every batch of a loader.
 
 PyTorch has hooks for optimisers and modules. It has none for ``backward``, ``autograd.grad``, ``torch.save`` and
 loaders: these are replaced by wrappers while a session watches, as the user's script must not have to change.
 """
 
+import contextlib
 import sys
 import threading
 import weakref
@@ -22,13 +24,16 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from segkit.memory.measure import torch_private as private
+from segkit.memory.measure.compiled import CompiledCode
 from segkit.memory.measure.graph_token import attach_token, deepest
 from segkit.memory.measure.phases import PhaseClock
 from segkit.memory.measure.step_input import NOTHING, input_of
+from segkit.memory.measure.tracers import Tracers
 from segkit.memory.measure.tracker import LiveTensors
-from segkit.memory.measure.user_code import USER_CODE, Line
+from segkit.memory.measure.user_code import USER_CODE, Line, describe
 
-_PRIORITIES = {"watch": 5, "optimizer": 4, "backward": 3, "grad": 2, "forward": 1, "batch": 0}
+_PRIORITIES = {"watch": 6, "optimizer": 5, "backward": 4, "grad": 3, "forward": 2, "compiled": 1, "batch": 0}
+_TRIES = 3  # a hook that has failed so often rests
 
 
 class StepHooks:
@@ -44,7 +49,8 @@ class StepHooks:
         input: What the current step was given.
         double_backward: The line of a backward pass that keeps its own graph (``create_graph=True``).
         before_optimizer: Called with an optimiser before it steps.
-        failure: An error in a hook; from then on the hooks do nothing.
+        compiled: Notices what compiled code makes.
+        failures: Errors in hooks that are not reported yet; a hook that has failed three times rests, the others go on.
     """
 
     def __init__(
@@ -76,7 +82,9 @@ class StepHooks:
         self.input = self._last_input = NOTHING
         self.double_backward: Line | None = None
         self.before_optimizer: Callable[[Any], None] = lambda optimizer: None
-        self.failure: BaseException | None = None
+        self.compiled = CompiledCode(tensors, lambda: self._note_guarded("compiled"))
+        self.failures: list[str] = []
+        self._tracers = Tracers(tensors)
         self._names: dict[int, str] = {}
         self._thread = threading.get_ident()
         self._entered = {self._thread}
@@ -85,6 +93,8 @@ class StepHooks:
         self._others: Counter[int] = Counter()  # steps of the others since its last one, by identity
         self._outer: list[str | None] = []  # the modules around the running one
         self._undo: list[Callable[[], Any]] = []
+        self._attach_guarded, self._enter_guarded = self._guarded(self._attach_tokens), self._guarded(self._enter)
+        self._note_guarded, self._note_dataset_guarded = self._guarded(self.note), self._guarded(self._note_dataset)
 
     def install(self, phases: bool = True) -> None:
         """Install all hooks; ``phases`` False leaves steps and phases to the caller."""
@@ -92,13 +102,19 @@ class StepHooks:
         _wrap(self._undo, torch.autograd, "grad", partial(self._around_backward, "grad"))
         if not phases:
             self.kind = "watch"
-        for handle in (
-            register_optimizer_step_pre_hook(self._guarded(self._before_step)),
-            register_optimizer_step_post_hook(self._guarded(self._after_step)),
+        on_modules = (
             register_module_forward_pre_hook(self._guarded(self._before_forward)),
             register_module_forward_hook(self._guarded(self._after_forward), always_call=True),
-        ):
-            self._undo.append(handle.remove)
+        )
+        on_optimizers = (
+            register_optimizer_step_pre_hook(self._guarded(self._before_step)),
+            register_optimizer_step_post_hook(self._guarded(self._after_step)),
+        )
+        self._undo += [handle.remove for handle in (*on_modules, *on_optimizers)]
+        self._undo.append(private.hide_global_hooks(on_modules))
+        for part in (self._tracers, self.compiled):
+            part.install()
+            self._undo.append(part.uninstall)
         if phases:
             _wrap(self._undo, torch, "save", self._around_save)
         loader = private.loader_iterator()
@@ -126,13 +142,22 @@ class StepHooks:
             self._last_input, self.input = self.input, NOTHING
 
     def _guarded(self, hook: Callable[..., None]) -> Callable[..., None]:
-        def guarded(*args: Any) -> None:
-            if self.failure is None:
-                try:
-                    hook(*args)
-                except Exception as error:
-                    self.failure = error
+        """A hook whose errors do not reach the script, and that does nothing while something traces or compiles."""
+        failed = [0]
 
+        def guarded(*args: Any) -> None:
+            if torch.compiler.is_compiling():  # the compiler reads this line, and leaves the hook out
+                return
+            if self.tensors.is_aside or private.is_traced() or failed[0] >= _TRIES:
+                return
+            try:
+                hook(*args)
+            except Exception as error:
+                failed[0] += 1
+                if failed[0] == 1:
+                    self.failures.append(describe(error))
+
+        private.never_compile(guarded, callees=True)
         return guarded
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
@@ -160,8 +185,9 @@ class StepHooks:
         if not self._outer:
             if module not in self.modules:
                 self.modules.add(module)
-                if type(module).__name__ not in self.module_classes:
-                    self.module_classes.append(type(module).__name__)
+                kind = type(private.uncompiled(module)).__name__
+                if kind not in self.module_classes:
+                    self.module_classes.append(kind)
                 self._names.update({id(each): name for name, each in module.named_modules()})
             self.input = self.input.plus(input_of(args, self.sizes))
             self._enter("loss" if private.is_loss(module) else "forward" if torch.is_grad_enabled() else "eval")
@@ -180,13 +206,13 @@ class StepHooks:
 
     def _around_backward(self, kind: str, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         after = "step" if kind == "backward" else self.tensors.phase
-        self._guarded(self._attach_tokens)(kind, args, kwargs)
-        self._guarded(self._enter)("backward")
+        self._attach_guarded(kind, args, kwargs)
+        self._enter_guarded("backward")
         try:
             return original(*args, **kwargs)
         finally:
-            self._guarded(self._enter)(after)
-            self._guarded(self.note)(kind)
+            self._enter_guarded(after)
+            self._note_guarded(kind)
 
     def _attach_tokens(self, kind: str, args: Any, kwargs: Any) -> None:
         roots = args[0] if args else kwargs.get("tensors" if kind == "backward" else "outputs", ())
@@ -203,27 +229,28 @@ class StepHooks:
 
     def _around_batch(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         before = self.tensors.phase
-        self._guarded(self._enter)("load")
-        self._guarded(self._note_dataset)(args[0])
+        self._enter_guarded("load")
+        self._note_dataset_guarded(args[0])
         try:
             batch = original(*args, **kwargs)
         finally:
-            self._guarded(self._enter)(before if before == "eval" else "load")
-        self._guarded(self.note)("batch")
+            self._enter_guarded(before if before == "eval" else "load")
+        self._note_guarded("batch")
         return batch
 
     def _note_dataset(self, iterator: Any) -> None:
         dataset = private.dataset_of_loader(iterator)
         if dataset is not None and hasattr(type(dataset), "__len__"):
-            self.datasets.add(len(dataset))
+            with contextlib.suppress(Exception):  # the user's own: a stream may have no length
+                self.datasets.add(len(dataset))
 
     def _around_save(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         before = self.tensors.phase
-        self._guarded(self._enter)("save")
+        self._enter_guarded("save")
         try:
             return original(*args, **kwargs)
         finally:
-            self._guarded(self._enter)(before)
+            self._enter_guarded(before)
 
     def _enter(self, phase: str) -> None:
         if self.kind != "watch" or not self.clock.explicit:
@@ -238,5 +265,7 @@ def _wrap(undo: list[Callable[[], Any]], owner: Any, name: str, around: Callable
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         return around(original, *args, **kwargs)
 
+    private.never_compile(wrapped, callees=False)
+    private.same_for_script(original, wrapped)
     setattr(owner, name, wrapped)
     undo.append(lambda: setattr(owner, name, original))

@@ -5,7 +5,7 @@ goes on. ``missing`` lists these parts. Without the symbols that are imported at
 """
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils import _python_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
 from torch.utils._pytree import tree_leaves as tree_leaves
 from torch.utils._pytree import tree_map as tree_map
@@ -22,6 +23,8 @@ UNIQUE = torch.ops.aten._unique2.default
 TO_COPY = torch.ops.aten._to_copy.default
 MODULE_DICTS = ("_modules", "_buffers", "_parameters")
 """Attributes of a module that hold what is registered on it."""
+TRACE_GRAPH = "_get_trace_graph"
+"""What exporters of TorchScript call in ``torch.jit``."""
 HOOK_DICTS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks")
 """Attributes of a module that hold its hooks."""
 
@@ -32,6 +35,7 @@ FOR_PROFILES = {
     "torch.cuda.memory._record_memory_history": "snapshot.pickle",
     "torch.cuda.memory._dump_snapshot": "snapshot.pickle",
     "torch.autograd._profiler_enabled": "whether a profiler that was left on is the leak",
+    "torch._C._dynamo.eval_frame.set_code_exec_strategy": "compiled code beside the hooks of the profile",
 }
 """What is lost in a profile without a symbol."""
 FOR_REHEARSALS = {
@@ -123,6 +127,92 @@ def dump_snapshot(path: Path) -> bool:
     return path.exists()
 
 
+@contextmanager
+def without_mode(mode: TorchDispatchMode) -> Iterator[None]:
+    """Take one dispatch mode off this thread's stack; the modes above it stay.
+
+    Where it is not on the stack, or where a mode of torch's own (fake tensors, a tracer) is above it, nothing is done.
+    """
+    modes: Any = _python_dispatch  # which exports none of these
+    depth = torch._C._len_torch_dispatch_stack()
+    stack = [modes._get_dispatch_stack_at(index) for index in range(depth)]
+    at = next((index for index, each in enumerate(stack) if each is mode), None)
+    if at is None or any(getattr(each, "_mode_key", None) is not None for each in stack[at:]):
+        yield
+        return
+    _change_stack(depth - at, stack[at + 1 :])
+    try:
+        yield
+    finally:
+        _change_stack(depth - at - 1, stack[at:])
+
+
+def _change_stack(count: int, modes: list[TorchDispatchMode]) -> None:
+    """Take ``count`` modes off this thread's stack, and put others on it."""
+    stack: Any = _python_dispatch
+    for _ in range(count):
+        stack._pop_mode()
+    for each in modes:
+        stack._push_mode(each)
+
+
+def same_for_script(original: Any, replacement: Any) -> None:
+    """Let TorchScript take a function that stands for one of torch's own for that one."""
+    builtins = _find("torch.jit._builtins._find_builtin"), _find("torch.jit._builtins._register_builtin")
+    if None not in builtins and (name := builtins[0](original)) is not None:
+        builtins[1](replacement, name)
+
+
+def never_compile(function: Any, *, callees: bool) -> None:
+    """Keep ``torch.compile`` from compiling a function when Python calls it; ``callees``: and what that calls.
+
+    Where it is called in code that is compiled, it is inlined nevertheless.
+    """
+    strategy = _find("torch._C._dynamo.eval_frame.set_code_exec_strategy")
+    if strategy is None:
+        return
+    kind = _find("torch._C._dynamo.eval_frame._FrameExecStrategy")
+    action = _find("torch._C._dynamo.eval_frame._FrameAction")
+    strategy(function.__code__, kind(action.SKIP, action.SKIP if callees else action.DEFAULT))
+
+
+def saved_by_graph(node: Any) -> Iterable[torch.Tensor]:
+    """The tensors that the autograd node of a compiled graph has saved; none of any other node.
+
+    Where the script has hooks on saved tensors, they are not asked for: that would run the hooks.
+    """
+    top = _find("torch._C._autograd._top_saved_tensors_default_hooks")
+    if type(node).__name__ != "CompiledFunctionBackward" or top is None or top(False) is not None:
+        return ()
+    try:
+        return [each for each in node.saved_tensors if isinstance(each, torch.Tensor)]
+    except RuntimeError:  # freed, or changed in place
+        return ()
+
+
+def hide_global_hooks(own: Collection[Any]) -> Callable[[], None]:
+    """Let ``torch.compile`` not warn of global hooks on modules that are the tool's own; returns what restores it.
+
+    Args:
+        own: Their handles.
+    """
+    module: Any = nn.modules.module
+    original = getattr(module, "_has_any_global_hook", None)
+    dicts = [value for name, value in vars(module).items() if name.startswith("_global_") and isinstance(value, dict)]
+    known = {handle.id for handle in own}
+
+    def has_any_global_hook() -> bool:
+        return any(key not in known for hooks in dicts for key in hooks)
+
+    module._has_any_global_hook = has_any_global_hook
+    return lambda: setattr(module, "_has_any_global_hook", original)
+
+
+def is_traced() -> bool:
+    """Whether TorchScript's tracer records in this thread."""
+    return torch._C._get_tracing_state() is not None
+
+
 def profiler_is_on() -> bool:
     """Whether PyTorch's own profiler is recording."""
     ask = getattr(torch.autograd, "_profiler_enabled", None)
@@ -148,6 +238,12 @@ def loader_fetchers() -> list[Any]:
     """The classes whose ``fetch`` loads a batch in a loader worker."""
     names = ("_MapDatasetFetcher", "_IterableDatasetFetcher")
     return list(filter(None, (_find(f"torch.utils.data._utils.fetch.{name}") for name in names)))
+
+
+def uncompiled(module: nn.Module) -> nn.Module:
+    """The module that ``torch.compile`` was given, where this is what it has made of it."""
+    inner = getattr(module, "_orig_mod", None)
+    return inner if isinstance(inner, nn.Module) else module
 
 
 def is_loss(module: nn.Module) -> bool:

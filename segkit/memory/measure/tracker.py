@@ -8,6 +8,7 @@ It works on every device, and is what a CPU, which has no allocator counters, is
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import torch
@@ -16,12 +17,14 @@ from segkit.memory.measure.allocation import GRAPH, Allocation, Site
 from segkit.memory.measure.torch_private import (
     TorchDispatchMode,
     is_fake,
+    never_compile,
     operation_name,
     returns_new_tensors,
     storage_address,
     storage_key,
+    without_mode,
 )
-from segkit.memory.measure.user_code import USER_CODE, Line
+from segkit.memory.measure.user_code import USER_CODE, Line, describe
 
 # Views of storages that were not made by an operation: data from outside enters through these.
 _ENTRANCES = ("aten::lift_fresh", "aten::set_", "aten::detach", "aten::alias", "aten::_reshape_alias")
@@ -46,8 +49,21 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         keep_peak: Whether to remember what is alive at the peak.
         peak_allocations: That.
         paused: Whether nothing is noted: the tool itself is at work.
+        is_aside: Whether a tracer records what is computed: nothing may be noted, and no hook may touch a tensor.
         failure: An error in here, after which nothing is noted any more.
     """
+
+    supports_higher_order_operators = True  # else those raise an error under a mode
+
+    @classmethod
+    def ignore_compile_internals(cls) -> bool:
+        """Let ``torch.compile`` compile; what its code dispatches is noted."""
+        return True
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Whether to wrap the method below: that would load the compiler. ``never_compile`` is used instead."""
+        return False
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -55,8 +71,8 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         self.counted = "cpu"
         self.phase = "load"
         self.module: str | None = None
-        self.paused = False
-        self.failure: BaseException | None = None
+        self.paused = self.is_aside = False
+        self.failure: str | None = None
         self.live: dict[int, Allocation] = {}
         self.cohorts: dict[int, dict[int, Allocation]] = {0: {}}
         self.freed: list[Allocation] = []
@@ -77,9 +93,9 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
             try:
                 for each in out if isinstance(out, (tuple, list)) else (out,):
                     if isinstance(each, torch.Tensor):
-                        self._note(each, operation, args)
+                        self._note(each, operation, args, sys._getframe(1))
             except Exception as error:  # the script must not notice
-                self.failure, self.paused = error, True
+                self.failure, self.paused = describe(error), True
         return out
 
     @property
@@ -112,17 +128,32 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         finally:
             self.paused = before
 
-    def _note(self, tensor: torch.Tensor, operation: str, args: Any) -> None:
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Be off this thread's stack of modes: something records what it sees (see ``tracers``)."""
+        before, self.is_aside = self.is_aside, True
+        try:
+            with without_mode(self):
+                yield
+        finally:
+            self.is_aside = before
+
+    def note_from_outside(self, tensor: torch.Tensor, operation: str, frame: FrameType) -> None:
+        """Note a tensor that no operation has made that is seen here; ``frame``: where it was made."""
+        if not self.paused:
+            self._note(tensor, operation, (), frame)
+
+    def _note(self, tensor: torch.Tensor, operation: str, args: Any, frame: FrameType) -> None:
         storage, key = storage_key(tensor)
         if storage is None or key in self.live:
             return
         size = storage.nbytes()
         if size == 0 or is_fake(tensor):
             return
-        allocation = self._allocation(storage, key, USER_CODE.innermost(sys._getframe(2)), operation)
+        allocation = self._allocation(storage, key, USER_CODE.innermost(frame), operation)
         allocation.size, allocation.device = size, tensor.device.type
         if self.keep_peak and size >= _LARGE:
-            allocation.library_line = USER_CODE.library_line(sys._getframe(2))
+            allocation.library_line = USER_CODE.library_line(frame)
         allocation.joined = (0, size)
         if operation == "aten::cat":
             allocation.joined = self._count_joins(args, allocation.site, size)
@@ -195,3 +226,6 @@ def _allocating_operation(func: Any) -> str:
     """The name of an operation that may bring a storage that was not there before; else nothing."""
     name = operation_name(func)
     return name if name in _ENTRANCES or returns_new_tensors(func) else ""
+
+
+never_compile(LiveTensors.__torch_dispatch__, callees=True)

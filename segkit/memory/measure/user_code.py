@@ -1,5 +1,6 @@
 """Which line of the user's code is running: the innermost frame outside Python, torch and installed packages."""
 
+import ast
 import itertools
 import sys
 import sysconfig
@@ -10,6 +11,7 @@ from typing import NamedTuple
 
 _OWN = str(Path(__file__).parents[1])
 _DEPTH = 120  # frames that are searched
+_LAUNCHERS = ("", "runpy", "torch", "segkit")  # packages that start a program, and are none
 
 
 class Line(NamedTuple):
@@ -46,11 +48,16 @@ def is_own_class(kind: type) -> bool:
     return str(kind.__module__).startswith("segkit.memory")
 
 
+def describe(error: BaseException) -> str:
+    """An error and the last lines of its traceback, as text: the error itself would keep the script's variables."""
+    return "".join(traceback.format_exception(error)[-3:])
+
+
 class UserCode(dict[str, bool]):
     """For every file whose code has run: whether it is the user's, or belongs to a library.
 
     Everything below ``site-packages`` and the standard library is a library, except the package that was started as a
-    program (``python -m pkg``): for this run it is the user's.
+    program (``python -m pkg``, or the command that it installs): for this run it is the user's.
     """
 
     def __init__(self) -> None:
@@ -64,8 +71,12 @@ class UserCode(dict[str, bool]):
         main = sys.modules.get("__main__")
         spec = getattr(main, "__spec__", None)
         package = (getattr(spec, "name", None) or "__main__").partition(".")[0]
-        file = getattr(sys.modules.get(package), "__file__", None) if package not in ("__main__", "runpy") else None
-        self._program = str(Path(file).parent) + "/" if file else None
+        if package in ("__main__", "runpy"):
+            package = _started_by(getattr(main, "__file__", None)) or ""
+        module = sys.modules.get(package) if package not in _LAUNCHERS else None
+        file = getattr(module, "__file__", None)
+        folder = str(Path(file).parent) if file else next(iter(getattr(module, "__path__", ())), None)
+        self._program = f"{folder}/" if folder else None
         self.clear()
 
     def __missing__(self, file: str) -> bool:
@@ -109,6 +120,20 @@ class UserCode(dict[str, bool]):
             if "/torch/" not in file and not file.startswith((_OWN, "<")):
                 return f"{file.rpartition('/site-packages/')[2]}:{number} ({each.f_code.co_name})"
         return None
+
+
+def _started_by(script: str | None) -> str | None:
+    """The package whose function an installed command calls; None where this is no such command."""
+    if script is None or Path(script).parent != Path(sysconfig.get_path("scripts")):
+        return None
+    try:
+        tree = ast.parse(Path(script).read_text(encoding="utf-8"))
+    except (OSError, ValueError, SyntaxError):
+        return None
+    imported = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    imported += [each.name for node in ast.walk(tree) if isinstance(node, ast.Import) for each in node.names]
+    packages = [name.partition(".")[0] for name in imported]
+    return next((name for name in packages if name and name not in sys.stdlib_module_names), None)
 
 
 USER_CODE = UserCode()

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
 from segkit.data.files import temporary_file
 from segkit.memory.measure import torch_private as private
 from segkit.memory.process import FOLDER, SETTINGS
@@ -17,7 +19,7 @@ from segkit.memory.session import Session
 
 _STATUS_SECONDS, _WRITE_SECONDS = 0.5, 5.0
 
-_attached: "AttachedSession | None" = None
+_attached: "AttachedSession | None" = None  # of this process; in one that was forked, until it trains, its parent's
 
 
 class AttachedSession:
@@ -78,9 +80,13 @@ class AttachedSession:
             (self.folder / f"failure-{self.pid}.txt").write_text(f"{type(error).__name__}: {error}\n", encoding="utf-8")
 
     def abandon(self) -> None:
-        """In a process that was forked from this one, which is not the training: watch no more."""
+        """In a process that was forked from this one, which is not the training: watch no more.
+
+        If it trains nevertheless, it gets a session of its own.
+        """
         self.done = True
         self.session.finish(forked=True)
+        _watch_if_it_trains(self.folder)
 
 
 def attached() -> AttachedSession | None:
@@ -90,24 +96,44 @@ def attached() -> AttachedSession | None:
 
 def attach() -> None:
     """Begin to watch this process."""
-    global _attached
     folder = Path(os.environ[FOLDER])
     watch = WorkerWatch(folder)
     for fetcher in private.loader_fetchers():  # PyTorch has no hook for a batch that a worker has loaded
         fetcher.fetch = watch.around(fetcher.fetch)
-    if multiprocessing.parent_process() is not None or threading.current_thread() is not threading.main_thread():
-        return  # a worker that was spawned: only what it loads is watched
-    _attached = AttachedSession(folder)
-    atexit.register(_attached.finish)
-    leave_now, own = os._exit, _attached
+    leave_now = os._exit
 
     def _exit(code: int) -> Any:
-        own.finish()
+        own = attached()
+        if own is not None:
+            own.finish()
         leave_now(code)
 
     os._exit = _exit  # type: ignore[assignment]  # which runs no atexit functions; some scripts end by it
+    if multiprocessing.parent_process() is not None or threading.current_thread() is not threading.main_thread():
+        _watch_if_it_trains(folder)  # most are workers, of which only what they load is watched
+    else:
+        _begin(folder)
+
+
+def _begin(folder: Path) -> None:
+    global _attached
+    _attached = AttachedSession(folder)
+    atexit.register(_attached.finish)
     os.register_at_fork(after_in_child=_attached.abandon)
     _attached.session.start()
+
+
+def _watch_if_it_trains(folder: Path) -> None:
+    """Begin to watch this process when an optimiser is about to step in it."""
+
+    def begin(*args: Any) -> None:
+        handle.remove()
+        try:
+            _begin(folder)
+        except Exception as error:  # the script must run in any case
+            (folder / f"failure-{os.getpid()}.txt").write_text(f"{type(error).__name__}: {error}\n", encoding="utf-8")
+
+    handle = register_optimizer_step_pre_hook(begin)
 
 
 def _write(path: Path, document: Any) -> None:

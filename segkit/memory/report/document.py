@@ -8,6 +8,7 @@ import torch
 from segkit.memory.findings.records import MemoryLimit, Where
 from segkit.memory.measure import host
 from segkit.memory.measure import torch_private as private
+from segkit.memory.measure.compiled import UNSEEN
 from segkit.memory.measure.phases import PHASES, PhasePeaks
 from segkit.memory.measure.series import StepSeries
 from segkit.memory.report.growth import name_growth
@@ -44,6 +45,7 @@ def report_of(session: Session, limit: int | None = None) -> dict[str, Any]:
         "marked_by": session.hooks.kind,
         "model": ", ".join(session.hooks.module_classes[:4]) or "no module was called",
         "problems": [*session.failures, *private.missing(private.FOR_PROFILES)],
+        "unseen": [UNSEEN] if session.hooks.compiled.graphs and not on_cuda else [],
         "cost": {
             "searches": len(session.suspects.searches), "longest_search": max(session.suspects.searches, default=None),
             "censuses": len(session.censuses), "longest_census": max(session.censuses, default=None),
