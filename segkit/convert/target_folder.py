@@ -1,5 +1,6 @@
 """Writing a dataset folder: first a temporary folder, whose entries are moved in when all are written."""
 
+import os
 import shutil
 import signal
 from collections.abc import Iterator, Sequence
@@ -58,12 +59,13 @@ def temporary_folder(out: Path, work: str, force: bool) -> Iterator[Path]:
         InputError: Another conversion is writing there, an entry would replace one that segkit did not make, or the
             folder cannot be written to.
     """
-    shown, out = out, out.absolute()
+    shown, out = out, out.resolve() if out.is_symlink() else out.absolute()
     temporary = out.parent / f".{out.name}.writing"
     made = [parent for parent in (out.parent, *out.parent.parents) if not parent.exists()]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with only_writer(out), _empty_folder(temporary):
+            _recover(out)
             check_target(shown, force)  # again: another conversion may just have ended
             yield temporary
             _move_in(temporary, out, shown, temporary / work)
@@ -94,12 +96,69 @@ def _move_in(temporary: Path, out: Path, shown: Path, work: Path) -> None:
         raise _not_ours(shown, foreign)
     # Not to be interrupted between the first entry that is moved and the last: it takes moments.
     with signal_handlers(dict.fromkeys(ASKING, signal.SIG_IGN)):
-        if not (out.exists() or out.is_symlink()):
+        if not out.exists():
             shutil.rmtree(work)
             temporary.rename(out)  # at once: not even a kill leaves a part of the dataset
-            return
-        for entry in sorted({*before, *new}, key=lambda name: (name == _MARK, name)):
-            _replace(temporary / entry, out / entry, work)
+        elif not _swap(temporary, out, work):
+            for entry in sorted({*before, *new}, key=lambda name: (name == _MARK, name)):
+                _replace(temporary / entry, out / entry, work)
+
+
+def _swap(temporary: Path, out: Path, work: Path) -> bool:
+    """Put a new folder in the place of an earlier one, by two renames; the user's own entries are moved over.
+
+    A kill leaves the earlier dataset or the new one, never parts of both: ``_recover`` ends what was begun.
+
+    Returns:
+        False where the folder cannot be moved, as it is a mount point or the working folder of this process.
+    """
+    if Path.cwd().is_relative_to(out):
+        return False
+    shutil.rmtree(work)
+    shutil.copymode(out, temporary)
+    try:
+        out.rename(_set_aside(out))
+    except OSError:
+        work.mkdir()
+        return False
+    try:
+        temporary.rename(out)
+    except OSError:
+        _set_aside(out).rename(out)
+        raise
+    _recover(out)
+    return True
+
+
+def _set_aside(out: Path) -> Path:
+    """Where an earlier dataset is while it is replaced."""
+    return out.with_name(f".{out.name}.replaced")
+
+
+def _recover(out: Path) -> None:
+    """End a replacement that a kill has ended between its renames, or that has just been done.
+
+    Without the new folder, the earlier one is put back. With it, the entries of the user are moved over, and the
+    earlier dataset is deleted.
+
+    Raises:
+        InputError: The user has put other files in the place of those that are to be moved.
+    """
+    earlier, waste = _set_aside(out), out.with_name(f".{out.name}.deleted")
+    if earlier.is_dir() and not out.exists():
+        earlier.rename(out)
+    elif earlier.is_dir():
+        own = _entries_of(earlier)
+        users = [entry for entry in earlier.iterdir() if entry.name not in own]
+        if taken := [entry.name for entry in users if os.path.lexists(out / entry.name)]:
+            raise InputError(
+                f"{earlier}: has {', '.join(taken[:5])}, which a conversion that was killed could not put back",
+                "move them away, and delete the folder",
+            )
+        for entry in users:
+            entry.rename(out / entry.name)
+        earlier.rename(waste)  # what is deleted in part is no dataset that could be put back
+    shutil.rmtree(waste, ignore_errors=True)
 
 
 def _entries_of(out: Path) -> list[str]:
