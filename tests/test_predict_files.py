@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import shutil
+from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,13 @@ from random_models import card_of, checkpoint
 
 from segkit.convert.names import unique_names
 from segkit.data.files import path_inside, temporary_file
+from segkit.data.masks import mask_to_rle
+from segkit.data.records import Category, Result
 from segkit.errors import InputError
+from segkit.inference.input_files import Picture
+from segkit.inference.journal import Origin, PictureResults
+from segkit.inference.notes import Notes
+from segkit.inference.outputs import Writer
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +183,58 @@ def test_force_removes_its_own_files_and_no_others(segkit, here, model):
     assert segkit("predict", "in", "--model", model, "--force", "--format", "overlay").code == 0
     found = sorted(path.relative_to(here / "predictions").as_posix() for path in here.glob("predictions/**/*"))
     assert found == ["overlay", "overlay/a.jpg", "overlay/mine.jpg", "pictures.jsonl"]
+
+
+@pytest.mark.parametrize("more", [["--resume"], ["--force"]])
+def test_links_that_lead_out_of_the_output_folder_are_not_followed(segkit, here, model, more):
+    draw(here / "in/a.png")
+    assert predict(segkit, "in", "--model", model)[0].code == 0
+    outside = here / "outside"
+    (here / "predictions/overlay").rename(outside)
+    (here / "predictions/overlay").symlink_to(outside, target_is_directory=True)
+    (outside / "a.jpg").write_bytes(b"of the user")
+    draw(here / "in/b.png", seed=1)
+    outcome, _ = predict(segkit, "in", "--model", model, *more)
+    assert outcome.code == 1
+    assert (
+        "error: predictions/overlay: is a link that leads out of predictions, where nothing is written" in outcome.err
+    )
+    assert {path.name: path.read_bytes() for path in outside.iterdir()} == {"a.jpg": b"of the user"}
+    (here / "predictions/overlay").unlink()
+    (here / "predictions/mine").mkdir()
+    (here / "predictions/overlay").symlink_to("mine", target_is_directory=True)  # a link inside is followed
+    assert predict(segkit, "in", "--model", model, *more)[0].code == 0
+    assert {path.name for path in (here / "predictions/mine").iterdir()} == {"a.jpg", "b.jpg"}
+
+
+def test_a_journal_that_is_a_link_is_not_written_through(segkit, here, model):
+    draw(here / "in/a.png")
+    assert predict(segkit, "in", "--model", model)[0].code == 0
+    journal = here / "predictions/pictures.jsonl"
+    journal.rename(here / "mine.jsonl")
+    journal.symlink_to(here / "mine.jsonl")
+    before = (here / "mine.jsonl").read_bytes()
+    draw(here / "in/b.png", seed=1)
+    assert predict(segkit, "in", "--model", model, "--resume")[0].code == 1
+    assert (here / "mine.jsonl").read_bytes() == before
+
+
+def test_an_id_mask_holds_those_of_the_highest_scores_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("segkit.inference.outputs.MOST_IDS", 2)
+    masks = [np.zeros((4, 6), np.uint8) for _ in range(3)]
+    for number, mask in enumerate(masks):
+        mask[number] = 1
+    results = tuple(Result(0, 1, 0.9 - number / 10, None, mask_to_rle(mask)) for number, mask in enumerate(masks))
+    picture = Picture(Path("a.png"), "a.png", "a")
+    done = PictureResults(picture, 4, 6, Origin(Path("m.pt"), None, None), results)
+    with closing(Writer(tmp_path, ("idmask",), (Category(1, "c"),))) as writer:
+        writer.write(done)
+    assert np.array(Image.open(tmp_path / "idmask/a.png"))[:, 0].tolist() == [1, 2, 0, 0]
+    notes = Notes(None, most_ids=2)
+    notes.predicted("a.png", 3)
+    assert notes.warnings() == [
+        "a.png: has more than the 2 instances that an id mask holds; those of the lowest scores are not in it"
+    ]
 
 
 def test_a_journal_with_another_category_is_named(segkit, here, model):

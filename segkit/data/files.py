@@ -26,6 +26,25 @@ def path_inside(folder: Path, name: str) -> Path:
     return folder / name
 
 
+def check_links(path: Path, folder: Path) -> None:
+    """Check that no link below an output folder leads out of it; the folder itself may be a link.
+
+    Args:
+        path: A file below the folder; it is replaced and not followed if it is a link itself.
+        folder: The output folder.
+
+    Raises:
+        InputError: One does.
+    """
+    if not path.parent.resolve().is_relative_to(folder.resolve()):
+        below = [path.parent, *path.parent.parents]
+        link = next((each for each in below if each.is_symlink() and each != folder), path.parent)
+        raise InputError(
+            f"{link}: is a link that leads out of {folder}, where nothing is written",
+            "remove the link, or choose another --out",
+        )
+
+
 @contextmanager
 def temporary_file(
     path: Path, *, shared: bool = False, flush: bool = False, inside: Path | None = None
@@ -45,10 +64,11 @@ def temporary_file(
         The temporary file's path; the block creates the file.
 
     Raises:
-        InputError: The path leads out of the folder ``inside``.
+        InputError: The path leads out of the folder ``inside``, by its name or by a link.
     """
     if inside is not None:
         path = path_inside(inside, os.path.relpath(path, inside))
+        check_links(path, inside)
         path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.writing{f'-{os.getpid()}' if shared else ''}")
     try:

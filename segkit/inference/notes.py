@@ -8,9 +8,15 @@ _CLIPPED = 0.02  # the share of values outside the levels from which on it is sa
 class Notes:
     """What is to be said about the pictures when all are predicted."""
 
-    def __init__(self, limit: int | None) -> None:
-        """Nothing is noted yet; ``limit`` is the most instances that the model predicts in a picture."""
-        self._limit = limit
+    def __init__(self, limit: int | None, most_ids: int | None = None) -> None:
+        """Nothing is noted yet.
+
+        Args:
+            limit: The most instances that the model predicts in a picture.
+            most_ids: The most instances that an id mask holds; None: none are written.
+        """
+        self._limit, self._most_ids = limit, most_ids
+        self._beyond: list[str] = []
         self._pages: list[tuple[str, int]] = []
         self._full: list[str] = []
         self._clipped: list[tuple[str, float]] = []
@@ -32,6 +38,8 @@ class Notes:
         """So many instances of a picture are kept."""
         if instances == self._limit:
             self._full.append(name)
+        if self._most_ids is not None and instances > self._most_ids:
+            self._beyond.append(name)
 
     def warnings(self) -> list[str]:
         """A sentence for each kind of note, however many pictures it is about."""
@@ -43,6 +51,11 @@ class Notes:
             out.append(
                 f"{self._full[0]}: reaches the model's limit of {self._limit} instances, there may be "
                 f"more{_and_more(len(self._full))}"
+            )
+        if self._beyond:
+            out.append(
+                f"{self._beyond[0]}: has more than the {self._most_ids} instances that an id mask holds; those of the "
+                f"lowest scores are not in it{_and_more(len(self._beyond))}"
             )
         if self._clipped:
             name, share = self._clipped[0]

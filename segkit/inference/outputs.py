@@ -13,6 +13,7 @@ from PIL import Image as PilImage
 
 from segkit.data.draw import draw_results
 from segkit.data.files import (
+    check_links,
     path_inside,
     relative_path,
     remove_empty_folders,
@@ -35,6 +36,7 @@ from segkit.inference.tables import Measured, write_tables
 _ENDINGS = {"overlay": ".jpg", "labelme": ".json", "idmask": ".png", "classmap": ".png", "measures": ".json"}
 _FOLDERS = tuple(_ENDINGS)
 OWN_FILES = ("results.json", "images.json", *TABLES, JOURNAL)  # the journal last: it tells of the others
+MOST_IDS = 65535  # instances of an id mask: PNGs have 16 bits
 OWN_ENTRIES = (*OWN_FILES, *_FOLDERS)
 
 
@@ -44,10 +46,16 @@ def has_files(out: Path, formats: Sequence[str], picture: Picture) -> bool:
 
 
 def remove_predictions(out: Path) -> None:
-    """Remove the files that the journal of an output folder tells of, and no file that somebody has put beside them."""
+    """Remove the files that the journal of an output folder tells of, and no file that somebody has put beside them.
+
+    Raises:
+        InputError: A link leads out of the folder.
+    """
     for done in read_journal(out):
         for name, ending in _ENDINGS.items():
-            path_inside(out, f"{name}/{done.picture.stem}{ending}").unlink(missing_ok=True)
+            path = path_inside(out, f"{name}/{done.picture.stem}{ending}")
+            check_links(path, out)
+            path.unlink(missing_ok=True)
     for name in _FOLDERS:
         if (out / name).is_dir() and not (out / name).is_symlink():
             remove_empty_folders(out / name)
@@ -59,6 +67,8 @@ def remove_unfinished_files(out: Path) -> None:
     """Remove what a process that was killed has left in an output folder."""
     remove_temporary_files(out)
     for folder in _FOLDERS:
+        if (out / folder).is_symlink():
+            continue
         for inside in (out / folder, *(path for path in (out / folder).rglob("*") if path.is_dir())):
             remove_temporary_files(inside)
 
@@ -82,8 +92,13 @@ class Writer:
             without_cut: Leave instances that the border cuts out of the means in tables.
 
         Raises:
-            InputError: It cannot be written.
+            InputError: It cannot be written, or a link leads out of the folder.
         """
+        for name in formats:
+            if name in _ENDINGS:  # before anything is predicted
+                check_links(out / name / "any", out)
+        if (out / JOURNAL).is_symlink():
+            raise InputError(f"{out / JOURNAL}: is a link, which is not written through", "remove it")
         self._out, self._formats, self._categories = out, formats, tuple(categories)
         self._names = {category.id: category.name for category in categories}
         self._without_cut = without_cut
@@ -181,9 +196,12 @@ class Writer:
 
 
 def _id_mask(done: PictureResults) -> npt.NDArray[np.uint16]:
-    """Instance numbers from 1 in the order of the results, 0 for none; the one of the highest score is on top."""
+    """Instance numbers from 1 in the order of the results, 0 for none; the one of the highest score is on top.
+
+    Instances beyond those that 16 bits can number, of the lowest scores, are not in it.
+    """
     out = np.zeros((done.height, done.width), np.uint16)
-    for number, result in reversed(list(enumerate(done.results, 1))):
+    for number, result in reversed(list(enumerate(done.results[:MOST_IDS], 1))):
         if result.segmentation is not None:
             out[rle_to_mask(to_rle(result.segmentation, done.height, done.width)) > 0] = number
     return out

@@ -24,7 +24,14 @@ from segkit.inference.input_files import Picture, find_pictures, name_pictures
 from segkit.inference.journal import Origin, PictureResults, drop_torn_line, read_journal
 from segkit.inference.model import LoadedModel, load
 from segkit.inference.notes import Notes
-from segkit.inference.outputs import OWN_ENTRIES, Writer, has_files, remove_predictions, remove_unfinished_files
+from segkit.inference.outputs import (
+    MOST_IDS,
+    OWN_ENTRIES,
+    Writer,
+    has_files,
+    remove_predictions,
+    remove_unfinished_files,
+)
 from segkit.loading.dataset import load_for_model
 from segkit.models.tensors import prediction_to_results
 from segkit.progress import SILENT, Progress
@@ -87,7 +94,8 @@ def predict(
             pictures = name_pictures(found, before)
             done_before = {picture.name for picture in before if has_files(config.out, formats, picture)}
             todo = [picture for picture in pictures if picture.name not in done_before]
-            notes = Notes(model.card.settings.detections if model.card.framing.kind == "instances" else None)
+            limit = model.card.settings.detections if model.card.framing.kind == "instances" else None
+            notes = Notes(limit, MOST_IDS if "idmask" in formats else None)
             without_cut = config.edge == "mark"
             with closing(Writer(config.out, formats, model.card.categories, without_cut=without_cut)) as writer:
                 for done in _results(model, todo, config, choice, origin, progress, notes):
