@@ -14,7 +14,7 @@ from segkit.data.find_levels import find_levels
 from segkit.data.geometry import Framing
 from segkit.data.pixels import load_rgb, load_upright_rgb
 from segkit.formats.dataset_folder import open_split
-from segkit.formats.pictures.framed import scaled_pictures
+from segkit.formats.pictures.framed import odd_pictures
 from segkit.loading.dataset import pictures_for_evaluation
 from segkit.loading.sampler import Key
 from segkit.models.card import ModelCard
@@ -93,15 +93,23 @@ def test_training_sees_pictures_of_coco_files_upright(tmp_path, orientation, suf
     assert torch.equal(loaded.image, torch.from_numpy(load_upright_rgb(path)).permute(2, 0, 1))
 
 
-def test_training_takes_scaled_pictures_and_refuses_exchanged_sides(tmp_path):
+def test_training_takes_odd_pictures_and_refuses_exchanged_sides(tmp_path):
     coco(tmp_path / "train.json", ["a.png", "b.png"], (32, 48))
     picture(tmp_path / "a.png", (64, 96))
     picture(tmp_path / "b.png", (48, 32))
     pictures = pictures_for_evaluation(open_split(tmp_path, "train"), Framing("instances", 32, 64))
     assert tuple(pictures[Key(0, 0)].image.shape) == (3, 32, 48)
-    [warning] = scaled_pictures(open_split(tmp_path, "train"))
+    [warning] = odd_pictures(open_split(tmp_path, "train"))
     assert "1 of 2 pictures that were looked at" in warning
     assert "has 48x32, the dataset says 32x48 pixels (height x width)" in str(pictures[Key(0, 1)])
+
+
+def test_pictures_of_several_pages_are_named_in_training_and_evaluation(tmp_path):
+    coco(tmp_path / "train.json", ["a.tif", "b.tif"], (32, 48))
+    pages = [Image.fromarray(np.full((32, 48), value, np.uint8)) for value in (10, 200, 90)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / "b.tif")
+    assert odd_pictures(open_split(tmp_path, "train")) == ["a.tif has 3 pages: the first is used"]
 
 
 def test_training_finds_each_picture_and_reads_sizes_that_the_file_lacks(tmp_path):

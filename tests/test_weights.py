@@ -198,7 +198,7 @@ def test_detectron2s_names_are_mapped(tmp_path):
     other = {name for name in now if not torch.equal(now[name], theirs[name])}
     assert other == found.random | {"backbone.body.conv1.weight"}
     assert all("predictor" in name for name in found.random)
-    assert "under model, detectron2's names" in found.text
+    assert "under model, detectron2's names; where its models stride and align regions otherwise" in found.text
     # its pictures are BGR in 0..255: the first convolution gives the same from normalised RGB
     image = torch.rand(1, 3, 8, 8)
     std = torch.tensor([0.229, 0.224, 0.225])[None, :, None, None]

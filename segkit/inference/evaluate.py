@@ -10,7 +10,7 @@ from segkit.errors import ConfigError, InputError
 from segkit.evaluate.evaluation import Evaluation
 from segkit.formats.coco.file import read_coco
 from segkit.formats.dataset_folder import find_split, with_pictures_in
-from segkit.formats.pictures.framed import scaled_pictures
+from segkit.formats.pictures.framed import odd_pictures
 from segkit.inference.model import LoadedModel, load
 from segkit.inference.score import ScoreOptions, default_iou_types, score
 from segkit.progress import SILENT, Progress
@@ -37,7 +37,7 @@ def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluatio
     options = _score_options(model, config, file)
     with reraise_out_of_memory("try a smaller --batch, or --device cpu"):
         scored = score(predictor, model.card, dataset, Ranks(0, 1, model.device), options, progress)
-    metrics = replace(scored.metrics, warnings=[*dataset.warnings, *scaled_pictures(dataset), *scored.metrics.warnings])
+    metrics = replace(scored.metrics, warnings=[*dataset.warnings, *odd_pictures(dataset), *scored.metrics.warnings])
     return Evaluation(
         metrics,
         folder,

@@ -1,5 +1,6 @@
 """The model card: what is needed to build and use a model; every checkpoint and exported file holds it."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, assert_never
@@ -46,7 +47,7 @@ class ModelCard:
         parts: dict[str, Any] = {
             "settings": DetectorSettings(**settings | {"anchor_sizes": tuple(settings["anchor_sizes"])}),
             "framing": Framing(**plain["framing"]),
-            "categories": tuple(Category(**each) for each in plain["categories"]),
+            "categories": _categories(plain["categories"]),
         }
         if (levels := plain.get("levels")) is not None:
             parts["levels"] = Levels(**{kind: tuple(pair) if pair else None for kind, pair in levels.items()})
@@ -66,6 +67,20 @@ class ModelCard:
                 return UNet(num_classes, self.backbone, self.norm, self.loss)
             case _:
                 assert_never(self.model)
+
+
+def _categories(plain: Sequence[dict[str, Any]]) -> tuple[Category, ...]:
+    """The categories of a card, in its order.
+
+    Older cards have numbers as text for ids, where their COCO file had: today they are read as numbers. Where the order
+    of the numbers is another, they stay as they are, as labels follow the order.
+    """
+    ids = [each["id"] for each in plain]
+    if all(isinstance(each, str) and each.isascii() and each.isdecimal() for each in ids):
+        numbers = [int(each) for each in ids]
+        if numbers == sorted(set(numbers)):
+            ids = numbers
+    return tuple(Category(**each | {"id": number}) for each, number in zip(plain, ids, strict=True))
 
 
 def read_card(plain: Any, path: Path) -> ModelCard:

@@ -28,6 +28,11 @@ _PLACES = ("model", "state_dict", "model_state_dict", "model_state", "module", "
 _DEEPEST = 4  # dicts inside each other; a file may hold a dict that holds itself
 _BODIES = ("backbone.body.", "body.", "backbone.", "encoder.", "features.", "")  # what body tensors begin with
 
+_DETECTRON2 = (
+    "detectron2's names; where its models stride and align regions otherwise (STRIDE_IN_1X1, ROIAlignV2), features are "
+    "near those of detectron2, not equal"
+)
+
 Anchors = tuple[int, int, int, int, int]
 
 
@@ -81,7 +86,7 @@ def read_weight_file(path: Path, *, check: bool = False) -> WeightFile:
             )
         if is_detectron2(state):
             state = from_detectron2(state)
-            notes.append("detectron2's names")
+            notes.append(_DETECTRON2)
         state = from_old_torchvision(state)
     if check and not all(bool(value.isfinite().all()) for value in state.values() if value.is_floating_point()):
         raise InputError(f"{path}: has weights that are not finite", "use an earlier checkpoint")

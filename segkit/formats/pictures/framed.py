@@ -15,7 +15,7 @@ from segkit.data.pictures import Header, read_header
 from segkit.data.pixels import load_rgb
 from segkit.data.records import Dataset
 from segkit.errors import InputError
-from segkit.formats.pictures.look import frame_of
+from segkit.formats.pictures.look import first_frame, frame_of
 from segkit.units import format_size
 
 Pixels = npt.NDArray[np.uint8]
@@ -52,23 +52,33 @@ def load_resized(path: Path, size: tuple[int, int]) -> Pixels:
     return np.asarray(cv2.resize(pixels, (size[1], size[0]), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def scaled_pictures(dataset: Dataset) -> list[str]:
-    """A warning where pictures have another size than the dataset says, in the same ratio; some are looked at."""
-    found = []
+def odd_pictures(dataset: Dataset) -> list[str]:
+    """Warnings where pictures have another size than the dataset says, in the same ratio, or several pages.
+
+    Some are looked at.
+    """
+    scaled, several = [], []
     images = spread(dataset.images, _LOOKED_AT)
     for image in images:
         try:
             header = read_header(dataset.paths.of(image), image.file_name)
+            if header.frames > 1:
+                several.append(first_frame(image.file_name, header))
             frame = frame_of(header, (image.height, image.width), lambda exchanged: False)
         except InputError:  # whoever loads it says so
             continue
         if frame.size != frame.drawn:
             height, width = frame.size
-            found.append(f"{image.file_name} has {height}x{width}, not {format_size(image.height, image.width)}")
-    if not found:
-        return []
-    many = f"{len(found)} of {len(images)} pictures that were looked at have another size than the file says"
-    return [f"{many}: annotations are scaled with them ({found[0]})"]
+            scaled.append(f"{image.file_name} has {height}x{width}, not {format_size(image.height, image.width)}")
+    warnings = []
+    if scaled:
+        many = f"{len(scaled)} of {len(images)} pictures that were looked at have another size than the file says"
+        warnings.append(f"{many}: annotations are scaled with them ({scaled[0]})")
+    if several:
+        others = len(several) - 1
+        more = f", and so it is with {others} more of {len(images)} pictures that were looked at" if others else ""
+        warnings.append(f"{several[0]}{more}")
+    return warnings
 
 
 def to_frame(pixels: Pixels, header: Header, path: Path, size: tuple[int, int]) -> Pixels:
