@@ -17,7 +17,7 @@ from segkit.commands.memprofile import memprofile
 from segkit.commands.predict import predict
 from segkit.commands.train import train
 from segkit.commands.typer_command import ConfiguredCommand
-from segkit.errors import DONE, FAILED, INTERRUPTED, USAGE, SegkitError
+from segkit.errors import DONE, FAILED, INTERRUPTED, USAGE, SegkitError, tells_of_memory
 from segkit.runtime.signals import end_quietly, raising_interrupts
 from segkit.runtime.streams import lost_output, make_streams_safe
 from segkit.text import visible
@@ -74,16 +74,31 @@ def main(arguments: list[str] | None = None) -> int:
         return _print_error(error.message, error.hint, error.exit_code)
     except KeyboardInterrupt:
         return _print_error("interrupted", None, INTERRUPTED)
-    except OSError as error:
-        if "SEGKIT_DEBUG" in os.environ or (error.errno not in _REMEDIES and error.filename is None):
-            raise
-        return _print_error(f"{error.filename or 'writing'}: {error.strerror}", _REMEDIES.get(error.errno), FAILED)
     except Exception as error:
-        if not hasattr(error, "format_message"):  # Typer's usage errors have it; anything else is our bug
-            raise
-        context: Any = getattr(error, "ctx", None)
-        command = context.command_path if context is not None else "segkit"
-        return _print_error(error.format_message(), f"see {command} --help", USAGE)
+        return _answer(error)
+
+
+def _answer(error: Exception) -> int:
+    """Print what is no ``SegkitError`` and not segkit's fault either, and return the exit code.
+
+    Raises:
+        Exception: It is a fault of segkit's.
+    """
+    if tells_of_memory(error) and "SEGKIT_DEBUG" not in os.environ:
+        why = next(iter(str(error).splitlines()), "") or "the system gives no more"
+        return _print_error(f"out of memory: {why}", _MORE_MEMORY, FAILED)
+    if isinstance(error, OSError):
+        if "SEGKIT_DEBUG" in os.environ or (error.errno not in _REMEDIES and error.filename is None):
+            raise error
+        return _print_error(f"{error.filename or 'writing'}: {error.strerror}", _REMEDIES.get(error.errno), FAILED)
+    if not hasattr(error, "format_message"):  # Typer's usage errors have it; anything else is our bug
+        raise error
+    context: Any = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "segkit"
+    return _print_error(error.format_message(), f"see {command} --help", USAGE)
+
+
+_MORE_MEMORY = "is there a limit (ulimit -v, that of a job or a container)? raise it, or use smaller images or batches"
 
 
 _REMEDIES: dict[int | None, str] = {

@@ -10,6 +10,7 @@ The core raises; ``segkit.cli.main`` prints ``error:`` and ``hint:`` and ends wi
 else that reaches the shell is a bug in segkit and keeps its traceback.
 """
 
+import errno
 from typing import Self
 
 from segkit.text import without_addresses
@@ -66,3 +67,28 @@ class Interrupted(SegkitError):
     """The user pressed Ctrl-C."""
 
     exit_code = INTERRUPTED
+
+
+_MEMORY_WORDS = (
+    "out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory", "bad_alloc",
+    "bad allocation", "Insufficient memory", "Failed to allocate memory", "CUDNN_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_ALLOC_FAILED", "failed to map segment",
+    "can't start new thread", "Resource temporarily unavailable",  # threads need memory for their stacks
+)  # fmt: skip
+
+
+def tells_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out, or what limits it.
+
+    Python has a class for that; C++, the loader of shared libraries and the libraries below torch have only words.
+    """
+    if isinstance(error, MemoryError):
+        return True
+    if isinstance(error, OSError) and error.errno in (errno.ENOMEM, errno.EAGAIN):
+        return True
+    if isinstance(error, SegkitError) or not isinstance(error, Exception):
+        return False
+    cause = error.__cause__ or error.__context__  # an import that fails wraps the error of the library
+    return any(words in str(error) for words in _MEMORY_WORDS) or (
+        isinstance(error, ImportError) and cause is not None and tells_of_memory(cause)
+    )

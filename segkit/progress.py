@@ -14,6 +14,9 @@ class Progress:
     def advance(self, count: int = 1, **figures: str) -> None:
         """Report ``count`` more units done, with values to show next to the bar."""
 
+    def alive(self, doing: str) -> None:
+        """Report what is being done within a unit, which may take long; the listener shows it now and then."""
+
     def done(self) -> None:
         """End the task."""
 
@@ -25,10 +28,24 @@ SILENT = Progress()
 
 
 class NotesOnly(Progress):
-    """Prints notes only: a task inside another must not replace its bar."""
+    """Prints notes, and shows that it is alive: a task inside another must not replace its bar."""
 
     def __init__(self, listener: Progress) -> None:
         self._listener = listener
+        self._what, self._of, self._count = "", "", 0
+
+    def start(self, description: str, total: int | None) -> None:
+        """See ``Progress``."""
+        self._what, self._of, self._count = description, "" if total is None else f"/{total}", 0
+
+    def advance(self, count: int = 1, **figures: str) -> None:
+        """See ``Progress``."""
+        self._count += count
+        self.alive(f"{self._what} {self._count}{self._of}")
+
+    def alive(self, doing: str) -> None:
+        """See ``Progress``."""
+        self._listener.alive(doing)
 
     def note(self, message: str) -> None:
         """See ``Progress``."""

@@ -196,3 +196,15 @@ def test_a_compiled_model_trains_the_same(dataset, tmp_path):
     plain, compiled = train(some).run, train(replace(some, compile=True)).run
     for a, b in zip(lines(plain), lines(compiled), strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-3)
+
+
+def test_a_step_that_takes_long_shows_that_it_lives(dataset, tmp_path, segkit, monkeypatch):
+    monkeypatch.setattr("segkit.commands.output._Lines.seconds", 0.0)
+    outcome = segkit(
+        "train", dataset, "--model", "unet", "--weights", "none", "--size", 64, "--device", "cpu", "--steps", 1,
+        "--batch", 6, "--micro-batch", 2, "--workers", 0, "--out", tmp_path,
+    )  # fmt: skip
+    assert outcome.code == 0
+    assert "training 0/1: 5 of the 6 images of a batch are loaded\n" in outcome.err
+    assert "training 0/1: 4 of the 6 images of a step are done\n" in outcome.err
+    assert "training 1/1: evaluating 3/3\n" in outcome.err

@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
@@ -208,3 +209,18 @@ def test_work_at_which_every_process_dies_is_given_up_and_the_rest_is_done():
         "going on with 1 (--workers)",
     ]
     assert psutil.Process().children() == []
+
+
+class Slow:
+    def __getitem__(self, key):
+        time.sleep(0.5)
+        return key
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_batch_that_takes_long_to_load_shows_that_it_lives(monkeypatch, workers):
+    monkeypatch.setattr("segkit.loading.worker_pool._WAIT_SECONDS", 0.05)
+    said = []
+    assert list(load_batches(Slow(), [[1, 2]], workers=workers, alive=said.append)) == [[1, 2]]
+    expected = "waiting for a batch of 2 images" if workers else "1 of the 2 images of a batch are loaded"
+    assert expected in said

@@ -79,6 +79,7 @@ class _Bars(Progress):
 
     def __init__(self) -> None:
         self._bars: RichProgress | None = None
+        self._shown = 0.0
 
     def start(self, description: str, total: int | None) -> None:
         self.done()
@@ -100,9 +101,16 @@ class _Bars(Progress):
         if self._bars is not None:
             task = self._bars.task_ids[-1]
             self._bars.advance(task, count)
+            self._shown = time.monotonic()
             if figures:
                 shown = "  ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.items())
                 self._bars.update(task, figures=shown)
+
+    def alive(self, doing: str) -> None:
+        now = time.monotonic()
+        if self._bars is not None and now - self._shown >= 1.0:
+            self._shown = now
+            self._bars.update(self._bars.task_ids[-1], figures=visible(doing))
 
     def done(self) -> None:
         if self._bars is not None:
@@ -130,13 +138,21 @@ class _Lines(Progress):
         self._count += count
         now = time.monotonic()
         if now - self._last >= self.seconds:
-            self._last = now
-            of = f"/{self._total}" if self._total is not None else ""
+            self._last, of = now, self._of()
             shown = "".join(f"  {name.replace('_', ' ')} {value}" for name, value in figures.items())
             left = ""
             if self._total is not None and self._total > self._count > 0:
                 left = f"  {format_duration((now - self._began) / self._count * (self._total - self._count))} left"
             print(f"{self._what} {self._count}{of}{shown}{left}", file=sys.stderr, flush=True)
+
+    def alive(self, doing: str) -> None:
+        now = time.monotonic()
+        if self._what and now - self._last >= self.seconds:
+            self._last = now
+            print(f"{self._what} {self._count}{self._of()}: {visible(doing)}", file=sys.stderr, flush=True)
+
+    def _of(self) -> str:
+        return "" if self._total is None else f"/{self._total}"
 
     def done(self) -> None:
         pass

@@ -75,7 +75,7 @@ class BatchPredictor:
         try:
             with fp32_precision(self._device):
                 return self._predict([image.to(self._device) for image in images])
-        except (RuntimeError, MemoryError) as error:
+        except Exception as error:
             if not is_out_of_memory(error):
                 raise
             return None

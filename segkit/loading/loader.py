@@ -6,7 +6,7 @@ from typing import cast
 
 from torch import Tensor
 
-from segkit.errors import DeviceError, SegkitError
+from segkit.errors import DeviceError, SegkitError, tells_of_memory
 from segkit.loading.dataset import Pictures, Sample
 from segkit.loading.sampler import Key
 from segkit.loading.worker_pool import Batch, WorkerLost, load_in_processes
@@ -22,6 +22,7 @@ def load_batches(
     workers: int,
     pin_memory: bool = False,
     warn: Callable[[str], None] = lambda message: None,
+    alive: Callable[[str], None] = lambda doing: None,
 ) -> Generator[Batch]:
     """Load batches in order; an image that cannot be loaded comes as its error.
 
@@ -34,11 +35,12 @@ def load_batches(
         workers: Processes that load; 0: this process loads.
         pin_memory: Whether to put batches into pinned memory, for faster copies to a GPU.
         warn: Called with a message when a process is lost.
+        alive: Called again and again while a batch is loaded, with how far it is.
     """
     source = iter(batches)
     while workers > 0:
         try:
-            yield from load_in_processes(pictures, source, workers, _pinned if pin_memory else list)
+            yield from load_in_processes(pictures, source, workers, _pinned if pin_memory else list, alive)
             return
         except WorkerLost as lost:
             unloaded, workers = lost.keys, lost.left
@@ -49,7 +51,11 @@ def load_batches(
             going_on = f"with {workers} of them" if workers else "without them"
             warn(f"warning: a process that loads images {lost}; going on {going_on} ({_HINT})")
     for keys in source:
-        yield [_load(pictures, key) for key in keys]
+        batch: Batch = []
+        for key in keys:
+            batch.append(_load(pictures, key))
+            alive(f"{len(batch)} of the {len(keys)} images of a batch are loaded")
+        yield batch
 
 
 def _names(pictures: Pictures, keys: list[Key]) -> str:
@@ -60,7 +66,9 @@ def _names(pictures: Pictures, keys: list[Key]) -> str:
 def _load(pictures: Pictures, key: Key) -> Sample | SegkitError:
     try:
         return pictures[key]
-    except MemoryError:
+    except Exception as error:
+        if not tells_of_memory(error):
+            raise
         return DeviceError("out of memory while an image was loaded", "try a smaller --batch or --size")
 
 

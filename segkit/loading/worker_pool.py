@@ -23,13 +23,14 @@ import cv2
 import torch
 from torch import Tensor
 
-from segkit.errors import SegkitError
+from segkit.errors import SegkitError, tells_of_memory
 from segkit.loading.dataset import Pictures, Sample
 from segkit.loading.sampler import Key
 from segkit.runtime.processes import describe_end, worker_context
 
 Batch = list[Sample | SegkitError]
 
+_WAIT_SECONDS = 1.0  # between two words on a batch that is not there yet
 _AHEAD = 2  # batches that each process may be ahead
 _CRASHES = tuple(
     -getattr(signal, name) for name in ("SIGSEGV", "SIGABRT", "SIGFPE", "SIGILL", "SIGBUS") if hasattr(signal, name)
@@ -52,7 +53,11 @@ class WorkerLost(Exception):
 
 
 def load_in_processes(
-    pictures: Pictures, batches: Iterator[list[Key]], workers: int, finish: Callable[[Batch], Batch]
+    pictures: Pictures,
+    batches: Iterator[list[Key]],
+    workers: int,
+    finish: Callable[[Batch], Batch],
+    alive: Callable[[str], None] = lambda doing: None,
 ) -> Iterator[Batch]:
     """Load batches in several processes; they end with the iterator.
 
@@ -61,6 +66,7 @@ def load_in_processes(
         batches: The keys of every batch; a few more are taken than are loaded.
         workers: How many processes.
         finish: Applied to every batch, in a thread.
+        alive: Called again and again while a batch is waited for, with what is done.
 
     Raises:
         WorkerLost: A process died, or could not start; its ``keys`` are those that were taken and not loaded.
@@ -80,7 +86,7 @@ def load_in_processes(
                 pool.submit(keys)
             if not waiting:
                 return
-            batch = pool.next()
+            batch = pool.next(lambda: alive(f"waiting for a batch of {len(waiting[0])} images"))
             if isinstance(batch, _End):
                 left = workers // 2 if batch.code is None else workers - 1
                 raise WorkerLost(batch.why, list(waiting), left, crashed=batch.code in _CRASHES)
@@ -132,9 +138,14 @@ class _Pool:
             _send(self._processes[number][1], keys)
         self._expected.put(number)
 
-    def next(self) -> Batch | _End:
-        """The next batch in the order of ``submit``, or why it is lost."""
-        outcome = self._loaded.get()
+    def next(self, waits: Callable[[], None]) -> Batch | _End:
+        """The next batch in the order of ``submit``, or why it is lost; ``waits`` is called while there is none."""
+        while True:
+            try:
+                outcome = self._loaded.get(timeout=_WAIT_SECONDS)
+                break
+            except queue.Empty:
+                waits()
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
@@ -187,11 +198,13 @@ def _work(pictures: Pictures, connection: socket.socket) -> None:
             return
         try:
             _send(connection, [pictures[key] for key in keys])
-        except MemoryError:
-            _send(connection, _End("ran out of memory"))
-        except OSError as error:
-            _send(connection, _End(f"failed: {error.strerror}"))
-        except Exception:
+        except Exception as error:
+            if tells_of_memory(error):
+                _send(connection, _End("ran out of memory"))
+                continue
+            if isinstance(error, OSError):
+                _send(connection, _End(f"failed: {error.strerror}"))
+                continue
             _send(connection, RuntimeError(f"in a process that loads images:\n{traceback.format_exc()}"))
 
 

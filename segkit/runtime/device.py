@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from segkit.choices import Precision
-from segkit.errors import ConfigError, DeviceError
+from segkit.errors import ConfigError, DeviceError, tells_of_memory
 from segkit.runtime.torch_private import cpu_has_bf16
 
 
@@ -92,14 +92,9 @@ def fp32_precision(device: torch.device) -> Iterator[None]:
         products.allow_tf32, convolutions.allow_tf32 = before
 
 
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")
-
-
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that memory ran out: torch has a class for that, libraries below it only words."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+    return isinstance(error, torch.OutOfMemoryError) or tells_of_memory(error)
 
 
 def free_memory(device: torch.device) -> None:
@@ -125,7 +120,7 @@ def reraise_out_of_memory(hint: str) -> Iterator[None]:
     """
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
+    except Exception as error:
         if not is_out_of_memory(error):
             raise
         first = str(error).partition(". GPU")[0].partition("\n")[0]

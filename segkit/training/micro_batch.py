@@ -131,7 +131,7 @@ def _peak_on_gpu(
     try:
         _try(plan, state, to_train[:count], to_evaluate[:count], device)
         return torch.cuda.max_memory_reserved(device)
-    except (RuntimeError, MemoryError) as error:
+    except Exception as error:
         if not is_out_of_memory(error):
             raise
         return None
