@@ -16,7 +16,7 @@ from PIL import Image
 from training import config, lines, losses, start, wait_for_steps, weights
 
 from segkit.config.train import TrainConfig
-from segkit.errors import InputError
+from segkit.errors import InputError, SegkitError
 from segkit.training.train import train
 
 
@@ -63,6 +63,65 @@ def test_steps_with_a_nonfinite_loss_are_skipped_and_end_the_run_if_they_persist
     assert "hint: start again with a smaller --lr" in outcome.err
     assert "go on with" not in outcome.err
     assert all(None in (line["loss"], line["grad_norm"]) for line in lines(tmp_path / "unet-1")[-10:])
+
+
+WILD = {"model": "unet", "lr": 1e30, "clip_grad": 0.0, "warmup": 0, "optimizer": "sgd", "schedule": "constant"}
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"steps": 1}, "the outputs of the model are not finite after step 1"),
+        ({"steps": 2, "ema": 0.5}, "the outputs of the model are not finite after step 2"),
+        ({"steps": 6}, "not finite in 5 of 6 steps"),
+        ({"steps": 6, "eval_every": 1, "batch": 3}, "the outputs of the model are not finite after step 3"),
+        ({"steps": 4, "lr": 1e38, "weight_decay": 1e38}, "not finite in 3 of 4 steps"),
+    ],
+)
+def test_a_model_that_has_diverged_is_no_best_one_and_is_not_saved(dataset, tmp_path, more, why):
+    with pytest.raises(SegkitError, match=why):
+        train(config(dataset, tmp_path, **(WILD | more)))
+    assert not list(tmp_path.glob("*/*.pt"))
+    assert not (tmp_path / "latest").exists()
+
+
+def test_a_run_without_validation_split_saves_no_model_that_has_diverged(dataset, tmp_path):
+    shutil.copytree(dataset, tmp_path / "d")
+    (tmp_path / "d/val.json").unlink()
+    with pytest.raises(SegkitError, match="the outputs of the model are not finite after step 2"):
+        train(config(tmp_path / "d", tmp_path / "runs", **WILD, steps=2))
+    assert not list(tmp_path.glob("runs/*/*.pt"))
+
+
+def test_weights_that_are_not_finite_are_never_saved(dataset, tmp_path, monkeypatch):
+    """Also where no evaluation comes first, and where the user asks to stop."""
+    from segkit.training import step
+
+    update, asked = step.update_weights, []
+
+    def breaks(state, finite):
+        done = update(state, finite)
+        with torch.no_grad():
+            next(state.module.parameters()).fill_(float("inf"))
+        if not asked:
+            asked.append(os.kill(os.getpid(), signal.SIGINT))
+        return done
+
+    monkeypatch.setattr(step, "update_weights", breaks)
+    summary = train(config(dataset, tmp_path, model="unet", steps=9))
+    assert summary.ended == "interrupted"
+    assert not list(tmp_path.glob("*/*.pt"))
+
+
+def test_a_run_that_ends_by_patience_saves_its_last_step(dataset, tmp_path):
+    run = train(config(dataset, tmp_path, model="unet", steps=2, name="r")).run
+    content = torch.load(run / "last.pt", weights_only=True)
+    torch.save(content | {"best": 2.0, "save_seconds": 1e6}, run / "last.pt")  # nothing improves; saving takes long
+    text = re.sub(r"(?m)^eval_every = .*", "eval_every = 1", (run / "config.toml").read_text())
+    (run / "config.toml").write_text(text)
+    summary = train(TrainConfig(resume=str(run), steps=500, patience=1))
+    assert summary.ended == "patience"
+    assert torch.load(run / "last.pt", weights_only=True)["step"] == summary.steps
 
 
 def test_a_run_that_diverges_keeps_its_last_checkpoint(dataset, tmp_path, segkit):

@@ -67,7 +67,7 @@ def test_an_evaluation_that_takes_longer_than_the_time_is_given_up(dataset, tmp_
 def agreed(**more):
     plain = {
         "failed": False, "stop": False, "num_replaced": 0, "seconds": 500.0, "since_saved": 0.0, "one_step": 1.0,
-        "evaluation": 5.0, "saving": 2.0,
+        "evaluation": 5.0, "evaluated": 5.0, "saving": 2.0,
     }  # fmt: skip
     return Agreement(**plain | more)
 
@@ -89,6 +89,24 @@ def test_checkpoints_take_at_most_a_tenth_of_the_time():
 )
 def test_evaluations_are_spaced_by_counts(length, num_val, device, expected):
     assert epochs_between_evaluations(length, num_val, 4, torch.device(device)) == expected
+
+
+def test_evaluations_are_left_out_where_they_would_take_more_than_a_tenth_of_the_time(dataset, tmp_path, monkeypatch):
+    """By the seconds that they took: steps of 50 s, and evaluations of three images and a look at the outputs: 20 s."""
+    whole, now = UNet.forward, [0.0]
+
+    def counted(self, images, targets=None):
+        now[0] += 50.0 if self.training else 5.0 * len(images)
+        return whole(self, images, targets)
+
+    monkeypatch.setattr(UNet, "forward", counted)
+    monkeypatch.setattr("segkit.training.plan.epochs_between_evaluations", lambda *_: 1)
+    some = config(dataset, tmp_path, model="unet", steps=13, batch=9, micro_batch=9, norm="group", eval_every=None)
+    run = train(some, clock=lambda: now[0]).run
+    assert [line["step"] for line in lines(run, "eval")] == [1, 8, 11, 13]  # the last one is always done
+    assert torch.load(run / "last.pt", weights_only=True)["spaced_by_time"]
+    asked = train(replace(some, eval_every=1, steps=3), clock=lambda: now[0]).run
+    assert [line["step"] for line in lines(asked, "eval")] == [1, 2, 3]
 
 
 def test_patience_counts_from_the_end_of_the_warm_up(dataset, tmp_path):

@@ -1,17 +1,20 @@
 """A resumed run is the same run, or it says what differs."""
 
 import json
+import os
 import shutil
 
 import pytest
 import torch
 from training import config, lines, losses
 
-from segkit.config.fields import load_config
+from segkit.config.fields import load_config, write_toml
 from segkit.config.train import TrainConfig
 from segkit.data.digest import differences, digest_of
-from segkit.errors import ConfigError
+from segkit.errors import ConfigError, InputError
 from segkit.formats.dataset_folder import open_split
+from segkit.runs.folder import point_latest
+from segkit.training.run_options import config_of_run
 from segkit.training.train import train
 
 
@@ -302,3 +305,38 @@ def test_a_file_of_a_run_beside_resume_is_told_the_folder(run, segkit):
     outcome = segkit("train", "--resume", run / "last.pt")
     assert outcome.code == 1
     assert f"hint: name the run's folder: {run}" in outcome.err
+
+
+def made_up_run(out, name, when, checkpoint):
+    folder = out / name
+    folder.mkdir(parents=True)
+    write_toml(TrainConfig(dataset=out), folder / "config.toml")
+    (folder / "origin.json").write_text("{}")
+    os.utime(folder / "origin.json", (when, when))
+    if checkpoint:
+        (folder / "last.pt").write_bytes(b"")
+        point_latest(folder)
+    return folder
+
+
+def test_resume_alone_takes_no_older_run_in_the_place_of_one_that_was_killed(tmp_path):
+    """Killed before its first checkpoint, a run is not the latest one; the one before it is not meant."""
+    out = tmp_path / "runs"
+    old = made_up_run(out, "unet-1", 1000, checkpoint=True)
+    assert config_of_run(TrainConfig(out=out, resume="latest")).resume == str(old)
+    killed = made_up_run(out, "unet-2", 2000, checkpoint=False)
+    with pytest.raises(InputError) as refused:
+        config_of_run(TrainConfig(out=out, resume="latest"))
+    assert refused.value.message.startswith(f"{killed}: is newer than unet-1")
+    assert f"--resume {old}, or --resume {killed}, which starts again" in str(refused.value.hint)
+    assert config_of_run(TrainConfig(out=out, resume=str(old))).resume == str(old)
+    (killed / "last.pt").write_bytes(b"")
+    point_latest(killed)
+    made_up_run(out, "unet-0", 500, checkpoint=False)  # an older failure is no news
+    assert config_of_run(TrainConfig(out=out, resume="latest")).resume == str(killed)
+
+
+def test_resume_alone_says_what_there_is_where_no_run_has_a_checkpoint(tmp_path):
+    killed = made_up_run(tmp_path, "unet-1", 1000, checkpoint=False)
+    with pytest.raises(InputError, match=f"{killed}: has no checkpoint to go on from"):
+        config_of_run(TrainConfig(out=tmp_path, resume="latest"))

@@ -101,6 +101,31 @@ def find_run(path: Path) -> Path:
     return path.resolve() if path.name == LATEST else path
 
 
+def newest_without_checkpoint(out: Path, since: Path | None) -> Path | None:
+    """The newest run that was started after another one, and has no checkpoint: it failed, was killed, or is going on.
+
+    Args:
+        out: The folder of runs.
+        since: A run in it; None: any run counts.
+    """
+    began = _began(since) if since is not None else None
+    found = {path: when for path in out.glob(f"*/{ORIGIN}") if (when := _began(path.parent)) is not None}
+    without = [
+        (when, path.parent)
+        for path, when in found.items()
+        if (began is None or when > began) and not any(path.parent.glob("*.pt")) and not path.parent.is_symlink()
+    ]
+    return max(without)[1] if without else None
+
+
+def _began(run: Path) -> int | None:
+    """When a run was started: the time of a file that is written once; None where it has none."""
+    try:
+        return (run / ORIGIN).stat().st_mtime_ns
+    except OSError:
+        return None
+
+
 def dataset_of_run(checkpoint: Path) -> Path | None:
     """The dataset that the run of a checkpoint was trained on: a folder or a COCO file, which may be gone.
 

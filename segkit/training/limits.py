@@ -42,3 +42,8 @@ def saves_before(agreed: Agreement, evaluates: bool) -> bool:
 def saves_after_evaluation(agreed: Agreement, saved_before: bool) -> bool:
     """Whether to save after an evaluation that is not the last; what a crash would lose is computed again."""
     return not saved_before and agreed.since_saved + agreed.evaluation >= _COST * agreed.saving
+
+
+def leaves_evaluation_out(agreed: Agreement) -> bool:
+    """Whether evaluations, this one included, would take more than a tenth of the run's time; the first never does."""
+    return agreed.evaluated > 0 and _COST * (agreed.evaluated + agreed.evaluation) > agreed.seconds - agreed.evaluated

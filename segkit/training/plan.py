@@ -29,7 +29,8 @@ from segkit.units import counted, format_duration
 class Plan:
     """What is fixed in a run.
 
-    In ``config`` every option has the value that the run uses; ``data`` has the digest of each split.
+    In ``config`` every option has the value that the run uses; ``data`` has the digest of each split. Evaluations are
+    ``spaced_by_time`` too where the user did not say how often to evaluate.
     """
 
     config: TrainConfig
@@ -43,6 +44,7 @@ class Plan:
     run: Path
     repeats: npt.NDArray[np.float64] | None = None
     data: dict[str, Digest] = field(default_factory=dict)
+    spaced_by_time: bool = False
 
     @property
     def epoch_length(self) -> int:
@@ -178,6 +180,7 @@ def plan_without_folder(
         lr=filled.lr,
         run=filled.out,
         repeats=repeats,
+        spaced_by_time=config.eval_every is None,
     )
 
 

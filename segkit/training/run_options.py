@@ -1,12 +1,13 @@
 """The options of a run that exists: to resume it, or to measure it."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 from segkit.config.fields import flag_of, load_config, options_of
 from segkit.config.train import TrainConfig
 from segkit.errors import ConfigError, InputError
-from segkit.runs.folder import CONFIG, find_run
+from segkit.runs.folder import CONFIG, LATEST, find_run, newest_without_checkpoint
 
 LIMITS, _DEVICES = frozenset({"epochs", "steps", "time"}), frozenset({"gpus", "device"})
 _MAY_CHANGE = LIMITS | _DEVICES | {
@@ -24,7 +25,7 @@ def config_of_run(config: TrainConfig) -> TrainConfig:
         InputError: There is no such run, or its dataset is gone.
     """
     assert config.resume is not None
-    run = find_run(config.out / "latest" if config.resume == "latest" else Path(config.resume))
+    run = _latest_run(config.out) if config.resume == LATEST else find_run(Path(config.resume))
     stored = load_config(TrainConfig, run / CONFIG)
     given = config.given_options() - {"resume"}
     values = {name: getattr(config, name) for name in given & _MAY_CHANGE}
@@ -50,6 +51,25 @@ def config_of_run(config: TrainConfig) -> TrainConfig:
     if given & _DEVICES:
         values = {"gpus": None, "device": "auto", "ranks": 1} | values
     return replace(replace(stored, **values), resume=str(run))
+
+
+def _latest_run(out: Path) -> Path:
+    """The run that ``--resume`` alone means.
+
+    Raises:
+        InputError: There is none, or a newer one has no checkpoint: which of them is meant is not known.
+    """
+    latest = out / LATEST
+    run = find_run(latest) if os.path.lexists(latest) else None
+    newer = newest_without_checkpoint(out, run)
+    if newer is None:
+        return run or find_run(latest)
+    if run is None:
+        raise InputError(f"{newer}: has no checkpoint to go on from", f"start it again: segkit train --resume {newer}")
+    raise InputError(
+        f"{newer}: is newer than {run.name}, the latest run with a checkpoint, but has none itself",
+        f"name the one to go on with: --resume {out / run.name}, or --resume {newer}, which starts again",
+    )
 
 
 def _is_of_run(name: str, config: TrainConfig, stored: TrainConfig, run: Path) -> bool:

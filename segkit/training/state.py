@@ -23,7 +23,8 @@ from segkit.training.plan import Plan
 MOST_NONFINITE = 10  # steps in a row without a finite loss
 _COUNTS = (
     "step", "seconds", "best", "best_step", "stale", "skipped", "skipped_in_a_row", "bad_pictures",
-    "micro_batch", "micro_batch_asked", "evaluated", "eval_seconds", "save_seconds",
+    "micro_batch", "micro_batch_asked", "evaluated", "eval_seconds", "eval_total", "save_seconds",
+    "spaced_by_time",
 )  # fmt: skip
 
 
@@ -43,12 +44,15 @@ class TrainingState:
         skipped: Steps skipped because their loss or gradients were not finite.
         best_step: The step that had the best score.
         skipped_in_a_row: How many of the last steps were skipped.
+        broken: Whether the model was found to give no numbers any more.
         micro_batch: Images that go through the model at once; fewer than asked for where memory ran out.
         micro_batch_asked: The options that it was chosen for; it is chosen again when they change.
         bad_pictures: Images that could not be loaded and were replaced by others.
         evaluated: The step after which the model was last evaluated.
         saved_step: The step that ``last.pt`` holds.
         eval_seconds: How long the last evaluation took; before the first one, an estimate or 0.
+        eval_total: How long all evaluations took.
+        spaced_by_time: Whether an evaluation is left out where evaluations would take too much of the run's time.
         save_seconds: How long the last checkpoint took.
         eval_agreed: ``eval_seconds`` of rank 0, as all ranks know it after a step.
         save_agreed: Likewise, ``save_seconds``.
@@ -71,6 +75,7 @@ class TrainingState:
     skipped: int = 0
     best_step: int = 0
     skipped_in_a_row: int = 0
+    broken: bool = False
     micro_batch: int = 1
     micro_batch_asked: str = ""
     bad_pictures: int = 0
@@ -79,6 +84,8 @@ class TrainingState:
     last_is_whole: bool = True
     is_latest: bool = False
     eval_seconds: float = 0.0
+    eval_total: float = 0.0
+    spaced_by_time: bool = False
     save_seconds: float = 0.0
     eval_agreed: float = 0.0
     save_agreed: float = 0.0
@@ -90,7 +97,7 @@ class TrainingState:
     @property
     def diverged(self) -> bool:
         """Whether the loss is not finite any more, or never was: to go on would not help."""
-        return self.skipped_in_a_row >= MOST_NONFINITE or 0 < self.step <= self.skipped
+        return self.broken or self.skipped_in_a_row >= MOST_NONFINITE or 0 < self.step <= self.skipped
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The weights to evaluate, save and export."""
@@ -226,4 +233,5 @@ def state_of(plan: Plan, module: nn.Module) -> TrainingState:
         fused=True,
     )
     scaler = torch.amp.GradScaler(next(module.parameters()).device.type, enabled=plan.dtype is torch.float16)
-    return TrainingState(module, optimizer, scaler, Average(module, config.ema or 0.0))
+    average = Average(module, config.ema or 0.0)
+    return TrainingState(module, optimizer, scaler, average, spaced_by_time=plan.spaced_by_time)

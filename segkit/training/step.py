@@ -21,7 +21,7 @@ from segkit.runtime.ranks import Ranks
 from segkit.runtime.signals import StopRequest
 from segkit.training.gradients import SharedGradients, copy_statistics, restore_statistics
 from segkit.training.plan import Plan
-from segkit.training.state import MOST_NONFINITE, TrainingState
+from segkit.training.state import TrainingState
 
 HINT_MEMORY = "try a smaller --size, --memory low, --precision bf16, or a smaller --backbone"
 
@@ -67,6 +67,7 @@ class Agreement:
         since_saved: Seconds since the last checkpoint, likewise.
         one_step: Seconds of this step, likewise.
         evaluation: Seconds of the last evaluation, likewise; 0 before the first one.
+        evaluated: Seconds of all evaluations, likewise.
         saving: Seconds of the last checkpoint, likewise.
     """
 
@@ -77,6 +78,7 @@ class Agreement:
     since_saved: float
     one_step: float
     evaluation: float
+    evaluated: float
     saving: float
 
 
@@ -141,7 +143,10 @@ def agree(training: Training, failed: bool, num_replaced: int) -> Agreement:
         num_replaced: Its images of the step that were replaced.
     """
     state, ranks, now = training.state, training.ranks, training.clock()
-    times = (now - state.began, now - state.saved_at, now - state.step_began, state.eval_seconds, state.save_seconds)
+    times = (
+        now - state.began, now - state.saved_at, now - state.step_began, state.eval_seconds, state.eval_total,
+        state.save_seconds,
+    )  # fmt: skip
     clock = times if ranks.is_main else (0.0,) * len(times)
     failures, stops, replaced, *seconds = ranks.sum([failed, training.stop.asked, num_replaced, *clock])
     return Agreement(failures > 0, stops > 0, int(replaced), *seconds)
@@ -177,7 +182,8 @@ def forward_backward(
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0.0) + value.detach().float() * weight
             del images, targets, losses, loss
-    except (RuntimeError, MemoryError) as error:
+            training.progress.alive(f"{start + len(micro)} of the {len(batch)} images of a step are done")
+    except Exception as error:
         if not is_out_of_memory(error) or (plan.card.norm == "sync" and training.ranks.world_size > 1):
             raise  # ranks that exchange statistics inside the model cannot wait for one that left it
         return {}, DeviceError(f"out of memory with {_describe(micro)}", HINT_MEMORY)
@@ -226,7 +232,7 @@ def update_weights(state: TrainingState, finite: bool) -> bool:
         try:
             state.scaler.step(state.optimizer)  # a scaler that is enabled checks itself whether gradients are finite
             break
-        except (RuntimeError, MemoryError) as error:
+        except Exception as error:
             if not is_out_of_memory(error):
                 raise
             step_counts = {float(values["step"]) for values in state.optimizer.state.values() if "step" in values}
@@ -235,38 +241,6 @@ def update_weights(state: TrainingState, finite: bool) -> bool:
         free_memory(next(state.module.parameters()).device)
     state.scaler.update()
     return not state.scaler.is_enabled() or state.scaler.get_scale() >= scale
-
-
-def stop_after_nonfinite_steps(state: TrainingState, images: Sequence[str], ranks: Ranks) -> None:
-    """End a run in which too many steps in a row had no finite loss.
-
-    Raises:
-        SegkitError: On all ranks; the message names the images of the last step.
-    """
-    if state.skipped_in_a_row >= MOST_NONFINITE:
-        names = ", ".join(name for part in ranks.gather(images) for name in part)
-        ranks.raise_together(
-            SegkitError(
-                f"loss or gradients were not finite {MOST_NONFINITE} steps in a row, last on {names}",
-                "start again with a smaller --lr, or --precision fp32",
-            )
-        )
-
-
-def stop_without_finite_steps(training: Training) -> None:
-    """End a run that is over and has learnt nothing, because no step had a finite loss.
-
-    Raises:
-        SegkitError: On all ranks.
-    """
-    state = training.state
-    if state.step and state.skipped >= state.step:
-        training.ranks.raise_together(
-            SegkitError(
-                f"loss or gradients were not finite in any of {state.step} steps: the model has learnt nothing",
-                "start again with a smaller --lr, or --precision fp32",
-            )
-        )
 
 
 def _halve_micro_batch(training: Training, failure: SegkitError | None, last_try: bool) -> None:

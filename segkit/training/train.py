@@ -11,7 +11,7 @@ import torch
 
 from segkit.config.train import TrainConfig
 from segkit.errors import Interrupted, SegkitError
-from segkit.formats.pictures.framed import scaled_pictures
+from segkit.formats.pictures.framed import odd_pictures
 from segkit.loading.dataset import Sample
 from segkit.loading.loader import load_batches
 from segkit.loading.sampler import TrainingOrder, by_orientation
@@ -21,14 +21,23 @@ from segkit.models.backbones import met_one_value
 from segkit.models.card import ModelCard
 from segkit.progress import SILENT, Progress
 from segkit.runs.checkpoint import load_last
+from segkit.runs.folder import LATEST
 from segkit.runs.tensorboard import require_tensorboard
 from segkit.runtime.device import check_gpus, reraise_out_of_memory, seed_everything
 from segkit.runtime.launch import launch_ranks
 from segkit.runtime.ranks import Ranks, adopt_slurm, joined_ranks, launched_from_outside
 from segkit.runtime.signals import stop_requests
 from segkit.training.data_checks import warnings_about
+from segkit.training.divergence import stop_after_nonfinite_steps, stop_without_finite_steps
 from segkit.training.gradients import SharedGradients
-from segkit.training.limits import PROBE_AFTER, reserved, saves_after_evaluation, saves_before, time_is_up
+from segkit.training.limits import (
+    PROBE_AFTER,
+    leaves_evaluation_out,
+    reserved,
+    saves_after_evaluation,
+    saves_before,
+    time_is_up,
+)
 from segkit.training.log import RunLog
 from segkit.training.micro_batch import choose_micro_batch
 from segkit.training.optim import learning_rate, set_learning_rate
@@ -37,14 +46,7 @@ from segkit.training.run_folder import run_folder
 from segkit.training.run_options import config_of_run
 from segkit.training.same_data import check_data
 from segkit.training.state import start_state
-from segkit.training.step import (
-    HINT_MEMORY,
-    Agreement,
-    Training,
-    stop_after_nonfinite_steps,
-    stop_without_finite_steps,
-    train_step,
-)
+from segkit.training.step import HINT_MEMORY, Agreement, Training, train_step
 from segkit.training.summary import TrainingSummary, summarise
 from segkit.training.validation import estimate_evaluation, save_last, saved_on_failure, validate
 
@@ -75,7 +77,9 @@ def train(
     """
     adopt_slurm()
     if config.resume is not None:
-        config = config_of_run(config)
+        is_named, config = config.resume != LATEST, config_of_run(config)
+        if not is_named:
+            progress.note(f"--resume: the latest run with a checkpoint is {config.resume}")
     if config.tensorboard:
         require_tensorboard()
     check_gpus(config.gpus or ())
@@ -119,7 +123,7 @@ def _plan(config: TrainConfig, ranks: Ranks, progress: Progress) -> tuple[Plan, 
     last = load_last(Path(config.resume), ranks.device, progress.note) if config.resume is not None else None
     plan = make_plan(config, ranks, ModelCard.from_plain(last[1]["card"]) if last is not None else None)
     splits = [plan.train, *([plan.val] if plan.val is not None else [])]
-    warnings = [warning for split in splits for warning in (*split.warnings, *scaled_pictures(split))]
+    warnings = [warning for split in splits for warning in (*split.warnings, *odd_pictures(split))]
     warnings += warnings_about(plan)
     warnings += check_data(plan.run, config.dataset, last[1], plan.data) if last is not None else []
     for warning in warnings:
@@ -175,6 +179,8 @@ def _after_step(training: Training, log: RunLog, agreed: Agreement) -> str | Non
     """Evaluate and save where it is due; returns how the run ended, or None if it goes on."""
     plan, state, config = training.plan, training.state, training.plan.config
     stop, due = agreed.stop, plan.evaluates_after(state.step)
+    if state.spaced_by_time and leaves_evaluation_out(agreed):
+        due = False
     timed_out = time_is_up(config.time, agreed, due)
     last = stop or timed_out or plan.total_steps == state.step
     if last and not stop:
@@ -193,11 +199,14 @@ def _after_step(training: Training, log: RunLog, agreed: Agreement) -> str | Non
         timed_out, last = not stop, True
         if timed_out:
             training.progress.note(f"the time was over before the evaluation was: segkit eval {plan.run}")
-    if last or (due and saves_after_evaluation(agreed, saved)):
+    impatient = not last and config.patience is not None and due and state.stale >= config.patience
+    if impatient:
+        stop_without_finite_steps(training)
+    if last or impatient or (due and saves_after_evaluation(agreed, saved)):
         save_last(training)
     if last:
         return "interrupted" if stop else "time" if timed_out else "complete"
-    return "patience" if config.patience is not None and due and state.stale >= config.patience else None
+    return "patience" if impatient else None
 
 
 def _batches(training: Training) -> Generator[list[Sample] | SegkitError]:
@@ -221,6 +230,7 @@ def _batches(training: Training) -> Generator[list[Sample] | SegkitError]:
         workers=plan.config.workers or 0,
         pin_memory=ranks.device.type == "cuda",
         warn=training.warn,
+        alive=training.progress.alive,
     )
     with closing(batches):
         for batch in batches:

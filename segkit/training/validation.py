@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from segkit.data.records import Dataset
 from segkit.errors import SegkitError
@@ -18,6 +19,7 @@ from segkit.progress import NotesOnly
 from segkit.runs.checkpoint import BEST, LAST, PREVIOUS, save_checkpoint
 from segkit.runs.folder import LATEST, point_latest
 from segkit.runs.samples import draw_samples, sample_images
+from segkit.training.divergence import has_finite_weights, stop_without_finite_outputs
 from segkit.training.log import RunLog
 from segkit.training.optim import warmed_up
 from segkit.training.step import Training
@@ -39,7 +41,9 @@ def validate(training: Training, log: RunLog, *, in_time: bool = True) -> None:
     """
     began = training.clock()
     _validate(training, log, in_time)
-    training.state.eval_seconds = training.clock() - began
+    state = training.state
+    state.eval_seconds = training.clock() - began
+    state.eval_total += state.eval_seconds
 
 
 def _validate(training: Training, log: RunLog, in_time: bool) -> None:
@@ -47,9 +51,13 @@ def _validate(training: Training, log: RunLog, in_time: bool) -> None:
     if plan.val is None:
         state.evaluated = state.step
         if state.best is None:  # else there was a split before the run was resumed, and best.pt has a score
+            with _module_to_score(training) as module:
+                stop_without_finite_outputs(training, module)
             save_best(training)
         return
-    scored = _score(training, plan.val, in_time)
+    with _module_to_score(training) as module:
+        stop_without_finite_outputs(training, module)
+        scored = _score(training, module, plan.val, in_time)
     state.metrics, state.evaluated = scored.metrics, state.step
     name, value = scored.metrics.primary()
     nothing_to_find = value < 0  # no model is better than another: the last one is kept
@@ -86,45 +94,59 @@ def estimate_evaluation(training: Training) -> None:
     ids = {image.id for image in some}
     part = replace(val, images=some, annotations=tuple(a for a in val.annotations if a.image_id in ids))
     began = training.clock()
-    _score(training, part, in_time=True)
+    with _module_to_score(training) as module:
+        stop_without_finite_outputs(training, module)
+        _score(training, module, part, in_time=True)
     training.state.eval_seconds = max(1e-6, (training.clock() - began) * len(val.images) / len(some))
 
 
-def _score(training: Training, val: Dataset, in_time: bool) -> Scored:
-    """Score the averaged weights, or where there are none the model's own, on images of the validation split."""
-    plan, state, ranks = training.plan, training.state, training.ranks
-    limit = plan.config.time
-    deadline = math.inf if limit is None or not in_time else state.began + _TOLERANCE * limit
+@contextmanager
+def _module_to_score(training: Training) -> Iterator[nn.Module]:
+    """The model in evaluation mode, with the averaged weights, or where there are none with its own."""
+    state, device = training.state, training.ranks.device
     # Random numbers drawn by an evaluation must not change the training after it.
-    devices = [ranks.device] if ranks.device.type == "cuda" else []
-    with training.meter.phase("eval"), torch.random.fork_rng(devices):
+    with training.meter.phase("eval"), torch.random.fork_rng([device] if device.type == "cuda" else []):
         module = state.module
         if state.average.decay:
-            module = plan.card.build().to(ranks.device)
+            module = training.plan.card.build().to(device)
             module.load_state_dict(state.weights())
-        module.eval()
-        progress = NotesOnly(training.progress)
         try:
-            return score(
-                BatchPredictor(module, ranks.device, state.micro_batch, progress),
-                plan.card,
-                val,
-                ranks,
-                ScoreOptions(
-                    keep_results_of=frozenset(image.id for image in sample_images(val)),
-                    skip_bad=plan.config.bad_pictures == "skip",
-                ),
-                progress,
-                should_stop=lambda: training.stop.asked or (ranks.is_main and training.clock() > deadline),
-            )
+            yield module.eval()
         finally:
             train_mode(state.module)
 
 
+def _score(training: Training, module: nn.Module, val: Dataset, in_time: bool) -> Scored:
+    """Score a model on images of the validation split."""
+    plan, state, ranks = training.plan, training.state, training.ranks
+    limit = plan.config.time
+    deadline = math.inf if limit is None or not in_time else state.began + _TOLERANCE * limit
+    progress = NotesOnly(training.progress)
+    return score(
+        BatchPredictor(module, ranks.device, state.micro_batch, progress),
+        plan.card,
+        val,
+        ranks,
+        ScoreOptions(
+            keep_results_of=frozenset(image.id for image in sample_images(val)),
+            skip_bad=plan.config.bad_pictures == "skip",
+        ),
+        progress,
+        should_stop=lambda: training.stop.asked or (ranks.is_main and training.clock() > deadline),
+    )
+
+
 def save_last(training: Training) -> None:
-    """Write ``last.pt``, from which a run resumes, and keep the one of an earlier step as ``last.previous.pt``."""
+    """Write ``last.pt``, from which a run resumes, and keep the one of an earlier step as ``last.previous.pt``.
+
+    Weights that are not finite are not saved.
+    """
     plan, state = training.plan, training.state
     began = training.clock()
+    if not has_finite_weights(state):
+        state.broken = True
+        training.progress.note(f"warning: after step {state.step} the weights are not finite, and are not saved")
+        return
     with training.meter.phase("save"):
         keep = plan.run / PREVIOUS if state.last_is_whole and state.saved_step != state.step else None
         _save(plan.run / LAST, state.to_checkpoint(plan.card, plan.data, training.ranks), training, keep)
@@ -150,7 +172,7 @@ def saved_on_failure(training: Training) -> Iterator[None]:
     try:
         yield
     except (SegkitError, torch.OutOfMemoryError) as error:
-        saves = not (state.diverged and state.saved_step)  # the last checkpoint may be of a time before
+        saves = not (state.broken or (state.diverged and state.saved_step))  # the last checkpoint may be whole
         together = training.ranks.world_size == 1 or getattr(error, "everywhere", False)
         if state.step > state.saved_step and saves and together:
             save_last(training)
@@ -158,6 +180,8 @@ def saved_on_failure(training: Training) -> Iterator[None]:
             going_on = "" if state.diverged else f"; go on with: segkit train --resume {plan.run}"
             has = f"{plan.run} has the state after" if state.diverged else "saved after"
             training.progress.note(f"{has} step {state.saved_step}{going_on}")
+        elif state.broken:
+            training.progress.note(f"{plan.run} has no checkpoint")
         raise
 
 
