@@ -13,18 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Picture
 
-from segkit.data.masks import mask_to_rle, rle_area, rle_bbox, rle_to_mask
+from segkit.data.masks import mask_to_rle, rle_area, rle_bbox, rle_crop, rle_crops
 from segkit.data.records import Annotation, Category, Dataset, Image, Result
 from segkit.evaluate.analysis.compare import compare_pools
 from segkit.evaluate.analysis.counts import match_image
 from segkit.evaluate.analysis.details import DetailOptions, compute_details
 from segkit.evaluate.analysis.intervals import Parts
 from segkit.evaluate.analysis.pools import average_precisions, mean_ap, pools_of
-from segkit.evaluate.coco.band import mask_band, rle_band
+from segkit.evaluate.coco.band import mask_band
 from segkit.evaluate.coco.engine import evaluate, fast
 from segkit.evaluate.coco.inputs import prepare_inputs
+from segkit.evaluate.coco.instance_metrics import NUMBERS
+from segkit.evaluate.coco.matching import match_by_overlap
 from segkit.evaluate.coco.outcomes import TRUE_POSITIVE, match_detections
-from segkit.evaluate.coco.overlap import overlaps_by_image
+from segkit.evaluate.coco.overlap import ious, overlaps_by_image
 from segkit.evaluate.coco.score import score_results
 from segkit.evaluate.evaluation import Evaluation
 from segkit.evaluate.metrics import Metrics
@@ -235,7 +237,6 @@ def test_the_boundary_band_is_what_repeated_erosion_removes(mask, distance):
         eroded = windows.all(axis=(2, 3))
     expected = mask & ~eroded[1:-1, 1:-1]
     assert np.array_equal(mask_band(mask, distance), expected)
-    assert np.array_equal(rle_to_mask(rle_band(mask_to_rle(mask), distance)), expected)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -245,7 +246,34 @@ def test_boundary_ap_equals_another_implementation(tmp_path, seed):
     gt = fast.COCO(truth, verbose=False)
     run = fast.COCOeval(gt, gt.loadRes([dict(r) for r in results]), "boundary", print_function=lambda _: None)
     run.run()
-    assert run.stats[0] == score_results(dataset, found, ("boundary",)).boundary.AP
+    own = score_results(dataset, found, ("boundary",)).boundary
+    assert [getattr(own, name) for name in NUMBERS] == [float(value) for value in run.stats[:12]]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_matching_by_an_overlap_of_ones_own_equals_pycocotools(tmp_path, seed):
+    """Few categories and many near copies, so that detections compete for annotations, crowds among them."""
+    truth, results = random_pair(np.random.default_rng(seed), images=3, categories=1)
+    dataset, found = from_files(tmp_path, truth, results * 3)
+    inputs = prepare_inputs(dataset, found, ("segm",)).renumbered()
+
+    def overlaps(places):
+        for place in places:
+            crowd = np.array([bool(a["iscrowd"]) for a in place.annotations], bool)
+            yield ious(place.results, place.annotations, crowd, "segm", place.size)
+
+    expected = match_detections(inputs, "segm", 100, "pycocotools")
+    own = match_by_overlap(inputs, 100, overlaps)
+    for name in ("slot", "image", "rank", "score", "outcome", "positives"):
+        assert np.array_equal(getattr(own, name), getattr(expected, name)), name
+
+
+@given(st.lists(masks(), min_size=1, max_size=6))
+def test_many_masks_are_decoded_as_one_by_one(bitmaps):
+    rles = [mask_to_rle(mask) for mask in bitmaps]
+    for one, many in zip([rle_crop(rle) for rle in rles], rle_crops(rles), strict=True):
+        assert (one is None) == (many is None)
+        assert one is None or (one[:2] == many[:2] and np.array_equal(one[2], many[2]))
 
 
 def test_federated_ap_counts_only_annotated_categories(tmp_path):

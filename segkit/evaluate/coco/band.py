@@ -8,9 +8,6 @@ outside the image is background.
 import numpy as np
 import numpy.typing as npt
 
-from segkit.data.masks import crop_to_rle, rle_bbox, rle_to_mask
-from segkit.data.records import Rle
-
 _DISTANCE_RATIO = 0.02  # of the image's diagonal, as in the paper
 Bools = npt.NDArray[np.bool_]
 
@@ -20,19 +17,11 @@ def band_distance(height: int, width: int) -> int:
     return max(1, round(_DISTANCE_RATIO * float(np.hypot(height, width))))
 
 
-def mask_band(inside: Bools, distance: int) -> Bools:
+def mask_band(inside: npt.NDArray[np.bool_ | np.uint8], distance: int) -> Bools:
     """The pixels of a mask [H, W] that are at most ``distance`` rows and columns from a pixel outside it."""
     import cv2  # noqa: PLC0415  an eighth of a second, and most evaluations do without
 
+    mask = np.asarray(inside, np.uint8)
     square = np.ones((2 * distance + 1, 2 * distance + 1), np.uint8)  # the 3 x 3 square, ``distance`` times
-    eroded: Bools = cv2.erode(inside.astype(np.uint8), square, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
-    return inside & ~eroded
-
-
-def rle_band(rle: Rle, distance: int) -> Rle:
-    """The same of a mask as RLE; only the mask's box is decoded to be eroded."""
-    height, width = rle["size"]
-    x, y, w, h = (int(value) for value in rle_bbox(rle))
-    if not w or not h:
-        return rle
-    return crop_to_rle(mask_band(rle_to_mask(rle)[y : y + h, x : x + w] > 0, distance), y, x, height, width)
+    eroded = cv2.erode(mask, square, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return np.asarray(mask > eroded)

@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from segkit.data.masks import Box, box_ious, mask_ious, to_rle
 from segkit.data.records import Rle
-from segkit.evaluate.coco.band import band_distance, rle_band
 from segkit.evaluate.coco.engine import EvaluationInputs, IouType, Records
 
 Ints = npt.NDArray[np.int64]
@@ -68,19 +67,14 @@ def ious(results: Records, annotations: Records, crowd: Bools, iou_type: str, si
         results: D results.
         annotations: G annotations.
         crowd: Which annotations are crowds, [G].
-        iou_type: segm, bbox or boundary.
+        iou_type: segm or bbox.
         size: Height and width of the image.
     """
     if iou_type == "bbox":
         return box_ious([_box(r) for r in results], [_box(a) for a in annotations], crowd.tolist())
     found: list[Rle] = [to_rle(r["segmentation"], *size) for r in results]
     truth: list[Rle] = [to_rle(a["segmentation"], *size) for a in annotations]
-    whole = mask_ious(found, truth, crowd.tolist())
-    if iou_type == "segm" or not whole.size:
-        return whole
-    distance = band_distance(*size)
-    found, truth = ([rle_band(rle, distance) for rle in rles] for rles in (found, truth))
-    return np.where(crowd, whole, np.minimum(whole, mask_ious(found, truth, crowd.tolist())))
+    return mask_ious(found, truth, crowd.tolist())
 
 
 def match_in_category(image: ImageOverlaps, threshold: float, kept: Bools | None = None) -> Ints:
