@@ -5,12 +5,16 @@ from pathlib import Path
 from typing import Literal
 
 from segkit.config.fields import CommandConfig, argument, option, options_of
-from segkit.config.parsers import parse_names
+from segkit.config.parsers import parse_names, to_toml
 from segkit.data.pixel_size import PixelSize, parse_area, parse_pixel_size
 from segkit.errors import ConfigError
 
+DEFAULT_SCORE = 0.5
 EdgeRule = Literal["keep", "mark", "drop"]
-_CHOOSING = ("min_area", "max_area", "edge", "pixel_size")  # what results depend on
+_CHOOSING = (
+    "categories", "max_instances", "nms", "nms_across", "tta", "min_area", "max_area", "edge", "pixel_size"
+)  # fmt: skip
+# what results depend on
 _CHOICE, _MEASURES = "Which instances are kept", "Measures"
 
 
@@ -19,6 +23,32 @@ def _parse_pixel_size(text: str) -> str:
     if text not in ("auto", "none"):
         parse_pixel_size(text)
     return text
+
+
+def _parse_score(text: str) -> float | str:
+    """Read a number from 0 to 1, ``best``, or ``cell=0.3,debris=0.7``.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    if text.strip() == "best":
+        return "best"
+    parts = []
+    for part in parse_names(text):
+        name, _, value = part.rpartition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if not 0 <= number <= 1 or ("=" in part and not name.strip()):
+            raise ValueError(f"{text!r} is not a score such as 0.5, cell=0.3,debris=0.7 or best; scores are 0 to 1")
+        parts.append((name.strip(), number))
+    names = [name for name, _ in parts]
+    if not parts or len(set(names)) != len(names):
+        raise ValueError(f"{text!r} is not a score such as 0.5, cell=0.3,debris=0.7 or best, each name once")
+    if names == [""]:
+        return parts[0][1]
+    return ",".join(f"{name}={number:g}" if name else f"{number:g}" for name, number in parts)
 
 
 def _parse_area(text: str) -> str:
@@ -43,7 +73,29 @@ class PredictConfig(CommandConfig):
         parse=parse_names,
         metavar="NAMES",
     )
-    score: float = option(0.5, help="Ignore predictions with a lower confidence.", min=0.0, max=1.0)
+    score: float | str = option(
+        DEFAULT_SCORE, help="Ignore predictions with a lower confidence: 0.5; cell=0.3,debris=0.7; or best, the "
+        "threshold with the highest F1 that segkit eval --details found.",
+        parse=_parse_score, metavar="SCORE",
+    )  # fmt: skip
+    categories: tuple[str, ...] = option(
+        (), help="Only these categories.", parse=parse_names, metavar="NAMES", panel=_CHOICE
+    )
+    max_instances: int | None = option(
+        None, help="At most so many instances in a picture, the best ones; more than the model's own limit, too.",
+        min=1, max=100_000, panel=_CHOICE,
+    )  # fmt: skip
+    nms: float | None = option(
+        None, help="Of two instances of one category that overlap with more IoU, keep the better one.",
+        min=0.0, max=1.0, panel=_CHOICE,
+    )  # fmt: skip
+    nms_across: float | None = option(
+        None, help="The same for instances of any categories.", min=0.0, max=1.0, panel=_CHOICE
+    )
+    tta: tuple[str, ...] = option(
+        (), help="Test-time augmentation, the mean over several views of each image: flips, scales, or both.",
+        parse=parse_names, metavar="NAMES",
+    )  # fmt: skip
     min_area: str | None = option(
         None, help="Leave out what is smaller: 20px or 20um2.", parse=_parse_area, metavar="AREA", panel=_CHOICE
     )
@@ -70,6 +122,10 @@ class PredictConfig(CommandConfig):
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.format) - set(OUTPUTS)):
             raise ConfigError(f"--format: {', '.join(unknown)}: must be among {', '.join(OUTPUTS)}")
+        if isinstance(self.score, float | int) and not 0 <= self.score <= 1:
+            raise ConfigError(f"--score {self.score}: must be from 0 to 1")
+        if unknown := sorted(set(self.tta) - {"flips", "scales"}):
+            raise ConfigError(f"--tta: {', '.join(unknown)}: must be flips, scales, or both")
 
     @property
     def formats(self) -> tuple[str, ...]:
@@ -85,7 +141,7 @@ class PredictConfig(CommandConfig):
         """What says which instances are kept besides ``score``, as typed; defaults are left out."""
         defaults = {each.name: each.default for each in options_of(type(self))}
         values = {name: getattr(self, name) for name in _CHOOSING}
-        return {name: str(value) for name, value in values.items() if value != defaults[name]}
+        return {name: str(to_toml(value)) for name, value in values.items() if value != defaults[name]}
 
     def other_choice(self, theirs: dict[str, str] | None) -> str | None:
         """How other values of ``choice_options`` differ, in words; None where they do not, or are not known."""

@@ -36,14 +36,18 @@ def with_provenance(config: EvalConfig, evaluation: Evaluation) -> Evaluation:
 
 def _file(path: Path) -> dict[str, Any]:
     """The path of a file, and a digest of its content; None where it is no file any more."""
-    digest = None
-    if path.is_file():
-        hashed = blake2b(digest_size=16)
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                hashed.update(block)
-        digest = hashed.hexdigest()
-    return {"file": str(path), "digest": digest}
+    return {"file": str(path), "digest": digest_of(path)}
+
+
+def digest_of(path: Path) -> str | None:
+    """A digest of the content of a file; None where it is no file."""
+    if not path.is_file():
+        return None
+    hashed = blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            hashed.update(block)
+    return hashed.hexdigest()
 
 
 def _plain(value: Any) -> Any:

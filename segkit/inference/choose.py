@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from segkit.data.masks import rle_area, rle_bbox, to_rle
+import numpy as np
+
+from segkit.data.masks import box_ious, mask_ious, rle_area, rle_bbox, to_rle
 from segkit.data.pixel_size import PixelSize
 from segkit.data.records import Result
 from segkit.errors import InputError
@@ -21,12 +23,18 @@ class Choice:
         min_area: Smaller ones are left out: a number and the unit whose squares it counts.
         max_area: Larger ones likewise.
         edge: Whether those are left out that the border of the picture cuts.
+        nms: Of two of one category whose masks (boxes where there are none) have more IoU, the better one is kept.
+        across: The same of any categories, as one pixel is one thing.
+        most: Instances of a picture; the best ones are kept.
     """
 
     scores: Mapping[int, float]
     min_area: tuple[float, str] | None = None
     max_area: tuple[float, str] | None = None
     edge: Edge = "keep"
+    nms: float | None = None
+    across: float | None = None
+    most: int | None = None
 
     def check(self, name: str, size: PixelSize | None) -> None:
         """Check that areas in a unit can be compared with those of a picture.
@@ -62,7 +70,49 @@ class Choice:
             if self.edge == "drop" and touches_edge(result, height, width):
                 continue
             kept.append(result)
-        return tuple(kept)
+        kept = suppressed(kept, height, width, self.nms, self.across)
+        return tuple(kept[: self.most])
+
+
+def suppressed(
+    results: Sequence[Result], height: int, width: int, nms: float | None, across: float | None
+) -> list[Result]:
+    """Results without those that overlap a better one too much.
+
+    Args:
+        results: Of one picture, by falling score.
+        height: Of the picture.
+        width: Likewise.
+        nms: The most IoU with one of the same category; None: any.
+        across: The most IoU with one of any category; None: any.
+    """
+    if (nms is None and across is None) or not results:
+        return list(results)
+    rles = [None if r.segmentation is None else to_rle(r.segmentation, height, width) for r in results]
+    boxes = np.array([
+        rle_bbox(rle) if rle is not None else result.bbox or (0, 0, 0, 0)
+        for rle, result in zip(rles, results, strict=True)
+    ])  # fmt: skip
+    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    categories = np.array([result.category_id for result in results])
+    kept: list[int] = []
+    for place, rle in enumerate(rles):
+        before = np.array(kept, np.int64)
+        near = before[(low[before] < high[place]).all(1) & (high[before] > low[place]).all(1)]
+        if rle is not None:
+            near = np.array([other for other in near.tolist() if rles[other] is not None], np.int64)
+            ious = mask_ious([rle], [other for n in near.tolist() if (other := rles[n])], [False] * len(near))
+        else:
+            ious = box_ious([tuple(boxes[place])], [tuple(boxes[n]) for n in near.tolist()], [False] * len(near))
+        same = categories[near] == categories[place]
+        limits = np.where(same, min(_or_one(nms), _or_one(across)), _or_one(across))
+        if not (ious.reshape(-1) > limits).any():
+            kept.append(place)
+    return [results[place] for place in kept]
+
+
+def _or_one(value: float | None) -> float:
+    return 1.0 if value is None else value
 
 
 def _in_pixels(area: tuple[float, str] | None, size: PixelSize | None) -> float | None:

@@ -26,13 +26,13 @@ class Origin:
     Attributes:
         model: The file of the model.
         checksum: Of that file; None in the journal of an older segkit.
-        score: The lowest score of the results that are kept; None likewise.
+        score: ``--score``: of the results that are kept; None likewise.
         options: What else says which results are kept, as typed, by the names of the options; None likewise.
     """
 
     model: Path
     checksum: str | None
-    score: float | None
+    score: float | str | None
     options: dict[str, str] | None = None
 
 

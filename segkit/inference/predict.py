@@ -19,6 +19,7 @@ from segkit.data.records import Image
 from segkit.data.shape_measures import need_scikit_image
 from segkit.errors import ConfigError, InputError
 from segkit.evaluate.predicted_images import JOURNAL
+from segkit.inference.adjust import with_limits, with_views
 from segkit.inference.choose import Choice
 from segkit.inference.input_files import Picture, find_pictures, name_pictures
 from segkit.inference.journal import Origin, PictureResults, drop_torn_line, read_journal
@@ -32,6 +33,7 @@ from segkit.inference.outputs import (
     remove_predictions,
     remove_unfinished_files,
 )
+from segkit.inference.thresholds import ids_of, least_scores
 from segkit.loading.dataset import load_for_model
 from segkit.models.tensors import prediction_to_results
 from segkit.progress import SILENT, Progress
@@ -85,9 +87,12 @@ def predict(
     found = find_pictures(config.source, config.out, stdin)
     with reraise_out_of_memory("try --device cpu"):
         model = load(config.model, resolve_device(config.device))
+        model = with_views(with_limits(model, config.max_instances, config.nms), config.tta)
         formats = _formats(config, model)
         choice = _choice(config, model)
-        origin = Origin(model.path.resolve(), checksum(model.path), config.score, config.choice_options())
+        origin = Origin(
+            model.path.resolve(), checksum(model.path), _origin_score(config, choice), config.choice_options()
+        )
         with _output_folder(config.out):
             _clear(config)
             before = _predicted_before(config, model.path, origin)
@@ -151,7 +156,17 @@ def _formats(config: PredictConfig, model: LoadedModel) -> tuple[str, ...]:
 def _choice(config: PredictConfig, model: LoadedModel) -> Choice:
     """Which instances are kept."""
     low, high = config.areas
-    return Choice({category.id: config.score for category in model.card.categories}, low, high, config.edge)
+    categories = model.card.categories
+    scores = least_scores(config.score, categories, model.path)
+    if config.categories:
+        wanted = ids_of("--categories", config.categories, categories)
+        scores = {number: score for number, score in scores.items() if number in wanted}
+    return Choice(scores, low, high, config.edge, config.nms, config.nms_across, config.max_instances)
+
+
+def _origin_score(config: PredictConfig, choice: Choice) -> float | str:
+    """``--score`` as the journal has it: what ``best`` means may change."""
+    return next(iter(choice.scores.values()), 0.0) if config.score == "best" else config.score
 
 
 def _clear(config: PredictConfig) -> None:
@@ -192,7 +207,7 @@ def _predicted_before(config: PredictConfig, model: Path, origin: Origin) -> lis
         elif theirs.checksum not in (None, origin.checksum):
             what = f"its predictions are by {model} as it was before: the file has changed since"
         elif theirs.score not in (None, origin.score):
-            what = f"its predictions were made with --score {theirs.score:g}, not {config.score:g}"
+            what = f"its predictions were made with --score {theirs.score}, not {origin.score}"
         elif (other := config.other_choice(theirs.options)) is not None:
             what = f"its predictions were made {other}"
         else:
