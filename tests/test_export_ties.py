@@ -2,10 +2,13 @@
 
 import json
 
+import pytest
 import torch
-from random_models import card_of, checkpoint
+from random_models import card_of, checkpoint, sharp
 
-from segkit.export.compare import compare_maps
+from segkit.export.compare import compare, compare_maps
+from segkit.export.conditioning import without_suppression
+from segkit.export.onnx_model import OnnxModel
 from segkit.models.unet import split_instances
 
 
@@ -30,3 +33,69 @@ def test_a_unet_with_many_ties_can_be_exported(segkit, here):
     differences = json.loads(outcome.out)["differences"]
     assert max(each["masks"] for each in differences) < 0.01
     assert (here / "model.onnx").is_file()
+
+
+@pytest.mark.parametrize(("name", "unjudged"), [("fasterrcnn", set()), ("unet", {"a plain grey picture"})])
+def test_an_image_on_which_rounding_decides_does_not_refuse_a_model(segkit, here, name, unjudged):
+    """Equal scores of boxes that suppress each other; norms over an image of one colour."""
+    outcome = segkit("export", checkpoint(here / "m.pt", card_of(name, "group")), "--json")
+    assert outcome.code == 0, outcome.err
+    found = json.loads(outcome.out)
+    assert set(found["unjudged"]) <= unjudged  # how large ONNX Runtime's error is depends on the processor
+    assert len(found["differences"]) + len(found["unjudged"]) == 4
+    assert all((name in outcome.err) for name in found["unjudged"])
+
+
+@pytest.mark.parametrize("name", ["fasterrcnn", "unet"])
+def test_a_graph_with_a_fault_is_refused_though_rounding_decides_on_some_images(segkit, here, monkeypatch, name):
+    outputs = OnnxModel.outputs
+
+    def shifted(self, image):
+        return outputs(self, image.roll(2, -1))
+
+    monkeypatch.setattr(OnnxModel, "outputs", shifted)
+    outcome = segkit("export", checkpoint(here / "m.pt", card_of(name, "group")))
+    assert outcome.code == 1
+    assert "model.onnx: differs from" in outcome.err
+    assert not (here / "model.onnx").exists()
+
+
+def prediction(boxes, scores):
+    return {
+        "boxes": torch.tensor(boxes),
+        "labels": torch.ones(len(boxes), dtype=torch.int64),
+        "scores": torch.tensor(scores),
+    }
+
+
+FAR = [60.0, 60.0, 90.0, 90.0]
+ONE, OTHER = [0.0, 0.0, 20.0, 10.0], [0.0, 2.0, 20.0, 12.0]  # their IoU is two thirds
+
+
+@pytest.mark.parametrize(
+    ("exported", "candidates", "unmatched"),
+    [
+        (prediction([OTHER, FAR], [1.0, 0.9]), prediction([ONE, OTHER, FAR], [1.0, 1.0, 0.9]), 0),
+        (prediction([OTHER, FAR], [1.0, 0.9]), prediction([ONE, FAR], [1.0, 0.9]), 2),  # the source does not find it
+        (prediction([OTHER, FAR], [0.8, 0.9]), prediction([ONE, OTHER, FAR], [1.0, 0.8, 0.9]), 2),  # no tie
+        (prediction([FAR], [0.9]), prediction([ONE, OTHER, FAR], [1.0, 1.0, 0.9]), 1),  # neither is left
+        (prediction([[30.0, 0.0, 50.0, 10.0], FAR], [1.0, 0.9]),
+         prediction([ONE, [30.0, 0.0, 50.0, 10.0], FAR], [1.0, 1.0, 0.9]), 2),  # no rivals
+    ],
+)  # fmt: skip
+def test_of_two_boxes_with_equal_scores_either_may_be_left(exported, candidates, unmatched):
+    image = torch.zeros(3, 100, 100)
+    found = compare(
+        "p", image, prediction([ONE, FAR], [1.0, 0.9]), exported, tolerance=1e-3, cap=20, candidates=candidates
+    )
+    assert found.unmatched == unmatched
+
+
+def test_candidates_hold_what_suppression_leaves_out_and_the_model_stays_as_it_is():
+    model = sharp(card_of("fasterrcnn", "group"))
+    noise = torch.randint(256, (3, 64, 96), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    with torch.inference_mode():
+        before = model([noise])[0]
+    assert len(without_suppression(model, noise)["boxes"]) > len(before["boxes"])
+    with torch.inference_mode():
+        assert torch.equal(model([noise])[0]["boxes"], before["boxes"])

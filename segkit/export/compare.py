@@ -10,6 +10,8 @@ from segkit.models.tensors import Prediction
 from segkit.models.unet import split_instances
 
 _MIN_SCORE = 0.05  # of the instances that torchvision's detectors return (box_score_thresh)
+_SUPPRESSES = 0.5  # IoU from which on one of two boxes of a label is left out (box_nms_thresh)
+_SAME = 0.9  # IoU of two boxes of one instance
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,14 @@ class PredictionDifference:
 
 
 def compare(
-    picture: str, image: Tensor, source: Prediction, exported: Prediction, *, tolerance: float, cap: int
+    picture: str,
+    image: Tensor,
+    source: Prediction,
+    exported: Prediction,
+    *,
+    tolerance: float,
+    cap: int,
+    candidates: Prediction | None = None,
 ) -> PredictionDifference:
     """Match instances by label and box, and measure how they differ.
 
@@ -51,8 +60,13 @@ def compare(
         exported: Prediction of the exported file.
         tolerance: Instances whose score is this near to a cut-off may be in one prediction only.
         cap: Largest number of instances that the model predicts.
+        candidates: All instances that the source finds before one of two that overlap is left out. Where their scores
+            are equal, rounding or the order of sorting decides which; the exported file may have decided otherwise.
     """
-    pairs, unmatched = _match(source, exported, tolerance, cap)
+    pairs, left_here, left_there = _match(source, exported)
+    if candidates is not None:
+        left_here, left_there = _without_ties(source, exported, candidates, left_here, left_there, tolerance)
+    unmatched = _num_clear(source, exported, left_here, left_there, tolerance, cap)
     here, there = (torch.tensor([pair[side] for pair in pairs], dtype=torch.int64) for side in (0, 1))
     boxes = _largest(source["boxes"][here].cpu(), exported["boxes"][there]) / max(image.shape[-2:])
     scores = _largest(source["scores"][here].cpu(), exported["scores"][there])
@@ -83,23 +97,72 @@ def _largest(a: Tensor, b: Tensor) -> float:
     return float((a - b).abs().max()) if a.numel() else 0.0
 
 
-def _match(source: Prediction, exported: Prediction, tolerance: float, cap: int) -> tuple[list[tuple[int, int]], int]:
-    """Pairs of indices of the same instance, and the number of unmatched instances that are not near a cut-off."""
+def _match(source: Prediction, exported: Prediction) -> tuple[list[tuple[int, int]], list[int], list[int]]:
+    """Pairs of indices of the same instance, and the indices of those that are in one prediction only."""
     scores_a, scores_b = source["scores"].cpu(), exported["scores"]
-    alike = source["labels"].cpu()[:, None] == exported["labels"][None]
-    overlaps = box_iou(source["boxes"].cpu(), exported["boxes"]) * alike  # [A, B]
+    overlaps = _overlaps(source, exported)
     closeness = overlaps - (scores_a[:, None] - scores_b[None]).abs()
     pairs, used = [], set()
     for a in range(len(scores_a)):
         for b in closeness[a].argsort(descending=True).tolist():
-            if overlaps[a, b] < 0.9:
+            if overlaps[a, b] < _SAME:
                 continue
             if b not in used:
                 pairs.append((a, b))
                 used.add(b)
                 break
-    unmatched = [scores_a[a] for a in range(len(scores_a)) if a not in {pair[0] for pair in pairs}]
-    unmatched += [scores_b[b] for b in range(len(scores_b)) if b not in used]
+    matched = {pair[0] for pair in pairs}
+    left = [a for a in range(len(scores_a)) if a not in matched], [b for b in range(len(scores_b)) if b not in used]
+    return pairs, *left
+
+
+def _overlaps(a: Prediction, b: Prediction) -> Tensor:
+    """IoU of boxes with the same label, else 0 [A, B]."""
+    alike = a["labels"].cpu()[:, None] == b["labels"].cpu()[None]
+    overlaps: Tensor = box_iou(a["boxes"].cpu(), b["boxes"].cpu()) * alike
+    return overlaps
+
+
+def _without_ties(
+    source: Prediction,
+    exported: Prediction,
+    candidates: Prediction,
+    left_here: list[int],
+    left_there: list[int],
+    tolerance: float,
+) -> tuple[list[int], list[int]]:
+    """Leave out pairs of instances of which each prediction has the other one, as their scores are equal.
+
+    The source must have found the exported one, too: a graph with a fault finds others.
+
+    Args:
+        source: Prediction of the model.
+        exported: Prediction of the exported file.
+        candidates: Those of the source before suppression.
+        left_here: Instances of the source that the exported file does not have.
+        left_there: The reverse.
+        tolerance: The largest difference of equal scores.
+    """
+    rival = _overlaps(source, exported) > _SUPPRESSES
+    rival &= (source["scores"].cpu()[:, None] - exported["scores"][None]).abs() <= tolerance
+    found = _overlaps(candidates, exported) > _SAME
+    found &= (candidates["scores"].cpu()[:, None] - exported["scores"][None]).abs() <= tolerance
+    found_too = found.any(0)
+    here, there = list(left_here), list(left_there)
+    for a in left_here:
+        b = next((b for b in there if rival[a, b] and found_too[b]), None)
+        if b is not None:
+            here.remove(a)
+            there.remove(b)
+    return here, there
+
+
+def _num_clear(
+    source: Prediction, exported: Prediction, left_here: list[int], left_there: list[int], tolerance: float, cap: int
+) -> int:
+    """How many instances of one prediction only are not near a cut-off."""
+    scores_a, scores_b = source["scores"].cpu(), exported["scores"]
     full = len(scores_a) == len(scores_b) == cap  # the lowest scores of full lists may differ
     cutoff = max(_MIN_SCORE, float(scores_a.min()) if full else 0.0) + tolerance
-    return pairs, sum(float(score) > cutoff for score in unmatched)
+    left = [*(scores_a[a] for a in left_here), *(scores_b[b] for b in left_there)]
+    return sum(float(score) > cutoff for score in left)

@@ -1,7 +1,9 @@
 """Export a model, and keep the file only if it predicts what its source predicts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -14,6 +16,7 @@ from segkit.data.files import temporary_file
 from segkit.data.records import Dataset
 from segkit.errors import InputError, SegkitError
 from segkit.export.compare import PredictionDifference, compare, compare_maps
+from segkit.export.conditioning import rounding_decides, without_suppression
 from segkit.export.onnx import write_onnx
 from segkit.export.onnx_model import OnnxModel
 from segkit.formats.coco.file import read_coco
@@ -21,11 +24,13 @@ from segkit.formats.dataset_folder import open_split, split_file
 from segkit.formats.pictures.framed import load_framed
 from segkit.loading.dataset import load_for_model
 from segkit.models.card import ModelCard
+from segkit.models.detector import Detector
 from segkit.models.unet import UNet
 from segkit.progress import SILENT, Progress
 from segkit.runs.checkpoint import find_checkpoint, load_model
 from segkit.runs.folder import dataset_of_run
 
+Model = UNet | Detector
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -39,6 +44,7 @@ class ExportSummary:
         size: In bytes.
         differences: Between the predictions of the two, by image.
         real_pictures: Whether images of a dataset were compared, not only made-up ones.
+        unjudged: The images on which rounding alone makes a larger difference than is allowed.
     """
 
     source: Path
@@ -46,6 +52,7 @@ class ExportSummary:
     size: int
     differences: tuple[PredictionDifference, ...]
     real_pictures: bool
+    unjudged: tuple[str, ...] = ()
 
 
 def export(config: ExportConfig, progress: Progress = SILENT) -> ExportSummary:
@@ -66,24 +73,62 @@ def export(config: ExportConfig, progress: Progress = SILENT) -> ExportSummary:
     with temporary_file(out) as unchecked:
         write_onnx(model, card, unchecked)
         images, are_real = _images(source, card, config.data)
-        exported, differences = OnnxModel(unchecked), []
-        for name, image in images:
-            with torch.inference_mode():
-                if isinstance(model, UNet):
-                    maps = model.probabilities([image])[0], exported.outputs(image)["probabilities"]
-                    difference = compare_maps(name, *maps)
-                else:
-                    found = model([image])[0], exported([image])[0]
-                    cap = card.settings.detections
-                    difference = compare(name, image, *found, tolerance=config.tolerance, cap=cap)
-            if not difference.within(config.tolerance):
-                raise SegkitError(
-                    f"{out}: differs from {source} on {name}: {_describe(difference)}",
-                    f"nothing was written; accept more with --tolerance (now {config.tolerance:g})",
-                )
-            differences.append(difference)
+        differences, unjudged = _compare(
+            cast(Model, model), OnnxModel(unchecked), card, images, config.tolerance, (source, out)
+        )
     progress.done()
-    return ExportSummary(source, out, out.stat().st_size, tuple(differences), are_real)
+    return ExportSummary(source, out, out.stat().st_size, tuple(differences), are_real, tuple(unjudged))
+
+
+def _compare(
+    model: Model,
+    exported: OnnxModel,
+    card: ModelCard,
+    images: Sequence[tuple[str, Tensor]],
+    tolerance: float,
+    paths: tuple[Path, Path],
+) -> tuple[list[PredictionDifference], list[str]]:
+    """Compare the two models on images.
+
+    Returns:
+        The differences, and the images that tell nothing: there, rounding alone makes a larger difference.
+
+    Raises:
+        SegkitError: They differ by more than the tolerance, or most images tell nothing.
+    """
+    source, out = paths
+    cap, differences, unjudged = card.settings.detections, [], []
+    for name, image in images:
+        difference = _difference(model, exported, name, image, tolerance, cap)
+        if difference.within(tolerance):
+            differences.append(difference)
+        elif rounding_decides(model, name, image, tolerance, cap):
+            unjudged.append(name)
+        else:
+            raise SegkitError(
+                f"{out}: differs from {source} on {name}: {_describe(difference)}",
+                f"nothing was written; accept more with --tolerance (now {tolerance:g})",
+            )
+    if len(unjudged) > len(differences):
+        raise SegkitError(
+            f"{out}: cannot be compared with {source}: rounding alone changes the predictions of {', '.join(unjudged)}",
+            f"nothing was written; is the model trained? accept more with --tolerance (now {tolerance:g})",
+        )
+    return differences, unjudged
+
+
+def _difference(
+    model: Model, exported: OnnxModel, name: str, image: Tensor, tolerance: float, cap: int
+) -> PredictionDifference:
+    with torch.inference_mode():
+        if isinstance(model, UNet):
+            return compare_maps(name, model.probabilities([image])[0], exported.outputs(image)["probabilities"])
+        found = model([image])[0], exported([image])[0]
+    difference = compare(name, image, *found, tolerance=tolerance, cap=cap)
+    if difference.unmatched:
+        candidates = without_suppression(model, image)
+        difference = compare(name, image, *found, tolerance=tolerance, cap=cap, candidates=candidates)
+    return difference
 
 
 def _check_finite(model: nn.Module, source: Path) -> None:

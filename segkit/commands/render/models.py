@@ -49,6 +49,8 @@ def render_training(summary: "TrainingSummary", output: Output) -> None:
         f"{_ENDINGS[summary.ended]}: {summary.steps} steps, {summary.epochs:.1f} epochs in "
         f"{format_duration(summary.seconds)}{score}{skipped}{bad}: {shown(str(summary.run))}"
     )
+    if summary.metrics is not None and summary.score is not None and not summary.metrics.finds_something():
+        output.note("warning: the model finds nothing of the validation split: it has not learnt enough; train longer")
     if summary.memory_rise is not None:
         output.note(
             f"warning: memory use rose by {summary.memory_rise / 1024:.0f} KiB per step; find the cause with: "
@@ -80,6 +82,7 @@ def render_export(summary: "ExportSummary", output: Output) -> None:
             "bytes": summary.size,
             "real_pictures": summary.real_pictures,
             "differences": [asdict(d) for d in summary.differences],
+            "unjudged": list(summary.unjudged),
         }
     )
     table = table_of(
@@ -89,6 +92,9 @@ def render_export(summary: "ExportSummary", output: Output) -> None:
         cells = (f"{value:.1e}" if value else "0" for value in (d.boxes, d.scores, d.masks))
         table.add_row(shown(d.picture), str(d.instances), *cells)
     output.stderr.print(table)
+    if summary.unjudged:
+        names = shown(", ".join(summary.unjudged))
+        output.note(f"not compared, as rounding alone changes the predictions there: {names}")
     if not summary.real_pictures:
         output.note(
             "warning: the run's dataset was not found; compared on synthetic images (name a dataset with --data)"
