@@ -118,9 +118,35 @@ def test_patience_counts_from_the_end_of_the_warm_up(dataset, tmp_path):
 def test_patience_does_not_count_while_the_score_is_0(dataset, tmp_path, monkeypatch):
     from segkit.evaluate.metrics import Metrics
 
-    monkeypatch.setattr(Metrics, "primary", lambda self: ("mIoU", 0.0))
     some = config(dataset, tmp_path, model="unet", steps=3, lr=0.0, batch=9, eval_every=1, patience=1, warmup=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Metrics, "primary", lambda self: ("mIoU", 0.0))
+        assert train(some).ended == "complete"
+    monkeypatch.setattr(Metrics, "finds_something", lambda self: False)  # the background alone has a score
     assert train(some).ended == "complete"
+
+
+def test_a_model_that_finds_the_background_alone_finds_nothing():
+    from segkit.evaluate.metrics import Metrics, SemanticMetrics
+
+    def metrics(**categories):
+        scores = {name: {"IoU": value} for name, value in categories.items()}
+        means = dict.fromkeys(("mIoU", "pixel_accuracy", "mean_accuracy", "F1", "fwIoU"), 0.2)
+        return Metrics(images=1, max_dets=100, semantic=SemanticMetrics(**means, per_category=scores))
+
+    assert not metrics(background=0.9, nut=0.0, disc=None).finds_something()
+    assert metrics(background=0.9, nut=0.1).finds_something()
+
+
+def test_a_run_that_has_learnt_nothing_says_so(dataset, tmp_path, segkit):
+    outcome = segkit(
+        "train", dataset, "--model", "unet", "--weights", "none", "--size", 64, "--batch", 2, "--device", "cpu",
+        "--steps", 1, "--lr", 0, "--out", tmp_path, "--vram", "1GiB",
+    )  # fmt: skip
+    assert outcome.code == 0
+    assert "(best so far, nothing is found yet)" in outcome.err
+    assert "warning: the model finds nothing of the validation split" in outcome.err
+    assert "warning: --vram limits a GPU; on a CPU it counts for --micro-batch auto only" in outcome.err
 
 
 def test_a_run_without_a_finite_step_is_an_error(dataset, tmp_path, monkeypatch):

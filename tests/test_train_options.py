@@ -52,6 +52,10 @@ ERRORS = [
     ),
     (["{d}", "--resume", "nowhere"], "error: nowhere: not a run"),
     (["{d}", "--name", "a/b"], "error: --name 'a/b': a plain folder name"),
+    (["{d}", "--name", "a\nb"], "error: --name 'a\\nb': a plain folder name"),
+    (["{d}", "--name", "n" * 256], "a plain folder name"),
+    (["{d}", "--ema", "1"], "error: --ema 1: the averaged weights would stay those of the start"),
+    (["{d}", "--momentum", "1"], "error: --momentum 1: no gradient would ever be forgotten"),
     (["{d}", "--device", "cpu", "--norm", "sync"], "error: --norm sync works on GPUs only"),
     (["{d}", "--device", "cpu", "--weights", "none", "--out", "{d}/train.json"], "File exists"),
 ]

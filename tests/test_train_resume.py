@@ -293,6 +293,23 @@ def test_a_checkpoint_that_a_run_cannot_go_on_from_is_refused(run, segkit, how, 
     assert "Traceback" not in outcome.err
 
 
+def test_a_run_without_a_whole_checkpoint_is_told_how_to_start_again(run, segkit):
+    (run / "last.previous.pt").unlink(missing_ok=True)
+    (run / "last.pt").write_bytes((run / "last.pt").read_bytes()[:1000])
+    outcome = segkit("train", "--resume", run, "--steps", 3)
+    assert outcome.code == 1
+    assert f"error: {run / 'last.pt'}: not a checkpoint, or a damaged one" in outcome.err
+    assert (
+        f"hint: no whole checkpoint is left: start again with segkit train --config {run / 'config.toml'}"
+        in outcome.err
+    )
+
+
+def test_a_config_that_was_saved_by_notepad_is_read(run):
+    (run / "config.toml").write_bytes(b"\xef\xbb\xbf" + (run / "config.toml").read_bytes().replace(b"\n", b"\r\n"))
+    assert load_config(TrainConfig, run / "config.toml").model == "unet"
+
+
 def test_a_checkpoint_with_another_models_tensors_is_refused(run, segkit):
     content = torch.load(run / "best.pt", weights_only=True)
     torch.save(content | {"card": content["card"] | {"backbone": "resnet50"}}, run / "best.pt")

@@ -184,7 +184,7 @@ class TrainConfig(CommandConfig):
     )  # fmt: skip
 
     def __post_init__(self) -> None:
-        if self.name is not None and (not self.name or "/" in self.name or self.name in (".", "..", "latest")):
+        if self.name is not None and not _is_plain(self.name):
             raise ConfigError(f"--name {self.name!r}: a plain folder name other than 'latest' is needed")
         if self.resume is None:  # else these are only the changes to the run's own config
             self._check_together()
@@ -196,7 +196,16 @@ class TrainConfig(CommandConfig):
             raise ConfigError("--ranks goes with --device cpu", "on GPUs, name them: --gpus 0,1")
         if self.compile and self.memory == "low":
             raise ConfigError("--compile and --memory low do not go together", "leave one of them out")
+        if self.ema == 1:
+            raise ConfigError("--ema 1: the averaged weights would stay those of the start", "use 0.999, for example")
+        if self.momentum == 1:
+            raise ConfigError("--momentum 1: no gradient would ever be forgotten", "use 0.9, for example")
         if self.dropout and self.model != "unet":
             raise ConfigError(f"--dropout is for --model unet; {self.model} has none")
         if self.size and self.max_size and self.max_size < self.size:
             raise ConfigError(f"--max-size {self.max_size} is less than --size {self.size}")
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a run's folder can have a name, and a terminal and a list of runs can show it."""
+    return name.isprintable() and name not in ("", ".", "..", "latest") and "/" not in name and len(name.encode()) < 256

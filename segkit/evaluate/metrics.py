@@ -90,3 +90,10 @@ class Metrics:
         if self.segm is not None:
             return "mask AP", self.segm.AP
         return "box AP", self.bbox.AP if self.bbox is not None else -1.0
+
+    def finds_something(self) -> bool:
+        """Whether the metric by which models are compared is above 0 for a category; background is none."""
+        if self.semantic is None:
+            return self.primary()[1] > 0
+        scores = {name: each["IoU"] for name, each in self.semantic.per_category.items()}
+        return any((score or 0.0) > 0 for name, score in scores.items() if name != "background")

@@ -16,11 +16,12 @@ from torch import nn
 from segkit.data.files import temporary_file
 from segkit.errors import InputError
 from segkit.models.card import ModelCard, read_card
-from segkit.runs.folder import LATEST, find_run
+from segkit.runs.folder import CONFIG, LATEST, find_run
 
 LAST, PREVIOUS, BEST = "last.pt", "last.previous.pt", "best.pt"
 _NEEDED = ("raw", "optimizer", "scaler", "random", "step")  # to go on with a run
 _VERSION = 2
+_OTHER = "use the run's other one"
 
 
 def save_checkpoint(path: Path, content: dict[str, Any], keep_as: Path | None = None) -> None:
@@ -74,14 +75,14 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     try:
         with zipfile.ZipFile(path) as archive:
             if (damaged := archive.testzip()) is not None:
-                raise InputError(f"{path}: damaged: the checksum of {damaged} is wrong", "use the run's other one")
+                raise InputError(f"{path}: damaged: the checksum of {damaged} is wrong", _OTHER)
         content = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{path}: no such checkpoint") from None
     except InputError:
         raise
     except Exception as error:  # torch raises many types for a file that is not its own
-        raise InputError(f"{path}: not a checkpoint, or a damaged one", "use the run's other one") from error
+        raise InputError(f"{path}: not a checkpoint, or a damaged one", _OTHER) from error
     if not (isinstance(content, dict) and "model" in content and "card" in content):
         raise InputError(f"{path}: not a segkit checkpoint", "to start from plain weights: segkit train --weights FILE")
     read_card(content["card"], path)
@@ -107,7 +108,8 @@ def load_last(run: Path, device: torch.device | str, warn: Callable[[str], None]
             return path, content
         except InputError as error:
             if path == paths[-1]:
-                raise
+                again = f"no whole checkpoint is left: start again with segkit train --config {run / CONFIG}"
+                raise InputError(error.message, again if error.hint == _OTHER else error.hint) from error
             warn(f"{error.message}: going on from the one before it, {paths[-1].name}")
     return None
 

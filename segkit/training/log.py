@@ -90,6 +90,7 @@ class RunLog:
         self._write({"kind": "eval", "step": state.step, "epoch": epoch} | metrics.to_json())
         name, value = metrics.primary()
         mark = "best so far" if better else f"best {state.best:.3f} at step {state.best_step}"
+        mark += "" if metrics.finds_something() else ", nothing is found yet"
         self._progress.note(f"step {state.step}, epoch {epoch}: {name} {value:.3f} ({mark})")
 
     def _write(self, line: dict[str, Any]) -> None:

@@ -47,6 +47,8 @@ def choose_micro_batch(plan: Plan, state: TrainingState, ranks: Ranks, progress:
     part, asked = plan.batch // ranks.world_size, plan.config.micro_batch
     if plan.config.vram is not None:
         limit_memory(ranks.device, plan.config.vram)
+        if ranks.device.type != "cuda" and asked != "auto":
+            progress.note("warning: --vram limits a GPU; on a CPU it counts for --micro-batch auto only")
     wish = f"{asked} of {part} in {plan.config.vram}"
     if state.step == 0 or state.micro_batch_asked != wish:
         state.micro_batch_asked = wish

@@ -65,7 +65,8 @@ def _validate(training: Training, log: RunLog, in_time: bool) -> None:
     if not nothing_to_find:
         improved = state.best is None or value > state.best
         is_warm = warmed_up(plan.done(state.step, state.seconds), state.step, plan.config.warmup)
-        counts = is_warm and max(value, state.best or 0.0) > 0  # else it has not begun to learn
+        finds = max(value, state.best or 0.0) > 0 and (scored.metrics.finds_something() or state.stale > 0)
+        counts = is_warm and finds  # else it has not begun to learn
         state.stale = 0 if improved or not counts else state.stale + 1
         state.best, state.best_step = (value, state.step) if better else (state.best, state.best_step)
     if better:
