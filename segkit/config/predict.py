@@ -15,7 +15,8 @@ _CHOOSING = (
     "categories", "max_instances", "nms", "nms_across", "tta", "min_area", "max_area", "edge", "pixel_size"
 )  # fmt: skip
 # what results depend on
-_CHOICE, _MEASURES = "Which instances are kept", "Measures"
+TagKind = Literal["auto", "none", "name", "score"]
+_CHOICE, _MEASURES, _OVERLAY = "Which instances are kept", "Measures", "Overlays"
 
 
 def _parse_pixel_size(text: str) -> str:
@@ -57,7 +58,7 @@ def _parse_area(text: str) -> str:
     return text
 
 
-OUTPUTS = ("overlay", "labelme", "coco", "idmask", "csv", "classmap")
+OUTPUTS = ("overlay", "labelme", "coco", "idmask", "csv", "classmap", "imagej", "qupath", "crops")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +97,12 @@ class PredictConfig(CommandConfig):
         (), help="Test-time augmentation, the mean over several views of each image: flips, scales, or both.",
         parse=parse_names, metavar="NAMES",
     )  # fmt: skip
+    labels: TagKind = option(
+        "auto", help="Text at each instance of an overlay; auto: name and score where there are few.", panel=_OVERLAY
+    )
+    line_width: int | None = option(
+        None, help="Width of contours in overlays, in pixels.  [default: by the size]", min=1, max=100, panel=_OVERLAY
+    )
     min_area: str | None = option(
         None, help="Leave out what is smaller: 20px or 20um2.", parse=_parse_area, metavar="AREA", panel=_CHOICE
     )

@@ -97,21 +97,22 @@ def draw_regions(pixels: Pixels, regions: Sequence[Drawn], caption: str = "") ->
 def _write(pixels: Pixels, tags: Sequence[tuple[int, int, str, tuple[int, int, int]]], caption: str) -> Pixels:
     picture = Image.fromarray(pixels)
     draw = ImageDraw.Draw(picture)
-    font = _font(max(10, round(max(pixels.shape[:2]) / 60)))
+    letters = font(max(10, round(max(pixels.shape[:2]) / 60)))
     for x, y, text, shade in (tag for tag in tags if tag[2]):
-        _, _, right, bottom = draw.textbbox((0, 0), text, font=font)
+        _, _, right, bottom = draw.textbbox((0, 0), text, font=letters)
         top = y - bottom - 2 if y >= bottom + 2 else y
         left = max(0, min(x, pixels.shape[1] - int(right) - 4))
         draw.rectangle((left, top, left + right + 3, top + bottom + 1), fill=shade)
-        draw.text((left + 2, top), text, fill=(0, 0, 0), font=font)
+        draw.text((left + 2, top), text, fill=(0, 0, 0), font=letters)
     if caption:
-        _, _, right, bottom = draw.textbbox((0, 0), caption, font=font)
+        _, _, right, bottom = draw.textbbox((0, 0), caption, font=letters)
         low = pixels.shape[0] - bottom - 3
         draw.rectangle((0, low, right + 6, pixels.shape[0]), fill=(0, 0, 0))
-        draw.text((3, low), caption, fill=(255, 255, 255), font=font)
+        draw.text((3, low), caption, fill=(255, 255, 255), font=letters)
     return np.asarray(picture)
 
 
 @lru_cache(maxsize=8)
-def _font(height: int) -> ImageFont.FreeTypeFont:
+def font(height: int) -> ImageFont.FreeTypeFont:
+    """The letters of matplotlib's font, of a height in pixels."""
     return ImageFont.truetype(str(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), height)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as PilImage
 
-from segkit.data.draw import draw_results
 from segkit.data.files import (
     check_links,
     path_inside,
@@ -21,11 +20,14 @@ from segkit.data.files import (
     temporary_file,
 )
 from segkit.data.masks import rle_to_mask, to_rle
+from segkit.data.overlay import Tags, category_colours, class_map_picture, draw_overlay
 from segkit.data.records import Category, Image, Result
 from segkit.errors import InputError
 from segkit.evaluate.predicted_images import JOURNAL
 from segkit.formats.coco.write import write_coco, write_results
 from segkit.formats.labelme.write import labelme_document, result_shapes, write_labelme
+from segkit.formats.outlines import qupath_document, write_imagej
+from segkit.inference.crops import write_crops
 from segkit.inference.input_files import Picture
 from segkit.inference.journal import PictureResults, read_journal
 from segkit.inference.measure import measure_picture
@@ -33,7 +35,16 @@ from segkit.inference.tables import FILES as TABLES
 from segkit.inference.tables import Measured, write_tables
 
 # Folders with a file for each picture, and the endings of these.
-_ENDINGS = {"overlay": ".jpg", "labelme": ".json", "idmask": ".png", "classmap": ".png", "measures": ".json"}
+_ENDINGS = {
+    "overlay": ".jpg",
+    "labelme": ".json",
+    "idmask": ".png",
+    "classmap": ".png",
+    "measures": ".json",
+    "imagej": ".zip",
+    "qupath": ".geojson",
+    "crops": ".zip",
+}
 _FOLDERS = tuple(_ENDINGS)
 OWN_FILES = ("results.json", "images.json", *TABLES, JOURNAL)  # the journal last: it tells of the others
 MOST_IDS = 65535  # instances of an id mask: PNGs have 16 bits
@@ -73,6 +84,21 @@ def remove_unfinished_files(out: Path) -> None:
             remove_temporary_files(inside)
 
 
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How overlays and tables look.
+
+    Attributes:
+        tags: What overlays say at each instance.
+        line_width: Of contours in overlays; None: by the size of the picture.
+        without_cut: Leave instances that the border cuts out of the means in tables.
+    """
+
+    tags: Tags = "auto"
+    line_width: int | None = None
+    without_cut: bool = False
+
+
 class Writer:
     """Writes the results of pictures one by one; COCO files and tables are made from the journal at the end.
 
@@ -81,7 +107,7 @@ class Writer:
     """
 
     def __init__(
-        self, out: Path, formats: Sequence[str], categories: Sequence[Category], *, without_cut: bool = False
+        self, out: Path, formats: Sequence[str], categories: Sequence[Category], style: "Style | None" = None
     ) -> None:
         """Open the journal of an output folder, which is made if it is missing.
 
@@ -89,7 +115,7 @@ class Writer:
             out: The output folder.
             formats: What is written: ``csv`` needs ``measures``.
             categories: Of the model.
-            without_cut: Leave instances that the border cuts out of the means in tables.
+            style: Of overlays and tables; None: as by default.
 
         Raises:
             InputError: It cannot be written, or a link leads out of the folder.
@@ -101,7 +127,7 @@ class Writer:
             raise InputError(f"{out / JOURNAL}: is a link, which is not written through", "remove it")
         self._out, self._formats, self._categories = out, formats, tuple(categories)
         self._names = {category.id: category.name for category in categories}
-        self._without_cut = without_cut
+        self._style = style or Style()
         self.notes: list[str] = []
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -117,13 +143,17 @@ class Writer:
         """Write one picture's own files, then its record in the journal, which is returned."""
         stem = done.picture.stem
         if "overlay" in self._formats and done.pixels is not None:
-            self._save(draw_results(done.pixels, done.results, self._names), f"overlay/{stem}.jpg")
+            style = self._style
+            drawn = draw_overlay(done.pixels, done.results, self._names, style.tags, style.line_width, done.class_map)
+            self._save(drawn, f"overlay/{stem}.jpg")
         if "labelme" in self._formats:
             self._write_labelme(done, self._out / "labelme" / f"{stem}.json")
         if "idmask" in self._formats:
             self._save(_id_mask(done), f"idmask/{stem}.png")
         if "classmap" in self._formats and done.class_map is not None:
-            self._save(done.class_map, f"classmap/{stem}.png")
+            with temporary_file(self._out / "classmap" / f"{stem}.png", inside=self._out) as temporary:
+                class_map_picture(done.class_map, self._names).save(temporary, "PNG")
+        self._write_for_others(done)
         if "measures" in self._formats:
             with temporary_file(self._out / "measures" / f"{stem}.json", inside=self._out) as temporary:
                 temporary.write_bytes(msgspec.json.encode(measure_picture(done, self._names)))
@@ -131,6 +161,21 @@ class Writer:
         self._journal.write(msgspec.json.encode(record) + b"\n")
         self._journal.flush()
         return record
+
+    def _write_for_others(self, done: PictureResults) -> None:
+        """Write what other programs read."""
+        stem, frame = done.picture.stem, (self._names, done.height, done.width)
+        if "imagej" in self._formats:
+            with temporary_file(self._out / "imagej" / f"{stem}.zip", inside=self._out) as temporary:
+                write_imagej(temporary, done.results, *frame)
+        if "qupath" in self._formats:
+            colours = category_colours(self._names)
+            document = qupath_document(done.results, self._names, colours, done.picture.name, done.height, done.width)
+            with temporary_file(self._out / "qupath" / f"{stem}.geojson", inside=self._out) as temporary:
+                temporary.write_bytes(msgspec.json.encode(document))
+        if "crops" in self._formats and done.pixels is not None:
+            with temporary_file(self._out / "crops" / f"{stem}.zip", inside=self._out) as temporary:
+                write_crops(temporary, done, self._names)
 
     def _save(self, pixels: npt.NDArray[Any], name: str) -> None:
         kind = "JPEG" if name.endswith(".jpg") else "PNG"
@@ -176,7 +221,9 @@ class Writer:
 
     def _write_tables(self) -> None:
         """Write the tables of measures, and note what overlaps."""
-        overlap = write_tables(self._out, self._measured, list(self._names.values()), without_cut=self._without_cut)
+        overlap = write_tables(
+            self._out, self._measured, list(self._names.values()), without_cut=self._style.without_cut
+        )
         if overlap:
             self.notes.append(
                 f"instances overlap in {overlap} pixels, which the id mask gives to the one with the higher score; "

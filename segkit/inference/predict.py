@@ -19,6 +19,7 @@ from segkit.data.records import Image
 from segkit.data.shape_measures import need_scikit_image
 from segkit.errors import ConfigError, InputError
 from segkit.evaluate.predicted_images import JOURNAL
+from segkit.formats.outlines import need_roifile
 from segkit.inference.adjust import with_limits, with_views
 from segkit.inference.choose import Choice
 from segkit.inference.input_files import Picture, find_pictures, name_pictures
@@ -28,6 +29,7 @@ from segkit.inference.notes import Notes
 from segkit.inference.outputs import (
     MOST_IDS,
     OWN_ENTRIES,
+    Style,
     Writer,
     has_files,
     remove_predictions,
@@ -101,8 +103,8 @@ def predict(
             todo = [picture for picture in pictures if picture.name not in done_before]
             limit = model.card.settings.detections if model.card.framing.kind == "instances" else None
             notes = Notes(limit, MOST_IDS if "idmask" in formats else None)
-            without_cut = config.edge == "mark"
-            with closing(Writer(config.out, formats, model.card.categories, without_cut=without_cut)) as writer:
+            style = Style(config.labels, config.line_width, without_cut=config.edge == "mark")
+            with closing(Writer(config.out, formats, model.card.categories, style)) as writer:
                 for done in _results(model, todo, config, choice, origin, progress, notes):
                     on_picture(writer.write(done))
                 files, instances = writer.finish()
@@ -144,6 +146,8 @@ def _formats(config: PredictConfig, model: LoadedModel) -> tuple[str, ...]:
     if "csv" in formats:
         need_scikit_image("--measure" if config.measure else "--format csv")
         formats = (*formats, "measures")
+    if "imagej" in formats:
+        need_roifile()
     if kind == "unet":
         return formats if "format" in config.given_options() else (*formats, "classmap")
     if "classmap" in formats:
