@@ -212,7 +212,7 @@ def test_a_table_of_pictures_and_masks(segkit, here, heading):
     assert outcome.code == 3, outcome.err
     assert areas(here / "dataset") == {"object": [200, 200, 200]}
     lost = {(action, why) for action, why in whys(here / "dataset") if action == "left out"}
-    assert lost == {("left out", "picture not found"), ("left out", "no mask in the row")}
+    assert lost == {("left out", "a mask without a picture"), ("left out", "no mask in the row")}
     convert(segkit, "--from", "csv", "--masks", "semantic", "--force")
     assert areas(here / "dataset") == {"class_0": [2872, 2672], "class_1": [200, 200], "class_2": [200]}
 

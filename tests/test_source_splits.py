@@ -241,7 +241,7 @@ def test_train_and_val_of_one_folder_are_a_source_without_val(segkit, here):
     found, report = splits(segkit, "in")
     assert len(found["val"]) == 2
     whys = [row["why"] for row in report["findings"]]
-    assert "leak: 10 images are listed in train and in val: kept in train only" in whys
+    assert "leak: train and val are the same 10 images: read as a source without splits" in whys
 
 
 def test_voc_lists_are_read_by_whole_lines(segkit, here):

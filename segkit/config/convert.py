@@ -17,6 +17,7 @@ MaskKind = Literal["auto", "idmask", "semantic"]
 TargetFormat = Literal["coco", "labelme", "yolo", "voc", "idmask", "semantic", "panoptic"]
 IgnoreAs = Literal["drop", "crowd"]
 Crowds = Literal["keep", "instances"]
+Boxes = Literal["keep", "drop", "crowd"]
 Raster = Literal["coco", "labelme"]
 
 
@@ -40,6 +41,10 @@ class ConvertConfig(CommandConfig):
     masks: MaskKind = option(
         "auto",
         help="What the numbers in the masks of a table (--from csv) are: instances or classes; auto: by the masks.",
+    )
+    boxes: Boxes = option(
+        "keep",
+        help="Boxes without a mask: keep, drop, or crowd (regions where nothing is learnt or scored).",
     )
     map: tuple[tuple[str, str], ...] = option(
         (), help="Rename labels: old=new,...; old= leaves a label out.", parse=parse_renames, metavar="OLD=NEW,..."
@@ -79,7 +84,9 @@ class ConvertConfig(CommandConfig):
     )
     crowds: Crowds = option("keep", help="Crowds (iscrowd 1): keep them, or make them instances.")
     drop_flag: str | None = option(None, help="Leave out images with this LabelMe flag.")
-    strict: bool = option(False, help="Exit with code 3 if anything was lost or repaired.")
+    strict: bool = option(
+        False, help="Exit with code 3 if anything was lost or repaired, or a split has images of another."
+    )
     dry_run: bool = option(False, help="Report only; write nothing.")
     workers: int | None = option(
         None, help="Processes that read files.  [default: by the number of files]", min=0, max=MOST_PROCESSES

@@ -14,12 +14,13 @@ from segkit.config.convert import ConvertConfig, TargetFormat
 from segkit.convert.earlier_splits import for_next_conversion
 from segkit.convert.output import OutputDataset
 from segkit.convert.plan import folder_of, plan_dataset
-from segkit.convert.read import ReadOptions, read_source
+from segkit.convert.read import ReadOptions, SourceContents, read_source
 from segkit.convert.refusals import nothing_found
 from segkit.convert.source import open_source
 from segkit.convert.spool import Spool
 from segkit.convert.summary import ConversionSummary, summarise, write_report
 from segkit.convert.target_folder import check_target, temporary_folder
+from segkit.convert.unannotated import pictures_without_annotations
 from segkit.convert.writers.coco import write_coco_dataset
 from segkit.convert.writers.idmask import write_idmask_dataset
 from segkit.convert.writers.labelme import write_labelme_dataset
@@ -92,10 +93,13 @@ def _convert(
         closing(Spool(root / _WORK / "instances" if root else None)) as spool,
     ):
         pictures = None if root is None or config.dry_run else root / _WORK / "pictures"
-        options = ReadOptions(config.images, pictures, config.group_similar, config.crowds == "instances", texts)
+        options = ReadOptions(
+            config.images, pictures, config.group_similar, config.crowds == "instances", texts, config.boxes
+        )
         contents = read_source(source, options, spool, config.workers, progress)
         if not contents.entries:
             raise _nothing(config.src, contents.findings)
+        contents = replace(contents, findings=(*contents.findings, *_unannotated(config, source.format, contents)))
         output = plan_dataset(config, source, contents, root or config.out, spool, progress)
         if root is not None:
             progress.start("writing", len(output.images))
@@ -109,6 +113,12 @@ def _convert(
             entries = sorted(["report.json", *(entry.name for entry in root.iterdir() if entry.name != _WORK)])
             write_report(summary, for_next_conversion(config, output), entries, root / "report.json")
     return summary
+
+
+def _unannotated(config: ConvertConfig, kind: str, contents: SourceContents) -> list[Finding]:
+    if config.src == "-":
+        return []
+    return pictures_without_annotations(kind, Path(config.src), config.out, contents.entries, contents.findings)
 
 
 @contextmanager

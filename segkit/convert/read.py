@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from segkit.choices import ImagePlacement
+from segkit.config.convert import Boxes
+from segkit.convert.boxes import treat_boxes
 from segkit.convert.parallel import MAX_WORKERS, map_in_order, usable_cores
 from segkit.convert.pictures import write_picture
 from segkit.convert.spool import ImageEntry, Spool, encode_instances
@@ -49,6 +51,7 @@ class ReadOptions:
         thumbnails: Whether near-duplicates are looked for.
         no_crowds: Whether crowds become instances.
         texts: The encoding of texts that are not UTF-8.
+        boxes: What becomes of boxes without a mask.
     """
 
     placement: ImagePlacement
@@ -56,6 +59,7 @@ class ReadOptions:
     thumbnails: bool = False
     no_crowds: bool = False
     texts: TextEncoding = TextEncoding()
+    boxes: Boxes = "keep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,8 @@ def _read_unit(item: tuple[int, Any], read: Callable[[Any], ReadFile], options: 
         return _Unit(None, b"", findings, outcome.num_shapes)
     image, renamed = _names_of_one_line(image)
     findings += renamed
+    image, changed = treat_boxes(image, options.boxes)
+    findings += changed
     if options.no_crowds and any(instance.iscrowd for instance in image.instances):
         image = replace(image, instances=tuple(map(_without_crowd, image.instances)))
     try:
@@ -154,6 +160,7 @@ def _read_unit(item: tuple[int, Any], read: Callable[[Any], ReadFile], options: 
         thumbnail=small,
         split_from=image.split_from,
         annotation_file=image.annotation_file,
+        file=str(image.picture.path) if image.picture.path is not None else None,
     )
     crowds = sum(instance.iscrowd for instance in image.instances if instance.label != IGNORE)
     return _Unit(entry, encode_instances(image.instances), findings, outcome.num_shapes, crowds)

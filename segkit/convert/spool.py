@@ -36,6 +36,7 @@ class ImageEntry:
     length: int = 0  # in bytes
     split_from: str | None = None
     annotation_file: str | None = None
+    file: str | None = None  # the picture file
 
     def num_shapes(self, index: int) -> int:
         """The number of shapes that the instance at ``index`` is made of."""

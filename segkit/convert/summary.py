@@ -50,8 +50,8 @@ class ConversionSummary:
 
     @property
     def lossless(self) -> bool:
-        """Whether everything was converted exactly."""
-        return all(finding.action == "noted" for finding in self.findings)
+        """Whether everything was converted exactly, and no split has images of another."""
+        return not any(finding.counts for finding in self.findings)
 
     def totals(self) -> dict[str, Any]:
         """The summary as JSON, without the rows."""

@@ -236,6 +236,11 @@ class Finding:
     shape_type: str | None = None
     shapes: int = 1
 
+    @property
+    def counts(self) -> bool:
+        """Whether ``--strict`` counts it: a leak between splits counts, too."""
+        return self.action != "noted" or self.why.startswith("leak: ")
+
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedImage:

@@ -1,5 +1,6 @@
 """The splits of a dataset folder, or of a COCO file."""
 
+import glob
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from segkit.data.records import Dataset
 from segkit.errors import InputError
 from segkit.formats.coco.file import read_coco
 from segkit.formats.pictures.find import PicturePlaces
+from segkit.formats.splits import split_of_name, without_split
 
 
 def open_split(path: Path, split: str) -> Dataset:
@@ -49,14 +51,33 @@ def with_pictures_in(folder: Path | None, dataset: Dataset) -> Dataset:
 
 
 def split_file(path: Path, split: str) -> Path | None:
-    """The file of a split; None if there is none. The folder of a COCO file may have ``val.json``."""
+    """The file of a split; None if there is none.
+
+    The val split of ``instances_train2017.json`` is ``val.json`` beside it, or the only file that is called the same
+    but for the split: ``instances_val2017.json``; or ``../valid/a.json`` for ``train/a.json``.
+    """
     if path.is_file():
         if split == "train":
             return path
         other = path.with_name(f"{split}.json")
-        return other if other.is_file() and other != path else None
+        return other if other.is_file() and other != path else _sister(path, split)
     file = path / f"{split}.json"
     return file if file.is_file() else None
+
+
+def _sister(path: Path, split: str) -> Path | None:
+    """The only COCO file in a place that is called as a file's but for the split."""
+    here, above = path.absolute().parent, path.absolute().parent.parent
+    if split_of_name(path.stem):
+        candidates = [(other, path.stem, other.stem) for other in here.glob("*.json")]
+    else:
+        candidates = [(other, here.name, other.parent.name) for other in above.glob(f"*/{glob.escape(path.name)}")]
+    found = [
+        other
+        for other, mine, its in candidates
+        if (named := split_of_name(its)) and named.split == split and without_split(mine) == without_split(its)
+    ]
+    return found[0] if len(found) == 1 and found[0] != path.absolute() else None
 
 
 def _missing(path: Path, split: str) -> InputError:

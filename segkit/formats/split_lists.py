@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from unicodedata import normalize
 
@@ -87,7 +88,7 @@ class SplitLists:
         for wanted in tries:
             if absolute and len(wanted) == 1 and split_of_name(wanted[0]) is None:
                 continue  # `images` of /home/me/set/val/images could be any
-            inside = [name for parts, name in self._names.items() if parts[: len(wanted)] == wanted]
+            inside = [name for parts, name in self._names.items() if _is_in(parts, wanted)]
             if inside:
                 for name in inside:
                     self._splits[name].setdefault(split, where)
@@ -101,8 +102,16 @@ class SplitLists:
     def results(self) -> tuple[dict[str, tuple[str, str]], list[Finding]]:
         """The split of every image that is listed, and the list; and findings.
 
-        An image in two lists is held out, so that it is not trained on; unless nothing would be left to train on.
+        An image in two lists is held out, so that it is not trained on; unless nothing would be left to train on. Lists
+        that have the same images are no splits.
         """
+        same = {frozenset(splits) for splits in self._splits.values()}
+        if len(same) == 1 and len(next(iter(same))) > 1:
+            where = next(iter(next(iter(self._splits.values())).values()))
+            listed = " and ".join(each for each in reversed(_HELD_OUT_FIRST) if each in next(iter(same)))
+            count = "1 image" if len(self._splits) == 1 else f"{len(self._splits)} images"
+            why = f"leak: {listed} are the same {count}: read as a source without splits"
+            return {}, [*self._findings, Finding(where, "changed", why, shapes=0)]
         for_training = [name for name, splits in self._splits.items() if "train" in splits]
         order = _HELD_OUT_FIRST
         if for_training and not any(len(self._splits[name]) == 1 for name in for_training):
@@ -154,6 +163,16 @@ class SplitLists:
             return self._names[parts]
         same = self._by_base.get(parts[-1], []) if parts else []
         return self._names[same[0]] if len(same) == 1 else None
+
+
+def _is_in(parts: Parts, wanted: Parts) -> bool:
+    """Whether an image is in a folder, or is what a pattern such as ``images/*.jpg`` means."""
+    if not any(character in part for part in wanted for character in "*?["):
+        return parts[: len(wanted)] == wanted
+    pattern = "/".join(part for part in wanted if part != "**")
+    several = "**" in wanted
+    name = "/".join(parts)
+    return fnmatchcase(name, pattern) if several or len(parts) == len(wanted) else fnmatchcase(name, f"{pattern}/*")
 
 
 def _images(count: int) -> str:

@@ -23,6 +23,7 @@ _NEUTRAL = frozenset({
     "panoptic", "part", "person", "photos", "pics", "pictures", "segmentation", "semantic", "set", "split", "stuff",
     "subset", "v", "ver", "version", "via", "voc", "yolo",
 })  # fmt: skip
+_NNUNET = re.compile(r"(?:images|labels)(Tr|Val|Ts)")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+")
 
 
@@ -45,6 +46,8 @@ def split_of_word(word: str) -> str | None:
 @lru_cache(maxsize=1 << 16)
 def split_of_name(name: str) -> NamedSplit | None:
     """The split that a folder, or a file without its ending, is named after."""
+    if (found := _NNUNET.fullmatch(name)) is not None:
+        return NamedSplit({"Tr": "train", "Val": "val", "Ts": "test"}[found[1]], name, True)
     words = [word.lower() for word in _WORD.findall(name)]
     named = {word: split for word in words if (split := split_of_word(word))}
     splits = set(named.values())
@@ -54,6 +57,11 @@ def split_of_name(name: str) -> NamedSplit | None:
         return None
     rest = (word for word in words if word not in named)
     return NamedSplit(splits.pop(), name, all(word in _NEUTRAL or len(word) == 1 for word in rest))
+
+
+def without_split(name: str) -> str:
+    """A name without the words that name a split: ``instances_2017`` of ``instances_train2017``."""
+    return _WORD.sub(lambda word: "" if split_of_word(word[0]) else word[0], name)
 
 
 def splits_of_paths(paths: Sequence[tuple[str, ...]]) -> list[NamedSplit | None]:

@@ -9,7 +9,7 @@ from segkit.data.records import Dataset
 from segkit.errors import ConfigError, InputError
 from segkit.evaluate.evaluation import Evaluation
 from segkit.formats.coco.file import read_coco
-from segkit.formats.dataset_folder import find_split, with_pictures_in
+from segkit.formats.dataset_folder import find_split, split_file, with_pictures_in
 from segkit.formats.pictures.framed import odd_pictures
 from segkit.inference.model import LoadedModel, load
 from segkit.inference.score import ScoreOptions, default_iou_types, score
@@ -83,7 +83,9 @@ def _annotation_file(model: LoadedModel, config: EvalConfig) -> Path:
     if config.data is not None:
         return find_split(config.data, config.split)
     trained_on = dataset_of_run(model.path) or Path("dataset")
-    return find_split(trained_on.parent if trained_on.is_file() else trained_on, config.split)
+    if trained_on.is_file():
+        return split_file(trained_on, config.split) or find_split(trained_on.parent, config.split)
+    return find_split(trained_on, config.split)
 
 
 def _folder(model: LoadedModel, config: EvalConfig, file: Path) -> Path:
@@ -92,7 +94,8 @@ def _folder(model: LoadedModel, config: EvalConfig, file: Path) -> Path:
     if trained_on is None:
         return model.path.parent
     own = trained_on.parent if trained_on.is_file() else trained_on
-    if file.resolve() == (own / "val.json").resolve():
+    val = split_file(trained_on, "val")
+    if val is not None and file.resolve() == val.resolve():
         return model.path.parent
     if file.resolve().parent == own.resolve():
         return model.path.parent / f"eval-{file.stem}"

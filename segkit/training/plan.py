@@ -205,7 +205,7 @@ def _check_annotations(config: TrainConfig, training: Dataset, val: Dataset | No
     if boxes and config.model != "fasterrcnn":
         raise ConfigError(
             f"{config.dataset}: {boxes} of its {len(annotations)} annotations are boxes without a segmentation",
-            "boxes are enough for --model fasterrcnn",
+            "boxes are enough for --model fasterrcnn; to learn the masks alone: segkit convert SRC --boxes crowd",
         )
     masks_missing = val is not None and val.annotations and not any(a.segmentation for a in val.annotations)
     if masks_missing and config.model != "fasterrcnn":

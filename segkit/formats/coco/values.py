@@ -64,9 +64,11 @@ def read_annotation(raw: dict[str, Any], size: tuple[int, int], categories: Cont
             raise ValueError("it has neither a segmentation nor a bbox")
         if bbox[2] == 0 or bbox[3] == 0:
             repairs.append("bbox covers nothing")
-    if area is not None and not _is_number(area):
+    if area is not None and not (_is_number(area) and area >= 0):
+        repairs.append(
+            f"area is {'negative' if _is_number(area) else 'not a number'}: computed from the {_source(mask)}"
+        )
         area = None
-        repairs.append("area is not a number: computed from the segmentation or the bbox")
     iscrowd = _crowd(raw.get("iscrowd"), repairs)
     own = raw.get("attributes")
     rest = {name: value for name, value in raw.items() if name not in _KNOWN}
@@ -155,6 +157,10 @@ def _crowd(value: Any, repairs: list[str]) -> int:
         return int(value)
     repairs.append("iscrowd is neither 0 nor 1: read as 0")
     return 0
+
+
+def _source(mask: Any) -> str:
+    return "bbox" if mask is None else "segmentation"
 
 
 def _is_number(value: Any) -> bool:

@@ -37,6 +37,7 @@ _FURTHER = re.compile(
     r"(.+?)[_-](?:cp_)?(?:gtfine_)?(?:colou?r(?:ed|s)?|overlay|outlines?|vi[sz]|visuali[sz]ations?|rgb|flows|preview"
     r"|labelids|labeltrainids|trainids|instanceids)"
 )
+_FIRST_CHANNEL = "_0000"  # of nnU-Net, whose masks have no such ending
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".jpg", ".jpeg")  # the last two are blurred
 _MOST_FOLDERS = 50  # that are searched for a list of the classes
 LOSSY = frozenset({".jpg", ".jpeg"})
@@ -146,8 +147,10 @@ def _by_stem(names: list[str]) -> dict[str, list[str]]:
 def _mask_of(picture: str, index: dict[str, list[str]], *, same: bool) -> str | None:
     """The mask of a picture among files by stem; in the ``same`` folder its name must have an ending of masks."""
     stem = Path(picture).stem.casefold()
-    for ending in ENDINGS if same else ("", *ENDINGS):
-        if found := index.get(stem + ending):
+    wanted = [stem + ending for ending in (ENDINGS if same else ("", *ENDINGS))]
+    wanted += [stem.removesuffix(_FIRST_CHANNEL)] if not same and stem.endswith(_FIRST_CHANNEL) else []
+    for each in wanted:
+        if found := index.get(each):
             return min(found, key=lambda name: MASK_SUFFIXES.index(Path(name).suffix.lower()))
     return None
 

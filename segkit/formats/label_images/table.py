@@ -62,7 +62,9 @@ def read_table(path: Path) -> tuple[list[ImageAndMask], list[Finding]]:
         picture, mask = (cells[column] if column < len(cells) else "" for column in at)
         files = [path.parent / cell if cell else None for cell in (picture, mask)]
         there = [file if file is not None and is_file(file) else None for file in files]
-        if there[0] is None or there[1] is None:
+        if picture and there[0] is None and there[1] is not None:  # its reader counts what is in the mask
+            pairs.append(ImageAndMask(None, there[1], inner_path(picture), inner_path(mask)))
+        elif there[0] is None or there[1] is None:
             missing = "picture" if there[0] is None else "mask"
             name = picture if there[0] is None else mask
             why = f"{missing} not found" if name else f"no {missing} in the row"
@@ -70,7 +72,7 @@ def read_table(path: Path) -> tuple[list[ImageAndMask], list[Finding]]:
         else:
             split = cells[splits] if splits is not None and splits < len(cells) else ""
             pairs.append(ImageAndMask(there[0], there[1], inner_path(picture), inner_path(mask), split=split or None))
-    if not pairs:
+    if not any(pair.is_whole for pair in pairs):
         raise InputError(
             f"{path}: none of its {len(rows)} rows names a picture and a mask that exist",
             "a row for each: picture,mask; paths are relative to the table",

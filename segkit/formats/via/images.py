@@ -89,7 +89,7 @@ def _image(
 ) -> ReadFile:
     regions = _regions(raw)
     name = raw["filename"]
-    key = key_beside(file_key, base_name(name))
+    key = key_beside(file_key, base_name(name) if _is_elsewhere(name) else name)
     try:
         # Browsers apply the EXIF orientation, so the regions were drawn on the upright image.
         picture, frame, noticed = find_and_look(places, [name], key, None)
@@ -100,6 +100,11 @@ def _image(
     instances = join_instances(shapes, key, *frame.drawn, options, findings)
     image = AnnotatedImage(key, picture, *frame.drawn, instances, annotation_file=file_key)
     return ReadFile(image, tuple(findings), len(regions))
+
+
+def _is_elsewhere(name: str) -> bool:
+    """Whether a name is a URL or a path of another machine: only its last part is a name below the source."""
+    return "://" in name or name.startswith(("/", "\\")) or ":" in name[:3]
 
 
 def _shape(region: Any, number: int, attribute: str | None, key: str, findings: list[Finding]) -> Any:

@@ -20,6 +20,8 @@ from segkit.formats.yolo.labels import is_label_line
 from segkit.units import counted
 
 _LABEL_FOLDERS = ("labels", "label")
+_RARE_FOLDERS = ("txt", "txts", "annotations", "annotation", "ann", "anns", "yolo")
+_IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages", "pictures", "photos")
 _ANY_CASE = "/"  # no name of a file has it
 _TEXT = frozenset({".txt"})
 _SAMPLE = 50
@@ -123,9 +125,10 @@ def _of_stem(texts: dict[str, Path], stem: str) -> Path | None:
 
 
 def _label_names(texts: Iterable[str]) -> list[str]:
-    """How folders of labels are called: ``labels``, else what has the word in it, such as ``labels_yolo``."""
+    """How folders of labels are called: ``labels``, else what has the word in it (``labels_yolo``), or ``txt``."""
     parts = {part for folder in texts for part in PurePosixPath(folder).parts}
-    return [*_LABEL_FOLDERS, *sorted(part for part in parts if "label" in part and part not in _LABEL_FOLDERS)]
+    others = (part for part in parts if part not in _LABEL_FOLDERS and ("label" in part or part in _RARE_FOLDERS))
+    return [*_LABEL_FOLDERS, *sorted(others, key=lambda part: ("label" not in part, part))]
 
 
 def _label_folders(folder: PurePosixPath, called: Sequence[str]) -> list[str]:
@@ -139,7 +142,7 @@ def _label_folders(folder: PurePosixPath, called: Sequence[str]) -> list[str]:
     found = [
         "/".join([*parts[:index], name, *parts[index + 1 :]])
         for index in range(len(parts) - 1, -1, -1)
-        if parts[index] in ("images", "image", "imgs", "jpegimages")
+        if parts[index] in _IMAGE_FOLDERS
         for name in called
     ]
     if not found:
