@@ -27,7 +27,13 @@ _COMMON = {  # letters beyond ASCII that the languages of a code page need, the 
     "cp1252": "éèäöüßàáíóúñçãõêâôåøæëïîûùìòœÉÈÄÖÜÅØÆÑÇ°²³µ",
     "cp1250": "íáéřěščžýůúłąęóżśćńźťďňőűöüäßşţăĺľŠŽČŘĚÍÁÝŁŻŚĆŹĄĘ",
     "cp1251": "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъёіїєґўљњћџђ",
+    "cp1253": "αοιετσνηυρπκμλςωδγχθόάίέήφβύώξζψϊϋΐΰ",
+    "cp1254": "ıüşğöçİâÜŞÖÇĞîû",
+    "cp1255": "יוהלארתבשמםנכדחעפקטגןצזסףץך",
+    "cp1256": "اليمونرتبةعدسفهكقأحجشصىخإطذضئثزغءؤآظ",
 }
+_MIXED = 4.0  # less likely is a letter of a script of its own beside a Latin one
+_RARE = 4.0  # how much likelier the texts of code pages that are seldom met must be than those of others
 
 
 class Guess(NamedTuple):
@@ -46,7 +52,7 @@ def guess_code_page(files: Iterable[bytes]) -> Guess | None:
     tokens = _tokens(files)
     if not tokens:
         return None
-    scores = sorted(((_score(tokens, name), name) for name in _LIKELIHOODS), reverse=True)
+    scores = sorted(((_score(tokens, name) - _RARE * (name in _SELDOM), name) for name in _LIKELIHOODS), reverse=True)
     best, name = scores[0]
     rivals = (other for score, other in scores[1:] if best - score < _DOUBT and _differ(tokens, name, other))
     return Guess(name, next(rivals, None))
@@ -66,13 +72,13 @@ def _tokens(files: Iterable[bytes]) -> list[bytes]:
 
 def _score(tokens: Iterable[bytes], name: str) -> float:
     """The logarithm of the probability of texts in a code page."""
-    likelihood, total = _LIKELIHOODS[name], 0.0
+    likelihood, total, own_script = _LIKELIHOODS[name], 0.0, name in _SCRIPTS
     for token in tokens:
         text = token.decode(name, errors="replace")
         before = ""
         for character in text:
             if character.isascii():
-                total += _ASCII
+                total += _ASCII - _MIXED * (own_script and before > "\x7f" and before.isalpha() and character.isalpha())
             elif character == "\ufffd":
                 total += 2 * _ODD
             else:
@@ -145,12 +151,24 @@ def _latin(name: str) -> Callable[[str, str], float]:
     return likelihood
 
 
-def _cyrillic(character: str, before: str) -> float:
-    rank = _COMMON["cp1251"].find(character.lower())
-    if rank < 0:
-        return -12.0
-    upper = character.isupper() and before.isalpha() and not before.isupper()
-    return -2.4 - 0.06 * rank - 1.5 * character.isupper() - 5.0 * upper - 4.0 * (before.isascii() and before.isalpha())
+def _alphabet(letters: str, first: float = -2.1, slope: float = 0.1) -> Callable[[str, str], float]:
+    """Likelihood by a script of its own, whose letters follow each other.
+
+    Args:
+        letters: The frequent ones first.
+        first: The logarithm of the probability of the first.
+        slope: By how much it is smaller for each further letter.
+    """
+
+    def likelihood(character: str, before: str) -> float:
+        rank = letters.find(character.lower())
+        if rank < 0:
+            return -12.0
+        upper = character.isupper() and before.isalpha() and not before.isupper()
+        latin = before.isascii() and before.isalpha()
+        return first - slope * rank - 1.5 * character.isupper() - 5.0 * upper - _MIXED * latin
+
+    return likelihood
 
 
 _LIKELIHOODS: dict[str, Callable[[str, str], float]] = {
@@ -161,5 +179,12 @@ _LIKELIHOODS: dict[str, Callable[[str, str], float]] = {
     "big5": _chinese("big5", range(0xA4, 0xC7), 5401),
     "cp1252": _latin("cp1252"),
     "cp1250": _latin("cp1250"),
-    "cp1251": _cyrillic,
+    "cp1251": _alphabet(_COMMON["cp1251"], -2.4, 0.06),
+    "koi8-r": _alphabet(_COMMON["cp1251"], -2.4, 0.06),
+    "cp1253": _alphabet(_COMMON["cp1253"]),
+    "cp1254": _latin("cp1254"),
+    "cp1255": _alphabet(_COMMON["cp1255"], -2.0, 0.08),
+    "cp1256": _alphabet(_COMMON["cp1256"]),
 }
+_SCRIPTS = ("cp1251", "koi8-r", "cp1253", "cp1255", "cp1256")  # they have letters of their own: no word mixes them
+_SELDOM = ("koi8-r", "cp1253", "cp1254", "cp1255", "cp1256")
