@@ -16,7 +16,7 @@ from segkit.data.records import Finding
 from segkit.errors import InputError
 from segkit.formats.cvat import is_cvat
 from segkit.formats.label_images.pairs import LOSSY, find_pairs
-from segkit.formats.label_images.voc import CLASSES, OBJECTS
+from segkit.formats.label_images.voc import CLASSES, OBJECTS, is_voc_file
 from segkit.formats.yolo.files import is_label_file
 from segkit.units import counted
 
@@ -128,7 +128,7 @@ def _other_files(root: Path, skip: Path | None, passed_over: Sequence[Path]) -> 
             there = {path.stem for path in (folder.parent / "JPEGImages").glob("*")}
             kinds["voc"] += [_below(root, folder / name) for name in by_suffix[".png"] if Path(name).stem in there]
         if xml := by_suffix[".xml"]:
-            kind = "cvat" if is_cvat(folder / xml[0]) else "voc" if folder.name == "Annotations" and near else None
+            kind = "cvat" if is_cvat(folder / xml[0]) else "voc" if near and is_voc_file(folder / xml[0]) else None
             kinds[kind or ""] += [_below(root, folder / name) for name in xml]
     for folder, names in texts:  # pictures of labels may be in a later folder
         labels = [name for name in names if Path(name).stem in stems]

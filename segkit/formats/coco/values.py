@@ -72,7 +72,7 @@ def read_annotation(raw: dict[str, Any], size: tuple[int, int], categories: Cont
     iscrowd = _crowd(raw.get("iscrowd"), repairs)
     own = raw.get("attributes")
     rest = {name: value for name, value in raw.items() if name not in _KNOWN}
-    attributes = (own if isinstance(own, dict) else {}) | rest
+    attributes = (own if isinstance(own, dict) else {"attributes": own} if own else {}) | rest
     return AnnotationValues(category_id, mask, bbox, area, iscrowd, attributes, repairs)
 
 

@@ -6,6 +6,7 @@
 | LabelMe's ``class_names.txt``, ``labels.txt`` | ``crack``; ``__ignore__`` first is number -1 |
 | CVAT's and datumaro's ``labelmap.txt`` | ``crack:128,0,0::`` (name, colour, parts, actions) |
 | Roboflow's ``_classes.csv`` | ``1, crack``, after a heading |
+| nnU-Net's ``dataset.json`` | ``{"labels": {"background": 0, "crack": 1}}`` |
 | CamVid's ``class_dict.csv`` and ``label_colors.txt`` | ``Animal,64,128,64`` or ``64 128 64 Animal`` |
 """
 
@@ -17,13 +18,14 @@ from pathlib import Path
 from segkit.data.files import find_file
 from segkit.data.records import BACKGROUND, IGNORE
 from segkit.errors import InputError
+from segkit.formats.json_file import read_json
 from segkit.formats.text import read_text
 
 Colour = tuple[int, int, int]
 
 _FILES = (
     "classes.txt", "class_names.txt", "labelmap.txt", "label_map.txt", "class_dict.csv", "label_colors.txt",
-    "labels.txt", "_classes.csv",
+    "labels.txt", "_classes.csv", "dataset.json",
 )  # fmt: skip
 _LABELMAP = re.compile(r"([^:]+):\s*(?:(\d+)\s*,\s*(\d+)\s*,\s*(\d+))?\s*:[^:]*:[^:]*")
 _NAME_FIRST = re.compile(r"(\S.*?)[\s,;:]+(\d+)[\s,;]+(\d+)[\s,;]+(\d+)")
@@ -99,6 +101,8 @@ def read_class_list(path: Path) -> ClassList:
     Raises:
         InputError: It cannot be read.
     """
+    if path.name == "dataset.json":
+        return ClassList(path.name, _of_nnunet(path), numbered=True)
     lines = [line.strip() for line in read_text(path).splitlines()]
     lines = [line for line in lines if not re.match(r"#\s|#\w+:\w+:", line)]
     while lines and not lines[-1]:
@@ -115,6 +119,21 @@ def read_class_list(path: Path) -> ClassList:
         return ClassList(path.name, {int(m[1]): m[2] for m in matches if m}, numbered=True)
     first = -1 if lines[:1] == [IGNORE] else 0
     return ClassList(path.name, {number: name for number, name in enumerate(lines, first) if name and number >= 0})
+
+
+def _of_nnunet(path: Path) -> dict[int, str]:
+    """The names in nnU-Net's ``dataset.json``: numbers by name, or names by number; others have none."""
+    try:
+        top = read_json(path)
+    except InputError:
+        return {}
+    labels = top.get("labels") if isinstance(top, dict) else None
+    names: dict[int, str] = {}
+    for key, value in labels.items() if isinstance(labels, dict) else ():
+        name, number = (key, value) if isinstance(value, int) else (value, key)
+        if isinstance(name, str) and str(number).isdigit():
+            names[int(number)] = name
+    return names
 
 
 def _coloured(lines: list[str]) -> list[tuple[str, Colour | None]]:

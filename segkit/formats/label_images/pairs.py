@@ -24,6 +24,8 @@ _FOLDERS = (
     ("img", "mask"),
     ("img", "masks"),
     ("img", "ann"),  # img_dir and ann_dir
+    ("img", "lab"),
+    ("data", "labels"),  # FiftyOne
     ("imgs", "masks"),
     ("pngimages", "pedmasks"),  # Penn-Fudan
     ("jpegimages", "segmentationclass"),

@@ -8,6 +8,7 @@ colours). 255 is void in both PNGs. Format: http://host.robots.ox.ac.uk/pascal/V
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +29,9 @@ from segkit.formats.source import Source
 
 OBJECTS = ("SegmentationObject", "SegmentationObjectPNG")
 CLASSES = ("SegmentationClass", "SegmentationClassPNG")
-_PICTURES = ("JPEGImages", "images", "Images")
+_PICTURES = ("JPEGImages", "images", "Images", "image", "img", "imgs")
+_XML = ("Annotations", "annotations", "Annotation", "annotation", "xmls", "xml")
+_HEAD = 4096
 
 
 class VocImage(NamedTuple):
@@ -48,7 +51,24 @@ def is_voc(root: Path, skip: Path | None = None) -> bool:
     folders = _voc_folders(root, skip)
     if any((folder / name).is_dir() for folder in folders for name in (*OBJECTS, *CLASSES)):
         return True
-    return any(next(iter((folder / "Annotations").glob("*.xml")), None) is not None for folder in folders)
+    return any(_annotation_folders(folder, root) for folder in folders)
+
+
+def is_voc_file(path: Path) -> bool:
+    """Whether an XML file begins as one of VOC: also as labelImg, Roboflow and makesense write them."""
+    try:
+        with path.open("rb") as file:
+            return b"<annotation>" in file.read(_HEAD)
+    except OSError:
+        return False
+
+
+def _annotation_folders(folder: Path, root: Path) -> list[Path]:
+    """Where the XML files of a folder are: in ``Annotations``, or beside the pictures."""
+    places = [folder / name for name in _XML if (folder / name).is_dir()]
+    if folder == root or folder.name not in _XML:
+        places.append(folder)
+    return [place for place in places if any(map(is_voc_file, islice(place.glob("*.[xX][mM][lL]"), 3)))]
 
 
 def _voc_folders(root: Path, skip: Path | None) -> list[Path]:
@@ -80,21 +100,26 @@ def open_voc(
     homes: list[Path] = []
     rows: list[Finding] = []
     for folder in _voc_folders(root, skip):
-        folders = [path for name in (*OBJECTS, *CLASSES, "Annotations") if (path := folder / name).is_dir()]
-        if not folders:
+        masks_in = [path for name in (*OBJECTS, *CLASSES) if (path := folder / name).is_dir()]
+        xml_in = _annotation_folders(folder, root)
+        if not (masks_in or xml_in):
             continue
         homes.append(folder)
-        stems = {path.stem for sub in folders for path in sub.iterdir() if path.suffix.lower() in (".png", ".xml")}
+        stems = {path.stem for sub in masks_in for path in sub.iterdir() if path.suffix.lower() == ".png"}
+        stems |= {path.stem for sub in xml_in for path in sub.iterdir() if path.suffix.lower() == ".xml"}
         prefix = folder.relative_to(root).as_posix()
         splits, more = read_image_sets(folder, sorted(stems))
         rows += [*more, *_without_annotations(folder, prefix, stems)]
-        pictures = [folder / name for name in _PICTURES] + ([images_dir] if images_dir is not None else [])
+        homes_of_pictures = [folder, *([folder.parent] if folder != root else [])]
+        pictures = [home / name for home in homes_of_pictures for name in _PICTURES]
+        pictures += [folder] if folder in xml_in else []
+        pictures += [images_dir] if images_dir is not None else []
         units += [
             VocImage(
                 find_by_stem(stem, pictures),
                 find_file([folder / name for name in OBJECTS], [f"{stem}.png", f"{stem}.PNG"]),
                 find_file([folder / name for name in CLASSES], [f"{stem}.png", f"{stem}.PNG"]),
-                find_file([folder / "Annotations"], [f"{stem}.xml", f"{stem}.XML"]),
+                find_file(xml_in, [f"{stem}.xml", f"{stem}.XML"]),
                 stem if prefix == "." else f"{prefix}/{stem}",
                 *splits.get(stem, (None, None)),
             )

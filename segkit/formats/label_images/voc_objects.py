@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
+from segkit.data.masks import measure
 from segkit.data.polygons import REACH
 from segkit.data.records import AnnotatedImage, Finding, Instance, ReadFile
 from segkit.errors import InputError
@@ -62,6 +63,22 @@ def read_boxes(picture: Path, key: str, objects: VocObjects) -> ReadFile:
     return ReadFile(image, tuple(findings), len(objects.nodes))
 
 
+def _polygon(node: Element) -> list[float]:
+    """The polygon of an object, as Roboflow (``x1``, ``y1``, ...) and LabelMe's first tool (``pt``) have it."""
+    top = node.find("polygon")
+    if top is None:
+        return []
+    points = [(point.findtext("x"), point.findtext("y")) for point in top.iterfind("pt")]
+    while not points or points[-1] != (None, None):
+        number = len(points) + 1
+        points.append((top.findtext(f"x{number}"), top.findtext(f"y{number}")))
+    try:
+        values = [float(value) for x, y in points if x is not None and y is not None for value in (x, y)]
+    except ValueError:
+        return []
+    return values if len(values) >= 6 and all(abs(value) < REACH for value in values) else []
+
+
 def boxes_of(
     objects: Sequence[Element], key: str, height: int, width: int, findings: list[Finding]
 ) -> Iterator[Instance]:
@@ -76,6 +93,15 @@ def boxes_of(
     """
     for number, node in enumerate(objects):
         name = (node.findtext("name") or "").strip() or "object"
+        own = {tag: True for tag in ("truncated", "difficult", "occluded") if node.findtext(tag) == "1"}
+        if polygon := _polygon(node):
+            area, bbox = measure([polygon], height, width)
+            if area:
+                yield Instance(name, [polygon], bbox, area, attributes=own)
+                continue
+            findings.append(
+                Finding(key, "repaired", "a polygon that covers no pixel: its box is read", number, name, shapes=0)
+            )
         try:
             sides = [float(node.findtext(f"bndbox/{side}") or "") for side in ("xmin", "ymin", "xmax", "ymax")]
             if not all(abs(side) < REACH for side in sides):
@@ -85,7 +111,6 @@ def boxes_of(
             findings.append(Finding(key, "left out", why, number, name))
             continue
         x, y = sides[0] - 1, sides[1] - 1
-        own = {tag: True for tag in ("truncated", "difficult", "occluded") if node.findtext(tag) == "1"}
         try:
             yield Instance.of_box(name, (x, y, sides[2] - x, sides[3] - y), height, width, attributes=own)
         except ValueError as error:

@@ -28,12 +28,14 @@ class PicturePlaces:
         folders: The folders that are searched, in this order; all exist.
         roots: Pictures are expected below them; those that a path leads to elsewhere are reported.
         trees: Where any folder may have a picture that is in none of ``folders``.
+        names: All pictures of the file, folded: what one of them is found as is no other one.
     """
 
     base: Path
     folders: tuple[Path, ...]
     roots: tuple[Path, ...]
     trees: PictureTrees = PictureTrees(())
+    names: frozenset[str] = frozenset()
 
     def find(self, *names: str) -> Path | None:
         """The first file that one of the names of a picture means.
@@ -50,10 +52,16 @@ class PicturePlaces:
                 return self.base / name
         tails = [tail for name in plain for tail in _tails(name)]
         exact = ((folder / tail) for tail in tails for folder in self.folders)
-        if (found := next(filter(is_file, exact), None)) is not None:
-            return found
-        alike = (path for tail in tails for folder in self.folders if (path := find_alike(folder / tail)))
-        return next(alike, None) or next((path for name in plain if (path := self.trees.find(_tails(name)))), None)
+        found = next(filter(is_file, exact), None)
+        if found is None:
+            alike = (path for tail in tails for folder in self.folders if (path := find_alike(folder / tail)))
+            found = next(alike, None) or next((path for name in plain if (path := self.trees.find(_tails(name)))), None)
+        return None if found is not None and self._is_another(found, plain) else found
+
+    def _is_another(self, path: Path, names: Sequence[str]) -> bool:
+        """Whether a file that was found by a part of a name is the one that another whole name means."""
+        ends = {folded("/".join(path.parts[-number:])) for number in range(1, len(path.parts))}
+        return not ends.isdisjoint(self.names) and ends.isdisjoint(folded(inner_path(name)) for name in names)
 
     def _plain(self, name: str) -> Path | None:
         """The file of a name that is relative to one of the folders, as nearly all are."""
@@ -70,13 +78,14 @@ class PicturePlaces:
         Args:
             names: All of them; a sample is looked for.
         """
+        places = replace(self, names=frozenset(folded(inner_path(name)) for name in names))
         if self.base not in self.folders[1:]:
-            return self
+            return places
         sample = [name for name in names[:: max(1, len(names) // _LOOKED_FOR)] if _is_plain(name) and "/" in name]
         counts = [sum(is_file(folder / name) for name in sample) for folder in (self.base, self.folders[0])]
         if counts[0] <= counts[1]:
-            return self
-        return replace(self, folders=(self.base, *(folder for folder in self.folders if folder != self.base)))
+            return places
+        return replace(places, folders=(self.base, *(folder for folder in self.folders if folder != self.base)))
 
     def folder_of(self, names: Sequence[str]) -> Path:
         """The folder that the names of pictures are relative to: the first that has one of the first names."""

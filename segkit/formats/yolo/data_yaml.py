@@ -4,7 +4,7 @@ Names come from ``names`` in ``data.yaml``, then in other YAML files, then from 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,8 @@ def read_data_yaml(root: Path, given: Path | None = None) -> DataYaml:
     for path in [*yaml_files(root), *above] if given is None else [given]:
         if found := _from_yaml(path, findings):
             return found
+    if given is None and (found := _from_below(root, findings)):
+        return found
     listed = find_file([root, root / "labels", root / "data"], _LISTS)
     if listed is not None:
         return DataYaml(_from_list(listed), findings=tuple(findings))
@@ -100,6 +102,26 @@ def read_data_yaml(root: Path, given: Path | None = None) -> DataYaml:
         why = "no file names the categories: they are called class_0, class_1, ... (data.yaml: names)"
         findings.append(Finding("data.yaml", "noted", why, shapes=0))
     return DataYaml({}, findings=tuple(findings))
+
+
+def _from_below(root: Path, findings: list[Finding]) -> DataYaml | None:
+    """What the YAML files in folders of datasets below say, up to two levels; another one that differs is noted."""
+    below = sorted(path for path in root.glob("*") if path.is_dir())
+    folders = [*below, *sorted(path for folder in below for path in folder.glob("*") if path.is_dir())]
+    chosen: tuple[str, DataYaml] | None = None
+    for path in (each for folder in folders for each in yaml_files(folder)):
+        found = _from_yaml(path, [])
+        if found is None or not found.names:
+            continue
+        name = path.relative_to(root).as_posix()
+        if chosen is None:
+            chosen = (name, found)
+        elif found.names != chosen[1].names:
+            why = f"names other categories than {chosen[0]}, whose names are used: convert each dataset by itself"
+            findings.append(Finding(name, "changed", why, shapes=0))
+    if chosen is None:
+        return None
+    return replace(chosen[1], findings=(*findings, *chosen[1].findings))
 
 
 def _from_yaml(path: Path, findings: list[Finding]) -> DataYaml | None:

@@ -84,6 +84,7 @@ def pair_files(root: Path, images_dir: Path | None, skip: Path | None) -> Pairin
             elif name not in pairing.images:
                 pairing.images[name] = (path, labels)
                 used[labels] += 1
+    _drop_masks(pairing, used, called)
     homes = {_folder(labels, root) for labels in used}
     is_there = cache(partial(_is_folder, root))
     strays = 0
@@ -99,6 +100,24 @@ def pair_files(root: Path, images_dir: Path | None, skip: Path | None) -> Pairin
                 pairing.orphans[path.relative_to(root).as_posix()] = path
     _say(pairing, used, strays)
     return pairing
+
+
+def _drop_masks(pairing: Pairing, used: Counter[Path], called: Sequence[str]) -> None:
+    """Take no picture beside its labels, in a folder of labels, where another picture has them: it is a mask."""
+    masks = [
+        (name, labels)
+        for name, (path, labels) in pairing.images.items()
+        if labels is not None
+        and used[labels] > 1
+        and path.parent == labels.parent
+        and path.parent.name.lower() in called
+    ]
+    for name, labels in masks:
+        del pairing.images[name]
+        used[labels] -= 1
+    if masks:
+        why = f"{counted(len(masks), 'picture', 'pictures')} beside labels of other pictures: taken for masks, not read"
+        pairing.findings.append(Finding(masks[0][0], "noted", why, shapes=0))
 
 
 def _by_folder(root: Path, skip: Path | None) -> dict[str, dict[str, Path]]:
