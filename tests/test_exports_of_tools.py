@@ -1,4 +1,4 @@
-"""Datasets in the layout of the tools that export them: labelImg, Roboflow, FiftyOne, nnU-Net, Ultralytics and others."""
+"""Datasets as tools export them: labelImg, Roboflow, FiftyOne, nnU-Net, Ultralytics and others."""
 
 import json
 

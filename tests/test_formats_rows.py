@@ -82,7 +82,12 @@ def found(segkit, *arguments):
 def written(*arguments, **more):
     """A COCO file in the folder ``in``, with its pictures."""
     draw(Path("in"))
-    return coco.write(Path("in/t.json"), document(*arguments, **more))
+    top = document(*arguments, **more)
+    named = {each.get("file_name") for each in top["images"] if isinstance(each, dict)}
+    for path in Path("in").glob("p?.png"):
+        if path.name not in named:
+            path.unlink()
+    return coco.write(Path("in/t.json"), top)
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -84,10 +84,11 @@ def test_via_entries_without_a_file_name_or_regions_are_counted(segkit, here):
     good = {"filename": "p0.png", "regions": [region({"class": "x"})]}
     via(here, {"a": good, "b": {"filename": "p1.png"}, "c": {"regions": []}})
     convert(segkit, "--strict")
-    assert whys(here / "dataset") == {("noted", "2 entries without a file name and regions"): 1}
+    alone = ("noted", "1 image without an annotation file: not in the dataset")
+    assert whys(here / "dataset") == {("noted", "2 entries without a file name and regions"): 1, alone: 1}
     via(here, {"a": good, "b": {"filename": "p1.png"}, "c": {"regions": good["regions"] * 2}})
     convert(segkit, "--strict", code=3)
-    assert whys(here / "dataset") == {("left out", "2 entries without a file name and regions"): 1}
+    assert whys(here / "dataset") == {("left out", "2 entries without a file name and regions"): 1, alone: 1}
     assert json.loads((here / "dataset/report.json").read_text())["lost"] == 2
 
 
