@@ -305,6 +305,14 @@ def test_a_run_without_a_whole_checkpoint_is_told_how_to_start_again(run, segkit
     )
 
 
+def test_metrics_that_an_editor_has_spoilt_end_no_run(run, segkit):
+    whole = (run / "metrics.jsonl").read_bytes()
+    (run / "metrics.jsonl").write_bytes(whole + b'\xff\xfe\n[1]\n{"step": 1}\n{"kind": "step", "step": 2}\n{"kind"')
+    assert segkit("train", "--resume", run, "--steps", 3).code == 0
+    assert [line["step"] for line in lines(run) if "loss" in line] == [1, 2, 3]
+    assert (run / "curves.png").is_file()
+
+
 def test_a_config_that_was_saved_by_notepad_is_read(run):
     (run / "config.toml").write_bytes(b"\xef\xbb\xbf" + (run / "config.toml").read_bytes().replace(b"\n", b"\r\n"))
     assert load_config(TrainConfig, run / "config.toml").model == "unet"

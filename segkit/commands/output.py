@@ -147,7 +147,7 @@ class _Lines(Progress):
 
     def alive(self, doing: str) -> None:
         now = time.monotonic()
-        if self._what and now - self._last >= self.seconds:
+        if self._what and now - self._last >= 2 * self.seconds:  # the line of a unit that is done says more
             self._last = now
             print(f"{self._what} {self._count}{self._of()}: {visible(doing)}", file=sys.stderr, flush=True)
 

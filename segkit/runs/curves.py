@@ -8,16 +8,18 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from segkit.data.files import temporary_file
 from segkit.runs.folder import METRICS
 from segkit.runs.metrics_file import read_metrics
 
 CURVES = "curves.png"
+_DRAWN = {"loss", "losses", "lr", "peak", "rss"}
 
 
 def draw_curves(run: Path) -> Path | None:
     """Plot ``metrics.jsonl`` into ``curves.png``; None where it has no step."""
     lines = list(read_metrics(run / METRICS))
-    steps = [line for line in lines if line["kind"] == "step"]
+    steps = [line for line in lines if line["kind"] == "step" and line.keys() >= _DRAWN]  # not what an editor spoilt
     evaluations = [line for line in lines if line["kind"] == "eval"]
     if not steps:
         return None
@@ -41,7 +43,8 @@ def draw_curves(run: Path) -> Path | None:
     loss.legend(frameon=False, fontsize=8)
     figure.suptitle(run.name, fontsize=12)
     path = run / CURVES
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    with temporary_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
     return path
 
 

@@ -37,10 +37,12 @@ def _finite(value: Any) -> Any:
 
 
 def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a metrics file; an incomplete last line, left by a crash, is skipped."""
-    with path.open(encoding="utf-8") as file:
-        for line in file:
+    """The lines of a metrics file; one that is not whole, as a crash or an editor left it, is skipped."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for text in file:
             try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
+                line = json.loads(text)
+            except (json.JSONDecodeError, RecursionError):
                 continue
+            if isinstance(line, dict) and isinstance(line.get("step"), int) and "kind" in line:
+                yield line

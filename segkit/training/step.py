@@ -182,7 +182,8 @@ def forward_backward(
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0.0) + value.detach().float() * weight
             del images, targets, losses, loss
-            training.progress.alive(f"{start + len(micro)} of the {len(batch)} images of a step are done")
+            if start + len(micro) < len(batch):
+                training.progress.alive(f"{start + len(micro)} of the {len(batch)} images of a step are done")
     except Exception as error:
         if not is_out_of_memory(error) or (plan.card.norm == "sync" and training.ranks.world_size > 1):
             raise  # ranks that exchange statistics inside the model cannot wait for one that left it
