@@ -52,6 +52,11 @@ def _find(pixels):
 
 def label_discs(images):
     """The same of a U-Net: a label for every pixel, and its connected parts."""
+    return [split_instances(shares) for shares in shares_of_discs(images)]
+
+
+def shares_of_discs(images):
+    """The probability of every label at every pixel."""
     out = []
     for image in images:
         shares = torch.zeros(3, *image.shape[-2:])
@@ -59,7 +64,7 @@ def label_discs(images):
         for label, colour in COLOURS.items():
             marked = image[int(np.argmax(colour[:2]))] > 128
             shares[0][marked], shares[label][marked] = 0.1, 0.9
-        out.append(split_instances(shares))
+        out.append(shares)
     return out
 
 
@@ -68,7 +73,8 @@ def disc_model(path: Path, *, unet=False):
     path.write_bytes(b"discs")
     card = card_of("unet" if unet else "maskrcnn")
     object.__setattr__(card, "framing", Framing("semantic", 256, 256))  # neither enlarges pictures
-    return LoadedModel(path, label_discs if unet else find_discs, card, torch.device("cpu"))
+    shares = shares_of_discs if unet else None
+    return LoadedModel(path, label_discs if unet else find_discs, card, torch.device("cpu"), probabilities=shares)
 
 
 def save(path, pixels, **options):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from segkit.config.fields import CommandConfig, argument, option, options_of
+from segkit.config.fields import MOST_PIXELS, CommandConfig, argument, option, options_of
 from segkit.config.parsers import parse_names, to_toml
 from segkit.data.pixel_size import PixelSize, parse_area, parse_pixel_size
 from segkit.errors import ConfigError
@@ -12,9 +12,9 @@ from segkit.errors import ConfigError
 DEFAULT_SCORE = 0.5
 EdgeRule = Literal["keep", "mark", "drop"]
 _CHOOSING = (
-    "categories", "max_instances", "nms", "nms_across", "tta", "min_area", "max_area", "edge", "pixel_size"
+    "categories", "max_instances", "nms", "nms_across", "tta", "tile", "overlap", "min_area", "max_area", "edge",
+    "pixel_size",
 )  # fmt: skip
-# what results depend on
 TagKind = Literal["auto", "none", "name", "score"]
 _CHOICE, _MEASURES, _OVERLAY = "Which instances are kept", "Measures", "Overlays"
 
@@ -23,6 +23,19 @@ def _parse_pixel_size(text: str) -> str:
     """Read ``auto``, ``none`` or ``0.32um``, and keep the text."""
     if text not in ("auto", "none"):
         parse_pixel_size(text)
+    return text
+
+
+def _parse_tile(text: str) -> str:
+    """Read ``auto``, ``none``, or a number of pixels from 32.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    if text not in ("auto", "none"):
+        digits = text.isascii() and text.isdigit() and len(text) < 6
+        if not digits or not 32 <= int(text) <= MOST_PIXELS:
+            raise ValueError(f"{text!r} is neither a number of pixels from 32 to {MOST_PIXELS} nor auto or none")
     return text
 
 
@@ -93,6 +106,14 @@ class PredictConfig(CommandConfig):
     nms_across: float | None = option(
         None, help="The same for instances of any categories.", min=0.0, max=1.0, panel=_CHOICE
     )
+    tile: str = option(
+        "none", help="Predict large pictures in tiles of so many pixels; auto: those much larger than what the model "
+        "gets, at their own scale; none.",
+        parse=_parse_tile, metavar="auto|N|none",
+    )  # fmt: skip
+    overlap: int | None = option(
+        None, help="Pixels that neighbouring tiles share.  [default: a quarter of the tile]", min=0, max=MOST_PIXELS
+    )
     tta: tuple[str, ...] = option(
         (), help="Test-time augmentation, the mean over several views of each image: flips, scales, or both.",
         parse=parse_names, metavar="NAMES",
@@ -131,6 +152,10 @@ class PredictConfig(CommandConfig):
             raise ConfigError(f"--format: {', '.join(unknown)}: must be among {', '.join(OUTPUTS)}")
         if isinstance(self.score, float | int) and not 0 <= self.score <= 1:
             raise ConfigError(f"--score {self.score}: must be from 0 to 1")
+        if self.overlap is not None and self.tile == "none":
+            raise ConfigError("--overlap is for tiles", "add --tile auto, or --tile with a number of pixels")
+        if self.overlap is not None and self.tile.isdigit() and self.overlap > int(self.tile) // 2:
+            raise ConfigError(f"--overlap {self.overlap}: more than half of a tile of {self.tile} pixels")
         if unknown := sorted(set(self.tta) - {"flips", "scales"}):
             raise ConfigError(f"--tta: {', '.join(unknown)}: must be flips, scales, or both")
 

@@ -62,6 +62,10 @@ class OnnxModel:
         values: list[Any] = self._session.run(None, {"image": np.ascontiguousarray(image.cpu().numpy())})
         return {name: torch.from_numpy(value) for name, value in zip(self._outputs, values, strict=True)}
 
+    def probabilities(self, images: Sequence[Tensor]) -> list[Tensor]:
+        """Of a U-Net: the probability of every label at every pixel, float [K + 1, H, W] for each image."""
+        return [self.outputs(image)["probabilities"] for image in images]
+
     def _predict(self, image: Tensor) -> Prediction:
         named = self.outputs(image)
         if "probabilities" in named:

@@ -15,7 +15,7 @@ from segkit.inference.batches import Predict
 from segkit.inference.model import LoadedModel
 from segkit.models.detector import Detector
 from segkit.models.tensors import Prediction
-from segkit.models.unet import UNet, split_instances
+from segkit.models.unet import split_instances
 
 _SAME = 0.5  # IoU of boxes of one category from which on two views show one instance
 _SCALES = (0.75, 1.25)
@@ -74,21 +74,19 @@ def with_views(model: LoadedModel, kinds: Sequence[str]) -> LoadedModel:
         return model
     views = views_of(kinds)
     if model.card.framing.kind == "semantic":
-        return replace(model, predict=_mean_probabilities(probabilities_of(model), views))
+        assert model.probabilities is not None
+        mean = _mean_probabilities(model.probabilities, views)
+        return replace(
+            model, predict=lambda images: [split_instances(each) for each in mean(images)], probabilities=mean
+        )
     return replace(model, predict=_mean_instances(model.predict, views))
 
 
-def probabilities_of(model: LoadedModel) -> Callable[[Sequence[Tensor]], list[Tensor]]:
-    """What a U-Net predicts before instances are made of it: float [K + 1, H, W] for each image."""
-    network = model.predict
-    if isinstance(network, UNet):
-        return network.probabilities
-    assert isinstance(network, OnnxModel)
-    return lambda images: [network.outputs(image)["probabilities"] for image in images]
+Probabilities = Callable[[Sequence[Tensor]], list[Tensor]]
 
 
-def _mean_probabilities(probabilities: Callable[[Sequence[Tensor]], list[Tensor]], views: Sequence[View]) -> Predict:
-    def predict(images: Sequence[Tensor]) -> list[Prediction]:
+def _mean_probabilities(probabilities: Probabilities, views: Sequence[View]) -> Probabilities:
+    def mean(images: Sequence[Tensor]) -> list[Tensor]:
         sums = [torch.zeros(()) for _ in images]
         for view in views:
             for number, found in enumerate(probabilities([view.image(image) for image in images])):
@@ -97,9 +95,9 @@ def _mean_probabilities(probabilities: Callable[[Sequence[Tensor]], list[Tensor]
                 if back.shape[-2:] != size:
                     back = F.interpolate(back[None], size=size, mode="bilinear")[0]
                 sums[number] = sums[number] + back
-        return [split_instances(each / len(views)) for each in sums]
+        return [each / len(views) for each in sums]
 
-    return predict
+    return mean
 
 
 def _mean_instances(single: Predict, views: Sequence[View]) -> Predict:

@@ -49,6 +49,10 @@ class Choice:
                     f"{name}: {option} {text}: the size of its pixels is not known", "name it: --pixel-size"
                 )
 
+    def is_certain(self, result: Result) -> bool:
+        """Whether a result has a category that is asked for, and its least score."""
+        return result.score >= self.scores.get(result.category_id, float("inf"))
+
     def of(self, results: Sequence[Result], height: int, width: int, size: PixelSize | None) -> tuple[Result, ...]:
         """The results that are kept, in their order.
 
@@ -61,7 +65,7 @@ class Choice:
         low, high = (_in_pixels(area, size) for area in (self.min_area, self.max_area))
         kept = []
         for result in results:
-            if result.category_id not in self.scores or result.score < self.scores[result.category_id]:
+            if not self.is_certain(result):
                 continue
             if low is not None or high is not None:
                 area = area_of(result, height, width)

@@ -1,13 +1,16 @@
 """A trained model as ``predict`` and ``eval`` use it: from a run, a checkpoint, or an exported file."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from segkit.export.onnx_model import OnnxModel
 from segkit.inference.batches import BatchPredictor, Predict
 from segkit.models.card import ModelCard
+from segkit.models.unet import UNet
 from segkit.progress import Progress
 from segkit.runs.checkpoint import find_checkpoint, load_checkpoint, model_in
 
@@ -22,6 +25,7 @@ class LoadedModel:
         card: Categories, framing, architecture.
         device: Where it computes.
         step: After how many steps of training; None where the file does not say.
+        probabilities: Of a U-Net: maps images to the probability of every label at every pixel, float [K + 1, H, W].
     """
 
     path: Path
@@ -29,6 +33,7 @@ class LoadedModel:
     card: ModelCard
     device: torch.device
     step: int | None = None
+    probabilities: Callable[[Sequence[Tensor]], list[Tensor]] | None = None
 
     def in_batches(self, batch: int, progress: Progress, activity: str) -> BatchPredictor:
         """The model's predictions of many images.
@@ -50,7 +55,9 @@ def load(model: Path | None, device: torch.device) -> LoadedModel:
     path = find_checkpoint(model)
     if path.suffix == ".onnx":
         exported = OnnxModel(path)
-        return LoadedModel(path, exported, exported.card, torch.device("cpu"))
+        shares = exported.probabilities if exported.card.framing.kind == "semantic" else None
+        return LoadedModel(path, exported, exported.card, torch.device("cpu"), probabilities=shares)
     content = load_checkpoint(path, device)
     module, card = model_in(content, path, device)
-    return LoadedModel(path, module, card, device, content.get("step"))
+    shares = module.probabilities if isinstance(module, UNet) else None
+    return LoadedModel(path, module, card, device, content.get("step"), shares)

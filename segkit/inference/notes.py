@@ -21,6 +21,7 @@ class Notes:
         self._full: list[str] = []
         self._clipped: list[tuple[str, float]] = []
         self._stretched: list[str] = []
+        self.tiled: list[tuple[str, int]] = []
         self.sized: list[tuple[str, str]] = []
         self.not_square: list[str] = []
         self.failed: list[str] = []
@@ -68,6 +69,9 @@ class Notes:
                 f"{self._stretched[0]}: has more than 8 bits, for which the model has no mapping: stretched by itself"
                 f"{_and_more(len(self._stretched))}"
             )
+        if self.tiled:
+            name, side = self.tiled[0]
+            out.append(f"{name}: predicted in tiles of {side} pixels{_and_more(len(self.tiled))}")
         if self.sized:
             name, size = self.sized[0]
             sizes = f"{len({size for _, size in self.sized})} sizes"

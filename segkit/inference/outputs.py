@@ -19,7 +19,7 @@ from segkit.data.files import (
     remove_temporary_files,
     temporary_file,
 )
-from segkit.data.masks import rle_to_mask, to_rle
+from segkit.data.masks import rle_crop, to_rle
 from segkit.data.overlay import Tags, category_colours, class_map_picture, draw_overlay
 from segkit.data.records import Category, Image, Result
 from segkit.errors import InputError
@@ -249,6 +249,9 @@ def _id_mask(done: PictureResults) -> npt.NDArray[np.uint16]:
     """
     out = np.zeros((done.height, done.width), np.uint16)
     for number, result in reversed(list(enumerate(done.results[:MOST_IDS], 1))):
-        if result.segmentation is not None:
-            out[rle_to_mask(to_rle(result.segmentation, done.height, done.width)) > 0] = number
+        if result.segmentation is None:
+            continue
+        if (crop := rle_crop(to_rle(result.segmentation, done.height, done.width))) is not None:
+            top, left, bitmap = crop
+            out[top : top + bitmap.shape[0], left : left + bitmap.shape[1]][bitmap > 0] = number
     return out

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -15,12 +17,13 @@ from segkit.data.locks import only_writer_in
 from segkit.data.pictures import read_header
 from segkit.data.pixel_size import PixelSize, read_pixel_size
 from segkit.data.pixels import decode
-from segkit.data.records import Image
+from segkit.data.records import Image, Result
 from segkit.data.shape_measures import need_scikit_image
 from segkit.errors import ConfigError, InputError
 from segkit.evaluate.predicted_images import JOURNAL
 from segkit.formats.outlines import need_roifile
 from segkit.inference.adjust import with_limits, with_views
+from segkit.inference.batches import BatchPredictor
 from segkit.inference.choose import Choice
 from segkit.inference.input_files import Picture, find_pictures, name_pictures
 from segkit.inference.journal import Origin, PictureResults, drop_torn_line, read_journal
@@ -36,6 +39,7 @@ from segkit.inference.outputs import (
     remove_unfinished_files,
 )
 from segkit.inference.thresholds import ids_of, least_scores
+from segkit.inference.tiled import predict_tiles, tiling_of
 from segkit.loading.dataset import load_for_model
 from segkit.models.tensors import prediction_to_results
 from segkit.progress import SILENT, Progress
@@ -247,19 +251,51 @@ def _results(
     for start in range(0, len(pictures), config.batch):
         part = pictures[start : start + config.batch]
         loaded = list(_load(part, model, config, choice, origin, notes))
-        predictions = predictor([image for _, image in loaded], [done.picture.name for done, _ in loaded])
-        for (done, image), prediction in zip(loaded, predictions, strict=True):
-            record = Image(0, done.picture.name, done.height, done.width)
-            height, width = image.shape[-2:]
-            aligned = model.card.settings.aligned_masks
-            results = prediction_to_results(
-                prediction, record, height, width, model.card.categories, aligned_masks=aligned
-            )
+        whole = [(done, image) for done, image in loaded if image is not None]
+        predictions = iter(predictor([image for _, image in whole], [done.picture.name for done, _ in whole]))
+        for done, image in loaded:
+            if image is None:
+                results, class_map = _in_tiles(done, model, predictor, config, choice, notes)
+            else:
+                prediction = next(predictions)
+                record = Image(0, done.picture.name, done.height, done.width)
+                height, width = image.shape[-2:]
+                aligned = model.card.settings.aligned_masks
+                results = prediction_to_results(
+                    prediction, record, height, width, model.card.categories, aligned_masks=aligned
+                )
+                class_map = prediction.get("semantic")
             kept = choice.of(results, done.height, done.width, done.pixel_size)
-            notes.predicted(done.picture.name, len(kept))
-            yield replace(done, results=kept, class_map=prediction.get("semantic"))
+            if image is not None:
+                notes.predicted(done.picture.name, len(kept))
+            yield replace(done, results=kept, class_map=class_map)
         progress.advance(len(part))
     progress.done()
+
+
+def _in_tiles(
+    done: PictureResults,
+    model: LoadedModel,
+    predictor: BatchPredictor,
+    config: PredictConfig,
+    choice: Choice,
+    notes: Notes,
+) -> tuple[list[Result], npt.NDArray[np.uint8] | None]:
+    """The results of a picture that is too large to be predicted whole."""
+    size, pixels = (done.height, done.width), done.pixels
+    tiling = tiling_of(config, model.card.framing, *size)
+    assert tiling is not None
+    assert pixels is not None
+    notes.tiled.append((done.picture.name, tiling.side))
+    return predict_tiles(
+        model,
+        predictor,
+        done.picture.name,
+        size,
+        lambda tile: pixels[tile.top : tile.top + tile.height, tile.left : tile.left + tile.width],
+        tiling,
+        choice,
+    )
 
 
 def _load(
@@ -269,8 +305,8 @@ def _load(
     choice: Choice,
     origin: Origin,
     notes: Notes,
-) -> Iterator[tuple[PictureResults, Tensor]]:
-    """The pictures that can be read, without results yet, and as the model gets them.
+) -> Iterator[tuple[PictureResults, Tensor | None]]:
+    """The pictures that can be read, without results yet, and as the model gets them; None: in tiles.
 
     Args:
         pictures: What to load.
@@ -292,9 +328,10 @@ def _load(
             continue
         notes.loaded(picture.name, pages, decoded)
         height, width = pixels.shape[:2]
+        in_tiles = tiling_of(config, model.card.framing, height, width) is not None
         yield (
             PictureResults(picture, height, width, origin, pixels=pixels, pixel_size=pixel_size),
-            load_for_model(pixels, model.card.framing),
+            None if in_tiles else load_for_model(pixels, model.card.framing),
         )
 
 

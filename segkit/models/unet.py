@@ -138,8 +138,16 @@ def split_instances(probabilities: Tensor) -> Prediction:
         pixels, and the label map.
     """
     best, labels = probabilities.max(dim=0)
-    label_map = labels.to(torch.uint8).cpu().numpy()
-    confidence = best.cpu().numpy()
+    return instances_of(labels.to(torch.uint8).cpu().numpy(), best.cpu().numpy())
+
+
+def instances_of(label_map: npt.NDArray[np.uint8], confidence: npt.NDArray[np.float32]) -> Prediction:
+    """The connected components of each label as instances, as ``split_instances`` gives them.
+
+    Args:
+        label_map: The most probable label of every pixel, [H, W].
+        confidence: Its probability.
+    """
     found: list[tuple[float, int, tuple[int, int, int, int], npt.NDArray[np.bool_]]] = []
     for label in np.unique(label_map[label_map > 0]).tolist():
         count, components, stats, _ = cv2.connectedComponentsWithStats((label_map == label).astype(np.uint8))

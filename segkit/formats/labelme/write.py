@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from segkit.data.masks import rle_area, rle_bbox, rle_to_mask, to_rle
+from segkit.data.masks import rle_area, rle_crop, to_rle
 from segkit.data.records import Result, Rle
 
 FORMAT_VERSION = "5.11.0"  # of the format: masks as 8-bit PNGs of 0 and 1, imageData optional
@@ -75,9 +75,11 @@ def result_shapes(
 
 def mask_shape(rle: Rle) -> tuple[list[list[float]], str]:
     """The corners of a ``mask`` shape, both inclusive as in LabelMe, and its bitmap as base64 of a PNG."""
-    x, y, w, h = (round(value) for value in rle_bbox(rle))
-    crop = rle_to_mask(rle)[y : y + h, x : x + w]
-    return [[float(x), float(y)], [float(x + w - 1), float(y + h - 1)]], _png(crop)
+    crop = rle_crop(rle)
+    assert crop is not None  # the mask is not empty
+    y, x, bitmap = crop
+    h, w = bitmap.shape
+    return [[float(x), float(y)], [float(x + w - 1), float(y + h - 1)]], _png(np.ascontiguousarray(bitmap))
 
 
 def _png(crop: npt.NDArray[np.uint8]) -> str:

@@ -1,0 +1,136 @@
+"""A picture predicted in tiles: instances merged over seams, a U-Net's probabilities blended."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from segkit.config.predict import PredictConfig
+from segkit.data.geometry import Framing
+from segkit.data.records import Image, Result
+from segkit.inference.batches import BatchPredictor
+from segkit.inference.choose import Choice
+from segkit.inference.model import LoadedModel
+from segkit.inference.tiles import Piece, Tile, merge_pieces, pieces_of, tiles_of
+from segkit.loading.dataset import load_for_model
+from segkit.models.tensors import prediction_to_results
+from segkit.models.unet import instances_of
+
+Pixels = npt.NDArray[np.uint8]
+Window = Callable[[Tile], Pixels]  # the pixels of a tile, RGB [h, w, 3]
+_LARGE = 4  # times as many pixels as the model gets: from there on, ``auto`` makes tiles
+
+
+class Tiling(NamedTuple):
+    """Side of the tiles, and how much neighbours share, in pixels."""
+
+    side: int
+    overlap: int
+
+
+def tiling_of(config: PredictConfig, framing: Framing, height: int, width: int) -> Tiling | None:
+    """How a picture is cut into tiles; None: it is predicted whole.
+
+    ``auto`` takes tiles that the model gets at the scale of the picture, where the picture is much larger than that.
+    """
+    side = framing.size if config.tile == "auto" else int(config.tile) if config.tile != "none" else 0
+    large = config.tile != "auto" or height * width > _LARGE * framing.size * max(framing.size, framing.max_size)
+    if not side or not large or (height <= side and width <= side):
+        return None
+    return Tiling(side, min(config.overlap if config.overlap is not None else side // 4, side - 1))
+
+
+def predict_tiles(
+    model: LoadedModel, predictor: BatchPredictor, name: str, size: tuple[int, int], window: Window,
+    tiling: Tiling, choice: Choice,
+) -> tuple[list[Result], Pixels | None]:  # fmt: skip
+    """The results of a picture, and the label of every pixel where the model predicts one.
+
+    Args:
+        model: The model.
+        predictor: Its predictions, batch by batch.
+        name: Of the picture, for messages.
+        size: Of the picture: (height, width).
+        window: Reads tiles.
+        tiling: How it is cut.
+        choice: Its scores choose before pieces are merged.
+    """
+    tiles = tiles_of(*size, *tiling)
+    if model.probabilities is not None:
+        return _blended(model, name, size, window, tiles)
+    pieces: list[Piece] = []
+    for start in range(0, len(tiles), predictor.batch):
+        part = tiles[start : start + predictor.batch]
+        images = [load_for_model(window(tile), model.card.framing) for tile in part]
+        names = [f"{name}, tile {number} of {len(tiles)}" for number in range(start + 1, start + len(part) + 1)]
+        for number, (tile, image, found) in enumerate(zip(part, images, predictor(images, names), strict=True), start):
+            record, (height, width) = Image(0, name, tile.height, tile.width), image.shape[-2:]
+            aligned = model.card.settings.aligned_masks
+            results = prediction_to_results(found, record, height, width, model.card.categories, aligned_masks=aligned)
+            pieces += pieces_of(number, tile, [r for r in results if choice.is_certain(r)], *size)
+    return merge_pieces(pieces, tiles, *size), None
+
+
+def _blended(
+    model: LoadedModel, name: str, size: tuple[int, int], window: Window, tiles: Sequence[Tile]
+) -> tuple[list[Result], Pixels]:
+    """The same of a U-Net: probabilities are a mean over tiles, weighted by the distance from the edges of each."""
+    height, width = size
+    labels = np.zeros(size, np.uint8)
+    confidence = np.zeros(size, np.float16)
+    for top, sums in _bands(model, size, window, tiles):
+        shares = sums[:-1] / sums[-1]
+        labels[top : top + sums.shape[1]] = shares.argmax(axis=0)
+        confidence[top : top + sums.shape[1]] = shares.max(axis=0)
+    found = instances_of(labels, confidence.astype(np.float32))
+    record = Image(0, name, height, width)
+    results = prediction_to_results(
+        found, record, height, width, model.card.categories, aligned_masks=model.card.settings.aligned_masks
+    )
+    return results, labels
+
+
+def _bands(
+    model: LoadedModel, size: tuple[int, int], window: Window, tiles: Sequence[Tile]
+) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+    """Rows of the picture, from the top, as soon as no further tile reaches them.
+
+    Yields:
+        The first row, and weighted sums of probabilities and of weights, [K + 2, rows, W].
+    """
+    assert model.probabilities is not None
+    height, width = size
+    tops = sorted({tile.top for tile in tiles})
+    depth = len(model.card.categories) + 2
+    open_rows = np.zeros((depth, 0, width), np.float32)
+    for number, top in enumerate(tops):
+        row = [tile for tile in tiles if tile.top == top]
+        more = np.zeros((depth, row[0].height - open_rows.shape[1], width), np.float32)
+        open_rows = np.concatenate([open_rows, more], axis=1)
+        for tile in row:
+            image = load_for_model(window(tile), model.card.framing).to(model.device)
+            with torch.inference_mode():
+                (found,) = model.probabilities([image])
+            weights = _weights(tile, size)
+            part = open_rows[:, :, tile.left : tile.left + tile.width]
+            part[:-1] += found.float().cpu().numpy() * weights
+            part[-1] += weights
+        ready = (tops[number + 1] if number + 1 < len(tops) else height) - top
+        yield top, open_rows[:, :ready]
+        open_rows = open_rows[:, ready:].copy()
+
+
+def _weights(tile: Tile, size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """How much the pixels of a tile count, [h, w]: less towards edges beyond which the picture goes on."""
+    rows = _ramp(tile.height, tile.top > 0, tile.top + tile.height < size[0])
+    columns = _ramp(tile.width, tile.left > 0, tile.left + tile.width < size[1])
+    return rows[:, None] * columns[None, :]
+
+
+def _ramp(length: int, before: bool, after: bool) -> npt.NDArray[np.float32]:
+    places = np.arange(length, dtype=np.float32)
+    up = places + 1 if before else np.full(length, length, np.float32)
+    down = length - places if after else np.full(length, length, np.float32)
+    return np.asarray(np.minimum(up, down) / length, np.float32)
