@@ -4,7 +4,15 @@ from typing import Literal
 
 ModelName = Literal["maskrcnn", "fasterrcnn", "unet"]
 
-BackboneName = Literal["resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2", "mobilenet_v3_large"]
+BackboneName = Literal[
+    "resnet18", "resnet34", "resnet50", "resnet101",
+    "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large",
+    "efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "efficientnet_b3",
+    "efficientnet_lite0", "efficientnet_lite2",
+    "convnext_tiny", "convnext_small",
+]  # fmt: skip
+
+HeadsName = Literal["v1", "v2"]
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 

@@ -100,13 +100,13 @@ def test_a_rehearsal_uses_no_memory_and_has_no_side_effects():
     assert type(torch.zeros(1) + real[0]) is torch.Tensor
 
 
-def test_the_peak_of_crowded_images_is_anchor_matching():
-    """With 500 instances in one image, the matrices of their IoU with all anchors need the most memory."""
+def test_crowded_images_need_no_more_than_others():
+    """500 instances: their IoU with all anchors at once took 5.5 GiB, which was the peak."""
     plan = plan_of(dataset_of((800, 1200, 500), (800, 1200, 20)), size=800, batch=1)
     with Rehearsal(plan, 1) as rehearsal:
         parts = rehearsal.step(scenes_of(plan, 1)[-1]).by_category
-    assert max(parts, key=lambda part: parts[part]) == "anchor matching"
-    assert parts["anchor matching"] > 4 * 2**30
+    assert parts.get("anchor matching", 0) < 0.05 * 5.5 * 2**30
+    assert max(parts, key=lambda part: parts[part]) != "anchor matching"
 
 
 def test_unknown_operations_get_the_largest_size_and_a_note():

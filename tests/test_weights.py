@@ -1,10 +1,16 @@
 """Weights are what they say: files are recognised by their tensors, and parts of a model load as a whole or not."""
 
+import importlib.machinery
 import json
 import os
 import pickle
+import re
 import struct
+import sys
+import types
 import zipfile
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -16,8 +22,11 @@ from segkit.data.geometry import Framing
 from segkit.data.records import Category
 from segkit.errors import ConfigError, InputError
 from segkit.formats.dataset_folder import open_split
+from segkit.models.backbones import normalise
 from segkit.models.card import ModelCard
-from segkit.models.detector import DetectorSettings
+from segkit.models.detector_settings import DetectorSettings
+from segkit.models.efficientnet_lite import EfficientNetLite
+from segkit.models.packaged_weights import PACKAGED, packaged_file
 from segkit.models.weight_files import read_weight_file
 from segkit.models.weights import load_weights
 from segkit.training.plan import plan_without_folder
@@ -107,11 +116,63 @@ def test_the_backbone_is_that_of_the_file_and_another_is_refused(dataset, tmp_pa
     assert "w.pth: its feature extractor is a resnet34, not a resnet18\nhint: use --backbone resnet34" in outcome.err
 
 
-def test_the_second_version_of_a_detector_is_named(tmp_path):
-    made = torchvision.models.detection.maskrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None)
-    torch.save(made.state_dict(), tmp_path / "w.pth")
-    with pytest.raises(InputError, match=r"is torchvision's maskrcnn_resnet50_fpn_v2, whose pyramid and heads"):
-        read_weight_file(tmp_path / "w.pth")
+@pytest.mark.parametrize("name", ["maskrcnn", "fasterrcnn"])
+def test_the_second_version_of_a_detector_loads_into_its_own_architecture(dataset, tmp_path, name):
+    theirs = getattr(torchvision.models.detection, f"{name}_resnet50_fpn_v2")(weights=None, weights_backbone=None)
+    state = theirs.state_dict()
+    torch.save(state, tmp_path / "w.pth")
+    given = {"backbone": None, "model": name, "weights": str(tmp_path / "w.pth")}
+    plan = plan_without_folder(
+        config(dataset, tmp_path, **given), open_split(dataset, "train"), None, torch.device("cpu"), 1
+    )
+    assert (plan.card.backbone, plan.config.heads, plan.card.settings.head_norm) == ("resnet50", "v2", "frozen")
+    assert ModelCard.from_plain(plan.card.to_plain()) == plan.card
+    _, now, found = loaded(plan.card, tmp_path / "w.pth")
+    assert found.random
+    assert all("predictor" in each for each in found.random)
+    same = now.keys() - found.random
+    assert all(torch.equal(now[each], state[each]) for each in same)
+    assert now.keys() == {each for each in state if not each.endswith("num_batches_tracked")}
+
+
+def test_a_file_of_the_other_version_gives_the_feature_extractor(tmp_path):
+    saved(tmp_path / "w.pt", card("a", head_norm="batch"))
+    _, _, found = loaded(card("a"), tmp_path / "w.pt")
+    assert "backbone.fpn, rpn.head, roi_heads.box_head, roi_heads.mask_head start at random" in found.text
+    assert not any(each.startswith("backbone.body") for each in found.random)
+
+
+@pytest.mark.parametrize(
+    ("weights", "norm", "expected"),
+    [("none", "batch", "batch"), ("none", "group", "group"), ("imagenet", "frozen", "batch"),
+     ("coco", "frozen", "frozen")],
+)  # fmt: skip
+def test_norms_of_heads_are_frozen_only_where_weights_bring_statistics(dataset, tmp_path, weights, norm, expected):
+    some = config(dataset, tmp_path, weights=weights, norm=norm, heads="v2", backbone="resnet50")
+    plan = plan_without_folder(some, open_split(dataset, "train"), None, torch.device("cpu"), 1)
+    assert plan.card.settings.head_norm == expected
+
+
+def test_weights_keep_what_their_norms_added_to_variances(dataset, tmp_path):
+    """torchvision sets eps to 0 for its published files of the first version; MobileNetV3's classifiers have 1e-3."""
+    theirs = torchvision.models.detection.fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None).state_dict()
+    old = {
+        name.replace(".0.weight", ".weight").replace(".0.bias", ".bias") if ".fpn." in name else name: value
+        for name, value in theirs.items()
+    }
+    torch.save(theirs, tmp_path / "own.pth")
+    torch.save(old, tmp_path / "published.pth")
+    torch.save(torchvision.models.mobilenet_v3_large(weights=None).state_dict(), tmp_path / "mobile.pth")
+    cases = [
+        ("none", "mobilenet_v3_large", 1e-5), ("imagenet", "mobilenet_v3_large", 1e-3), ("coco", "resnet50", 0.0),
+        (tmp_path / "own.pth", "resnet50", 1e-5), (tmp_path / "published.pth", "resnet50", 0.0),
+        (tmp_path / "mobile.pth", "mobilenet_v3_large", 1e-3),
+    ]  # fmt: skip
+    for weights, backbone, expected in cases:
+        some = config(dataset, tmp_path, weights=str(weights), backbone=backbone)
+        plan = plan_without_folder(some, open_split(dataset, "train"), None, torch.device("cpu"), 1)
+        assert plan.card.norm_eps == expected
+        assert {norm.eps for norm in plan.card.build().modules() if hasattr(norm, "running_var")} == {expected}
 
 
 def test_heads_are_kept_by_the_names_of_categories(tmp_path):
@@ -205,6 +266,41 @@ def test_detectron2s_names_are_mapped(tmp_path):
     ours = torch.nn.functional.conv2d(image / std, now["backbone.body.conv1.weight"])
     assert torch.allclose(ours, torch.nn.functional.conv2d(image.flip(1) * 255, theirs["backbone.body.conv1.weight"]),
                           rtol=1e-4, atol=1e-3)  # fmt: skip
+
+
+def mmdetection_names(state):
+    """A detector's tensors as mmdetection names them."""
+    rules = [
+        (r"^backbone\.body\.", "backbone."), (r"^backbone\.fpn\.inner_blocks\.(\d)\.0", r"neck.lateral_convs.\1.conv"),
+        (r"^backbone\.fpn\.layer_blocks\.(\d)\.0", r"neck.fpn_convs.\1.conv"),
+        (r"^rpn\.head\.conv\.0\.0", "rpn_head.rpn_conv"), (r"^rpn\.head\.cls_logits", "rpn_head.rpn_cls"),
+        (r"^rpn\.head\.bbox_pred", "rpn_head.rpn_reg"),
+        (r"^roi_heads\.box_head\.fc6", "roi_head.bbox_head.shared_fcs.0"),
+        (r"^roi_heads\.box_head\.fc7", "roi_head.bbox_head.shared_fcs.1"),
+        (r"^roi_heads\.box_predictor\.cls_score", "roi_head.bbox_head.fc_cls"),
+        (r"^roi_heads\.box_predictor\.bbox_pred", "roi_head.bbox_head.fc_reg"),
+        (r"^roi_heads\.mask_head\.(\d)\.0", r"roi_head.mask_head.convs.\1.conv"),
+        (r"^roi_heads\.mask_predictor\.conv5_mask", "roi_head.mask_head.upsample"),
+        (r"^roi_heads\.mask_predictor\.mask_fcn_logits", "roi_head.mask_head.conv_logits"),
+    ]  # fmt: skip
+    out = {}
+    for name, value in state.items():
+        for pattern, replacement in rules:
+            name = re.sub(pattern, replacement, name)
+        out[name] = value
+    return out
+
+
+def test_mmdetections_names_are_mapped(tmp_path):
+    theirs = saved(tmp_path / "w.pt", card("a"))
+    torch.save({"meta": {"epoch": 12}, "state_dict": mmdetection_names(theirs)}, tmp_path / "mm.pth")
+    _, now, found = loaded(card("a"), tmp_path / "mm.pth")
+    assert {name for name in now if not torch.equal(now[name], theirs[name])} <= found.random
+    assert {name.rpartition(".")[0] for name in found.random} == {
+        "roi_heads.box_predictor.cls_score", "roi_heads.box_predictor.bbox_pred",
+        "roi_heads.mask_predictor.mask_fcn_logits",
+    }  # fmt: skip
+    assert "under state_dict, mmdetection's names" in found.text
 
 
 def test_anchors_follow_the_weights(dataset, tmp_path):
@@ -332,3 +428,97 @@ def test_a_layer_that_starts_at_random_is_not_frozen(dataset, tmp_path, resnet18
     some = config(dataset, tmp_path, weights=str(tmp_path / "w.pth"), freeze=("backbone", "rpn"), steps=1)
     with pytest.raises(ConfigError, match=r"--freeze backbone,rpn: rpn.* starts at random and would never learn"):
         train(some)
+
+
+def packaged(folder, monkeypatch, name="efficientnet_lite0"):
+    """A package like that of the index, with random weights; its state dict."""
+    module, names = PACKAGED[name]
+    state = EfficientNetLite(name, torch.nn.BatchNorm2d).state_dict()
+    torch.save(state, folder / "packaged.pth")
+    made = types.ModuleType(module)
+    made.__spec__ = importlib.machinery.ModuleSpec(module, None)
+    setattr(made, names, type(names, (), {"get_model_file_path": staticmethod(lambda: str(folder / "packaged.pth"))}))
+    monkeypatch.setitem(sys.modules, module, made)
+    return state
+
+
+def test_weights_of_a_package_load_without_a_network(tmp_path, monkeypatch):
+    state = packaged(tmp_path, monkeypatch)
+    _, now, found = loaded(card("a", model="unet", backbone="efficientnet_lite0"), "imagenet")
+    body = {name.removeprefix("body."): value for name, value in now.items() if name.startswith("body.")}
+    assert all(torch.equal(value, state[name]) for name, value in body.items())
+    assert found.text.startswith("ImageNet weights of efficientnet_lite0 (Apache License 2.0) (efficientnet_lite0, ")
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, PACKAGED["efficientnet_lite2"][0], None)
+    with pytest.raises(InputError, match="the ImageNet weights of efficientnet_lite2 are in a package") as caught:
+        loaded(card("a", backbone="efficientnet_lite2"), "imagenet")
+    assert "segkit[offline]" in caught.value.hint
+
+
+def without_cache(tmp_path, monkeypatch, answers):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
+    monkeypatch.setattr("segkit.models.weights._answers", lambda url: answers)
+
+
+def plan_by_default(dataset, tmp_path, **more):
+    some = TrainConfig(dataset=dataset, out=tmp_path, steps=1, **more)
+    return plan_without_folder(some, open_split(dataset, "train"), None, torch.device("cpu"), 1)
+
+
+def test_without_a_network_the_weights_of_a_package_are_the_default(dataset, tmp_path, monkeypatch):
+    without_cache(tmp_path, monkeypatch, answers=False)
+    monkeypatch.setitem(sys.modules, PACKAGED["efficientnet_lite0"][0], None)
+    assert plan_by_default(dataset, tmp_path).card.backbone == "resnet18"  # not installed
+    monkeypatch.undo()
+    without_cache(tmp_path, monkeypatch, answers=False)
+    packaged(tmp_path, monkeypatch)
+    plan = plan_by_default(dataset, tmp_path)
+    assert (plan.card.backbone, plan.config.weights, plan.card.norm_eps) == ("efficientnet_lite0", "imagenet", 1e-3)
+    assert plan.notes[0].startswith("no network answers and no default weights are cached: efficientnet_lite0")
+    for named in ({"backbone": "resnet18"}, {"weights": "imagenet"}, {"weights": "none"}):
+        assert plan_by_default(dataset, tmp_path, **named).card.backbone == "resnet18"
+    without_cache(tmp_path, monkeypatch, answers=True)
+    plan = plan_by_default(dataset, tmp_path)
+    assert plan.card.backbone == "resnet18"
+    assert not plan.notes
+
+
+def test_published_weights_know_a_picture():
+    """With the preprocessing that segkit has inside: a cat of scikit-image is a cat, its coffee an espresso."""
+    pytest.importorskip(PACKAGED["efficientnet_lite0"][0])
+    data = pytest.importorskip("skimage.data")
+    network = EfficientNetLite("efficientnet_lite0", partial(torch.nn.BatchNorm2d, eps=1e-3)).eval()
+    network.load_state_dict(torch.load(packaged_file("efficientnet_lite0"), weights_only=True))
+    names = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.meta["categories"]
+    for picture, expected in ((data.cat(), "Egyptian cat"), (data.coffee(), "espresso")):
+        side = min(picture.shape[:2])
+        top, left = ((length - side) // 2 for length in picture.shape[:2])
+        image = torch.from_numpy(picture[top : top + side, left : left + side].copy()).permute(2, 0, 1)
+        small = torch.nn.functional.interpolate(image[None].float(), (224, 224), mode="bicubic", antialias=True)
+        with torch.inference_mode():
+            scores = network(normalise(small[0].clamp(0, 255))[None]).softmax(1)[0]
+        assert names[int(scores.argmax())] == expected
+
+
+TIMM = {
+    "mobilenet_v3_large": "mobilenetv3_large_100", "efficientnet_b0": "efficientnet_b0", "resnet18": "resnet18",
+    "efficientnet_lite0": "tf_efficientnet_lite0", "convnext_tiny": "convnext_tiny",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TIMM)
+def test_classifiers_of_timm_load_under_torchvisions_names(tmp_path, name):
+    timm = pytest.importorskip("timm")
+    theirs = timm.create_model(TIMM[name], pretrained=False).eval()
+    torch.save(theirs.state_dict(), tmp_path / "w.pth")
+    made = card("a", model="unet", backbone=name, norm="batch")
+    module = replace(made, norm_eps=1e-3 if "lite" in name else 1e-5).build().eval()
+    load_weights(module, str(tmp_path / "w.pth"), "unet", name, [])
+    images = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        ours, features = list(module.body(images).values())[-1], theirs.forward_features(images)
+    if name in ("convnext_tiny", "resnet18", "mobilenet_v3_large"):  # others have a convolution after the last map
+        assert torch.allclose(ours, features, rtol=1e-3, atol=1e-4)
+    assert sum(value.numel() for value in module.body.state_dict().values()) > 0

@@ -7,6 +7,7 @@ from typing import Literal
 from segkit.choices import (
     AugmentLevel,
     BackboneName,
+    HeadsName,
     Initialisation,
     ModelName,
     NormName,
@@ -41,7 +42,8 @@ class TrainConfig(CommandConfig):
     model: ModelName = option("maskrcnn", help="Model architecture.", panel=_MODEL)
     backbone: BackboneName | None = option(
         None,
-        help="Backbone (feature extractor).  [default: resnet50 on a GPU with pretrained weights, else resnet18]",
+        help="Backbone (feature extractor).  [default: resnet50 on a GPU with pretrained weights, else resnet18; "
+        "where neither a network answers nor weights are cached, efficientnet_lite0 with those of segkit[offline]]",
         panel=_MODEL,
     )
     weights: str | None = option(
@@ -56,6 +58,12 @@ class TrainConfig(CommandConfig):
     )
     norm: NormName | None = option(
         None, help="Normalisation layers.  [default: frozen with pretrained weights, else batch]", panel=_MODEL
+    )
+    heads: HeadsName | None = option(
+        None,
+        help="Pyramid and heads of a detector: v1 or v2 of torchvision's; v2 has norms and more convolutions.  "
+        "[default: v2 where the weights are of one, else v1]",
+        panel=_MODEL,
     )
     freeze: tuple[str, ...] | None = option(
         None,
@@ -202,6 +210,8 @@ class TrainConfig(CommandConfig):
             raise ConfigError("--momentum 1: no gradient would ever be forgotten", "use 0.9, for example")
         if self.dropout and self.model != "unet":
             raise ConfigError(f"--dropout is for --model unet; {self.model} has none")
+        if self.heads and self.model == "unet":
+            raise ConfigError(f"--heads is for detectors; {self.model} has none")
         if self.size and self.max_size and self.max_size < self.size:
             raise ConfigError(f"--max-size {self.max_size} is less than --size {self.size}")
 

@@ -1,9 +1,10 @@
-"""Feature extractors: torchvision's ResNets and MobileNets, which return maps at strides 2 to 32."""
+"""Feature extractors: torchvision's classifiers and EfficientNet-Lite, which return maps at strides 2 to 32."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import assert_never
+from functools import partial
+from typing import Any, assert_never
 
 import torch
 import torch.distributed as dist
@@ -11,19 +12,26 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from torchvision.ops import FrozenBatchNorm2d
 
 from segkit.choices import BackboneName, NormName
+from segkit.models.efficientnet_lite import IMAGENET_MEAN, IMAGENET_STD, EfficientNetLite
+from segkit.models.frozen_norm import FrozenNorm, fold_norms
 
-Norm = Callable[[int], nn.Module]
+Norm = Callable[..., nn.Module]
 
 STRIDES = (2, 4, 8, 16, 32)
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
+DEFAULT_EPS = 1e-5  # torch's: what norms add to variances
+EPS: dict[BackboneName, float] = {
+    "mobilenet_v3_small": 1e-3, "mobilenet_v3_large": 1e-3, "efficientnet_lite0": 1e-3, "efficientnet_lite2": 1e-3,
+}  # fmt: skip
+"""What the norms of classifiers add to variances, where it is not ``DEFAULT_EPS``."""
+
+MEAN, STD = IMAGENET_MEAN, IMAGENET_STD
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
 
 
-def _group_norm(channels: int) -> nn.Module:
-    return nn.GroupNorm(math.gcd(32, channels), channels)
+def _group_norm(channels: int, eps: float = DEFAULT_EPS) -> nn.Module:
+    return nn.GroupNorm(math.gcd(32, channels), channels, eps)
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -69,7 +77,7 @@ NORMS: dict[NormName, Norm] = {
     "batch": BatchNorm2d,
     "sync": SyncBatchNorm,
     "group": _group_norm,
-    "frozen": FrozenBatchNorm2d,
+    "frozen": FrozenNorm,
 }
 """Normalisation layers, as functions of the number of channels."""
 
@@ -115,14 +123,28 @@ class Body(nn.ModuleDict):
             stride_of: The stride of the maps to return, by the name of the child that makes them.
         """
         children = dict(network.named_children())
-        last = max(list(children).index(name) for name in stride_of)
+        last = max(list(children).index(name.partition(".")[0]) for name in stride_of)
         super().__init__(dict(list(children.items())[: last + 1]))
         self._stride_of = stride_of
+
+    def stages(self) -> Iterator[tuple[str, nn.Module]]:
+        """The parts that are applied one after the other."""
+        for name, child in self.items():
+            if isinstance(child, nn.ModuleList):  # which has no forward of its own
+                yield from ((f"{name}.{number}", part) for number, part in enumerate(child))
+            else:
+                yield name, child
+
+    def up_to_stride(self, stride: int) -> list[nn.Module]:
+        """The stages up to the one whose maps have a stride."""
+        names = [name for name, _ in self.stages()]
+        last = next(name for name, given in self._stride_of.items() if given == str(stride))
+        return [stage for _, stage in self.stages()][: names.index(last) + 1]
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Maps by stride of normalised images [B, 3, H, W]."""
         maps, x = {}, images
-        for name, stage in self.items():
+        for name, stage in self.stages():
             recompute = self.recompute and stage.training and any(True for _ in stage.parameters())
             x = _recomputed(stage, x) if recompute else stage(x)
             if name in self._stride_of:
@@ -151,42 +173,71 @@ def _statistics_kept(stage: nn.Module) -> Iterator[None]:
                 layer.num_batches_tracked.sub_(1)
 
 
-def make_body(name: BackboneName, norm: NormName, strides: Sequence[int] = STRIDES) -> tuple[Body, list[int]]:
+def make_body(
+    name: BackboneName, norm: NormName, strides: Sequence[int] = STRIDES, eps: float = DEFAULT_EPS
+) -> tuple[Body, list[int]]:
     """A feature extractor with random weights.
 
     Args:
         name: The network.
         norm: Its normalisation.
         strides: Strides of the maps to return.
+        eps: What its norms add to variances.
 
     Returns:
         A module that maps images [B, 3, H, W] to a dict of maps by stride ("2" to "32"), and the number of channels
         of each map.
     """
-    layer = NORMS[norm]
+    network, stages, channels = _network(name, partial(NORMS[norm], eps=eps))
+    chosen = [STRIDES.index(stride) for stride in strides]
+    body = Body(network, {stages[i]: str(STRIDES[i]) for i in chosen if channels[i]})
+    fold_norms(body)
+    return body, [channels[i] for i in chosen]
+
+
+def _network(name: BackboneName, norm: Norm) -> tuple[nn.Module, tuple[str, ...], tuple[int, ...]]:
+    """A network, and for strides 2 to 32 the stages that make their maps, and their channels; 0: there is none.
+
+    Dropping blocks at random is turned off: it would take its random numbers from the batch and not from the image.
+    """
+    make: Any = getattr(torchvision.models, name, None)
+    channels: tuple[int, ...]
+    stages: tuple[str, ...]
     match name:
         case "resnet18" | "resnet34" | "resnet50" | "resnet101":
-            network = getattr(torchvision.models, name)(weights=None, norm_layer=layer)
+            network = make(weights=None, norm_layer=norm)
             deep = network.fc.in_features
             stages, channels = (
                 ("relu", "layer1", "layer2", "layer3", "layer4"),
                 (64, deep // 8, deep // 4, deep // 2, deep),
             )
         case "mobilenet_v2":
-            network = torchvision.models.mobilenet_v2(weights=None, norm_layer=layer).features
+            network = make(weights=None, norm_layer=norm).features
             stages, channels = ("1", "3", "6", "13", "18"), (16, 24, 32, 96, 1280)
+        case "mobilenet_v3_small":
+            network = make(weights=None, norm_layer=norm).features
+            stages, channels = ("0", "1", "3", "8", "12"), (16, 16, 24, 48, 576)
         case "mobilenet_v3_large":
-            network = torchvision.models.mobilenet_v3_large(weights=None, norm_layer=layer).features
+            network = make(weights=None, norm_layer=norm).features
             stages, channels = ("1", "3", "6", "12", "16"), (16, 24, 40, 112, 960)
+        case "efficientnet_b0" | "efficientnet_b1" | "efficientnet_b2" | "efficientnet_b3":
+            network = make(weights=None, norm_layer=norm, stochastic_depth_prob=0.0).features
+            stages = ("1", "2", "3", "5", "7")
+            channels = tuple(network[int(stage)][-1].out_channels for stage in stages)
+        case "efficientnet_lite0" | "efficientnet_lite2":
+            network = EfficientNetLite(name, norm)
+            ends = [network.last_blocks[i] for i in (0, 1, 2, 4, 6)]
+            stages = tuple(f"_blocks.{end}" for end in ends)
+            channels = tuple(network.widths[i] for i in (0, 1, 2, 4, 6))
+        case "convnext_tiny" | "convnext_small":  # their norms are their own, and their first map has stride 4
+            network = make(weights=None, stochastic_depth_prob=0.0).features
+            stages, channels = ("", "1", "3", "5", "7"), (0, 96, 192, 384, 768)
         case _:
             assert_never(name)
-    chosen = [STRIDES.index(stride) for stride in strides]
-    return Body(network, {stages[i]: str(STRIDES[i]) for i in chosen}), [channels[i] for i in chosen]
+    return network, stages, channels
 
 
-def freeze_stem(body: nn.Module) -> None:
-    """Freeze the first two stages (strides 2 and 4), whose features hardly differ between datasets."""
-    names = [name for name, _ in body.named_children()]
-    last = max(index for index, name in enumerate(names) if name in ("layer1", "3"))
-    for name in names[: last + 1]:
-        getattr(body, name).requires_grad_(False)
+def freeze_stem(body: Body) -> None:
+    """Freeze the stages up to stride 4, whose features hardly differ between datasets."""
+    for stage in body.up_to_stride(4):
+        stage.requires_grad_(False)

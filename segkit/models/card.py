@@ -12,7 +12,9 @@ from segkit.data.depth import Levels
 from segkit.data.geometry import Framing
 from segkit.data.records import Category, Uncovered
 from segkit.errors import InputError
-from segkit.models.detector import Detector, DetectorSettings
+from segkit.models.backbones import DEFAULT_EPS
+from segkit.models.detector import Detector
+from segkit.models.detector_settings import DetectorSettings
 from segkit.models.unet import UNet
 
 
@@ -21,7 +23,8 @@ class ModelCard:
     """Architecture, framing and categories of a trained model.
 
     ``levels`` say what values of more than 8 bits become; cards of an older segkit have none, and each grey image is
-    stretched by itself.
+    stretched by itself. ``norm_eps`` is what the norms of the feature extractor add to variances: weights need the one
+    that they were made with.
     """
 
     model: ModelName
@@ -33,6 +36,7 @@ class ModelCard:
     categories: tuple[Category, ...]
     uncovered: Uncovered
     levels: Levels | None = None
+    norm_eps: float = DEFAULT_EPS
 
     def to_plain(self) -> dict[str, Any]:
         """Plain values, as ``weights_only`` loading and JSON allow."""
@@ -62,9 +66,12 @@ class ModelCard:
         num_classes = len(self.categories) + 1  # and background
         match self.model:
             case "maskrcnn" | "fasterrcnn":
-                return Detector(num_classes, self.backbone, self.norm, self.settings, masks=self.model == "maskrcnn")
+                masks = self.model == "maskrcnn"
+                return Detector(
+                    num_classes, self.backbone, self.norm, self.settings, masks=masks, norm_eps=self.norm_eps
+                )
             case "unet":
-                return UNet(num_classes, self.backbone, self.norm, self.loss)
+                return UNet(num_classes, self.backbone, self.norm, self.loss, self.norm_eps)
             case _:
                 assert_never(self.model)
 

@@ -1,20 +1,20 @@
 """Mask R-CNN and Faster R-CNN, made of torchvision's parts.
 
 Architecture, losses and inference are torchvision's (He et al. 2017, https://arxiv.org/abs/1703.06870), and so are the
-parameter names. Two things are taken out of the model: resizing (the loader does it, on bytes) and pasting masks into
-full images (``segkit.models.tensors`` encodes them in their boxes instead). One is changed: losses are means over
-images (``segkit.models.heads``).
+parameter names, in both of its versions: the second (Li et al. 2021, https://arxiv.org/abs/2111.11429) has norms in the
+pyramid and the heads, two convolutions in the RPN and four in the box head. Two things are taken out of the model:
+resizing (the loader does it, on bytes) and pasting masks into full images (``segkit.models.tensors`` encodes them in
+their boxes instead). One is changed: losses are means over images (``segkit.models.heads``).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.rpn import RPNHead
@@ -22,35 +22,14 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
 
 from segkit.choices import BackboneName, NormName
-from segkit.models.backbones import MEAN, STD, make_body, normalise
+from segkit.models.backbones import MEAN, NORMS, STD, make_body, normalise
+from segkit.models.detector_settings import DetectorSettings
+from segkit.models.frozen_norm import fold_norms
 from segkit.models.heads import PerImageRoIHeads, PerImageRPN, SeededSampler
 from segkit.models.roi_align import STRIDES, PyramidRoIAlign
 from segkit.models.tensors import Target
 
 _RATIOS = (0.5, 1.0, 2.0)
-
-
-@dataclass(frozen=True, slots=True)
-class DetectorSettings:
-    """Plain numbers of a detector; the defaults are torchvision's.
-
-    Attributes:
-        proposals: Regions per image that come out of the RPN in training.
-        rois: Regions per image that the heads are trained on.
-        detections: Instances per image at most.
-        anchor_sizes: Side of the anchors at strides 4, 8, 16, 32 and 64, in pixels.
-        test_proposals: The same in evaluation; 0: half as many as in training, and at least as many as ``detections``.
-        aligned_masks: Masks are taught and read with pixels at their centres. torchvision teaches them half a pixel
-            aside, and lays them into boxes that are a pixel wider on average: its heads, and segkit's before, were
-            trained so.
-    """
-
-    proposals: int = 2000
-    rois: int = 512
-    detections: int = 100
-    anchor_sizes: tuple[int, int, int, int, int] = (32, 64, 128, 256, 512)
-    test_proposals: int = 0
-    aligned_masks: bool = False
 
 
 class _Anchors(AnchorGenerator):  # type: ignore[misc]  # torchvision has no types
@@ -108,10 +87,19 @@ class Pyramid(nn.Module):
 
     out_channels = 256
 
-    def __init__(self, backbone: BackboneName, norm: NormName) -> None:
+    def __init__(self, backbone: BackboneName, norm: NormName, eps: float, own_norm: NormName | None = None) -> None:
+        """Build with random weights.
+
+        Args:
+            backbone: The feature extractor.
+            norm: Its normalisation.
+            eps: What its norms add to variances.
+            own_norm: The normalisation of the pyramid; None: it has none, as in torchvision's first version.
+        """
         super().__init__()
-        self.body, channels = make_body(backbone, norm, STRIDES)
-        self.fpn = FeaturePyramidNetwork(channels, self.out_channels, extra_blocks=LastLevelMaxPool())
+        self.body, channels = make_body(backbone, norm, STRIDES, eps)
+        layer = None if own_norm is None else NORMS[own_norm]
+        self.fpn = FeaturePyramidNetwork(channels, self.out_channels, LastLevelMaxPool(), layer)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Maps of 256 channels, "0" to "3" at strides 4 to 32 and "pool" at 64, of images [B, 3, H, W]."""
@@ -137,7 +125,14 @@ class Detector(GeneralizedRCNN):  # type: ignore[misc]  # torchvision has no typ
     }
 
     def __init__(
-        self, num_classes: int, backbone: BackboneName, norm: NormName, settings: DetectorSettings, *, masks: bool
+        self,
+        num_classes: int,
+        backbone: BackboneName,
+        norm: NormName,
+        settings: DetectorSettings,
+        *,
+        masks: bool,
+        norm_eps: float = 1e-5,
     ) -> None:
         """Build with random weights.
 
@@ -147,13 +142,14 @@ class Detector(GeneralizedRCNN):  # type: ignore[misc]  # torchvision has no typ
             norm: Its normalisation.
             settings: Plain numbers.
             masks: Whether to predict masks.
+            norm_eps: What the norms of the feature extractor add to variances.
         """
-        pyramid = Pyramid(backbone, norm)
+        pyramid = Pyramid(backbone, norm, norm_eps, settings.head_norm)
         channels, mask_parts = pyramid.out_channels, {}
         if masks:  # before the other heads, as in torchvision: a seed gives the same weights
             mask_parts = {
                 "mask_roi_pool": PyramidRoIAlign(14),
-                "mask_head": MaskRCNNHeads(channels, (256,) * 4, 1),
+                "mask_head": MaskRCNNHeads(channels, (256,) * 4, 1, _layer(settings)),
                 "mask_predictor": MaskRCNNPredictor(256, 256, num_classes),
             }
         rpn = _make_rpn(channels, settings)
@@ -162,6 +158,9 @@ class Detector(GeneralizedRCNN):  # type: ignore[misc]  # torchvision has no typ
             if head is not None:
                 _in_fp32(head)
         super().__init__(pyramid, rpn, roi_heads, _Normalise())
+        for part in (self.backbone.fpn, self.roi_heads):
+            fold_norms(part)  # those of a second version
+        self.heads = settings.heads
 
     def forward(self, images: Sequence[Tensor], targets: Sequence[Target] | None = None) -> Any:
         """Losses of images and targets in training; a list of ``Prediction`` of images in evaluation."""
@@ -173,6 +172,11 @@ class Detector(GeneralizedRCNN):  # type: ignore[misc]  # torchvision has no typ
         return super().forward(images, targets)
 
 
+def _layer(settings: DetectorSettings) -> Any:
+    """The norm layer of the heads, or None."""
+    return None if settings.head_norm is None else NORMS[settings.head_norm]
+
+
 def _make_rpn(channels: int, settings: DetectorSettings) -> PerImageRPN:
     """A region proposal network with torchvision's thresholds."""
     anchors = _Anchors(tuple((side,) for side in settings.anchor_sizes), (_RATIOS,) * len(settings.anchor_sizes))
@@ -180,7 +184,7 @@ def _make_rpn(channels: int, settings: DetectorSettings) -> PerImageRPN:
     in_evaluation = settings.test_proposals or max(proposals // 2, settings.detections)
     rpn = PerImageRPN(
         anchors,
-        RPNHead(channels, len(_RATIOS)),
+        RPNHead(channels, len(_RATIOS), conv_depth=1 if settings.heads == "v1" else 2),
         fg_iou_thresh=0.7,
         bg_iou_thresh=0.3,
         batch_size_per_image=256,
@@ -200,9 +204,13 @@ def _make_roi_heads(
     channels: int, num_classes: int, settings: DetectorSettings, mask_parts: dict[str, nn.Module]
 ) -> PerImageRoIHeads:
     """Box and mask heads with torchvision's thresholds."""
+    if settings.heads == "v1":
+        box_head: nn.Module = TwoMLPHead(channels * 7**2, 1024)
+    else:
+        box_head = FastRCNNConvFCHead((channels, 7, 7), [256] * 4, [1024], _layer(settings))
     roi_heads = PerImageRoIHeads(
         PyramidRoIAlign(7),
-        TwoMLPHead(channels * 7**2, 1024),
+        box_head,
         FastRCNNPredictor(1024, num_classes),
         fg_iou_thresh=0.5,
         bg_iou_thresh=0.5,

@@ -16,6 +16,7 @@ from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import roi_align
 
+from segkit.models.matching import BETWEEN, match_regions
 from segkit.models.tensors import Target
 
 
@@ -58,6 +59,29 @@ def _some(candidates: Tensor, count: int, generator: torch.Generator | None) -> 
 class PerImageRPN(RegionProposalNetwork):  # type: ignore[misc]  # torchvision has no types
     """torchvision's region proposal network with losses that are means over images."""
 
+    def assign_targets_to_anchors(
+        self, anchors: list[Tensor], targets: list[Target]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """The label of each anchor (1, 0, and -1 where it does not count) and its instance's box, of every image."""
+        labels, boxes = [], []
+        matcher = self.proposal_matcher
+        for regions, target in zip(anchors, targets, strict=True):
+            truth = target["boxes"]
+            if not len(truth):
+                labels.append(regions.new_zeros(len(regions)))
+                boxes.append(torch.zeros_like(regions))
+                continue
+            matches = match_regions(
+                truth,
+                regions,
+                matcher.low_threshold,
+                matcher.high_threshold,
+                keep_best=matcher.allow_low_quality_matches,
+            )
+            labels.append((matches >= 0).to(torch.float32) - (matches == BETWEEN).to(torch.float32))
+            boxes.append(truth[matches.clamp(min=0)])
+        return labels, boxes
+
     def compute_loss(
         self, objectness: Tensor, pred_bbox_deltas: Tensor, labels: list[Tensor], regression_targets: list[Tensor]
     ) -> tuple[Tensor, Tensor]:
@@ -84,6 +108,29 @@ class PerImageRoIHeads(RoIHeads):  # type: ignore[misc]
 
     def check_targets(self, targets: Any) -> None:
         """Targets are checked where they are made."""
+
+    def assign_targets_to_proposals(
+        self, proposals: list[Tensor], gt_boxes: list[Tensor], gt_labels: list[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """The instance and the label of each proposal, of every image; label 0 is background, -1 does not count."""
+        matched, labels = [], []
+        matcher = self.proposal_matcher
+        for regions, truth, kinds in zip(proposals, gt_boxes, gt_labels, strict=True):
+            if not len(truth):
+                matched.append(torch.zeros(len(regions), dtype=torch.int64, device=regions.device))
+                labels.append(torch.zeros_like(matched[-1]))
+                continue
+            matches = match_regions(
+                truth,
+                regions,
+                matcher.low_threshold,
+                matcher.high_threshold,
+                keep_best=matcher.allow_low_quality_matches,
+            )
+            matched.append(matches.clamp(min=0))
+            other = torch.where(matches == BETWEEN, -1, 0)
+            labels.append(torch.where(matches >= 0, kinds[matched[-1]], other))
+        return matched, labels
 
     def forward(
         self,

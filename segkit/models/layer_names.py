@@ -3,14 +3,18 @@
 import re
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
+from segkit.choices import HeadsName
 from segkit.models.backbones import STD
 
 State = dict[str, Tensor]
 
 _WRAPPERS = ("module.", "model.", "net.", "network.")  # of DataParallel, Lightning and the like
 _COMPILED = "_orig_mod."
+_IN_LITE = "_conv_stem.weight"
+_COCO_LABELS = 91
 
 Replacement = str | Callable[[re.Match[str]], str]
 
@@ -39,6 +43,21 @@ _DETECTRON2: list[tuple[str, Replacement]] = [
     (r"^roi_heads\.mask_head\.mask_fcn(\d)\.", lambda m: f"roi_heads.mask_head.{int(m[1]) - 1}.0."),
     (r"^roi_heads\.mask_head\.deconv\.", "roi_heads.mask_predictor.conv5_mask."),
 ]
+# mmdetection/models (Mask R-CNN and Faster R-CNN with an FPN, in the style "pytorch").
+_MMDETECTION: list[tuple[str, Replacement]] = [
+    (r"^backbone\.", "backbone.body."),
+    (r"^neck\.lateral_convs\.(\d)\.(?:conv\.)?", r"backbone.fpn.inner_blocks.\1.0."),
+    (r"^neck\.fpn_convs\.(\d)\.(?:conv\.)?", r"backbone.fpn.layer_blocks.\1.0."),
+    (r"^rpn_head\.rpn_conv\.", "rpn.head.conv.0.0."),
+    (r"^rpn_head\.rpn_cls\.", "rpn.head.cls_logits."),
+    (r"^rpn_head\.rpn_reg\.", "rpn.head.bbox_pred."),
+    (r"^roi_head\.bbox_head\.shared_fcs\.(\d)\.", lambda m: f"roi_heads.box_head.fc{int(m[1]) + 6}."),
+    (r"^roi_head\.mask_head\.convs\.(\d)\.(?:conv\.)?", r"roi_heads.mask_head.\1.0."),
+    (r"^roi_head\.mask_head\.upsample\.", "roi_heads.mask_predictor.conv5_mask."),
+]
+_MMDETECTIONS_CATEGORIES = (
+    "roi_head.bbox_head.fc_cls.", "roi_head.bbox_head.fc_reg.", "roi_head.mask_head.conv_logits.",
+)  # fmt: skip
 _OF_CATEGORIES = ("roi_heads.box_predictor.", "roi_heads.mask_head.predictor.")  # background is detectron2's last label
 
 
@@ -79,6 +98,48 @@ def from_detectron2(state: State) -> State:
     return state
 
 
+def is_mmdetection(state: State) -> bool:
+    """Whether the names are mmdetection's, of a two-stage detector with an FPN."""
+    return any(name.startswith("neck.") for name in state) and any(name.startswith("rpn_head.") for name in state)
+
+
+def from_mmdetection(state: State) -> State:
+    """Mmdetection's tensors under torchvision's names, without the layers that depend on its order of categories.
+
+    Its models of the style "pytorch" take what torchvision's take. Nothing in a state dict tells those of the style
+    "caffe", whose images are BGR in 0..255: they are loaded alike, and have to learn the difference.
+    """
+    return {
+        _replaced(name, _MMDETECTION): value
+        for name, value in state.items()
+        if not name.startswith(_MMDETECTIONS_CATEGORIES)
+    }
+
+
+def is_timm(state: State) -> bool:
+    """Whether the names are timm's, of an EfficientNet, a MobileNet or a ConvNeXt; its ResNets have torchvision's."""
+    return any(name.endswith(("conv_stem.weight", "conv_dw.weight")) for name in state) and _IN_LITE not in state
+
+
+def in_order(state: State, shapes: dict[str, torch.Size]) -> State | None:
+    """The tensors at the beginning of a state dict under other names, in the same order; None where they do not fit.
+
+    timm and torchvision name the layers of these networks differently, and have them in the same order.
+
+    Args:
+        state: Tensors by name.
+        shapes: Those of the wanted names, in order. Dimensions of 1 do not count.
+    """
+    given = [value for name, value in state.items() if not name.endswith("num_batches_tracked")]
+    wanted = {name: shape for name, shape in shapes.items() if not name.endswith("num_batches_tracked")}
+    if len(given) < len(wanted):
+        return None
+    pairs = list(zip(wanted.items(), given, strict=False))
+    if any([side for side in shape if side > 1] != [side for side in v.shape if side > 1] for (_, shape), v in pairs):
+        return None
+    return {name: value.reshape(shape) for (name, shape), value in pairs}
+
+
 def from_old_torchvision(state: State) -> State:
     """Tensors of torchvision's detectors under the names that they have since 0.14."""
     return {_replaced(name, _OLD_TORCHVISION): value for name, value in state.items()}
@@ -90,10 +151,16 @@ def _replaced(name: str, rules: list[tuple[str, Replacement]]) -> str:
     return name
 
 
-def second_version(state: State) -> str | None:
-    """The name of torchvision's detector where it is the second version, whose pyramid and heads have norms."""
-    signs = ("backbone.fpn.inner_blocks.0.1.", "rpn.head.conv.1.0.", "roi_heads.box_head.0.0.")
-    if not any(name.startswith(signs) for name in state):
-        return None
-    masks = any(name.startswith("roi_heads.mask_predictor.") for name in state)
-    return f"{'maskrcnn' if masks else 'fasterrcnn'}_resnet50_fpn_v2"
+def heads_of(state: State) -> HeadsName:
+    """The version of torchvision's detectors: the second has norms in its pyramid and heads."""
+    return "v2" if any(name.startswith("backbone.fpn.inner_blocks.0.1.") for name in state) else "v1"
+
+
+def is_published(state: State) -> bool:
+    """Whether a file is torchvision's own of a first version, made with norms that added nothing to variances.
+
+    torchvision sets their ``eps`` to 0 for these files, which have the names of before 0.14 and COCO's 91 labels.
+    """
+    scores = state.get("roi_heads.box_predictor.cls_score.weight")
+    old = "backbone.fpn.inner_blocks.0.weight" in state and "backbone.body.layer3.5.conv3.weight" in state
+    return old and scores is not None and len(scores) == _COCO_LABELS

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from segkit.choices import BackboneName, NormName, UnetLoss
 from segkit.data.label_maps import IGNORED
-from segkit.models.backbones import NORMS, make_body, normalise, padded_frame
+from segkit.models.backbones import DEFAULT_EPS, NORMS, make_body, normalise, padded_frame
 from segkit.models.losses import semantic_losses
 from segkit.models.tensors import Prediction, Target
 
@@ -33,7 +33,14 @@ class UNet(nn.Module):
 
     rows_per_category: ClassVar[dict[str, int]] = {"head": 1}
 
-    def __init__(self, num_classes: int, backbone: BackboneName, norm: NormName, loss: UnetLoss) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        backbone: BackboneName,
+        norm: NormName,
+        loss: UnetLoss,
+        norm_eps: float = DEFAULT_EPS,
+    ) -> None:
         """Build with random weights.
 
         Args:
@@ -41,9 +48,10 @@ class UNet(nn.Module):
             backbone: The contracting path.
             norm: Normalisation of both paths.
             loss: The loss to minimise.
+            norm_eps: What the norms of the contracting path add to variances.
         """
         super().__init__()
-        self.body, channels = make_body(backbone, norm)
+        self.body, channels = make_body(backbone, norm, eps=norm_eps)
         skips = [*reversed(channels[:-1]), 0]
         inputs = [channels[-1], *_WIDTHS[:-1]]
         # The decoder is not pretrained: it has no statistics to freeze.
@@ -62,12 +70,12 @@ class UNet(nn.Module):
         In training, ``dropout`` is the fraction of channels of the last features that are dropped, by a seed for each
         image.
         """
-        maps = list(self.body(images).values())  # strides 2 to 32
-        features = maps.pop()
-        for block in self.decoder:
+        maps = self.body(images)
+        features = maps["32"]
+        for block, stride in zip(self.decoder, ("16", "8", "4", "2", "1"), strict=True):
             features = F.interpolate(features, scale_factor=2.0, mode="nearest")
-            if maps:
-                features = torch.cat([features, maps.pop()], dim=1)
+            if stride in maps:  # a ConvNeXt has none of stride 2
+                features = torch.cat([features, maps[stride]], dim=1)
             features = block(features)
         if self.training and self.dropout and seeds is not None:
             features = drop_channels(features, self.dropout, seeds)

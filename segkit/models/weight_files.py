@@ -9,17 +9,22 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from segkit.choices import BackboneName, ModelName, NormName
+from segkit.choices import BackboneName, HeadsName, ModelName, NormName
 from segkit.errors import InputError
-from segkit.models.backbones import make_body
+from segkit.models.backbones import DEFAULT_EPS, EPS, make_body
 from segkit.models.card import ModelCard, read_card
-from segkit.models.detector import DetectorSettings
+from segkit.models.detector_settings import DetectorSettings
 from segkit.models.layer_names import (
     State,
     from_detectron2,
+    from_mmdetection,
     from_old_torchvision,
+    heads_of,
+    in_order,
     is_detectron2,
-    second_version,
+    is_mmdetection,
+    is_published,
+    is_timm,
     without_wrappers,
 )
 from segkit.models.safetensors_file import read_safetensors
@@ -32,6 +37,8 @@ _DETECTRON2 = (
     "detectron2's names; where its models stride and align regions otherwise (STRIDE_IN_1X1, ROIAlignV2), features are "
     "near those of detectron2, not equal"
 )
+_FIRST = {f"resnet{depth}": "conv1.weight" for depth in (18, 34, 50, 101)}  # of others, "0.0.weight"
+_FIRST_OF_LITE = "_conv_stem.weight"
 
 Anchors = tuple[int, int, int, int, int]
 
@@ -48,6 +55,9 @@ class WeightFile:
         model: The architecture, where the file is segkit's.
         categories: Names by label from 1, where they are known.
         anchors: The anchors that a detector was made with.
+        heads: The version of a detector's pyramid and heads.
+        head_norm: The norms in them, as ``norm``.
+        norm_eps: What the norms of the feature extractor added to variances.
         notes: What was unwrapped or renamed.
     """
 
@@ -58,6 +68,9 @@ class WeightFile:
     model: ModelName | None = None
     categories: tuple[str, ...] = ()
     anchors: Anchors | None = None
+    heads: HeadsName | None = None
+    head_norm: NormName | None = None
+    norm_eps: float = DEFAULT_EPS
     notes: tuple[str, ...] = field(default=())
 
 
@@ -71,7 +84,7 @@ def read_weight_file(path: Path, *, check: bool = False) -> WeightFile:
     Raises:
         InputError: It cannot be read without running code, is damaged, or holds no feature extractor that is known.
     """
-    content = _read(path, check)
+    content, published = _read(path, check), False
     state, notes = _state_dict(content, path)
     card = _card(content, path)
     if card is not None:
@@ -79,21 +92,30 @@ def read_weight_file(path: Path, *, check: bool = False) -> WeightFile:
     else:
         state, removed = without_wrappers(state)
         notes += [f"without {each}" for each in removed]
-        if (version := second_version(state)) is not None:
-            raise InputError(
-                f"{path}: is torchvision's {version}, whose pyramid and heads have norms; segkit has the first version",
-                "use the weights of the first version: --weights coco",
-            )
+        published = is_published(state)
         if is_detectron2(state):
             state = from_detectron2(state)
             notes.append(_DETECTRON2)
+        elif is_mmdetection(state):
+            state = from_mmdetection(state)
+            notes.append("mmdetection's names")
+        elif is_timm(state) and (renamed := _from_timm(state)) is not None:
+            state = renamed
+            notes.append("timm's names")
         state = from_old_torchvision(state)
     if check and not all(bool(value.isfinite().all()) for value in state.values() if value.is_floating_point()):
         raise InputError(f"{path}: has weights that are not finite", "use an earlier checkpoint")
-    return recognise(state, str(path), card, notes)
+    return recognise(state, str(path), card, notes, published=published)
 
 
-def recognise(state: State, what: str, card: ModelCard | None = None, notes: list[str] | None = None) -> WeightFile:
+def recognise(
+    state: State,
+    what: str,
+    card: ModelCard | None = None,
+    notes: list[str] | None = None,
+    *,
+    published: bool = False,
+) -> WeightFile:
     """What a state dict holds.
 
     Args:
@@ -101,6 +123,7 @@ def recognise(state: State, what: str, card: ModelCard | None = None, notes: lis
         what: Where they come from, for errors.
         card: The model card that came with them.
         notes: What was unwrapped or renamed.
+        published: Whether they are torchvision's own of a detector of the first version.
 
     Raises:
         InputError: It has no feature extractor that is known.
@@ -121,6 +144,9 @@ def recognise(state: State, what: str, card: ModelCard | None = None, notes: lis
             card.model if card is not None else None,
             tuple(category.name for category in card.categories) if card is not None else (),
             settings.anchor_sizes if is_detector else None,
+            heads_of(state) if is_detector else None,
+            _head_norm_of(card, state) if is_detector else None,
+            _eps_of(card, backbone, is_detector=is_detector, published=published),
             tuple(notes or ()),
         )
     raise InputError(
@@ -132,7 +158,25 @@ def recognise(state: State, what: str, card: ModelCard | None = None, notes: lis
 def _norm_of(card: ModelCard | None, body: State) -> NormName:
     if card is not None:
         return card.norm
-    return "batch" if any(name.endswith("running_mean") for name in body) else "group"
+    with_layer_norms = any(name.endswith("layer_scale") for name in body)  # a ConvNeXt has no others
+    return "batch" if with_layer_norms or any(name.endswith("running_mean") for name in body) else "group"
+
+
+def _head_norm_of(card: ModelCard | None, state: State) -> NormName | None:
+    if card is not None:
+        return card.settings.head_norm
+    if heads_of(state) == "v1":
+        return None
+    return "batch" if "backbone.fpn.inner_blocks.0.1.running_mean" in state else "group"
+
+
+def _eps_of(card: ModelCard | None, backbone: BackboneName, *, is_detector: bool, published: bool) -> float:
+    """What the norms that the weights were made with added to variances."""
+    if card is not None:
+        return card.norm_eps
+    if is_detector:
+        return 0.0 if published else DEFAULT_EPS
+    return EPS.get(backbone, DEFAULT_EPS)
 
 
 def _backbone_of(body: State) -> BackboneName | None:
@@ -141,17 +185,30 @@ def _backbone_of(body: State) -> BackboneName | None:
     fits = [
         name
         for name in names
+        if _FIRST.get(name.partition("_")[0], "0.0.weight") in body or _FIRST_OF_LITE in body
         if all(layer in body and body[layer].shape == shape for layer, shape in _convolutions(name).items())
     ]
     return max(fits, key=lambda name: len(_convolutions(name)), default=None)
 
 
-@cache
 def _convolutions(name: BackboneName) -> dict[str, torch.Size]:
     """The shapes of the convolutions of a feature extractor, by name."""
+    return {layer: shape for layer, shape in _shapes(name).items() if len(shape) == 4}
+
+
+@cache
+def _shapes(name: BackboneName) -> dict[str, torch.Size]:
+    """The shapes of the tensors of a feature extractor, by name, in order."""
     with torch.device("meta"):
         body, _ = make_body(name, "batch")
-    return {layer: value.shape for layer, value in body.state_dict().items() if value.ndim == 4}
+    return {layer: value.shape for layer, value in body.state_dict().items()}
+
+
+def _from_timm(state: State) -> State | None:
+    """Tensors of timm's under the names of the deepest feature extractor with the same in this order."""
+    names: tuple[BackboneName, ...] = get_args(BackboneName)
+    fits = [(name, found) for name in names if (found := in_order(state, _shapes(name))) is not None]
+    return max(fits, key=lambda fit: len(fit[1]), default=(None, None))[1]
 
 
 def _read(path: Path, check: bool) -> Any:

