@@ -20,6 +20,7 @@ _BYTES: dict[str, int] = {"": 1, "b": 1} | {
 }
 _MOST_BYTES = 2**63
 _MOST_SECONDS = 10 * 365 * 86400.0
+_LEAST_RATIO = 0.01
 _MOST_GPU, _MOST_IMAGES = 1023, 65536
 
 SIZE_UNITS = "8G = 8GiB = 8 x 1024^3 bytes; 8GB = 8 x 1000^3 bytes."
@@ -73,6 +74,26 @@ def parse_indices(text: str) -> tuple[int, ...]:
 
 def _is_index(name: str) -> bool:
     return name.isascii() and name.isdigit() and len(name) < 10 and int(name) <= _MOST_GPU
+
+
+def parse_counts(text: str) -> tuple[int, ...]:
+    """Read ``16,32,64``: whole numbers from 1, each larger than the one before."""
+    names = parse_names(text)
+    numbers = [int(name) for name in names if name.isascii() and name.isdigit() and len(name) < 10]
+    if not names or len(numbers) < len(names) or numbers != sorted(set(numbers)) or numbers[0] < 1:
+        raise ValueError(f"{text!r} is not a list of growing whole numbers such as 16,32,64")
+    return tuple(numbers)
+
+
+def parse_ratios(text: str) -> tuple[float, ...]:
+    """Read ``0.5,1,2``: distinct numbers above 0, the smallest first."""
+    try:
+        numbers = sorted({float(name) for name in parse_names(text)})
+    except ValueError:
+        numbers = []
+    if not numbers or not all(_LEAST_RATIO <= number <= 1 / _LEAST_RATIO for number in numbers):
+        raise ValueError(f"{text!r} is not a list of ratios such as 0.5,1,2")
+    return tuple(numbers)
 
 
 def parse_renames(text: str) -> tuple[tuple[str, str], ...]:

@@ -20,16 +20,23 @@ from segkit.config.fields import MOST_PIXELS, MOST_PROCESSES, MOST_SEED, MOST_ST
 from segkit.config.parsers import (
     SIZE_UNITS,
     parse_count_or_auto,
+    parse_counts,
     parse_duration,
     parse_factors,
     parse_indices,
     parse_names,
+    parse_ratios,
     parse_size,
 )
 from segkit.errors import ConfigError
 
-_MODEL, _BUDGET, _DEVICES, _RATES, _DATA, _RUN = (
-    "Model", "How long", "Devices and memory", "Optimisation", "Data", "Run"
+_MODEL, _DETECTOR, _BUDGET, _DEVICES, _RATES, _DATA, _RUN = (
+    "Model", "Detector", "How long", "Devices and memory", "Optimisation", "Data", "Run"
+)  # fmt: skip
+_MOST_REGIONS = 20_000
+_OF_DETECTORS = (
+    "heads", "anchor_sizes", "anchor_ratios", "fpn_levels", "roi_size", "roi_sampling", "proposals", "rois",
+    "detections", "nms",
 )  # fmt: skip
 
 
@@ -69,6 +76,44 @@ class TrainConfig(CommandConfig):
         None,
         help="Layers to freeze, by name prefix.  [default: stem with pretrained weights, else none]",
         parse=parse_names, metavar="none|stem|backbone|NAME,...", panel=_MODEL,
+    )  # fmt: skip
+    anchor_sizes: tuple[int, ...] | None = option(
+        None,
+        help="Sides of a detector's anchors, one for each level of the pyramid and one above.  "
+        "[default: of the weights, else fitted to the boxes]",
+        parse=parse_counts, metavar="32,64,...", panel=_DETECTOR,
+    )  # fmt: skip
+    anchor_ratios: tuple[float, ...] | None = option(
+        None, help="Height by width of anchors.  [default: of the weights, else fitted to the boxes]",
+        parse=parse_ratios, metavar="0.5,1,2", panel=_DETECTOR,
+    )  # fmt: skip
+    fpn_levels: tuple[int, ...] | None = option(
+        None, help="Levels of the feature pyramid; level n has stride 2^n.  [default: 2,3,4,5]",
+        parse=parse_counts, metavar="2,3,...", panel=_DETECTOR,
+    )  # fmt: skip
+    roi_size: int | None = option(
+        None, help="Rows and columns that the box head gets of a region; the mask head gets twice as many.  "
+        "[default: 7]", min=2, max=64, panel=_DETECTOR,
+    )  # fmt: skip
+    roi_sampling: int | None = option(
+        None, help="Points in each direction that a cell of a region is the mean of.  [default: 2]",
+        min=1, max=16, panel=_DETECTOR,
+    )  # fmt: skip
+    proposals: int | None = option(
+        None, help="Proposals of an image in training.  [default: by the number of instances; at most 2000 on a CPU]",
+        min=1, max=_MOST_REGIONS, panel=_DETECTOR,
+    )  # fmt: skip
+    rois: int | None = option(
+        None, help="Proposals of an image that the heads learn from.  [default: 512; on a CPU by the instances]",
+        min=1, max=_MOST_REGIONS, panel=_DETECTOR,
+    )  # fmt: skip
+    detections: int | None = option(
+        None, help="Instances that are found in an image at most.  [default: 1.5 times the most in an image, from 100]",
+        min=1, max=_MOST_REGIONS, panel=_DETECTOR,
+    )  # fmt: skip
+    nms: float | None = option(
+        None, help="IoU above which one of two detections of a category is dropped.  [default: 0.5]",
+        min=0.01, max=1.0, panel=_DETECTOR,
     )  # fmt: skip
     loss: UnetLoss = option("ce+dice", help="Loss of the U-Net.", panel=_MODEL)
     dropout: float = option(0.0, help="Dropout rate before the U-Net's last layer, by channel.", min=0.0, max=0.9,
@@ -143,6 +188,13 @@ class TrainConfig(CommandConfig):
     weight_decay: float | None = option(None, help="Weight decay.  [default: 0.01, sgd 0.0001]", min=0.0, panel=_RATES)
     momentum: float = option(0.9, help="Momentum of sgd and rmsprop.", min=0.0, max=1.0, panel=_RATES)
     schedule: ScheduleName = option("cosine", help="Learning rate schedule after the warm-up.", panel=_RATES)
+    lr_steps: tuple[int, ...] | None = option(
+        None, help="Epochs after which --schedule step lowers the learning rate.  [default: at 2/3 and 8/9 of the run]",
+        parse=parse_counts, metavar="3,6,...", panel=_RATES,
+    )  # fmt: skip
+    lr_gamma: float | None = option(
+        None, help="Factor by which --schedule step lowers it.  [default: 0.1]", min=0.0, max=1.0, panel=_RATES,
+    )  # fmt: skip
     warmup: int | None = option(
         None,
         help="Steps of linear warm-up.  [default: 5 % of all steps, at most 1000]",
@@ -210,10 +262,26 @@ class TrainConfig(CommandConfig):
             raise ConfigError("--momentum 1: no gradient would ever be forgotten", "use 0.9, for example")
         if self.dropout and self.model != "unet":
             raise ConfigError(f"--dropout is for --model unet; {self.model} has none")
-        if self.heads and self.model == "unet":
-            raise ConfigError(f"--heads is for detectors; {self.model} has none")
+        self._check_detector()
+        if self.schedule != "step" and (self.lr_steps or self.lr_gamma is not None):
+            raise ConfigError("--lr-steps and --lr-gamma go with --schedule step")
         if self.size and self.max_size and self.max_size < self.size:
             raise ConfigError(f"--max-size {self.max_size} is less than --size {self.size}")
+
+    def _check_detector(self) -> None:
+        given = [name for name in _OF_DETECTORS if getattr(self, name) is not None]
+        if given and self.model == "unet":
+            raise ConfigError(f"--{given[0].replace('_', '-')} is for detectors; {self.model} has none")
+        levels = self.fpn_levels or (2, 3, 4, 5)
+        if levels != tuple(range(levels[0], levels[-1] + 1)) or not 2 <= levels[0] <= levels[-1] <= 5:
+            raise ConfigError(
+                f"--fpn-levels {','.join(map(str, levels))}: levels from 2 to 5, one after the other, are needed"
+            )
+        if self.anchor_sizes and len(self.anchor_sizes) != len(levels) + 1:
+            raise ConfigError(
+                f"--anchor-sizes: {len(self.anchor_sizes)} sizes for {len(levels)} levels of the pyramid and the one "
+                f"above: {len(levels) + 1} are needed"
+            )
 
 
 def _is_plain(name: str) -> bool:

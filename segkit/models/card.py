@@ -41,15 +41,20 @@ class ModelCard:
     def to_plain(self) -> dict[str, Any]:
         """Plain values, as ``weights_only`` loading and JSON allow."""
         plain = asdict(self)
-        plain["settings"]["anchor_sizes"] = list(self.settings.anchor_sizes)
+        plain["settings"] |= {
+            name: list(value) for name, value in plain["settings"].items() if isinstance(value, tuple)
+        }
         return plain | {"categories": list(plain["categories"])}
 
     @staticmethod
     def from_plain(plain: dict[str, Any]) -> "ModelCard":
         """The inverse of ``to_plain``."""
-        settings = plain["settings"]
+        given: dict[str, Any] = plain["settings"]
+        settings: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
+        }
         parts: dict[str, Any] = {
-            "settings": DetectorSettings(**settings | {"anchor_sizes": tuple(settings["anchor_sizes"])}),
+            "settings": DetectorSettings(**settings),
             "framing": Framing(**plain["framing"]),
             "categories": _categories(plain["categories"]),
         }

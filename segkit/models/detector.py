@@ -22,14 +22,12 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
 
 from segkit.choices import BackboneName, NormName
-from segkit.models.backbones import MEAN, NORMS, STD, make_body, normalise
+from segkit.models.backbones import MEAN, NORMS, STD, STRIDES, make_body, normalise
 from segkit.models.detector_settings import DetectorSettings
 from segkit.models.frozen_norm import fold_norms
 from segkit.models.heads import PerImageRoIHeads, PerImageRPN, SeededSampler
-from segkit.models.roi_align import STRIDES, PyramidRoIAlign
+from segkit.models.roi_align import PyramidRoIAlign
 from segkit.models.tensors import Target
-
-_RATIOS = (0.5, 1.0, 2.0)
 
 
 class _Anchors(AnchorGenerator):  # type: ignore[misc]  # torchvision has no types
@@ -87,22 +85,24 @@ class Pyramid(nn.Module):
 
     out_channels = 256
 
-    def __init__(self, backbone: BackboneName, norm: NormName, eps: float, own_norm: NormName | None = None) -> None:
+    def __init__(self, backbone: BackboneName, norm: NormName, eps: float, settings: DetectorSettings) -> None:
         """Build with random weights.
 
         Args:
             backbone: The feature extractor.
             norm: Its normalisation.
             eps: What its norms add to variances.
-            own_norm: The normalisation of the pyramid; None: it has none, as in torchvision's first version.
+            settings: Has the levels of the pyramid, and its own normalisation.
         """
         super().__init__()
-        self.body, channels = make_body(backbone, norm, STRIDES, eps)
-        layer = None if own_norm is None else NORMS[own_norm]
-        self.fpn = FeaturePyramidNetwork(channels, self.out_channels, LastLevelMaxPool(), layer)
+        self.body, channels = make_body(backbone, norm, [2**level for level in settings.fpn_levels], eps)
+        self.fpn = FeaturePyramidNetwork(channels, self.out_channels, LastLevelMaxPool(), _layer(settings))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Maps of 256 channels, "0" to "3" at strides 4 to 32 and "pool" at 64, of images [B, 3, H, W]."""
+        """Maps of 256 channels, "0" to "3" at strides 4 to 32 and "pool" at 64, of images [B, 3, H, W].
+
+        With other levels than 2 to 5 there are other strides, and numbers from "0" on.
+        """
         maps = self.body(images).values()
         out: dict[str, Tensor] = self.fpn({str(level): each for level, each in enumerate(maps)})
         return out
@@ -144,11 +144,11 @@ class Detector(GeneralizedRCNN):  # type: ignore[misc]  # torchvision has no typ
             masks: Whether to predict masks.
             norm_eps: What the norms of the feature extractor add to variances.
         """
-        pyramid = Pyramid(backbone, norm, norm_eps, settings.head_norm)
+        pyramid = Pyramid(backbone, norm, norm_eps, settings)
         channels, mask_parts = pyramid.out_channels, {}
         if masks:  # before the other heads, as in torchvision: a seed gives the same weights
             mask_parts = {
-                "mask_roi_pool": PyramidRoIAlign(14),
+                "mask_roi_pool": PyramidRoIAlign(2 * settings.roi_size, settings.fpn_levels, settings.roi_sampling),
                 "mask_head": MaskRCNNHeads(channels, (256,) * 4, 1, _layer(settings)),
                 "mask_predictor": MaskRCNNPredictor(256, 256, num_classes),
             }
@@ -179,19 +179,20 @@ def _layer(settings: DetectorSettings) -> Any:
 
 def _make_rpn(channels: int, settings: DetectorSettings) -> PerImageRPN:
     """A region proposal network with torchvision's thresholds."""
-    anchors = _Anchors(tuple((side,) for side in settings.anchor_sizes), (_RATIOS,) * len(settings.anchor_sizes))
-    proposals = settings.proposals
+    sizes, ratios = tuple((side,) for side in settings.anchor_sizes), settings.anchor_ratios
+    anchors = _Anchors(sizes, (ratios,) * len(sizes))
+    proposals, before = settings.proposals, settings.before_nms
     in_evaluation = settings.test_proposals or max(proposals // 2, settings.detections)
     rpn = PerImageRPN(
         anchors,
-        RPNHead(channels, len(_RATIOS), conv_depth=1 if settings.heads == "v1" else 2),
+        RPNHead(channels, len(ratios), conv_depth=1 if settings.heads == "v1" else 2),
         fg_iou_thresh=0.7,
         bg_iou_thresh=0.3,
         batch_size_per_image=256,
         positive_fraction=0.5,
         pre_nms_top_n={
-            "training": max(2 * proposals, 200),
-            "testing": max(proposals, 2 * settings.test_proposals, 200),
+            "training": before or max(2 * proposals, 200),
+            "testing": max(before // 2, in_evaluation) if before else max(proposals, 2 * settings.test_proposals, 200),
         },
         post_nms_top_n={"training": proposals, "testing": in_evaluation},
         nms_thresh=0.7,
@@ -205,11 +206,11 @@ def _make_roi_heads(
 ) -> PerImageRoIHeads:
     """Box and mask heads with torchvision's thresholds."""
     if settings.heads == "v1":
-        box_head: nn.Module = TwoMLPHead(channels * 7**2, 1024)
+        box_head: nn.Module = TwoMLPHead(channels * settings.roi_size**2, 1024)
     else:
-        box_head = FastRCNNConvFCHead((channels, 7, 7), [256] * 4, [1024], _layer(settings))
+        box_head = FastRCNNConvFCHead((channels, *(settings.roi_size,) * 2), [256] * 4, [1024], _layer(settings))
     roi_heads = PerImageRoIHeads(
-        PyramidRoIAlign(7),
+        PyramidRoIAlign(settings.roi_size, settings.fpn_levels, settings.roi_sampling),
         box_head,
         FastRCNNPredictor(1024, num_classes),
         fg_iou_thresh=0.5,
@@ -218,7 +219,7 @@ def _make_roi_heads(
         positive_fraction=0.25,
         bbox_reg_weights=None,
         score_thresh=0.05,
-        nms_thresh=0.5,
+        nms_thresh=settings.nms,
         detections_per_img=settings.detections,
         **mask_parts,
     )

@@ -5,16 +5,18 @@ columns. torchvision's CPU kernel works point by point in fp32 and takes a quart
 products of small matrices run on the hardware's bf16 units. Everywhere else torchvision's own kernel is used.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import LevelMapper
 
-STRIDES = (4, 8, 16, 32)  # of the feature pyramid
+_LEVELS = (2, 3, 4, 5)  # of the feature pyramid: strides 4 to 32
 
 
 class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision has no types
-    """``MultiScaleRoIAlign`` over maps at strides 4 to 32, with matrix products where they are faster.
+    """``MultiScaleRoIAlign`` over the maps of a pyramid, with matrix products where they are faster.
 
     torchvision infers the strides from the first image that it sees, by its size before padding, and keeps them: a
     small or odd first image would shift every region of the run. Here they are given.
@@ -25,11 +27,17 @@ class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision 
 
     products = True
 
-    def __init__(self, output_size: int) -> None:
-        super().__init__([str(level) for level in range(len(STRIDES))], output_size, sampling_ratio=2)
-        self.scales = [1 / stride for stride in STRIDES]
-        finest, coarsest = (stride.bit_length() - 1 for stride in (STRIDES[0], STRIDES[-1]))
-        self.map_levels = LevelMapper(finest, coarsest, self.canonical_scale, self.canonical_level)
+    def __init__(self, output_size: int, levels: Sequence[int] = _LEVELS, sampling: int = 2) -> None:
+        """Pool from the levels of a pyramid.
+
+        Args:
+            output_size: Rows and columns of a region.
+            levels: The levels, one after the other; the stride of level n is 2 to the power of n.
+            sampling: Points in each direction that a cell is the mean of.
+        """
+        super().__init__([str(number) for number in range(len(levels))], output_size, sampling_ratio=sampling)
+        self.scales = [1 / 2**level for level in levels]
+        self.map_levels = LevelMapper(levels[0], levels[-1], self.canonical_scale, self.canonical_level)
 
     def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
         """See torchvision. In training under CPU autocast to bf16, regions [R, C, n, n] come from products."""

@@ -40,8 +40,6 @@ _DETECTRON2 = (
 _FIRST = {f"resnet{depth}": "conv1.weight" for depth in (18, 34, 50, 101)}  # of others, "0.0.weight"
 _FIRST_OF_LITE = "_conv_stem.weight"
 
-Anchors = tuple[int, int, int, int, int]
-
 
 @dataclass(frozen=True, slots=True)
 class WeightFile:
@@ -54,7 +52,7 @@ class WeightFile:
         norm: The norms that the weights were made with; ``batch`` stands for all that have statistics.
         model: The architecture, where the file is segkit's.
         categories: Names by label from 1, where they are known.
-        anchors: The anchors that a detector was made with.
+        settings: What a detector was made with: its anchors, its pyramid.
         heads: The version of a detector's pyramid and heads.
         head_norm: The norms in them, as ``norm``.
         norm_eps: What the norms of the feature extractor added to variances.
@@ -67,7 +65,7 @@ class WeightFile:
     norm: NormName
     model: ModelName | None = None
     categories: tuple[str, ...] = ()
-    anchors: Anchors | None = None
+    settings: DetectorSettings | None = None
     heads: HeadsName | None = None
     head_norm: NormName | None = None
     norm_eps: float = DEFAULT_EPS
@@ -143,7 +141,7 @@ def recognise(
             _norm_of(card, body),
             card.model if card is not None else None,
             tuple(category.name for category in card.categories) if card is not None else (),
-            settings.anchor_sizes if is_detector else None,
+            settings if is_detector else None,
             heads_of(state) if is_detector else None,
             _head_norm_of(card, state) if is_detector else None,
             _eps_of(card, backbone, is_detector=is_detector, published=published),

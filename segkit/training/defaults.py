@@ -23,6 +23,7 @@ from segkit.models.weight_files import WeightFile
 from segkit.models.weights import best_weights, check_backbone, eps_of, without_network
 
 _LARGEST, _LARGEST_ON_CPU, _LEAST_ON_CPU, _LARGEST_CROP, _LARGEST_CROP_ON_CPU = 800, 320, 160, 512, 256
+_LARGEST_FOR_TINY = 1344
 _SIDE_ON_CPU = 40  # pixels that a typical instance should span: enough for its outline
 _STEPS, _STEPS_ON_CPU = 4000, 800  # of a run without a limit
 _EPOCHS = (12, 300)
@@ -160,10 +161,11 @@ def _resolve_size(config: TrainConfig, facts: DataFacts, on_cpu: bool) -> TrainC
 
 
 def _shorter_side(facts: DataFacts, on_cpu: bool) -> int:
-    """The images' own shorter side, at most 800; on a CPU, as small as typical instances allow."""
-    if not on_cpu:
-        return max(32, min(facts.short_side, _LARGEST))
+    """The images' own shorter side, at most 800, or 1344 where instances are tiny; on a CPU, as small as they allow."""
     wanted = facts.short_side * _SIDE_ON_CPU / max(facts.instance_side, 1.0)
+    if not on_cpu:  # larger than 800 only where instances would be tiny
+        larger = round(min(max(wanted, _LARGEST), _LARGEST_FOR_TINY) / 32) * 32
+        return max(32, min(facts.short_side, larger))
     return max(32, min(facts.short_side, round(min(max(wanted, _LEAST_ON_CPU), _LARGEST_ON_CPU) / 32) * 32))
 
 

@@ -72,7 +72,16 @@ def make_optimizer(
             assert_never(name)
 
 
-def learning_rate(schedule: ScheduleName, peak: float, done: float, step: int, warmup: int | None) -> float:
+def learning_rate(
+    schedule: ScheduleName,
+    peak: float,
+    done: float,
+    step: int,
+    warmup: int | None,
+    *,
+    drops: int | None = None,
+    gamma: float = 0.1,
+) -> float:
     """The learning rate of a step.
 
     Args:
@@ -81,13 +90,15 @@ def learning_rate(schedule: ScheduleName, peak: float, done: float, step: int, w
         done: The fraction of the run that is over, by steps or by time.
         step: The step, from 0.
         warmup: Steps of linear warm-up; None: a twentieth of the run, at most 1000 steps.
+        drops: How often the schedule ``step`` has lowered the rate; None: by the fraction that is over.
+        gamma: By what factor.
     """
     rising = _rising(done, step, warmup)
     match schedule:
         case "constant":
             falling = 1.0
         case "step":  # a tenth at two thirds and again at eight ninths, as in the 1x schedules of Mask R-CNN
-            falling = 0.1 ** ((done >= 2 / 3) + (done >= 8 / 9))
+            falling = gamma ** ((done >= 2 / 3) + (done >= 8 / 9) if drops is None else drops)
         case "cosine":
             falling = 0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2
         case "poly":

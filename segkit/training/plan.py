@@ -22,7 +22,8 @@ from segkit.runs.folder import check_name
 from segkit.runtime.device import device_name, resolve_precision
 from segkit.runtime.ranks import Ranks
 from segkit.training.defaults import DataFacts, card_for, epochs_between_evaluations, resolve_defaults
-from segkit.training.detector_defaults import settings_for
+from segkit.training.detector_defaults import settings_for, with_settings
+from segkit.training.optim import learning_rate
 from segkit.training.same_data import card_for_data
 from segkit.units import counted, format_duration
 
@@ -82,6 +83,13 @@ class Plan:
     def epoch(self, step: int) -> int:
         """Whole epochs after a number of steps."""
         return step * self.batch // self.epoch_length
+
+    def learning_rate(self, done: float, step: int) -> float:
+        """The learning rate of a step; ``done`` is the fraction of the run that is over."""
+        config, epoch = self.config, self.epoch(step)
+        drops = sum(epoch >= each for each in config.lr_steps) if config.lr_steps else None
+        gamma = 0.1 if config.lr_gamma is None else config.lr_gamma
+        return learning_rate(config.schedule, self.lr, done, step, config.warmup, drops=drops, gamma=gamma)
 
     def evaluates_after(self, step: int) -> bool:
         """Whether a step ends an epoch after which the model is evaluated."""
@@ -163,28 +171,37 @@ def plan_without_folder(
     facts = DataFacts.of(training)
     source = file_of(config.weights) if card is None else None
     filled = resolve_defaults(config, facts, device, world_size, source)
-    assert filled.batch is not None
-    assert filled.lr is not None
+    batch, lr = filled.batch, filled.lr
+    assert batch is not None
+    assert lr is not None
     _check_annotations(filled, training, val)
     repeats = repeats_for_balance(training) if filled.balance else None
     length = epoch_length(len(training.images), repeats)
     num_val = len(val.images) if val is not None else 0
-    every = filled.eval_every or epochs_between_evaluations(length, num_val, filled.batch, device)
+    every = filled.eval_every or epochs_between_evaluations(length, num_val, batch, device)
     limits = [filled.steps] if filled.steps else []
     if filled.epochs:
-        limits.append(-(-filled.epochs * length // filled.batch))
+        limits.append(-(-filled.epochs * length // batch))
     notes: tuple[str, ...] = ()
-    if card is None and filled.weights == "imagenet" and config.weights is None and filled.backbone in PACKAGED:
-        notes = (NO_NETWORK.format(backbone=filled.backbone),) if config.backbone is None else ()
+    if card is None:
+        settings, notes = settings_for(filled, facts, device.type == "cpu", training, source)
+        card, filled = card_for(filled, training, settings, source), with_settings(filled, settings)
+    if (
+        config.resume is None
+        and filled.weights == "imagenet"
+        and config.weights is None
+        and filled.backbone in PACKAGED
+    ):
+        notes = (NO_NETWORK.format(backbone=filled.backbone), *notes) if config.backbone is None else notes
     return Plan(
         config=replace(filled, eval_every=every),
-        card=card or card_for(filled, training, settings_for(filled, facts, device.type == "cpu", source), source),
+        card=card,
         train=training,
         val=val,
         dtype=dtype or resolve_precision(filled.precision, device),
         total_steps=min(limits) if limits else None,
-        batch=filled.batch,
-        lr=filled.lr,
+        batch=batch,
+        lr=lr,
         run=filled.out,
         repeats=repeats,
         spaced_by_time=config.eval_every is None,

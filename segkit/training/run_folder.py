@@ -15,7 +15,6 @@ from segkit.runs.folder import CONFIG, LABELS, new_run, remove_run, write_origin
 from segkit.runtime.device import device_name
 from segkit.runtime.ranks import Ranks
 from segkit.text import one_line
-from segkit.training.optim import learning_rate
 from segkit.training.plan import Plan
 from segkit.training.run_options import LIMITS
 from segkit.training.state import TrainingState
@@ -123,7 +122,7 @@ def _say_what_the_limit_changes(plan: Plan, state: TrainingState, progress: Prog
         return
     group = state.optimizer.param_groups[0]
     before = group["lr"] / group["factor"] if group["factor"] else 0.0
-    after = learning_rate(plan.config.schedule, plan.lr, done, state.step, plan.config.warmup)
+    after = plan.learning_rate(done, state.step)
     if state.step and plan.config.schedule != "constant":
         progress.note(
             f"the {plan.config.schedule} schedule is laid over the new length: the learning rate goes on with "

@@ -40,7 +40,7 @@ from segkit.training.limits import (
 )
 from segkit.training.log import RunLog
 from segkit.training.micro_batch import choose_micro_batch
-from segkit.training.optim import learning_rate, set_learning_rate
+from segkit.training.optim import set_learning_rate
 from segkit.training.plan import Plan, make_plan
 from segkit.training.run_folder import run_folder
 from segkit.training.run_options import config_of_run
@@ -149,7 +149,7 @@ def _train(training: Training) -> str:
         while ended is None:
             state.step_began = training.clock()
             done = plan.done(state.step, state.seconds, reserved(config.time, state.eval_agreed, state.save_agreed))
-            rate = learning_rate(config.schedule, plan.lr, done, state.step, config.warmup)
+            rate = plan.learning_rate(done, state.step)
             set_learning_rate(state.optimizer, rate)
             with meter.phase("load"):
                 batch = next(batches)
