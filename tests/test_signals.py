@@ -20,6 +20,12 @@ MARK = "SEGKIT_TEST_MARK"
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="Windows has no signals to processes")
 
 
+def answer_signals():
+    """In a child: what nohup, or a shell for commands in the background, lets this process ignore."""
+    for number in (INT, HUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Run:
     """A training in a session of its own, whose processes can be found."""
 
@@ -31,6 +37,7 @@ class Run:
         ]  # fmt: skip
         words += ["--ranks", ranks] if ranks > 1 and program == ("-m", "segkit") else []
         environment = os.environ | {MARK: self.mark, "OMP_NUM_THREADS": "1"}
+        options.setdefault("preexec_fn", answer_signals)
         self.process = subprocess.Popen(
             [sys.executable, *program, *map(str, words)], stderr=subprocess.PIPE, text=True, start_new_session=True,
             env=environment, **options,
