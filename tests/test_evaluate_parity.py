@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from segkit.config.evaluate import EvalConfig
-from segkit.evaluate.coco import engine
+from segkit.evaluate.coco import engine, parts
 from segkit.evaluate.coco.accumulate import accumulate
 from segkit.evaluate.coco.fast_path import check_files
 from segkit.evaluate.coco.inputs import prepare_inputs
@@ -117,6 +117,22 @@ def test_both_engines_match_every_detection_alike(tmp_path, seed):
         for name in ("slot", "image", "rank", "score", "outcome", "positives"):
             np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
         assert set(np.unique(one.outcome)) == {IGNORED, TRUE_POSITIVE, FALSE_POSITIVE}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_files_in_parts_score_the_same(tmp_path, monkeypatch, seed):
+    """Images without results and without annotations among them."""
+    truth, results = random_pair(np.random.default_rng(seed), images=9, sparse_ids=True)
+    empty = {image["id"] for image in truth["images"][seed % 3 :: 3]}
+    results = [each for each in results if each["image_id"] not in empty]
+    (tmp_path / "t.json").write_text(json.dumps(truth))
+    (tmp_path / "r.json").write_text(json.dumps(results))
+    config = EvalConfig(subject=tmp_path / "r.json", data=tmp_path / "t.json", max_dets="120")
+    assert check_files(tmp_path / "t.json", tmp_path / "r.json") is not None, "the fast path"
+    whole = evaluate_results(config).metrics
+    for most in (0, 5, 20):
+        monkeypatch.setattr(parts, "MOST_PAIRS", most)
+        assert evaluate_results(config).metrics == whole
 
 
 def test_without_the_fast_engine_pycocotools_is_used(tmp_path, monkeypatch):

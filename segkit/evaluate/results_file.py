@@ -6,6 +6,7 @@ from pathlib import Path
 from segkit.config.evaluate import EvalConfig
 from segkit.data.records import Dataset, Result
 from segkit.errors import ConfigError
+from segkit.evaluate.coco import parts
 from segkit.evaluate.coco.engine import COCO_IOU_TYPES, engine_name, evaluate_files, uses_fast
 from segkit.evaluate.coco.fast_path import check_files
 from segkit.evaluate.coco.inputs import comparable_iou_types
@@ -94,14 +95,16 @@ def _score_files(
         return None
     limit = max(100, files.most) if max_dets == "auto" else int(max_dets)
     try:
-        metrics = {
-            each: metrics_of(evaluate_files(str(truth), str(results), each, max_dets_list(limit)), files.names)
-            for each in COCO_IOU_TYPES
-            if each in (iou_types or files.iou_types)
-        }
+        kinds = [each for each in COCO_IOU_TYPES if each in (iou_types or files.iou_types)]
+        if files.pairs.total() > parts.MOST_PAIRS:
+            limits = max_dets_list(limit)
+            evaluated = parts.evaluate_in_parts(truth, results, kinds, limits, list(files.names), files.pairs)
+        else:
+            evaluated = {each: evaluate_files(str(truth), str(results), each, max_dets_list(limit)) for each in kinds}
+        metrics = {each: metrics_of(found, files.names) for each, found in evaluated.items()}
     except (ValueError, TypeError, KeyError, OverflowError):
         return None  # a mask is invalid; reading the files record by record reports which
-    found = Metrics(
+    scored = Metrics(
         images=files.images,
         max_dets=limit,
         engine=engine_name("fast"),
@@ -113,4 +116,4 @@ def _score_files(
             *limit_warning(files.results, limit),
         ],
     )
-    return found, files.annotations
+    return scored, files.annotations

@@ -125,6 +125,16 @@ def evaluate_files(truth: str, results: str, iou_type: IouType, max_dets: list[i
     return _precision_recall(run)
 
 
+def run_matching_of_files(truth: str, results: str, iou_type: IouType, max_dets: list[int]) -> Any:
+    """The fast engine's ``COCOeval`` of two such files after ``evaluate()``; arguments as for ``evaluate_files``."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        gt = fast.COCO(truth, verbose=False)
+        run = fast.COCOeval(gt, gt.loadRes(results), iou_type)
+        run.params.maxDets = max_dets
+        run.evaluate()
+    return run
+
+
 def evaluate_lvis(inputs: EvaluationInputs, iou_type: IouType) -> dict[str, float]:
     """LVIS's official numbers; images and categories must have LVIS's keys.
 

@@ -19,6 +19,7 @@ from segkit.data.polygons import REACH, run_totals
 from segkit.data.read_file import read_file
 from segkit.errors import InputError
 from segkit.evaluate.coco.engine import IouType
+from segkit.evaluate.coco.parts import num_pairs
 from segkit.evaluate.coco.plausible import copies_warning, coverage_warning
 
 _WHOLE, _SIDE = 2**62, 2**31
@@ -75,6 +76,7 @@ class PlainFiles:
     names: dict[int, str]
     most: int  # instances of a category in an image
     results: Counter[tuple[int, int]]  # by image and category
+    pairs: Counter[int]  # of a result and an annotation of its category, by image
     lowest: float  # score
     highest: float
     oddities: list[str]
@@ -113,13 +115,15 @@ def check_files(truth_path: Path, results_path: Path) -> PlainFiles | None:
     )
     if not plain:
         return None
+    of_results = Counter((r.image_id, r.category_id) for r in results)
     instances = Counter((a.image_id, a.category_id) for a in annotations if not a.iscrowd)
     return PlainFiles(
         images=len(sizes),
         annotations=len(annotations),
         names=names,
         most=max(instances.values(), default=0),
-        results=Counter((r.image_id, r.category_id) for r in results),
+        results=of_results,
+        pairs=num_pairs(Counter((a.image_id, a.category_id) for a in annotations), of_results),
         lowest=min(result.score for result in results),
         highest=max(result.score for result in results),
         oddities=[
