@@ -207,6 +207,12 @@ def test_links_that_lead_out_of_the_output_folder_are_not_followed(segkit, here,
     assert {path.name for path in (here / "predictions/mine").iterdir()} == {"a.jpg", "b.jpg"}
 
 
+def test_an_empty_list_of_formats_is_refused(segkit, here):
+    outcome = segkit("predict", "in", "--format", " , ")
+    assert outcome.code == 1
+    assert outcome.err.startswith("error: --format: nothing would be written")
+
+
 def test_a_journal_that_is_a_link_is_not_written_through(segkit, here, model):
     draw(here / "in/a.png")
     assert predict(segkit, "in", "--model", model)[0].code == 0

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,6 @@ def test_a_kill_between_renames_leaves_one_whole_dataset(parts, here, monkeypatc
     seen, count = set(), 0
     while True:
         convert(ConvertConfig(src=str(parts), out=out, val=0.2, workers=1, force=True))
-        (out / "notes.txt").write_text("of the user")
         count += 1
         if not convert_and_die(new, monkeypatch, count, before):
             break
@@ -64,11 +64,10 @@ def test_a_kill_between_renames_leaves_one_whole_dataset(parts, here, monkeypatc
             with pytest.raises(InputError, match="holds a dataset"):  # the next conversion finds the earlier one
                 convert(old)
         left = content_of(out)
-        left.pop("notes.txt", None)  # for a moment it is in the folder that is set aside
         assert left in (earlier, later)
         seen.add("earlier" if left == earlier else "later")
         convert(new)
-        assert content_of(out) == later | {"notes.txt": b"of the user"}
+        assert content_of(out) == later
         assert [path.name for path in here.iterdir()] == ["d"]
     assert seen >= {"set aside", "earlier", "later"}
     assert count > 3
@@ -84,6 +83,19 @@ def test_a_folder_that_cannot_be_moved_is_filled_entry_by_entry(parts, here, mon
     assert out.stat().st_ino == inode
     assert not (out / "val.json").exists()
     assert (out / "notes.txt").read_text() == "of the user"
+
+
+def test_files_of_the_user_are_not_moved(parts, here):
+    """A dataset beside them is replaced entry by entry, also where it was written into its source."""
+    source = here / "in"
+    shutil.copytree(parts, source)
+    inodes = {path.name: path.stat().st_ino for path in (source, *source.iterdir())}
+    for force in (False, True):
+        convert(ConvertConfig(src=str(source), out=source, source_format="labelme", val=0.2, workers=1, force=force))
+        assert {name: path.stat().st_ino for name in inodes if (path := source / name).exists()} | {
+            "in": source.stat().st_ino
+        } == inodes
+    assert sorted(path.name for path in here.iterdir()) == ["in"]
 
 
 def test_a_link_to_a_dataset_stays_a_link(parts, here):

@@ -148,6 +148,8 @@ class PredictConfig(CommandConfig):
     force: bool = option(False, help="Replace the predictions in --out.")
 
     def __post_init__(self) -> None:
+        if not self.format:
+            raise ConfigError("--format: nothing would be written", f"name some of {', '.join(OUTPUTS)}")
         if unknown := sorted(set(self.format) - set(OUTPUTS)):
             raise ConfigError(f"--format: {', '.join(unknown)}: must be among {', '.join(OUTPUTS)}")
         if isinstance(self.score, float | int) and not 0 <= self.score <= 1:

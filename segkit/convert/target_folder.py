@@ -99,13 +99,18 @@ def _move_in(temporary: Path, out: Path, shown: Path, work: Path) -> None:
         if not out.exists():
             shutil.rmtree(work)
             temporary.rename(out)  # at once: not even a kill leaves a part of the dataset
-        elif not _swap(temporary, out, work):
+        elif not (_is_all_ours(out, before) and _swap(temporary, out, work)):
             for entry in sorted({*before, *new}, key=lambda name: (name == _MARK, name)):
                 _replace(temporary / entry, out / entry, work)
 
 
+def _is_all_ours(out: Path, before: Sequence[str]) -> bool:
+    """Whether a folder holds an earlier dataset and nothing else: files of the user are never moved."""
+    return bool(before) and all(entry.name in before for entry in out.iterdir())
+
+
 def _swap(temporary: Path, out: Path, work: Path) -> bool:
-    """Put a new folder in the place of an earlier one, by two renames; the user's own entries are moved over.
+    """Put a new folder in the place of an earlier one, by two renames.
 
     A kill leaves the earlier dataset or the new one, never parts of both: ``_recover`` ends what was begun.
 
@@ -138,8 +143,8 @@ def _set_aside(out: Path) -> Path:
 def _recover(out: Path) -> None:
     """End a replacement that a kill has ended between its renames, or that has just been done.
 
-    Without the new folder, the earlier one is put back. With it, the entries of the user are moved over, and the
-    earlier dataset is deleted.
+    Without the new folder, the earlier one is put back. With it, the earlier dataset is deleted; what the user may have
+    put into that just before is moved over.
 
     Raises:
         InputError: The user has put other files in the place of those that are to be moved.
