@@ -2,10 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 from coco_files import annotation, document, draw, image
 from coco_files import write as write_coco
 from mask_folders import mask, picture
+from PIL import Image
 
 LINE = "0 0.1 0.1 0.5 0.1 0.5 0.5 0.1 0.5\n"
 BOX = "<bndbox><xmin>6</xmin><ymin>6</ymin><xmax>20</xmax><ymax>20</ymax></bndbox>"
@@ -120,3 +122,45 @@ def test_attributes_that_are_a_list_are_kept(segkit, here):
     converted(segkit, "--val", 0)
     (found,) = json.loads((here / "dataset/train.json").read_text())["annotations"]
     assert found["attributes"] == {"attributes": ["wet", "old"]}
+
+
+def test_regions_of_a_task_with_two_images_are_on_the_one_that_they_name(segkit, here):
+    for name in ("a", "b", "c"):
+        picture(here / f"in/{name}.png")
+
+    def result(where, label):
+        value = {"x": 10, "y": 10, "width": 20, "height": 20, "rotation": 0, "rectanglelabels": [label]}
+        sizes = {"original_width": 64, "original_height": 48}
+        return {"to_name": where, "type": "rectanglelabels", "value": value, **sizes}
+
+    both = {"left": "/data/upload/a.png", "right": "/data/upload/b.png"}
+    tasks = [
+        {"data": both, "annotations": [{"result": [result("left", "x"), result("right", "y"), result("up", "z")]}]},
+        {"data": {"photo": "c.png", "file": "x/c.png"}, "annotations": [{"result": [result("image", "w")]}]},
+    ]
+    (here / "in/p.json").write_text(json.dumps(tasks))
+    top, rows = converted(segkit, "--val", 0)
+    data = json.loads((here / "dataset/train.json").read_text())
+    names = {each["id"]: each["name"] for each in data["categories"]}
+    images = {each["id"]: each["file_name"] for each in data["images"]}
+    drawn = {images[each["image_id"]]: names[each["category_id"]] for each in data["annotations"]}
+    assert drawn == {"a.png": "x", "b.png": "y", "c.png": "w"}
+    assert rows == [("left out", "a task of several images does not say which one its regions are on")]
+    assert top["images"] == 3
+
+
+def test_further_pages_of_a_mask_are_left_out_with_a_row(segkit, here):
+    picture(here / "in/images/a.png")
+    pages = [Image.fromarray(np.pad(np.full((5, 5), 255, np.uint8), ((n, 43 - n), (0, 59)))) for n in (5, 20, 35)]
+    (here / "in/masks").mkdir()
+    pages[0].save(here / "in/masks/a.tif", save_all=True, append_images=pages[1:])
+    top, rows = converted(segkit, "--val", 0)
+    assert ("left out", "the mask has 3 pages: the first is used") in rows
+    assert (top["shapes"], top["lost"], top["categories"]) == (3, 2, {"object": 1})
+
+
+def test_two_records_of_one_picture_have_a_row(segkit, here):
+    draw(here / "in", ["p1.png"])
+    images = [image(1, file_name="p1.png"), image(2, file_name="p1.png")]
+    write_coco(here / "in/t.json", document([annotation(1), annotation(2, 2)], images))
+    assert ("noted", "annotates the same image as p1.png") in converted(segkit, "--val", 0)[1]

@@ -121,11 +121,11 @@ def _renamed(entries: Sequence[ImageEntry], names: Sequence[str]) -> list[Findin
 
 def _annotated_twice(entries: Sequence[ImageEntry]) -> list[Finding]:
     """Pictures that more than one file annotates: all of them count, and they stay in one split."""
-    first: dict[str, str] = {}
+    first: dict[str, int] = {}
     return [
-        Finding(entry.key, "noted", f"annotates the same image as {before}", shapes=0)
-        for entry in entries
-        if entry.source is not None and (before := first.setdefault(entry.source, entry.key)) != entry.key
+        Finding(entry.key, "noted", f"annotates the same image as {entries[before].key}", shapes=0)
+        for number, entry in enumerate(entries)
+        if entry.file is not None and (before := first.setdefault(entry.file, number)) != number
     ]
 
 

@@ -92,7 +92,7 @@ def _images(
         SplitImage(
             entry.key,
             [name for label in entry.labels if (name := new_labels[label]) and name != IGNORE],
-            tuple(shared for shared in (("picture", entry.source), ("look", look)) if shared[1] is not None),
+            tuple(shared for shared in (("picture", entry.file), ("look", look)) if shared[1] is not None),
         )
         for entry, look in zip(entries, similar, strict=True)
     ]

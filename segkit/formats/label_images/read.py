@@ -8,16 +8,17 @@ import numpy as np
 import numpy.typing as npt
 
 from segkit.data.masks import crop_to_rle, rle_area, rle_bbox, tight_crop
-from segkit.data.pictures import check_mask_size, opened
+from segkit.data.pictures import check_mask_size, opened, read_header
 from segkit.data.records import AnnotatedImage, Finding, Instance, ReadFile
 from segkit.errors import InputError
 from segkit.formats.label_images.pairs import ImageAndMask
-from segkit.formats.pictures.look import look
+from segkit.formats.pictures.look import first_frame, look
 from segkit.formats.pictures.scale import scale_image
 
 Ids = npt.NDArray[Any]  # [H, W], whole numbers
 IN_TABLE = "the table"  # where a split is from
 _ROWS = 256  # of a mask that are looked at together, so that memory stays small
+_PAGED = (".tif", ".tiff", ".gif")
 _ALPHA = ("LA", "PA", "La", "RGBA", "RGBa")
 
 
@@ -95,6 +96,7 @@ def read_pair(
     instances: tuple[Instance, ...] = ()
     try:
         ids = read(pair.mask)
+        findings += _pages(pair.mask, pair.key)
         instances = tuple(find_instances(ids, findings))
         if pair.picture is None:
             raise InputError("a mask without a picture")
@@ -115,6 +117,16 @@ def read_pair(
     num_shapes += sum(row.shapes for row in findings if row.action == "left out")
     image = scale_image(image, seen.frame.size, pair.key, findings)
     return ReadFile(image, tuple(findings), num_shapes)
+
+
+def _pages(mask: Path, key: str) -> list[Finding]:
+    """A row where a mask file has several pages: tools write an instance into each."""
+    if mask.suffix.lower() not in _PAGED:
+        return []
+    header = read_header(mask, mask.name)
+    if header.frames < 2:
+        return []
+    return [Finding(key, "left out", first_frame("the mask", header), shapes=header.frames - 1)]
 
 
 def _never(size: tuple[int, int]) -> bool:

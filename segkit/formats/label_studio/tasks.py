@@ -5,11 +5,13 @@ ground truth counts, else the first that was not cancelled. Format: https://labe
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
+from segkit.data.pictures import PICTURE_SUFFIXES
 from segkit.data.records import AnnotatedImage, Finding, Instance, ReadFile
 from segkit.errors import InputError
 from segkit.formats.json_file import read_json
@@ -78,10 +80,10 @@ def _read(path: Path, key: str, images_dir: Path | None, options: ShapeOptions) 
             if task.get("predictions") and not task["annotations"]:
                 why = "predictions are no annotations: an image without instances"
                 findings.append(Finding(key, "noted", why, number, shapes=0))
-            yield _image(_names(task["data"]), results, findings, places, key, options)
+            yield from _images(task["data"], results, findings, places, key, options)
         elif isinstance(task, dict):
             results = [{"value": raw, **raw} for raw in _min_results(task)]
-            yield _image(_names(task), results, [], places, key, options)
+            yield from _images(task, results, [], places, key, options)
         else:
             yield ReadFile(None, (Finding(key, "noted", "not a task", number, shapes=0),))
 
@@ -116,6 +118,36 @@ def _names(data: dict[str, Any]) -> list[str]:
     return names
 
 
+def _images(
+    data: dict[str, Any],
+    results: list[Any],
+    findings: list[Finding],
+    places: PicturePlaces,
+    file_key: str,
+    options: ShapeOptions,
+) -> Iterator[ReadFile]:
+    """The images of a task; results say by ``to_name`` on which of several they are drawn."""
+    pictures = {
+        name: found
+        for name, value in data.items()
+        if isinstance(value, str) and PurePosixPath(base_name(value)).suffix.lower() in PICTURE_SUFFIXES
+        if (found := places.find(*_names({name: value}))) is not None
+    }
+    drawn: dict[Any, list[Any]] = defaultdict(list)
+    for result in results:
+        drawn[result.get("to_name") if isinstance(result, dict) else None].append(result)
+    named = [name for name in pictures if name in drawn]
+    if len({*pictures.values()}) < 2 or (not named and len(drawn) < 2):
+        yield _image(_names(data), results, findings, places, file_key, options)
+        return
+    for name in named:
+        yield _image(_names({name: data[name]}), drawn.pop(name), findings, places, file_key, options)
+        findings = []
+    if lost := [region for some in drawn.values() for region in regions_of(some)]:
+        why = "a task of several images does not say which one its regions are on"
+        yield ReadFile(None, (*findings, Finding(file_key, "left out", why, shapes=len(lost))), len(lost))
+
+
 def _image(
     names: list[str],
     results: list[Any],
@@ -133,6 +165,8 @@ def _image(
             None, (*findings, Finding(key or file_key, "left out", "image not found", shapes=len(regions))), num_shapes
         )
     key = key_beside(file_key, found.name)
+    if found.parent not in places.folders:
+        key = places.trees.below(found) or key  # its folder may be named after a split
     try:
         picture, frame, noticed = look(found, key, size_of(regions))
     except InputError as error:
