@@ -160,7 +160,7 @@ ODD = [
         [FOUND],
         "error: t.json: image 1 has no size that can be used",
     ),
-    (document(TRUTH), [FOUND | {"image_id": 7}], "error: 1 images of the results are not in the annotations: 7"),
+    (document(TRUTH), [FOUND | {"image_id": 7}], "1 images of the results are not in the annotations: 7"),
     (
         document(TRUTH),
         [FOUND | {"segmentation": {"size": [60, 40], "counts": [2400]}}],

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from segkit.config.evaluate import EvalConfig
 from segkit.data.records import Dataset, Result
-from segkit.errors import ConfigError
+from segkit.errors import ConfigError, InputError
 from segkit.evaluate.coco import parts
 from segkit.evaluate.coco.engine import COCO_IOU_TYPES, engine_name, evaluate_files, uses_fast
 from segkit.evaluate.coco.fast_path import check_files
@@ -52,6 +52,7 @@ def evaluate_results(config: EvalConfig) -> Evaluation:
         warnings.append("the results have an images.json: they are matched to the data by file")
         if left_out:
             warnings.append(f"{left_out} predicted images are not in the split and do not count")
+    _check_images(subject, dataset, results)
     iou_types = config.iou or comparable_iou_types(dataset, results)
     if config.iou is None and iou_types == ("bbox",) and any(r.segmentation is not None for r in results):
         warnings.append("the first result has no mask: only boxes are scored (--iou segm for masks)")
@@ -60,6 +61,20 @@ def evaluate_results(config: EvalConfig) -> Evaluation:
     metrics = replace(metrics, warnings=[*warnings, *metrics.warnings])
     number = len(dataset.annotations)
     return Evaluation(metrics, config.out, str(subject), truth, dataset, tuple(results), num_annotations=number)
+
+
+def _check_images(subject: Path, dataset: Dataset, results: list[Result]) -> None:
+    """Check that the results are of images that the data has.
+
+    Raises:
+        InputError: Some are not.
+    """
+    if unknown := sorted({str(r.image_id) for r in results} - {str(image.id) for image in dataset.images}):
+        few = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+        raise InputError(
+            f"{subject}: {len(unknown)} images of the results are not in the annotations: {few}",
+            "are these the annotations that the results were made for? name others with --data",
+        )
 
 
 def _oddities(dataset: Dataset, results: list[Result]) -> list[str]:

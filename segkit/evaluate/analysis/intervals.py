@@ -154,11 +154,11 @@ def paired_difference(
     differences = scores[:, 0] - scores[:, 1]
     value, left_out = float(differences[0]), differences[1:]
     num = parts.groups
-    smallest = max(1 / (num_samples + 1), 2.0 ** (1 - num))
-    if np.isnan(left_out).any():
+    if not num or np.isnan(left_out).any():
         return ScoreDifference(value, None, 1.0, 1.0)
     share = value + (num - 1) * (left_out.mean() - left_out)  # their mean is the value
-    signs = _signs(num, num_samples)
+    signs, own = _signs(num, num_samples)
+    count, smallest = len(signs) + own, max(1 / (len(signs) + own), 2.0 ** (1 - num))
     total, flipped, balance = share.sum(), signs @ share, signs.sum(axis=1)
     tolerance = 1e-9 * max(float(np.abs(share).sum()), 1e-12)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -167,16 +167,24 @@ def paired_difference(
     ends[:, np.abs(balance) == num] = np.array([[-np.inf], [np.inf]])
     ends[np.abs(ends) < tolerance / num] = 0  # so that the interval ends where p passes 0.05, whatever the rounding
     low, high = np.sort(ends.min(axis=0)), np.sort(ends.max(axis=0))
-    p = float((1 + (np.abs(flipped) >= abs(total) - tolerance).sum()) / (num_samples + 1))
+    p = float((own + (np.abs(flipped) >= abs(total) - tolerance).sum()) / count)
     if np.ptp(share) < 1e-12 and not value:
         return ScoreDifference(value, [0.0, 0.0], 1.0, smallest)
-    needed = int(np.ceil(round((1 - CONFIDENCE_LEVEL) * (num_samples + 1), 9))) - 1  # signs that must not reject
-    if needed < 1 or needed > num_samples:
+    needed = int(np.ceil(round((1 - CONFIDENCE_LEVEL) * count, 9))) - own  # signs that must not reject
+    if needed < 1:
         return ScoreDifference(value, None, p, smallest)
-    interval = [float(low[needed - 1]), float(high[num_samples - needed])]
+    interval = [float(low[needed - 1]), float(high[len(signs) - needed])]
     return ScoreDifference(value, interval if np.isfinite(interval).all() else None, p, smallest)
 
 
-def _signs(num: int, num_samples: int) -> Floats:
-    """Random signs, [samples, num]."""
-    return 2 * np.random.default_rng(_SEED + 1).integers(0, 2, (num_samples, num)).astype(np.float64) - 1
+def _signs(num: int, num_samples: int) -> tuple[Floats, int]:
+    """Signs, [samples, num]: all that there are, where they are no more than the samples, else random ones.
+
+    Returns:
+        The signs, and how many are to be added to their number: the data's own, which random ones may lack.
+    """
+    if num < 31 and 2**num <= num_samples:
+        bits, own = np.arange(2**num)[:, None] >> np.arange(num) & 1, 0
+    else:
+        bits, own = np.random.default_rng(_SEED + 1).integers(0, 2, (num_samples, num)), 1
+    return np.where(bits, 1.0, -1.0), own

@@ -54,8 +54,9 @@ def score_results(
     if inputs.results:
         scores = [r["score"] for r in inputs.results]
         warnings += scale_warning(min(scores), max(scores))
-    if not dataset.annotations:
-        warnings.append("the data has no annotations: there is nothing to score")
+    if all(annotation.iscrowd for annotation in dataset.annotations):
+        what = "only crowds" if dataset.annotations else "no annotations"
+        warnings.append(f"the data has {what}: there is nothing to score")
     if lvis is not None:
         federated, lvis_warnings = lvis_scores(lvis, inputs, IntegerIds.of(dataset), iou_types)
         warnings += lvis_warnings
