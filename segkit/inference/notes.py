@@ -22,6 +22,7 @@ class Notes:
         self._clipped: list[tuple[str, float]] = []
         self._stretched: list[str] = []
         self.tiled: list[tuple[str, int]] = []
+        self.in_parts: list[str] = []
         self.sized: list[tuple[str, str]] = []
         self.not_square: list[str] = []
         self.failed: list[str] = []
@@ -72,6 +73,11 @@ class Notes:
         if self.tiled:
             name, side = self.tiled[0]
             out.append(f"{name}: predicted in tiles of {side} pixels{_and_more(len(self.tiled))}")
+        if self.in_parts:
+            out.append(
+                f"{self.in_parts[0]}: read in parts, as it is large: it has no overlay, crops and intensities"
+                f"{_and_more(len(self.in_parts))}"
+            )
         if self.sized:
             name, size = self.sized[0]
             sizes = f"{len({size for _, size in self.sized})} sizes"

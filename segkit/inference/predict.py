@@ -14,11 +14,9 @@ from torch import Tensor
 from segkit.config.predict import PredictConfig
 from segkit.data.files import checksum
 from segkit.data.locks import only_writer_in
-from segkit.data.pictures import read_header
-from segkit.data.pixel_size import PixelSize, read_pixel_size
-from segkit.data.pixels import decode
 from segkit.data.records import Image, Result
 from segkit.data.shape_measures import need_scikit_image
+from segkit.data.windows import TiffWindows
 from segkit.errors import ConfigError, InputError
 from segkit.evaluate.predicted_images import JOURNAL
 from segkit.formats.outlines import need_roifile
@@ -27,6 +25,7 @@ from segkit.inference.batches import BatchPredictor
 from segkit.inference.choose import Choice
 from segkit.inference.input_files import Picture, find_pictures, name_pictures
 from segkit.inference.journal import Origin, PictureResults, drop_torn_line, read_journal
+from segkit.inference.load import InMemory, load_pictures
 from segkit.inference.model import LoadedModel, load
 from segkit.inference.notes import Notes
 from segkit.inference.outputs import (
@@ -38,9 +37,8 @@ from segkit.inference.outputs import (
     remove_predictions,
     remove_unfinished_files,
 )
-from segkit.inference.thresholds import ids_of, least_scores
+from segkit.inference.thresholds import choice_of, score_used
 from segkit.inference.tiled import predict_tiles, tiling_of
-from segkit.loading.dataset import load_for_model
 from segkit.models.tensors import prediction_to_results
 from segkit.progress import SILENT, Progress
 from segkit.runtime.device import reraise_out_of_memory, resolve_device
@@ -95,10 +93,8 @@ def predict(
         model = load(config.model, resolve_device(config.device))
         model = with_views(with_limits(model, config.max_instances, config.nms), config.tta)
         formats = _formats(config, model)
-        choice = _choice(config, model)
-        origin = Origin(
-            model.path.resolve(), checksum(model.path), _origin_score(config, choice), config.choice_options()
-        )
+        choice = choice_of(config, model.card.categories, model.path)
+        origin = Origin(model.path.resolve(), checksum(model.path), score_used(config, choice), config.choice_options())
         with _output_folder(config.out):
             _clear(config)
             before = _predicted_before(config, model.path, origin)
@@ -159,22 +155,6 @@ def _formats(config: PredictConfig, model: LoadedModel) -> tuple[str, ...]:
     if "idmask" in formats and kind == "fasterrcnn":
         raise ConfigError(f"--format idmask: {model.path} predicts boxes only", "use overlay, coco, labelme or csv")
     return formats
-
-
-def _choice(config: PredictConfig, model: LoadedModel) -> Choice:
-    """Which instances are kept."""
-    low, high = config.areas
-    categories = model.card.categories
-    scores = least_scores(config.score, categories, model.path)
-    if config.categories:
-        wanted = ids_of("--categories", config.categories, categories)
-        scores = {number: score for number, score in scores.items() if number in wanted}
-    return Choice(scores, low, high, config.edge, config.nms, config.nms_across, config.max_instances)
-
-
-def _origin_score(config: PredictConfig, choice: Choice) -> float | str:
-    """``--score`` as the journal has it: what ``best`` means may change."""
-    return next(iter(choice.scores.values()), 0.0) if config.score == "best" else config.score
 
 
 def _clear(config: PredictConfig) -> None:
@@ -250,12 +230,17 @@ def _results(
     progress.start("predicting", len(pictures))
     for start in range(0, len(pictures), config.batch):
         part = pictures[start : start + config.batch]
-        loaded = list(_load(part, model, config, choice, origin, notes))
-        whole = [(done, image) for done, image in loaded if image is not None]
+        loaded = list(load_pictures(part, model, config, choice, origin, notes))
+        whole = [(done, image) for done, image in loaded if isinstance(image, Tensor)]
         predictions = iter(predictor([image for _, image in whole], [done.picture.name for done, _ in whole]))
         for done, image in loaded:
-            if image is None:
-                results, class_map = _in_tiles(done, model, predictor, config, choice, notes)
+            if not isinstance(image, Tensor):
+                try:
+                    with closing(image):
+                        results, class_map = _in_tiles(done, image, model, predictor, config, choice, notes)
+                except InputError as error:  # a part of its file is broken
+                    notes.failed.append(error.message)
+                    continue
             else:
                 prediction = next(predictions)
                 record = Image(0, done.picture.name, done.height, done.width)
@@ -266,7 +251,7 @@ def _results(
                 )
                 class_map = prediction.get("semantic")
             kept = choice.of(results, done.height, done.width, done.pixel_size)
-            if image is not None:
+            if isinstance(image, Tensor):
                 notes.predicted(done.picture.name, len(kept))
             yield replace(done, results=kept, class_map=class_map)
         progress.advance(len(part))
@@ -275,6 +260,7 @@ def _results(
 
 def _in_tiles(
     done: PictureResults,
+    picture: "TiffWindows | InMemory",
     model: LoadedModel,
     predictor: BatchPredictor,
     config: PredictConfig,
@@ -282,80 +268,16 @@ def _in_tiles(
     notes: Notes,
 ) -> tuple[list[Result], npt.NDArray[np.uint8] | None]:
     """The results of a picture that is too large to be predicted whole."""
-    size, pixels = (done.height, done.width), done.pixels
+    size = (done.height, done.width)
     tiling = tiling_of(config, model.card.framing, *size)
     assert tiling is not None
-    assert pixels is not None
     notes.tiled.append((done.picture.name, tiling.side))
     return predict_tiles(
         model,
         predictor,
         done.picture.name,
         size,
-        lambda tile: pixels[tile.top : tile.top + tile.height, tile.left : tile.left + tile.width],
+        lambda tile: picture.window(tile.top, tile.left, tile.height, tile.width),
         tiling,
         choice,
     )
-
-
-def _load(
-    pictures: Sequence[Picture],
-    model: LoadedModel,
-    config: PredictConfig,
-    choice: Choice,
-    origin: Origin,
-    notes: Notes,
-) -> Iterator[tuple[PictureResults, Tensor | None]]:
-    """The pictures that can be read, without results yet, and as the model gets them; None: in tiles.
-
-    Args:
-        pictures: What to load.
-        model: What will predict them.
-        config: The size of pixels.
-        choice: Which instances will be kept.
-        origin: What the results will depend on.
-        notes: Receives the others.
-    """
-    for picture in pictures:
-        try:
-            _check_encoding(picture)
-            pages, decoded = read_header(picture.path).frames, decode(picture.path, model.card.levels, turn=True)
-            pixels = decoded.pixels
-            pixel_size = _pixel_size(picture, config, notes)
-            choice.check(str(picture.path), pixel_size)
-        except InputError as error:
-            notes.failed.append(error.message)
-            continue
-        notes.loaded(picture.name, pages, decoded)
-        height, width = pixels.shape[:2]
-        in_tiles = tiling_of(config, model.card.framing, height, width) is not None
-        yield (
-            PictureResults(picture, height, width, origin, pixels=pixels, pixel_size=pixel_size),
-            None if in_tiles else load_for_model(pixels, model.card.framing),
-        )
-
-
-def _pixel_size(picture: Picture, config: PredictConfig, notes: Notes) -> PixelSize | None:
-    """The size of a picture's pixels, where something is measured."""
-    if config.pixel_size != "auto" or not ("csv" in config.formats or config.min_area or config.max_area):
-        return config.fixed_pixel_size
-    try:
-        size = read_pixel_size(picture.path)
-    except InputError as error:
-        notes.not_square.append(error.message)
-        return None
-    if size is not None:
-        notes.sized.append((picture.name, str(size)))
-    return size
-
-
-def _check_encoding(picture: Picture) -> None:
-    """Check that JSON can hold a picture's name.
-
-    Raises:
-        InputError: It is not UTF-8.
-    """
-    try:
-        str(picture.path.absolute()).encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"{picture.path}: its name is not UTF-8", "rename it") from error

@@ -1,16 +1,42 @@
-"""The least score of each category, from what ``--score`` says."""
+"""Which instances the options keep: least scores by category, from what ``--score`` says, and the rest."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from segkit.config.predict import DEFAULT_SCORE
+from segkit.config.predict import DEFAULT_SCORE, PredictConfig
 from segkit.data.records import Category
 from segkit.errors import ConfigError, InputError
 from segkit.evaluate.provenance import digest_of
+from segkit.inference.choose import Choice
 
 METRICS = "metrics.json"
+
+
+def choice_of(config: PredictConfig, categories: Sequence[Category], model: Path) -> Choice:
+    """Which instances are kept.
+
+    Args:
+        config: The options.
+        categories: Of the model.
+        model: Its file.
+
+    Raises:
+        ConfigError: The model does not have a category that is named.
+        InputError: ``--score best`` has no threshold.
+    """
+    low, high = config.areas
+    scores = least_scores(config.score, categories, model)
+    if config.categories:
+        wanted = ids_of("--categories", config.categories, categories)
+        scores = {number: score for number, score in scores.items() if number in wanted}
+    return Choice(scores, low, high, config.edge, config.nms, config.nms_across, config.max_instances)
+
+
+def score_used(config: PredictConfig, choice: Choice) -> float | str:
+    """``--score`` as the journal has it: what ``best`` means may change."""
+    return next(iter(choice.scores.values()), 0.0) if config.score == "best" else config.score
 
 
 def least_scores(score: float | str, categories: Sequence[Category], model: Path) -> dict[int, float]:

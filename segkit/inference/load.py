@@ -1,0 +1,124 @@
+"""Pictures from files, as the model gets them, with what is to be said of them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from segkit.config.predict import PredictConfig
+from segkit.data.pictures import MAX_PIXELS, Header, read_header
+from segkit.data.pixel_size import PixelSize, read_pixel_size
+from segkit.data.pixels import decode
+from segkit.data.windows import TiffWindows
+from segkit.errors import InputError
+from segkit.inference.choose import Choice
+from segkit.inference.input_files import Picture
+from segkit.inference.journal import Origin, PictureResults
+from segkit.inference.model import LoadedModel
+from segkit.inference.notes import Notes
+from segkit.inference.tiled import tiling_of
+from segkit.loading.dataset import load_for_model
+
+LARGEST_WHOLE = 100_000_000  # pixels of a TIFF file that is decoded whole also where it is predicted in tiles
+
+
+def load_pictures(
+    pictures: Sequence[Picture],
+    model: LoadedModel,
+    config: PredictConfig,
+    choice: Choice,
+    origin: Origin,
+    notes: Notes,
+) -> Iterator[tuple[PictureResults, "Tensor | TiffWindows | InMemory"]]:
+    """The pictures that can be read, without results yet, and as the model gets them, or what reads their tiles.
+
+    Args:
+        pictures: What to load.
+        model: What will predict them.
+        config: The size of pixels.
+        choice: Which instances will be kept.
+        origin: What the results will depend on.
+        notes: Receives the others.
+    """
+    for picture in pictures:
+        try:
+            _check_encoding(picture)
+            header = read_header(picture.path)
+            pixel_size = _pixel_size(picture, config, notes)
+            choice.check(str(picture.path), pixel_size)
+            tiling = tiling_of(config, model.card.framing, *header.upright)
+            if tiling is not None and (windows := _windows(picture, header, model)) is not None:
+                notes.in_parts.append(picture.name)
+                yield PictureResults(picture, *header.upright, origin, pixel_size=pixel_size), windows
+                continue
+            decoded = decode(picture.path, model.card.levels, turn=True)
+            pixels = decoded.pixels
+        except InputError as error:
+            notes.failed.append(error.message)
+            continue
+        notes.loaded(picture.name, header.frames, decoded)
+        height, width = pixels.shape[:2]
+        in_tiles = tiling_of(config, model.card.framing, height, width) is not None
+        yield (
+            PictureResults(picture, height, width, origin, pixels=pixels, pixel_size=pixel_size),
+            InMemory(pixels) if in_tiles else load_for_model(pixels, model.card.framing),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class InMemory:
+    """Windows of a decoded picture, RGB [H, W, 3]."""
+
+    pixels: npt.NDArray[np.uint8]
+
+    def window(self, top: int, left: int, height: int, width: int) -> npt.NDArray[np.uint8]:
+        """A part of it, a view."""
+        return self.pixels[top : top + height, left : left + width]
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _windows(picture: Picture, header: Header, model: LoadedModel) -> TiffWindows | None:
+    """What reads a large TIFF file in parts; None where it is decoded whole.
+
+    Raises:
+        InputError: It cannot be read in parts, and is too large to be decoded whole.
+    """
+    pixels = header.height * header.width
+    if header.format != "TIFF" or pixels <= LARGEST_WHOLE:
+        return None
+    try:
+        return TiffWindows(picture.path, model.card.levels)
+    except InputError:
+        if pixels > MAX_PIXELS:
+            raise
+        return None
+
+
+def _pixel_size(picture: Picture, config: PredictConfig, notes: Notes) -> PixelSize | None:
+    """The size of a picture's pixels, where something is measured."""
+    if config.pixel_size != "auto" or not ("csv" in config.formats or config.min_area or config.max_area):
+        return config.fixed_pixel_size
+    try:
+        size = read_pixel_size(picture.path)
+    except InputError as error:
+        notes.not_square.append(error.message)
+        return None
+    if size is not None:
+        notes.sized.append((picture.name, str(size)))
+    return size
+
+
+def _check_encoding(picture: Picture) -> None:
+    """Check that JSON can hold a picture's name.
+
+    Raises:
+        InputError: It is not UTF-8.
+    """
+    try:
+        str(picture.path.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{picture.path}: its name is not UTF-8", "rename it") from error
