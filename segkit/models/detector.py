@@ -164,12 +164,20 @@ class Detector(GeneralizedRCNN):  # type: ignore[misc]  # torchvision has no typ
 
     def forward(self, images: Sequence[Tensor], targets: Sequence[Target] | None = None) -> Any:
         """Losses of images and targets in training; a list of ``Prediction`` of images in evaluation."""
-        known = targets or ()
+        known: Any = targets or ()
         seeds = [target["seed"] for target in known if "seed" in target]
         self.rpn.fg_bg_sampler.seeds, self.roi_heads.fg_bg_sampler.seeds = seeds, [seed + 1 for seed in seeds]
         frames = [target["frame"] for target in known if "frame" in target]
         self.transform.frame = (max(f[0] for f in frames), max(f[1] for f in frames)) if frames else None
-        return super().forward(images, targets)
+        if not self.training:
+            return super().forward(images, targets)
+        # As torchvision's, without its look at every box, for which a GPU has to be waited for: targets are checked
+        # where they are made.
+        batch, known = self.transform(list(images), list(known))
+        features = self.backbone(batch.tensors)
+        proposals, of_rpn = self.rpn(batch, features, known)
+        _, losses = self.roi_heads(features, proposals, batch.image_sizes, known)
+        return {**losses, **of_rpn}
 
 
 def _layer(settings: DetectorSettings) -> Any:

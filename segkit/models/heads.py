@@ -42,18 +42,19 @@ class SeededSampler:
         for labels, seed in zip(matched_idxs, seeds, strict=True):
             generator = None if seed is None else torch.Generator(labels.device).manual_seed(seed)
             most = int(self.batch_size_per_image * self.positive_fraction)
-            positives.append(_some(labels >= 1, most, generator))
-            negatives.append(_some(labels == 0, self.batch_size_per_image - int(positives[-1].sum()), generator))
+            chosen, count = _some(labels >= 1, most, generator)
+            positives.append(chosen)
+            negatives.append(_some(labels == 0, self.batch_size_per_image - count, generator)[0])
         return positives, negatives
 
 
-def _some(candidates: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-    """At most ``count`` of the candidates [R], at random."""
+def _some(candidates: Tensor, count: int, generator: torch.Generator | None) -> tuple[Tensor, int]:
+    """At most ``count`` of the candidates [R], at random, as a mask, and how many they are."""
     places = torch.where(candidates)[0]
     order = torch.randperm(len(places), generator=generator, device=candidates.device)[:count]
     chosen = torch.zeros_like(candidates)
     chosen[places[order]] = True
-    return chosen
+    return chosen, len(order)
 
 
 class PerImageRPN(RegionProposalNetwork):  # type: ignore[misc]  # torchvision has no types

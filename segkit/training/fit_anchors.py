@@ -21,6 +21,7 @@ Anchors = tuple[tuple[int, ...], tuple[float, ...]]
 _SMALLEST = (8, 11, 16, 23, 32)  # sizes that are tried for the finest level; each level above has twice as much
 _SPREAD = (0.15, 0.5, 0.85)  # quantiles of the ratios of boxes that are tried as ratios
 _MOST_BOXES = 4000
+_NOISE = 0.02  # of a share
 _BETTER = 0.02  # what the mean of both shares must gain: less is noise, and known anchors are better
 
 
@@ -71,14 +72,19 @@ def shares(boxes: npt.NDArray[np.float64], anchors: Anchors, levels: Sequence[in
 
 
 def fitted(boxes: npt.NDArray[np.float64], known: Anchors, levels: Sequence[int]) -> Anchors:
-    """The anchors with the highest shares; those that are known unless others are clearly better."""
+    """The anchors with the highest shares; those that are known unless others are clearly better, by both shares."""
+    usual = shares(boxes, known, levels)
     ratios = [known[1]]
     if len(boxes):
         own = np.quantile(boxes[:, 3] / boxes[:, 2], _SPREAD)
         three = tuple(float(each) for each in np.unique(np.clip(np.round(own, 2), 0.1, 10)))
         ratios += [three] if len(three) == len(known[1]) else []
     sizes = [tuple(small * 2**k for k in range(len(levels) + 1)) for small in _SMALLEST]
-    tried = [(each, some) for each, some in product([known[0], *sizes], ratios)]
-    best = max(tried, key=lambda anchors: sum(shares(boxes, anchors, levels)))  # of equal ones the first
-    gain = (sum(shares(boxes, best, levels)) - sum(shares(boxes, known, levels))) / 2
-    return best if gain > _BETTER else known
+
+    def gain(anchors: Anchors) -> float:
+        here = shares(boxes, anchors, levels)
+        worse = here.half < usual.half - _NOISE or here.most < usual.most - _NOISE
+        return 0.0 if worse else (sum(here) - sum(usual)) / 2
+
+    best = max(product(sizes, ratios), key=gain)  # of equal ones the first
+    return best if gain(best) > _BETTER else known
