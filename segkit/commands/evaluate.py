@@ -40,6 +40,7 @@ def _evaluation_of(config: EvalConfig, output: Output) -> "Evaluation":
 
     if is_results(config.subject):
         return with_provenance(config, evaluate_results(config))
+    output.before_pytorch()
     from segkit.inference.evaluate import evaluate_model
 
     return with_provenance(config, evaluate_model(config, output.progress()))

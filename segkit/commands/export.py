@@ -12,6 +12,7 @@ def export(config: ExportConfig, output: Output) -> int:
 
     [bold]Example:[/bold]  segkit export runs/latest --out model.onnx
     """
+    output.before_pytorch()
     from segkit.commands.render.models import render_export
     from segkit.export.export import export
 

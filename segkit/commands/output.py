@@ -13,6 +13,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from segkit.progress import SILENT, Progress
+from segkit.runtime.address_space import limit_on_addresses
 from segkit.text import visible
 from segkit.units import format_duration
 
@@ -52,6 +53,11 @@ class Output:
             return SILENT
         self.started.append(_Bars() if sys.stderr.isatty() else _Lines())
         return self.started[-1]
+
+    def before_pytorch(self) -> None:
+        """Warn, before PyTorch is loaded, of what may end the process in it without a message."""
+        if (warning := limit_on_addresses()) is not None:
+            self.note(f"warning: {warning}")
 
     def close(self) -> None:
         """Restore the terminal, however the command ended."""

@@ -14,6 +14,7 @@ def predict(config: PredictConfig, output: Output) -> int:
 
     [bold]Example:[/bold]  segkit predict new-images/ --format overlay,labelme
     """
+    output.before_pytorch()
     from segkit.commands.render.models import render_prediction
     from segkit.inference.predict import predict
 

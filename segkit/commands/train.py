@@ -12,6 +12,7 @@ def train(config: TrainConfig, output: Output) -> int:
 
     [bold]Example:[/bold]  segkit train dataset --gpus 0,1 --time 2h
     """
+    output.before_pytorch()
     from segkit.commands.render.models import render_training
     from segkit.training.train import train
 
