@@ -58,6 +58,8 @@ def test_segments_become_instances(segkit, here, ids):
     for (_, _, mask), number in zip(found, (NUT, FAR_NUT, SKY), strict=True):
         assert (mask == (ids == number)).all()
     (row,) = rows(here / "dataset")
+    with Image.open(here / "dataset/images/p1.png") as written_picture, Image.open(here / "in/images/p1.png") as own:
+        assert written_picture.tobytes() == own.tobytes()  # not the PNG of segments, which is called the same
     assert (row["action"], row["why"]) == (
         "changed", "1 category is stuff, which the format cannot say: regions are instances",
     )  # fmt: skip

@@ -60,6 +60,8 @@ def open_panoptic(files: Sequence[tuple[Path, str]], images_dir: Path | None) ->
         findings += document.findings(key)
         names = {category.id: category.name for category in document.categories}
         places = picture_places(path, key, images_dir).for_names([image.file_name for image in document.images])
+        masks = path.absolute().parent / path.stem
+        places = replace(places, folders=tuple(folder for folder in places.folders if folder != masks))
         units += _units(path, key, document, names, places)
         labels |= {names[each]: None for each in sorted(names, key=id_order)}
         stuff |= {names[each] for each in document.stuff}
@@ -94,6 +96,8 @@ def _units(
         name = raw.get("file_name")
         mask_name = inner_path(name) if isinstance(name, str) else f"{Path(image.file_name).stem}.png"
         picture = places.find(image.file_name, document.urls.get(image.id, ""))
+        if picture is not None and path.absolute().parent / path.stem in picture.absolute().parents:
+            picture = None  # a PNG of segments
         mask = find_file(folders, [mask_name])
         yield Segments(picture, mask, mask_name, inner_path(image.file_name), key, records, names)
     for image in images.values():
