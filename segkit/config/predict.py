@@ -13,7 +13,7 @@ DEFAULT_SCORE = 0.5
 EdgeRule = Literal["keep", "mark", "drop"]
 _CHOOSING = (
     "categories", "max_instances", "nms", "nms_across", "tta", "tile", "overlap", "min_area", "max_area", "edge",
-    "pixel_size",
+    "pixel_size", "pages",
 )  # fmt: skip
 TagKind = Literal["auto", "none", "name", "score"]
 _CHOICE, _MEASURES, _OVERLAY = "Which instances are kept", "Measures", "Overlays"
@@ -80,6 +80,9 @@ class PredictConfig(CommandConfig):
 
     source: list[str] = argument(help="Images, folders, globs, or - to read paths from stdin.", metavar="SOURCE...")
     model: Path | None = option(None, help="A run, a checkpoint or an exported file.  [default: runs/latest]")
+    pages: Literal["first", "all"] = option(
+        "first", help="Of files with several pages (TIFF, GIF, WebP): predict the first, or each as a picture."
+    )
     out: Path = option(Path("predictions"), help="Folder for the results.")
     format: tuple[str, ...] = option(
         ("overlay", "coco"),

@@ -89,31 +89,50 @@ def load_upright_rgb(path: Path, levels: Levels | None = None) -> Pixels:
     return decode(path, levels, turn=True).pixels
 
 
-def load_deep(path: Path) -> Values | None:
+def load_deep(path: Path, page: int = 1) -> Values | None:
     """The values of an image as stored, [H, W] or [H, W, 3]; None where it has no more than 8 bits.
+
+    Args:
+        path: The file.
+        page: Of the file, from 1.
 
     Raises:
         InputError: It cannot be decoded.
     """
     with opened(path, str(path)) as picture:
+        _turn_to(picture, page)
         if not is_deep(picture):
             return None
         check_size(picture, path, str(path))
         return _values(picture, path)
 
 
-def decode(path: Path, levels: Levels | None, *, turn: bool) -> Mapped:
+def _turn_to(picture: Any, page: int) -> None:
+    """Go to a page of an open image; Pillow counts from 0.
+
+    Raises:
+        ValueError: It is one that cannot be decoded.
+    """
+    if page > 1:
+        picture.seek(page - 1)
+        if is_deep_colour(picture):  # OpenCV, which decodes these, sees the first page
+            raise ValueError(f"page {page} has more than 8 bits in colours: save its pages as files")
+
+
+def decode(path: Path, levels: Levels | None, *, turn: bool, page: int = 1) -> Mapped:
     """Decode an image to RGB [H, W, 3]: its pixels, and the share of its values outside the levels.
 
     Args:
         path: The file.
         levels: As in ``load_rgb``.
         turn: Whether to apply its orientation tag.
+        page: Of the file, from 1.
 
     Raises:
         InputError: It cannot be decoded.
     """
     with opened(path, str(path)) as picture:
+        _turn_to(picture, page)
         check_size(picture, path, str(path))
         deep_colour = is_deep_colour(picture)
         if not is_deep(picture) or (levels is None and deep_colour):

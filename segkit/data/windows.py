@@ -17,15 +17,20 @@ _COLOURS = {"MINISBLACK": (1,), "RGB": (3, 4)}
 
 
 class TiffWindows:
-    """Reads windows of the first page of a TIFF or BigTIFF, in tiles, strips or uncompressed; memory follows them.
+    """Reads windows of a page of a TIFF or BigTIFF, in tiles, strips or uncompressed; memory follows them.
 
     Attributes:
         height: Of the page.
         width: Likewise.
     """
 
-    def __init__(self, path: Path, levels: Levels | None) -> None:
+    def __init__(self, path: Path, levels: Levels | None, page: int = 1) -> None:
         """Open a file, and decode a part of it to see whether that can be done.
+
+        Args:
+            path: The file.
+            levels: What values of more than 8 bits become.
+            page: Of the file, from 1.
 
         Raises:
             InputError: It is no TIFF file, or one that cannot be read in parts.
@@ -38,7 +43,7 @@ class TiffWindows:
         except (tifffile.TiffFileError, OSError, ValueError) as error:
             raise InputError(f"{path}: cannot be read in parts: {error}") from error
         try:
-            self._page: Any = self._file.pages[0]
+            self._page: Any = self._file.pages[page - 1]
             self._check()
             self.height, self.width = (int(side) for side in self._page.shape[:2])
             self._segments: OrderedDict[int, npt.NDArray[Any] | None] = OrderedDict()

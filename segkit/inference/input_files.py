@@ -3,14 +3,16 @@
 import glob
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
 
 from segkit.data.files import distinct_names, list_files
-from segkit.data.pictures import PICTURE_SUFFIXES
+from segkit.data.pictures import PICTURE_SUFFIXES, read_header
 from segkit.errors import InputError
 
+_OF_PAGES = frozenset((".tif", ".tiff", ".gif", ".webp", ".png"))
 _LONGEST = 220  # bytes of a stem: file systems allow names of 255, and temporary names are longer
 
 
@@ -22,11 +24,18 @@ class Picture:
         path: The file.
         name: Its path relative to the source: what results, tables and ``--json`` call it.
         stem: What its overlay, masks and LabelMe file are named after; unlike the name's, unique among all pictures.
+        page: Of the file, from 1, where each page is a picture; None: the file is one.
     """
 
     path: Path
     name: str
     stem: str
+    page: int | None = None
+
+    @property
+    def file(self) -> "Picture":
+        """The file of a page as one picture."""
+        return self if self.page is None else Picture(self.path, _of_file(self.name), _of_file(self.stem))
 
 
 def find_pictures(sources: Sequence[str], out: Path, stdin: Iterable[str]) -> dict[Path, str]:
@@ -58,7 +67,7 @@ def name_pictures(found: Mapping[Path, str], known: Sequence[Picture] = ()) -> l
         found: Names by path.
         known: Pictures of an earlier call, which keep theirs.
     """
-    before = {_place(picture.path): picture for picture in known}
+    before = {_place(picture.path): picture.file for picture in known}
     names, stems = {picture.name for picture in known}, {picture.stem.casefold() for picture in known}
     pictures = []
     for path, own_name in found.items():
@@ -71,6 +80,27 @@ def name_pictures(found: Mapping[Path, str], known: Sequence[Picture] = ()) -> l
             stems.add(stem.casefold())
         pictures.append(picture)
     return pictures
+
+
+def with_pages(pictures: Sequence[Picture]) -> Iterator[Picture]:
+    """Each page of files that have several (TIFF, GIF, WebP) as a picture: ``stack.tif#1``, ``stack.tif#2``."""
+    stems = {picture.stem.casefold() for picture in pictures}
+    for picture in pictures:
+        pages = 1
+        if picture.path.suffix.lower() in _OF_PAGES:
+            with suppress(InputError):  # said where it is loaded
+                pages = read_header(picture.path).frames
+        if pages == 1:
+            yield picture
+        stem = picture.stem
+        while any(f"{stem}#{page}".casefold() in stems for page in range(1, pages + 1)):  # a file is called so
+            stem += "_pages"
+        for page in range(1, pages + 1) if pages > 1 else ():
+            yield Picture(picture.path, f"{picture.name}#{page}", f"{stem}#{page}", page)
+
+
+def _of_file(text: str) -> str:
+    return text.rpartition("#")[0]
 
 
 def stem_of(name: str) -> str:

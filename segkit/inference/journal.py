@@ -69,6 +69,7 @@ class PictureResults:
             "file": self.picture.name,
             "path": str(self.picture.path.absolute()),
             "stem": self.picture.stem,
+            **({} if self.picture.page is None else {"page": self.picture.page}),
             "model": str(self.origin.model),
             "checksum": self.origin.checksum,
             "score": self.origin.score,
@@ -101,7 +102,7 @@ def _read_line(line: bytes) -> PictureResults | None:
             for i in raw["instances"]
         )
         name = raw["file"]
-        picture = Picture(Path(raw["path"]), name, raw.get("stem", stem_of(name)))
+        picture = Picture(Path(raw["path"]), name, raw.get("stem", stem_of(name)), raw.get("page"))
         origin = Origin(Path(raw["model"]), raw.get("checksum"), raw.get("score"), raw.get("options"))
         return PictureResults(picture, raw["height"], raw["width"], origin, results)
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError):

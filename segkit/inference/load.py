@@ -51,14 +51,17 @@ def load_pictures(
             tiling = tiling_of(config, model.card.framing, *header.upright)
             if tiling is not None and (windows := _windows(picture, header, model)) is not None:
                 notes.in_parts.append(picture.name)
-                yield PictureResults(picture, *header.upright, origin, pixel_size=pixel_size), windows
+                yield (
+                    PictureResults(picture, windows.height, windows.width, origin, pixel_size=pixel_size),
+                    windows,
+                )
                 continue
-            decoded = decode(picture.path, model.card.levels, turn=True)
+            decoded = decode(picture.path, model.card.levels, turn=True, page=picture.page or 1)
             pixels = decoded.pixels
         except InputError as error:
             notes.failed.append(error.message)
             continue
-        notes.loaded(picture.name, header.frames, decoded)
+        notes.loaded(picture.name, header.frames if picture.page is None else 1, decoded)
         height, width = pixels.shape[:2]
         in_tiles = tiling_of(config, model.card.framing, height, width) is not None
         yield (
@@ -91,7 +94,7 @@ def _windows(picture: Picture, header: Header, model: LoadedModel) -> TiffWindow
     if header.format != "TIFF" or pixels <= LARGEST_WHOLE:
         return None
     try:
-        return TiffWindows(picture.path, model.card.levels)
+        return TiffWindows(picture.path, model.card.levels, picture.page or 1)
     except InputError:
         if pixels > MAX_PIXELS:
             raise

@@ -32,7 +32,7 @@ def measure_picture(done: PictureResults, names: dict[int, str]) -> dict[str, An
     crops = [_crop(result, done.height, done.width) for result in done.results]
     shapes = [None if crop is None else measure_shape(crop[2], *crop[:2]) for crop in crops]
     nearest = nearest_distances(shapes)
-    values = None if done.pixels is None else stored_values(done.picture.path, done.pixels)
+    values = None if done.pixels is None else stored_values(done.picture.path, done.pixels, done.picture.page or 1)
     instances = []
     for number, (result, crop, shape, near, covered) in enumerate(
         zip(done.results, crops, shapes, nearest, covered_pixels(crops), strict=True), 1
@@ -89,17 +89,18 @@ def nearest_distances(shapes: Sequence[ShapeMeasures | None]) -> list[float | No
     return out
 
 
-def stored_values(path: Path, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+def stored_values(path: Path, pixels: npt.NDArray[np.uint8], page: int = 1) -> npt.NDArray[Any]:
     """The values of a picture as they are stored, also of more than 8 bits, upright: [H, W], or [H, W, 3] in colours.
 
     Args:
         path: The file.
         pixels: As the model got it, RGB [H, W, 3].
+        page: Of the file, from 1.
 
     Raises:
         InputError: It cannot be decoded.
     """
-    deep = load_deep(path)
+    deep = load_deep(path, page)
     values = pixels if deep is None else turned(deep, read_header(path).orientation)
     if values.ndim == 3 and (values[..., 0] == values[..., 1]).all() and (values[..., 0] == values[..., 2]).all():
         return values[..., 0]

@@ -23,7 +23,7 @@ from segkit.formats.outlines import need_roifile
 from segkit.inference.adjust import with_limits, with_views
 from segkit.inference.batches import BatchPredictor
 from segkit.inference.choose import Choice
-from segkit.inference.input_files import Picture, find_pictures, name_pictures
+from segkit.inference.input_files import Picture, find_pictures, name_pictures, with_pages
 from segkit.inference.journal import Origin, PictureResults, drop_torn_line, read_journal
 from segkit.inference.load import InMemory, load_pictures
 from segkit.inference.model import LoadedModel, load
@@ -99,6 +99,10 @@ def predict(
             _clear(config)
             before = _predicted_before(config, model.path, origin)
             pictures = name_pictures(found, before)
+            if config.pages == "all":
+                pictures = list(with_pages(pictures))
+                if "labelme" in formats and any(picture.page is not None for picture in pictures):
+                    raise ConfigError("--pages all: LabelMe shows the first page of a file only", "use other formats")
             done_before = {picture.name for picture in before if has_files(config.out, formats, picture)}
             todo = [picture for picture in pictures if picture.name not in done_before]
             limit = model.card.settings.detections if model.card.framing.kind == "instances" else None
