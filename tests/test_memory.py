@@ -17,7 +17,7 @@ import segkit.memory
 from segkit.memory.containers.growing_values import GrowingValues
 from segkit.memory.containers.named_values import NamedValue
 from segkit.memory.containers.nested_containers import NestedContainers, newest_inner_entries
-from segkit.memory.findings.source_lines import bounds_in_source, last_name, stores_in_source
+from segkit.memory.findings.source_lines import last_name, stores_in_source
 from segkit.memory.holders.reference_chains import find_holders
 from segkit.memory.holders.survival import SiteSurvival
 from segkit.memory.measure.collector import CollectorBalance
@@ -171,10 +171,6 @@ def test_stores_are_found_in_the_source(tmp_path):
     assert [line.number for line in stores_in_source("trainer.outs", files)] == [3]
     assert [line.number for line in stores_in_source("total", files)] == [8]
     assert [line.number for line in stores_in_source("history['a']", files)] == [12]
-    bound = bounds_in_source("window", files)
-    assert bound is not None
-    assert bound.number == 10
-    assert bounds_in_source("trainer.outs", files) is None
     assert last_name("inspect.getclosurevars(hook).nonlocals['store'][3]") == "store"
 
 

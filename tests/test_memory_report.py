@@ -51,7 +51,7 @@ def test_every_leak_has_the_same_keys(tmp_path):
     (tmp_path / "worker-2.json").write_text(json.dumps({"batches": 80, "mapped": mapped, "leaks": []}))
     merged, _ = merge(tmp_path)
     own, worker = merged["leaks"]
-    assert set(own) == KEYS
+    assert set(own) == KEYS | {"sources"}
     assert set(worker) == KEYS | {"workers"}
     assert worker["bytes_per_step"] == pytest.approx(2 * 50_000)  # two batches a step
     assert worker["leak_since"] is None  # workers count batches

@@ -18,7 +18,7 @@ from segkit.units import format_bytes
 if TYPE_CHECKING:
     from segkit.memprofile.profile import ProfileSummary
 
-_TONES = {"clean": "green", "watch": "yellow", "leak": "red", "inconclusive": "dim"}
+_TONES = {"clean": "green", "watch": "yellow", "leak": "red", "inconclusive": "dim", "snapshot": "cyan"}
 
 
 @contextmanager
@@ -50,9 +50,14 @@ def render_profile(summary: "ProfileSummary", output: Output) -> None:
     if not document:
         output.note(f"the script failed with exit code {summary.code} before a step was measured")
         return
-    _tables(document, output)
+    tone, (_, sentence) = _TONES[document["verdict"]], VERDICTS[document["verdict"]]
+    output.note(f"[{tone}]{document['verdict']}: {sentence}[/{tone}]")
     for number, leak in enumerate(document["leaks"], 1):
         _leak(number, Leak.from_json(leak), output)
+    if document["verdict"] == "snapshot":
+        _alive(document, output)
+    else:
+        _tables(document, output)
     for growth in document["growth"]:
         bound = f"; {growth['bound']}" if growth.get("bound") else ""
         size = f" ({format_bytes(growth['bytes'])})" if growth.get("bytes") else ""
@@ -61,17 +66,37 @@ def render_profile(summary: "ProfileSummary", output: Output) -> None:
         output.note(f"warning: part of the measurement failed: {shown(problem.strip().splitlines()[-1])}")
     for what in document.get("unseen", ()):
         output.note(f"not counted: {shown(what)}")
-    peak = document["peak"]
-    tone, (_, sentence) = _TONES[document["verdict"]], VERDICTS[document["verdict"]]
-    output.note(f"[{tone}]{document['verdict']}: {sentence}[/{tone}]")
-    output.note(
-        f"{document['steps']} steps, peak {format_bytes(peak['allocated'])} in {peak['phase']} "
-        f"({shown(document['counted'])}), {format_bytes(peak['rss'])} resident"
-    )
+    if document["verdict"] != "snapshot":
+        peak = document["peak"]
+        output.note(
+            f"{document['steps']} steps, peak {format_bytes(peak['allocated'])} in {peak['phase']} "
+            f"({shown(document['counted'])}), {format_bytes(peak['rss'])} resident"
+        )
     if document.get("exit_code"):
         output.note(f"the script itself ended with exit code {document['exit_code']}, which is that of this command")
     if summary.page_path is not None:
         output.note(f"{shown(str(summary.page_path))}\n{shown(str(summary.json_path))}")
+
+
+def _alive(document: dict[str, Any], output: Output) -> None:
+    """What is alive in a snapshot of CUDA's allocator, by the line that allocated it."""
+    peak = document["peak"]
+    output.note(
+        f"{format_bytes(peak['allocated'])} are alive, of {format_bytes(peak['reserved'])} that PyTorch has reserved"
+    )
+    table = table_of("alive, by line", "line", "memory", "blocks", "source")
+    for each in document["top"]["alive"][:10]:
+        table.add_row(
+            shown(shorter(each["line"])), format_bytes(each["bytes"]), str(each["blocks"]), shown(each["source"])
+        )
+    output.stderr.print(table)
+    repeated = next((each for each in document["top"]["alive"] if each["repeated"]), None)
+    if repeated is not None:
+        output.note(
+            f"{shown(shorter(repeated['line']))} has allocated {repeated['blocks']} blocks one after another that are "
+            "all alive: if it runs once a step, that is what a leak looks like; "
+            "segkit memprofile -- SCRIPT names what holds them"
+        )
 
 
 def _tables(document: dict[str, Any], output: Output) -> None:

@@ -4,16 +4,16 @@ A census notes the length of every list, dict, set and deque. What is longer in 
 a steady pace, grows.
 """
 
-import collections
+import contextlib
 import gc
 import sys
+from typing import Any
 
 from segkit.memory.containers.growing_values import GrowingValues
-from segkit.memory.containers.named_values import named_values, objects_by_kind, untracked_dicts
+from segkit.memory.containers.named_values import CONTAINERS, named_values, objects_by_kind, untracked_dicts
 from segkit.memory.containers.nested_containers import GrowingContainer, NestedContainers
 from segkit.memory.measure.user_code import is_own_class
 
-_KINDS = (list, dict, set, collections.deque)
 _SHORT = 4  # entries; shorter containers are ignored
 _MOST = 64  # containers that are followed
 
@@ -37,17 +37,12 @@ class Census:
     def take(self, step: int) -> None:
         """Note how long every container is."""
         objects = objects_by_kind()
-        kinds = [kind for kind in objects if issubclass(kind, _KINDS) and not is_own_class(kind)]
+        kinds = [kind for kind in objects if issubclass(kind, CONTAINERS) and not is_own_class(kind)]
         containers = [each for kind in kinds for each in objects[kind]]
         named = named_values(objects)
         containers += untracked_dicts(objects, named)
         objects.clear()
-        lengths: dict[int, int] = {}
-        for each in containers:
-            try:
-                lengths[id(each)] = len(each)
-            except Exception:  # a subclass of the user's
-                continue
+        lengths = _lengths(containers)
         before = self.lengths
         longer = {
             key for key, length in lengths.items()
@@ -85,3 +80,15 @@ class Census:
     def steady(self) -> list[GrowingContainer]:
         """Containers that have grown at every census."""
         return [each for each in self.growing.values() if each.is_steady()]
+
+
+def _lengths(containers: list[Any]) -> dict[int, int]:
+    """How long containers are, by identity."""
+    try:
+        return dict(zip(map(id, containers), map(len, containers), strict=True))
+    except Exception:  # a subclass of the user's fails: without those
+        lengths: dict[int, int] = {}
+        for each in containers:
+            with contextlib.suppress(Exception):
+                lengths[id(each)] = len(each)
+        return lengths

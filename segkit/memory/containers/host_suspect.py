@@ -11,7 +11,7 @@ import torch
 from segkit.memory.containers.entry_sizes import deep_bytes, heaviest_part, newest_entries
 from segkit.memory.findings.bounds import RunFacts, bound_of
 from segkit.memory.findings.source_lines import stores_in_source
-from segkit.memory.findings.suspect import Suspect
+from segkit.memory.findings.suspect import Suspect, emptied_at
 from segkit.memory.holders.causes import kind_by_chain
 from segkit.memory.holders.edges import edge, readable
 from segkit.memory.holders.reference_chains import ReferenceChain
@@ -69,7 +69,8 @@ def suspect_of_container(container: Any, chain: ReferenceChain, facts: RunFacts,
         f"{chain.scope} {expression}", _kind(chain, container, newest, in_worker), sites=(),
         allocated_at=stored_at or UNKNOWN, operation=type(parts[-1]).__name__, held_by=readable(held_by),
         holder=expression, scope=chain.scope, verified=chain.verified, stored_at=stored_at,
-        bound=bound_of((*chain.objects, newest), len(chain.objects) - 1, expression, facts),
+        emptied_at=emptied_at(chain, len(chain.objects) - 1, USER_CODE.files()),
+        bound=bound_of(chain.root, (*chain.objects, newest), len(chain.objects) - 1, expression, facts),
     )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Values that the user's code has names for: variables, attributes, values in closures and in small dicts."""
 
+import collections
 import gc
 import sys
 import types
@@ -12,6 +13,8 @@ from segkit.memory.holders.roots import is_user_class, running_variables
 from segkit.memory.measure.user_code import USER_CODE
 
 _CODE = {types.FunctionType, types.CellType, types.BuiltinFunctionType, type, types.ModuleType, type(None)}
+CONTAINERS = (list, dict, set, collections.deque)
+"""The types of what a census follows."""
 _FEW = 200  # instances of a class, entries of a dict; where there are more, they are data and no names
 
 
@@ -23,11 +26,21 @@ class NamedValue(NamedTuple):
 
 
 def objects_by_kind() -> dict[type, list[Any]]:
-    """Everything that the garbage collector sees."""
+    """What a census asks for, of all that the garbage collector sees: containers, classes, cells, the user's objects.
+
+    Most objects are tuples and functions, and belong to libraries: they are passed over at once.
+    """
+    objects = gc.get_objects()
+    wanted = {kind for kind in set(map(type, objects)) if _is_wanted(kind)}
     out: dict[type, list[Any]] = defaultdict(list)
-    for each in gc.get_objects():
+    for each in [each for each in objects if type(each) in wanted]:
         out[type(each)].append(each)
     return out
+
+
+def _is_wanted(kind: type) -> bool:
+    known = kind is types.CellType or kind is LRU_CACHE or issubclass(kind, (*CONTAINERS, type))
+    return known or is_user_class(kind)
 
 
 def named_values(objects: dict[type, list[Any]]) -> list[NamedValue]:

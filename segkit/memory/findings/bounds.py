@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from torch.utils.data import Dataset
 
-from segkit.memory.findings.source_lines import bounds_in_source
+from segkit.memory.findings.source_bounds import bound_in_source
+from segkit.memory.findings.source_objects import Held
 from segkit.memory.holders.edges import LRU_CACHE
-from segkit.memory.holders.roots import is_user_class
+from segkit.memory.holders.roots import Root, is_user_class
 from segkit.memory.measure.user_code import Line
 
 
@@ -46,10 +47,11 @@ class Bound(NamedTuple):
     reason: str
 
 
-def bound_of(chain: Sequence[Any], at: int | None, expression: str | None, facts: RunFacts) -> Bound | None:
+def bound_of(root: Root, chain: Sequence[Any], at: int | None, expression: str | None, facts: RunFacts) -> Bound | None:
     """The bound of a container; None where none is seen.
 
     Args:
+        root: The name that the chain begins with.
         chain: The objects from the root to what is held.
         at: Which of them grows, if one does.
         expression: Python for it.
@@ -71,8 +73,11 @@ def bound_of(chain: Sequence[Any], at: int | None, expression: str | None, facts
     flat = not isinstance(chain[min(at + 1, len(chain) - 1)], list | dict | set | deque)
     if isinstance(container, list) and flat and facts.lengths.get(id(container)) == len(container):
         return Bound(len(container), f"the list has {len(container)} places, and gets no more")
-    line = bounds_in_source(expression, facts.files) if expression is not None else None
-    return Bound(None, f"{line} keeps it short") if line is not None else None
+    found_in = bound_in_source(Held(root, chain[: at + 1], expression), facts.files) if expression is not None else None
+    if found_in is None:
+        return None
+    end = f" (at most {found_in.entries:,} entries)" if found_in.entries is not None else ""
+    return Bound(found_in.entries, f"{found_in.line} keeps it short{end}")
 
 
 def _bound_of_keys(container: dict[Any, Any], owners: Sequence[Any], facts: RunFacts) -> Bound | None:

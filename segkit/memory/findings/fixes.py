@@ -54,6 +54,10 @@ FIXES = {
     ),
     "closure": "Let the inner function return its results, or empty `{name}`, which it keeps, at every step.",
     "deque without bound": "Give the deque a bound (`deque(maxlen=...)`), or remove entries after use.",
+    "iterator that keeps": (
+        "Start the loader again instead (`while True: yield from loader`): `itertools.cycle` and `itertools.tee` keep "
+        "all that they have given."
+    ),
     "generator": "Run the generator to its end, or close it (`.close()`): until then it keeps its local variables.",
     "traceback": (
         "Do not keep the exception: store `str(error)`, or call `traceback.clear_frames(error.__traceback__)`. The "

@@ -1,6 +1,6 @@
 """The two records of a memory report: a leak, and growth that is no leak."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, NamedTuple, Self
 
 Where = Literal["device", "host", "worker"]
@@ -45,6 +45,8 @@ class Leak:
         also_held_by: More names under which the same line stores.
         workers: Loader workers in which it was found.
         rank: The rank that found it, if that is not the one that the report is of.
+        note: Why it is not called a leak, though every step keeps something.
+        sources: The text of the lines that are named, by ``file:line``.
     """
 
     kind: str
@@ -68,6 +70,8 @@ class Leak:
     also_held_by: tuple[str, ...] = ()
     workers: int | None = None
     rank: str | None = None
+    note: str | None = None
+    sources: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The entry of ``memory.json``; what only some leaks have is left out of the others."""
@@ -78,14 +82,14 @@ class Leak:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Self:
         """Read an entry of ``memory.json``, of this or an earlier version."""
-        known = {field.name for field in fields(cls)}
+        known = {each.name for each in fields(cls)}
         values: dict[str, Any] = {key: value for key, value in document.items() if key in known}
         for name in ("also_at", "also_held_by"):
             values[name] = tuple(document.get(name, ()))
         return cls(**values)
 
 
-_OPTIONAL = ("also_held_by", "workers", "rank")
+_OPTIONAL = ("also_held_by", "workers", "rank", "note", "sources")
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,16 +35,11 @@ def joins_in_source(expression: str, files: Iterable[str]) -> list[Line]:
     return list(_lines(files, last_name(expression), _lengthens))
 
 
-def bounds_in_source(expression: str, files: Iterable[str]) -> Line | None:
-    """The line that keeps a container short: ``if len(kept) > 50: kept.pop(0)``, ``kept = kept[-50:]``."""
-    return next(_lines(files, last_name(expression), _shortens), None)
-
-
 def assigned_in_source(name: str | None, files: Iterable[str], attributes: bool = False) -> list[Line]:
     """Lines that assign to a variable or attribute of this name; or to attributes only."""
 
     def assigns(node: ast.AST, name: str) -> bool:
-        flat = [each for target in _targets(node) for each in getattr(target, "elts", [target])]
+        flat = [each for target in targets_of(node) for each in getattr(target, "elts", [target])]
         return any(_names(each, name) and (not attributes or isinstance(each, ast.Attribute)) for each in flat)
 
     return list(_lines(files, name, assigns))
@@ -52,7 +47,16 @@ def assigned_in_source(name: str | None, files: Iterable[str], attributes: bool 
 
 def registers_in_source(kind: str, files: Iterable[str]) -> Line | None:
     """The first line that calls one of the functions in ``REGISTERING`` for a kind of leak."""
-    return next(_lines(files, kind, lambda node, kind: _called(node) in REGISTERING[kind]), None)
+    return next(_lines(files, kind, lambda node, kind: called(node) in REGISTERING[kind]), None)
+
+
+def calls_in_source(function: str, files: Iterable[str]) -> list[tuple[Line, str]]:
+    """Lines that call a function, each with the call as it is written."""
+    out = []
+    for file in files:
+        calls = [node for node in ast.walk(parsed(file)) if isinstance(node, ast.Call) and called(node) == function]
+        out += [(Line(file, node.lineno, ""), ast.unparse(node)) for node in calls]
+    return out
 
 
 def within_one_function(one: Line, other: Line) -> bool:
@@ -64,7 +68,7 @@ def _function_around(line: Line) -> tuple[int, int] | None:
     """The first and last line of the innermost function that a line is in; None at a module's level."""
     spans = [
         (node.lineno, node.end_lineno or node.lineno)
-        for node in ast.walk(_parsed(line.file))
+        for node in ast.walk(parsed(line.file))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
     around = [span for span in spans if span[0] <= line.number <= span[1]]
@@ -84,13 +88,14 @@ def last_name(expression: str) -> str | None:
 def _lines(files: Iterable[str], name: str | None, passes: Callable[[ast.AST, str], bool]) -> Iterator[Line]:
     """Lines of some files with a node that passes a test for a name; none where there is no name."""
     for file in files if name is not None else ():
-        for node in ast.walk(_parsed(file)):
+        for node in ast.walk(parsed(file)):
             if passes(node, str(name)):
                 yield Line(file, getattr(node, "lineno", 0), "")
 
 
 @cache
-def _parsed(file: str) -> ast.AST:
+def parsed(file: str) -> ast.AST:
+    """The syntax tree of a source file; an empty module where it cannot be read."""
     try:
         return ast.parse("".join(linecache.getlines(file)) or Path(file).read_text(encoding="utf-8"))
     except (OSError, SyntaxError, ValueError):
@@ -99,15 +104,15 @@ def _parsed(file: str) -> ast.AST:
 
 def _stores(node: ast.AST, name: str) -> bool:
     if isinstance(node, ast.Call):
-        called, method = _called(node), node.func if isinstance(node.func, ast.Attribute) else None
+        function, method = called(node), node.func if isinstance(node.func, ast.Attribute) else None
         if method is not None and name.endswith("_hooks"):
-            return called.startswith("register_") and called.endswith("_hook")
-        if method is not None and called in _STORES:
+            return function.startswith("register_") and function.endswith("_hook")
+        if method is not None and function in _STORES:
             return _names(method.value, name)
-        return called in _STORES_IN_ARGUMENT and any(_names(each, name) for each in node.args[:2])
+        return function in _STORES_IN_ARGUMENT and any(_names(each, name) for each in node.args[:2])
     if not isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign):
         return False
-    targets = [each for each in _targets(node) if _names(each, name)]
+    targets = [each for each in targets_of(node) if _names(each, name)]
     if isinstance(node, ast.AugAssign) or any(isinstance(each, ast.Subscript) for each in targets):
         return bool(targets)
     return bool(targets) and node.value is not None and _mentions(node.value, name)
@@ -121,23 +126,14 @@ def _lengthens(node: ast.AST, name: str) -> bool:
     return False
 
 
-def _shortens(node: ast.AST, name: str) -> bool:
-    if isinstance(node, ast.If | ast.While):
-        return _measures(node.test, name) and _evicts(node.body, name)
-    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript):
-        lower = getattr(node.value.slice, "lower", None)
-        return isinstance(lower, ast.UnaryOp) and _names(node.value, name) and _names(node.targets[0], name)
-    return False
-
-
-def _targets(node: ast.AST) -> list[ast.expr]:
+def targets_of(node: ast.AST) -> list[ast.expr]:
     """What a statement assigns to; nothing where it is no assignment."""
     if isinstance(node, ast.Assign):
         return node.targets
     return [node.target] if isinstance(node, ast.AugAssign | ast.AnnAssign) else []
 
 
-def _called(node: ast.AST) -> str:
+def called(node: ast.AST) -> str:
     """The name of a function or method that is called; empty where nothing is."""
     function = node.func if isinstance(node, ast.Call) else None
     return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
@@ -159,26 +155,5 @@ def _joins(node: ast.AST, name: str) -> bool:
     if isinstance(node, ast.BinOp):
         return isinstance(node.op, ast.Add) and (_names(node.left, name) or _names(node.right, name))
     if isinstance(node, ast.Call):
-        return _called(node) in _JOINS and _mentions(node, name)
+        return called(node) in _JOINS and _mentions(node, name)
     return isinstance(node, ast.Subscript) and getattr(node.value, "attr", "") in ("r_", "c_") and _mentions(node, name)
-
-
-def _measures(test: ast.AST, name: str) -> bool:
-    return any(
-        isinstance(each, ast.Call)
-        and isinstance(each.func, ast.Name)
-        and each.func.id == "len"
-        and bool(each.args)
-        and _names(each.args[0], name)
-        for each in ast.walk(test)
-    )
-
-
-def _evicts(body: list[ast.stmt], name: str) -> bool:
-    for node in (each for statement in body for each in ast.walk(statement)):
-        emptied = node.targets if isinstance(node, ast.Assign | ast.Delete) else []
-        if isinstance(node, ast.Call) and _called(node) in ("pop", "popleft", "clear", "popitem"):
-            emptied = [node]
-        if any(_names(each, name) for each in emptied):
-            return True
-    return False

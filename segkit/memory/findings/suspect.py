@@ -1,23 +1,29 @@
 """What keeps memory, as a record of plain values."""
 
+import linecache
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segkit.memory.findings.bounds import Bound, RunFacts, bound_of
 from segkit.memory.findings.fixes import fix_for
 from segkit.memory.findings.records import Leak, MemoryLimit, Where
+from segkit.memory.findings.source_bounds import emptied_in_source
 from segkit.memory.findings.source_lines import (
     REGISTERING,
     assigned_in_source,
+    calls_in_source,
     last_name,
     registers_in_source,
     stores_in_source,
     within_one_function,
 )
+from segkit.memory.findings.source_objects import Held
 from segkit.memory.holders.causes import Cause
+from segkit.memory.holders.reference_chains import ReferenceChain
 from segkit.memory.measure.allocation import Site
-from segkit.memory.measure.user_code import UNKNOWN, USER_CODE, Line
+from segkit.memory.measure.user_code import UNKNOWN, USER_CODE, Line, cell_of
 
 GRAPH_KINDS = ("kept graph", "graph kept after backward", "graph over steps", "graph of a sum")
 _UNNAMED = {
@@ -50,6 +56,7 @@ class Suspect:
         nodes: Nodes of the autograd graph that each kept tensor keeps.
         bound: Where the growth will end by itself; None where no bound is seen.
         per_step: Bytes a step, where they cannot be counted any more.
+        emptied_at: The line that empties the container again and again, as the source code shows it.
     """
 
     key: str
@@ -66,6 +73,7 @@ class Suspect:
     nodes: int = 0
     bound: Bound | None = None
     per_step: float | None = None
+    emptied_at: Line | None = None
 
     def seen_stored(self, line: Line) -> "Suspect":
         """The same, with the line that was seen storing."""
@@ -79,12 +87,15 @@ def suspect_of(cause: Cause, facts: RunFacts) -> Suspect:
         cause.key, cause.kind, tuple(cause.sites), made_at.line, made_at.operation, holder=cause.container_expression,
         nodes=round(cause.graph_nodes / max(1, facts.steps)) if cause.spans_steps else cause.graph_nodes,
     )  # fmt: skip
+    if chain is not None and cause.kind == "iterator that keeps":
+        return _of_iterator(suspect, chain, files)
     if chain is not None:
         at = chain.container if cause.container is not None else None
         return replace(
             suspect, held_by=chain.expression, scope=chain.scope, verified=chain.verified,
             stored_at=_stored(cause, cause.container_expression or chain.expression, files),
-            bound=bound_of(chain.objects, at, cause.container_expression, facts),
+            bound=bound_of(chain.root, chain.objects, at, cause.container_expression, facts),
+            emptied_at=None if at is None else emptied_at(chain, at, files),
         )  # fmt: skip
     held_by = _UNNAMED.get(cause.kind)
     if cause.note:
@@ -97,6 +108,34 @@ def suspect_of(cause: Cause, facts: RunFacts) -> Suspect:
     return replace(
         suspect, held_by=held_by, stored_at=stored_at, allocated_at=made_at.line, operation=made_at.operation
     )
+
+
+def _sources(lines: Sequence[Line]) -> dict[str, str]:
+    return {absolute(line): text for line in lines if (text := source_text(line))}
+
+
+def source_text(line: Line) -> str:
+    """The text of a line of code; empty where it is not known."""
+    return linecache.getline(line.file, line.number).strip()[:200]
+
+
+def _of_iterator(suspect: Suspect, chain: ReferenceChain, files: Collection[str]) -> Suspect:
+    """Describe what an iterator of Python's keeps, by the call that makes the iterator."""
+    function = "tee" if "tee" in type(chain.objects[0]).__name__ else "cycle"
+    calls = calls_in_source(function, files)
+    line, written = calls[0] if calls else (None, f"{function}(...)")
+    return replace(
+        suspect, held_by=chain.expression, holder=f"itertools.{written.removeprefix('itertools.')}", scope=chain.scope,
+        verified=chain.verified, stored_at=line,
+    )  # fmt: skip
+
+
+def emptied_at(chain: ReferenceChain, at: int, files: Collection[str]) -> Line | None:
+    """The line that empties what holds the container at an index of a chain: the nearest object with a name."""
+    name = last_name(chain.expressions[at])
+    named = [index for index in range(at + 1) if re.search(rf"\b{name}\b'?\]?$", chain.expressions[index])]
+    last = min(named, default=at)
+    return emptied_in_source(Held(chain.root, chain.objects[: last + 1], chain.expressions[last]), files)
 
 
 def _on_ctx(cause: Cause, files: list[str]) -> tuple[Line | None, Site]:
@@ -138,6 +177,7 @@ def leak_of(
     steps_seen: int,
     is_leak: bool,
     since: int | None,
+    note: str | None = None,
 ) -> Leak:
     """The record of a leak.
 
@@ -149,6 +189,7 @@ def leak_of(
         steps_seen: Steps from which something is kept.
         is_leak: Whether enough of them were seen to be sure.
         since: The step from which on it was called a leak, if it is one.
+        note: Why it is none yet.
     """
     made_at = suspect.allocated_at
     return Leak(
@@ -160,11 +201,15 @@ def leak_of(
         scope=suspect.scope, verified=suspect.verified, stored_surely=suspect.stored_surely,
         graph_nodes=suspect.nodes or None, steps_seen=steps_seen, is_leak=is_leak,
         leak_since=since if is_leak else None,
+        note=note, sources=_sources([made_at, *filter(None, [suspect.stored_at])]),
         also_at=tuple(absolute(site.line) for site in suspect.sites if site.line != made_at)[:12],
     )  # fmt: skip
 
 
 def absolute(line: Line) -> str:
-    """``file:line`` that does not depend on the working folder."""
+    """``file:line`` that does not depend on the working folder; ``<cell 3>:line`` in a notebook."""
+    cell = cell_of(line.file)
+    if cell is not None:
+        return f"<cell {cell}>:{line.number}"
     file = line.file if line.file.startswith("<") else str(Path(line.file).absolute())
     return f"{file}:{line.number}"

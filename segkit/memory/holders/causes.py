@@ -11,12 +11,13 @@ import torch
 
 from segkit.memory.holders.edges import LRU_CACHE
 from segkit.memory.holders.reference_chains import ReferenceChain
+from segkit.memory.holders.roots import ITERATORS
 from segkit.memory.measure.allocation import Site
 from segkit.memory.measure.torch_private import HOOK_DICTS, MODULE_DICTS
 
 _SURE = {
     "optimizer state", "registered again", "hook", "hooks registered again", "lru_cache", "generator", "traceback",
-    "thread", "queue",
+    "thread", "queue", "iterator that keeps",
 }  # fmt: skip
 """Kinds that explain more than that what is kept has a graph."""
 
@@ -117,6 +118,8 @@ def kind_by_chain(chain: ReferenceChain | None, container: Any) -> str | None:
 
 def _kind_by_types(objects: tuple[Any, ...], container: Any) -> str | None:
     """The kind that the first object of a special type in a chain stands for."""
+    if objects and type(objects[0]) in ITERATORS:
+        return "iterator that keeps"
     for index, each in enumerate(objects):
         if isinstance(each, torch.optim.Optimizer) and any(container is inner for inner in objects[index + 1 :]):
             return "optimizer state"

@@ -4,6 +4,7 @@ import collections
 import functools
 import gc
 import re
+import threading
 import types
 from itertools import pairwise
 from typing import Any
@@ -138,11 +139,19 @@ def readable(expression: str) -> str:
     return _SUBMODULE.sub(r".\1", _ATTRIBUTE.sub(r".\1", expression))
 
 
+def _in_thread_local(chain: list[Any], expressions: list[str], child: Any) -> str | None:
+    """Python for the variables that a ``threading.local`` has in this thread; they are some objects away from it."""
+    for each, expression in zip(chain, expressions, strict=True):
+        if isinstance(each, threading.local) and type(child) is dict and vars(each) is child:
+            return f"{expression}.__dict__"
+    return None
+
+
 def expressions_along(root: str, chain: list[Any]) -> list[str]:
     """Python for each object of a chain that begins with ``root``; what a closure holds is called by its name."""
     out = [root]
     for index, (holder, child) in enumerate(pairwise(chain)):
-        named = None
+        named = _in_thread_local(chain[: index + 1], out, child)
         if isinstance(holder, types.CellType) and index > 0:
             at = index - 2 if isinstance(chain[index - 1], tuple) and index > 1 else index - 1
             template = closure_variable(chain[at], holder)

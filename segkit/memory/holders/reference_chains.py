@@ -20,6 +20,7 @@ from segkit.memory.holders.roots import (
     class_root,
     global_root,
     is_user_class,
+    iterator_root,
     namespace_of,
     running_locals,
     unnamed_root,
@@ -50,6 +51,11 @@ class ReferenceChain:
     expressions: tuple[str, ...]
     container: int | None
     verified: bool
+
+    @property
+    def root(self) -> Root:
+        """The name that the chain begins with."""
+        return Root(self.expressions[0], self.scope, self.kind, 0)
 
 
 def find_holders(
@@ -82,6 +88,7 @@ class _Search:
         reach: The targets that each of them keeps, by its identity.
         children: What each of them refers to, one level nearer to the targets.
         found: By target: the level, the root, and the identity of the object that the root names.
+        first: By root without a name: whether its expression gives the object that was found.
         skip: Identities of the tool's own objects.
     """
 
@@ -93,6 +100,7 @@ class _Search:
             self.reach.setdefault(id(target), set()).add(index)
         self.children: dict[int, list[int]] = {}
         self.found: dict[int, tuple[int, Root, int]] = {}
+        self.first: dict[Root, bool] = {}
         self.modules = {id(vars(m)): m for m in list(sys.modules.values()) if isinstance(m, types.ModuleType)}
         self.locals = running_locals()
         self.skip = {id(each) for each in ignored} | {id(x) for x in vars(self).values()} | {id(vars(self)), id(self)}
@@ -164,21 +172,23 @@ class _Search:
                 self.found[target] = (level, root, id(named))
 
     def begin_with_instances(self) -> None:
-        """For targets that no name reaches, begin with the nearest object of a class of the user's."""
-        for target in range(len(self.targets)):
-            if target in self.found:
+        """For targets that no name reaches, begin with the nearest object of a class of the user's, or an iterator."""
+        left = set(range(len(self.targets))) - self.found.keys()
+        for key, reached in self.reach.items():  # in the order of distance
+            if left.isdisjoint(reached):
                 continue
-            for key, reached in self.reach.items():  # in the order of distance
-                holder = self.objects[key]
-                if target in reached and is_user_class(type(holder)):
-                    self.found[target] = (0, unnamed_root(holder), key)
-                    break
+            holder = self.objects[key]
+            root = unnamed_root(holder) if is_user_class(type(holder)) else iterator_root(holder)
+            if root is not None:
+                self.found.update(dict.fromkeys(left & reached, (0, root, key)))
+                left -= reached
 
     def _is_settled(self, level: int) -> bool:
         """Whether no better name is to be expected."""
         if len(self.found) < len(self.targets):
             return False
-        return all(root.rank <= 1 or level >= at + 2 for at, root, _ in self.found.values())
+        more = {2: 2, 3: 5, 4: 5}  # levels in which the user's code may still have a name for what a library calls self
+        return all(root.rank <= 1 or level >= at + more.get(root.rank, 2) for at, root, _ in self.found.values())
 
     def chain_to(self, target: int) -> ReferenceChain | None:
         """The chain from the best root to a target."""
@@ -197,8 +207,17 @@ class _Search:
             if counts[index] > max(1, counts[index + 1]) and hasattr(type(each), "__len__")
         ]  # fmt: skip
         container = shared[-1] if shared else None
-        verified = _evaluates(expressions[-1], namespace_of(root, chain[0]), self.targets[target])
+        verified = self._evaluates(expressions[-1], root, chain[0], self.targets[target])
         return ReferenceChain(expressions[-1], root.scope, root.kind, tuple(chain), expressions, container, verified)
+
+    def _evaluates(self, expression: str, root: Root, value: Any, target: object) -> bool:
+        """Whether an expression gives the target; a root without a name is searched for in the heap once."""
+        if root.kind != "unnamed":
+            return _gives(expression, namespace_of(root, value), target)
+        if root not in self.first:
+            self.first[root] = _gives(root.expression, {}, value)
+        inner = expression.replace(root.expression, "unnamed", 1)
+        return self.first[root] and _gives(inner, {"unnamed": value}, target)
 
     def clear(self) -> None:
         """Let go of every object."""
@@ -206,7 +225,7 @@ class _Search:
             each.clear()
 
 
-def _evaluates(expression: str, namespace: dict[str, Any], target: object) -> bool:
+def _gives(expression: str, namespace: dict[str, Any], target: object) -> bool:
     try:
         return eval(expression, {"gc": gc, "inspect": inspect, **namespace}) is target
     except Exception:

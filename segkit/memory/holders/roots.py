@@ -6,6 +6,7 @@ every frame of every thread.
 
 import contextvars
 import inspect
+import itertools
 import sys
 import threading
 import traceback
@@ -14,6 +15,8 @@ from typing import Any, NamedTuple
 
 from segkit.memory.measure.user_code import USER_CODE, is_own_file
 
+ITERATORS: tuple[type, ...] = (itertools.cycle, type(itertools.tee(())[0]))
+"""Iterators of Python's that keep what they have given."""
 UNNAMED = "an unnamed"  # begins the scope of an object without a name
 
 
@@ -57,6 +60,18 @@ def unnamed_root(instance: object) -> Root:
     name = type(instance).__name__
     expression = f"next(o for o in gc.get_objects() if type(o).__name__ == {name!r})"
     return Root(expression, f"{UNNAMED} {name}", "unnamed", 2)
+
+
+def iterator_root(holder: object) -> Root | None:
+    """The root of what a ``for`` loop iterates over and no variable holds: a generator, ``itertools.cycle``."""
+    if isinstance(holder, types.GeneratorType):
+        code = holder.gi_code
+        if not USER_CODE.owns(code.co_filename):
+            return None
+        name, at = holder.__name__, f"{code.co_filename}:{code.co_firstlineno}"
+        expression = f"next(o for o in gc.get_objects() if inspect.isgenerator(o) and o.__name__ == {name!r})"
+        return Root(expression, f"{UNNAMED} generator {name}() at {at}", "unnamed", 2)
+    return unnamed_root(holder) if type(holder) in ITERATORS else None
 
 
 def namespace_of(root: Root, value: Any) -> dict[str, Any]:

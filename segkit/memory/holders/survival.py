@@ -8,9 +8,10 @@ thresholds were measured on leaks made for this purpose, and on clean scripts th
 from dataclasses import dataclass, field
 from typing import Literal
 
-Verdict = Literal["clean", "watch", "leak", "inconclusive"]
+Verdict = Literal["clean", "watch", "leak", "inconclusive", "snapshot"]
 WARM_UP, GRACE = 3, 3  # steps: until the optimiser has its state; until what a step made should be freed
 WATCH, LEAK = 6, 18  # cohorts: steps with survivors
+RARE, RARE_BYTES = 3, 4096  # cohorts of what is added rarely, and the bytes of one from which on it matters
 STEADY = 0.6  # cohorts in the later half of the steps for each in the earlier half
 STEPS_NEEDED = WARM_UP + GRACE + LEAK  # steps after which a run without a suspect site is clean
 
@@ -29,6 +30,8 @@ class SiteSurvival:
         count: Survivors now.
         most_count: The most survivors there were.
         rises: Steps at which there were more than ever before: the first, the last, and how many.
+        gap: The longest time between two cohorts.
+        freed: Survivors that were freed.
     """
 
     cohorts: dict[int, list[int]] = field(default_factory=dict)
@@ -40,12 +43,15 @@ class SiteSurvival:
     count: int = 0
     most_count: int = 0
     rises: tuple[int, int, int] = (0, 0, 0)
+    gap: int = 0
+    freed: int = 0
 
     def add(self, step: int, size: int) -> None:
         """Note a survivor."""
         self.count += 1
         cohort = self.cohorts.get(step)
         if cohort is None:
+            self.gap = max(self.gap, step - max(self.cohorts, default=step))
             self.cohorts[step] = [size, 1]
             self.added += 1
         else:
@@ -58,6 +64,7 @@ class SiteSurvival:
         if cohort is None:
             return
         self.count -= 1
+        self.freed += 1
         cohort[0] -= size
         cohort[1] -= 1
         if cohort[1] <= 0:
@@ -87,8 +94,22 @@ class SiteSurvival:
         pace = (last - first) / max(1, times - 1)
         return now - last > GRACE + max(WATCH, 4 * pace)
 
+    def is_rare(self, now: int) -> bool:
+        """Whether something is added now and then, late as well, and never freed: a gallery, rare evaluations.
+
+        A cache that has filled gets nothing any more: the time since its last entry is long, compared with the times
+        between entries.
+        """
+        newest = max(self.cohorts, default=0)
+        several = len(self.cohorts) >= RARE and self.gap > GRACE and not self.freed and self._state(now) == "clean"
+        late = newest > now / 2 and now - newest <= 1.5 * self.gap + GRACE
+        return several and late and self.bytes >= RARE_BYTES * len(self.cohorts)
+
     def state(self, now: int) -> Verdict:
         """``leak``, ``watch`` or ``clean``, at the end of step ``now``."""
+        return "watch" if self.is_rare(now) else self._state(now)
+
+    def _state(self, now: int) -> Verdict:
         count = len(self.cohorts)
         if count < WATCH or count < 1.5 * self.bound or self.added < WATCH or self.is_full(now):
             return "clean"

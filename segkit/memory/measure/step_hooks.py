@@ -25,6 +25,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 from segkit.memory.measure import torch_private as private
 from segkit.memory.measure.compiled import CompiledCode
+from segkit.memory.measure.epochs import Epochs
 from segkit.memory.measure.graph_token import attach_token, deepest
 from segkit.memory.measure.phases import PhaseClock
 from segkit.memory.measure.step_input import NOTHING, input_of
@@ -49,6 +50,7 @@ class StepHooks:
         input: What the current step was given.
         double_backward: The line of a backward pass that keeps its own graph (``create_graph=True``).
         before_optimizer: Called with an optimiser before it steps.
+        epochs: Count the batches that loaders give.
         compiled: Notices what compiled code makes.
         failures: Errors in hooks that are not reported yet; a hook that has failed three times rests, the others go on.
     """
@@ -82,6 +84,7 @@ class StepHooks:
         self.input = self._last_input = NOTHING
         self.double_backward: Line | None = None
         self.before_optimizer: Callable[[Any], None] = lambda optimizer: None
+        self.epochs = Epochs()
         self.compiled = CompiledCode(tensors, lambda: self._note_guarded("compiled"))
         self.failures: list[str] = []
         self._tracers = Tracers(tensors)
@@ -233,12 +236,16 @@ class StepHooks:
         self._note_dataset_guarded(args[0])
         try:
             batch = original(*args, **kwargs)
+        except StopIteration:
+            self.epochs.end_epoch(args[0], self.tensors.step)
+            raise
         finally:
             self._enter_guarded(before if before == "eval" else "load")
         self._note_guarded("batch")
         return batch
 
     def _note_dataset(self, iterator: Any) -> None:
+        self.epochs.begin_batch(iterator, self.tensors.step)
         dataset = private.dataset_of_loader(iterator)
         if dataset is not None and hasattr(type(dataset), "__len__"):
             with contextlib.suppress(Exception):  # the user's own: a stream may have no length

@@ -234,6 +234,14 @@ def dataset_of_loader(iterator: Any) -> Any:
     return getattr(iterator, "_dataset", None)
 
 
+def batches_of_loader(iterator: Any) -> int | None:
+    """How many batches a loader's iterator gives in an epoch; None where that is not known."""
+    try:
+        return len(iterator)
+    except Exception:  # a stream, or a length that is the user's own
+        return None
+
+
 def loader_fetchers() -> list[Any]:
     """The classes whose ``fetch`` loads a batch in a loader worker."""
     names = ("_MapDatasetFetcher", "_IterableDatasetFetcher")

@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import re
 import sys
 import sysconfig
 import traceback
@@ -31,6 +32,16 @@ UNKNOWN = Line("<unknown>", 0, "<unknown>")
 def line_of(frame: FrameType) -> Line:
     """The line that a frame is at."""
     return Line(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+
+
+def cell_of(file: str) -> int | None:
+    """The number of the notebook cell that a code object's file stands for; None where it is a file."""
+    found = re.match(r"<ipython-input-(\d+)-", file)
+    if found is not None:
+        return int(found[1])
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    numbers = getattr(getattr(shell, "compile", None), "_filename_map", {})
+    return numbers.get(file)
 
 
 def is_own_file(file: str) -> bool:
@@ -75,8 +86,8 @@ class UserCode(dict[str, bool]):
             package = _started_by(getattr(main, "__file__", None)) or ""
         module = sys.modules.get(package) if package not in _LAUNCHERS else None
         file = getattr(module, "__file__", None)
-        folder = str(Path(file).parent) if file else next(iter(getattr(module, "__path__", ())), None)
-        self._program = f"{folder}/" if folder else None
+        folder = next(iter(getattr(module, "__path__", ())), None)
+        self._program = f"{folder}/" if folder else file  # a module is a program by itself, not with its neighbours
         self.clear()
 
     def __missing__(self, file: str) -> bool:
@@ -92,6 +103,8 @@ class UserCode(dict[str, bool]):
         return [file for file, users in self.items() if users]
 
     def _is_users(self, file: str) -> bool:
+        if cell_of(file) is not None:
+            return True
         if file.startswith("<") or is_own_file(file):
             return False
         if self._program is not None and file.startswith(self._program):

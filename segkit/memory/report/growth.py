@@ -7,7 +7,7 @@ from statistics import StatisticsError, correlation, mean, median
 from typing import Any
 
 from segkit.memory.findings.bounds import Bound
-from segkit.memory.findings.records import Growth
+from segkit.memory.findings.records import Growth, MemoryLimit
 from segkit.memory.findings.source_lines import last_name
 from segkit.memory.findings.suspect import Suspect, absolute
 from segkit.memory.holders.roots import UNNAMED
@@ -33,6 +33,30 @@ def bounded_growth(suspect: Suspect, bound: Bound, per_step: float, steps: int) 
     what = f"{suspect.holder or suspect.held_by} keeps what is made at {absolute(suspect.allocated_at)}"
     most = "" if bound.entries is None else f": about {format_bytes(int(bound.entries * per_step))}"
     return Growth(name, what, int(per_step * steps), bound.reason + most)
+
+
+def is_kept(bound: Bound, entries: int, per_entry: float, memory: MemoryLimit) -> bool:
+    """Whether a bound holds: no more entries than it says, and all of them are a small part of the memory there is.
+
+    Args:
+        bound: The bound.
+        entries: How many entries there are, or from how many steps.
+        per_entry: Bytes of one.
+        memory: The memory that they take.
+    """
+    if bound.entries is None:
+        return True
+    too_many = entries > 1.1 * bound.entries + GRACE
+    return not too_many and (memory.limit is None or bound.entries * per_entry < 0.5 * memory.limit)
+
+
+def may_be_emptied(suspect: Suspect, since: int, session: Session) -> str | None:
+    """Why a container that is kept since a step may be emptied yet: the run is shorter than the epoch that ends it."""
+    epochs = session.hooks.epochs
+    if suspect.emptied_at is None or not epochs.is_within(since):
+        return None
+    at = f"{absolute(suspect.emptied_at)} empties it"
+    return f"it may be emptied at the end of the epoch ({at}; {epochs.read} of {epochs.length} batches were read)"
 
 
 def collected_growth(suspect: Suspect, per_step: float, steps: int) -> Growth:

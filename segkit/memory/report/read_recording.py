@@ -2,6 +2,7 @@
 
 import io
 import json
+import linecache
 import pickle
 from collections import Counter
 from pathlib import Path
@@ -9,14 +10,17 @@ from typing import Any
 
 from segkit.errors import InputError
 from segkit.memory.findings.records import Growth
+from segkit.memory.holders.survival import LEAK
 from segkit.memory.measure.user_code import USER_CODE
+
+_UNKNOWN = "not recorded"
 
 
 def explain(path: Path) -> dict[str, Any]:
     """The document of a recording.
 
-    A snapshot shows one moment. It has no steps and no verdict, but the lines that have allocated what is in use, and
-    how much of the reserved memory is free.
+    A snapshot shows one moment. It has no steps, and cannot say whether something leaks; it has the lines that have
+    allocated what is alive, and how much of the reserved memory is free.
 
     Raises:
         InputError: It is neither.
@@ -61,24 +65,29 @@ def _snapshot(path: Path, content: bytes) -> dict[str, Any]:
 
 
 def _of_snapshot(path: Path, snapshot: dict[str, Any]) -> dict[str, Any]:
-    lines: Counter[str] = Counter()
+    blocks: list[tuple[str, int]] = []
+    traced = _frames_of_traces(snapshot)
     reserved = allocated = requested = split = 0
     for segment in snapshot["segments"]:
         reserved += segment["total_size"]
+        address = segment.get("address", 0)
         for block in segment["blocks"]:
             if block["state"] == "active_allocated":
                 allocated += block["size"]
                 requested += block.get("requested_size", block["size"])
-                lines[_line(block)] += block["size"]
+                frames = _frames_of(block) or traced.get(block.get("address", address), [])
+                blocks.append((_line(frames), block["size"]))
             elif block["state"] == "inactive" and block["size"] < segment["total_size"]:
                 split += block["size"]
+            address += block["size"]
     growth = []
     if split > 0.15 * max(1, reserved):
         what = "free parts of segments in use, too small for the requests"
         growth.append(Growth("fragmentation", what, split, None, "device").to_json())
+    alive = _alive(blocks)
     series = {key: list[int]() for key in ("allocated", "peak", "reserved", "rss", "malloc", "seconds")}
     return {
-        "verdict": "inconclusive",
+        "verdict": "snapshot",
         "steps": 0,
         "leaks": [],
         "growth": growth,
@@ -88,7 +97,7 @@ def _of_snapshot(path: Path, snapshot: dict[str, Any]) -> dict[str, Any]:
             "cache": reserved - allocated - split, "remainder": 0,
         },
         "peak": {"allocated": allocated, "phase": None, "step": None, "rss": None, "reserved": reserved},
-        "top": {"modules": {}, "lines": dict(lines.most_common(20)), "steps": []},
+        "top": {"modules": {}, "lines": {each["line"]: each["bytes"] for each in alive}, "steps": [], "alive": alive},
         "counted": "bytes of PyTorch's CUDA allocator at one moment",
         "device": "of the snapshot",
         "limit": None,
@@ -98,10 +107,45 @@ def _of_snapshot(path: Path, snapshot: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _line(block: dict[str, Any]) -> str:
-    frames = block.get("frames") or next((each.get("frames") for each in block.get("history", ())), None) or []
+def _alive(blocks: list[tuple[str, int]]) -> list[dict[str, Any]]:
+    """The lines that have allocated what is alive, the largest first.
+
+    ``repeated``: the line has made many blocks of one size, as it does where it runs once a step.
+    """
+    sizes: dict[str, Counter[int]] = {}
+    for line, size in blocks:
+        sizes.setdefault(line, Counter())[size] += 1
+    found: list[dict[str, Any]] = [
+        {"line": line, "bytes": sum(size * count for size, count in counts.items()), "blocks": counts.total(),
+         "repeated": line != _UNKNOWN and max(counts.values()) >= LEAK, "source": _source(line)}
+        for line, counts in sizes.items()
+    ]  # fmt: skip
+    found.sort(key=lambda each: -each["bytes"])
+    return found[:20]
+
+
+def _source(line: str) -> str:
+    file, _, number = line.rpartition(":")
+    return linecache.getline(file, int(number)).strip()[:120] if number.isdigit() else ""
+
+
+def _frames_of_traces(snapshot: dict[str, Any]) -> dict[int, list[dict[str, Any]]]:
+    """The frames of the last allocation at every address, from the history of the allocator."""
+    out: dict[int, list[dict[str, Any]]] = {}
+    for trace in snapshot.get("device_traces") or ():
+        for event in trace:
+            if event.get("action") == "alloc":
+                out[event["addr"]] = event.get("frames") or []
+    return out
+
+
+def _frames_of(block: dict[str, Any]) -> list[dict[str, Any]]:
+    return block.get("frames") or next((each.get("frames") for each in block.get("history", ())), None) or []
+
+
+def _line(frames: list[dict[str, Any]]) -> str:
     for frame in frames:
         file = frame.get("filename", "")
         if file.endswith(".py") and "/torch/" not in file and USER_CODE.owns(file):
             return f"{file}:{frame['line']}"
-    return f"{frames[0]['filename']}:{frames[0]['line']}" if frames else "not recorded"
+    return f"{frames[0]['filename']}:{frames[0]['line']}" if frames else _UNKNOWN

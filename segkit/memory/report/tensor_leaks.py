@@ -6,17 +6,18 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from segkit.memory.findings.bounds import Bound
 from segkit.memory.findings.records import Growth, Leak, MemoryLimit, Where
+from segkit.memory.findings.source_lines import last_name
 from segkit.memory.findings.suspect import GRAPH_KINDS, Suspect, leak_of
 from segkit.memory.holders.graph_roots import NODE_BYTES
-from segkit.memory.holders.survival import WATCH, SiteSurvival, Verdict
+from segkit.memory.holders.survival import LEAK, WATCH, SiteSurvival, Verdict
 from segkit.memory.measure.allocation import Site
-from segkit.memory.report.growth import bounded_growth, collected_growth, small_growth
+from segkit.memory.report.growth import bounded_growth, collected_growth, is_kept, may_be_emptied, small_growth
 from segkit.memory.session import Session
 
 NEVER_MEANT = (*GRAPH_KINDS, "reference cycle")  # no program means to keep these, however long it does
 _OLD_STEPS, _OLD_GRAPH = 60, 48  # steps after which no end of an epoch is expected any more; for a graph
+_ONCE_EACH = ("optimizer state", "registered again")  # what a module or an optimiser gets at the first use of a part
 _SMALL_BYTES = 256  # a step: a number or two in a tensor, of which a million are less than a gigabyte
 
 
@@ -27,17 +28,47 @@ def tensor_leaks(session: Session, limits: Mapping[Where, MemoryLimit]) -> tuple
     growth: list[Growth] = []
     for key, states in by_holder.items():
         found = _judge(session.suspects.by_key[key], states, len(by_holder) == 1, session, limits)
+        if found is None:
+            continue
         if isinstance(found, Leak):
             leaks.append(found)
         else:
             growth.append(found)
     # A kept graph keeps tensors of many lines, and not all of them were searched for.
-    if not any(session.suspects.by_key[key].kind in NEVER_MEANT for key in by_holder):
+    if any(session.suspects.by_key[key].kind in NEVER_MEANT for key in by_holder):
+        leaks = _with_rest(leaks, sum(_bytes_per_step(site, session) for site, _ in unexplained), session, limits)
+    else:
         for site, state in unexplained:
             suspect = Suspect("", "kept tensors", (site,), site.line, site.operation)
             sure: Verdict = "leak" if state == "leak" and not session.suspects.by_key else "watch"
             leaks.append(_leak(suspect, sure, session, limits))
     return _one_per_holder(leaks, limits), growth
+
+
+def _bytes_per_step(site: Site, session: Session) -> float:
+    survival = session.survivors.by_site.get(site)
+    return survival.bytes_per_step if survival is not None else 0.0
+
+
+def _with_rest(leaks: list[Leak], rest: float, session: Session, limits: Mapping[Where, MemoryLimit]) -> list[Leak]:
+    """Add to the largest kept graph what it keeps beside the lines that were searched for.
+
+    Args:
+        leaks: What was found.
+        rest: Bytes a step of lines that were not searched for.
+        session: What was watched; the rest is no more than what its memory has gained beyond the leaks.
+        limits: The memory of ``host`` and ``device``.
+    """
+    graphs = [leak for leak in leaks if leak.kind in GRAPH_KINDS]
+    if not graphs or rest <= 0:
+        return leaks
+    largest = max(graphs, key=lambda leak: leak.bytes_per_step)
+    held = [each.allocated for each in session.series.measurements[LEAK:]]
+    gained = (held[-1] - held[0]) / max(1, (len(held) - 1) * session.series.stride) if len(held) > 1 else rest
+    per_step = largest.bytes_per_step + max(0.0, min(rest, gained - sum(leak.bytes_per_step for leak in leaks)))
+    left = limits[largest.where].steps_left(per_step)
+    whole = replace(largest, bytes_per_step=per_step, steps_to_oom=left)
+    return [whole if leak is largest else leak for leak in leaks]
 
 
 def _group_by_holder(session: Session) -> tuple[dict[str, list[str]], list[tuple[Site, str]]]:
@@ -51,8 +82,10 @@ def _group_by_holder(session: Session) -> tuple[dict[str, list[str]], list[tuple
     unexplained = []
     for site, state in states.items():
         suspect = session.suspects.of(site)
+        survival = session.survivors.by_site.get(site)
         if suspect is None:
-            unexplained.append((site, state))
+            if survival is None or not survival.is_rare(session.tensors.step):
+                unexplained.append((site, state))
         else:
             by_holder[suspect.key].append(state)
     return by_holder, unexplained
@@ -60,8 +93,8 @@ def _group_by_holder(session: Session) -> tuple[dict[str, list[str]], list[tuple
 
 def _judge(
     suspect: Suspect, states: Sequence[str], alone: bool, session: Session, limits: Mapping[Where, MemoryLimit]
-) -> Leak | Growth:
-    """Whether what one holder keeps is a leak.
+) -> Leak | Growth | None:
+    """Whether what one holder keeps is a leak; None for what was added a few times, where nothing that grows holds it.
 
     Args:
         suspect: The holder.
@@ -75,19 +108,26 @@ def _judge(
     if suspect.kind == "reference cycle" and gc.isenabled() and emptied:
         return collected_growth(suspect, sum(survival.bytes_per_cohort for survival in survivals), max(emptied))
     state: Verdict = "leak" if "leak" in states else "watch"
+    is_rare = bool(survivals) and all(each.is_rare(session.tensors.step) for each in survivals)
+    if is_rare and (suspect.holder is None or suspect.kind in _ONCE_EACH):
+        return None  # a gradient or a state that some parameters get late
     if suspect.kind == "held by an extension" and not alone:
         state = "watch"  # it may be a part of what has a name
-    if state == "watch" and suspect.verified and _is_old(suspect, session):
+    if state == "watch" and not is_rare and suspect.verified and _is_old(suspect, session):
         state = "leak"
-    leak = _leak(suspect, state, session, limits)
-    if suspect.bound is not None and _fits(suspect.bound, leak.bytes_per_step, limits[leak.where].limit):
+    oldest = min((min(each.cohorts) for each in survivals if each.cohorts), default=0)
+    note = may_be_emptied(suspect, oldest, session) if suspect.kind not in NEVER_MEANT else None
+    leak = _leak(suspect, "watch" if note else state, session, limits, note)
+    if suspect.bound is not None and is_kept(suspect.bound, leak.steps_seen, leak.bytes_per_step, limits[leak.where]):
         return bounded_growth(suspect, suspect.bound, leak.bytes_per_step, leak.steps_seen)
-    if leak.bytes_per_step < _SMALL_BYTES and suspect.kind not in NEVER_MEANT:
+    if leak.bytes_per_step < _SMALL_BYTES and not is_rare and suspect.kind not in NEVER_MEANT:
         return small_growth(str(suspect.holder or suspect.held_by), leak.bytes_per_step, leak.steps_seen)
     return leak
 
 
-def _leak(suspect: Suspect, state: Verdict, session: Session, limits: Mapping[Where, MemoryLimit]) -> Leak:
+def _leak(
+    suspect: Suspect, state: Verdict, session: Session, limits: Mapping[Where, MemoryLimit], note: str | None = None
+) -> Leak:
     """The record of a leak, with the bytes and steps of its sites."""
     devices = {session.survivors.devices.get(site, "cpu") for site in suspect.sites}
     where: Where = "host" if devices <= {"cpu"} else "device"
@@ -104,7 +144,7 @@ def _leak(suspect: Suspect, state: Verdict, session: Session, limits: Mapping[Wh
     since_by_site = session.suspects.since
     since = min((since_by_site[site] for site in suspect.sites if site in since_by_site), default=session.series.count)
     return leak_of(suspect, where, limits[where], per_step=per_step, steps_seen=steps, is_leak=state == "leak",
-                   since=since)  # fmt: skip
+                   since=since, note=note)  # fmt: skip
 
 
 def _survivals(suspect: Suspect, session: Session) -> list[SiteSurvival]:
@@ -118,11 +158,6 @@ def _is_old(suspect: Suspect, session: Session) -> bool:
     survivals = _survivals(suspect, session)
     cohorts = [survival.cohorts for survival in survivals if survival.cohorts and not survival.emptied]
     return any(len(each) >= WATCH and session.tensors.step - min(each) >= steps for each in cohorts)
-
-
-def _fits(bound: Bound, per_entry: float, limit: int | None) -> bool:
-    """Whether what a container will hold at most is a small part of the memory that there is."""
-    return bound.entries is None or limit is None or bound.entries * per_entry < 0.5 * limit
 
 
 def _one_per_holder(leaks: list[Leak], limits: Mapping[Where, MemoryLimit]) -> list[Leak]:
@@ -159,6 +194,10 @@ def _belongs(leak: Leak, other: Leak) -> bool:
         return False
     if leak.kind in ("C++ cycle", "held by an extension") and leak.holder is None:
         return other.kind in GRAPH_KINDS and other.holder is not None
+    if leak.holder is not None and leak.kind in GRAPH_KINDS and other.kind in GRAPH_KINDS:
+        same = last_name(leak.holder) == last_name(str(other.holder))
+        if same and (leak.stored_at == other.stored_at or None in (leak.stored_at, other.stored_at)):
+            return True  # one container under two names
     return (
         leak.stored_at is not None
         and (leak.stored_at, leak.scope) == (other.stored_at, other.scope)

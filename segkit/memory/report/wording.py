@@ -23,6 +23,7 @@ VERDICTS: dict[Verdict, VerdictText] = {
     "clean": VerdictText("Clean", "nothing is kept from step to step"),
     "watch": VerdictText("Watch", "something is kept, but too few steps were measured to call it a leak"),
     "leak": VerdictText("Leak", "every step keeps memory that is never freed"),
+    "snapshot": VerdictText("Snapshot", "what is alive at one moment, by the line that allocated it"),
     "inconclusive": VerdictText("Inconclusive", f"too few steps to decide; measure at least {STEPS_NEEDED}"),
 }
 
@@ -43,14 +44,21 @@ def leak_heading(leak: Leak) -> str:
 
 
 def leak_rows(leak: Leak) -> list[tuple[str, str]]:
-    """What is known of a leak, and the fix: label and text."""
+    """The fix, and what is known of a leak: label and text."""
+
+    def with_source(place: str | None) -> str | None:
+        text = leak.sources.get(place or "")
+        return f"{place}  {text}" if text else place
+
     surely = "" if leak.stored_surely else " (likely, from the source)"
+    stored_at = with_source(leak.stored_at)
     rows = [
+        ("fix", leak.fix),
+        ("but", leak.note),
         ("held by", leak.held_by or "nothing that Python can name"),
         ("valid in", leak.scope),
-        ("made at", leak.allocated_at),
-        ("stored at", f"{leak.stored_at}{surely}" if leak.stored_at is not None else None),
+        ("made at", with_source(leak.allocated_at)),
+        ("stored at", f"{stored_at}{surely}" if stored_at is not None else None),
         ("graph", f"{leak.graph_nodes} autograd nodes a step" if leak.graph_nodes else None),
-        ("fix", leak.fix),
     ]
     return [(label, text) for label, text in rows if text]
