@@ -9,6 +9,7 @@ from drawn_discs import COLOURS, disc_model, draw_discs, save
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from random_models import card_of, checkpoint
 
 from segkit.data.masks import mask_ious, mask_to_rle, rle_to_mask
 from segkit.data.records import Result
@@ -199,6 +200,17 @@ def test_auto_takes_tiles_for_large_pictures(segkit, here, monkeypatch, tmp_path
     (result,) = json.loads((here / "predictions/results.json").read_text())
     expected = mask_to_rle(draw_discs(600, 700, [(300, 300, 200, 1)])[..., 0] == COLOURS[1][0])
     assert mask_ious([result["segmentation"]], [expected], [False])[0, 0] == 1
+
+
+def test_a_picture_that_is_made_much_smaller_is_said(segkit, here, tmp_path):
+    path = checkpoint(tmp_path / "m.pt", card_of("fasterrcnn"))  # it gets 64 x 96 pixels at most
+    save(here / "in/a.png", np.zeros((300, 400, 3), np.uint8))
+    options = ("predict", "in", "--model", path, "--format", "coco", "--device", "cpu", "--force")
+    said = "warning: a.png: is made 5 times smaller for the model, so that small instances may be lost: --tile auto"
+    assert said in segkit(*options).err
+    assert "times smaller" not in segkit(*options, "--tile", 128).err
+    save(here / "in/a.png", np.zeros((100, 150, 3), np.uint8))
+    assert "times smaller" not in segkit(*options).err
 
 
 @pytest.mark.parametrize("options", [["--overlap", "10"], ["--tile", "64", "--overlap", "40"]])

@@ -19,8 +19,9 @@ from segkit.inference.journal import Origin, PictureResults
 from segkit.inference.model import LoadedModel
 from segkit.inference.notes import Notes
 from segkit.inference.tiled import tiling_of
-from segkit.loading.dataset import load_for_model
+from segkit.loading.dataset import load_for_model, size_for_model
 
+_MUCH_SMALLER = 4  # times: from there on, small instances may be lost
 LARGEST_WHOLE = 100_000_000  # pixels of a TIFF file that is decoded whole also where it is predicted in tiles
 
 
@@ -63,11 +64,18 @@ def load_pictures(
             continue
         notes.loaded(picture.name, header.frames if picture.page is None else 1, decoded)
         height, width = pixels.shape[:2]
+        if (smaller := _times_smaller(height, width, model)) > _MUCH_SMALLER and config.tile == "none":
+            notes.shrunk.append((picture.name, smaller))
         in_tiles = tiling_of(config, model.card.framing, height, width) is not None
         yield (
             PictureResults(picture, height, width, origin, pixels=pixels, pixel_size=pixel_size),
             InMemory(pixels) if in_tiles else load_for_model(pixels, model.card.framing),
         )
+
+
+def _times_smaller(height: int, width: int, model: LoadedModel) -> float:
+    """How many times smaller a picture is as the model gets it."""
+    return height / size_for_model(height, width, model.card.framing)[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ class Notes:
         self._stretched: list[str] = []
         self.tiled: list[tuple[str, int]] = []
         self.in_parts: list[str] = []
+        self.shrunk: list[tuple[str, float]] = []
         self.sized: list[tuple[str, str]] = []
         self.not_square: list[str] = []
         self.failed: list[str] = []
@@ -69,6 +70,12 @@ class Notes:
             out.append(
                 f"{self._stretched[0]}: has more than 8 bits, for which the model has no mapping: stretched by itself"
                 f"{_and_more(len(self._stretched))}"
+            )
+        if self.shrunk:
+            name, times = self.shrunk[0]
+            out.append(
+                f"{name}: is made {times:.0f} times smaller for the model, so that small instances may be lost: "
+                f"--tile auto predicts it in parts{_and_more(len(self.shrunk))}"
             )
         if self.tiled:
             name, side = self.tiled[0]

@@ -241,7 +241,7 @@ def _results(
             if not isinstance(image, Tensor):
                 try:
                     with closing(image):
-                        results, class_map = _in_tiles(done, image, model, predictor, config, choice, notes)
+                        results, class_map = _in_tiles(done, image, model, predictor, config, choice, notes, progress)
                 except InputError as error:  # a part of its file is broken
                     notes.failed.append(error.message)
                     continue
@@ -270,6 +270,7 @@ def _in_tiles(
     config: PredictConfig,
     choice: Choice,
     notes: Notes,
+    progress: Progress,
 ) -> tuple[list[Result], npt.NDArray[np.uint8] | None]:
     """The results of a picture that is too large to be predicted whole."""
     size = (done.height, done.width)
@@ -284,4 +285,5 @@ def _in_tiles(
         lambda tile: picture.window(tile.top, tile.left, tile.height, tile.width),
         tiling,
         choice,
+        progress,
     )

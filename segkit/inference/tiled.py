@@ -17,6 +17,7 @@ from segkit.inference.tiles import Piece, Tile, merge_pieces, pieces_of, tiles_o
 from segkit.loading.dataset import load_for_model
 from segkit.models.tensors import prediction_to_results
 from segkit.models.unet import instances_of
+from segkit.progress import SILENT, Progress
 
 Pixels = npt.NDArray[np.uint8]
 Window = Callable[[Tile], Pixels]  # the pixels of a tile, RGB [h, w, 3]
@@ -44,7 +45,7 @@ def tiling_of(config: PredictConfig, framing: Framing, height: int, width: int) 
 
 def predict_tiles(
     model: LoadedModel, predictor: BatchPredictor, name: str, size: tuple[int, int], window: Window,
-    tiling: Tiling, choice: Choice,
+    tiling: Tiling, choice: Choice, progress: Progress = SILENT,
 ) -> tuple[list[Result], Pixels | None]:  # fmt: skip
     """The results of a picture, and the label of every pixel where the model predicts one.
 
@@ -56,6 +57,7 @@ def predict_tiles(
         window: Reads tiles.
         tiling: How it is cut.
         choice: Its scores choose before pieces are merged.
+        progress: Hears which tile is predicted.
     """
     tiles = tiles_of(*size, *tiling)
     if model.probabilities is not None:
@@ -63,6 +65,7 @@ def predict_tiles(
     pieces: list[Piece] = []
     for start in range(0, len(tiles), predictor.batch):
         part = tiles[start : start + predictor.batch]
+        progress.alive(f"{name}, tile {start + 1} of {len(tiles)}")
         images = [load_for_model(window(tile), model.card.framing) for tile in part]
         names = [f"{name}, tile {number} of {len(tiles)}" for number in range(start + 1, start + len(part) + 1)]
         for number, (tile, image, found) in enumerate(zip(part, images, predictor(images, names), strict=True), start):
