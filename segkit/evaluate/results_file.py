@@ -80,9 +80,10 @@ def _check_images(subject: Path, dataset: Dataset, results: list[Result]) -> Non
 def _oddities(dataset: Dataset, results: list[Result]) -> list[str]:
     """What is odd about results and annotations, in warnings."""
     found = ((r.image_id, r.category_id, r.score, r.bbox, str(r.segmentation)) for r in results)
+    annotated = ((a.image_id, a.category_id, a.area, a.bbox, bool(a.segmentation)) for a in dataset.annotations)
     return [
         *copies_warning("results", found),
-        *copies_warning("annotations", ((a.image_id, a.category_id, a.area, a.bbox) for a in dataset.annotations)),
+        *copies_warning("annotations", annotated),
         *coverage_warning((a.image_id for a in dataset.annotations), (r.image_id for r in results)),
     ]
 
