@@ -1,7 +1,7 @@
 """From the outcome of every detection to precision over recall: COCOeval's sums, vectorised.
 
-For results that arrive image by image (``segkit.evaluate.coco.streaming``) and for bootstrap samples
-(``segkit.evaluate.analysis.bootstrap``). Source of every step: ``COCOeval.accumulate`` and ``summarize`` of pycocotools
+For results that arrive image by image (``segkit.evaluate.coco.streaming``) and for parts of the images
+(``segkit.evaluate.analysis.pools``). Source of every step: ``COCOeval.accumulate`` and ``summarize`` of pycocotools
 2.0, whose bits the unweighted sums reproduce: the same order of detections, the same array layout under ``mean``.
 """
 

@@ -1,4 +1,4 @@
-"""The outcome of every detection, for sums that COCOeval does not form: streaming and the bootstrap."""
+"""The outcome of every detection, for sums that COCOeval does not form: streaming, parts and intervals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
