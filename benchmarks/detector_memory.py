@@ -70,7 +70,10 @@ def steps(
     """Median processor seconds of forward and backward, and the bytes that are kept between them."""
     kept: dict[int, int] = {}
     with counted(module, kept), precision:
-        sum(forward().values(), torch.zeros(())).backward()
+        loss = sum(forward().values(), torch.zeros(()))
+    if not count:
+        return float("nan"), sum(kept.values())
+    loss.backward()
     times = []
     for _ in range(count):
         module.zero_grad()
@@ -146,7 +149,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=448, help="sides of the image")
     parser.add_argument("--instances", type=int, default=10, help="instances in it")
-    parser.add_argument("--steps", type=int, default=3, help="steps that are timed")
+    parser.add_argument("--steps", type=int, default=3, help="steps that are timed; 0: none")
     parser.add_argument("--matching", type=int, default=500, help="instances to match anchors with; 0: do not")
     asked = parser.parse_args()
     torch.set_num_threads(1)
