@@ -72,7 +72,8 @@ def test_predict_writes_every_format(road, segkit, parts):
         assert len(list(csv.DictReader(file))) == len(results)
     for kind, suffix in kinds:
         with Image.open(folder / f"all/{kind}/part_000.{suffix}") as picture:
-            assert picture.size == (96, 96)
+            assert picture.width == 96
+            assert picture.height >= 96 if kind == "overlay" else picture.height == 96  # a legend stands below it
 
 
 def test_labelme_files_convert_back_to_what_was_predicted(road, segkit, parts):

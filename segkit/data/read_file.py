@@ -36,3 +36,19 @@ def read_file(path: Path, name: str | None = None, most: int | None = None) -> b
         raise InputError(f"{name}: cannot be read: {reason}") from error
     except MemoryError:
         raise InputError(f"{name}: needs more memory than there is") from None
+
+
+def head_of(path: Path, size: int) -> bytes:
+    """The first bytes of a file; none where it cannot be read, or is a pipe or a device, which would be waited for.
+
+    Args:
+        path: The file.
+        size: How many bytes at most.
+    """
+    try:
+        if not path.is_file():
+            return b""
+        with path.open("rb") as file:
+            return file.read(size)
+    except OSError:
+        return b""

@@ -15,6 +15,7 @@ import numpy as np
 from segkit.data.masks import crop_to_rle, rle_area, rle_bbox
 from segkit.data.pictures import MAX_MASK_PIXELS
 from segkit.data.polygons import REACH
+from segkit.data.read_file import head_of
 from segkit.data.records import AnnotatedImage, Finding, Instance, ReadFile
 from segkit.errors import InputError
 from segkit.formats.pictures.find import PicturePlaces, base_name, key_beside, picture_places
@@ -34,11 +35,7 @@ _HEAD = 4096
 
 def is_cvat(path: Path) -> bool:
     """Whether a file begins as CVAT's XML."""
-    try:
-        with path.open("rb") as file:
-            return b"<annotations" in file.read(_HEAD)
-    except OSError:
-        return False
+    return b"<annotations" in head_of(path, _HEAD)
 
 
 def open_cvat(files: Sequence[tuple[Path, str]], images_dir: Path | None, shapes: ShapeOptions) -> Source:

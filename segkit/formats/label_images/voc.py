@@ -15,6 +15,7 @@ from typing import NamedTuple
 from segkit.data.files import find_file
 from segkit.data.label_maps import IGNORED as VOID
 from segkit.data.pictures import PICTURE_SUFFIXES
+from segkit.data.read_file import head_of
 from segkit.data.records import IGNORE, Finding, Instance, ReadFile
 from segkit.errors import InputError
 from segkit.formats.label_images.image_sets import read_image_sets
@@ -56,11 +57,7 @@ def is_voc(root: Path, skip: Path | None = None) -> bool:
 
 def is_voc_file(path: Path) -> bool:
     """Whether an XML file begins as one of VOC: also as labelImg, Roboflow and makesense write them."""
-    try:
-        with path.open("rb") as file:
-            return b"<annotation>" in file.read(_HEAD)
-    except OSError:
-        return False
+    return b"<annotation>" in head_of(path, _HEAD)
 
 
 def _annotation_folders(folder: Path, root: Path) -> list[Path]:
