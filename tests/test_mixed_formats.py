@@ -137,5 +137,5 @@ def test_masks_beside_other_annotations_are_noted(segkit, here):
     picture(here / "in/images/a.png")
     mask(here / "in/masks/a.png", (1, 20))
     outcome = segkit("convert", "in", "--val", 0, "--json")
-    rows = [row for row in json.loads(outcome.out)["findings"] if "masks" in row["why"]]
-    assert [(row["action"], row["why"].partition(",")[0]) for row in rows] == [("noted", "1 pictures have masks")]
+    rows = [row for row in json.loads(outcome.out)["findings"] if "mask" in row["why"]]
+    assert [(row["action"], row["why"].partition(",")[0]) for row in rows] == [("noted", "1 picture has a mask")]
