@@ -187,7 +187,8 @@ def test_an_export_that_differs_is_not_kept(road, segkit, tmp_path, monkeypatch)
     monkeypatch.setattr(PredictionDifference, "within", lambda difference, tolerance: False)
     outcome = segkit("export", "--out", tmp_path / "m.onnx")
     assert outcome.code == 1
-    assert "hint: nothing was written; accept more with --tolerance (now 0.001)" in outcome.err
+    assert "hint: nothing was written" in outcome.err
+    assert "accept more with --tolerance (now 0.001)" in outcome.err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -244,4 +245,5 @@ def test_a_rotated_image_is_predicted_upright(road, segkit, tmp_path):
     Image.fromarray(np.zeros((60, 90, 3), np.uint8)).save(tmp_path / "a.jpg", exif=exif(6))
     assert segkit("predict", tmp_path / "a.jpg", "--out", tmp_path / "o").code == 0
     with Image.open(tmp_path / "o/overlay/a.jpg") as picture:
-        assert picture.size == (60, 90)
+        assert picture.width == 60
+        assert picture.height >= 90  # a legend may stand below it
