@@ -11,7 +11,7 @@ import time
 import psutil
 import pytest
 import torch
-from test_signals import MARK, Run
+from test_signals import MARK, Run, answer_signals
 from training import config, losses, weights
 
 from segkit.errors import DeviceError
@@ -177,6 +177,7 @@ def test_processes_of_a_conversion_that_is_ended_end_with_it(parts, tmp_path, nu
     run.process = subprocess.Popen(
         [sys.executable, "-m", "segkit", "convert", str(many), "--out", str(tmp_path / "d"), "--workers", "3"],
         stderr=subprocess.PIPE, text=True, env=os.environ | {MARK: run.mark}, start_new_session=True,
+        preexec_fn=answer_signals,
     )  # fmt: skip
     run.wait_for(lambda: len(run.processes()) >= 4, "the processes")
     if number == signal.SIGKILL:
