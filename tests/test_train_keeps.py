@@ -183,8 +183,8 @@ def killed_at_random(dataset, out, times, seed):
             process = start(dataset, out, *options)
         else:
             process = start(dataset, out, resume=run)
-    process.communicate(timeout=300)
-    assert process.returncode == 0
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
     assert losses(run) == losses(out / "whole")
     for name, value in weights(out / "whole").items():
         assert torch.equal(value, weights(run)[name])
