@@ -210,6 +210,7 @@ def test_the_command_of_an_installed_package_is_the_users_code(tmp_path, monkeyp
     (tmp_path / "mytrain").write_text("import sys\nfrom mytrainer.cli import main\nsys.exit(main())\n")
     package = type(torch)("mytrainer")
     package.__file__ = str(tmp_path / "lib/python3/site-packages/mytrainer/__init__.py")
+    package.__path__ = [str(tmp_path / "lib/python3/site-packages/mytrainer")]
     main = type(torch)("__main__")
     main.__file__ = str(tmp_path / "mytrain")
     monkeypatch.setitem(sys.modules, "mytrainer", package)
