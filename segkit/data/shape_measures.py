@@ -92,7 +92,7 @@ def feret_diameters(convex: npt.NDArray[np.bool_]) -> tuple[float, float]:
 
     As in scikit-image, a pixel reaches half a pixel from its centre to the left, right, up and down; it has no corners.
     """
-    from scipy.spatial import ConvexHull  # noqa: PLC0415
+    from scipy.spatial import ConvexHull  # noqa: PLC0415 -- most shapes do without
 
     rows, columns = np.flatnonzero(convex.any(axis=1)), np.flatnonzero(convex.any(axis=0))
     points = np.concatenate([
