@@ -20,6 +20,8 @@ from segkit.training.plan import plan_without_folder
 from segkit.training.rehearsal.rehearsal import Rehearsal
 from segkit.training.state import prepare, state_of
 from segkit.training.step import Training, train_step
+from segkit.training.teachers.choose import teaching_with
+from segkit.training.teachers.teaching import ANNOTATIONS_ALONE
 
 CPU = torch.device("cpu")
 aten = torch.ops.aten
@@ -88,7 +90,14 @@ def real_steps(plan, scenes, micro_batch, *, trained=False):
         state.optimizer.step()
         gradients = SharedGradients(module, Ranks(0, 1, CPU))
         gradients.clear()
-        training = Training(plan, state, gradients, Ranks(0, 1, CPU), CounterMeter(CPU))
+        teaching = ANNOTATIONS_ALONE
+        if plan.teacher is not None:
+            teacher = plan.teacher.card.build()
+            if plan.config.channels_last:
+                teacher = teacher.to(memory_format=torch.channels_last)
+            teaching = teaching_with(plan, module, teacher)
+            del teacher
+        training = Training(plan, state, gradients, Ranks(0, 1, CPU), CounterMeter(CPU), teaching=teaching)
         kind, labels = plan.card.framing.kind, len(plan.card.categories)
         for scene in scenes:
             batch = [_sample(shape, scene.frame, kind, labels) for shape in scene.shapes]

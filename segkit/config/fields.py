@@ -89,8 +89,9 @@ def argument(default: Any = MISSING, /, *, help: str, metavar: str | None = None
 
 
 def options_of(record: type[CommandConfig]) -> list[Field[Any]]:
-    """The fields that are options, in the order of the help."""
-    return [each for each in fields(record) if _METADATA in each.metadata]
+    """The fields that are options, in the order of the help: those that a record inherits come last."""
+    found = [each for each in fields(record) if _METADATA in each.metadata]
+    return sorted(found, key=lambda each: each.name not in record.__annotations__)
 
 
 def declaration_of(record_field: Field[Any]) -> Declaration:

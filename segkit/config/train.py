@@ -16,7 +16,7 @@ from segkit.choices import (
     ScheduleName,
     UnetLoss,
 )
-from segkit.config.fields import MOST_PIXELS, MOST_PROCESSES, MOST_SEED, MOST_STEPS, CommandConfig, argument, option
+from segkit.config.fields import MOST_PIXELS, MOST_PROCESSES, MOST_SEED, MOST_STEPS, argument, option
 from segkit.config.parsers import (
     SIZE_UNITS,
     parse_count_or_auto,
@@ -28,6 +28,7 @@ from segkit.config.parsers import (
     parse_ratios,
     parse_size,
 )
+from segkit.config.teaching import TeachingConfig
 from segkit.errors import ConfigError
 
 _MODEL, _DETECTOR, _BUDGET, _DEVICES, _RATES, _DATA, _RUN = (
@@ -41,7 +42,7 @@ _OF_DETECTORS = (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainConfig(CommandConfig):
+class TrainConfig(TeachingConfig):
     """Options of a training run; ``segkit.training.defaults`` fills in what is None."""
 
     dataset: Path = argument(Path("dataset"), help="Dataset folder, or a COCO file.", metavar="DATASET")
@@ -263,6 +264,7 @@ class TrainConfig(CommandConfig):
         if self.dropout and self.model != "unet":
             raise ConfigError(f"--dropout is for --model unet; {self.model} has none")
         self._check_detector()
+        self.check_teaching(self.compile)
         if self.schedule != "step" and (self.lr_steps or self.lr_gamma is not None):
             raise ConfigError("--lr-steps and --lr-gamma go with --schedule step")
         if self.size and self.max_size and self.max_size < self.size:

@@ -156,7 +156,8 @@ class Session:
         self.survivors.update(collected=self._collected)
         step = tensors.step - self.survivors.first_step
         if tensors.keep_peak:
-            self.categories.take(self.clock, list(self.hooks.optimizers), list(self.hooks.modules))
+            hooks = self.hooks
+            self.categories.take(self.clock, list(hooks.optimizers), list(hooks.modules), list(hooks.teachers))
         tensors.keep_peak = 3 <= step + 1 <= 6 or step % 10 == 9
         self.host.census.release()
         self._collected = self.suspects.search(self._facts(), [self.series.measurements])

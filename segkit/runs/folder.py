@@ -135,8 +135,8 @@ def dataset_of_run(checkpoint: Path) -> Path | None:
     return Path(str(read_toml(config).get("dataset", "dataset"))) if config.is_file() else None
 
 
-def write_origin(run: Path, device: str, world_size: int) -> None:
-    """Write ``origin.json``: versions of the packages, commit, device, number of ranks."""
+def write_origin(run: Path, device: str, world_size: int, teacher: dict[str, str] | None = None) -> None:
+    """Write ``origin.json``: versions of the packages, commit, device, number of ranks, and the teacher, if any."""
     packages = ("segkit", "torch", "torchvision", "numpy", "opencv-python", "pycocotools")
     origin = {
         "versions": {name: _version(name) for name in packages} | {"python": platform.python_version()},
@@ -144,6 +144,7 @@ def write_origin(run: Path, device: str, world_size: int) -> None:
         "platform": platform.platform(),
         "device": device,
         "ranks": world_size,
+        **({"teacher": teacher} if teacher is not None else {}),
     }
     (run / ORIGIN).write_text(json.dumps(origin, indent=1) + "\n", encoding="utf-8")
 

@@ -206,7 +206,13 @@ def _resolve_optimizer(config: TrainConfig) -> TrainConfig:
         weight_decay=decay if config.weight_decay is None else config.weight_decay,
         clip_grad=10.0 if config.clip_grad is None else config.clip_grad,
         ema=0.0 if config.ema is None else config.ema,
+        teacher_weight=_teacher_weight(config),
     )
+
+
+def _teacher_weight(config: TrainConfig) -> float | None:
+    """The weight of distillation; None where there is none."""
+    return 1.0 if config.teacher is not None and config.teacher_weight is None else config.teacher_weight
 
 
 def epochs_between_evaluations(epoch_length: int, num_val: int, batch: int, device: torch.device) -> int:

@@ -6,6 +6,7 @@ tried; on a CPU, whose allocator counts nothing, steps on fake tensors (``segkit
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 
 import psutil
@@ -24,13 +25,14 @@ from segkit.training.rehearsal.batches import Shape, largest_to_evaluate, scenes
 from segkit.training.rehearsal.rehearsal import Rehearsal
 from segkit.training.state import TrainingState
 from segkit.training.step import HINT_MEMORY
+from segkit.training.teachers.teaching import Teaching
 from segkit.units import format_bytes
 
 _SHARE = 0.95  # of the budget: the rest is for blocks of odd sizes between those in use
 _STATES = {"adamw": 2, "adam": 2, "rmsprop": 2, "adagrad": 1, "sgd": 1}  # tensors that an optimizer keeps by parameter
 
 
-def choose_micro_batch(plan: Plan, state: TrainingState, ranks: Ranks, progress: Progress) -> None:
+def choose_micro_batch(plan: Plan, state: TrainingState, ranks: Ranks, progress: Progress, teaching: Teaching) -> None:
     """Set ``state.micro_batch``, alike on all ranks; a resumed run keeps its own, unless another is asked for.
 
     Args:
@@ -38,6 +40,7 @@ def choose_micro_batch(plan: Plan, state: TrainingState, ranks: Ranks, progress:
         state: Its state.
         ranks: The processes that share a batch.
         progress: Shows what was found.
+        teaching: What the model learns from.
 
     Raises:
         DeviceError: Not even one image fits.
@@ -52,10 +55,11 @@ def choose_micro_batch(plan: Plan, state: TrainingState, ranks: Ranks, progress:
     wish = f"{asked} of {part} in {plan.config.vram}"
     if state.step == 0 or state.micro_batch_asked != wish:
         state.micro_batch_asked = wish
-        state.micro_batch = _that_fits(plan, state, ranks, progress) if asked == "auto" else int(asked or part)
+        chosen = _that_fits(plan, state, ranks, progress, teaching) if asked == "auto" else int(asked or part)
+        state.micro_batch = chosen
 
 
-def _that_fits(plan: Plan, state: TrainingState, ranks: Ranks, progress: Progress) -> int:
+def _that_fits(plan: Plan, state: TrainingState, ranks: Ranks, progress: Progress, teaching: Teaching) -> int:
     """The largest micro-batch that fits on all ranks."""
     if plan.card.norm == "sync" and ranks.world_size > 1:
         raise ConfigError("--micro-batch auto cannot try sizes with --norm sync", "give a number, or --norm group")
@@ -68,7 +72,7 @@ def _that_fits(plan: Plan, state: TrainingState, ranks: Ranks, progress: Progres
         if plan.val is not None:
             whole = pictures_for_evaluation(plan.val, plan.card.framing, plan.card.levels)
             to_evaluate = _load(whole, largest_to_evaluate(plan, part))
-        peak_of = partial(_peak_on_gpu, plan, state, to_train, to_evaluate, ranks.device)
+        peak_of = partial(_peak_on_gpu, plan, state, teaching, to_train, to_evaluate, ranks.device)
     needs: dict[int, int | None] = {}
 
     def fits(count: int) -> bool:
@@ -120,6 +124,7 @@ def _peak_rehearsed(plan: Plan, num_ranks: int, count: int) -> int:
 def _peak_on_gpu(
     plan: Plan,
     state: TrainingState,
+    teaching: Teaching,
     to_train: list[Sample],
     to_evaluate: list[Sample],
     device: torch.device,
@@ -131,7 +136,7 @@ def _peak_on_gpu(
     torch.cuda.reset_peak_memory_stats(device)
     statistics = copy_statistics(module)
     try:
-        _try(plan, state, to_train[:count], to_evaluate[:count], device)
+        _try(plan, state, teaching, to_train[:count], to_evaluate[:count], device)
         return torch.cuda.max_memory_reserved(device)
     except Exception as error:
         if not is_out_of_memory(error):
@@ -145,7 +150,12 @@ def _peak_on_gpu(
 
 
 def _try(
-    plan: Plan, state: TrainingState, to_train: list[Sample], to_evaluate: list[Sample], device: torch.device
+    plan: Plan,
+    state: TrainingState,
+    teaching: Teaching,
+    to_train: list[Sample],
+    to_evaluate: list[Sample],
+    device: torch.device,
 ) -> None:
     """A step and an evaluation, with placeholders for what an optimizer that has not stepped yet will keep."""
     module = state.module
@@ -154,7 +164,7 @@ def _try(
     placeholders = [torch.zeros_like(p) for _ in range(copies) for p in learning]
     with autocast(device, plan.dtype):
         images, targets = to_device(to_train, device)
-        losses = module(images, targets)
+        losses = teaching.losses(module, images, targets, lambda name: nullcontext())
     torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
     del images, targets, losses
     if to_evaluate:

@@ -25,6 +25,7 @@ from segkit.training.defaults import DataFacts, card_for, epochs_between_evaluat
 from segkit.training.detector_defaults import settings_for, with_settings
 from segkit.training.optim import learning_rate
 from segkit.training.same_data import card_for_data
+from segkit.training.teachers.find import TeacherFile, find_teacher
 from segkit.units import counted, format_duration
 
 
@@ -34,7 +35,7 @@ class Plan:
 
     In ``config`` every option has the value that the run uses; ``data`` has the digest of each split. Evaluations are
     ``spaced_by_time`` too where the user did not say how often to evaluate. ``notes`` say in sentences what was chosen,
-    and instead of what.
+    and instead of what. ``teacher`` is the model that is distilled.
     """
 
     config: TrainConfig
@@ -50,6 +51,7 @@ class Plan:
     data: dict[str, Digest] = field(default_factory=dict)
     spaced_by_time: bool = False
     notes: tuple[str, ...] = ()
+    teacher: TeacherFile | None = None
 
     @property
     def epoch_length(self) -> int:
@@ -193,6 +195,7 @@ def plan_without_folder(
         and filled.backbone in PACKAGED
     ):
         notes = (NO_NETWORK.format(backbone=filled.backbone), *notes) if config.backbone is None else notes
+    teacher = find_teacher(filled.teacher, card) if filled.teacher is not None else None
     return Plan(
         config=replace(filled, eval_every=every),
         card=card,
@@ -205,7 +208,8 @@ def plan_without_folder(
         run=filled.out,
         repeats=repeats,
         spaced_by_time=config.eval_every is None,
-        notes=notes,
+        notes=notes if teacher is None else (*notes, teacher.describe()),
+        teacher=teacher,
     )
 
 

@@ -22,6 +22,7 @@ from segkit.runtime.signals import StopRequest
 from segkit.training.gradients import SharedGradients, copy_statistics, restore_statistics
 from segkit.training.plan import Plan
 from segkit.training.state import TrainingState
+from segkit.training.teachers.teaching import ANNOTATIONS_ALONE, Teaching
 
 HINT_MEMORY = "try a smaller --size, --memory low, --precision bf16, or a smaller --backbone"
 
@@ -42,6 +43,7 @@ class Training:
         stop: Whether the user has asked to stop.
         warn: Shows a message of any rank; ``progress`` shows those of the first one.
         clock: Seconds since some moment.
+        teaching: What the model learns from.
     """
 
     plan: Plan
@@ -53,6 +55,7 @@ class Training:
     stop: StopRequest = field(default_factory=StopRequest)
     warn: Callable[[str], None] = SILENT.note
     clock: Callable[[], float] = time.monotonic
+    teaching: Teaching = ANNOTATIONS_ALONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +177,8 @@ def forward_backward(
             if start + state.micro_batch >= len(batch):
                 training.gradients.send_in_next_backward()
             weight = len(micro) / plan.batch  # the last micro-batch may be smaller
-            with phase("forward"), autocast(device, plan.dtype):
-                losses: dict[str, Tensor] = state.module(images, targets)
+            with autocast(device, plan.dtype):
+                losses = training.teaching.losses(state.module, images, targets, phase)
                 loss = torch.stack(list(losses.values())).sum() * weight
             with phase("backward"):
                 state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]

@@ -48,6 +48,7 @@ from segkit.training.same_data import check_data
 from segkit.training.state import start_state
 from segkit.training.step import HINT_MEMORY, Agreement, Training, train_step
 from segkit.training.summary import TrainingSummary, summarise
+from segkit.training.teachers.choose import teaching_of
 from segkit.training.validation import estimate_evaluation, save_last, saved_on_failure, validate
 
 _STOPPING = "interrupted: finishing the step and saving; once more, and the run ends at once, without saving"
@@ -104,9 +105,11 @@ def _train_in_rank(
         with reraise_out_of_memory(HINT_MEMORY), reraise_compile_errors():
             plan, last = _plan(config, ranks, progress)
             state = start_state(plan, last, ranks, progress)
-            del last  # it holds a copy of the model and the optimizer
             train_mode(state.module)
-            choose_micro_batch(plan, state, ranks, progress)
+            teaching = teaching_of(plan, state.module, ranks.device)
+            teaching.restore(last[1].get("teaching", {}) if last is not None else {})
+            del last  # it holds a copy of the model and the optimizer
+            choose_micro_batch(plan, state, ranks, progress, teaching)
             with run_folder(plan, config, state, ranks, progress) as plan:
                 progress.note(plan.describe(ranks))
                 for said in plan.notes:
@@ -115,7 +118,7 @@ def _train_in_rank(
                     progress.note(said)
                 gradients = SharedGradients(state.module, ranks)
                 meter = make_meter(ranks.device)
-                training = Training(plan, state, gradients, ranks, meter, progress, stop, warn, clock)
+                training = Training(plan, state, gradients, ranks, meter, progress, stop, warn, clock, teaching)
                 with saved_on_failure(training):
                     return summarise(training, _train(training))
 

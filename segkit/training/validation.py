@@ -150,7 +150,8 @@ def save_last(training: Training) -> None:
         return
     with training.meter.phase("save"):
         keep = plan.run / PREVIOUS if state.last_is_whole and state.saved_step != state.step else None
-        _save(plan.run / LAST, state.to_checkpoint(plan.card, plan.data, training.ranks), training, keep)
+        content = state.to_checkpoint(plan.card, plan.data, training.ranks)
+        _save(plan.run / LAST, content | {"teaching": training.teaching.to_plain()}, training, keep)
         state.saved_step, state.last_is_whole = state.step, True
     state.saved_at = training.clock()
     state.save_seconds = state.saved_at - began

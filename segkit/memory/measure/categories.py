@@ -6,6 +6,7 @@ what the categories do not explain is the ``remainder``.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,6 +22,10 @@ from segkit.memory.measure.tracker import LiveTensors
 CATEGORIES = (
     "parameters", "buffers", "gradients", "optimizer_state", "activations", "inputs", "temporaries", "kept",
 )  # fmt: skip
+
+
+TEACHER = "teacher"
+"""The category, and the phase, of a model that only teaches; it is left out where there is none."""
 
 
 class CategoryMeter:
@@ -51,18 +56,21 @@ class CategoryMeter:
             if parameter.grad is not None:
                 self._gradients.add(storage_address(parameter.grad))
 
-    def take(self, clock: PhaseClock, optimizers: list[Any], modules: list[nn.Module]) -> None:
+    def take(
+        self, clock: PhaseClock, optimizers: list[Any], modules: list[nn.Module], teachers: Sequence[nn.Module] = ()
+    ) -> None:
         """At the end of a step whose peak was kept: sort what was alive at it, if it is the highest so far.
 
         Args:
             clock: Has the peak.
             optimizers: All that have stepped.
             modules: All outermost modules that have run.
+            teachers: Those of them that only teach.
         """
         if clock.highest > self.peak and clock.peak_allocations:
             self.peak = clock.highest
             counted = [allocation for allocation in clock.peak_allocations if self._counts(allocation)]
-            self._classify(counted, optimizers, modules)
+            self._classify(counted, optimizers, modules, teachers)
             if clock.at_highest is not None:
                 self._add_device(counted, clock.at_highest, clock.allocated)
         clock.peak_allocations = []
@@ -72,7 +80,13 @@ class CategoryMeter:
     def _counts(self, allocation: Allocation) -> bool:
         return allocation.device == self.tensors.counted and allocation.site.operation != GRAPH
 
-    def _classify(self, peak_allocations: list[Allocation], optimizers: list[Any], modules: list[nn.Module]) -> None:
+    def _classify(
+        self,
+        peak_allocations: list[Allocation],
+        optimizers: list[Any],
+        modules: list[nn.Module],
+        teachers: Sequence[nn.Module],
+    ) -> None:
         parameters = [p for optimizer in optimizers for p in _parameters(optimizer)]
         parameters += [p for module in modules for p in module.parameters()]
         buffers = [buffer for module in modules for buffer in module.buffers()]
@@ -81,7 +95,9 @@ class CategoryMeter:
             if isinstance(state, dict) for value in state.values() if isinstance(value, torch.Tensor)
         ]  # fmt: skip
         names = dict.fromkeys(self._gradients, "gradients")  # by address; the later name counts
-        for name, tensors in (("optimizer_state", states), ("buffers", buffers), ("parameters", parameters)):
+        of_teachers = [tensor for module in teachers for tensor in (*module.parameters(), *module.buffers())]
+        kinds = (("optimizer_state", states), ("buffers", buffers), ("parameters", parameters), (TEACHER, of_teachers))
+        for name, tensors in kinds:
             names |= dict.fromkeys(map(storage_address, tensors), name)
         sums: Counter[str] = Counter()
         by_module: Counter[str] = Counter()
@@ -96,6 +112,7 @@ class CategoryMeter:
             if allocation.module is not None and name in ("activations", "temporaries"):
                 by_module[allocation.module] += allocation.size
         self.categories = {name: sums[name] for name in CATEGORIES} | {"remainder": self.peak - sum(sums.values())}
+        self.categories |= {TEACHER: sums[TEACHER]} if sums[TEACHER] else {}
         self.modules = dict(by_module.most_common(12))
         self.sites = dict(by_line.most_common(12))
         self.library_lines = dict(by_maker.most_common(12))
@@ -103,6 +120,8 @@ class CategoryMeter:
     def _category_by_phase(self, allocation: Allocation) -> str:
         if allocation.step < self.tensors.step - 1:
             return "kept"
+        if allocation.phase == TEACHER:
+            return TEACHER
         if allocation.saved:
             return "activations"
         return "inputs" if allocation.phase in ("load", "transfer") else "temporaries"

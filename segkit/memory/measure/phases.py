@@ -7,7 +7,7 @@ from segkit.memory.measure.allocation import Allocation
 from segkit.memory.measure.cuda import DeviceFigures, Reader, driver_used
 from segkit.memory.measure.tracker import LiveTensors
 
-PHASES = ("load", "transfer", "forward", "loss", "backward", "step", "eval", "save")
+PHASES = ("load", "transfer", "forward", "teacher", "loss", "backward", "step", "eval", "save")
 
 
 @dataclass(slots=True)

@@ -44,6 +44,7 @@ class StepHooks:
         kind: What ends a step.
         optimizers: Every optimiser that has stepped.
         modules: Every outermost module that has run.
+        teachers: Those of them that ran in the phase ``teacher``.
         module_classes: The names of their classes; the modules may be gone when the report is written.
         sizes: Sizes of tensors that outermost modules were given: a cache by size is no leak.
         datasets: Lengths of the datasets that loaders read: a cache by index is no leak.
@@ -78,6 +79,7 @@ class StepHooks:
         self.kind: str | None = None
         self.optimizers: weakref.WeakSet[Any] = weakref.WeakSet()
         self.modules: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+        self.teachers: weakref.WeakSet[nn.Module] = weakref.WeakSet()
         self.module_classes: list[str] = []
         self.sizes: set[int] = set()
         self.datasets: set[int] = set()
@@ -188,6 +190,8 @@ class StepHooks:
         if not self._outer:
             if module not in self.modules:
                 self.modules.add(module)
+                if self.tensors.phase == "teacher":
+                    self.teachers.add(module)
                 kind = type(private.uncompiled(module)).__name__
                 if kind not in self.module_classes:
                     self.module_classes.append(kind)

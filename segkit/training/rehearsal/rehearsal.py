@@ -25,6 +25,8 @@ from segkit.training.rehearsal.batches import Scene, Shape
 from segkit.training.rehearsal.fakes import KeptGradients, Phases, bounds_of, fake_sample, to_channels_last
 from segkit.training.state import prepare, state_of
 from segkit.training.step import Training, train_step
+from segkit.training.teachers.choose import teaching_with
+from segkit.training.teachers.teaching import ANNOTATIONS_ALONE, Teaching
 
 _CPU = torch.device("cpu")
 
@@ -91,7 +93,18 @@ class Rehearsal:
         alone = Ranks(0, 1, _CPU)
         gradients = (KeptGradients if self._ranks > 1 else SharedGradients)(module, alone)
         gradients.clear()
-        self._training = Training(plan, self.state, gradients, alone, Phases(self.trace))
+        teaching = self._teaching(module)
+        self._training = Training(plan, self.state, gradients, alone, Phases(self.trace), teaching=teaching)
+
+    def _teaching(self, student: nn.Module) -> Teaching:
+        """What is learnt from, with a teacher in a category of its own."""
+        if self._plan.teacher is None:
+            return ANNOTATIONS_ALONE
+        with self.trace.doing("teacher"):
+            teacher = self._plan.teacher.card.build()
+            if self._plan.config.channels_last:
+                to_channels_last(teacher)
+        return teaching_with(self._plan, student, teacher)
 
     def _claim_gradient(self, parameter: torch.Tensor) -> None:
         if parameter.grad is not None:

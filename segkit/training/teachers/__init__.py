@@ -1,0 +1,1 @@
+"""What a training learns from besides its annotations: the answers of another model."""
