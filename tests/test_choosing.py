@@ -72,7 +72,7 @@ def test_a_score_of_a_config_file_is_checked(tmp_path):
 
 def test_the_best_score_is_the_one_that_eval_found_for_this_file(segkit, here, discs):
     save(here / "in/a.png", draw_discs(60, 80, DISCS))
-    metrics = discs.path.with_name("metrics.json")
+    metrics = discs.path.with_name("eval-discs") / "metrics.json"
     refused = segkit("predict", "in", "--score", "best")
     assert refused.code == 1
     assert f"error: --score best: {metrics} has no threshold\nhint: find it: segkit eval" in refused.err
@@ -81,8 +81,13 @@ def test_the_best_score_is_the_one_that_eval_found_for_this_file(segkit, here, d
 
     content = {"about": {"subject": {"digest": digest_of(discs.path)}},
                "details": {"overall": {"best": {"score": 198.5 / 255}}}}  # fmt: skip
-    metrics.write_text(json.dumps(content))
-    assert found(segkit, here, "--score", "best") == [(1, 200), (1, 199)]
+    earlier = discs.path.with_name("metrics.json")  # where earlier versions wrote it
+    for place, other in ((metrics, earlier), (earlier, metrics)):
+        other.parent.mkdir(exist_ok=True)
+        other.write_text(json.dumps(content | {"about": {"subject": {"digest": "of another model"}}}))
+        place.parent.mkdir(exist_ok=True)
+        place.write_text(json.dumps(content))
+        assert found(segkit, here, "--score", "best") == [(1, 200), (1, 199)]
     assert segkit("predict", "in", "--resume", "--score", repr(198.5 / 255), "--format", "coco").code == 0
     discs.path.write_bytes(b"another model")
     refused = segkit("predict", "in", "--score", "best", "--force")

@@ -1,6 +1,7 @@
 """A file of scores says what it is of, and is not overwritten by the scores of something else."""
 
 import json
+import shutil
 from hashlib import blake2b
 
 import pytest
@@ -28,6 +29,32 @@ def test_scores_of_another_split_or_dataset_do_not_replace_those_of_the_run(segk
     assert about["data"]["split"] == "val"
     assert about["subject"]["file"] == str(run / "best.pt")
     assert about["subject"]["architecture"] == "unet"
+
+
+def test_scores_of_another_model_file_do_not_replace_those_of_the_run(segkit, tmp_path):
+    data = dataset(tmp_path / "d1")
+    (data / "test.json").write_bytes((data / "val.json").read_bytes())
+    run = run_of(tmp_path / "run", data, card_of("unet"))
+    last = shutil.copy(run / "best.pt", run / "last.pt")
+    alone = tmp_path / "elsewhere" / "model.pt"
+    alone.parent.mkdir()
+    shutil.copy(last, alone)
+    assert segkit("export", run, "--out", run / "model.onnx").code == 0
+    assert segkit("eval", run, *QUICK).code == 0
+    own = (run / "metrics.json").read_bytes()
+    places = {
+        (last,): run / "eval-last", (last, "--split", "test"): run / "eval-last-test",
+        (run / "model.onnx",): run / "eval-model.onnx", (alone, "--data", data): alone.parent / "eval-model",
+        (alone, "--data", data, "--split", "test"): alone.parent / "eval-model-test",
+    }  # fmt: skip
+    for arguments, folder in places.items():
+        found = json.loads(segkit("eval", *arguments, *QUICK, "--json").out)
+        assert json.loads((folder / "metrics.json").read_text()) == found
+        assert found["about"]["subject"]["file"] == str(arguments[0])
+    assert (run / "metrics.json").read_bytes() == own
+    (run / "best.pt").unlink()  # now the last checkpoint is what the run means
+    assert segkit("eval", run, *QUICK).code == 0
+    assert json.loads((run / "metrics.json").read_text())["about"]["subject"]["file"] == str(run / "last.pt")
 
 
 @pytest.mark.parametrize("options", [(), ("--details",)])

@@ -31,7 +31,7 @@ class EvalConfig(CommandConfig):
     )  # fmt: skip
     max_dets: str = option("auto", help="Maximum detections per image; auto: enough for the most crowded image.")
     lvis: bool = option(False, help="Also LVIS's federated AP, for data that lists the categories checked per image.")
-    out: Path | None = option(None, help="Folder for metrics.json.  [default: the run]")
+    out: Path | None = option(None, help="Folder for metrics.json.  [default: that of the model]")
     details: bool = option(
         False, help="Also precision, recall, F1, panoptic quality, counts, confusion matrix, TIDE error types, "
         "confidence intervals, and pictures.csv.",

@@ -11,9 +11,11 @@ from segkit.evaluate.evaluation import Evaluation
 from segkit.formats.coco.file import read_coco
 from segkit.formats.dataset_folder import find_split, split_file, with_pictures_in
 from segkit.formats.pictures.framed import odd_pictures
+from segkit.formats.splits import split_of_name
 from segkit.inference.model import LoadedModel, load
 from segkit.inference.score import ScoreOptions, default_iou_types, score
 from segkit.progress import SILENT, Progress
+from segkit.runs.checkpoint import folder_of_scores
 from segkit.runs.folder import dataset_of_run
 from segkit.runtime.device import reraise_out_of_memory, resolve_device
 from segkit.runtime.ranks import Ranks
@@ -30,7 +32,7 @@ def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluatio
     dataset = read_coco(file)
     _check_categories(model, dataset)
     dataset = with_pictures_in(config.images_dir, dataset)
-    folder = config.out or _folder(model, config, file)
+    folder = config.out or _folder(model, file)
     if folder.is_dir() and not os.access(folder, os.W_OK):
         raise InputError(f"{folder}: no permission to write there", "name another folder for metrics.json: --out")
     predictor = model.in_batches(config.batch, progress, "evaluating")
@@ -88,18 +90,25 @@ def _annotation_file(model: LoadedModel, config: EvalConfig) -> Path:
     return find_split(trained_on, config.split)
 
 
-def _folder(model: LoadedModel, config: EvalConfig, file: Path) -> Path:
-    """The folder of the model, which has the scores of its own validation split; a folder in it for other data."""
-    trained_on = dataset_of_run(model.path)
-    if trained_on is None:
-        return model.path.parent
+def _folder(model: LoadedModel, file: Path) -> Path:
+    """The folder of the scores of a model on its own validation split; one that is named after other data beside it."""
+    trained_on, folder = dataset_of_run(model.path), folder_of_scores(model.path)
+    if trained_on is None:  # what its validation split is, is not known
+        named = split_of_name(file.stem)
+        return folder if named is None or named.split == "val" else _beside(model, folder, file.stem)
     own = trained_on.parent if trained_on.is_file() else trained_on
     val = split_file(trained_on, "val")
     if val is not None and file.resolve() == val.resolve():
-        return model.path.parent
+        return folder
     if file.resolve().parent == own.resolve():
-        return model.path.parent / f"eval-{file.stem}"
-    return model.path.parent / f"eval-{file.resolve().parent.name}-{file.stem}"
+        return _beside(model, folder, file.stem)
+    return _beside(model, folder, f"{file.resolve().parent.name}-{file.stem}")
+
+
+def _beside(model: LoadedModel, folder: Path, data: str) -> Path:
+    """The folder for the scores of a model on other data: in that of the run, or beside that of the model file."""
+    is_run = folder == model.path.parent
+    return folder / f"eval-{data}" if is_run else folder.with_name(f"{folder.name}-{data}")
 
 
 def _check_categories(model: LoadedModel, dataset: Dataset) -> None:

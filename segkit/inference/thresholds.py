@@ -10,6 +10,7 @@ from segkit.data.records import Category
 from segkit.errors import ConfigError, InputError
 from segkit.evaluate.provenance import digest_of
 from segkit.inference.choose import Choice
+from segkit.runs.checkpoint import folder_of_scores
 
 METRICS = "metrics.json"
 
@@ -45,7 +46,7 @@ def least_scores(score: float | str, categories: Sequence[Category], model: Path
     Args:
         score: As parsed: a number, ``best``, or ``cell=0.3,debris=0.7``, where the others have the default.
         categories: Of the model.
-        model: Its file; ``metrics.json`` beside it has the best threshold.
+        model: Its file; the ``metrics.json`` of its scores has the best threshold.
 
     Raises:
         ConfigError: There is no such category.
@@ -78,21 +79,32 @@ def best_score(model: Path) -> float:
     """The threshold with the highest F1 that ``eval --details`` found for a model.
 
     Args:
-        model: Its file; ``eval`` writes ``metrics.json`` beside it.
+        model: Its file. ``eval`` writes ``metrics.json`` into the folder of its scores; earlier versions wrote it
+            beside any model file.
 
     Raises:
         InputError: There is none, or it is about another model, or about this one before it changed.
     """
-    path = model.parent / METRICS
+    places = dict.fromkeys((folder_of_scores(model) / METRICS, model.parent / METRICS))
+    known = {path: found for path in places if (found := _read_best(path)) is not None}
     hint = f"find it: segkit eval {model} --details"
+    if not known:
+        raise InputError(f"--score best: {next(iter(places))} has no threshold", hint)
+    digest = digest_of(model)
+    own = [best for about, best in known.values() if about == digest]
+    if not own:
+        text = f"--score best: {next(iter(known))} is about another model, or about this one before it changed"
+        raise InputError(text, hint)
+    return own[0]
+
+
+def _read_best(path: Path) -> tuple[str, float] | None:
+    """The digest of the model that a file of metrics is about, and its best threshold; None where it has none."""
     try:
         metrics: Any = json.loads(path.read_text(encoding="utf-8"))
-        digest = metrics["about"]["subject"]["digest"]
-        best = metrics["details"]["overall"]["best"]["score"]
+        digest, best = metrics["about"]["subject"]["digest"], metrics["details"]["overall"]["best"]["score"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"--score best: {path} has no threshold", hint) from None
-    if digest != digest_of(model):
-        raise InputError(f"--score best: {path} is about another model, or about this one before it changed", hint)
+        return None
     if not isinstance(best, float | int) or not 0 <= best <= 1:
-        raise InputError(f"--score best: {path} has no threshold", hint)
-    return float(best)
+        return None
+    return str(digest), float(best)
