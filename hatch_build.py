@@ -1,4 +1,4 @@
-"""Compile ``segkit/data/_polygons.c`` where a C compiler is at hand; without one the package is complete all the same.
+"""Compile the C of ``segkit/data`` where a C compiler is at hand; without one the package is complete all the same.
 
 Called by hatchling for wheels and editable installations; ``python hatch_build.py`` builds it in a clone.
 """
@@ -12,29 +12,30 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent
-SOURCE = ROOT / "segkit" / "data" / "_polygons.c"
+FOLDER = ROOT / "segkit" / "data"
+SOURCES = ("_polygons.c", "_bands.c")
 
 
-def build(source: Path = SOURCE) -> Path | None:
-    """Compile and try the extension; None, and the reason on stderr, where that fails."""
+def build(folder: Path = FOLDER) -> Path | None:
+    """Compile the sources in a folder into one extension there; None, and the reason on stderr, where that fails."""
     if os.name != "posix" or os.environ.get("SEGKIT_PURE"):
         return None
     compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
-    target = source.with_name("_polygons.abi3.so")
-    new = source.with_name(f"_polygons.{os.getpid()}.new")
+    target, new = folder / "_polygons.abi3.so", folder / f"_polygons.{os.getpid()}.new"
+    sources = [str(folder / name) for name in SOURCES]
     link = ["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-shared"]
     # Contracting a * b + c into one rounding would change areas in the last pixel.
     flags = ["-O2", "-fPIC", "-ffp-contract=off", f"-I{sysconfig.get_path('include')}"]
     try:
         done = subprocess.run(
-            [*compiler, *flags, *link, str(source), "-o", str(new), "-lm"], capture_output=True, text=True, check=False
+            [*compiler, *flags, *link, *sources, "-o", str(new), "-lm"], capture_output=True, text=True, check=False
         )
         if done.returncode:
-            print(f"segkit: no compiled polygons: {done.stderr.strip()[-500:]}", file=sys.stderr)
+            print(f"segkit: no compiled extension: {done.stderr.strip()[-500:]}", file=sys.stderr)
             return None
         new.replace(target)
     except OSError as error:
-        print(f"segkit: no compiled polygons: {error}", file=sys.stderr)
+        print(f"segkit: no compiled extension: {error}", file=sys.stderr)
         return None
     finally:
         new.unlink(missing_ok=True)

@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Picture
 
-from segkit.data.masks import mask_to_rle, rle_area, rle_bbox, rle_crop, rle_crops
+from segkit.data.bands import mask_band
+from segkit.data.masks import mask_to_rle, rle_area, rle_bbox
 from segkit.data.records import Annotation, Category, Dataset, Image, Result
 from segkit.evaluate.analysis.compare import compare_pools
 from segkit.evaluate.analysis.counts import match_image
 from segkit.evaluate.analysis.details import DetailOptions, compute_details
 from segkit.evaluate.analysis.intervals import Parts
 from segkit.evaluate.analysis.pools import average_precisions, mean_ap, pools_of
-from segkit.evaluate.coco.band import mask_band
 from segkit.evaluate.coco.engine import evaluate, fast
 from segkit.evaluate.coco.inputs import prepare_inputs
 from segkit.evaluate.coco.instance_metrics import NUMBERS
@@ -239,8 +239,11 @@ def test_the_boundary_band_is_what_repeated_erosion_removes(mask, distance):
     assert np.array_equal(mask_band(mask, distance), expected)
 
 
+@pytest.mark.parametrize("in_c", [True, False])
 @pytest.mark.parametrize("seed", range(6))
-def test_boundary_ap_equals_another_implementation(tmp_path, seed):
+def test_boundary_ap_equals_another_implementation(tmp_path, monkeypatch, seed, in_c):
+    if not in_c:
+        monkeypatch.setattr("segkit.data.bands._in_c", None)
     truth, results = random_pair(np.random.default_rng(seed), images=4)
     dataset, found = from_files(tmp_path, truth, results)
     gt = fast.COCO(truth, verbose=False)
@@ -266,14 +269,6 @@ def test_matching_by_an_overlap_of_ones_own_equals_pycocotools(tmp_path, seed):
     own = match_by_overlap(inputs, 100, overlaps)
     for name in ("slot", "image", "rank", "score", "outcome", "positives"):
         assert np.array_equal(getattr(own, name), getattr(expected, name)), name
-
-
-@given(st.lists(masks(), min_size=1, max_size=6))
-def test_many_masks_are_decoded_as_one_by_one(bitmaps):
-    rles = [mask_to_rle(mask) for mask in bitmaps]
-    for one, many in zip([rle_crop(rle) for rle in rles], rle_crops(rles), strict=True):
-        assert (one is None) == (many is None)
-        assert one is None or (one[:2] == many[:2] and np.array_equal(one[2], many[2]))
 
 
 def test_federated_ap_counts_only_annotated_categories(tmp_path):

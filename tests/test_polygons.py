@@ -1,6 +1,7 @@
 """Areas, boxes and flat points: the extension and pycocotools agree to the last pixel."""
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
+from segkit.data.bands import band_ious_by_opencv
+from segkit.data.masks import mask_to_rle
 from segkit.data.polygons import flatten_in_python, measure_with_pycocotools, run_totals_in_python
 
 
@@ -21,8 +24,9 @@ def native(tmp_path_factory):
     hatch_build = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(hatch_build)
     folder = tmp_path_factory.mktemp("built")
-    (folder / "_polygons.c").write_bytes((ROOT / "segkit/data/_polygons.c").read_bytes())
-    built = hatch_build.build(folder / "_polygons.c")
+    for source in (*(ROOT / "segkit/data").glob("*.c"), *(ROOT / "segkit/data").glob("*.h")):
+        shutil.copy(source, folder)
+    built = hatch_build.build(folder)
     if built is None:
         pytest.skip("no C compiler here")
     spec = importlib.util.spec_from_file_location("_polygons", built)
@@ -33,6 +37,51 @@ def native(tmp_path_factory):
 
 coordinate = st.floats(-30, 90) | st.integers(-10, 70).map(float) | st.integers(-50, 350).map(lambda n: n / 5)
 polygon = st.integers(3, 14).flatmap(lambda n: st.lists(coordinate, min_size=2 * n, max_size=2 * n))
+
+
+bitmap = st.tuples(st.integers(1, 150), st.integers(1, 40), st.integers(0, 2**32 - 1), st.sampled_from([0.5, 0.97, 1]))
+
+
+def drawn(height, width, seed, share):
+    """Two masks of blocks that overlap, with holes, parts, and pixels at the borders of the image."""
+    rng = np.random.default_rng(seed)
+    for _ in range(2):
+        mask = np.zeros((height, width), np.uint8)
+        for _ in range(int(rng.integers(0, 4))):
+            top, left = rng.integers(-4, height), rng.integers(-4, width)
+            block = mask[max(top, 0) : top + rng.integers(1, 90), max(left, 0) : left + rng.integers(1, 40)]
+            block[:] = rng.random(block.shape) < share
+        yield mask
+
+
+@given(bitmap, st.integers(0, 12))
+def test_the_extension_compares_bands_like_opencv(native, shape, distance):
+    found, truth = drawn(*shape), drawn(shape[0], shape[1], shape[2] + 1, shape[3])
+    rles = [[mask_to_rle(mask) for mask in masks] for masks in (found, truth)]
+    pairs = [(0, 0), (1, 0), (0, 1), (1, 1)]
+    counts = [[rle["counts"] for rle in side] for side in rles]
+    own = native.band_ious(*counts, pairs, shape[0], shape[1], distance)
+    assert own == band_ious_by_opencv(*rles, pairs, distance)
+
+
+def test_run_lengths_that_touch_are_one_run(native):
+    """6 + 0 + 9 pixels inside, in a row: the empty run between them is no contour."""
+    texts = []
+    for runs in ([3, 15, 2], [3, 6, 0, 9, 2]):
+        rle = coco_mask.frPyObjects({"size": [20, 1], "counts": runs}, 20, 1)
+        texts.append(rle["counts"].decode())
+    assert texts[0] != texts[1]
+    assert native.band_ious(texts[:1], texts[1:], [(0, 0)], 20, 1, 3) == [1]
+
+
+@pytest.mark.parametrize(
+    ("found", "pairs", "size"),
+    [(["05"], [(0, 0)], (2, 3)), (["o"], [(0, 0)], (2, 3)), (["6"], [(0, 1)], (2, 3)), (["6"], [(-1, 0)], (2, 3)),
+     (["6"], [(0,)], (2, 3)), (["6"], [0], (2, 3)), ([6], [(0, 0)], (2, 3)), (["6"], [(0, 0)], (0, 3))],
+)  # fmt: skip
+def test_the_extension_refuses_what_are_no_masks(native, found, pairs, size):
+    with pytest.raises((ValueError, IndexError, TypeError)):
+        native.band_ious(found, ["6"], pairs, *size, 1)
 
 
 @given(st.lists(polygon, max_size=4), st.integers(1, 64), st.integers(1, 64))

@@ -12,6 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "_runs.h"
+
+PyObject *band_ious(PyObject *self, PyObject *arguments); /* in _bands.c */
+
 #define REACH 1000000.0 /* px; the caller leaves out what lies farther away, so that nothing overflows */
 
 typedef struct {
@@ -248,27 +252,13 @@ none:
     Py_RETURN_NONE;
 }
 
-/* Pixels that compressed run lengths stand for (cocoapi's rleFrString), or -1 where they are none. */
+/* Pixels that compressed run lengths stand for, or -1 where they are none. */
 static long long total_of(const char *text, Py_ssize_t length)
 {
-    long long total = 0, run[2] = {0, 0}; /* the runs two before, by parity */
-    Py_ssize_t number = 0;
-    for (Py_ssize_t at = 0; at < length; number++) {
-        long long value = 0;
-        int shift = 0, digit;
-        do {
-            digit = at < length ? text[at++] - 48 : -1;
-            if (digit < 0 || digit > 63 || shift > 30) return -1;
-            value |= (long long)(digit & 31) << shift;
-            shift += 5;
-        } while (digit & 32);
-        if (digit & 16) value -= 1LL << shift;
-        if (number > 2) value += run[number & 1];
-        if (value < 0 || value > UINT32_MAX) return -1;
-        run[number & 1] = value;
-        total += value;
-    }
-    return total;
+    Runs runs = {text, (size_t)length, 0, 0, {0, 0}};
+    long long total = 0, run;
+    while ((run = next_run(&runs)) >= 0) total += run;
+    return run == RUNS_INVALID ? -1 : total;
 }
 
 static PyObject *run_totals(PyObject *self, PyObject *texts)
@@ -290,6 +280,7 @@ static PyMethodDef methods[] = {
     {"measure", measure, METH_VARARGS, "measure(polygons, height, width) -> [(area, (x, y, w, h)), ...]"},
     {"flatten", flatten, METH_O, "flatten(points) -> flat list, or None"},
     {"run_totals", run_totals, METH_O, "run_totals(list of COCO's compressed counts) -> [pixels or -1, ...]"},
+    {"band_ious", band_ious, METH_VARARGS, "band_ious(found, truth, pairs, height, width, distance) -> [IoU, ...]"},
     {0},
 };
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_polygons", NULL, 0, methods};

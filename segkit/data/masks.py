@@ -66,52 +66,6 @@ def rle_crop(rle: Rle) -> tuple[int, int, Mask] | None:
     return top, left, np.cumsum(steps[:-1], dtype=np.int8).reshape(width, height).T.view(np.uint8)
 
 
-Crop = tuple[int, int, Mask]  # top, left, bitmap [h, w]
-
-
-def rle_crops(rles: Sequence[Rle]) -> list[Crop | None]:
-    """``rle_crop`` of many masks at once, in a third of the time; memory depends on the sum of their boxes."""
-    if not rles:
-        return []
-    left, top, width, height = np.asarray(coco_mask.toBbox(list(rles)), np.int64).reshape(-1, 4).T
-    runs, first = _many_run_lengths([rle["counts"] for rle in rles])
-    owner = np.repeat(np.arange(len(rles)), np.diff(np.append(first, len(runs))))
-    ends = np.cumsum(runs)
-    ends -= (ends - runs)[first][owner]  # within each mask
-    inside = np.flatnonzero(((np.arange(len(runs)) - first[owner]) % 2 == 1) & (runs > 0))
-    own, lengths = owner[inside], runs[inside]
-    columns, rows = np.divmod(ends[inside] - lengths, np.array([rle["size"][0] for rle in rles])[own])
-    offset = np.concatenate([[0], np.cumsum(width * height)])
-    places = offset[own] + (columns - left[own]) * height[own] + rows - top[own]
-    steps = np.zeros(int(offset[-1]) + 1, np.int8)
-    steps[places] = 1
-    steps[places + lengths] -= 1
-    pixels = np.cumsum(steps[:-1], dtype=np.int8).view(np.uint8)
-    boxes = zip(left.tolist(), top.tolist(), width.tolist(), height.tolist(), offset.tolist(), strict=False)
-    return [(y, x, pixels[at : at + w * h].reshape(w, h).T) if w and h else None for x, y, w, h, at in boxes]
-
-
-def _many_run_lengths(texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The run lengths of many of COCO's compressed texts in a row, and the place of each text's first."""
-    digits = np.frombuffer("".join(texts).encode("ascii"), np.uint8).astype(np.int64) - 48
-    last = np.flatnonzero(digits & 32 == 0)  # of each number; the lowest five bits come first
-    first = np.concatenate([[0], last[:-1] + 1])
-    places = np.arange(len(digits)) - np.repeat(first, last - first + 1)
-    runs = np.add.reduceat((digits & 31) << 5 * places, first)
-    runs -= (digits[last] >> 4 & 1) << 5 * (last - first + 1)
-    begins = np.searchsorted(last, np.cumsum([0, *map(len, texts[:-1])]))
-    owner = np.repeat(np.arange(len(texts)), np.diff(np.append(begins, len(runs))))
-    number = np.arange(len(runs)) - begins[owner]  # within its text
-    for parity in (1, 0):  # from the fourth on, a number is the difference to the one two before
-        at = np.flatnonzero((number % 2 == parity) & (number > 0))
-        if len(at):
-            total = np.cumsum(runs[at])
-            starts = np.flatnonzero(np.append(True, np.diff(owner[at]) != 0))
-            before = (total - runs[at])[starts]
-            runs[at] = total - np.repeat(before, np.diff(np.append(starts, len(at))))
-    return runs, begins
-
-
 def _run_lengths(text: str) -> npt.NDArray[np.int64]:
     """The run lengths of COCO's compressed text (``rleFrString`` in cocoapi)."""
     digits = np.frombuffer(text.encode("ascii"), np.uint8).astype(np.int64) - 48

@@ -37,7 +37,8 @@ def evaluate_results(config: EvalConfig) -> Evaluation:
     subject, data = config.subject, config.data or Path("dataset")
     truth = find_split(data, config.split)
     predicted = _predicted_images(subject, data)
-    simple = not (predicted or config.needs_details or config.lvis) and uses_fast(config.engine)
+    by_engine = set(config.iou or ()) <= set(COCO_IOU_TYPES) and uses_fast(config.engine)
+    simple = by_engine and not (predicted or config.needs_details or config.lvis)
     if simple and (scored := _score_files(truth, subject, config.iou, config.max_dets)) is not None:
         metrics, annotations = scored
         return Evaluation(metrics, config.out, str(subject), truth, num_annotations=annotations)
@@ -107,7 +108,7 @@ def _score_files(
         max_dets: ``auto`` or a number.
     """
     files = check_files(truth, results)
-    if files is None or not set(iou_types or ()) <= set(files.iou_types):
+    if files is None or not set(iou_types or ()) <= set(files.iou_types):  # masks, where there are boxes only
         return None
     limit = max(100, files.most) if max_dets == "auto" else int(max_dets)
     try:

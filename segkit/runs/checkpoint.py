@@ -163,8 +163,8 @@ def _checkpoint_in(run: Path) -> Path | None:
 def folder_of_scores(model: Path) -> Path:
     """Where the scores of a model on its own validation split go.
 
-    The checkpoint that a run means has the run's folder. Any other file has a folder beside it that is named after it, so
-    that the scores of ``last.pt`` or ``model.onnx`` do not replace those of the run.
+    The checkpoint that a run means has the run's folder. Any other file has a folder beside it that is named after it,
+    so that the scores of ``last.pt`` or ``model.onnx`` do not replace those of the run.
     """
     own = _checkpoint_in(model.parent)
     if own is not None and own.resolve() == model.resolve():

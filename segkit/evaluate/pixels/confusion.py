@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from segkit.data.bands import band_distance, mask_band
 from segkit.data.label_maps import IGNORED, paint_labels
 from segkit.data.records import Annotation, Dataset, Image
 from segkit.evaluate.analysis.intervals import Parts, confidence_interval
-from segkit.evaluate.coco.band import band_distance, mask_band
 from segkit.evaluate.coco.ids import unique_names
 from segkit.evaluate.metrics import SemanticMetrics
 
