@@ -95,9 +95,78 @@ def test_runs_of_other_categories_are_not_compared(segkit, tmp_path):
     three = [*CATEGORIES, {"id": 3, "name": "c"}]
     card = card_of("unet", categories=tuple(Category(**each) for each in three))
     second = run_of(tmp_path / "two", dataset(tmp_path / "d2", categories=three), card)
-    outcome = segkit("eval", first, "--compare", second, "--device", "cpu", "--bootstrap", 50)
+    for one, other in ((first, second), (second, first)):
+        outcome = segkit("eval", one, "--compare", other, "--device", "cpu", "--bootstrap", 50)
+        assert outcome.code == 1
+        assert f"its categories are not those of {one / 'best.pt'}: only one of them has 'c'\nhint:" in outcome.err
+        assert "Traceback" not in outcome.err
+        assert not (one / "metrics.json").exists()
+    outcome = segkit("eval", first, "--data", tmp_path / "d2", "--device", "cpu")
     assert outcome.code == 1
-    assert "its categories are not those of the data: 'c' (id 3) in only one of them" in outcome.err
+    assert "its categories are not those of the data: only the data has 'c'\nhint: convert the data" in outcome.err
+
+
+def test_runs_with_other_ids_of_the_same_categories_are_compared_by_name(segkit, tmp_path):
+    """The second model has the same weights, and its outputs mean "b" and "a"."""
+    first = run_of(tmp_path / "one", dataset(tmp_path / "d1"), card_of("unet"))
+    swapped = tuple(Category(n, name) for n, name in ((1, "b"), (2, "a")))
+    other = dataset(tmp_path / "d2", categories=[{"id": c.id, "name": c.name} for c in swapped])
+    second = run_of(tmp_path / "two", other, card_of("unet", categories=swapped))
+    options = ("--device", "cpu", "--bootstrap", 50, "--json")
+    alone = json.loads(segkit("eval", second, "--data", tmp_path / "d1", *options).out)
+    assert "the categories of the data have other ids than those of the model: taken by name" in alone["warnings"]
+    compared = json.loads(segkit("eval", first, "--compare", second, *options).out)
+    assert compared["compare"]["semantic"]["other_mIoU"] == alone["semantic"]["mIoU"]
+    assert any(each.startswith(f"{second / 'best.pt'}: the categories") for each in compared["warnings"])
+    own = json.loads(segkit("eval", first, *options).out)["semantic"]["per_category"]
+    assert alone["semantic"]["per_category"]["a"]["pixels"] == own["a"]["pixels"]
+
+
+def test_results_are_compared_on_the_images_that_were_predicted_for_both(segkit, tmp_path):
+    """Results with an images.json say what was predicted: that the second lacks two images is no fault of its model."""
+    data = dataset(tmp_path / "d1")
+    truth = json.loads((data / "val.json").read_text())
+    found = [result(a["image_id"], a["category_id"], 0.9, *a["bbox"]) for a in truth["annotations"]]
+    files = []
+    for name, last in (("one", 4), ("two", 2)):
+        write(tmp_path / name / "images.json", {**truth, "images": truth["images"][:last], "annotations": []})
+        files.append(write(tmp_path / name / "results.json", [each for each in found if each["image_id"] <= last]))
+    options = ("--data", data, "--bootstrap", 50, "--json")
+    outcome = json.loads(segkit("eval", files[0], "--compare", files[1], *options).out)
+    compared = outcome["compare"]
+    assert (compared["images"], compared["left_out"]) == (2, 2)
+    assert compared["segm"]["value"] == 0
+    assert compared["segm"]["AP"] == compared["segm"]["other_AP"] == 1
+    assert f"{files[1]}: 2 of 4 images were not predicted: they count as nothing found" in outcome["warnings"]
+    said = segkit("eval", files[0], "--compare", files[1], "--data", data, "--bootstrap", 50).err
+    assert "2 images, those that were predicted for both: 2 others are left out" in said
+    write(tmp_path / "one" / "images.json", {**truth, "images": truth["images"][2:], "annotations": []})
+    write(files[0], [each for each in found if each["image_id"] > 2])
+    refused = segkit("eval", files[0], "--compare", files[1], *options)
+    assert refused.code == 1
+    assert "no image was predicted for it and for" in refused.err
+
+
+def test_images_of_the_training_are_said(segkit, tmp_path):
+    """The second run was trained on two of the images that the first one is evaluated on."""
+    data, other = dataset(tmp_path / "d1"), dataset(tmp_path / "d2")
+    document = json.loads((other / "val.json").read_text())
+    document["images"] = document["images"][:2]
+    document["annotations"] = [a for a in document["annotations"] if a["image_id"] <= 2]
+    write(other / "train.json", document)
+    (other / "val.json").unlink()
+    first, second = (
+        run_of(tmp_path / name, folder, card_of("unet")) for name, folder in (("one", data), ("two", other))
+    )
+    options = ("--device", "cpu", "--bootstrap", 50, "--json")
+    warnings = json.loads(segkit("eval", first, "--compare", second, *options).out)["warnings"]
+    assert f"{second / 'best.pt'}: the model was trained on 2 of these 4 images: expect less on others" in warnings
+    for name in ("0.png", "1.png"):  # other pictures of the same names are other pictures
+        Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(other / "images" / name)
+    warnings = json.loads(segkit("eval", first, "--compare", second, *options).out)["warnings"]
+    assert not any("trained on" in each for each in warnings)
+    warnings = json.loads(segkit("eval", second, "--split", "train", *options).out)["warnings"]
+    assert "the model was trained on these very images: expect less on others" in warnings
 
 
 def test_pixel_scores_are_named_after_the_label_whatever_the_order_in_the_file(segkit, tmp_path):

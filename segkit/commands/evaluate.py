@@ -24,6 +24,7 @@ def evaluate(config: EvalConfig, output: Output) -> int:
     for flag in config.unused_options():
         output.note(f"warning: {flag} has no effect without --details, --report or --compare")
     config.check_split()
+    _check_compared(config, output)
     first = _evaluation_of(config, output)
     second = None
     if config.compare is not None:  # both are scored on the same annotations, also where each run has its own
@@ -31,6 +32,22 @@ def evaluate(config: EvalConfig, output: Output) -> int:
     metrics, files = write_evaluation(config, first, second, output.progress())
     render_evaluation(metrics, files, output)
     return DONE
+
+
+def _check_compared(config: EvalConfig, output: Output) -> None:
+    """Refuse what cannot be compared before an evaluation that may take long."""
+    from segkit.evaluate.results_file import is_results
+    from segkit.formats.coco.file import read_results
+
+    if config.compare is None:
+        return
+    if is_results(config.compare):
+        read_results(config.compare)
+        return
+    output.before_pytorch()
+    from segkit.inference.evaluate import check_compared
+
+    check_compared(config)
 
 
 def _evaluation_of(config: EvalConfig, output: Output) -> "Evaluation":

@@ -11,7 +11,20 @@ from segkit.evaluate.pixels.per_image import PixelScores
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Metrics, the folder of their files, the annotation file, and, for details, what they were computed from."""
+    """Metrics, the folder of their files, the annotation file, and, for details, what they were computed from.
+
+    Attributes:
+        metrics: The numbers.
+        folder: Where files are written; None: nowhere, unless they were asked for.
+        subject: The file of the model or of the results.
+        truth: The annotation file.
+        dataset: What is in it.
+        results: Predictions for its images.
+        pixels: Pixel scores by image.
+        num_annotations: How many there are.
+        model: Architecture and step, where a model was evaluated.
+        predicted: Ids of the images that were predicted, with or without a result; None: it is not known, or all.
+    """
 
     metrics: Metrics
     folder: Path | None
@@ -21,4 +34,5 @@ class Evaluation:
     results: tuple[Result, ...] = ()
     pixels: PixelScores | None = None
     num_annotations: int = 0
-    model: dict[str, Any] = field(default_factory=dict)  # architecture and step, where a model was evaluated
+    model: dict[str, Any] = field(default_factory=dict)
+    predicted: frozenset[int] | None = None

@@ -14,6 +14,14 @@ def verdict(p: float) -> str:
     return "significant" if p < _SIGNIFICANT else "not significant"
 
 
+def compared_on(compare: dict[str, Any]) -> str:
+    """What a comparison was made on, in words."""
+    images = "1 image" if compare["images"] == 1 else f"{compare['images']} images"
+    left_out = compare["left_out"]
+    only = f", those that were predicted for both: {left_out} others are left out" if left_out else ""
+    return f"both scored on {compare['data']}, {images}{only}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceMetrics:
     """COCO's twelve numbers (-1: nothing to average over), by category, and at a higher limit on detections.

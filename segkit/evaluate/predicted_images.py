@@ -19,7 +19,7 @@ class _Line(msgspec.Struct):
 
 def match_images(
     results: list[Result], predicted: Dataset, dataset: Dataset, subject: Path
-) -> tuple[list[Result], int]:
+) -> tuple[list[Result], frozenset[int]]:
     """Results with the dataset's image ids in place of those of their ``images.json``.
 
     An image is the dataset's if its file is, also by way of links; else if it has the same name.
@@ -31,7 +31,7 @@ def match_images(
         subject: The results file.
 
     Returns:
-        The results of images that the dataset has, and how many predicted images it does not have.
+        The results of images that the dataset has, and the ids of those images.
 
     Raises:
         InputError: It has none of them.
@@ -52,7 +52,7 @@ def match_images(
             "predict the folder that the dataset's file names are relative to: segkit predict dataset/images",
         )
     kept = [replace(r, image_id=found) for r in results if (found := known[r.image_id]) is not None]
-    return kept, len(unknown)
+    return kept, frozenset(found for found in known.values() if found is not None)
 
 
 def _file(dataset: Dataset, image: Image) -> Path:

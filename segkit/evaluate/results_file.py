@@ -48,11 +48,11 @@ def evaluate_results(config: EvalConfig) -> Evaluation:
     if not results:
         warnings.append("the results file is empty")
     warnings += _oddities(dataset, results)
+    covered = None
     if predicted is not None:
-        results, left_out = match_images(results, read_coco(predicted), dataset, subject)
-        warnings.append("the results have an images.json: they are matched to the data by file")
-        if left_out:
-            warnings.append(f"{left_out} predicted images are not in the split and do not count")
+        images = read_coco(predicted)
+        results, covered = match_images(results, images, dataset, subject)
+        warnings += _coverage(len(images.images), len(covered), len(dataset.images))
     _check_images(subject, dataset, results)
     iou_types = config.iou or comparable_iou_types(dataset, results)
     if config.iou is None and iou_types == ("bbox",) and any(r.segmentation is not None for r in results):
@@ -60,8 +60,26 @@ def evaluate_results(config: EvalConfig) -> Evaluation:
     lvis = truth if config.lvis else None
     metrics = score_results(dataset, results, iou_types, config.max_dets, config.engine, lvis=lvis)
     metrics = replace(metrics, warnings=[*warnings, *metrics.warnings])
-    number = len(dataset.annotations)
-    return Evaluation(metrics, config.out, str(subject), truth, dataset, tuple(results), num_annotations=number)
+    return Evaluation(
+        metrics,
+        config.out,
+        str(subject),
+        truth,
+        dataset,
+        tuple(results),
+        num_annotations=len(dataset.annotations),
+        predicted=covered,
+    )
+
+
+def _coverage(predicted: int, matched: int, images: int) -> list[str]:
+    """What predicted images and those of the data have in common, in warnings."""
+    warnings = ["the results have an images.json: they are matched to the data by file"]
+    if predicted > matched:
+        warnings.append(f"{predicted - matched} predicted images are not in the split and do not count")
+    if images > matched:
+        warnings.append(f"{images - matched} of {images} images were not predicted: they count as nothing found")
+    return warnings
 
 
 def _check_images(subject: Path, dataset: Dataset, results: list[Result]) -> None:

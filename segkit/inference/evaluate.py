@@ -4,15 +4,18 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from segkit.config.evaluate import EvalConfig
-from segkit.data.records import Dataset
 from segkit.errors import ConfigError, InputError
 from segkit.evaluate.evaluation import Evaluation
+from segkit.evaluate.results_file import is_results
 from segkit.formats.coco.file import read_coco
 from segkit.formats.dataset_folder import find_split, split_file, with_pictures_in
 from segkit.formats.pictures.framed import odd_pictures
 from segkit.formats.splits import split_of_name
 from segkit.inference.model import LoadedModel, load
+from segkit.inference.same_data import check_same_categories, in_categories_of, seen_in_training
 from segkit.inference.score import ScoreOptions, default_iou_types, score
 from segkit.progress import SILENT, Progress
 from segkit.runs.checkpoint import folder_of_scores
@@ -29,8 +32,7 @@ def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluatio
     """
     model = load(config.subject, resolve_device(config.device))
     file = _annotation_file(model, config)
-    dataset = read_coco(file)
-    _check_categories(model, dataset)
+    dataset = in_categories_of(model, read_coco(file), by_name=not config.lvis)
     dataset = with_pictures_in(config.images_dir, dataset)
     folder = config.out or _folder(model, file)
     if folder.is_dir() and not os.access(folder, os.W_OK):
@@ -39,7 +41,8 @@ def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluatio
     options = _score_options(model, config, file)
     with reraise_out_of_memory("try a smaller --batch, or --device cpu"):
         scored = score(predictor, model.card, dataset, Ranks(0, 1, model.device), options, progress)
-    metrics = replace(scored.metrics, warnings=[*dataset.warnings, *odd_pictures(dataset), *scored.metrics.warnings])
+    warnings = [*dataset.warnings, *odd_pictures(dataset), *seen_in_training(model, dataset, file)]
+    metrics = replace(scored.metrics, warnings=[*warnings, *scored.metrics.warnings])
     return Evaluation(
         metrics,
         folder,
@@ -51,6 +54,18 @@ def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluatio
         len(dataset.annotations),
         {"architecture": model.card.model, "step": model.step},
     )
+
+
+def check_compared(config: EvalConfig) -> None:
+    """Check, before the first one is evaluated, that there is another model to compare it with.
+
+    Raises:
+        InputError: There is none, or it has other categories.
+    """
+    device = torch.device("cpu")
+    second = load(config.compare, device)
+    if not is_results(config.subject):
+        check_same_categories(load(config.subject, device), second)
 
 
 def _score_options(model: LoadedModel, config: EvalConfig, file: Path) -> ScoreOptions:
@@ -109,18 +124,3 @@ def _beside(model: LoadedModel, folder: Path, data: str) -> Path:
     """The folder for the scores of a model on other data: in that of the run, or beside that of the model file."""
     is_run = folder == model.path.parent
     return folder / f"eval-{data}" if is_run else folder.with_name(f"{folder.name}-{data}")
-
-
-def _check_categories(model: LoadedModel, dataset: Dataset) -> None:
-    """Check that a dataset has the model's categories.
-
-    Raises:
-        InputError: It has others.
-    """
-    own, others = ({(c.id, c.name) for c in categories} for categories in (model.card.categories, dataset.categories))
-    if own != others:
-        odd = ", ".join(f"{name!r} (id {number})" for number, name in sorted(own ^ others, key=str)[:4])
-        raise InputError(
-            f"{model.path}: its categories are not those of the data: {odd} in only one of them",
-            "convert the data with --labels of the run's labels.txt",
-        )

@@ -6,7 +6,7 @@ from typing import Any
 
 from segkit.commands.output import Output, shown, table_of
 from segkit.evaluate.analysis.intervals import FEW_IMAGES
-from segkit.evaluate.metrics import COMPARED, InstanceMetrics, Metrics, verdict
+from segkit.evaluate.metrics import COMPARED, InstanceMetrics, Metrics, compared_on, verdict
 from segkit.units import format_interval, format_score
 
 _PARTS = (("segm", "masks"), ("bbox", "boxes"), ("boundary", "boundaries"))
@@ -61,7 +61,7 @@ def render_evaluation(metrics: Metrics, files: Iterable[Path], output: Output) -
         output.note(f"mIoU, 95 % confidence interval: {format_interval(metrics.semantic.mIoU_interval)}")
     if metrics.compare is not None:
         _comparison(metrics.compare, output)
-    output.note(f"{metrics.images} images")
+    output.note("1 image" if metrics.images == 1 else f"{metrics.images} images")
     for path in files:
         output.note(f"  {shown(str(path))}")
 
@@ -101,14 +101,14 @@ def _details(details: dict[str, Any], output: Output) -> None:
 
 
 def _comparison(compare: dict[str, Any], output: Output) -> None:
+    output.note(f"compared with {shown(compare['with'])}: {shown(compared_on(compare))}")
     for part, name in COMPARED:
         if found := compare.get(part):
             interval = format_interval(found["interval"], "+.3f") or "-"
             output.note(
-                f"{part} {name} {format_score(found[name])}, {shown(compare['with'])} "
-                f"{format_score(found['other_' + name])}: difference {found['value']:+.3f} (95 % confidence interval "
-                f"{interval}, p = {found['p']:.3g}, which can be no less than {found['smallest_p']:.2g}: "
-                f"{verdict(found['p'])})"
+                f"{part} {name} {format_score(found[name])} and {format_score(found['other_' + name])}: "
+                f"difference {found['value']:+.3f} (95 % confidence interval {interval}, p = {found['p']:.3g}, "
+                f"which can be no less than {found['smallest_p']:.2g}: {verdict(found['p'])})"
             )
 
 

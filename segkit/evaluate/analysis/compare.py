@@ -1,7 +1,7 @@
 """Two evaluations of the same images: differences of their scores, with confidence intervals and p-values."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,14 @@ from segkit.evaluate.analysis.intervals import ScoreDifference, mean_over_catego
 from segkit.evaluate.analysis.pools import Pool, average_precisions, mean_ap, pools_of
 from segkit.evaluate.coco.engine import COCO_IOU_TYPES, IouType
 from segkit.evaluate.coco.inputs import prepare_inputs
+from segkit.evaluate.coco.score import score_results
 from segkit.evaluate.evaluation import Evaluation
 from segkit.evaluate.pixels.confusion import iou_of_parts
 from segkit.evaluate.pixels.per_image import PixelScores
 
 
 def compare_evaluations(first: Evaluation, second: Evaluation, num_samples: int, engine: EngineName) -> dict[str, Any]:
-    """Differences of the scores that both evaluations have.
+    """Differences of the scores that both evaluations have, on the images that were predicted for both.
 
     Args:
         first: An evaluation.
@@ -27,29 +28,70 @@ def compare_evaluations(first: Evaluation, second: Evaluation, num_samples: int,
         engine: What matches.
 
     Raises:
-        InputError: The images are not the same, or the evaluations have no score in common.
+        InputError: The images are not the same, or the evaluations have no score or no predicted image in common.
     """
-    document: dict[str, Any] = {"with": second.subject, "data": str(first.truth)}
     if _file_names(first) != _file_names(second):
         raise InputError(
             f"{second.subject}: was scored on other images than {first.subject}",
             "name the data that both are to be scored on: --data",
         )
+    all_images = len(_file_names(first))
+    first, second = _on_common_images(first, second, engine)
+    images = len(_file_names(first))
+    document: dict[str, Any] = {"with": second.subject, "data": str(first.truth), "images": images}
+    document["left_out"] = all_images - images  # they were not predicted for both
+    about = len(document)
     for iou_type in COCO_IOU_TYPES:
         own, other = (getattr(each.metrics, iou_type) for each in (first, second))
         if own is None or other is None or -1 in (own.AP, other.AP):
             continue
         pools, other_pools = (_pools(each, iou_type, engine) for each in (first, second))
-        found = compare_pools(pools, other_pools, len(_file_names(first)), num_samples)
+        found = compare_pools(pools, other_pools, images, num_samples)
         document[iou_type] = {"AP": own.AP, "other_AP": other.AP, **asdict(found)}
     if first.pixels is not None and second.pixels is not None:
         document["semantic"] = _compare_pixels(first.pixels, second.pixels, num_samples)
-    if len(document) == 2:
+    if len(document) == about:
         raise InputError(
             f"{second.subject}: has no score in common with {first.subject}",
             "compare masks with masks, boxes with boxes (--iou), pixels with pixels",
         )
     return document
+
+
+def _on_common_images(first: Evaluation, second: Evaluation, engine: EngineName) -> tuple[Evaluation, Evaluation]:
+    """Both evaluations, of the images that were predicted for both as far as that is known.
+
+    Raises:
+        InputError: There is none.
+    """
+    assert first.dataset is not None
+    everything = frozenset(image.id for image in first.dataset.images)
+    common = everything
+    for each in (first, second):
+        common = common if each.predicted is None else common & each.predicted
+    if common == everything:
+        return first, second
+    if not common:
+        raise InputError(
+            f"{second.subject}: no image was predicted for it and for {first.subject}, too",
+            "predict the same images twice",
+        )
+    return _of_images(first, common, engine), _of_images(second, common, engine)
+
+
+def _of_images(evaluation: Evaluation, ids: frozenset[int], engine: EngineName) -> Evaluation:
+    """An evaluation of instances on a part of its images."""
+    dataset, metrics = evaluation.dataset, evaluation.metrics
+    assert dataset is not None
+    part = replace(
+        dataset,
+        images=tuple(image for image in dataset.images if image.id in ids),
+        annotations=tuple(annotation for annotation in dataset.annotations if annotation.image_id in ids),
+    )
+    results = tuple(result for result in evaluation.results if result.image_id in ids)
+    iou_types = [each for each in COCO_IOU_TYPES if getattr(metrics, each) is not None]
+    scored = score_results(part, results, iou_types, str(metrics.max_dets), engine)
+    return replace(evaluation, metrics=scored, dataset=part, results=results, pixels=None)
 
 
 def _pools(evaluation: Evaluation, iou_type: IouType, engine: EngineName) -> list[Pool]:

@@ -13,7 +13,7 @@ from segkit.evaluate.analysis.details import Details
 from segkit.evaluate.coco.ids import images_by_integer_id
 from segkit.evaluate.coco.instance_metrics import NUMBERS
 from segkit.evaluate.evaluation import Evaluation
-from segkit.evaluate.metrics import COMPARED, InstanceMetrics, Metrics, SemanticMetrics, verdict
+from segkit.evaluate.metrics import COMPARED, InstanceMetrics, Metrics, SemanticMetrics, compared_on, verdict
 from segkit.evaluate.pixels.per_image import PixelScores
 from segkit.evaluate.provenance import methods_paragraph
 from segkit.evaluate.report import plots
@@ -69,6 +69,7 @@ def render_report(
         metrics=metrics,
         headlines=_instance_headlines(metrics, details) + _pixel_headlines(metrics.semantic),
         comparison=_comparison(metrics.compare or {}),
+        compared_on=None if metrics.compare is None else compared_on(metrics.compare),
         about=_about(metrics.about),
         methods=methods_paragraph(metrics),
         coco=coco,

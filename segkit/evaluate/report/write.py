@@ -42,7 +42,9 @@ def write_evaluation(
         metrics = replace(metrics, details=details.document)
     if second is not None:
         progress.start("comparing", None)
-        metrics = replace(metrics, compare=compare_evaluations(first, second, config.bootstrap, config.engine))
+        compared = compare_evaluations(first, second, config.bootstrap, config.engine)
+        others = [f"{second.subject}: {each}" for each in second.metrics.warnings if each not in metrics.warnings]
+        metrics = replace(metrics, compare=compared, warnings=[*metrics.warnings, *others])
         progress.done()
     folder = first.folder or (REPORT_FOLDER if all_details else None)
     if folder is None:
