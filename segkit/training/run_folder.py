@@ -85,9 +85,10 @@ def _make_run(plan: Plan, asked: TrainConfig, ranks: Ranks) -> Path:
     """Make the folder of a new run, with its config, labels and origin."""
     run = new_run(asked.out, asked.name, asked.model)
     try:
-        teacher = plan.config.teacher
-        places = {"dataset": plan.config.dataset.absolute(), "teacher": teacher.absolute() if teacher else None}
-        write_toml(replace(plan.config, **places, name=None), run / CONFIG)
+        teacher = plan.config.teacher.absolute() if plan.config.teacher is not None else None
+        write_toml(
+            replace(plan.config, dataset=plan.config.dataset.absolute(), teacher=teacher, name=None), run / CONFIG
+        )
         _write_labels(plan, run)
         origin = plan.teacher.origin() if plan.teacher is not None else None
         write_origin(run, device_name(ranks.device), ranks.world_size, origin)
