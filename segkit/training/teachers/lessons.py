@@ -49,7 +49,7 @@ class LabelMaps:
             labels: The teacher's label for each of the student's.
         """
         self._blocks = tuple(f"decoder.{name}" for name, _ in student.get_submodule("decoder").named_children())
-        self.parts = ("body", *self._blocks, "head")
+        self.parts: Sequence[str] = ("body", *self._blocks, "head")
         self._labels = list(labels)
 
     def answers(self, teacher: Any, calls: Calls) -> tuple[Tensor, dict[str, Tensor]]:
@@ -90,7 +90,7 @@ class Regions:
             strides: Of each map of the student's pyramid that is compared: the teacher's map, and the stride.
         """
         self.has_masks = bool(student.roi_heads.has_mask() and teacher.roi_heads.has_mask())
-        self.parts = ("backbone", _BOX_POOL, _BOXES, *((_MASK_POOL, _MASKS) if self.has_masks else ()))
+        self.parts: Sequence[str] = ("backbone", _BOX_POOL, _BOXES, *((_MASK_POOL, _MASKS) if self.has_masks else ()))
         self._labels, self._strides = list(labels), strides
 
     def answers(self, teacher: Any, calls: Calls) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
@@ -150,7 +150,7 @@ def _labels_at(regions: Tensor, target: Target) -> Tensor:
 
 def _by_image(values: Tensor, counts: Sequence[int]) -> Tensor:
     """The mean of the values [R] of each image, averaged over images; an image without a value counts as 0."""
-    return torch.stack([part.sum() / max(1, len(part)) for part in values.split(list(counts))]).mean()
+    return torch.stack([part.sum() / max(1, len(part)) for part in torch.split(values, list(counts))]).mean()
 
 
 def lesson_of(teacher: TeacherFile, card: ModelCard, student: nn.Module, module: nn.Module) -> Lesson:
