@@ -68,11 +68,11 @@ def randomised(module):
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenet_v2", "efficientnet_b0", "efficientnet_lite0"])
 def test_folded_norms_compute_the_same_with_the_same_gradients(name):
     torch.manual_seed(0)
-    body = randomised(make_body(name, "frozen")[0])
+    body = randomised(make_body(name, "frozen")[0]).double()  # in fp32 a deep body only tells how its CPU rounds
     norms = [layer for layer in body.modules() if isinstance(layer, FrozenNorm)]
     assert all(norm.folded for norm in norms)
     assert len(norms) == sum(isinstance(layer, FoldingConv2d) for layer in body.modules())
-    images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1)).double()
     outcomes = []
     for training in (True, False):  # in evaluation nothing is folded
         body.train(training).zero_grad()
@@ -80,7 +80,7 @@ def test_folded_norms_compute_the_same_with_the_same_gradients(name):
         sum((each**2).mean() for each in maps.values()).backward()
         outcomes.append([*maps.values(), *(parameter.grad.clone() for parameter in body.parameters())])
     for folded, whole in zip(*outcomes, strict=True):
-        assert (folded - whole).abs().max() <= 1e-3 * whole.abs().max()
+        assert (folded - whole).abs().max() <= 1e-9 * whole.abs().max()
 
 
 def test_the_state_dict_does_not_change():
