@@ -76,7 +76,7 @@ def test_an_image_that_does_not_fit_is_an_error_of_loading(dataset):
 
     class Large:
         def __getitem__(self, key):
-            return torch.empty(1 << 62)  # torch's allocator says this with a RuntimeError
+            return torch.empty(1 << 60)  # torch's allocator says this with a RuntimeError
 
     (batch,) = load_batches(Large(), [["key"]], workers=0)
     assert str(batch[0]) == "out of memory while an image was loaded"

@@ -97,12 +97,14 @@ def test_a_step_that_runs_out_of_memory_is_repeated_in_parts(
 def test_an_evaluation_that_runs_out_of_memory_is_repeated_in_parts(dataset, tmp_path, in_peace, monkeypatch, segkit):
     from segkit.models.unet import split_instances
 
-    monkeypatch.setattr("segkit.models.unet.split_instances", runs_out(0)(split_instances))
+    # the model is tried on noise first, twice where memory runs out
+    monkeypatch.setattr("segkit.models.unet.split_instances", runs_out(0, 2)(split_instances))
     outcome = segkit(
         "train", dataset, "--model", "unet", "--weights", "none", "--size", 64, "--batch", 4, "--norm", "group",
         "--device", "cpu", "--precision", "fp32", "--steps", 4, "--eval-every", 1000, "--out", tmp_path,
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
+    assert "out of memory while trying the model on noise (64x64 as the model gets it); trying once more" in outcome.err
     assert "out of memory while evaluating 3 pictures at once, the largest" in outcome.err
     assert "going on with 2" in outcome.err
     here, there = lines(tmp_path / "unet-1", "eval")[0], lines(in_peace["unet"], "eval")[0]
@@ -158,7 +160,7 @@ if os.environ["RANK"] == "1":
     short(torch.nn.Conv2d, "forward", 5)  # in the first one
     short(torch.optim.AdamW, "step", 1)
     import segkit.models.unet
-    short(segkit.models.unet, "split_instances", 0)  # in the evaluation
+    short(segkit.models.unet, "split_instances", 0, 2)  # on noise, and in the evaluation
 from segkit.cli import main
 sys.exit(main(sys.argv[1:]))
 """

@@ -19,7 +19,6 @@ from segkit.loading.loader import load_batches
 from segkit.loading.sampler import Key
 from segkit.training.train import train
 
-
 linux = pytest.mark.skipif(sys.platform != "linux", reason="starts processes by fork")
 
 

@@ -92,6 +92,9 @@ class BatchPredictor:
                 f"out of memory while {self._activity} {largest}",
                 "try another --device, or a model of a smaller --size",
             )
+        if len(images) == 1:
+            self._progress.note(f"out of memory while {self._activity} {largest}; trying once more")
+            return
         self._at_once = -(-len(images) // 2)
         self._progress.note(
             f"out of memory while {self._activity} {len(images)} pictures at once, the largest {largest}; "

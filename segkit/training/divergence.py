@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from segkit.errors import SegkitError
-from segkit.runtime.device import fp32_precision
+from segkit.errors import DeviceError, SegkitError
+from segkit.inference.batches import BatchPredictor
+from segkit.progress import NotesOnly, Progress
 from segkit.runtime.ranks import Ranks
 from segkit.training.state import MOST_NONFINITE, TrainingState
 from segkit.training.step import Training
@@ -55,31 +56,42 @@ def stop_without_finite_outputs(training: Training, module: nn.Module) -> None:
         module: Its model in evaluation mode, with the weights that are scored.
 
     Raises:
-        SegkitError: On all ranks.
+        SegkitError: On all ranks; a DeviceError where memory ran out.
     """
-    if has_finite_outputs(module):
-        return
-    training.state.broken = True
-    training.ranks.raise_together(
-        SegkitError(f"the outputs of the model are not finite after step {training.state.step}: it has diverged", _HINT)
-    )
+    failure: SegkitError | None = None
+    try:
+        if not has_finite_outputs(module, training.ranks.device, training.progress):
+            training.state.broken = True
+            failure = SegkitError(
+                f"the outputs of the model are not finite after step {training.state.step}: it has diverged", _HINT
+            )
+    except DeviceError as error:
+        failure = error
+    training.ranks.raise_together(failure)
 
 
 @torch.no_grad()
-def has_finite_outputs(module: nn.Module) -> bool:
-    """Whether all layers of a model in evaluation mode give numbers for an image of noise."""
+def has_finite_outputs(module: nn.Module, device: torch.device, progress: Progress) -> bool:
+    """Whether all layers of a model give numbers for an image of noise.
+
+    Args:
+        module: In evaluation mode.
+        device: Where it computes.
+        progress: Is told when memory runs out and the image is tried once more.
+
+    Raises:
+        DeviceError: There is not even memory for this image.
+    """
     finite: list[Tensor] = []
 
     def look(_layer: nn.Module, _inputs: object, output: object) -> None:
         if isinstance(output, Tensor) and output.is_floating_point():
             finite.append(output.isfinite().all())
 
-    device = next(module.parameters()).device
     noise = torch.randint(256, (3, _SIDE, _SIDE), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     hooks = [layer.register_forward_hook(look) for layer in module.modules() if not any(layer.children())]
     try:
-        with fp32_precision(device):
-            module([noise.to(device)])
+        BatchPredictor(module, device, 1, NotesOnly(progress), "trying the model on")([noise], ["noise"])
     finally:
         for hook in hooks:
             hook.remove()
