@@ -78,6 +78,6 @@ def _iou(first: Band, second: Band) -> float:
     shared = 0
     if top < bottom and left < right:
         a, b = one[top - y1 : bottom - y1, left - x1 : right - x1], two[top - y2 : bottom - y2, left - x2 : right - x2]
-        shared = np.count_nonzero(a & b)
-    together = np.count_nonzero(one) + np.count_nonzero(two) - shared
+        shared = int(np.count_nonzero(a & b))
+    together = int(np.count_nonzero(one)) + int(np.count_nonzero(two)) - shared
     return shared / together if together else 0.0

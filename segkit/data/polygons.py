@@ -17,9 +17,10 @@ from segkit.data.records import Polygons
 try:
     if os.environ.get("SEGKIT_PURE"):
         raise ImportError
-    from segkit.data import _polygons as native  # type: ignore[attr-defined,unused-ignore]
+    from segkit.data import _polygons  # type: ignore[attr-defined,unused-ignore]
 except ImportError:
-    native = None
+    _polygons = None
+native = _polygons  # the extension, where it was built
 
 Box = tuple[float, float, float, float]
 
