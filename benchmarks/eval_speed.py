@@ -92,6 +92,45 @@ def make(folder, images, width, height, instances, results, categories, seed=0):
     (folder / "results.json").write_text(json.dumps(found))
 
 
+def make_crowded(folder, images, seed=0):
+    """Cells by the thousand, as in LIVECell: 60 to 3,000 in an image of 704 x 520; nine of ten are found."""
+    from pycocotools import mask as coco_mask
+
+    width, height, points = 704, 520, 16
+    rng = np.random.default_rng(seed)
+    angle = np.arange(points) / points * 2 * np.pi
+    circle = np.stack([np.cos(angle), np.sin(angle)], 1)
+    truth, found = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "cell"}]}, []
+    for image in range(1, images + 1):
+        truth["images"].append({"id": image, "file_name": f"{image}.jpg", "width": width, "height": height})
+        number = int(min(3000, 60 + rng.exponential(122)))
+        radius = rng.uniform(4, 9, (number, 1, 1)) * rng.uniform(0.7, 1, (number, points, 1))
+        center = rng.uniform(9, [width - 9, height - 9], (number, 2))[:, None]
+        outlines = (center + circle * radius).round(2)
+        moved = (outlines + rng.normal(0, 1, (number, 1, 2)))[rng.random(number) < 0.9]
+        for outline in outlines.reshape(number, -1).tolist():
+            (rle,) = coco_mask.frPyObjects([outline], height, width)
+            truth["annotations"].append(
+                {
+                    "id": len(truth["annotations"]) + 1, "image_id": image, "category_id": 1, "iscrowd": 0,
+                    "segmentation": [outline], "bbox": coco_mask.toBbox(rle).tolist(),
+                    "area": float(coco_mask.area(rle)),
+                }
+            )  # fmt: skip
+        for outline, score in zip(moved.reshape(len(moved), -1).tolist(), rng.random(len(moved)).round(4), strict=True):
+            (rle,) = coco_mask.frPyObjects([outline], height, width)
+            found.append(
+                {
+                    "image_id": image, "category_id": 1, "score": float(score), "bbox": coco_mask.toBbox(rle).tolist(),
+                    "segmentation": {"size": [height, width], "counts": rle["counts"].decode()},
+                }
+            )  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "truth.json").write_text(json.dumps(truth))
+    (folder / "results.json").write_text(json.dumps(found))
+    return len(truth["annotations"]), len(found)
+
+
 def runs(flat):
     """COCO's uncompressed run lengths."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], flat, [0]]).astype(np.int8)))

@@ -1,13 +1,17 @@
 """Confidence intervals and p-values: how often they are right, and what they say where little is known."""
 
+import json
+import re
 import sys
 
 import numpy as np
 import pytest
+from coco_pairs import random_pair
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
+from segkit.evaluate.analysis.coverage import coverage_said, measured_coverage
 from segkit.evaluate.analysis.intervals import Parts, confidence_interval, paired_difference
 
 sys.path.append(str(ROOT / "benchmarks"))
@@ -90,3 +94,46 @@ def test_p_values_of_equal_models_are_below_a_tenth_as_often_as_they_say():
         )
         below += found.p < 0.1
     assert 20 <= below <= 60
+
+
+def test_measured_coverage_is_that_of_the_documentation():
+    rows = re.findall(r"^\| (\d+) \| (\d+) \| (.*) \|$", (ROOT / "docs/benchmarks.md").read_text("utf-8"), re.M)
+    documented = {
+        (int(images), int(kinds)): [float(cell.split()[0]) for cell in cells.split(" | ")[:4]]
+        for images, kinds, cells in rows
+    }
+    assert len(documented) == 16
+    for (images, kinds), shares in documented.items():
+        for score, share in zip(("AP", "AP50", "PQ", "mIoU"), shares, strict=True):
+            assert measured_coverage(score, images, kinds) == [share, share]
+
+
+@given(st.integers(5, 10_000), st.integers(1, 500))
+def test_measured_coverage_is_that_of_the_next_simulations(images, kinds):
+    low, high = measured_coverage("AP", images, kinds)
+    assert [low, high] == measured_coverage("AP", min(100, images), min(40, kinds))
+    assert 0.89 < low <= high < 0.97
+
+
+def test_coverage_in_words():
+    assert measured_coverage("AP", 4, 3) is None
+    assert coverage_said([None, None]) == ""
+    assert coverage_said([[0.926, 0.969], None, [0.914, 0.93]]) == (
+        "such intervals contained the score in 91 to 97 % of simulated cases"
+    )
+    assert coverage_said([[0.951, 0.949]]) == "such intervals contained the score in 95 % of simulated cases"
+    between = measured_coverage("mIoU", 20, 2)
+    assert between == [0.917, 0.951]  # of 10 and 30 images, 1 and 3 categories
+
+
+def test_coverage_is_said_beside_the_intervals(segkit, tmp_path):
+    truth, results = random_pair(np.random.default_rng(3), images=12, categories=2)
+    for name, document in (("t", truth), ("r", results)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(document))
+    options = (tmp_path / "r.json", "--data", tmp_path / "t.json", "--report", "--out", tmp_path / "o")
+    outcome = segkit("eval", *options)
+    said = re.search(r"such intervals contained the score in 9\d to 9\d % of simulated cases", outcome.err)
+    assert said is not None
+    assert said[0][1:] in (tmp_path / "o" / "report.html").read_text("utf-8")
+    confidence = json.loads((tmp_path / "o" / "metrics.json").read_text())["details"]["confidence"]
+    assert confidence["coverage"]["AP"] == measured_coverage("AP", 12, 2)

@@ -218,6 +218,7 @@ def test_lvis_ap_equals_the_lvis_package(tmp_path, seed, old_names_of_numpy):
             assert value == pytest.approx(expected[other], abs=1e-12), name
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it leaves files open
 @pytest.mark.parametrize("seed", range(SETS))
 def test_boundary_ap_equals_boundary_iou_api(tmp_path, seed, old_names_of_numpy):
     boundary_iou = pytest.importorskip("boundary_iou.coco_instance_api.cocoeval")

@@ -52,7 +52,8 @@ class SemanticMetrics:
     """Pixel scores: means over the categories that occur in truth or prediction.
 
     ``F1`` is Dice's coefficient; ``fwIoU`` weighs each category by its true pixels; ``confusion`` is [truth,
-    prediction] with background first. What was not computed is None.
+    prediction] with background first; ``mIoU_coverage`` is how often intervals such as ``mIoU_interval`` contained the
+    score in simulations, from and to. What was not computed is None.
     """
 
     mIoU: float
@@ -63,6 +64,7 @@ class SemanticMetrics:
     per_category: dict[str, dict[str, float | None]]
     boundary_IoU: float | None = None
     mIoU_interval: list[float] | None = None
+    mIoU_coverage: list[float] | None = None
     confusion: list[list[int]] | None = None
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from segkit.commands.output import Output, shown, table_of
+from segkit.evaluate.analysis.coverage import coverage_said
 from segkit.evaluate.analysis.intervals import FEW_IMAGES
 from segkit.evaluate.metrics import COMPARED, InstanceMetrics, Metrics, compared_on, verdict
 from segkit.units import format_interval, format_score
@@ -58,7 +59,9 @@ def render_evaluation(metrics: Metrics, files: Iterable[Path], output: Output) -
     if metrics.details is not None:
         _details(metrics.details, output)
     if metrics.semantic is not None and metrics.semantic.mIoU_interval is not None:
-        output.note(f"mIoU, 95 % confidence interval: {format_interval(metrics.semantic.mIoU_interval)}")
+        share = coverage_said([metrics.semantic.mIoU_coverage])
+        note = f" ({share})" if share else ""
+        output.note(f"mIoU, 95 % confidence interval: {format_interval(metrics.semantic.mIoU_interval)}{note}")
     if metrics.compare is not None:
         _comparison(metrics.compare, output)
     output.note("1 image" if metrics.images == 1 else f"{metrics.images} images")
@@ -93,11 +96,18 @@ def _details(details: dict[str, Any], output: Output) -> None:
         table.add_row(kind, str(mistakes["counts_at_score"][kind]), str(count), f"{mistakes['AP50_cost'][kind]:.3f}")
     output.stderr.print(table)
     if confidence := details["confidence"]:
-        output.note(
-            "95 % confidence intervals: "
-            + ", ".join(f"{name} {format_interval(confidence[name]) or '-'}" for name in ("AP", "AP50", "PQ"))
-            + (" (rough: fewer than 30 images)" if confidence["images"] < FEW_IMAGES else "")
-        )
+        output.note(_intervals(confidence))
+
+
+def _intervals(confidence: dict[str, Any]) -> str:
+    """The confidence intervals, and how much they are worth."""
+    names = [name for name in ("AP", "AP50", "PQ") if confidence[name] is not None]
+    if not names:
+        return "no 95 % confidence intervals: a single image, or images that do not differ, cannot tell"
+    listed = ", ".join(f"{name} {format_interval(confidence[name])}" for name in names)
+    rough = "rough: fewer than 30 images" if confidence["images"] < FEW_IMAGES else ""
+    notes = "; ".join(filter(None, (rough, coverage_said([confidence["coverage"][name] for name in names]))))
+    return f"95 % confidence intervals: {listed}" + (f" ({notes})" if notes else "")
 
 
 def _comparison(compare: dict[str, Any], output: Output) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from segkit.choices import EngineName
 from segkit.evaluate.analysis.counts import Detections, ImageMatches, confusion_matrix, match_image
+from segkit.evaluate.analysis.coverage import measured_coverage
 from segkit.evaluate.analysis.intervals import CONFIDENCE_LEVEL, Parts, confidence_interval
 from segkit.evaluate.analysis.panoptic import PanopticSums, panoptic_sums
 from segkit.evaluate.analysis.pools import average_precisions, pools_of
@@ -181,7 +182,7 @@ def _confidence(
     scores = average_precisions(pools, parts.weights)
     ap, ap50 = scores.mean(axis=2), scores[:, :, 0]
     instances = np.array([pool.positives.sum() for pool in pools], np.int64)
-    names = [name for _, name in sorted(inputs.names.items())]
+    names, annotated = [name for _, name in sorted(inputs.names.items())], int((instances > 0).sum())
     return {
         "level": CONFIDENCE_LEVEL,
         "method": "jackknife over images, less the bias of halves, Student's t on the logit scale",
@@ -189,6 +190,7 @@ def _confidence(
         "AP": confidence_interval(ap, parts.groups, instances),
         "AP50": confidence_interval(ap50, parts.groups, instances),
         "PQ": confidence_interval(_pq_of_parts(images, sorted(inputs.names), parts), parts.groups),
+        "coverage": {name: measured_coverage(name, len(images), annotated) for name in ("AP", "AP50", "PQ")},
         "per_category": {
             name: confidence_interval(ap[:, [k]], parts.groups, instances[[k]]) for k, name in enumerate(names)
         },

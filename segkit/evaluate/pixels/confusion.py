@@ -8,6 +8,7 @@ import numpy.typing as npt
 from segkit.data.bands import band_distance, mask_band
 from segkit.data.label_maps import IGNORED, paint_labels
 from segkit.data.records import Annotation, Dataset, Image
+from segkit.evaluate.analysis.coverage import measured_coverage
 from segkit.evaluate.analysis.intervals import Parts, confidence_interval
 from segkit.evaluate.coco.ids import unique_names
 from segkit.evaluate.metrics import SemanticMetrics
@@ -87,7 +88,8 @@ class Confusion:
             fwIoU=float(sum((s["IoU"] or 0) * (s["pixels"] or 0) for s in scored)) / total if total else -1.0,
             per_category=per_category,
             boundary_IoU=_mean(boundary) if self.boundary is not None else None,
-            mIoU_interval=self._interval(),
+            mIoU_interval=(interval := self._interval()),
+            mIoU_coverage=None if interval is None else self._coverage(len(scored)),
             confusion=self.counts.tolist() if self.boundary is not None else None,
         )
 
@@ -119,6 +121,9 @@ class Confusion:
         areas = self.areas()
         parts = Parts.of(len(areas))
         return confidence_interval(iou_of_parts(areas, parts.weights), parts.groups, (areas[..., 1] > 0).sum(axis=0))
+
+    def _coverage(self, classes: int) -> list[float] | None:
+        return measured_coverage("mIoU", len(self._areas or ()), classes)
 
 
 def iou_of_parts(areas: npt.NDArray[np.int64], weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from segkit.data.records import Dataset
+from segkit.evaluate.analysis.coverage import coverage_said
 from segkit.evaluate.analysis.details import Details
 from segkit.evaluate.coco.ids import images_by_integer_id
 from segkit.evaluate.coco.instance_metrics import NUMBERS
@@ -70,6 +71,7 @@ def render_report(
         headlines=_instance_headlines(metrics, details) + _pixel_headlines(metrics.semantic),
         comparison=_comparison(metrics.compare or {}),
         compared_on=None if metrics.compare is None else compared_on(metrics.compare),
+        coverage=_coverage(metrics.semantic, details),
         about=_about(metrics.about),
         methods=methods_paragraph(metrics),
         coco=coco,
@@ -107,6 +109,13 @@ def _pixel_headlines(semantic: SemanticMetrics | None) -> list[Headline]:
         Headline("pixel accuracy", f"{semantic.pixel_accuracy:.1%}"),
         Headline("boundary IoU", format_score(semantic.boundary_IoU)),
     ]
+
+
+def _coverage(semantic: SemanticMetrics | None, details: Details | None) -> str:
+    """How often intervals such as those of the page contained the score in simulations, in words."""
+    confidence = {} if details is None else _confidence(details)
+    ranges = [each for name, each in confidence.get("coverage", {}).items() if confidence[name] is not None]
+    return coverage_said([*ranges, None if semantic is None else semantic.mIoU_coverage])
 
 
 def _about(about: dict[str, Any] | None) -> list[list[str]]:

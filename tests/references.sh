@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Scores beside the packages that define them, on 100 random sets each: bash tests/references.sh [FOLDER]
+# The packages go into FOLDER (default: .references), not into the environment; two of them are on GitHub only.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+folder=${1:-.references}
+python=$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python)
+if [ ! -d "$folder" ]; then
+  # No dependencies: what is in the environment already must not be there twice.
+  "$python" -m pip install -q --no-deps --target "$folder" \
+    tidecv==1.0.1 pandas seaborn python-dateutil six pytz tzdata appdirs \
+    lvis==0.5.3 scikit-learn==1.9.1 joblib threadpoolctl narwhals cloudpickle \
+    git+https://github.com/cocodataset/panopticapi git+https://github.com/bowenc0221/boundary-iou-api
+fi
+export PYTHONPATH="$PWD:$(realpath "$folder")${PYTHONPATH:+:$PYTHONPATH}" SEGKIT_REFERENCE_SETS=${SEGKIT_REFERENCE_SETS:-100}
+exec "$python" -m pytest -q tests/test_evaluate_references.py -rs
