@@ -35,9 +35,9 @@ def test_a_unet_with_many_ties_can_be_exported(segkit, here):
     assert (here / "model.onnx").is_file()
 
 
-@pytest.mark.parametrize(("name", "unjudged"), [("fasterrcnn", set()), ("unet", {"a plain grey picture"})])
+@pytest.mark.parametrize(("name", "unjudged"), [("fasterrcnn", {"made-up blobs"}), ("unet", {"a plain grey picture"})])
 def test_an_image_on_which_rounding_decides_does_not_refuse_a_model(segkit, here, name, unjudged):
-    """Equal scores of boxes that suppress each other; norms over an image of one colour."""
+    """Equal scores of boxes, and of regions, that suppress each other; norms over an image of one colour."""
     outcome = segkit("export", checkpoint(here / "m.pt", card_of(name, "group")), "--json")
     assert outcome.code == 0, outcome.err
     found = json.loads(outcome.out)

@@ -131,9 +131,11 @@ def _without_ties(
     left_there: list[int],
     tolerance: float,
 ) -> tuple[list[int], list[int]]:
-    """Leave out pairs of instances of which each prediction has the other one, as their scores are equal.
+    """Leave out the instances that only one prediction has as the other one kept what overlaps them.
 
-    The source must have found the exported one, too: a graph with a fault finds others.
+    Of two boxes with equal scores either may suppress the other one, and with it decide about further boxes. An answer
+    is as right as the source's when the source found all its instances, too, and each of the source's that is missing
+    overlaps one in its place that does not score lower; and the reverse. A graph with a fault finds others.
 
     Args:
         source: Prediction of the model.
@@ -142,19 +144,22 @@ def _without_ties(
         left_here: Instances of the source that the exported file does not have.
         left_there: The reverse.
         tolerance: The largest difference of equal scores.
+
+    Returns:
+        The instances of each that are not explained so.
     """
-    rival = _overlaps(source, exported) > _SUPPRESSES
-    rival &= (source["scores"].cpu()[:, None] - exported["scores"][None]).abs() <= tolerance
+    overlap = _overlaps(source, exported) > _SUPPRESSES
+    lead = source["scores"].cpu()[:, None] - exported["scores"][None]
     found = _overlaps(candidates, exported) > _SAME
     found &= (candidates["scores"].cpu()[:, None] - exported["scores"][None]).abs() <= tolerance
-    found_too = found.any(0)
-    here, there = list(left_here), list(left_there)
-    for a in left_here:
-        b = next((b for b in there if rival[a, b] and found_too[b]), None)
-        if b is not None:
-            here.remove(a)
-            there.remove(b)
-    return here, there
+    here, there = set(left_here), {b for b in left_there if found[:, b].any()}
+    while True:  # what is not explained explains nothing
+        kept_here = {a for a in here if any(overlap[a, b] and lead[a, b] <= tolerance for b in there)}
+        kept_there = {b for b in there if any(overlap[a, b] and lead[a, b] >= -tolerance for a in kept_here)}
+        if (kept_here, kept_there) == (here, there):
+            break
+        here, there = kept_here, kept_there
+    return [a for a in left_here if a not in here], [b for b in left_there if b not in there]
 
 
 def _num_clear(
