@@ -170,7 +170,12 @@ ODD = [
     (
         document(TRUTH),
         [FOUND | {"segmentation": {"size": [60, 40], "counts": [2400]}}],
-        "error: result 0: the mask has 60x40, the image 40x60 pixels (height x width)\nhint: were images resized",
+        "error: result 0: the mask has 60x40, the image 40x60 pixels (height x width): height and width are the other",
+    ),
+    (
+        document(TRUTH),
+        [FOUND | {"segmentation": {"size": [20, 30], "counts": [600]}}],
+        "error: result 0: the mask has 20x30, the image 40x60 pixels (height x width)\nhint: were images resized",
     ),
     (document(TRUTH), [FOUND | {"score": float("nan")}], "error: r.json: result 0: its score is nan"),
     (document(TRUTH), [FOUND | {"score": None}], "error: r.json: result 0: "),

@@ -1,8 +1,10 @@
 """The images of ``segkit predict``'s results, found again in a dataset."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import msgspec
 
@@ -53,6 +55,38 @@ def match_images(
         )
     kept = [replace(r, image_id=found) for r in results if (found := known[r.image_id]) is not None]
     return kept, frozenset(found for found in known.values() if found is not None)
+
+
+def with_ids_for_names(results: list[Result], dataset: Dataset, warnings: list[str]) -> list[Result]:
+    """Results with the dataset's ids in place of names, which some tools write: of image files, and of categories.
+
+    Args:
+        results: What was predicted.
+        dataset: The ground truth.
+        warnings: Takes a line where names were replaced.
+    """
+    images = [(name, i.id) for i in dataset.images for name in _names_of(i.file_name)]
+    results = _by_name(results, "image_id", {i.id for i in dataset.images}, images, warnings)
+    categories = [(category.name, category.id) for category in dataset.categories]
+    return _by_name(results, "category_id", {c.id for c in dataset.categories}, categories, warnings)
+
+
+def _names_of(file_name: str) -> set[str]:
+    """The names by which a tool may call an image: its path, its file, both without the ending."""
+    path = PurePosixPath(file_name)
+    return {file_name, path.name, path.stem, str(path.with_suffix(""))}
+
+
+def _by_name(
+    results: list[Result], key: str, ids: set[Any], named: list[tuple[str, Any]], warnings: list[str]
+) -> list[Result]:
+    """Results with ids for names, where none has an id of the data and all have the name of one thing."""
+    found = {getattr(result, key) for result in results}
+    count, of_name = Counter(name for name, _ in named), dict(named)
+    if not found or found & ids or any(not isinstance(each, str) or count[each] != 1 for each in found):
+        return results
+    warnings.append(f"the {key}s of the results are names, and were matched to the data by name")
+    return [replace(result, **{key: of_name[getattr(result, key)]}) for result in results]
 
 
 def _file(dataset: Dataset, image: Image) -> Path:

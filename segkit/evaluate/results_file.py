@@ -11,11 +11,11 @@ from segkit.evaluate.coco.engine import COCO_IOU_TYPES, engine_name, evaluate_fi
 from segkit.evaluate.coco.fast_path import check_files
 from segkit.evaluate.coco.inputs import comparable_iou_types
 from segkit.evaluate.coco.instance_metrics import max_dets_list, metrics_of
-from segkit.evaluate.coco.plausible import copies_warning, coverage_warning, limit_warning, scale_warning
+from segkit.evaluate.coco.plausible import boxes_warning, copies_warning, coverage_warning, limit_warning, scale_warning
 from segkit.evaluate.coco.score import score_results
 from segkit.evaluate.evaluation import Evaluation
 from segkit.evaluate.metrics import Metrics
-from segkit.evaluate.predicted_images import match_images
+from segkit.evaluate.predicted_images import match_images, with_ids_for_names
 from segkit.formats.coco.file import read_coco, read_results
 from segkit.formats.dataset_folder import find_split, with_pictures_in
 
@@ -47,6 +47,7 @@ def evaluate_results(config: EvalConfig) -> Evaluation:
     results = read_results(subject, warnings)
     if not results:
         warnings.append("the results file is empty")
+    results = with_ids_for_names(results, dataset, warnings)
     warnings += _oddities(dataset, results)
     covered = None
     if predicted is not None:
@@ -100,7 +101,9 @@ def _oddities(dataset: Dataset, results: list[Result]) -> list[str]:
     """What is odd about results and annotations, in warnings."""
     found = ((r.image_id, r.category_id, r.score, r.bbox, str(r.segmentation)) for r in results)
     annotated = ((a.image_id, a.category_id, a.area, a.bbox, bool(a.segmentation)) for a in dataset.annotations)
+    sizes = {image.id: (image.height, image.width) for image in dataset.images}
     return [
+        *boxes_warning((r.bbox, sizes[r.image_id]) for r in results if r.bbox is not None and r.image_id in sizes),
         *copies_warning("results", found),
         *copies_warning("annotations", annotated),
         *coverage_warning((a.image_id for a in dataset.annotations), (r.image_id for r in results)),

@@ -20,7 +20,7 @@ from segkit.data.read_file import read_file
 from segkit.errors import InputError
 from segkit.evaluate.coco.engine import IouType
 from segkit.evaluate.coco.parts import num_pairs
-from segkit.evaluate.coco.plausible import copies_warning, coverage_warning
+from segkit.evaluate.coco.plausible import boxes_warning, copies_warning, coverage_warning
 
 _WHOLE, _SIDE = 2**62, 2**31
 _DIGITS = bytes.maketrans(b"123456789E", b"000000000e")  # to look for seven digits in a row without a regex, fast
@@ -130,6 +130,7 @@ def check_files(truth_path: Path, results_path: Path) -> PlainFiles | None:
             *copies_warning("results", ((r.image_id, r.category_id, r.score, r.bbox) for r in results)),
             *copies_warning("annotations", ((a.image_id, a.category_id, a.area, a.bbox) for a in annotations)),
             *coverage_warning((a.image_id for a in annotations), (r.image_id for r in results)),
+            *boxes_warning((r.bbox, sizes[r.image_id]) for r in results),
         ],
         iou_types=("segm", "bbox") if masks == {True} else ("bbox",),
     )

@@ -7,7 +7,7 @@ InputError.
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from segkit.data.masks import rle_area, rle_bbox, to_rle
@@ -59,7 +59,10 @@ def prepare_inputs(
     warnings = []
     if left_out:
         what = "1 result is of a category" if len(left_out) == 1 else f"{len(left_out)} results are of categories"
-        warnings.append(f"{what} that the data does not have, and does not count: {_first_few(sorted(set(left_out)))}")
+        from_zero = "; does their tool count categories from 0?" if _count_from_zero(results, ids.categories) else ""
+        which = _first_few(sorted(set(left_out)))
+        count = "does" if len(left_out) == 1 else "do"
+        warnings.append(f"{what} that the data does not have, and {count} not count: {which}{from_zero}")
     if empty:
         warnings.append(f"{empty} annotations have an empty segmentation: as masks they can only be false negatives")
     truth = {
@@ -147,6 +150,13 @@ def _result_records(
             raise InputError(f"result {number} has neither a box nor a segmentation")
         records.append(record)
     return records, left_out
+
+
+def _count_from_zero(results: Sequence[Result], categories: Mapping[Any, int]) -> bool:
+    """Whether the categories of the results are those of the data less one."""
+    found = {result.category_id for result in results}
+    numbers = {number for number in categories if isinstance(number, int)}
+    return 0 in found - numbers and found <= {number - 1 for number in numbers}
 
 
 def _no_mask(size: tuple[int, int]) -> dict[str, Any]:

@@ -3,7 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from segkit.data.masks import Box
+
 _MOST_COPIES = 0.01  # of all records; a few are an accident
+_MOST_OUTSIDE = 0.05  # of the boxes of results; rounding puts few of them outside by more than a pixel
 _MOST_WITHOUT_RESULT = 0.1  # of the images with annotations
 
 
@@ -23,6 +26,27 @@ def limit_warning(results: Mapping[tuple[Any, Any], int], limit: int) -> list[st
         f"{where} more than {limit} results of a category: the {sum(beyond)} of the lowest scores do not count "
         "for AP (raise the limit with --max-dets)"
     ]
+
+
+def boxes_warning(boxes: Iterable[tuple[Box, tuple[int, int]]]) -> list[str]:
+    """A warning where boxes of results are corners, or parts of the image, in place of COCO's x, y, width, height.
+
+    Args:
+        boxes: Each with the height and width of its image.
+    """
+    listed = list(boxes)
+    if not listed:
+        return []
+    outside = sum(x + w > width + 1 or y + h > height + 1 for (x, y, w, h), (height, width) in listed)
+    corners = all(x <= w <= width + 1 and y <= h <= height + 1 for (x, y, w, h), (height, width) in listed)
+    if corners and outside > _MOST_OUTSIDE * len(listed):
+        return [
+            f"{outside} of {len(listed)} boxes of the results reach beyond their image: are they corners "
+            "[x1, y1, x2, y2]? COCO's are [x, y, width, height]"
+        ]
+    if all(min(box) >= 0 and max(box) <= 1 for box, _ in listed) and min(map(max, (size for _, size in listed))) > 1:
+        return ["all boxes of the results lie within one pixel: are they shares of the image? COCO's are in pixels"]
+    return []
 
 
 def scale_warning(lowest: float, highest: float) -> list[str]:

@@ -96,7 +96,9 @@ def _instance_headlines(metrics: Metrics, details: Details | None) -> list[Headl
         headlines.append(
             Headline("best F1", format_score(best["F1"]), f"at score {best['score']!r}, chosen on these images")
         )
-        headlines.append(Headline("PQ", format_score(details.document["overall"]["PQ"]), f"at score {details.score:g}"))
+        interval = format_interval(_confidence(details).get("PQ"))
+        note = f"{interval}{', ' if interval else ''}at score {details.score:g}"
+        headlines.append(Headline("PQ", format_score(details.document["overall"]["PQ"]), note))
     return headlines
 
 

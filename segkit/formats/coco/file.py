@@ -116,7 +116,7 @@ def read_results(path: Path, warnings: list[str] | None = None) -> list[Result]:
     """
     top = read_json(path)
     if not isinstance(top, list):
-        raise InputError(f"{path}: not a COCO results file: it must be a list of results")
+        raise InputError(f"{path}: not a COCO results file: it must be a list of results", _hint_for(top, path))
     repairs = Repairs(path)
     results = []
     try:
@@ -131,10 +131,20 @@ def read_results(path: Path, warnings: list[str] | None = None) -> list[Result]:
     return results
 
 
+def _hint_for(top: Any, path: Path) -> str | None:
+    """What may be meant by a file that is no list of results."""
+    if not isinstance(top, dict):
+        return None
+    if "images" in top and "categories" in top:
+        return f"this has annotations, with which results are compared: segkit eval RESULTS.json --data {path}"
+    lists = [key for key, value in top.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
+    return f"save the list under {lists[0]!r} alone in a file" if lists else None
+
+
 def _result(raw: dict[str, Any], repairs: list[str]) -> Result:
     image_id, category_id, score = identity(raw, "image_id"), identity(raw, "category_id"), required(raw, "score")
     if type(score) not in (int, float) or not abs(score) < 1e300:
-        raise ValueError(f"its score is {str(score)[:20]}, not a finite number")
+        raise ValueError(f"its score is {repr(score)[:20]}, not a finite number")
     bbox = box(raw["bbox"]) if raw.get("bbox") else None
     mask = read_segmentation(raw.get("segmentation"), None, repairs)
     return Result(image_id, category_id, float(score), bbox, mask)

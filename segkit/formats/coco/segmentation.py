@@ -82,11 +82,17 @@ def check_run_lengths(rle: Rle, height: int, width: int) -> None:
     """
     if rle["size"] != [height, width]:
         own = "x".join(map(str, rle["size"]))
-        raise ValueError(f"the mask has {own}, the image {format_size(height, width)}")
+        turned = ": height and width are the other way round" if rle["size"] == [width, height] else ""
+        raise ValueError(f"the mask has {own}, the image {format_size(height, width)}{turned}")
     counts: Any = rle["counts"]
     total = run_totals([counts])[0] if isinstance(counts, str) else -1 if min(counts, default=0) < 0 else sum(counts)
     if total != height * width:
-        raise ValueError("the run lengths do not add up to the pixels of the image")
+        is_bytes = isinstance(counts, str) and counts[:2] in ("b'", 'b"')
+        raise ValueError(
+            "the run lengths are Python bytes that were written as text, for example by str(): write counts.decode()"
+            if is_bytes
+            else "the run lengths do not add up to the pixels of the image"
+        )
 
 
 def _parts(value: list[Any], repairs: list[str]) -> list[Any]:
