@@ -10,6 +10,7 @@ BackboneName = Literal[
     "efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "efficientnet_b3",
     "efficientnet_lite0", "efficientnet_lite2",
     "convnext_tiny", "convnext_small",
+    "plain",
 ]  # fmt: skip
 
 HeadsName = Literal["v1", "v2"]
@@ -24,7 +25,10 @@ NormName = Literal["batch", "sync", "group", "frozen"]
 
 AugmentLevel = Literal["none", "light", "medium", "heavy"]
 
-UnetLoss = Literal["ce", "dice", "ce+dice", "focal"]
+LossName = Literal["ce", "dice", "focal", "tversky", "lovasz", "cldice"]
+"""Losses of a U-Net; `--loss` takes sums of them (``segkit.config.parsers.loss_terms``)."""
+
+InstancesName = Literal["components", "distance"]
 
 Initialisation = Literal["default", "kaiming", "xavier", "orthogonal"]
 

@@ -74,7 +74,7 @@ def disc_model(path: Path, *, unet=False):
     card = card_of("unet" if unet else "maskrcnn")
     object.__setattr__(card, "framing", Framing("semantic", 256, 256))  # neither enlarges pictures
     shares = shares_of_discs if unet else None
-    return LoadedModel(path, label_discs if unet else find_discs, card, torch.device("cpu"), probabilities=shares)
+    return LoadedModel(path, label_discs if unet else find_discs, card, torch.device("cpu"), maps=shares)
 
 
 def save(path, pixels, **options):

@@ -98,9 +98,8 @@ def real_steps(plan, scenes, micro_batch, *, trained=False):
             teaching = teaching_with(plan, module, teacher)
             del teacher
         training = Training(plan, state, gradients, Ranks(0, 1, CPU), CounterMeter(CPU), teaching=teaching)
-        kind, labels = plan.card.framing.kind, len(plan.card.categories)
         for scene in scenes:
-            batch = [_sample(shape, scene.frame, kind, labels) for shape in scene.shapes]
+            batch = [_sample(shape, scene.frame, plan.card) for shape in scene.shapes]
             tensors.reset_peak()
             with Sizes() as seen, _finding(module, batch) if trained else _nothing():
                 train_step(training, batch)
@@ -146,13 +145,16 @@ def _finding(module, batch):
         del rpn.filter_proposals
 
 
-def _sample(shape, frame, kind, labels):
+def _sample(shape, frame, card):
     """An image of noise with the instances of a ``Shape``."""
     image = torch.randint(0, 255, (3, shape.height, shape.width), dtype=torch.uint8)
     record = Image(0, shape.name, shape.height, shape.width)
-    if kind == "semantic":
-        label_map = torch.randint(0, labels + 1, (shape.height, shape.width), dtype=torch.uint8)
-        return Sample(image, {"semantic": label_map}, record)
+    if card.framing.kind == "semantic":
+        size = shape.height, shape.width
+        target = {"semantic": torch.randint(0, len(card.categories) + 1, size, dtype=torch.uint8)}
+        if card.unet.instances == "distance":
+            target["distances"] = torch.randint(0, 256, size, dtype=torch.uint8)
+        return Sample(image, target, record)
     boxes = torch.from_numpy(shape.boxes).float()
     masks = torch.ones(shape.mask_bytes, dtype=torch.uint8)
     target = {"boxes": boxes, "labels": torch.ones(len(boxes), dtype=torch.int64), "box_masks": masks, "seed": 1}

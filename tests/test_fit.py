@@ -29,7 +29,8 @@ MIB = 2**20
         {"size": 96, "batch": 1},
         {"size": 96, "batch": 2, "micro_batch": 1, "precision": "bf16", "optimizer": "sgd", "memory": "low"},
         {"size": 96, "model": "fasterrcnn", "batch": 1, "backbone": "mobilenet_v3_large", "norm": "group"},
-        {"size": 128, "model": "unet", "batch": 2, "ema": 0.9},
+        {"size": 128, "model": "unet", "batch": 2, "ema": 0.9, "instances": "components"},
+        {"size": 96, "model": "unet", "batch": 2, "instances": "distance", "loss": "focal+tversky+lovasz+cldice"},
         {"size": 96, "model": "unet", "batch": 3, "micro_batch": 2, "precision": "bf16", "optimizer": "sgd"},
     ],
 )

@@ -1,6 +1,7 @@
 """Lines of docs/formats.md on folders of YOLO, VOC and masks."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -211,3 +212,17 @@ def test_255_that_is_not_listed_is_a_region_to_ignore_beside_a_background(segkit
     convert(segkit, "--from", "semantic", "--ignore", "crowd")
     assert {each["area"] for each in annotations(here) if each["iscrowd"]} == {50}
     assert rows_like(here, "noted", "255 is not in classes.txt: it is read as unlabelled") == 1
+
+
+def test_folders_of_any_two_names_are_named_one_by_one_and_keep_their_splits(segkit, here):
+    for split in ("train", "val"):
+        picture(here / f"in/photos/{split}/{split}.png")
+        mask(here / f"in/targets/{split}/{split}.png", (1, 20), (2, 21))
+    refused = convert(segkit, "--from", "semantic", code=1)
+    assert "that of the pictures with --images-dir" in refused.err
+    outcome = segkit("convert", "in/targets", "--from", "semantic", "--images-dir", here / "in/photos")
+    assert outcome.code == 0, outcome.err
+    for split in ("train", "val"):
+        found = json.loads((here / f"dataset/{split}.json").read_text())
+        assert [Path(image["file_name"]).stem for image in found["images"]] == [split]
+        assert sorted(each["area"] for each in found["annotations"])[:2] == [200, 210]

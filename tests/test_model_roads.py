@@ -28,6 +28,7 @@ CHOICES = {
     "efficientnet_lite0": {"--backbone": "efficientnet_lite0"},
     "efficientnet_b0, labels": {"--backbone": "efficientnet_b0", "--model": "unet"},
     "convnext_tiny, labels": {"--backbone": "convnext_tiny", "--model": "unet"},
+    "plain, labels": {"--backbone": "plain", "--model": "unet", "--instances": "distance", "--loss": "focal+cldice"},
     "named by hand": {
         "--fpn-levels": "2,3,4", "--anchor-sizes": "10,20,40,80", "--anchor-ratios": "0.5,1", "--roi-size": 5,
         "--roi-sampling": 1, "--proposals": 60, "--rois": 24, "--detections": 30, "--nms": 0.4,

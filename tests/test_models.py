@@ -123,9 +123,11 @@ def test_the_maps_of_every_backbone_have_their_strides_and_learn(backbone):
     body, channels = make_body(backbone, "frozen")
     maps = body.train()(torch.randn(1, 3, 64, 96))
     first = 4 if backbone.startswith("convnext") else 2
-    assert list(maps) == [str(stride) for stride in (2, 4, 8, 16, 32) if stride >= first]
+    strides = (1, 2, 4, 8, 16) if backbone == "plain" else (2, 4, 8, 16, 32)
+    assert list(maps) == [str(stride) for stride in strides if stride >= first]
     for stride, each in maps.items():
-        assert each.shape == (1, channels[int(stride).bit_length() - 2], 64 // int(stride), 96 // int(stride))
+        width = channels[strides.index(int(stride))]
+        assert each.shape == (1, width, 64 // int(stride), 96 // int(stride))
     sum(each.mean() for each in maps.values()).backward()
     assert all(parameter.grad is not None for parameter in body.parameters())
     freeze_stem(body)
@@ -360,3 +362,25 @@ def test_the_moving_average_follows_the_weights():
     moved = (average.state["weight"] - start).mean()
     assert 1.0 < moved < 5.0
     assert Average(layer, 0.0).state_of(layer)["weight"].data_ptr() == layer.weight.data_ptr()
+
+
+def test_the_plain_encoder_is_that_of_the_paper():
+    """Widths 64 to 1024, two convolutions of 3x3 at each of five scales; the decoder's are 512 to 64."""
+    model = build("unet", "plain")
+    convolutions = [layer for layer in model.body.modules() if isinstance(layer, nn.Conv2d)]
+    widths = [64, 128, 256, 512, 1024]
+    assert [layer.out_channels for layer in convolutions] == [width for width in widths for _ in range(2)]
+    assert {layer.kernel_size for layer in convolutions} == {(3, 3)}
+    last = [[layer for layer in block if isinstance(layer, nn.Conv2d)][-1] for block in model.decoder]
+    assert [layer.out_channels for layer in last] == [512, 256, 128, 64]
+    inputs = [next(layer for layer in block if isinstance(layer, nn.Conv2d)).in_channels for block in model.decoder]
+    assert inputs == [1024 + 512, 512 + 256, 256 + 128, 128 + 64]
+
+
+def test_the_plain_encoder_is_for_unets_alone(segkit, dataset):
+    outcome = segkit("train", dataset, "--backbone", "plain")
+    assert outcome.code == 1
+    assert "error: --backbone plain is for --model unet" in outcome.err
+    outcome = segkit("train", dataset, "--model", "unet", "--backbone", "plain", "--weights", "imagenet")
+    assert outcome.code == 1
+    assert "error: --weights imagenet: there are none for plain" in outcome.err

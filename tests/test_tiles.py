@@ -86,7 +86,7 @@ def test_labels_of_tiles_are_those_of_the_whole_picture(tmp_path):
 def test_probabilities_are_blended_over_the_overlap(tmp_path):
     """A model that is only sure in the middle of what it sees: the mean is sure where one tile is."""
     model = disc_model(tmp_path / "m.pt", unet=True)
-    sure = model.probabilities
+    sure = model.maps
 
     def unsure(images):
         out = []
@@ -99,7 +99,7 @@ def test_probabilities_are_blended_over_the_overlap(tmp_path):
             out.append(changed)
         return out
 
-    object.__setattr__(model, "probabilities", unsure)
+    object.__setattr__(model, "maps", unsure)
     pixels = draw_discs(96, 160, [(80, 48, 36, 1)])
     predictor = BatchPredictor(model.predict, model.device, 4, SILENT)
     window = lambda tile: pixels[tile.top : tile.top + tile.height, tile.left : tile.left + tile.width]  # noqa: E731

@@ -5,6 +5,9 @@ Parsers raise ``ValueError`` with the expected form; ``segkit.commands`` turns t
 
 import re
 from pathlib import Path
+from typing import cast, get_args
+
+from segkit.choices import LossName
 
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -22,6 +25,7 @@ _MOST_BYTES = 2**63
 _MOST_SECONDS = 10 * 365 * 86400.0
 _LEAST_RATIO = 0.01
 _MOST_GPU, _MOST_IMAGES = 1023, 65536
+_MOST_FACTOR = 1e6
 
 SIZE_UNITS = "8G = 8GiB = 8 x 1024^3 bytes; 8GB = 8 x 1000^3 bytes."
 """Units of sizes, for the help of options."""
@@ -129,6 +133,38 @@ def parse_factors(text: str) -> tuple[tuple[str, float], ...]:
         if not name.strip() or not 0 <= pairs[-1][1] < float("inf"):
             raise ValueError(f"{part!r} is not of the form name=factor, with a factor from 0")
     return tuple(pairs)
+
+
+def parse_loss(text: str) -> str:
+    """Read a sum of losses such as ``ce+0.5*dice``; returns it without spaces."""
+    loss_terms(text)
+    return "".join(text.split())
+
+
+def loss_terms(text: str) -> dict[LossName, float]:
+    """The names in a sum of losses such as ``ce+0.5*dice``, and the factor of each."""
+    terms: dict[LossName, float] = {}
+    for term in text.split("+"):
+        match = re.fullmatch(r"\s*(?:(\d+\.?\d*|\.\d+)\s*\*\s*)?([a-z0-9]+)\s*", term)
+        factor = float(match[1] or 1) if match else 0.0
+        if not match or match[2] not in get_args(LossName) or not 0 < factor <= _MOST_FACTOR:
+            names = ", ".join(get_args(LossName))
+            raise ValueError(f"{text!r} is not a sum of losses such as ce+0.5*dice; there are {names}")
+        name = cast(LossName, match[2])
+        if name in terms:
+            raise ValueError(f"{text!r} has {name} twice")
+        terms[name] = factor
+    return terms
+
+
+def parse_weights_or_auto(text: str) -> tuple[tuple[str, float], ...] | str:
+    """Read ``road=2,crack=5``: pairs of a category and a weight above 0, each category once; or ``auto``."""
+    if text.strip() == "auto":
+        return "auto"
+    pairs = parse_factors(text)
+    if not pairs or len(dict(pairs)) < len(pairs) or not all(0 < weight <= _MOST_FACTOR for _, weight in pairs):
+        raise ValueError(f"{text!r} is neither auto nor a list such as road=2,crack=5, with weights above 0")
+    return pairs
 
 
 def to_toml(value: object) -> object:

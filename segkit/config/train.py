@@ -9,32 +9,37 @@ from segkit.choices import (
     BackboneName,
     HeadsName,
     Initialisation,
+    InstancesName,
     ModelName,
     NormName,
     OptimizerName,
     Precision,
     ScheduleName,
-    UnetLoss,
 )
 from segkit.config.fields import MOST_PIXELS, MOST_PROCESSES, MOST_SEED, MOST_STEPS, argument, option
 from segkit.config.parsers import (
     SIZE_UNITS,
+    loss_terms,
     parse_count_or_auto,
     parse_counts,
     parse_duration,
     parse_factors,
     parse_indices,
+    parse_loss,
     parse_names,
     parse_ratios,
     parse_size,
+    parse_weights_or_auto,
 )
 from segkit.config.teaching import TeachingConfig
 from segkit.errors import ConfigError
 
-_MODEL, _DETECTOR, _BUDGET, _DEVICES, _RATES, _DATA, _RUN = (
-    "Model", "Detector", "How long", "Devices and memory", "Optimisation", "Data", "Run"
+_MODEL, _DETECTOR, _UNET, _BUDGET, _DEVICES, _RATES, _DATA, _RUN = (
+    "Model", "Detector", "U-Net", "How long", "Devices and memory", "Optimisation", "Data", "Run"
 )  # fmt: skip
 _MOST_REGIONS = 20_000
+_MOST_CHANNELS = 512
+_OF_UNET = ("instances", "channels", "class_weights", "label_smoothing", "dropout")
 _OF_DETECTORS = (
     "heads", "anchor_sizes", "anchor_ratios", "fpn_levels", "roi_size", "roi_sampling", "proposals", "rois",
     "detections", "nms",
@@ -116,9 +121,36 @@ class TrainConfig(TeachingConfig):
         None, help="IoU above which one of two detections of a category is dropped.  [default: 0.5]",
         min=0.01, max=1.0, panel=_DETECTOR,
     )  # fmt: skip
-    loss: UnetLoss = option("ce+dice", help="Loss of the U-Net.", panel=_MODEL)
+    instances: InstancesName | None = option(
+        None,
+        help="How a U-Net makes instances of its label map: connected components, or distance: those come apart where "
+        "the predicted distances from the edge have several peaks.  [default: distance where instances of a category "
+        "touch in the training split]",
+        panel=_UNET,
+    )
+    channels: int | None = option(
+        None,
+        help="Channels of the images that a U-Net takes: 1 (grey), 3, or those of TIFF files.  [default: those of the "
+        "training split's TIFF files where they are more than colours, else 3]",
+        min=1, max=_MOST_CHANNELS, panel=_UNET,
+    )  # fmt: skip
+    loss: str = option(
+        "ce+dice",
+        help="Loss of the U-Net: ce (cross entropy), dice, focal, tversky, lovasz, cldice (thin lines), or a sum of "
+        "them with factors.",
+        parse=parse_loss, metavar="ce+0.5*dice", panel=_UNET,
+    )  # fmt: skip
+    class_weights: tuple[tuple[str, float], ...] | str | None = option(
+        None,
+        help="How much the pixels of categories, or of background, count in the U-Net's loss; auto: rare ones more "
+        "(median frequency balancing).  [default: 1 for all]",
+        parse=parse_weights_or_auto, metavar="auto|NAME=X,...", panel=_UNET,
+    )  # fmt: skip
+    label_smoothing: float = option(
+        0.0, help="Share of the target that cross entropy spreads over all labels.", min=0.0, max=0.9, panel=_UNET
+    )
     dropout: float = option(0.0, help="Dropout rate before the U-Net's last layer, by channel.", min=0.0, max=0.9,
-                            panel=_MODEL)  # fmt: skip
+                            panel=_UNET)  # fmt: skip
 
     epochs: int | None = option(
         None,
@@ -261,14 +293,20 @@ class TrainConfig(TeachingConfig):
             raise ConfigError("--ema 1: the averaged weights would stay those of the start", "use 0.999, for example")
         if self.momentum == 1:
             raise ConfigError("--momentum 1: no gradient would ever be forgotten", "use 0.9, for example")
-        if self.dropout and self.model != "unet":
-            raise ConfigError(f"--dropout is for --model unet; {self.model} has none")
+        self._check_unet()
         self._check_detector()
         self.check_teaching(self.compile)
         if self.schedule != "step" and (self.lr_steps or self.lr_gamma is not None):
             raise ConfigError("--lr-steps and --lr-gamma go with --schedule step")
         if self.size and self.max_size and self.max_size < self.size:
             raise ConfigError(f"--max-size {self.max_size} is less than --size {self.size}")
+
+    def _check_unet(self) -> None:
+        given = [name for name in _OF_UNET if getattr(self, name)]
+        if given and self.model != "unet":
+            raise ConfigError(f"--{given[0].replace('_', '-')} is for --model unet; {self.model} has none")
+        if self.label_smoothing and "ce" not in loss_terms(self.loss):
+            raise ConfigError(f"--label-smoothing changes cross entropy, which --loss {self.loss} is without")
 
     def _check_detector(self) -> None:
         given = [name for name in _OF_DETECTORS if getattr(self, name) is not None]

@@ -6,7 +6,9 @@ The end of the file is read, and nothing is decoded, where the format says how a
 from pathlib import Path
 from typing import Any
 
-from segkit.data.pictures import check_size, opened
+from segkit.data.pictures import MAX_PIXELS, check_size, opened
+from segkit.data.tiff_channels import look_at_channels, read_tiff_channels
+from segkit.errors import InputError
 
 _HEAD = 8
 _TAIL = 64  # bytes at the end: cameras put padding behind a JPEG
@@ -28,11 +30,18 @@ def check_complete(source: Path | bytes, name: str, format: str) -> None:
     head, tail, size = _ends(source)
     if _ends_well(head, tail, size, format):
         return
-    with opened(source, name) as picture:
-        if format == "TIFF" and _has_all_strips(picture, size):
-            return
-        check_size(picture, source, name)
-        picture.load()
+    try:
+        with opened(source, name) as picture:
+            if format == "TIFF" and _has_all_strips(picture, size):
+                return
+            check_size(picture, source, name)
+            picture.load()
+    except InputError:
+        found = look_at_channels(source) if isinstance(source, Path) else None
+        if found is None:
+            raise
+        assert isinstance(source, Path)
+        read_tiff_channels(source, found.channels, MAX_PIXELS)
 
 
 def _ends(source: Path | bytes) -> tuple[bytes, bytes, int]:

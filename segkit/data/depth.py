@@ -31,10 +31,18 @@ class Levels:
     Attributes:
         integer: Of images of 16 and 32 bits; None: the dataset has none.
         floating: Of images of floating-point numbers; None: the dataset has none.
+        channels: Of each channel, where a model takes others than red, green and blue; one: it takes grey, whose values
+            are those of the fields above.
     """
 
     integer: Range | None = None
     floating: Range | None = None
+    channels: tuple[Range, ...] | None = None
+
+    @property
+    def num_channels(self) -> int:
+        """The channels that a model takes."""
+        return 3 if self.channels is None else len(self.channels)
 
     def of(self, values: Values) -> Range | None:
         """Those for an image's values."""
@@ -44,6 +52,8 @@ class Levels:
         """A sentence; empty where there is nothing to say."""
         kinds = (("16 bits", self.integer), ("floating-point numbers", self.floating))
         parts = [f"{low:g} to {high:g} in images of {kind}" for kind, (low, high) in _known(kinds)]
+        if self.num_channels > 1 and self.channels is not None:
+            parts = [f"{low:g} to {high:g} in channel {n}" for n, (low, high) in enumerate(self.channels, 1)]
         return f"{', '.join(parts)} become 0 to 255, the same for all images" if parts else ""
 
 

@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from segkit.data.depth import Levels, Range
+from segkit.data.pictures import MAX_PIXELS
 from segkit.data.pixels import load_deep
+from segkit.data.tiff_channels import look_at_channels, read_tiff_channels
 from segkit.errors import InputError
 
 Item = TypeVar("Item")
@@ -20,6 +22,7 @@ _LOOKED_AT, _DECODED = 512, 48  # images, spread over the dataset: to see whethe
 _VALUES = 40_000  # of each image
 _OUTSIDE = 0.1  # percent on either side
 _TOP = 65535.0
+_RGB = 3
 
 
 def find_levels(paths: Sequence[Path]) -> Levels:
@@ -41,6 +44,37 @@ def find_levels(paths: Sequence[Path]) -> Levels:
     if integer is not None and integer[0] >= 0 and _TOP / 2 < integer[1] <= _TOP:
         integer = (0.0, _TOP)
     return Levels(integer, floating)
+
+
+def count_channels(paths: Sequence[Path]) -> int:
+    """The channels of a dataset's images: those of its TIFF files where all that are looked at have as many, else 3."""
+    found = [look_at_channels(path) for path in spread(paths, _DECODED)]
+    counts = {_RGB if each is None else each.channels for each in found}
+    return counts.pop() if len(counts) == 1 else _RGB
+
+
+def find_channel_ranges(paths: Sequence[Path], count: int) -> tuple[Range, ...] | None:
+    """The values of each channel that become black and white; None where no image has so many channels.
+
+    Bytes stay as they are; of others, 0.1 % may lie outside on either side. Files that cannot be read are passed over.
+
+    Args:
+        paths: Of the dataset's images.
+        count: Of channels.
+    """
+    samples: list[list[npt.NDArray[np.float64]]] = [[] for _ in range(count)]
+    for path in spread(paths, _DECODED):
+        try:
+            values = read_tiff_channels(path, count, MAX_PIXELS)
+        except InputError:
+            continue
+        if values.dtype == np.uint8:
+            return ((0.0, 255.0),) * count
+        for number in range(count):
+            samples[number].append(_sample(values[:, :, number]))
+    if not samples[0]:
+        return None
+    return tuple(_range(each) or (0.0, 255.0) for each in samples)
 
 
 def spread(items: Sequence[Item], most: int) -> list[Item]:

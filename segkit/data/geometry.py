@@ -51,7 +51,10 @@ class Warp:
         return there
 
     def image(self, pixels: Pixels) -> Pixels:
-        """Warp an image [H, W, 3]; black where there is none."""
+        """Warp an image [H, W, C]; black where there is none."""
+        if pixels.shape[2] not in (3, 4):  # OpenCV turns four at most, and leaves out an axis of one channel
+            parts = [self.image(np.repeat(pixels[:, :, [n]], 3, axis=2))[:, :, :1] for n in range(pixels.shape[2])]
+            return np.concatenate(parts, axis=2)
         if pixels.shape[:2] != (self.height, self.width):
             how = cv2.INTER_AREA if self.height < pixels.shape[0] else cv2.INTER_LINEAR
             pixels = np.asarray(cv2.resize(pixels, (self.width, self.height), interpolation=how), np.uint8)

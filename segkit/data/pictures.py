@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from segkit.data.quick_header import quick_header
+from segkit.data.tiff_channels import look_at_channels
 from segkit.errors import InputError
 from segkit.units import format_size
 
@@ -30,6 +31,7 @@ _LARGE, _MAX_PIXELS_PER_BYTE = 178_956_970, 200
 _ANIMATED = ("GIF", "TIFF", "WEBP", "PNG", "AVIF")  # not MPO: the second picture of phones is a preview
 ORIENTATION = 274  # the EXIF tag
 _WIDTH, _HEIGHT = 256, 257  # TIFF tags
+_RGB = 3
 _TURNED = frozenset({5, 6, 7, 8})  # tags that swap height and width
 
 
@@ -39,13 +41,17 @@ def picture_names(stem: str) -> list[str]:
 
 
 class Header(NamedTuple):
-    """The header of an image file: stored size, EXIF orientation (1: upright), format name, number of frames."""
+    """The header of an image file: stored size, EXIF orientation (1: upright), format name, number of frames.
+
+    ``channels`` are counted in TIFF files that are neither grey nor in colours; of others they are 3.
+    """
 
     height: int
     width: int
     orientation: int
     format: str
     frames: int = 1
+    channels: int = _RGB
 
     @property
     def upright(self) -> tuple[int, int]:
@@ -175,15 +181,27 @@ def read_header(source: Path | bytes, name: str | None = None) -> Header:
     """Read size, orientation and format without decoding pixels.
 
     Raises:
-        InputError: Pillow cannot read it.
+        InputError: Neither Pillow nor, of a TIFF file of other channels, tifffile can read it.
     """
     if isinstance(source, Path) and (quick := _quick(source)) is not None:
         return quick
+    try:
+        return _read_header(source, name)
+    except InputError:
+        found = look_at_channels(source) if isinstance(source, Path) else None
+        if found is None:
+            raise
+        return Header(found.height, found.width, found.orientation, "TIFF", channels=found.channels)
+
+
+def _read_header(source: Path | bytes, name: str | None) -> Header:
     with opened(source, name or str(source)) as picture:
         height, width = stored_size(picture)
         tag = orientation_of(picture)
         several = picture.format in _ANIMATED and getattr(picture, "is_animated", False)
-        return Header(height, width, tag, picture.format or "", picture.n_frames if several else 1)
+        header = Header(height, width, tag, picture.format or "", picture.n_frames if several else 1)
+    found = look_at_channels(source) if header.format == "TIFF" and isinstance(source, Path) else None
+    return header if found is None else header._replace(channels=found.channels)
 
 
 def _quick(path: Path) -> Header | None:

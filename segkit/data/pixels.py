@@ -10,11 +10,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from segkit.data.channels import decode_channels, preview, to_grey
 from segkit.data.depth import Levels, Mapped, Values, decode_colour, is_deep, is_deep_colour, to_bytes, turned
 from segkit.data.pictures import ORIENTATION, check_size, opened, orientation_of, stored_size
+from segkit.errors import InputError
 
 Pixels = npt.NDArray[np.uint8]
 
+_RGB = 3
 _JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
 _TRANSPOSE = {  # by orientation tag
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -45,9 +48,13 @@ def check_decodes(source: Path | bytes, name: str) -> None:
     Raises:
         InputError: It cannot.
     """
-    with opened(source, name) as picture:
-        check_size(picture, source, name)
-        picture.load()
+    try:
+        with opened(source, name) as picture:
+            check_size(picture, source, name)
+            picture.load()
+    except InputError:
+        if not isinstance(source, Path) or preview(source) is None:
+            raise
 
 
 def thumbnail(source: Path | bytes | None) -> bytes | None:
@@ -59,13 +66,20 @@ def thumbnail(source: Path | bytes | None) -> bytes | None:
     if source is None:
         return None
     name = source.name if isinstance(source, Path) else "imageData"
-    with opened(source, name) as picture:
-        check_size(picture, source, name)
-        picture.draft("L", (64, 64))  # JPEGs are decoded at an eighth of their size
-        upright = _decoded(picture, turn=True)
-        deep = is_deep(upright) and not is_deep_colour(upright)
-        grey = Image.fromarray(to_bytes(np.asarray(upright), None).pixels[:, :, 0]) if deep else upright.convert("L")
-        small = np.asarray(grey.resize((16, 16), Image.Resampling.BOX), np.float32)
+    try:
+        with opened(source, name) as picture:
+            check_size(picture, source, name)
+            picture.draft("L", (64, 64))  # JPEGs are decoded at an eighth of their size
+            upright = _decoded(picture, turn=True)
+            deep = is_deep(upright) and not is_deep_colour(upright)
+            own = to_bytes(np.asarray(upright), None).pixels[:, :, 0] if deep else None
+            grey = upright.convert("L") if own is None else Image.fromarray(own)
+    except InputError:
+        seen = preview(source) if isinstance(source, Path) else None
+        if seen is None:
+            raise
+        grey = Image.fromarray(seen).convert("L")
+    small = np.asarray(grey.resize((16, 16), Image.Resampling.BOX), np.float32)
     low, high = float(small.min()), float(small.max())
     return bytes(((small - low) * (255 / max(high - low, 16.0))).round().astype(np.uint8))
 
@@ -82,6 +96,19 @@ def load_rgb(path: Path, levels: Levels | None = None) -> Pixels:
         InputError: It cannot be decoded.
     """
     return decode(path, levels, turn=False).pixels
+
+
+def load_channels(path: Path, levels: Levels | None = None) -> Pixels:
+    """Decode an image to the channels of a model, [H, W, C] as stored.
+
+    Args:
+        path: The file.
+        levels: What values become, and which channels there are; None: RGB.
+
+    Raises:
+        InputError: It cannot be decoded, or has other channels.
+    """
+    return decode(path, levels, turn=False, channels=True).pixels
 
 
 def load_upright_rgb(path: Path, levels: Levels | None = None) -> Pixels:
@@ -119,7 +146,7 @@ def _turn_to(picture: Any, page: int) -> None:
             raise ValueError(f"page {page} has more than 8 bits in colours: save its pages as files")
 
 
-def decode(path: Path, levels: Levels | None, *, turn: bool, page: int = 1) -> Mapped:
+def decode(path: Path, levels: Levels | None, *, turn: bool, page: int = 1, channels: bool = False) -> Mapped:
     """Decode an image to RGB [H, W, 3]: its pixels, and the share of its values outside the levels.
 
     Args:
@@ -127,10 +154,26 @@ def decode(path: Path, levels: Levels | None, *, turn: bool, page: int = 1) -> M
         levels: As in ``load_rgb``.
         turn: Whether to apply its orientation tag.
         page: Of the file, from 1.
+        channels: Decode the channels of the levels, [H, W, C], where they are not RGB.
 
     Raises:
         InputError: It cannot be decoded.
     """
+    count = levels.num_channels if levels is not None and channels else _RGB
+    if count not in (1, _RGB):
+        assert levels is not None
+        assert levels.channels is not None
+        return decode_channels(path, levels.channels)
+    try:
+        mapped = _decode(path, levels, turn=turn, page=page)
+    except InputError:
+        if (seen := preview(path)) is None:
+            raise
+        mapped = Mapped(seen)
+    return mapped._replace(pixels=to_grey(mapped.pixels)) if count == 1 else mapped
+
+
+def _decode(path: Path, levels: Levels | None, *, turn: bool, page: int) -> Mapped:
     with opened(path, str(path)) as picture:
         _turn_to(picture, page)
         check_size(picture, path, str(path))

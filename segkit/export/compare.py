@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from segkit.choices import InstancesName
 from segkit.models.tensors import Prediction
 from segkit.models.unet import split_instances
 
@@ -23,7 +24,7 @@ class PredictionDifference:
         instances: Number of instances that the source predicts.
         boxes: Of box corners, as a share of the image's longer side.
         scores: Of scores.
-        masks: Of mask probabilities; of a U-Net, of the probabilities of all labels at all pixels.
+        masks: Of mask probabilities; of a U-Net, of all its maps at all pixels.
         unmatched: Number of instances that only one of the two predicts, without those near a cut-off.
     """
 
@@ -78,19 +79,22 @@ def compare(
     return PredictionDifference(picture, len(source["boxes"]), boxes, scores, masks, unmatched)
 
 
-def compare_maps(picture: str, source: Tensor, exported: Tensor) -> PredictionDifference:
-    """Measure how the probabilities [K + 1, H, W] of two U-Nets differ.
+def compare_maps(
+    picture: str, source: Tensor, exported: Tensor, instances: InstancesName = "components"
+) -> PredictionDifference:
+    """Measure how the maps [M, H, W] of two U-Nets differ: probabilities, and distances where there are any.
 
-    Labels and instances are not compared. They follow from the probabilities by the same code; but where two labels
+    Labels and instances are not compared. They follow from the maps by the same code; but where two labels
     are equally probable, rounding alone decides, and may join two instances or split one.
 
     Args:
         picture: Name of the image.
-        source: Probabilities of the model.
+        source: Maps of the model.
         exported: Those of the exported file.
+        instances: How instances are made of them.
     """
-    instances = len(split_instances(source)["boxes"])
-    return PredictionDifference(picture, instances, 0.0, 0.0, _largest(source.cpu(), exported), 0)
+    count = len(split_instances(source, instances)["boxes"])
+    return PredictionDifference(picture, count, 0.0, 0.0, _largest(source.cpu(), exported), 0)
 
 
 def _largest(a: Tensor, b: Tensor) -> float:

@@ -38,8 +38,8 @@ def rounding_decides(model: UNet | Detector, name: str, image: Tensor, tolerance
     """
     others = _rounded_otherwise(model)
     if isinstance(model, UNet):
-        maps = model.probabilities([image])[0]
-        differences = (compare_maps(name, maps, other.probabilities([image])[0]) for other in others)
+        maps = model.maps([image])[0]
+        differences = (compare_maps(name, maps, other.maps([image])[0], model.settings.instances) for other in others)
     else:
         found = model([image])[0]
         differences = (compare(name, image, found, other([image])[0], tolerance=tolerance, cap=cap) for other in others)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.config.export import ExportConfig
+from segkit.data.channels import resized
 from segkit.data.files import temporary_file
 from segkit.data.records import Dataset
 from segkit.errors import InputError, SegkitError
@@ -122,7 +123,8 @@ def _difference(
 ) -> PredictionDifference:
     with torch.inference_mode():
         if isinstance(model, UNet):
-            return compare_maps(name, model.probabilities([image])[0], exported.outputs(image)["probabilities"])
+            maps = model.maps([image])[0], exported.maps([image])[0]
+            return compare_maps(name, *maps, model.settings.instances)
         found = model([image])[0], exported([image])[0]
     difference = compare(name, image, *found, tolerance=tolerance, cap=cap)
     if difference.unmatched:
@@ -158,9 +160,9 @@ def _images(source: Path, card: ModelCard, data: Path | None) -> tuple[list[tupl
     chosen = _typical(dataset, card) if dataset is not None else []
     is_real = bool(chosen)
     if not is_real:
-        noise = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
-        chosen = [("made-up blobs", cv2.resize(noise, (320, 240), interpolation=cv2.INTER_CUBIC))]
-    chosen.append(("a plain grey picture", np.full((240, 320, 3), 114, np.uint8)))
+        noise = np.random.default_rng(0).integers(0, 256, (24, 32, card.channels), dtype=np.uint8)
+        chosen = [("made-up blobs", resized(noise, 240, 320, cv2.INTER_CUBIC))]
+    chosen.append(("a plain grey picture", np.full((240, 320, card.channels), 114, np.uint8)))
     images = [(name, load_for_model(pixels, card.framing)) for name, pixels in chosen]
     name, first = chosen[0]
     height, width = images[0][1].shape[-2:]
@@ -169,7 +171,7 @@ def _images(source: Path, card: ModelCard, data: Path | None) -> tuple[list[tupl
         ("at another size", (round(0.55 * height) | 1, round(0.7 * width) | 1)),
         ("as a strip", (1, 97)),
     ):
-        other = cv2.resize(first, size[::-1], interpolation=cv2.INTER_AREA)
+        other = resized(first, *size, cv2.INTER_AREA)
         images.append((f"{name} {what}", torch.from_numpy(other).permute(2, 0, 1).contiguous()))
     return images, is_real
 

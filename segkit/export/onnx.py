@@ -1,4 +1,4 @@
-"""Model -> ONNX: one image of any size in; boxes, labels, scores and small masks, or label probabilities, out.
+"""Model -> ONNX: one image of any size in; boxes, labels, scores and small masks, or the maps of a U-Net, out.
 
 The graph does not paste masks into the image: ``segkit.models.tensors`` does that faster on the CPU. PyTorch's
 TorchScript exporter is used, as the newer one (dynamo) cannot trace torchvision's data-dependent NMS (vision#9306).
@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.export.onnx_model import CARD_KEY, output_names
-from segkit.models.backbones import MEAN, STD
 from segkit.models.card import ModelCard
+from segkit.models.input_channels import statistics
+from segkit.models.unet import maps_of
 
 _OPSET = 17  # RoIAlign with half-pixel coordinates needs 16
 _EXAMPLE = (200, 264)  # height and width to trace with; the graph takes any
@@ -40,18 +41,20 @@ class _Detector(nn.Module):
 class _LabelMap(nn.Module):
     """A U-Net for one image of any size; the graph pads it, and crops the output."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, card: ModelCard) -> None:
         super().__init__()
-        self.model = model
-        self.mean = nn.Buffer(torch.tensor(MEAN)[:, None, None])
-        self.std = nn.Buffer(torch.tensor(STD)[:, None, None])
+        self.model, self.instances = model, card.unet.instances
+        mean, std = statistics(card.channels)
+        self.mean = nn.Buffer(torch.tensor(mean)[:, None, None])
+        self.std = nn.Buffer(torch.tensor(std)[:, None, None])
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         height, width = image.shape[-2:]
         normalised = ((image.float() / 255 - self.mean) / self.std)[None]
         padded = F.pad(normalised, (0, (-width) % 32, 0, (-height) % 32))
-        probabilities: Tensor = self.model.logits(padded)[0].softmax(0)  # type: ignore[operator]
-        return probabilities[:, :height, :width]
+        maps = maps_of(self.model.logits(padded)[0], self.instances)  # type: ignore[operator]
+        maps = maps[:, :height, :width]
+        return (maps,) if self.instances == "components" else (maps[:-1], maps[-1])
 
 
 def write_onnx(model: nn.Module, card: ModelCard, path: Path) -> None:
@@ -67,8 +70,11 @@ def write_onnx(model: nn.Module, card: ModelCard, path: Path) -> None:
         graph: nn.Module = _Detector(model, outputs)
         axes: dict[str, dict[int, str]] = {name: {0: "instances"} for name in outputs}
     else:
-        graph, axes = _LabelMap(model), {"probabilities": {1: "height", 2: "width"}}
-    example = torch.randint(0, 256, (3, *_EXAMPLE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        graph = _LabelMap(model, card)
+        axes = {"probabilities": {1: "height", 2: "width"}, "distances": {0: "height", 1: "width"}}
+        axes = {name: axes[name] for name in outputs}
+    size = card.channels, *_EXAMPLE
+    example = torch.randint(0, 256, size, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with _quiet(), torch.no_grad():
         torch.onnx.export(
             graph.eval(),

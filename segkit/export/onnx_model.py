@@ -21,7 +21,7 @@ CARD_KEY = "segkit"
 def output_names(card: ModelCard) -> list[str]:
     """The outputs of an exported file, in their order."""
     if card.framing.kind == "semantic":
-        return ["probabilities"]
+        return ["probabilities", *(["distances"] if card.unet.instances == "distance" else [])]
     return ["boxes", "labels", "scores", *(["masks"] if card.model == "maskrcnn" else [])]
 
 
@@ -62,12 +62,18 @@ class OnnxModel:
         values: list[Any] = self._session.run(None, {"image": np.ascontiguousarray(image.cpu().numpy())})
         return {name: torch.from_numpy(value) for name, value in zip(self._outputs, values, strict=True)}
 
-    def probabilities(self, images: Sequence[Tensor]) -> list[Tensor]:
-        """Of a U-Net: the probability of every label at every pixel, float [K + 1, H, W] for each image."""
-        return [self.outputs(image)["probabilities"] for image in images]
+    def maps(self, images: Sequence[Tensor]) -> list[Tensor]:
+        """Of a U-Net: what it predicts of every pixel, float [M, H, W] for each image (``segkit.models.unet``)."""
+        return [_maps_in(self.outputs(image)) for image in images]
 
     def _predict(self, image: Tensor) -> Prediction:
         named = self.outputs(image)
         if "probabilities" in named:
-            return split_instances(named["probabilities"])
+            return split_instances(_maps_in(named), self.card.unet.instances)
         return cast(Prediction, named)  # boxes, labels, scores and masks, by their names
+
+
+def _maps_in(named: dict[str, Tensor]) -> Tensor:
+    if "distances" not in named:
+        return named["probabilities"]
+    return torch.cat([named["probabilities"], named["distances"][None]])

@@ -74,22 +74,22 @@ def with_views(model: LoadedModel, kinds: Sequence[str]) -> LoadedModel:
         return model
     views = views_of(kinds)
     if model.card.framing.kind == "semantic":
-        assert model.probabilities is not None
-        mean = _mean_probabilities(model.probabilities, views)
+        assert model.maps is not None
+        mean, instances = _mean_maps(model.maps, views), model.card.unet.instances
         return replace(
-            model, predict=lambda images: [split_instances(each) for each in mean(images)], probabilities=mean
+            model, predict=lambda images: [split_instances(each, instances) for each in mean(images)], maps=mean
         )
     return replace(model, predict=_mean_instances(model.predict, views))
 
 
-Probabilities = Callable[[Sequence[Tensor]], list[Tensor]]
+Maps = Callable[[Sequence[Tensor]], list[Tensor]]
 
 
-def _mean_probabilities(probabilities: Probabilities, views: Sequence[View]) -> Probabilities:
+def _mean_maps(maps: Maps, views: Sequence[View]) -> Maps:
     def mean(images: Sequence[Tensor]) -> list[Tensor]:
         sums = [torch.zeros(()) for _ in images]
         for view in views:
-            for number, found in enumerate(probabilities([view.image(image) for image in images])):
+            for number, found in enumerate(maps([view.image(image) for image in images])):
                 size = images[number].shape[-2:]
                 back = view.flipped(found.cpu())
                 if back.shape[-2:] != size:

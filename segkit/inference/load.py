@@ -21,6 +21,7 @@ from segkit.inference.notes import Notes
 from segkit.inference.tiled import tiling_of
 from segkit.loading.dataset import load_for_model, size_for_model
 
+_RGB = 3
 _MUCH_SMALLER = 4  # times: from there on, small instances may be lost
 LARGEST_WHOLE = 100_000_000  # pixels of a TIFF file that is decoded whole also where it is predicted in tiles
 
@@ -58,19 +59,33 @@ def load_pictures(
                 )
                 continue
             decoded = decode(picture.path, model.card.levels, turn=True, page=picture.page or 1)
-            pixels = decoded.pixels
+            pixels, given = decoded.pixels, decoded.pixels
+            if model.card.channels != _RGB:
+                given = _channels(picture, model)
         except InputError as error:
             notes.failed.append(error.message)
             continue
-        notes.loaded(picture.name, header.frames if picture.page is None else 1, decoded)
+        one = picture.page is not None or model.card.channels not in (1, _RGB)  # pages may be channels
+        notes.loaded(picture.name, 1 if one else header.frames, decoded)
         height, width = pixels.shape[:2]
         if (smaller := _times_smaller(height, width, model)) > _MUCH_SMALLER and config.tile == "none":
             notes.shrunk.append((picture.name, smaller))
         in_tiles = tiling_of(config, model.card.framing, height, width) is not None
         yield (
             PictureResults(picture, height, width, origin, pixels=pixels, pixel_size=pixel_size),
-            InMemory(pixels) if in_tiles else load_for_model(pixels, model.card.framing),
+            InMemory(given) if in_tiles else load_for_model(given, model.card.framing),
         )
+
+
+def _channels(picture: Picture, model: LoadedModel) -> npt.NDArray[np.uint8]:
+    """A picture as a model of other than three channels gets it, [H, W, C].
+
+    Raises:
+        InputError: It has other channels, or is a page.
+    """
+    if picture.page is not None and model.card.channels > 1:
+        raise InputError(f"{picture.name}: the model takes {model.card.channels} channels, and a page has one")
+    return decode(picture.path, model.card.levels, turn=True, page=picture.page or 1, channels=True).pixels
 
 
 def _times_smaller(height: int, width: int, model: LoadedModel) -> float:
@@ -80,7 +95,7 @@ def _times_smaller(height: int, width: int, model: LoadedModel) -> float:
 
 @dataclass(frozen=True, slots=True)
 class InMemory:
-    """Windows of a decoded picture, RGB [H, W, 3]."""
+    """Windows of a decoded picture, [H, W, C]."""
 
     pixels: npt.NDArray[np.uint8]
 
@@ -99,7 +114,7 @@ def _windows(picture: Picture, header: Header, model: LoadedModel) -> TiffWindow
         InputError: It cannot be read in parts, and is too large to be decoded whole.
     """
     pixels = header.height * header.width
-    if header.format != "TIFF" or pixels <= LARGEST_WHOLE:
+    if header.format != "TIFF" or pixels <= LARGEST_WHOLE or model.card.channels != _RGB:
         return None
     try:
         return TiffWindows(picture.path, model.card.levels, picture.page or 1)

@@ -25,7 +25,7 @@ class LoadedModel:
         card: Categories, framing, architecture.
         device: Where it computes.
         step: After how many steps of training; None where the file does not say.
-        probabilities: Of a U-Net: maps images to the probability of every label at every pixel, float [K + 1, H, W].
+        maps: Of a U-Net: maps images to what it predicts of every pixel, float [M, H, W] (``segkit.models.unet``).
     """
 
     path: Path
@@ -33,7 +33,7 @@ class LoadedModel:
     card: ModelCard
     device: torch.device
     step: int | None = None
-    probabilities: Callable[[Sequence[Tensor]], list[Tensor]] | None = None
+    maps: Callable[[Sequence[Tensor]], list[Tensor]] | None = None
 
     def in_batches(self, batch: int, progress: Progress, activity: str) -> BatchPredictor:
         """The model's predictions of many images.
@@ -55,9 +55,9 @@ def load(model: Path | None, device: torch.device) -> LoadedModel:
     path = find_checkpoint(model)
     if path.suffix == ".onnx":
         exported = OnnxModel(path)
-        shares = exported.probabilities if exported.card.framing.kind == "semantic" else None
-        return LoadedModel(path, exported, exported.card, torch.device("cpu"), probabilities=shares)
+        maps = exported.maps if exported.card.framing.kind == "semantic" else None
+        return LoadedModel(path, exported, exported.card, torch.device("cpu"), maps=maps)
     content = load_checkpoint(path, device)
     module, card = model_in(content, path, device)
-    shares = module.probabilities if isinstance(module, UNet) else None
-    return LoadedModel(path, module, card, device, content.get("step"), shares)
+    maps = module.maps if isinstance(module, UNet) else None
+    return LoadedModel(path, module, card, device, content.get("step"), maps)

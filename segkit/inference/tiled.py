@@ -1,4 +1,4 @@
-"""A picture predicted in tiles: instances merged over seams, a U-Net's probabilities blended."""
+"""A picture predicted in tiles: instances merged over seams, a U-Net's maps blended."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from segkit.inference.model import LoadedModel
 from segkit.inference.tiles import Piece, Tile, merge_pieces, pieces_of, tiles_of
 from segkit.loading.dataset import load_for_model
 from segkit.models.tensors import prediction_to_results
-from segkit.models.unet import instances_of
+from segkit.models.unet import instances_of, num_maps
 from segkit.progress import SILENT, Progress
 
 Pixels = npt.NDArray[np.uint8]
@@ -60,7 +60,7 @@ def predict_tiles(
         progress: Hears which tile is predicted.
     """
     tiles = tiles_of(*size, *tiling)
-    if model.probabilities is not None:
+    if model.maps is not None:
         return _blended(model, name, size, window, tiles)
     pieces: list[Piece] = []
     for start in range(0, len(tiles), predictor.batch):
@@ -79,15 +79,17 @@ def predict_tiles(
 def _blended(
     model: LoadedModel, name: str, size: tuple[int, int], window: Window, tiles: Sequence[Tile]
 ) -> tuple[list[Result], Pixels]:
-    """The same of a U-Net: probabilities are a mean over tiles, weighted by the distance from the edges of each."""
+    """The same of a U-Net: its maps are a mean over tiles, weighted by the distance from the edges of each."""
     height, width = size
     labels = np.zeros(size, np.uint8)
     confidence = np.zeros(size, np.float16)
+    distances = np.zeros(size, np.float16) if model.card.unet.instances == "distance" else None
     for top, sums in _bands(model, size, window, tiles):
-        shares = sums[:-1] / sums[-1]
-        labels[top : top + sums.shape[1]] = shares.argmax(axis=0)
-        confidence[top : top + sums.shape[1]] = shares.max(axis=0)
-    found = instances_of(labels, confidence.astype(np.float32))
+        maps, rows = sums[:-1] / sums[-1], np.s_[top : top + sums.shape[1]]
+        if distances is not None:
+            maps, distances[rows] = maps[:-1], maps[-1]
+        labels[rows], confidence[rows] = maps.argmax(axis=0), maps.max(axis=0)
+    found = instances_of(labels, confidence, distances)
     record = Image(0, name, height, width)
     results = prediction_to_results(
         found, record, height, width, model.card.categories, aligned_masks=model.card.settings.aligned_masks
@@ -101,12 +103,12 @@ def _bands(
     """Rows of the picture, from the top, as soon as no further tile reaches them.
 
     Yields:
-        The first row, and weighted sums of probabilities and of weights, [K + 2, rows, W].
+        The first row, and weighted sums of maps and of weights, [M + 1, rows, W].
     """
-    assert model.probabilities is not None
+    assert model.maps is not None
     height, width = size
     tops = sorted({tile.top for tile in tiles})
-    depth = len(model.card.categories) + 2
+    depth = num_maps(len(model.card.categories), model.card.unet.instances) + 1
     open_rows = np.zeros((depth, 0, width), np.float32)
     for number, top in enumerate(tops):
         row = [tile for tile in tiles if tile.top == top]
@@ -115,7 +117,7 @@ def _bands(
         for tile in row:
             image = load_for_model(window(tile), model.card.framing).to(model.device)
             with torch.inference_mode():
-                (found,) = model.probabilities([image])
+                (found,) = model.maps([image])
             weights = _weights(tile, size)
             part = open_rows[:, :, tile.left : tile.left + tile.width]
             part[:-1] += found.float().cpu().numpy() * weights

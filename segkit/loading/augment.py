@@ -65,13 +65,13 @@ def random_warp(rng: np.random.Generator, strength: Strength, height: int, width
 
 
 def augment_pixels(rng: np.random.Generator, strength: Strength, pixels: Pixels) -> Pixels:
-    """Change brightness, contrast and colour of an image [H, W, 3], and erase a rectangle of it."""
+    """Change brightness, contrast and colour of an image [H, W, C], and erase a rectangle of it."""
     if strength.light or strength.colour:
         contrast = 1 + rng.uniform(-1, 1) * strength.light
-        gains = contrast * (1 + rng.uniform(-1, 1, 3) * strength.colour)
+        gains = contrast * (1 + rng.uniform(-1, 1, pixels.shape[2]) * strength.colour)
         shift = rng.uniform(-1, 1) * strength.light * 128 + 128 * (1 - contrast)
-        table = np.clip(np.arange(256)[:, None] * gains + shift, 0, 255).astype(np.uint8)  # [256, 3]
-        pixels = cv2.LUT(pixels, table[None])
+        table = np.clip(np.arange(256)[:, None] * gains + shift, 0, 255).astype(np.uint8)  # [256, C]
+        pixels = cv2.LUT(pixels, table[None]).reshape(pixels.shape)
     if strength.erase and rng.random() < strength.erase:
         h, w = (max(1, round(side * rng.uniform(0.05, 0.25))) for side in pixels.shape[:2])
         y, x = rng.integers(0, pixels.shape[0] - h + 1), rng.integers(0, pixels.shape[1] - w + 1)

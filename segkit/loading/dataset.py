@@ -19,6 +19,7 @@ from segkit.data.depth import Levels
 from segkit.data.geometry import Framing, Warp, resized_dimensions
 from segkit.data.label_maps import IGNORED, paint_labels
 from segkit.data.records import Dataset, Image
+from segkit.data.touching import normalised_distances, paint_instances
 from segkit.errors import SegkitError
 from segkit.loading.augment import STRENGTHS, Strength, augment_pixels, paste, random_warp
 from segkit.loading.decode import decode_framed, resize_rgb
@@ -34,7 +35,7 @@ Pixels = npt.NDArray[np.uint8]
 class Sample(NamedTuple):
     """One image for the model, its target, and its record."""
 
-    image: Tensor  # uint8 [3, H, W]
+    image: Tensor  # uint8 [C, H, W]
     target: Target
     record: Image
     instead_of: str | None = None  # why the image that this one replaces could not be loaded
@@ -66,6 +67,7 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
         augment: AugmentLevel | None,
         accept_boxes: bool,
         targets: bool = True,
+        distances: bool = False,
         replace_bad: bool = False,
     ) -> None:
         """Pack a dataset for loading.
@@ -78,9 +80,10 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
             augment: How strongly training images are changed; None for evaluation: whole images, unchanged.
             accept_boxes: For models of boxes: learn the annotated box where it is not the segmentation's.
             targets: Whether to load targets too.
+            distances: Whether label maps come with the normalised distances of their instances.
             replace_bad: Replace an image that cannot be loaded by the next one.
         """
-        self._with_targets, self._replace_bad = targets, replace_bad
+        self._with_targets, self._with_distances, self._replace_bad = targets, distances, replace_bad
         needed = dataset if targets else replace(dataset, annotations=())
         self._annotations = FlatAnnotations(needed, labels_of(dataset.categories), accept_boxes=accept_boxes)
         self._path_of, self._levels, self._uncovered = dataset.paths.of, levels, dataset.uncovered
@@ -127,7 +130,11 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
         if not self._with_targets:
             return Sample(_to_tensor(image), {}, record)
         if self._framing.kind == "semantic":
-            target: Target = {"semantic": torch.from_numpy(self._label_map(key.image, record, warp))}
+            labels = self._label_map(key.image, record, warp)
+            target: Target = {"semantic": torch.from_numpy(labels)}
+            if self._with_distances:
+                instances = paint_instances(labels, [mask.crop for mask in self._masks(key.image, record, warp)])
+                target["distances"] = torch.from_numpy(normalised_distances(instances))
         else:
             masks = self._masks(key.image, record, warp)
             if self._strength is not None and rng.random() < self._strength.paste:
@@ -184,7 +191,7 @@ def size_for_model(height: int, width: int, framing: Framing) -> tuple[int, int]
 
 
 def load_for_model(pixels: Pixels, framing: Framing) -> Tensor:
-    """An image [H, W, 3] as the model gets it in evaluation and prediction: uint8 [3, H, W]."""
+    """An image [H, W, C] as the model gets it in evaluation and prediction: uint8 [C, H, W]."""
     height, width = size_for_model(pixels.shape[0], pixels.shape[1], framing)
     return _to_tensor(resize_rgb(pixels, height, width))
 

@@ -13,10 +13,12 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
+from segkit.data.channels import resized
 from segkit.data.depth import Levels
-from segkit.data.pictures import Header, check_size, opened, orientation_of, stored_size
+from segkit.data.pictures import Header, check_size, opened, orientation_of, read_header, stored_size
 from segkit.data.pixels import load_rgb
-from segkit.formats.pictures.framed import to_frame
+from segkit.errors import InputError
+from segkit.formats.pictures.framed import load_framed, to_frame
 
 _END = b"\xff\xd9"  # the marker that a whole JPEG ends with
 
@@ -35,7 +37,7 @@ def decode_rgb(path: Path, levels: Levels | None = None) -> npt.NDArray[np.uint8
 
 
 def decode_framed(path: Path, size: tuple[int, int], levels: Levels | None) -> npt.NDArray[np.uint8]:
-    """The same in the frame of annotations: turned upright where they are; it may be scaled, and is not resized.
+    """The channels of the model, [H, W, C], in the frame of annotations: turned upright where they are, not resized.
 
     Args:
         path: The file.
@@ -45,15 +47,20 @@ def decode_framed(path: Path, size: tuple[int, int], levels: Levels | None) -> n
     Raises:
         InputError: It cannot be decoded, or has another size that nothing explains.
     """
+    if levels is not None and levels.channels is not None:
+        return load_framed(path, size, levels)
     pixels, header = _decode(path, levels)
     return to_frame(pixels, header, path, size)
 
 
 def _decode(path: Path, levels: Levels | None) -> tuple[npt.NDArray[np.uint8], Header]:
-    with opened(path, str(path)) as picture:
-        check_size(picture, path, str(path))
-        fast, side = picture.format == "JPEG" and picture.mode == "RGB", stored_size(picture)
-        header = Header(*side, orientation_of(picture), picture.format or "")
+    try:
+        with opened(path, str(path)) as picture:
+            check_size(picture, path, str(path))
+            fast, side = picture.format == "JPEG" and picture.mode == "RGB", stored_size(picture)
+            header = Header(*side, orientation_of(picture), picture.format or "")
+    except InputError:
+        return load_rgb(path, levels), read_header(path)  # a TIFF file of other channels, or the error again
     if fast:
         data = path.read_bytes()
         pixels = None
@@ -65,14 +72,14 @@ def _decode(path: Path, levels: Levels | None) -> tuple[npt.NDArray[np.uint8], H
 
 
 def resize_rgb(pixels: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
-    """Resize an image [H, W, 3]: bilinear, and antialiased where it shrinks.
+    """Resize an image [H, W, C]: bilinear, and antialiased where it shrinks.
 
     PyTorch's kernel for bytes takes a quarter of the time of OpenCV's ``INTER_AREA``, with almost the same result.
     """
     if pixels.shape[:2] == (height, width):
         return pixels
     if height > pixels.shape[0]:
-        return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+        return resized(pixels, height, width, cv2.INTER_LINEAR)
     planes = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)
     small = F.interpolate(planes, size=(height, width), mode="bilinear", antialias=True, align_corners=False)
     return np.ascontiguousarray(small[0].permute(1, 2, 0).numpy())

@@ -86,6 +86,8 @@ class _Estimator:
         self._kind: str | None = None  # of the real batches that need the most as configured
         self._dtype = _dtype(configured)
         self._plan = self._plan_of({})
+        chosen = self._plan.config  # what is measured on the data is measured once
+        self._configured = replace(self._configured, instances=chosen.instances, channels=chosen.channels)
         progress.start("rehearsing", None)
 
     def document(self, command: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Feature extractors: torchvision's classifiers and EfficientNet-Lite, which return maps at strides 2 to 32."""
+"""Feature extractors: torchvision's classifiers, EfficientNet-Lite and the U-Net's own, which return maps by stride."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -14,12 +14,15 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from segkit.choices import BackboneName, NormName
-from segkit.models.efficientnet_lite import IMAGENET_MEAN, IMAGENET_STD, EfficientNetLite
+from segkit.models.efficientnet_lite import EfficientNetLite
 from segkit.models.frozen_norm import FrozenNorm, fold_norms
+from segkit.models.input_channels import IMAGENET_MEAN, IMAGENET_STD, statistics
+from segkit.models.plain_encoder import WIDTHS, PlainEncoder
 
 Norm = Callable[..., nn.Module]
 
 STRIDES = (2, 4, 8, 16, 32)
+_STRIDES_OF_PLAIN = (1, 2, 4, 8, 16)
 DEFAULT_EPS = 1e-5  # torch's: what norms add to variances
 EPS: dict[BackboneName, float] = {
     "mobilenet_v3_small": 1e-3, "mobilenet_v3_large": 1e-3, "efficientnet_lite0": 1e-3, "efficientnet_lite2": 1e-3,
@@ -93,8 +96,8 @@ def updated_norms(module: nn.Module) -> list[BatchNorm]:
 
 
 def normalise(image: Tensor) -> Tensor:
-    """An image [3, H, W] of bytes, as torchvision's weights expect it."""
-    mean, std = (torch.tensor(each, device=image.device)[:, None, None] for each in (MEAN, STD))
+    """An image [C, H, W] of bytes, as torchvision's weights expect it."""
+    mean, std = (torch.tensor(each, device=image.device)[:, None, None] for each in statistics(len(image)))
     return (image.float() / 255 - mean) / std
 
 
@@ -174,29 +177,35 @@ def _statistics_kept(stage: nn.Module) -> Iterator[None]:
 
 
 def make_body(
-    name: BackboneName, norm: NormName, strides: Sequence[int] = STRIDES, eps: float = DEFAULT_EPS
+    name: BackboneName, norm: NormName, strides: Sequence[int] | None = None, eps: float = DEFAULT_EPS
 ) -> tuple[Body, list[int]]:
     """A feature extractor with random weights.
 
     Args:
         name: The network.
         norm: Its normalisation.
-        strides: Strides of the maps to return.
+        strides: Strides of the maps to return; None: all that it has (``strides_of``).
         eps: What its norms add to variances.
 
     Returns:
-        A module that maps images [B, 3, H, W] to a dict of maps by stride ("2" to "32"), and the number of channels
-        of each map.
+        A module that maps images [B, 3, H, W] to a dict of maps by stride ("2" to "32" of most networks), and the
+        number of channels of each map.
     """
     network, stages, channels = _network(name, partial(NORMS[norm], eps=eps))
-    chosen = [STRIDES.index(stride) for stride in strides]
-    body = Body(network, {stages[i]: str(STRIDES[i]) for i in chosen if channels[i]})
+    known = strides_of(name)
+    chosen = [known.index(stride) for stride in strides or known]
+    body = Body(network, {stages[i]: str(known[i]) for i in chosen if channels[i]})
     fold_norms(body)
     return body, [channels[i] for i in chosen]
 
 
+def strides_of(name: BackboneName) -> tuple[int, ...]:
+    """The strides of a feature extractor's maps."""
+    return _STRIDES_OF_PLAIN if name == "plain" else STRIDES
+
+
 def _network(name: BackboneName, norm: Norm) -> tuple[nn.Module, tuple[str, ...], tuple[int, ...]]:
-    """A network, and for strides 2 to 32 the stages that make their maps, and their channels; 0: there is none.
+    """A network, and for each of its strides the stages that make their maps, and their channels; 0: there is none.
 
     Dropping blocks at random is turned off: it would take its random numbers from the batch and not from the image.
     """
@@ -232,6 +241,9 @@ def _network(name: BackboneName, norm: Norm) -> tuple[nn.Module, tuple[str, ...]
         case "convnext_tiny" | "convnext_small":  # their norms are their own, and their first map has stride 4
             network = make(weights=None, stochastic_depth_prob=0.0).features
             stages, channels = ("", "1", "3", "5", "7"), (0, 96, 192, 384, 768)
+        case "plain":
+            network = PlainEncoder(norm)
+            stages, channels = ("level1", "level2", "level3", "level4", "level5"), WIDTHS
         case _:
             assert_never(name)
     return network, stages, channels

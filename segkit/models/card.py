@@ -7,7 +7,7 @@ from typing import Any, assert_never
 
 from torch import nn
 
-from segkit.choices import BackboneName, ModelName, NormName, UnetLoss
+from segkit.choices import BackboneName, ModelName, NormName
 from segkit.data.depth import Levels
 from segkit.data.geometry import Framing
 from segkit.data.records import Category, Uncovered
@@ -16,6 +16,7 @@ from segkit.models.backbones import DEFAULT_EPS
 from segkit.models.detector import Detector
 from segkit.models.detector_settings import DetectorSettings
 from segkit.models.unet import UNet
+from segkit.models.unet_settings import UnetSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,49 +25,53 @@ class ModelCard:
 
     ``levels`` say what values of more than 8 bits become; cards of an older segkit have none, and each grey image is
     stretched by itself. ``norm_eps`` is what the norms of the feature extractor add to variances: weights need the one
-    that they were made with.
+    that they were made with. ``unet`` is what a U-Net is made with; the U-Nets of older cards are without.
     """
 
     model: ModelName
     backbone: BackboneName
     norm: NormName
-    loss: UnetLoss
+    loss: str
     settings: DetectorSettings
     framing: Framing
     categories: tuple[Category, ...]
     uncovered: Uncovered
     levels: Levels | None = None
     norm_eps: float = DEFAULT_EPS
+    unet: UnetSettings = UnetSettings()
+
+    @property
+    def channels(self) -> int:
+        """The channels of the images that the model takes."""
+        return 3 if self.levels is None else self.levels.num_channels
 
     def to_plain(self) -> dict[str, Any]:
         """Plain values, as ``weights_only`` loading and JSON allow."""
         plain = asdict(self)
-        plain["settings"] |= {
-            name: list(value) for name, value in plain["settings"].items() if isinstance(value, tuple)
-        }
+        for part in ("settings", "unet"):
+            plain[part] |= {name: list(value) for name, value in plain[part].items() if isinstance(value, tuple)}
         return plain | {"categories": list(plain["categories"])}
 
     @staticmethod
     def from_plain(plain: dict[str, Any]) -> "ModelCard":
         """The inverse of ``to_plain``."""
-        given: dict[str, Any] = plain["settings"]
-        settings: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
-        }
         parts: dict[str, Any] = {
-            "settings": DetectorSettings(**settings),
+            "settings": DetectorSettings(**_with_tuples(plain["settings"])),
+            "unet": UnetSettings(**_with_tuples(plain.get("unet", {}))),
             "framing": Framing(**plain["framing"]),
             "categories": _categories(plain["categories"]),
         }
         if (levels := plain.get("levels")) is not None:
-            parts["levels"] = Levels(**{kind: tuple(pair) if pair else None for kind, pair in levels.items()})
+            channels = levels.get("channels")
+            pairs = {kind: tuple(pair) if pair else None for kind, pair in levels.items() if kind != "channels"}
+            parts["levels"] = Levels(**pairs, channels=channels and tuple((low, high) for low, high in channels))
         return ModelCard(**plain | parts)
 
     def build(self) -> nn.Module:
         """The model, with random weights.
 
         All models are called alike: ``model(images, targets) -> {loss name: scalar}`` in training,
-        ``model(images) -> list[Prediction]`` in evaluation, with images as uint8 [3, H, W] each.
+        ``model(images) -> list[Prediction]`` in evaluation, with images as uint8 [C, H, W] each; C is 3 but for U-Nets.
         """
         num_classes = len(self.categories) + 1  # and background
         match self.model:
@@ -76,9 +81,13 @@ class ModelCard:
                     num_classes, self.backbone, self.norm, self.settings, masks=masks, norm_eps=self.norm_eps
                 )
             case "unet":
-                return UNet(num_classes, self.backbone, self.norm, self.loss, self.norm_eps)
+                return UNet(num_classes, self.backbone, self.norm, self.loss, self.norm_eps, self.unet, self.channels)
             case _:
                 assert_never(self.model)
+
+
+def _with_tuples(plain: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
 
 
 def _categories(plain: Sequence[dict[str, Any]]) -> tuple[Category, ...]:

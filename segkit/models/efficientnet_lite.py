@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from segkit.models.input_channels import statistics
+
 _STEM = 32
 MEAN, STD = 127 / 255, 128 / 255  # what the published weights expect images to be normalised with
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,9 @@ class Renormalise(nn.Module):
     """Changes images that are normalised as torchvision's weights expect it, to what these weights expect."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Change images [B, 3, H, W]."""
-        scale = x.new_tensor(IMAGENET_STD)[:, None, None] / STD
-        shift = (x.new_tensor(IMAGENET_MEAN)[:, None, None] - MEAN) / STD
+        """Change images [B, C, H, W]."""
+        mean, std = (x.new_tensor(each)[:, None, None] for each in statistics(int(x.shape[1])))
+        scale, shift = std / STD, (mean - MEAN) / STD
         out: Tensor = x * scale + shift
         return out
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models.detection.roi_heads import expand_boxes, expand_masks
 
+from segkit.data.coverage import Crop
 from segkit.data.masks import crop_to_rle
 from segkit.data.records import Category, Image, Result, Segmentation, in_label_order
 
@@ -30,6 +31,7 @@ class Target(TypedDict, total=False):
     masks: Tensor  # uint8 [N, H, W]
     box_masks: Tensor  # uint8 [sum of h * w]: masks cut to their boxes (whole pixels), one after the other, row by row
     semantic: Tensor  # uint8 [H, W], 255 where pixels are ignored
+    distances: Tensor  # uint8 [H, W], normalised distances times 255 (segkit.data.touching)
     seed: int  # of random choices that the model makes for this image
     frame: tuple[int, int]  # height and width that the batch is padded to
 
@@ -57,6 +59,11 @@ class BoxMask(NamedTuple):
     top: int
     left: int
     bitmap: npt.NDArray[np.uint8]  # [h, w], 0 or 1, h and w positive
+
+    @property
+    def crop(self) -> Crop:
+        """The mask without its label."""
+        return Crop(self.top, self.left, self.bitmap)
 
 
 def box_masks_to_target(masks: Sequence[BoxMask]) -> Target:

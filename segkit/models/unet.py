@@ -1,27 +1,36 @@
-"""U-Net: a label for every pixel, and instances as connected components of them.
+"""U-Net: a label for every pixel, and instances as connected components of them, parted where they touch.
 
-After Ronneberger et al. 2015 (https://arxiv.org/abs/1505.04597), with a torchvision backbone as the contracting
-path. Like the detectors it returns losses in training and predictions in evaluation.
+After Ronneberger et al. 2015 (https://arxiv.org/abs/1505.04597), with a classifier's layers or the paper's own as the
+contracting path. Like the detectors it returns losses in training and predictions in evaluation.
+
+Its maps are the probabilities of labels, [K + 1, H, W]; with ``--instances distance`` there is one more, of the
+normalised distances that part instances (``segkit.data.touching``).
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import Tensor, nn
 
-from segkit.choices import BackboneName, NormName, UnetLoss
+from segkit.choices import BackboneName, InstancesName, NormName
 from segkit.data.label_maps import IGNORED
-from segkit.models.backbones import DEFAULT_EPS, NORMS, make_body, normalise, padded_frame
-from segkit.models.losses import semantic_losses
+from segkit.data.touching import SCALE, part
+from segkit.models.backbones import DEFAULT_EPS, NORMS, make_body, normalise, padded_frame, strides_of
+from segkit.models.input_channels import take_channels
+from segkit.models.losses import distance_loss, semantic_losses
 from segkit.models.tensors import Prediction, Target
+from segkit.models.unet_settings import UnetSettings
 
 _WIDTHS = (256, 128, 64, 48, 32)  # channels of the decoder at strides 16, 8, 4, 2, 1
+_WIDTHS_OF_PLAIN = (512, 256, 128, 64)  # at strides 8, 4, 2, 1, as in the paper
 _MIN_PIXELS = 16  # smaller components are noise
+_PLAIN = UnetSettings()
 
 
 class UNet(nn.Module):
@@ -38,8 +47,10 @@ class UNet(nn.Module):
         num_classes: int,
         backbone: BackboneName,
         norm: NormName,
-        loss: UnetLoss,
+        loss: str,
         norm_eps: float = DEFAULT_EPS,
+        settings: UnetSettings = _PLAIN,
+        channels: int = 3,
     ) -> None:
         """Build with random weights.
 
@@ -47,63 +58,91 @@ class UNet(nn.Module):
             num_classes: Labels including background.
             backbone: The contracting path.
             norm: Normalisation of both paths.
-            loss: The loss to minimise.
+            loss: The sum of losses to minimise, such as ``ce+0.5*dice``.
             norm_eps: What the norms of the contracting path add to variances.
+            settings: How instances are made, and how labels count.
+            channels: Of the images.
         """
         super().__init__()
-        self.body, channels = make_body(backbone, norm, eps=norm_eps)
-        skips = [*reversed(channels[:-1]), 0]
-        inputs = [channels[-1], *_WIDTHS[:-1]]
+        self.body, widths_of_maps = make_body(backbone, norm, eps=norm_eps)
+        take_channels(self.body, channels)
+        widths = _WIDTHS_OF_PLAIN if backbone == "plain" else _WIDTHS
+        self._deepest = strides_of(backbone)[-1]
+        skips = [*reversed(widths_of_maps[:-1]), 0]  # the last one where the network has no map of stride 1
+        inputs = [widths_of_maps[-1], *widths[:-1]]
         # The decoder is not pretrained: it has no statistics to freeze.
         layer = NORMS["batch" if norm == "frozen" else norm]
         self.decoder = nn.ModuleList(
             nn.Sequential(*_conv(below + skip, out, layer), *_conv(out, out, layer))
-            for below, skip, out in zip(inputs, skips, _WIDTHS, strict=True)
+            for below, skip, out in zip(inputs, skips, widths, strict=False)
         )
-        self.head = nn.Conv2d(_WIDTHS[-1], num_classes, 1)
-        self.loss: UnetLoss = loss
+        self.head = nn.Conv2d(widths[-1], num_classes, 1)
+        self.distance = nn.Conv2d(widths[-1], 1, 1) if settings.instances == "distance" else None
+        self.loss, self.settings = loss, settings
+        weights = None if settings.class_weights is None else torch.tensor(settings.class_weights)
+        self.class_weights = nn.Buffer(weights, persistent=False) if weights is not None else None
         self.dropout = 0.0
 
     def logits(self, images: Tensor, seeds: Sequence[int] | None = None) -> Tensor:
-        """Logits [B, K + 1, H, W] of normalised images [B, 3, H, W] with sides divisible by 32.
+        """Logits of the maps, [B, M, H, W], of normalised images [B, C, H, W] with sides divisible by 32.
 
         In training, ``dropout`` is the fraction of channels of the last features that are dropped, by a seed for each
         image.
         """
         maps = self.body(images)
-        features = maps["32"]
-        for block, stride in zip(self.decoder, ("16", "8", "4", "2", "1"), strict=True):
+        features = maps[str(self._deepest)]
+        for depth, block in enumerate(self.decoder, 1):
             features = F.interpolate(features, scale_factor=2.0, mode="nearest")
-            if stride in maps:  # a ConvNeXt has none of stride 2
+            if (stride := str(self._deepest >> depth)) in maps:  # a ConvNeXt has none of stride 2
                 features = torch.cat([features, maps[stride]], dim=1)
             features = block(features)
         if self.training and self.dropout and seeds is not None:
             features = drop_channels(features, self.dropout, seeds)
         out: Tensor = self.head(features)
-        return out
+        return out if self.distance is None else torch.cat([out, self.distance(features)], dim=1)
 
     def forward(self, images: Sequence[Tensor], targets: Sequence[Target] | None = None) -> Any:
         """Losses of images and targets in training; a list of ``Prediction`` of images in evaluation.
 
-        Images are uint8 [3, H, W] each, of any size in evaluation.
+        Images are uint8 [C, H, W] each, of any size in evaluation.
         """
-        batch = batch_of(images)  # [B, 3, H, W]
+        batch = batch_of(images)  # [B, C, H, W]
         seeds = [target["seed"] for target in targets or () if "seed" in target]
         logits = self.logits(batch, seeds or None).float()
         if self.training:
             assert targets is not None
-            padded = [_pad(target["semantic"], batch.shape[-2:], IGNORED) for target in targets]
-            return semantic_losses(self.loss, logits, torch.stack(padded).long())
-        return [split_instances(each) for each in _probabilities(logits, images)]
+            return self._losses(logits, targets)
+        return [split_instances(each, self.settings.instances) for each in self._maps(logits, images)]
 
-    def probabilities(self, images: Sequence[Tensor]) -> list[Tensor]:
-        """The probability of every label at every pixel, float [K + 1, H, W] for each image; in evaluation."""
-        return _probabilities(self.logits(batch_of(images)).float(), images)
+    def _losses(self, logits: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
+        side, smoothing = logits.shape[-2:], self.settings.label_smoothing
+        labels = torch.stack([_pad(target["semantic"], side, IGNORED) for target in targets]).long()
+        if self.distance is None:
+            return semantic_losses(self.loss, logits, labels, self.class_weights, smoothing)
+        distances = torch.stack([_pad(target["distances"], side, 0) for target in targets]).float() / SCALE
+        losses = semantic_losses(self.loss, logits[:, :-1], labels, self.class_weights, smoothing)
+        return losses | {"distance": distance_loss(logits[:, -1], distances, labels)}
+
+    def maps(self, images: Sequence[Tensor]) -> list[Tensor]:
+        """What it predicts of every pixel, float [M, H, W] for each image; in evaluation."""
+        return self._maps(self.logits(batch_of(images)).float(), images)
+
+    def _maps(self, logits: Tensor, images: Sequence[Tensor]) -> list[Tensor]:
+        """Maps without the padding of the batch."""
+        each = (one[:, : image.shape[-2], : image.shape[-1]] for one, image in zip(logits, images, strict=True))
+        return [maps_of(one, self.settings.instances) for one in each]
 
 
-def _probabilities(logits: Tensor, images: Sequence[Tensor]) -> list[Tensor]:
-    """Probabilities without the padding of the batch."""
-    return [one[:, : image.shape[-2], : image.shape[-1]].softmax(0) for one, image in zip(logits, images, strict=True)]
+def maps_of(logits: Tensor, instances: InstancesName) -> Tensor:
+    """Logits [M, H, W] as probabilities of labels, and normalised distances where instances are made with them."""
+    if instances == "components":
+        return logits.softmax(0)
+    return torch.cat([logits[:-1].softmax(0), logits[-1:].sigmoid()])
+
+
+def num_maps(num_categories: int, instances: InstancesName) -> int:
+    """The number M of maps."""
+    return num_categories + 1 + (instances == "distance")
 
 
 def drop_channels(features: Tensor, share: float, seeds: Sequence[int]) -> Tensor:
@@ -130,33 +169,45 @@ def _pad(values: Tensor, side: Sequence[int], fill: float) -> Tensor:
 
 
 def batch_of(images: Sequence[Tensor]) -> Tensor:
-    """Normalise images (uint8 [3, H, W], of any sizes) and pad them to one size that the deepest stride divides."""
+    """Normalise images (uint8 [C, H, W], of any sizes) and pad them to one size that the deepest stride divides."""
     side = padded_frame(*(max(image.shape[axis] for image in images) for axis in (-2, -1)))
     return torch.stack([_pad(normalise(image), side, 0.0) for image in images])
 
 
-def split_instances(probabilities: Tensor) -> Prediction:
-    """The most probable label of every pixel, and the connected components of each label as instances.
+def split_instances(maps: Tensor, instances: InstancesName = "components") -> Prediction:
+    """The most probable label of every pixel, and the instances of each label.
 
     Args:
-        probabilities: Float [K + 1, H, W], summing to 1 over labels.
+        maps: Float [M, H, W].
+        instances: How they are made.
 
     Returns:
         Instances of at least 16 pixels by falling score, which is the mean probability of their label over their
         pixels, and the label map.
     """
+    probabilities, distances = (maps, None) if instances == "components" else (maps[:-1], maps[-1].cpu().numpy())
     best, labels = probabilities.max(dim=0)
-    return instances_of(labels.to(torch.uint8).cpu().numpy(), best.cpu().numpy())
+    return instances_of(labels.to(torch.uint8).cpu().numpy(), best.cpu().numpy(), distances)
 
 
-def instances_of(label_map: npt.NDArray[np.uint8], confidence: npt.NDArray[np.float32]) -> Prediction:
-    """The connected components of each label as instances, as ``split_instances`` gives them.
+class _Instance(NamedTuple):
+    score: float
+    label: int
+    box: tuple[int, int, int, int]
+    mask: npt.NDArray[np.bool_]
+
+
+def instances_of(
+    label_map: npt.NDArray[np.uint8], confidence: npt.NDArray[Any], distances: npt.NDArray[Any] | None = None
+) -> Prediction:
+    """The instances of each label, as ``split_instances`` gives them.
 
     Args:
         label_map: The most probable label of every pixel, [H, W].
         confidence: Its probability.
+        distances: Normalised distances, which part connected components; None: nothing parts them.
     """
-    found: list[tuple[float, int, tuple[int, int, int, int], npt.NDArray[np.bool_]]] = []
+    found: list[_Instance] = []
     for label in np.unique(label_map[label_map > 0]).tolist():
         count, components, stats, _ = cv2.connectedComponentsWithStats((label_map == label).astype(np.uint8))
         for component in range(1, count):
@@ -164,13 +215,34 @@ def instances_of(label_map: npt.NDArray[np.uint8], confidence: npt.NDArray[np.fl
             if pixels >= _MIN_PIXELS:
                 window = np.s_[top : top + height, left : left + width]
                 inside = components[window] == component
-                score = float(confidence[window][inside].mean())
-                found.append((score, label, (left, top, left + width, top + height), inside))
-    found.sort(key=lambda instance: -instance[0])
+                near = None if distances is None else distances[window].astype(np.float32)
+                found += _parts(label, (top, left), inside, confidence[window].astype(np.float32), near)
+    found.sort(key=lambda instance: -instance.score)
     return {
-        "boxes": torch.tensor([box for _, _, box, _ in found], dtype=torch.float32).reshape(-1, 4),
-        "labels": torch.tensor([label for _, label, _, _ in found], dtype=torch.int64),
-        "scores": torch.tensor([score for score, _, _, _ in found], dtype=torch.float32),
-        "box_masks": [mask for _, _, _, mask in found],
+        "boxes": torch.tensor([each.box for each in found], dtype=torch.float32).reshape(-1, 4),
+        "labels": torch.tensor([each.label for each in found], dtype=torch.int64),
+        "scores": torch.tensor([each.score for each in found], dtype=torch.float32),
+        "box_masks": [each.mask for each in found],
         "semantic": label_map,
     }
+
+
+def _parts(
+    label: int,
+    corner: tuple[int, int],
+    inside: npt.NDArray[np.bool_],
+    confidence: npt.NDArray[np.float32],
+    distances: npt.NDArray[np.float32] | None,
+) -> list[_Instance]:
+    """The instances of one connected component, in a window that begins at (top, left)."""
+    numbers = None if distances is None else part(inside, distances)
+    if numbers is None:
+        numbers = inside.astype(np.int32)
+    out = []
+    for number, window in enumerate(ndimage.find_objects(numbers), 1):
+        mask = numbers[window] == number
+        if np.count_nonzero(mask) >= _MIN_PIXELS:
+            top, left = corner[0] + window[0].start, corner[1] + window[1].start
+            box = (left, top, left + mask.shape[1], top + mask.shape[0])
+            out.append(_Instance(float(confidence[window][mask].mean()), label, box, mask))
+    return out

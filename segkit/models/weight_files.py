@@ -37,8 +37,8 @@ _DETECTRON2 = (
     "detectron2's names; where its models stride and align regions otherwise (STRIDE_IN_1X1, ROIAlignV2), features are "
     "near those of detectron2, not equal"
 )
-_FIRST = {f"resnet{depth}": "conv1.weight" for depth in (18, 34, 50, 101)}  # of others, "0.0.weight"
-_FIRST_OF_LITE = "_conv_stem.weight"
+_FIRST = {"plain": "level1.0.weight"} | {f"resnet{depth}": "conv1.weight" for depth in (18, 34, 50, 101)}
+_FIRST_OF_OTHERS, _FIRST_OF_LITE = "0.0.weight", "_conv_stem.weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,10 +183,15 @@ def _backbone_of(body: State) -> BackboneName | None:
     fits = [
         name
         for name in names
-        if _FIRST.get(name.partition("_")[0], "0.0.weight") in body or _FIRST_OF_LITE in body
-        if all(layer in body and body[layer].shape == shape for layer, shape in _convolutions(name).items())
+        if _FIRST.get(name.partition("_")[0], _FIRST_OF_OTHERS) in body or _FIRST_OF_LITE in body
+        if all(layer in body and _same(body[layer].shape, shape) for layer, shape in _convolutions(name).items())
     ]
     return max(fits, key=lambda name: len(_convolutions(name)), default=None)
+
+
+def _same(found: torch.Size, shape: torch.Size) -> bool:
+    """Whether a convolution has a shape; the first one, of three channels, may have others."""
+    return found == shape or (shape[1] == 3 and found[:1] + found[2:] == shape[:1] + shape[2:])
 
 
 def _convolutions(name: BackboneName) -> dict[str, torch.Size]:

@@ -21,6 +21,7 @@ from segkit.choices import BackboneName, HeadsName, ModelName
 from segkit.errors import ConfigError, InputError
 from segkit.models.adapt import body_name
 from segkit.models.backbones import DEFAULT_EPS, EPS
+from segkit.models.input_channels import adapted, first_convolution
 from segkit.models.layer_names import State, from_old_torchvision
 from segkit.models.packaged_weights import LICENCE, PACKAGED, is_installed, packaged_file
 from segkit.models.weight_files import WeightFile, read_weight_file, recognise
@@ -33,6 +34,7 @@ _COCO = {
 }
 _WITHOUT_NETWORK: BackboneName = "efficientnet_lite0"
 _PATIENCE = 5.0  # seconds
+_RGB = 3
 NAMES = ("coco", "imagenet", "none")
 """Weights with a name; all others are files."""
 
@@ -55,7 +57,9 @@ def file_of(weights: str | None) -> WeightFile | None:
 
 
 def best_weights(model: ModelName, backbone: BackboneName) -> str:
-    """The best pretrained weights that exist for a model."""
+    """The best pretrained weights that exist for a model; ``none`` where there are none."""
+    if backbone == "plain":
+        return "none"
     return "coco" if model != "unet" and backbone == "resnet50" else "imagenet"
 
 
@@ -107,6 +111,8 @@ def load_weights(
         case "imagenet" if backbone in PACKAGED:
             found = read_weight_file(packaged_file(backbone), check=True)
             return _load(module, found, f"ImageNet weights of {backbone} ({LICENCE})", categories)
+        case "imagenet" if backbone == "plain":
+            raise ConfigError("--weights imagenet: there are none for plain", "use --weights none, or another backbone")
         case "imagenet":
             enum = torchvision.models.get_model_weights(backbone)
             found = recognise(_download(enum.IMAGENET1K_V1), "ImageNet weights")
@@ -182,6 +188,11 @@ def _load(module: nn.Module, found: WeightFile, what: str, categories: Sequence[
     """
     own, body = module.state_dict(), body_name(module)
     given = {f"{body}.{name}": value for name, value in found.body.items()} | found.others
+    first = f"{body}.{first_convolution(module.get_submodule(body))}"
+    wanted, has = own[first].shape[1], given[first].shape[1] if first in given else 0
+    if has == _RGB != wanted:
+        given[first] = adapted(given[first], wanted)
+        found = replace(found, notes=(*found.notes, f"its first convolution adapted to {wanted} channels"))
     rows = cast(dict[str, int], module.rows_per_category)
     parts: dict[str, list[str]] = {}
     for name in own:

@@ -4,15 +4,18 @@ The defaults for training from random weights on small datasets were measured:
 ``docs/decisions/0003-training-defaults.md``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import cpu_count
+from pathlib import Path
 from statistics import median
 
 import torch
 
 from segkit.choices import HeadsName, NormName
 from segkit.config.train import TrainConfig
-from segkit.data.find_levels import find_levels
+from segkit.data.depth import Levels
+from segkit.data.find_levels import count_channels, find_channel_ranges, find_levels
 from segkit.data.geometry import Framing, TargetKind
 from segkit.data.records import Dataset
 from segkit.errors import ConfigError
@@ -27,6 +30,7 @@ _LARGEST_FOR_TINY = 1344
 _SIDE_ON_CPU = 40  # pixels that a typical instance should span: enough for its outline
 _STEPS, _STEPS_ON_CPU = 4000, 800  # of a run without a limit
 _EPOCHS = (12, 300)
+_RGB = 3  # channels
 _STEPS_BETWEEN, _STEPS_BETWEEN_ON_CPU = 100, 25  # at least, between evaluations
 
 
@@ -96,6 +100,10 @@ def _resolve_model(config: TrainConfig, on_cpu: bool, source: WeightFile | None)
     else:
         deep = config.weights == "coco" or (config.weights != "none" and not on_cpu and detects)
         backbone = "resnet50" if deep else "resnet18"
+    if backbone == "plain" and config.model != "unet":
+        raise ConfigError(
+            f"--backbone plain is for --model unet; {config.model} cannot be built on it", "leave --backbone out"
+        )
     if source is not None and source.model not in (None, config.model):
         raise ConfigError(
             f"{config.weights}: is a {source.model} with {source.backbone}, not a {config.model} with {backbone}",
@@ -257,6 +265,28 @@ def card_for(
         framing=Framing(kind, config.size, config.max_size),
         categories=dataset.categories,
         uncovered=dataset.uncovered,
-        levels=find_levels([dataset.paths.of(image) for image in dataset.images]),
+        levels=_levels_for(config, [dataset.paths.of(image) for image in dataset.images]),
         norm_eps=eps if eps or config.norm == "frozen" else DEFAULT_EPS,  # 0 only where statistics are fixed
     )
+
+
+def _levels_for(config: TrainConfig, paths: Sequence[Path]) -> Levels:
+    """What the values of images become, and which channels the model takes.
+
+    Raises:
+        ConfigError: None of the images that are looked at has as many channels as were asked for.
+    """
+    levels = find_levels(paths)
+    if config.model != "unet":
+        return levels
+    count = config.channels or count_channels(paths)
+    if count == _RGB:
+        return levels
+    if count == 1:
+        return replace(levels, channels=((0.0, 255.0),))
+    ranges = find_channel_ranges(paths, count)
+    if ranges is None:
+        raise ConfigError(
+            f"--channels {count}: no image of {config.dataset} has so many", "TIFF files have; leave it out for 3"
+        )
+    return replace(levels, channels=ranges)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from segkit.errors import DeviceError, SegkitError
 from segkit.inference.batches import BatchPredictor
+from segkit.models.adapt import body_of
 from segkit.progress import NotesOnly, Progress
 from segkit.runtime.ranks import Ranks
 from segkit.training.state import MOST_NONFINITE, TrainingState
@@ -88,7 +89,8 @@ def has_finite_outputs(module: nn.Module, device: torch.device, progress: Progre
         if isinstance(output, Tensor) and output.is_floating_point():
             finite.append(output.isfinite().all())
 
-    noise = torch.randint(256, (3, _SIDE, _SIDE), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    channels = next(layer.in_channels for layer in body_of(module).modules() if isinstance(layer, nn.Conv2d))
+    noise = torch.randint(256, (channels, _SIDE, _SIDE), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     hooks = [layer.register_forward_hook(look) for layer in module.modules() if not any(layer.children())]
     try:
         BatchPredictor(module, device, 1, NotesOnly(progress), "trying the model on")([noise], ["noise"])

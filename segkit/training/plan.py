@@ -26,6 +26,7 @@ from segkit.training.detector_defaults import settings_for, with_settings
 from segkit.training.optim import learning_rate
 from segkit.training.same_data import card_for_data
 from segkit.training.teachers.find import TeacherFile, find_teacher
+from segkit.training.unet_defaults import unet_settings_for, with_unet_settings
 from segkit.units import counted, format_duration
 
 
@@ -67,6 +68,7 @@ class Plan:
             seed=self.config.seed,
             augment=self.config.augment,
             accept_boxes=self.card.model == "fasterrcnn",
+            distances=self.card.unet.instances == "distance",
             replace_bad=self.config.bad_pictures == "skip",
         )
 
@@ -188,6 +190,9 @@ def plan_without_folder(
     if card is None:
         settings, notes = settings_for(filled, facts, device.type == "cpu", training, source)
         card, filled = card_for(filled, training, settings, source), with_settings(filled, settings)
+        unet, more = unet_settings_for(filled, training)
+        card, filled = replace(card, unet=unet), with_unet_settings(filled, unet, card.channels)
+        notes = (*notes, *more)
     if (
         config.resume is None
         and filled.weights == "imagenet"

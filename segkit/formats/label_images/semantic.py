@@ -42,7 +42,8 @@ def open_semantic(
     if not pairs:
         raise InputError(
             f"{root}: no images with class-id PNGs",
-            "expected folders such as train and trainannot, or images and masks, with equal file names",
+            "expected folders such as train and trainannot, or images and masks, with equal file names; if they have "
+            "other names, name the folder of the masks, and that of the pictures with --images-dir",
         )
     classes = find_class_list(homes_of_lists(root, pairs), colours)
     if classes is None and listed is not None:

@@ -12,13 +12,14 @@ import numpy.typing as npt
 from segkit.data.depth import Levels, turned
 from segkit.data.find_levels import spread
 from segkit.data.pictures import Header, read_header
-from segkit.data.pixels import load_rgb
+from segkit.data.pixels import load_channels
 from segkit.data.records import Dataset
 from segkit.errors import InputError
 from segkit.formats.pictures.look import first_frame, frame_of
 from segkit.units import format_size
 
 Pixels = npt.NDArray[np.uint8]
+_RGB = 3  # channels
 _LOOKED_AT = 256  # pictures of a dataset, spread over it
 
 
@@ -28,12 +29,12 @@ def load_framed(path: Path, size: tuple[int, int], levels: Levels | None = None)
     Args:
         path: The file.
         size: (height, width) that the dataset says.
-        levels: What values of more than 8 bits become.
+        levels: What values of more than 8 bits become, and which channels there are instead of RGB.
 
     Raises:
         InputError: It cannot be decoded, or has another size that nothing explains.
     """
-    return to_frame(load_rgb(path, levels), read_header(path, str(path)), path, size)
+    return to_frame(load_channels(path, levels), read_header(path, str(path)), path, size)
 
 
 def load_resized(path: Path, size: tuple[int, int]) -> Pixels:
@@ -62,7 +63,7 @@ def odd_pictures(dataset: Dataset) -> list[str]:
     for image in images:
         try:
             header = read_header(dataset.paths.of(image), image.file_name)
-            if header.frames > 1:
+            if header.frames > 1 and header.channels == _RGB:
                 several.append(first_frame(image.file_name, header))
             frame = frame_of(header, (image.height, image.width), lambda exchanged: False)
         except InputError:  # whoever loads it says so

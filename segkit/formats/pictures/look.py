@@ -18,6 +18,7 @@ from segkit.units import format_size
 
 Size = tuple[int, int]  # (height, width)
 MAX_IMAGE_PIXELS = 1 << 32  # COCO's run lengths are 32-bit: a file that says more is not believed
+_RGB = 3
 _FAR_LARGER = 8  # times: nobody scales a picture so far, and a wrong size may have been written
 
 
@@ -87,7 +88,10 @@ def look(
         raise InputError(error.message.removeprefix(f"{path.name}: "), error.hint) from error
     frame = frame_of(header, declared, fits, says)
     findings = [Finding(key, frame.action, frame.why, shapes=0)] if frame.why else []
-    if header.frames > 1:
+    if header.channels != _RGB:
+        why = f"has {header.channels} channels: a U-Net takes them all, other models what is shown of them"
+        findings.append(Finding(key, "noted", why, shapes=0))
+    elif header.frames > 1:
         findings.append(Finding(key, "noted", first_frame("the image", header), shapes=0))
     return Look(Picture(path.name, path, exif=frame.exif), frame, tuple(findings))
 

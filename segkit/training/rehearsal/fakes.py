@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import nn
@@ -14,24 +14,27 @@ from segkit.memory.measure.torch_private import without_modes
 from segkit.memory.simulate.detector_bounds import Bounds
 from segkit.memory.simulate.oracle import Oracle
 from segkit.memory.simulate.trace import Trace
+from segkit.models.card import ModelCard
 from segkit.models.tensors import Target
 from segkit.training.gradients import SharedGradients
 from segkit.training.rehearsal.batches import Shape
 
 
-def fake_sample(shape: Shape, frame: tuple[int, int] | None, kind: str, oracle: Oracle) -> Sample:
+def fake_sample(shape: Shape, frame: tuple[int, int] | None, card: ModelCard, oracle: Oracle) -> Sample:
     """An image of given dimensions, as the loader would give it; its boxes have values, which masks are cut by.
 
     Args:
         shape: The dimensions.
         frame: Height and width that its batch is padded to.
-        kind: The kind of targets: ``instances`` or ``semantic``.
+        card: Of the model, whose targets are made.
         oracle: Remembers the values of the boxes.
     """
-    image = torch.empty(3, shape.height, shape.width, dtype=torch.uint8)
+    image = torch.empty(card.channels, shape.height, shape.width, dtype=torch.uint8)
     record = Image(0, shape.name, shape.height, shape.width)
-    if kind == "semantic":
-        return Sample(image, {"semantic": torch.empty(shape.height, shape.width, dtype=torch.uint8)}, record)
+    if card.framing.kind == "semantic":
+        maps = ("semantic", "distances") if card.unet.instances == "distance" else ("semantic",)
+        label_maps = {name: torch.empty(shape.height, shape.width, dtype=torch.uint8) for name in maps}
+        return Sample(image, cast(Target, label_maps), record)
     with without_modes():
         corners = torch.from_numpy(shape.boxes).float()
     target: Target = {

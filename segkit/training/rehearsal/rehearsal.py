@@ -17,7 +17,6 @@ from segkit.memory.simulate.trace import Peak, Trace
 from segkit.models.adapt import train_mode
 from segkit.models.roi_align import PyramidRoIAlign
 from segkit.models.tensors import Target
-from segkit.models.unet import batch_of
 from segkit.runtime.ranks import Ranks
 from segkit.training.gradients import SharedGradients
 from segkit.training.plan import Plan
@@ -118,8 +117,7 @@ class Rehearsal:
         """The peak of one optimizer step over a scene's images, a micro-batch at a time."""
         self.oracle.bounds = bounds_of(self.state.module, scene.at_most)
         with self.trace.doing("pictures"):
-            kind = self._plan.card.framing.kind
-            batch = [fake_sample(shape, scene.frame, kind, self.oracle) for shape in scene.shapes]
+            batch = [fake_sample(shape, scene.frame, self._plan.card, self.oracle) for shape in scene.shapes]
         self.trace.reset_peak()
         train_step(self._training, batch)
         return self.trace.peak()
@@ -134,10 +132,11 @@ class Rehearsal:
         self.oracle.bounds = bounds_of(module, at_most=True)
         self.trace.reset_peak()
         with self.trace.doing("evaluation"), torch.no_grad():
-            images = [torch.empty(3, shape.height, shape.width, dtype=torch.uint8) for _ in range(count)]
+            size = self._plan.card.channels, shape.height, shape.width
+            images = [torch.empty(size, dtype=torch.uint8) for _ in range(count)]
             if self._plan.card.framing.kind == "semantic":
-                for one in module.logits(batch_of(images)).float():
-                    one.softmax(0).max(dim=0)
+                for one in module.maps(images):
+                    one.max(dim=0)
             else:
                 module(images)
         train_mode(self.state.module)

@@ -1,0 +1,97 @@
+"""The channels of a TIFF file, by tifffile: Pillow does not open files with other than one, three or four samples.
+
+Channels are an axis of a file's first image: samples of a pixel (side by side, or one after the other), or an axis C of
+ImageJ and OME. Pages without a meaning are channels where they are asked for.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from segkit.errors import InputError
+
+_ORIENTATION = 274  # the TIFF tag
+_NAMED, _UNNAMED = "SC", "QI"  # tifffile's axes: samples and channels; pages of no meaning
+_ALPHA = (1, 2)  # kinds of extra samples that are transparency
+_BEGINNINGS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+
+
+class TiffChannels(NamedTuple):
+    """The size of a file's first image, its EXIF orientation, and its number of channels."""
+
+    height: int
+    width: int
+    orientation: int
+    channels: int
+
+
+def look_at_channels(path: Path) -> TiffChannels | None:
+    """The channels of a TIFF file; None where they are grey or colours, with or without transparency, or it is none."""
+    try:
+        with path.open("rb") as file:
+            if file.read(4) not in _BEGINNINGS:
+                return None
+        with _opened(path) as (tiff, axes, shape):
+            here = [axis for axis in range(len(axes)) if axes[axis] in _NAMED]
+            if len(axes) != 3 or len(here) != 1 or (axes[here[0]] == "S" and _is_colour(tiff.pages[0])):
+                return None
+            return TiffChannels(shape[axes.index("Y")], shape[axes.index("X")], _orientation(tiff), shape[here[0]])
+    except (InputError, OSError, ValueError):  # whoever decodes it says what is wrong
+        return None
+
+
+def read_tiff_channels(path: Path, count: int, most_pixels: int) -> npt.NDArray[Any]:
+    """The values of a TIFF file of so many channels, as stored, [H, W, count].
+
+    Args:
+        path: The file.
+        count: Of channels.
+        most_pixels: That are decoded.
+
+    Raises:
+        InputError: It cannot be decoded, is too large, or has another number of channels.
+    """
+    with _opened(path) as (tiff, axes, shape):
+        here = [axis for axis in range(len(axes)) if axes[axis] in _NAMED + _UNNAMED]
+        found = shape[here[0]] if len(here) == 1 else 1
+        if len(axes) != 3 or found != count:
+            raise InputError(f"{path}: has {found if len(axes) <= 3 else 'more than'} channels, and not {count}")
+        if shape[axes.index("Y")] * shape[axes.index("X")] > most_pixels:
+            raise InputError(f"{path}: has more than the {most_pixels:,} pixels that are decoded", "cut it into parts")
+        if _orientation(tiff) != 1:
+            raise InputError(f"{path}: is turned by its orientation tag", "save it upright")
+        values = tiff.series[0].asarray().reshape(shape)
+    return np.ascontiguousarray(np.moveaxis(values, here[0], 2))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, str, tuple[int, ...]]]:
+    """A TIFF file, and the axes of its first image and their lengths, without those of length 1 besides Y and X."""
+    import tifffile  # noqa: PLC0415 -- few pictures need it
+
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            series = tiff.series[0]
+            pairs = [(axis, side) for axis, side in zip(series.axes, series.shape, strict=True)
+                     if side > 1 or axis in "YX"]  # fmt: skip
+            yield tiff, "".join(axis for axis, _ in pairs), tuple(int(side) for _, side in pairs)
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such image") from None
+    except Exception as error:  # a codec that is missing, a file that is cut off, or any of tifffile's
+        raise InputError(f"{path}: cannot be decoded: {error}", "open it in a viewer; replace or remove it") from error
+
+
+def _is_colour(page: Any) -> bool:
+    """Whether a page's samples are colours, or grey with transparency."""
+    return page.photometric.name != "MINISBLACK" or any(int(each) in _ALPHA for each in page.extrasamples)
+
+
+def _orientation(tiff: Any) -> int:
+    tag = tiff.pages[0].tags.get(_ORIENTATION)
+    return int(tag.value) if tag is not None else 1
