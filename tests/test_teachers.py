@@ -45,7 +45,10 @@ def students(dataset, out, teachers, model, **more):
 
 def taught(model, **more):
     """A plan with a teacher of the same kind, and a micro-batch to learn from."""
-    plan = plan_of(dataset_of((64, 96, 3), (64, 96, 0)), "cpu", model=model, size=64, norm="group", batch=2)
+    more_options = {"instances": "components"} if model == "unet" else {}
+    plan = plan_of(
+        dataset_of((64, 96, 3), (64, 96, 0)), "cpu", model=model, size=64, norm="group", batch=2, **more_options
+    )
     card = replace(plan.card, **more)
     return replace(plan, teacher=TeacherFile(None, card, "", tuple(range(3))))
 
@@ -222,3 +225,9 @@ def test_losses_fall_towards_a_teacher(dataset, tmp_path, teachers):
     values = [each["distil_logits"] for each in losses(train(some).run)]
     assert sum(values[-3:]) < sum(values[:3])
     assert any(a != b for a, b in pairwise(values))
+
+
+def test_a_teacher_of_other_channels_or_strides_is_refused(dataset, tmp_path, teachers):
+    for more, said in (({"channels": 1}, "sees 3 channels, the student 1"), ({"backbone": "plain"}, "other strides")):
+        with pytest.raises(ConfigError, match=said):
+            train(students(dataset, tmp_path, teachers, "unet", steps=1, **more))

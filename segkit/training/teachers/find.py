@@ -6,6 +6,7 @@ from pathlib import Path
 
 from segkit.data.records import Category, in_label_order
 from segkit.errors import ConfigError
+from segkit.models.backbones import strides_of
 from segkit.models.card import ModelCard, read_card
 from segkit.runs.checkpoint import find_checkpoint, load_checkpoint
 
@@ -55,6 +56,16 @@ def find_teacher(run: Path, card: ModelCard) -> TeacherFile:
         raise ConfigError(
             f"--teacher {run}: is a {own.model}, and finds other things than a {card.model}",
             f"use --model {own.model}, or another teacher",
+        )
+    if own.channels != card.channels:
+        raise ConfigError(
+            f"--teacher {run}: sees {own.channels} channels, the student {card.channels}",
+            f"use --channels {own.channels}, or another teacher",
+        )
+    if own.model == "unet" and strides_of(own.backbone) != strides_of(card.backbone):
+        raise ConfigError(
+            f"--teacher {run}: a decoder on {own.backbone} has other strides than one on {card.backbone}",
+            "plain teaches plain, and any other backbone any other",
         )
     return TeacherFile(path, own, _digest(path), _labels(run, own, card))
 
