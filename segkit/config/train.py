@@ -19,7 +19,6 @@ from segkit.choices import (
 from segkit.config.fields import MOST_PIXELS, MOST_PROCESSES, MOST_SEED, MOST_STEPS, argument, option
 from segkit.config.parsers import (
     SIZE_UNITS,
-    loss_terms,
     parse_count_or_auto,
     parse_counts,
     parse_duration,
@@ -32,6 +31,7 @@ from segkit.config.parsers import (
     parse_weights_or_auto,
 )
 from segkit.config.teaching import TeachingConfig
+from segkit.config.train_checks import check_together
 from segkit.errors import ConfigError
 
 _MODEL, _DETECTOR, _UNET, _BUDGET, _DEVICES, _RATES, _DATA, _RUN = (
@@ -39,11 +39,6 @@ _MODEL, _DETECTOR, _UNET, _BUDGET, _DEVICES, _RATES, _DATA, _RUN = (
 )  # fmt: skip
 _MOST_REGIONS = 20_000
 _MOST_CHANNELS = 512
-_OF_UNET = ("instances", "channels", "class_weights", "label_smoothing", "dropout")
-_OF_DETECTORS = (
-    "heads", "anchor_sizes", "anchor_ratios", "fpn_levels", "roi_size", "roi_sampling", "proposals", "rois",
-    "detections", "nms",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -280,48 +275,7 @@ class TrainConfig(TeachingConfig):
         if self.name is not None and not _is_plain(self.name):
             raise ConfigError(f"--name {self.name!r}: a plain folder name other than 'latest' is needed")
         if self.resume is None:  # else these are only the changes to the run's own config
-            self._check_together()
-
-    def _check_together(self) -> None:
-        if self.gpus is not None and self.device not in ("auto", "cuda"):
-            raise ConfigError(f"--gpus and --device {self.device} contradict each other")
-        if self.ranks > 1 and self.device != "cpu":
-            raise ConfigError("--ranks goes with --device cpu", "on GPUs, name them: --gpus 0,1")
-        if self.compile and self.memory == "low":
-            raise ConfigError("--compile and --memory low do not go together", "leave one of them out")
-        if self.ema == 1:
-            raise ConfigError("--ema 1: the averaged weights would stay those of the start", "use 0.999, for example")
-        if self.momentum == 1:
-            raise ConfigError("--momentum 1: no gradient would ever be forgotten", "use 0.9, for example")
-        self._check_unet()
-        self._check_detector()
-        self.check_teaching(self.compile)
-        if self.schedule != "step" and (self.lr_steps or self.lr_gamma is not None):
-            raise ConfigError("--lr-steps and --lr-gamma go with --schedule step")
-        if self.size and self.max_size and self.max_size < self.size:
-            raise ConfigError(f"--max-size {self.max_size} is less than --size {self.size}")
-
-    def _check_unet(self) -> None:
-        given = [name for name in _OF_UNET if getattr(self, name)]
-        if given and self.model != "unet":
-            raise ConfigError(f"--{given[0].replace('_', '-')} is for --model unet; {self.model} has none")
-        if self.label_smoothing and "ce" not in loss_terms(self.loss):
-            raise ConfigError(f"--label-smoothing changes cross entropy, which --loss {self.loss} is without")
-
-    def _check_detector(self) -> None:
-        given = [name for name in _OF_DETECTORS if getattr(self, name) is not None]
-        if given and self.model == "unet":
-            raise ConfigError(f"--{given[0].replace('_', '-')} is for detectors; {self.model} has none")
-        levels = self.fpn_levels or (2, 3, 4, 5)
-        if levels != tuple(range(levels[0], levels[-1] + 1)) or not 2 <= levels[0] <= levels[-1] <= 5:
-            raise ConfigError(
-                f"--fpn-levels {','.join(map(str, levels))}: levels from 2 to 5, one after the other, are needed"
-            )
-        if self.anchor_sizes and len(self.anchor_sizes) != len(levels) + 1:
-            raise ConfigError(
-                f"--anchor-sizes: {len(self.anchor_sizes)} sizes for {len(levels)} levels of the pyramid and the one "
-                f"above: {len(levels) + 1} are needed"
-            )
+            check_together(self)
 
 
 def _is_plain(name: str) -> bool:
