@@ -136,9 +136,11 @@ def _score_files(
         kinds = [each for each in COCO_IOU_TYPES if each in (iou_types or files.iou_types)]
         if files.pairs.total() > parts.MOST_PAIRS:
             limits = max_dets_list(limit)
-            evaluated = parts.evaluate_in_parts(truth, results, kinds, limits, list(files.names), files.pairs)
+            evaluated = parts.evaluate_in_parts(files.truth, results, kinds, limits, list(files.names), files.pairs)
         else:
-            evaluated = {each: evaluate_files(str(truth), str(results), each, max_dets_list(limit)) for each in kinds}
+            evaluated = {
+                each: evaluate_files(str(files.truth), str(results), each, max_dets_list(limit)) for each in kinds
+            }
         metrics = {each: metrics_of(found, files.names) for each, found in evaluated.items()}
     except (ValueError, TypeError, KeyError, OverflowError):
         return None  # a mask is invalid; reading the files record by record reports which

@@ -19,6 +19,7 @@ from segkit.data.polygons import REACH, run_totals
 from segkit.data.read_file import read_file
 from segkit.errors import InputError
 from segkit.evaluate.coco.engine import IouType
+from segkit.evaluate.coco.kept_run_lengths import LEAST, keep_run_lengths, kept_run_lengths
 from segkit.evaluate.coco.parts import num_pairs
 from segkit.evaluate.coco.plausible import boxes_warning, copies_warning, coverage_warning
 
@@ -71,6 +72,7 @@ class _Result(msgspec.Struct, gc=False):
 class PlainFiles:
     """Two files that the engine can read itself, without their masks."""
 
+    truth: Path  # the annotation file, or what stands for it
     images: int
     annotations: int
     names: dict[int, str]
@@ -84,8 +86,13 @@ class PlainFiles:
 
 
 def check_files(truth_path: Path, results_path: Path) -> PlainFiles | None:
-    """Check two files; None: they need correction, or are not valid."""
+    """Check two files; None: they need correction, or are not valid.
+
+    The run lengths of an annotation file with many polygons are kept beside it, and taken in its place.
+    """
+    kept = kept_run_lengths(truth_path)
     try:
+        truth_path, original = kept or truth_path, truth_path
         truth = msgspec.json.decode(read_file(truth_path), type=_Truth)
         results = msgspec.json.decode(read_file(results_path), type=list[_Result])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InputError):
@@ -115,9 +122,13 @@ def check_files(truth_path: Path, results_path: Path) -> PlainFiles | None:
     )
     if not plain:
         return None
+    polygons = sum(isinstance(annotation.segmentation, list) for annotation in annotations)
+    if polygons >= LEAST:
+        keep_run_lengths(original, truth.images, annotations, truth.categories)
     of_results = Counter((r.image_id, r.category_id) for r in results)
     instances = Counter((a.image_id, a.category_id) for a in annotations if not a.iscrowd)
     return PlainFiles(
+        truth=truth_path,
         images=len(sizes),
         annotations=len(annotations),
         names=names,
