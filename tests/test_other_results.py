@@ -84,3 +84,12 @@ def test_what_to_do_is_said(evaluated, results, message):
     outcome = evaluated(results)
     assert outcome.code == 1
     assert message in outcome.err
+
+
+def test_results_without_annotations(segkit, here):
+    file, data = write(here / "r.json", RESULTS), write(here / "t.json", {**TRUTH, "annotations": []})
+    refused = segkit("eval", file)
+    assert "there is no folder dataset with annotations to compare the results with\nhint: name them" in refused.err
+    refused = segkit("eval", file, "--data", data, "--compare", file)
+    assert refused.code == 1
+    assert "there is nothing to compare: it has no annotations, or only crowds" in refused.err

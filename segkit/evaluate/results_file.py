@@ -35,6 +35,11 @@ def evaluate_results(config: EvalConfig) -> Evaluation:
     if config.task == "semantic":
         raise ConfigError("--task semantic scores models; a results file holds instances")
     subject, data = config.subject, config.data or Path("dataset")
+    if config.data is None and not data.exists():
+        raise InputError(
+            f"{subject}: there is no folder {data} with annotations to compare the results with",
+            "name them: --data ANNOTATIONS.json, or a dataset folder",
+        )
     truth = find_split(data, config.split)
     predicted = _predicted_images(subject, data)
     by_engine = set(config.iou or ()) <= set(COCO_IOU_TYPES) and uses_fast(config.engine)

@@ -51,6 +51,8 @@ def compare_evaluations(first: Evaluation, second: Evaluation, num_samples: int,
     if first.pixels is not None and second.pixels is not None:
         document["semantic"] = _compare_pixels(first.pixels, second.pixels, num_samples)
     if len(document) == about:
+        if first.dataset is not None and all(annotation.iscrowd for annotation in first.dataset.annotations):
+            raise InputError(f"{first.truth}: there is nothing to compare: it has no annotations, or only crowds")
         raise InputError(
             f"{second.subject}: has no score in common with {first.subject}",
             "compare masks with masks, boxes with boxes (--iou), pixels with pixels",

@@ -92,13 +92,14 @@ def _instance_headlines(metrics: Metrics, details: Details | None) -> list[Headl
             for number in ("AP", "AP50"):
                 interval = format_interval(intervals.get(number))
                 headlines.append(Headline(f"{name} {number}", format_score(getattr(part, number)), interval))
-    if details is not None and (best := details.document["overall"]["best"]):
-        headlines.append(
-            Headline("best F1", format_score(best["F1"]), f"at score {best['score']!r}, chosen on these images")
-        )
-        interval = format_interval(_confidence(details).get("PQ"))
-        note = f"{interval}{', ' if interval else ''}at score {details.score:g}"
-        headlines.append(Headline("PQ", format_score(details.document["overall"]["PQ"]), note))
+    if details is None:
+        return headlines
+    if best := details.document["overall"]["best"]:
+        note = f"at score {best['score']!r}, chosen on these images"
+        headlines.append(Headline("best F1", format_score(best["F1"]), note))
+    interval = format_interval(_confidence(details).get("PQ"))
+    note = f"{interval}{', ' if interval else ''}at score {details.score:g}"
+    headlines.append(Headline("PQ", format_score(details.document["overall"]["PQ"]), note))
     return headlines
 
 
@@ -177,7 +178,7 @@ def _category_row(name: str, counts: dict[str, Any], ap: dict[str, float], inter
     best = counts["best"] or {"F1": None, "score": None}
     return [
         name, str(counts["instances"]), str(counts["predictions"]), str(counts["found"]),
-        f"{counts['count_error']:.2f}", format_score(ap.get("AP")), format_interval(interval),
+        f"{counts['count_error']:.2f}", format_score(ap.get("AP")), format_interval(interval) or "-",
         format_score(ap.get("AP50")),
         *(format_score(counts[key]) for key in ("precision", "recall", "F1")),
         format_score(best["F1"]), "-" if best["score"] is None else repr(best["score"]), format_score(counts["PQ"]),

@@ -19,6 +19,7 @@ from segkit.evaluate.analysis.tide import ERROR_TYPES, MEANINGS
 
 _MOST_CURVES = 10
 _MOST_CELLS = 15  # categories whose confusion is written out as numbers
+_MOST_LIGHT = 0.5  # of a line, as a share of white
 _BLUE, _RED = "#2f6fb7", "#c9342f"
 _HEAT = LinearSegmentedColormap.from_list("heat", ["#ffffff", "#9dc3e6", "#1f4e8c"])
 _RC = {
@@ -69,8 +70,8 @@ def precision_recall(axes: Axes, details: Details) -> None:
     most = sorted(names, key=lambda c: (-by_category[c].positives, c))[:_MOST_CURVES]
     for category in most if len(names) > 1 else []:
         recall, precision, _ = by_category[category].curve()
-        rgb = tuple(value / 255 for value in colour(sorted(names).index(category)))
-        axes.plot(*_stairs(recall, precision), label=_short(names[category]), linewidth=1.2, color=rgb)
+        line = _dark_enough(colour(sorted(names).index(category)))
+        axes.plot(*_stairs(recall, precision), label=_short(names[category]), linewidth=1.2, color=line)
     recall, precision, _ = details.detections.curve()
     axes.plot(*_stairs(recall, precision), label="all together", linewidth=2.2, color="black")
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.03))
@@ -123,6 +124,7 @@ def score_histogram(axes: Axes, details: Details) -> None:
         label=["true positives", "false positives"],
     )
     axes.set(xlabel="score", ylabel="predictions", xlim=(bins[0], highest))
+    axes.set_ylim(bottom=0, top=None if len(found.score) else 1)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, fontsize=8)
 
@@ -187,6 +189,13 @@ def _stairs(recall: Any, precision: Any) -> tuple[Any, Any]:
     if not len(recall):
         return np.array([0.0, 0.0]), np.array([0.0, 0.0])
     return np.concatenate([[0], recall, recall[-1:]]), np.concatenate([precision[:1], precision, [0]])
+
+
+def _dark_enough(shade: tuple[int, int, int]) -> tuple[float, float, float]:
+    """A colour that is seen as a thin line on white: bright ones are darkened."""
+    red, green, blue = (value / 255 for value in shade)
+    factor = min(1.0, _MOST_LIGHT / max(0.2126 * red + 0.7152 * green + 0.0722 * blue, 1e-6))
+    return red * factor, green * factor, blue * factor
 
 
 def _short(name: str) -> str:
