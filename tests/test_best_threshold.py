@@ -40,14 +40,14 @@ def test_the_best_threshold_of_what_a_model_half_finds(segkit, tmp_path, name):
     """Most of the surer instances, and some of the others, that a model with random weights finds are annotations."""
     model, data, rng = checkpoint(tmp_path / "run/best.pt", card_of(name)), tmp_path / "data", np.random.default_rng(0)
     (data / "images").mkdir(parents=True)
-    for number in range(6):
+    for number in range(3):
         noise = rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)
         Image.fromarray(noise).resize((96, 72), Image.Resampling.BICUBIC).save(data / "images" / f"{number}.png")
     options = ("--model", model, "--score", 0, "--format", "coco", "--device", "cpu", "--out", tmp_path / "all")
     assert segkit("predict", data / "images", *options).code == 0
     truth = json.loads((tmp_path / "all/images.json").read_text())
     found = json.loads((tmp_path / "all/results.json").read_text())
-    assert len(found) > 8
+    assert len(found) > 5
     middle = np.median([each["score"] for each in found])
     truth["annotations"] = [
         {"id": n, "iscrowd": 0, "area": each["bbox"][2] * each["bbox"][3]}
