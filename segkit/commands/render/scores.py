@@ -59,8 +59,7 @@ def render_evaluation(metrics: Metrics, files: Iterable[Path], output: Output) -
     if metrics.details is not None:
         _details(metrics.details, output)
     if metrics.semantic is not None and metrics.semantic.mIoU_interval is not None:
-        share = coverage_said([metrics.semantic.mIoU_coverage])
-        note = f" ({share})" if share else ""
+        note = _worth(metrics.images, [metrics.semantic.mIoU_coverage])
         output.note(f"mIoU, 95 % confidence interval: {format_interval(metrics.semantic.mIoU_interval)}{note}")
     if metrics.compare is not None:
         _comparison(metrics.compare, output)
@@ -84,7 +83,9 @@ def _details(details: dict[str, Any], output: Output) -> None:
         f"instances counted per image: mean absolute error {overall['count_error']:.2f}, "
         f"mean error {overall['count_bias']:+.2f}"
     )
-    if best := overall["best"]:
+    if (best := overall["best"]) and not best["F1"]:
+        output.note("best F1 0.000: no detection is a true positive, at any --score")
+    elif best:
         output.note(
             f"best F1 {format_score(best['F1'])}, with --score {best['score']!r} "
             "(chosen on the images that it is scored on: expect less on others)"
@@ -105,9 +106,14 @@ def _intervals(confidence: dict[str, Any]) -> str:
     if not names:
         return "no 95 % confidence intervals: a single image, or images that do not differ, cannot tell"
     listed = ", ".join(f"{name} {format_interval(confidence[name])}" for name in names)
-    rough = "rough: fewer than 30 images" if confidence["images"] < FEW_IMAGES else ""
-    notes = "; ".join(filter(None, (rough, coverage_said([confidence["coverage"][name] for name in names]))))
-    return f"95 % confidence intervals: {listed}" + (f" ({notes})" if notes else "")
+    note = _worth(confidence["images"], [confidence["coverage"][name] for name in names])
+    return f"95 % confidence intervals: {listed}{note}"
+
+
+def _worth(images: int, coverage: list[list[float] | None]) -> str:
+    """How much intervals of so many images are worth, in brackets."""
+    notes = ["rough: fewer than 30 images" if images < FEW_IMAGES else "", coverage_said(coverage)]
+    return f" ({'; '.join(filter(None, notes))})" if any(notes) else ""
 
 
 def _comparison(compare: dict[str, Any], output: Output) -> None:

@@ -94,7 +94,7 @@ def _instance_headlines(metrics: Metrics, details: Details | None) -> list[Headl
                 headlines.append(Headline(f"{name} {number}", format_score(getattr(part, number)), interval))
     if details is None:
         return headlines
-    if best := details.document["overall"]["best"]:
+    if (best := details.document["overall"]["best"]) and best["F1"]:
         note = f"at score {best['score']!r}, chosen on these images"
         headlines.append(Headline("best F1", format_score(best["F1"]), note))
     interval = format_interval(_confidence(details).get("PQ"))
