@@ -5,10 +5,12 @@ import json
 import pickle
 import sys
 
+import numpy
 import pytest
 import torch
 
 from segkit.memory.holders.graph_roots import NODE_BYTES
+from segkit.memory.holders.kept_tensors import arrays_around
 from segkit.memory.measure.epochs import Epochs
 from segkit.memory.measure.user_code import UserCode
 from segkit.memory.report.document import report_of
@@ -258,3 +260,11 @@ def test_the_verdict_and_the_fix_stand_first(segkit, here):
 
 def test_a_model_without_a_leak_is_clean(verdict_of):
     assert verdict_of("for number in range(40):\n    step(torch.rand(1, 8))\ndone()\n")["verdict"] == "clean"
+
+
+def test_the_search_for_arrays_ends_at_types_of_other_packages():
+    """The base of a data type is itself; ml_dtypes, which ONNX, Keras and JAX load, puts its own among NumPy's."""
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    array = torch.arange(4).numpy()
+    kept = [numpy.dtype(ml_dtypes.bfloat16), numpy.dtype("f4"), array]
+    assert arrays_around([array.base]) == {id(array.base): kept[-1]}

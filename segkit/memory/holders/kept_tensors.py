@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import sys
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import Any
@@ -53,13 +54,16 @@ def python_tensors() -> dict[int, list[torch.Tensor]]:
 
 def arrays_around(targets: Sequence[Any]) -> dict[int, Any]:
     """For tensors whose memory a NumPy array shares: that array, which the garbage collector does not see."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return {}
     wanted = {id(each) for each in targets}
     out: dict[int, Any] = {}
     for holder in gc.get_objects():
         if issubclass(type(holder), list | tuple | dict | set | deque):  # isinstance would run code of the objects
             for each in gc.get_referents(holder):
                 base = each
-                while type(base).__module__ == "numpy" and (base := getattr(base, "base", None)) is not None:
+                while issubclass(type(base), numpy.ndarray) and (base := base.base) is not None:  # a dtype's is itself
                     if id(base) in wanted:
                         out.setdefault(id(base), each)
     return out
