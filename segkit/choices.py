@@ -35,3 +35,5 @@ Initialisation = Literal["default", "kaiming", "xavier", "orthogonal"]
 ImagePlacement = Literal["link", "copy", "reference", "none"]
 
 EngineName = Literal["fast", "pycocotools"]
+
+ExportFormat = Literal["onnx", "torchscript", "pt2", "safetensors", "openvino", "litert", "tensorrt"]

@@ -10,13 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_models import SETTINGS, card_of, sharp
 
+from segkit.export.about import metadata_of
 from segkit.export.compare import compare
+from segkit.export.graphs import graph_of
 from segkit.export.onnx import write_onnx
-from segkit.export.onnx_model import OnnxModel
 from segkit.inference.batches import BatchPredictor
 from segkit.loading.sampler import evaluation_batches
 from segkit.models.backbones import padded_frame
 from segkit.progress import SILENT
+from segkit.runtimes.onnx_model import OnnxModel
 
 SOME = [("maskrcnn", "group"), ("fasterrcnn", "frozen"), ("unet", "batch"), ("unet", "group")]
 ALL = [(model, norm) for model in ("maskrcnn", "fasterrcnn", "unet") for norm in ("batch", "frozen", "group")]
@@ -112,7 +114,8 @@ def test_a_small_picture_beside_a_large_one(kind):
 def test_the_exported_file_predicts_what_a_batch_predicts(kind, tmp_path):
     card = card_of(*kind)
     module = sharp(card)
-    write_onnx(module, card, tmp_path / "m.onnx")
+    graph = graph_of(module, card)
+    write_onnx(graph, metadata_of(tmp_path / "m.pt", card, graph, "fp32"), tmp_path / "m.onnx")
     exported = OnnxModel(tmp_path / "m.onnx")
     images = [picture(n, size) for n, size in enumerate([(64, 64), (33, 97), (1, 1), (1, 130), (150, 2), (95, 64)])]
     assert_alike(images, predicted(module, images, 6), exported(images))

@@ -231,7 +231,7 @@ def test_more_instances_than_the_model_was_made_for(segkit, here, tmp_path):
 def test_an_exported_detector_keeps_its_limit(tmp_path):
     model = disc_model(tmp_path / "m.pt")
     card = card_of("maskrcnn")
-    from segkit.export.onnx_model import OnnxModel
+    from segkit.runtimes.onnx_model import OnnxModel
 
     exported = type(model)(model.path, OnnxModel.__new__(OnnxModel), card, model.device)
     assert with_limits(exported, 20, None) is exported

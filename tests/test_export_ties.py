@@ -8,8 +8,8 @@ from random_models import card_of, checkpoint, sharp
 
 from segkit.export.compare import compare, compare_maps
 from segkit.export.conditioning import without_suppression
-from segkit.export.onnx_model import OnnxModel
 from segkit.models.unet import split_instances
+from segkit.runtimes.onnx_model import OnnxModel
 
 
 def test_a_tie_that_splits_an_instance_is_no_difference():
@@ -42,18 +42,18 @@ def test_an_image_on_which_rounding_decides_does_not_refuse_a_model(segkit, here
     assert outcome.code == 0, outcome.err
     found = json.loads(outcome.out)
     assert set(found["unjudged"]) <= unjudged  # how large ONNX Runtime's error is depends on the processor
-    assert len(found["differences"]) + len(found["unjudged"]) == 4
+    assert len(found["differences"]) + len(found["unjudged"]) == 8  # five images, and three at once
     assert all((name in outcome.err) for name in found["unjudged"])
 
 
 @pytest.mark.parametrize("name", ["fasterrcnn", "unet"])
 def test_a_graph_with_a_fault_is_refused_though_rounding_decides_on_some_images(segkit, here, monkeypatch, name):
-    outputs = OnnxModel.outputs
+    run = OnnxModel.run
 
-    def shifted(self, image):
-        return outputs(self, image.roll(2, -1))
+    def shifted(self, images):
+        return run(self, images.roll(2, -1))
 
-    monkeypatch.setattr(OnnxModel, "outputs", shifted)
+    monkeypatch.setattr(OnnxModel, "run", shifted)
     outcome = segkit("export", checkpoint(here / "m.pt", card_of(name, "group")))
     assert outcome.code == 1
     assert "model.onnx: differs from" in outcome.err

@@ -10,8 +10,8 @@ import torch
 
 from segkit.config.fields import load_config
 from segkit.config.train import TrainConfig
-from segkit.export.onnx_model import OnnxModel
 from segkit.runs.checkpoint import load_model
+from segkit.runtimes.onnx_model import OnnxModel
 from segkit.training.plan import plan_without_folder, read_data
 from segkit.training.rehearsal.batches import scenes_of
 from segkit.training.rehearsal.rehearsal import Rehearsal

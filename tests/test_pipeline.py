@@ -185,7 +185,7 @@ def test_an_export_that_differs_is_not_kept(road, segkit, tmp_path, monkeypatch)
     from segkit.export.compare import PredictionDifference
 
     monkeypatch.setattr(PredictionDifference, "within", lambda difference, tolerance: False)
-    monkeypatch.setattr("segkit.export.export.rounding_decides", lambda *model_and_image: False)
+    monkeypatch.setattr("segkit.export.check.rounding_explains", lambda *model_and_image: False)
     outcome = segkit("export", "--out", tmp_path / "m.onnx")
     assert outcome.code == 1
     assert "hint: nothing was written; accept more with --tolerance (now 0.001)" in outcome.err

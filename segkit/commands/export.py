@@ -13,8 +13,13 @@ def export(config: ExportConfig, output: Output) -> int:
     [bold]Example:[/bold]  segkit export runs/latest --out model.onnx
     """
     output.before_pytorch()
-    from segkit.commands.render.models import render_export
+    from segkit.commands.render.exports import render_bench, render_export
+    from segkit.export.bench import bench
     from segkit.export.export import export
+
+    if config.bench:
+        render_bench(bench(config, output.progress()), output)
+        return DONE
 
     render_export(export(config, output.progress()), output)
     return DONE

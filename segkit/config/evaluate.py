@@ -66,6 +66,9 @@ class EvalConfig(CommandConfig):
     )
     batch: int = option(4, help="Images per forward pass.", min=1, max=65536)
     device: str = option("auto", help="Device: auto, cpu, cuda, cuda:1.")
+    trust: bool = option(
+        False, help="Run an exported file that is a program (TorchScript, PT2): only if you know who made it."
+    )
     workers: int | None = option(None, help="Processes that load images.  [default: 0]", min=0, max=MOST_PROCESSES)
 
     def __post_init__(self) -> None:

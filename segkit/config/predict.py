@@ -147,6 +147,9 @@ class PredictConfig(CommandConfig):
     )  # fmt: skip
     batch: int = option(4, help="Images per forward pass.", min=1, max=65536)
     device: str = option("auto", help="Device: auto, cpu, cuda, cuda:1.")
+    trust: bool = option(
+        False, help="Run an exported file that is a program (TorchScript, PT2): only if you know who made it."
+    )
     resume: bool = option(False, help="Continue in --out: skip images that are already done.")
     force: bool = option(False, help="Replace the predictions in --out.")
 

@@ -7,13 +7,13 @@ differs in the last bit of fp32 or not at all, runtimes compute the sigmoid diff
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from segkit.export.compare import compare, compare_maps
+from segkit.export.compare import PredictionDifference, compare, compare_maps
 from segkit.models.detector import Detector
 from segkit.models.tensors import Prediction
 from segkit.models.unet import UNet
@@ -22,28 +22,45 @@ _TRIES = 4
 _NOISE = 1e-5  # relative, of every weight
 _SIGMOID = 1e-7  # of a probability near 1: its last bit or two
 _SATURATED = 15.5  # a logit from which on these bits are all that tells probabilities apart
+_MORE = 10  # times the largest difference that was made so: there are few tries
 _ALL = 1 << 20  # instances
 
 
 @torch.inference_mode()
-def rounding_decides(model: UNet | Detector, name: str, image: Tensor, tolerance: float, cap: int) -> bool:
-    """Whether the predictions of a model differ from its own, with weights that differ by rounding.
+def rounding_explains(
+    found: PredictionDifference, model: UNet | Detector, image: Tensor, tolerance: float, cap: int
+) -> bool:
+    """Whether a difference is as large as that between a model and itself with other rounding.
+
+    A fault makes a larger one, also on images on which rounding changes the predictions.
 
     Args:
+        found: The difference of an exported file.
         model: In evaluation mode, on the CPU.
-        name: Of the image.
-        image: uint8 [3, H, W].
+        image: uint8 [C, H, W].
         tolerance: The largest difference that is allowed.
         cap: Largest number of instances that the model predicts.
     """
-    others = _rounded_otherwise(model)
-    if isinstance(model, UNet):
-        maps = model.maps([image])[0]
-        differences = (compare_maps(name, maps, other.maps([image])[0], model.settings.instances) for other in others)
-    else:
-        found = model([image])[0]
-        differences = (compare(name, image, found, other([image])[0], tolerance=tolerance, cap=cap) for other in others)
-    return any(not each.within(tolerance) for each in differences)
+    name, made = found.picture, []
+    own = model.maps([image])[0] if isinstance(model, UNet) else model([image])[0]
+    for other in _rounded_otherwise(model):
+        if isinstance(model, UNet):
+            made.append(compare_maps(name, own, other.maps([image])[0], model.settings.instances))
+        else:
+            made.append(compare(name, image, own, other([image])[0], tolerance=tolerance, cap=cap))
+        if _explain(made, found, tolerance):
+            return True
+    return False
+
+
+def _explain(made: Sequence[PredictionDifference], found: PredictionDifference, tolerance: float) -> bool:
+    """Whether one of the differences that rounding made is more than is allowed, and the found one is of their size."""
+    if all(each.within(tolerance) for each in made):
+        return False
+    return found.unmatched <= 2 * max(each.unmatched for each in made) and all(
+        getattr(found, part) <= max(tolerance, _MORE * max(getattr(each, part) for each in made))
+        for part in ("boxes", "scores", "masks")
+    )
 
 
 @torch.inference_mode()

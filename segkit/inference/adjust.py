@@ -10,12 +10,12 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from segkit.errors import ConfigError
-from segkit.export.onnx_model import OnnxModel
 from segkit.inference.batches import Predict
 from segkit.inference.model import LoadedModel
 from segkit.models.detector import Detector
 from segkit.models.tensors import Prediction
 from segkit.models.unet import split_instances
+from segkit.runtimes.exported import ExportedModel
 
 _SAME = 0.5  # IoU of boxes of one category from which on two views show one instance
 _SCALES = (0.75, 1.25)
@@ -164,7 +164,7 @@ def with_limits(model: LoadedModel, most: int | None, nms: float | None) -> Load
         return model
     more = most is not None and most > card.settings.detections
     if not isinstance(model.predict, Detector):
-        if more and isinstance(model.predict, OnnxModel):
+        if more and isinstance(model.predict, ExportedModel):
             limit = card.settings.detections
             raise ConfigError(f"--max-instances {most}: the exported file finds at most {limit}", "use the checkpoint")
         return model

@@ -30,7 +30,9 @@ def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluatio
     Raises:
         InputError: There is no such model or data, or the data has other categories.
     """
-    model = load(config.subject, resolve_device(config.device))
+    model = load(config.subject, resolve_device(config.device), trust=config.trust)
+    for note in model.notes:
+        progress.note(note)
     file = _annotation_file(model, config)
     dataset = in_categories_of(model, read_coco(file), by_name=not config.lvis)
     dataset = with_pictures_in(config.images_dir, dataset)
@@ -63,9 +65,9 @@ def check_compared(config: EvalConfig) -> None:
         InputError: There is none, or it has other categories.
     """
     device = torch.device("cpu")
-    second = load(config.compare, device)
+    second = load(config.compare, device, trust=config.trust)
     if not is_results(config.subject):
-        check_same_categories(load(config.subject, device), second)
+        check_same_categories(load(config.subject, device, trust=config.trust), second)
 
 
 def _score_options(model: LoadedModel, config: EvalConfig, file: Path) -> ScoreOptions:

@@ -90,7 +90,9 @@ def predict(
     """
     found = find_pictures(config.source, config.out, stdin)
     with reraise_out_of_memory("try --device cpu"):
-        model = load(config.model, resolve_device(config.device))
+        model = load(config.model, resolve_device(config.device), trust=config.trust)
+        for note in model.notes:
+            progress.note(note)
         model = with_views(with_limits(model, config.max_instances, config.nms), config.tta)
         formats = _formats(config, model)
         choice = choice_of(config, model.card.categories, model.path)

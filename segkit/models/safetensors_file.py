@@ -1,4 +1,4 @@
-"""Reads safetensors (https://github.com/huggingface/safetensors), a format for tensors that holds no code.
+"""Reads and writes safetensors (https://github.com/huggingface/safetensors), a format for tensors that holds no code.
 
 Eight bytes with the length of a JSON header, the header (name -> type, shape, place), then the values.
 """
@@ -6,6 +6,7 @@ Eight bytes with the length of a JSON header, the header (name -> type, shape, p
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,10 +21,8 @@ def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         ValueError: It is damaged, or something else.
     """
     content = path.read_bytes()
-    length = int.from_bytes(content[:8], "little")
-    if not 2 <= length <= min(_LONGEST_HEADER, len(content) - 8):
-        raise ValueError("no header")
-    header, values = json.loads(content[8 : 8 + length]), memoryview(content)[8 + length :]
+    header, start = _header(content)
+    values = memoryview(content)[start:]
     tensors = {}
     for name, entry in header.items():
         kind = _TYPES.get(entry.get("dtype"))
@@ -35,3 +34,48 @@ def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         flat = torch.frombuffer(bytearray(values[begin:end]), dtype=kind) if end > begin else torch.empty(0, dtype=kind)
         tensors[name] = flat.reshape(entry["shape"])
     return tensors
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The texts that a file has beside its tensors, by their keys.
+
+    Raises:
+        ValueError: It is damaged, or something else.
+    """
+    metadata = _header(path.read_bytes())[0].get("__metadata__", {})
+    return {key: value for key, value in metadata.items() if isinstance(value, str)}
+
+
+def _header(content: bytes) -> tuple[dict[str, Any], int]:
+    """The header of a file, and where the values begin."""
+    length = int.from_bytes(content[:8], "little")
+    if not 2 <= length <= min(_LONGEST_HEADER, len(content) - 8):
+        raise ValueError("no header")
+    header = json.loads(content[8 : 8 + length])
+    if not isinstance(header, dict):
+        raise ValueError("no header")
+    return header, 8 + length
+
+
+def write_safetensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    """Write tensors and texts.
+
+    Args:
+        path: The file.
+        tensors: By name, of types that ``read_safetensors`` reads.
+        metadata: Texts by key.
+    """
+    names = {kind: name for name, kind in _TYPES.items()}
+    header: dict[str, Any] = {"__metadata__": metadata}
+    place = 0
+    for name, tensor in tensors.items():
+        size = tensor.numel() * tensor.element_size()
+        shape = list(tensor.shape)
+        header[name] = {"dtype": names[tensor.dtype], "shape": shape, "data_offsets": [place, place + size]}
+        place += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # values begin at a multiple of 8 bytes, as the reference implementation has it
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for tensor in tensors.values():
+            file.write(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())

@@ -1,14 +1,12 @@
-"""Summaries of training, prediction and export -> tables on stderr, or JSON on stdout."""
+"""Summaries of training and prediction -> tables on stderr, or JSON on stdout."""
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from segkit.commands.output import Output, shown, table_of
+from segkit.commands.output import Output, shown
 from segkit.commands.render.scores import render_metrics_table
-from segkit.units import format_bytes, format_duration
+from segkit.units import format_duration
 
 if TYPE_CHECKING:
-    from segkit.export.export import ExportSummary
     from segkit.inference.predict import PredictionSummary
     from segkit.training.summary import TrainingSummary
 
@@ -71,32 +69,3 @@ def render_prediction(summary: "PredictionSummary", output: Output) -> None:
         output.note(f"warning: {shown(warning)}")
     for message in summary.failed:
         output.error(message)
-
-
-def render_export(summary: "ExportSummary", output: Output) -> None:
-    """How far the exported model differs from the original."""
-    output.json(
-        {
-            "source": str(summary.source),
-            "out": str(summary.out),
-            "bytes": summary.size,
-            "real_pictures": summary.real_pictures,
-            "differences": [asdict(d) for d in summary.differences],
-            "unjudged": list(summary.unjudged),
-        }
-    )
-    table = table_of(
-        "maximum differences from the original, in ONNX Runtime", "image", "instances", "boxes", "scores", "masks"
-    )
-    for d in summary.differences:
-        cells = (f"{value:.1e}" if value else "0" for value in (d.boxes, d.scores, d.masks))
-        table.add_row(shown(d.picture), str(d.instances), *cells)
-    output.stderr.print(table)
-    if summary.unjudged:
-        names = shown(", ".join(summary.unjudged))
-        output.note(f"not compared, as rounding alone changes the predictions there: {names}")
-    if not summary.real_pictures:
-        output.note(
-            "warning: the run's dataset was not found; compared on synthetic images (name a dataset with --data)"
-        )
-    output.note(f"wrote {shown(str(summary.out))} ({format_bytes(summary.size)}) from {shown(str(summary.source))}")

@@ -1,0 +1,99 @@
+"""Summaries of export and of its measurements -> tables on stderr, or JSON on stdout."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from segkit.commands.output import Output, shown, table_of
+from segkit.units import format_bytes
+
+if TYPE_CHECKING:
+    from segkit.export.bench import BenchSummary
+    from segkit.export.export import ExportSummary
+
+_RUNTIMES = {
+    "onnx": "ONNX Runtime", "torchscript": "PyTorch (TorchScript)", "pt2": "PyTorch (torch.export)",
+    "safetensors": "PyTorch", "openvino": "OpenVINO", "litert": "LiteRT", "tensorrt": "TensorRT",
+}  # fmt: skip
+
+
+def render_export(summary: "ExportSummary", output: Output) -> None:
+    """How far the exported model differs from the original."""
+    output.json(
+        {
+            "source": str(summary.source),
+            "out": str(summary.out),
+            "format": summary.format,
+            "batches": summary.takes_batches,
+            "bytes": summary.size,
+            "precision": summary.precision,
+            "real_pictures": summary.real_pictures,
+            "score": None if summary.score is None else asdict(summary.score),
+            "left_out": list(summary.left_out),
+            "nodes": summary.nodes,
+            "differences": [asdict(d) for d in summary.differences],
+            "unjudged": list(summary.unjudged),
+        }
+    )
+    table = table_of(
+        f"maximum differences from the original, in {_RUNTIMES[summary.format]}",
+        "image",
+        "instances",
+        "boxes",
+        "scores",
+        "masks",
+    )
+    for d in summary.differences:
+        cells = (f"{value:.1e}" if value else "0" for value in (d.boxes, d.scores, d.masks))
+        table.add_row(shown(d.picture), str(d.instances), *cells)
+    output.stderr.print(table)
+    if summary.unjudged:
+        names = shown(", ".join(summary.unjudged))
+        output.note(f"not compared, as rounding alone changes the predictions there: {names}")
+    if not summary.real_pictures:
+        output.note(
+            "warning: the run's dataset was not found; compared on synthetic images (name a dataset with --data)"
+        )
+    _note_changes(summary, output)
+    output.note(f"wrote {shown(str(summary.out))} ({format_bytes(summary.size)}) from {shown(str(summary.source))}")
+
+
+def _note_changes(summary: "ExportSummary", output: Output) -> None:
+    """What was changed in the graph, and what it scores."""
+    if summary.simplify and summary.nodes is None:
+        output.note("warning: not simplified: the outputs of the simplified graph differ")
+    if summary.nodes is not None:
+        output.note(f"simplified: {summary.nodes[0]} nodes before, {summary.nodes[1]} after; outputs are equal")
+    if summary.precision == "int8":
+        left = f"; in 32 bits, as the score falls too much otherwise: {', '.join(summary.left_out)}"
+        output.note(f"in 8 bits{left if summary.left_out else ''}; the differences above are those before that")
+    if summary.score is not None:
+        score = summary.score
+        output.note(
+            f"{score.name} on {score.images} images: {score.exported:.4f}, and {score.source:.4f} of the original"
+        )
+
+
+def render_bench(summary: "BenchSummary", output: Output) -> None:
+    """Latency, throughput and memory."""
+    output.json(
+        {
+            "model": str(summary.model),
+            "bytes": summary.size,
+            "image": {"height": summary.image[0], "width": summary.image[1], "shows": summary.picture},
+            "instances": summary.instances,
+            "load_seconds": summary.load_seconds,
+            "resident_bytes": summary.resident,
+            "timings": [asdict(each) for each in summary.timings],
+        }
+    )
+    height, width = summary.image
+    title = f"{shown(str(summary.model))}, {height}x{width} pixels, {summary.instances} instances"
+    table = table_of(title, "threads", "batch", "p50 ms", "p95 ms", "images/s", "repetitions")
+    for each in summary.timings:
+        cells = (each.threads, each.batch, f"{each.p50:.1f}", f"{each.p95:.1f}", f"{each.images_per_second:.2f}")
+        table.add_row(*map(str, cells), str(each.repetitions))
+    output.stderr.print(table)
+    output.note(
+        f"{format_bytes(summary.size)} on disk, {format_bytes(summary.resident)} resident in a process that predicts "
+        f"one image at a time, {summary.load_seconds:.2f} s to load"
+    )

@@ -1,0 +1,59 @@
+"""Non-maximum suppression in rows, as one node of every graph.
+
+ONNX has an operator for rows of boxes. Elsewhere torchvision's is called for all rows at once, which are moved apart so
+that boxes of different rows do not meet; in 64 bits, so that this changes no overlap.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.ops import nms
+
+
+def suppress(boxes: Tensor, scores: Tensor, iou: float, least: float, most: int) -> Tensor:
+    """Which boxes are kept, bool [G, N]: those that no better one of their row overlaps.
+
+    Args:
+        boxes: [G, N, 4].
+        scores: [G, N].
+        iou: Of two that overlap more, the one of the lower score is left out.
+        least: Only boxes with a higher score are looked at.
+        most: At most so many of a row are needed, the best ones.
+    """
+    if torch.onnx.is_in_onnx_export():
+        chosen = _OnnxSuppression.apply(boxes, scores, iou, least, most)  # [S, 3]: row, 0, place
+        row, place = chosen[:, 0], chosen[:, 2]
+    else:
+        row, place = _in_all_rows(boxes, scores, iou, least)
+    kept = torch.zeros_like(scores, dtype=torch.bool)
+    return kept.index_put((row, place), torch.ones_like(row, dtype=torch.bool))
+
+
+def _in_all_rows(boxes: Tensor, scores: Tensor, iou: float, least: float) -> tuple[Tensor, Tensor]:
+    """Rows and places of the boxes that are kept."""
+    row, place = torch.where(scores > least)
+    wide = boxes[row, place].double()
+    apart = row.double() * (boxes.detach().abs().amax().double() * 2 + 1)
+    kept = nms(wide + apart[:, None], scores[row, place].double(), iou)
+    return row[kept], place[kept]
+
+
+class _OnnxSuppression(torch.autograd.Function):
+    """ONNX's operator; in torch, the same indices in another order."""
+
+    @staticmethod
+    def forward(context: Any, boxes: Tensor, scores: Tensor, iou: float, least: float, most: int) -> Tensor:
+        """Indices [S, 3]: row, 0, place."""
+        row, place = _in_all_rows(boxes, scores, iou, least)
+        return torch.stack([row, torch.zeros_like(row), place], dim=1)
+
+    @staticmethod
+    def symbolic(graph: Any, boxes: Any, scores: Any, iou: float, least: float, most: int) -> Any:
+        """The node."""
+        constants = (
+            graph.op("Constant", value_t=torch.tensor([value], dtype=kind))
+            for value, kind in ((most, torch.int64), (iou, torch.float32), (least, torch.float32))
+        )
+        one = graph.op("Constant", value_t=torch.tensor([1], dtype=torch.int64))
+        return graph.op("NonMaxSuppression", boxes, graph.op("Unsqueeze", scores, one), *constants)

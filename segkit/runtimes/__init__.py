@@ -1,0 +1,1 @@
+"""Exported files as models that predict: a module per runtime."""

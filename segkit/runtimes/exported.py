@@ -1,0 +1,137 @@
+"""An exported file as a model that predicts, whichever runtime runs it."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from segkit.errors import InputError, SegkitError
+from segkit.models.card import ModelCard, read_card
+from segkit.models.tensors import Prediction
+from segkit.models.unet import split_instances
+from segkit.runtime.device import is_out_of_memory
+
+CARD_KEY, ABOUT_KEY = "segkit", "segkit_export"
+"""The keys of a file's metadata: the model card, and what else is to be known of the file."""
+
+
+def output_names(card: ModelCard) -> list[str]:
+    """The outputs of an exported file, in their order, without the one that says which image an instance is in."""
+    if card.framing.kind == "semantic":
+        return ["probabilities", *(["distances"] if card.unet.instances == "distance" else [])]
+    return ["boxes", "labels", "scores", *(["masks"] if card.model == "maskrcnn" else [])]
+
+
+def card_in(text: str | None, path: Path) -> ModelCard:
+    """The model card in a file's metadata.
+
+    Raises:
+        InputError: There is none, or it cannot be read.
+    """
+    if text is None:
+        raise InputError(f"{path}: was not exported by segkit", "it lacks its categories and preprocessing")
+    try:
+        plain = json.loads(text)
+    except (ValueError, RecursionError):
+        plain = None
+    return read_card(plain, path)
+
+
+def about_in(text: str | None, path: Path) -> dict[str, Any]:
+    """What a file's metadata say of its inputs and outputs.
+
+    Raises:
+        InputError: Nothing that can be used.
+    """
+    try:
+        about = json.loads(text or "")
+        outputs, given = about["outputs"], about["input"]
+    except (ValueError, RecursionError, TypeError, KeyError):
+        outputs, given = None, None
+    if given not in ("images", "image") or not isinstance(outputs, list) or not outputs:
+        raise InputError(f"{path}: its metadata do not say what its graph takes and gives", "export it again")
+    return about  # type: ignore[no-any-return]
+
+
+class ExportedModel(ABC):
+    """A model in evaluation mode: images in, a list of ``Prediction`` out, on the CPU.
+
+    Attributes:
+        path: The file.
+        card: The model card.
+        takes_batches: Whether several images of one size go through it at once.
+        size: Height and width of the only images that it takes; None: of any.
+        notes: What is to be said of the runtime.
+    """
+
+    path: Path
+    card: ModelCard
+    takes_batches = True
+    size: tuple[int, int] | None = None
+    notes: tuple[str, ...] = ()
+
+    @abstractmethod
+    def run(self, images: Tensor) -> dict[str, Tensor]:
+        """What the graph gives, by the names of its outputs.
+
+        Args:
+            images: uint8 [B, C, H, W]; a single image where it takes no batches.
+        """
+
+    def outputs(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+        """The same of images of any sizes (uint8 [C, H, W] each), for each image; those of one size go together."""
+        found: list[dict[str, Tensor]] = [{} for _ in images]
+        groups: dict[Any, list[int]] = {}
+        for place, image in enumerate(images):
+            groups.setdefault(tuple(image.shape) if self.takes_batches else place, []).append(place)
+        for places in groups.values():
+            named = self._run(torch.stack([images[place].cpu() for place in places]))
+            for number, place in enumerate(places):
+                found[place] = _of_image(named, number)
+        return found
+
+    def _run(self, images: Tensor) -> dict[str, Tensor]:
+        """``run``, with an error of the runtime in words.
+
+        Raises:
+            InputError: The runtime cannot run the graph on these images.
+        """
+        try:
+            return self.run(images)
+        except Exception as error:  # each runtime has its own
+            if isinstance(error, SegkitError) or is_out_of_memory(error):
+                raise
+            why = str(error).partition("\n")[0]
+            size = "x".join(map(str, images.shape))
+            what = f"its graph cannot be run on an input of {size}: {why}"
+            raise InputError(f"{self.path}: {what}", "export it again") from error
+
+    def __call__(self, images: Sequence[Tensor]) -> list[Prediction]:
+        """Predictions of images (uint8 [C, H, W] each)."""
+        if self.card.framing.kind == "semantic":
+            return [split_instances(each, self.card.unet.instances) for each in self.maps(images)]
+        return cast(list[Prediction], self.outputs(images))  # boxes, labels, scores and masks, by their names
+
+    def maps(self, images: Sequence[Tensor]) -> list[Tensor]:
+        """Of a U-Net: what it predicts of every pixel, float [M, H, W] for each image (``segkit.models.unet``)."""
+        return [_maps_in(each) for each in self.outputs(images)]
+
+
+def _maps_in(named: dict[str, Tensor]) -> Tensor:
+    if "distances" not in named:
+        return named["probabilities"]
+    return torch.cat([named["probabilities"], named["distances"][None]])
+
+
+def _of_image(named: dict[str, Tensor], number: int) -> dict[str, Tensor]:
+    """The outputs for one image of a batch."""
+    if "images_of" in named:
+        here = named["images_of"] == number
+        return {name: value[here] for name, value in named.items() if name != "images_of"}
+    if "boxes" in named:  # of a graph for a single image
+        return named
+    return {name: value[number] for name, value in named.items()}

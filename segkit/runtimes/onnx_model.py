@@ -1,0 +1,64 @@
+"""An ONNX file, run by ONNX Runtime."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from torch import Tensor
+
+from segkit.errors import InputError
+from segkit.runtimes.exported import CARD_KEY, ExportedModel, card_in, output_names
+from segkit.runtimes.foreign_onnx import check_onnx
+
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
+
+class OnnxModel(ExportedModel):
+    """An ONNX file that segkit exported; files of older versions take one image at a time."""
+
+    def __init__(self, path: Path, device: str = "cpu", threads: int = 0) -> None:
+        """Open a file.
+
+        Args:
+            path: The file.
+            device: ``cuda`` or ``cuda:1`` for ONNX Runtime's CUDA provider, where there is one.
+            threads: Of the CPU; 0: as many as ONNX Runtime takes.
+
+        Raises:
+            InputError: It is not an ONNX file, or segkit did not export it, or it reads files elsewhere.
+        """
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = threads
+        check_onnx(path)
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=_providers(device))
+        except Exception as error:  # ONNX Runtime's own exceptions derive from nothing useful
+            raise InputError(f"{path}: not an ONNX file that can be run") from error
+        if device.startswith("cuda") and self._session.get_providers()[0] != _CUDA:
+            self.notes = (f"warning: ONNX Runtime has no CUDA here: {path.name} runs on the CPU",)
+        self.path, self.card = path, card_in(self._session.get_modelmeta().custom_metadata_map.get(CARD_KEY), path)
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        inputs = [each.name for each in self._session.get_inputs()]
+        if inputs not in (["images"], ["image"]) or set(self._outputs) - {"images_of"} != set(output_names(self.card)):
+            raise InputError(f"{path}: its graph is not that of its model card", "export it again")
+        self._input = inputs[0]
+        self.takes_batches = self._input == "images"
+
+    def run(self, images: Tensor) -> dict[str, Tensor]:
+        """See ``ExportedModel``."""
+        given = images if self.takes_batches else images[0]
+        values: list[Any] = self._session.run(None, {self._input: np.ascontiguousarray(given.numpy())})
+        named = {name: torch.from_numpy(value) for name, value in zip(self._outputs, values, strict=True)}
+        if not self.takes_batches and "probabilities" in named:
+            named = {name: value[None] for name, value in named.items()}
+        return named
+
+
+def _providers(device: str) -> list[Any]:
+    if not device.startswith("cuda") or _CUDA not in ort.get_available_providers():
+        return [_CPU]
+    number = device.partition(":")[2] or "0"
+    return [(_CUDA, {"device_id": number}), _CPU]

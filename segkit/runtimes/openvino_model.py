@@ -1,0 +1,62 @@
+"""An OpenVINO model (IR: an .xml file and a .bin file), run by OpenVINO on the CPU."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segkit.errors import InputError
+from segkit.runtimes.exported import CARD_KEY, ExportedModel, card_in, output_names
+
+
+def need_openvino() -> Any:
+    """The package ``openvino``.
+
+    Raises:
+        InputError: It is not installed.
+    """
+    try:
+        import openvino  # noqa: PLC0415
+    except ImportError:
+        raise InputError("OpenVINO is not installed", 'install it: pip install "segkit[openvino]"') from None
+    return openvino
+
+
+class OpenVinoModel(ExportedModel):
+    """An OpenVINO model that segkit exported."""
+
+    def __init__(self, path: Path, threads: int = 0) -> None:
+        """Open a file.
+
+        Args:
+            path: The .xml file.
+            threads: Of the CPU; 0: as many as OpenVINO takes.
+
+        Raises:
+            InputError: It is no such file, segkit did not export it, or OpenVINO is not installed.
+        """
+        openvino = need_openvino()
+        if not path.with_suffix(".bin").is_file():
+            raise InputError(f"{path}: its weights are not beside it: {path.stem}.bin", "copy both files")
+        settings = {"INFERENCE_PRECISION_HINT": "f32"} | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
+        try:
+            model = openvino.Core().read_model(str(path), str(path.with_suffix(".bin")))
+            card = model.get_rt_info([CARD_KEY]).astype(str) if model.has_rt_info([CARD_KEY]) else None
+            self.path, self.card = path, card_in(card, path)
+            self._compiled = openvino.Core().compile_model(model, "CPU", settings)
+        except RuntimeError as error:  # OpenVINO's errors
+            raise InputError(f"{path}: not an OpenVINO model that can be run") from error
+        self._outputs = [output.get_any_name() for output in self._compiled.outputs]
+        inputs = [each.get_any_name() for each in self._compiled.inputs]
+        if inputs not in (["images"], ["image"]) or set(self._outputs) - {"images_of"} != set(output_names(self.card)):
+            raise InputError(f"{path}: its graph is not that of its model card", "export it again")
+        self.takes_batches = inputs == ["images"]
+
+    def run(self, images: Tensor) -> dict[str, Tensor]:
+        """See ``ExportedModel``."""
+        given = images if self.takes_batches else images[0]
+        found = self._compiled(np.ascontiguousarray(given.numpy()))
+        values = [found[output] for output in self._compiled.outputs]
+        return {name: torch.from_numpy(value.copy()) for name, value in zip(self._outputs, values, strict=True)}
