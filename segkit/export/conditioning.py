@@ -41,8 +41,8 @@ def rounding_explains(
         tolerance: The largest difference that is allowed.
         cap: Largest number of instances that the model predicts.
     """
-    name, made = found.picture, []
-    own = model.maps([image])[0] if isinstance(model, UNet) else model([image])[0]
+    name, made = found.picture, list[PredictionDifference]()
+    own: Any = model.maps([image])[0] if isinstance(model, UNet) else model([image])[0]
     for other in _rounded_otherwise(model):
         if isinstance(model, UNet):
             made.append(compare_maps(name, own, other.maps([image])[0], model.settings.instances))
