@@ -41,7 +41,9 @@ def test_an_image_on_which_rounding_decides_does_not_refuse_a_model(segkit, here
     outcome = segkit("export", checkpoint(here / "m.pt", card_of(name, "group")), "--json")
     assert outcome.code == 0, outcome.err
     found = json.loads(outcome.out)
-    assert set(found["unjudged"]) <= unjudged  # how large ONNX Runtime's error is depends on the processor
+    assert {
+        each.partition(",")[0] for each in found["unjudged"]
+    } <= unjudged  # how large ONNX Runtime's error is depends on the processor
     assert len(found["differences"]) + len(found["unjudged"]) == 8  # five images, and three at once
     assert all((name in outcome.err) for name in found["unjudged"])
 
