@@ -1,8 +1,9 @@
 """Names of models, backbones, optimisers and the like, as the options take them."""
 
+from dataclasses import dataclass
 from typing import Literal
 
-ModelName = Literal["maskrcnn", "fasterrcnn", "unet"]
+ModelName = Literal["maskrcnn", "fasterrcnn", "condinst", "solov2", "unet"]
 
 BackboneName = Literal[
     "resnet18", "resnet34", "resnet50", "resnet101",
@@ -14,6 +15,8 @@ BackboneName = Literal[
 ]  # fmt: skip
 
 HeadsName = Literal["v1", "v2"]
+
+MaskHeadName = Literal["conv", "pointrend"]
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -37,3 +40,37 @@ ImagePlacement = Literal["link", "copy", "reference", "none"]
 EngineName = Literal["fast", "pycocotools"]
 
 ExportFormat = Literal["onnx", "torchscript", "pt2", "safetensors", "openvino", "litert", "tensorrt"]
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """What is to be known of a model architecture without building one.
+
+    Attributes:
+        options: The options of ``train`` that it takes, of those that only some models have.
+        masks: Whether it predicts a mask for every instance; else boxes only.
+        pixels: Whether it predicts a label for every pixel, and learns from label maps.
+        regions: Whether it proposes regions, and looks at each (two stages).
+        nms: The IoU above which one of two detections is dropped, by default.
+    """
+
+    options: tuple[str, ...]
+    masks: bool = True
+    pixels: bool = False
+    regions: bool = False
+    nms: float = 0.5
+
+
+_TWO_STAGES = (
+    "heads", "anchor_sizes", "anchor_ratios", "fpn_levels", "roi_size", "roi_sampling", "proposals", "rois",
+    "detections", "nms",
+)  # fmt: skip
+
+ARCHITECTURES: dict[ModelName, Architecture] = {
+    "maskrcnn": Architecture((*_TWO_STAGES, "mask_head", "mask_size"), regions=True),
+    "fasterrcnn": Architecture(_TWO_STAGES, masks=False, regions=True),
+    "condinst": Architecture(("rois", "detections", "nms", "mask_size"), nms=0.6),
+    "solov2": Architecture(("rois", "detections", "mask_size")),
+    "unet": Architecture(("instances", "channels", "class_weights", "label_smoothing", "dropout"), pixels=True),
+}
+"""The one place that says what kind of model a name means; ``ModelCard.build`` says what it is made of."""

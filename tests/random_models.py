@@ -1,5 +1,7 @@
 """Models with random weights, for tests of what becomes of predictions: no training is needed."""
 
+from dataclasses import replace
+
 import torch
 
 from segkit.data.geometry import Framing
@@ -13,6 +15,8 @@ CATEGORIES = (Category(1, "a"), Category(2, "b"))
 
 
 def card_of(name, norm="batch", settings=SETTINGS, categories=CATEGORIES):
+    if name == "pointrend":
+        name, settings = "maskrcnn", replace(settings, mask_head="pointrend", mask_size=56, aligned_masks=True)
     framing = Framing("semantic" if name == "unet" else "instances", 64, 96)
     return ModelCard(name, "resnet18", norm, "ce+dice", settings, framing, categories, "background")
 
@@ -24,10 +28,24 @@ def sharp(card):
     with torch.no_grad():
         if card.model == "unet":
             module.head.weight.mul_(8)
+        elif card.model == "condinst":
+            module.head.classification_head.cls_logits.weight.mul_(30)
+            module.head.regression_head.bbox_reg.weight.mul_(30)
+            module.head.controller.weight.mul_(5)
+        elif card.model == "solov2":
+            module.head.labels.weight.mul_(10)
+            module.head.labels.bias.fill_(-1.0)
+            module.head.kernels.weight.mul_(10)
         else:
             module.rpn.head.cls_logits.weight.mul_(40)
             module.rpn.head.bbox_pred.weight.mul_(5)
             module.roi_heads.box_predictor.cls_score.weight.mul_(30)
+            if card.settings.mask_head == "pointrend":
+                for layer in (
+                    module.roi_heads.mask_head.coarse.prediction,
+                    module.roi_heads.mask_head.points.predictor,
+                ):
+                    layer.weight.normal_(std=0.3)
     return module
 
 

@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_models import SETTINGS, card_of, sharp
 
+from segkit.choices import ModelName
 from segkit.export.about import metadata_of
 from segkit.export.compare import compare
 from segkit.export.graphs import graph_of
@@ -20,8 +22,16 @@ from segkit.models.backbones import padded_frame
 from segkit.progress import SILENT
 from segkit.runtimes.onnx_model import OnnxModel
 
-SOME = [("maskrcnn", "group"), ("fasterrcnn", "frozen"), ("unet", "batch"), ("unet", "group")]
-ALL = [(model, norm) for model in ("maskrcnn", "fasterrcnn", "unet") for norm in ("batch", "frozen", "group")]
+SOME = [("maskrcnn", "group"), ("fasterrcnn", "frozen"), ("unet", "batch"), ("unet", "group"), ("pointrend", "batch"),
+        ("condinst", "batch"), ("solov2", "batch")]  # fmt: skip
+ALL = [(model, norm) for model in (*get_args(ModelName), "pointrend") for norm in ("batch", "frozen", "group")]
+EXPORTED = [
+    ("maskrcnn", "group"),
+    ("unet", "group"),
+    ("pointrend", "batch"),
+    ("condinst", "batch"),
+    ("solov2", "batch"),
+]
 ROUNDING = 1e-3
 CPU = torch.device("cpu")
 
@@ -67,6 +77,7 @@ def assert_alike(images, alone, together):
         found = compare(str(number), image, one, other, tolerance=ROUNDING, cap=SETTINGS.detections)
         assert found.unmatched == 0, (tuple(image.shape), found)
         assert max(found.boxes, found.scores) < ROUNDING, (tuple(image.shape), found)
+        assert "semantic" in one or found.masks < ROUNDING, (tuple(image.shape), found)
 
 
 @lru_cache(maxsize=1)
@@ -110,7 +121,7 @@ def test_a_small_picture_beside_a_large_one(kind):
     assert_alike(images, predicted(module, images, 1), predicted(module, images, 3))
 
 
-@pytest.mark.parametrize("kind", [("maskrcnn", "group"), ("unet", "group")], ids="-".join)
+@pytest.mark.parametrize("kind", EXPORTED, ids="-".join)
 def test_the_exported_file_predicts_what_a_batch_predicts(kind, tmp_path):
     card = card_of(*kind)
     module = sharp(card)

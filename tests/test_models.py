@@ -28,7 +28,8 @@ from segkit.models.unet import split_instances
 from segkit.models.weights import load_weights
 from segkit.training.optim import Average, learning_rate
 
-MODELS = get_args(ModelName)
+MODELS = (*get_args(ModelName), "pointrend")
+SIDES = {"maskrcnn": 28, "pointrend": 56, "condinst": 56, "solov2": 56}  # of masks in their boxes
 SMALL = DetectorSettings(proposals=50, rois=16, detections=20, anchor_sizes=(8, 16, 32, 64, 128))
 
 
@@ -47,6 +48,8 @@ def build(name="maskrcnn", backbone="resnet18", norm="batch", num_classes=3, set
     torch.manual_seed(0)
     categories = tuple(Category(number, str(number)) for number in range(1, num_classes))
     framing = Framing("semantic" if name == "unet" else "instances", 64, 96)
+    if name == "pointrend":
+        name, settings = "maskrcnn", replace(settings, mask_head="pointrend", mask_size=56)
     return ModelCard(name, backbone, norm, "ce+dice", settings, framing, categories, "background").build()
 
 
@@ -102,8 +105,8 @@ def test_predictions_follow_the_contract(name):
         assert each["labels"].dtype == torch.int64
         assert each["labels"].shape == each["scores"].shape == (count,)
         assert each["scores"].tolist() == sorted(each["scores"].tolist(), reverse=True)
-        if name == "maskrcnn":
-            assert each["masks"].shape == (count, 28, 28)
+        if name in SIDES:
+            assert each["masks"].shape == (count, SIDES[name], SIDES[name])
         if name == "unet":
             assert each["semantic"].shape == image.shape[-2:]
             assert [c.shape for c in each["box_masks"]] == [

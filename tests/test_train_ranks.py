@@ -21,8 +21,10 @@ from segkit.config.train import TrainConfig
 from segkit.errors import InputError
 from segkit.training.train import train
 
+ONE_STAGE = [pytest.param(name, marks=pytest.mark.slow) for name in ("condinst", "solov2")]
 
-@pytest.mark.parametrize("model", ["unet", "maskrcnn"])
+
+@pytest.mark.parametrize("model", ["unet", "maskrcnn", *ONE_STAGE])
 def test_two_ranks_share_a_batch(dataset, tmp_path, model):
     """With group norm, two ranks use the same images in the same steps as one rank, and have the same losses."""
     some = config(dataset, tmp_path, model=model, batch=4, norm="group", steps=3, augment="medium")

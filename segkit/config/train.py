@@ -10,6 +10,7 @@ from segkit.choices import (
     HeadsName,
     Initialisation,
     InstancesName,
+    MaskHeadName,
     ModelName,
     NormName,
     OptimizerName,
@@ -105,7 +106,8 @@ class TrainConfig(TeachingConfig):
         min=1, max=_MOST_REGIONS, panel=_DETECTOR,
     )  # fmt: skip
     rois: int | None = option(
-        None, help="Proposals of an image that the heads learn from.  [default: 512; on a CPU by the instances]",
+        None, help="Proposals of an image that the heads learn from; in condinst and solov2, masks.  "
+        "[default: 512, on a CPU by the instances; masks 64]",
         min=1, max=_MOST_REGIONS, panel=_DETECTOR,
     )  # fmt: skip
     detections: int | None = option(
@@ -115,6 +117,14 @@ class TrainConfig(TeachingConfig):
     nms: float | None = option(
         None, help="IoU above which one of two detections of a category is dropped.  [default: 0.5]",
         min=0.01, max=1.0, panel=_DETECTOR,
+    )  # fmt: skip
+    mask_head: MaskHeadName | None = option(
+        None, help="Mask head of Mask R-CNN: conv (masks of 28x28) or pointrend (finer, by uncertain points).  "
+        "[default: of the weights, else conv]", panel=_DETECTOR,
+    )  # fmt: skip
+    mask_size: int | None = option(
+        None, help="Rows and columns of a mask in its box: 56, 112, 224; of --mask-head pointrend, condinst, solov2.  "
+        "[default: by the size of the instances]", min=56, max=224, panel=_DETECTOR,
     )  # fmt: skip
     instances: InstancesName | None = option(
         None,

@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from segkit.choices import ARCHITECTURES
 from segkit.config.fields import read_toml
 from segkit.config.predict import DEFAULT_SCORE
 from segkit.export.graphs import Graph
@@ -78,7 +79,7 @@ def _thresholds(card: ModelCard, graph: Graph) -> dict[str, Any]:
     if isinstance(model, Detector):
         heads = model.roi_heads
         out |= {"score": heads.score_thresh, "nms_iou": heads.nms_thresh, "most_instances": heads.detections_per_img}
-    return out if card.model == "unet" else out | {"mask_probability": 0.5}
+    return out if ARCHITECTURES[card.model].pixels else out | {"mask_probability": 0.5}
 
 
 def _weights(source: Path, card: ModelCard) -> dict[str, str]:

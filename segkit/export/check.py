@@ -10,12 +10,12 @@ from torch import Tensor
 from segkit.errors import SegkitError
 from segkit.export.compare import PredictionDifference, compare, compare_maps
 from segkit.export.conditioning import rounding_explains, without_suppression
-from segkit.models.detector import Detector
+from segkit.models.card import InstanceModel
 from segkit.models.tensors import Prediction
 from segkit.models.unet import UNet
 from segkit.runtimes.exported import ExportedModel
 
-Model = UNet | Detector
+Model = UNet | InstanceModel
 
 
 def check(

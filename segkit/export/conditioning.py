@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.export.compare import PredictionDifference, compare, compare_maps
+from segkit.models.card import InstanceModel
 from segkit.models.detector import Detector
 from segkit.models.tensors import Prediction
 from segkit.models.unet import UNet
@@ -28,7 +29,7 @@ _ALL = 1 << 20  # instances
 
 @torch.inference_mode()
 def rounding_explains(
-    found: PredictionDifference, model: UNet | Detector, image: Tensor, tolerance: float, cap: int
+    found: PredictionDifference, model: UNet | InstanceModel, image: Tensor, tolerance: float, cap: int
 ) -> bool:
     """Whether a difference is as large as that between a model and itself with other rounding.
 
@@ -64,16 +65,15 @@ def _explain(made: Sequence[PredictionDifference], found: PredictionDifference, 
 
 
 @torch.inference_mode()
-def without_suppression(model: Detector, image: Tensor) -> Prediction:
+def without_suppression(model: InstanceModel, image: Tensor) -> Prediction:
     """All instances that a detector finds, also those that it leaves out as others overlap them."""
-    heads = model.roi_heads
-    before = heads.nms_thresh, heads.detections_per_img
-    heads.nms_thresh, heads.detections_per_img = 1.0, _ALL
+    before = model.limits()
+    model.set_limits(1.0, _ALL)
     try:
         found: Prediction = model([image])[0]
         return found
     finally:
-        heads.nms_thresh, heads.detections_per_img = before
+        model.set_limits(*before)
 
 
 def _rounded_otherwise(model: nn.Module) -> Iterator[Any]:

@@ -9,7 +9,7 @@ from torch import nn
 
 from segkit.choices import ExportFormat
 from segkit.errors import InputError
-from segkit.export.graphs import Graph
+from segkit.export.graphs import ONE, Graph
 from segkit.export.onnx import quiet, write_onnx
 from segkit.models.safetensors_file import write_safetensors
 from segkit.runtime.torch_private import export_with_sides_of_one
@@ -70,6 +70,10 @@ def write(
         half: Whether weights are in 16 bits.
         size: Height and width, where a file takes images of one size only.
     """
+    if format in ("pt2", "openvino") and graph.input == ONE:
+        raise InputError(
+            f"--format {format}: not for CondInst, SOLOv2 and PointRend: their graphs take one image", "use onnx"
+        )
     match format:
         case "onnx":
             write_onnx(graph, metadata, path)

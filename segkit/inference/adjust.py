@@ -12,6 +12,7 @@ from torchvision.ops import box_iou
 from segkit.errors import ConfigError
 from segkit.inference.batches import Predict
 from segkit.inference.model import LoadedModel
+from segkit.models.card import InstanceModel
 from segkit.models.detector import Detector
 from segkit.models.tensors import Prediction
 from segkit.models.unet import split_instances
@@ -163,18 +164,18 @@ def with_limits(model: LoadedModel, most: int | None, nms: float | None) -> Load
     if card.framing.kind != "instances":
         return model
     more = most is not None and most > card.settings.detections
-    if not isinstance(model.predict, Detector):
+    if not isinstance(model.predict, InstanceModel):
         if more and isinstance(model.predict, ExportedModel):
             limit = card.settings.detections
             raise ConfigError(f"--max-instances {most}: the exported file finds at most {limit}", "use the checkpoint")
         return model
-    heads = model.predict.roi_heads
-    heads.nms_thresh = max(heads.nms_thresh, nms or 0.0)
+    own_nms, own_most = model.predict.limits()
+    model.predict.set_limits(max(own_nms, nms or 0.0), max(own_most, most or 0))
     if not more:
         return model
     assert most is not None
-    heads.detections_per_img = most
-    rpn = model.predict.rpn
-    for kept in (rpn._post_nms_top_n, rpn._pre_nms_top_n):  # torchvision has no other access
-        kept["testing"] = max(kept["testing"], 2 * most)
+    if isinstance(model.predict, Detector):
+        rpn = model.predict.rpn
+        for kept in (rpn._post_nms_top_n, rpn._pre_nms_top_n):  # torchvision has no other access
+            kept["testing"] = max(kept["testing"], 2 * most)
     return replace(model, card=replace(card, settings=replace(card.settings, detections=most)))

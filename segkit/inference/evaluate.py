@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from segkit.choices import ARCHITECTURES
 from segkit.config.evaluate import EvalConfig
 from segkit.errors import ConfigError, InputError
 from segkit.evaluate.evaluation import Evaluation
@@ -83,7 +84,7 @@ def _score_options(model: LoadedModel, config: EvalConfig, file: Path) -> ScoreO
             raise ConfigError(f"--task semantic: {model.path} predicts instances, not a label for every pixel")
     elif config.task == "instance":
         iou_types = config.iou or default_iou_types(model.card) or ("segm",)
-    if iou_types and {"segm", "boundary"} & set(iou_types) and model.card.model == "fasterrcnn":
+    if iou_types and {"segm", "boundary"} & set(iou_types) and not ARCHITECTURES[model.card.model].masks:
         raise ConfigError(f"--iou {','.join(iou_types)}: {model.path} predicts boxes only", "use --iou bbox")
     return ScoreOptions(
         iou_types=iou_types,

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from segkit.choices import ARCHITECTURES
 from segkit.config.predict import PredictConfig
 from segkit.data.files import checksum
 from segkit.data.locks import only_writer_in
@@ -148,17 +149,17 @@ def _formats(config: PredictConfig, model: LoadedModel) -> tuple[str, ...]:
     Raises:
         ConfigError: The model does not predict it.
     """
-    kind, formats = model.card.model, config.formats
+    kind, formats = ARCHITECTURES[model.card.model], config.formats
     if "csv" in formats:
         need_scikit_image("--measure" if config.measure else "--format csv")
         formats = (*formats, "measures")
     if "imagej" in formats:
         need_roifile()
-    if kind == "unet":
+    if kind.pixels:
         return formats if "format" in config.given_options() else (*formats, "classmap")
     if "classmap" in formats:
         raise ConfigError(f"--format classmap: {model.path} predicts instances, not a label for every pixel")
-    if "idmask" in formats and kind == "fasterrcnn":
+    if "idmask" in formats and not kind.masks:
         raise ConfigError(f"--format idmask: {model.path} predicts boxes only", "use overlay, coco, labelme or csv")
     return formats
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from segkit.choices import EngineName
+from segkit.choices import ARCHITECTURES, EngineName
 from segkit.data.records import Dataset, Result
 from segkit.errors import Interrupted, SegkitError
 from segkit.evaluate.coco.score import score_results
@@ -144,7 +144,7 @@ class _RankScores:
         by_batch = tuple(kind for kind in ("segm", "bbox") if kind in self._iou_types and not self._at_the_end)
         self.stream = Stream(dataset, by_batch, options.max_dets, options.engine)
         self._pixels: PixelScores | None = None
-        if card.model == "unet" if options.pixels is None else options.pixels:
+        if ARCHITECTURES[card.model].pixels if options.pixels is None else options.pixels:
             self._pixels = PixelScores(
                 dataset,
                 intervals=options.intervals,
@@ -211,10 +211,7 @@ class _RankScores:
 
 def default_iou_types(card: ModelCard) -> tuple[str, ...]:
     """The IoU types for a model's instances; a model of a dataset without background predicts no instances."""
-    match card.model:
-        case "maskrcnn":
-            return ("segm", "bbox")
-        case "fasterrcnn":
-            return ("bbox",)
-        case _:
-            return () if card.uncovered == "ignore" else ("segm",)
+    kind = ARCHITECTURES[card.model]
+    if kind.pixels:
+        return () if card.uncovered == "ignore" else ("segm",)
+    return ("segm", "bbox") if kind.masks else ("bbox",)

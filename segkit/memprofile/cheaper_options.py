@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from segkit.choices import ARCHITECTURES
 from segkit.config.train import TrainConfig
 from segkit.training.plan import Plan
 
@@ -71,8 +72,9 @@ def _size(configured: TrainConfig, plan: Plan, share: float) -> Changes:
     size = max(_SMALLEST, round(plan.card.framing.size * share / 32) * 32)
     if size >= plan.card.framing.size:
         return {}
-    longest = {"max_size": max(size, round(plan.card.framing.max_size * share))}
-    return {"size": size} | (longest if configured.max_size is not None and configured.model != "unet" else {})
+    if configured.max_size is None or ARCHITECTURES[configured.model].pixels:
+        return {"size": size}
+    return {"size": size, "max_size": max(size, round(plan.card.framing.max_size * share))}
 
 
 def _shallower(configured: TrainConfig, plan: Plan) -> Changes:

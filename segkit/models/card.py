@@ -13,10 +13,15 @@ from segkit.data.geometry import Framing
 from segkit.data.records import Category, Uncovered
 from segkit.errors import InputError
 from segkit.models.backbones import DEFAULT_EPS
+from segkit.models.condinst import CondInst
 from segkit.models.detector import Detector
 from segkit.models.detector_settings import DetectorSettings
+from segkit.models.solov2 import SOLOv2
 from segkit.models.unet import UNet
 from segkit.models.unet_settings import UnetSettings
+
+InstanceModel = Detector | CondInst | SOLOv2
+"""The models that find instances."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,10 @@ class ModelCard:
                 return Detector(
                     num_classes, self.backbone, self.norm, self.settings, masks=masks, norm_eps=self.norm_eps
                 )
+            case "condinst":
+                return CondInst(num_classes, self.backbone, self.norm, self.settings, self.norm_eps)
+            case "solov2":
+                return SOLOv2(num_classes, self.backbone, self.norm, self.settings, self.norm_eps)
             case "unet":
                 return UNet(num_classes, self.backbone, self.norm, self.loss, self.norm_eps, self.unet, self.channels)
             case _:

@@ -8,24 +8,22 @@ their boxes instead). One is changed: losses are means over images (``segkit.mod
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, assert_never
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.rpn import RPNHead
-from torchvision.models.detection.transform import GeneralizedRCNNTransform
-from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
 
 from segkit.choices import BackboneName, NormName
-from segkit.models.backbones import MEAN, NORMS, STD, STRIDES, make_body, normalise
 from segkit.models.detector_settings import DetectorSettings
 from segkit.models.frozen_norm import fold_norms
 from segkit.models.heads import PerImageRoIHeads, PerImageRPN, SeededSampler
+from segkit.models.pointrend import PointRend, PointRendRoIHeads
+from segkit.models.pyramid import Normalise, Pyramid, frame_of, norm_layer
 from segkit.models.roi_align import PyramidRoIAlign
 from segkit.models.tensors import Target
 
@@ -48,66 +46,6 @@ def _to_fp32(output: Any) -> Any:
     return type(output)(_to_fp32(each) for each in output)
 
 
-class _Normalise(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvision has no types
-    """Normalise images and pad them to a batch; neither resize them nor paste masks.
-
-    ``frame`` is the least (height, width) to pad to. Convolutions at borders and group norms see the padding: where a
-    whole batch is padded alike, the features of an image do not depend on the others in its micro-batch.
-    """
-
-    frame: tuple[int, int] | None = None
-
-    def __init__(self) -> None:
-        super().__init__(min_size=1, max_size=1, image_mean=list(MEAN), image_std=list(STD))
-
-    def normalize(self, image: Tensor) -> Tensor:
-        return normalise(image)
-
-    def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
-        return image, target
-
-    def batch_images(self, images: list[Tensor], size_divisible: int = STRIDES[-1]) -> Tensor:
-        if self.frame is not None:
-            below, beside = (max(0, side - have) for side, have in zip(self.frame, images[0].shape[-2:], strict=True))
-            images = [F.pad(images[0], (0, beside, 0, below)), *images[1:]]
-        batched: Tensor = super().batch_images(images, size_divisible)
-        return batched
-
-    def postprocess(self, result: list[Any], image_shapes: Any, original_image_sizes: Any) -> list[Any]:
-        return [{**r, "masks": r["masks"][:, 0]} if "masks" in r else r for r in result]
-
-
-class Pyramid(nn.Module):
-    """A feature extractor with a feature pyramid (Lin et al. 2017, https://arxiv.org/abs/1612.03144).
-
-    Its parameter names are those of torchvision's ``BackboneWithFPN``.
-    """
-
-    out_channels = 256
-
-    def __init__(self, backbone: BackboneName, norm: NormName, eps: float, settings: DetectorSettings) -> None:
-        """Build with random weights.
-
-        Args:
-            backbone: The feature extractor.
-            norm: Its normalisation.
-            eps: What its norms add to variances.
-            settings: Has the levels of the pyramid, and its own normalisation.
-        """
-        super().__init__()
-        self.body, channels = make_body(backbone, norm, [2**level for level in settings.fpn_levels], eps)
-        self.fpn = FeaturePyramidNetwork(channels, self.out_channels, LastLevelMaxPool(), _layer(settings))
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Maps of 256 channels, "0" to "3" at strides 4 to 32 and "pool" at 64, of images [B, 3, H, W].
-
-        With other levels than 2 to 5 there are other strides, and numbers from "0" on.
-        """
-        maps = self.body(images).values()
-        out: dict[str, Tensor] = self.fpn({str(level): each for level, each in enumerate(maps)})
-        return out
-
-
 class Detector(GeneralizedRCNN):  # type: ignore[misc]  # torchvision has no types
     """Mask R-CNN, or without masks Faster R-CNN, with torchvision's architecture and thresholds.
 
@@ -122,6 +60,7 @@ class Detector(GeneralizedRCNN):  # type: ignore[misc]  # torchvision has no typ
         "roi_heads.box_predictor.cls_score": 1,
         "roi_heads.box_predictor.bbox_pred": 4,
         "roi_heads.mask_predictor.mask_fcn_logits": 1,
+        "roi_heads.mask_head.coarse.prediction": 49,
     }
 
     def __init__(
@@ -147,28 +86,31 @@ class Detector(GeneralizedRCNN):  # type: ignore[misc]  # torchvision has no typ
         pyramid = Pyramid(backbone, norm, norm_eps, settings)
         channels, mask_parts = pyramid.out_channels, {}
         if masks:  # before the other heads, as in torchvision: a seed gives the same weights
-            mask_parts = {
-                "mask_roi_pool": PyramidRoIAlign(2 * settings.roi_size, settings.fpn_levels, settings.roi_sampling),
-                "mask_head": MaskRCNNHeads(channels, (256,) * 4, 1, _layer(settings)),
-                "mask_predictor": MaskRCNNPredictor(256, 256, num_classes),
-            }
+            mask_parts = _make_mask_parts(channels, num_classes, settings)
         rpn = _make_rpn(channels, settings)
         roi_heads = _make_roi_heads(channels, num_classes, settings, mask_parts)
         for head in (rpn.head, roi_heads.box_predictor, roi_heads.mask_predictor):
             if head is not None:
                 _in_fp32(head)
-        super().__init__(pyramid, rpn, roi_heads, _Normalise())
+        super().__init__(pyramid, rpn, roi_heads, Normalise())
         for part in (self.backbone.fpn, self.roi_heads):
             fold_norms(part)  # those of a second version
         self.heads = settings.heads
+
+    def limits(self) -> tuple[float, int]:
+        """The IoU above which one of two detections is dropped, and how many instances an image may have."""
+        return self.roi_heads.nms_thresh, self.roi_heads.detections_per_img
+
+    def set_limits(self, nms: float, most: int) -> None:
+        """Change them."""
+        self.roi_heads.nms_thresh, self.roi_heads.detections_per_img = nms, most
 
     def forward(self, images: Sequence[Tensor], targets: Sequence[Target] | None = None) -> Any:
         """Losses of images and targets in training; a list of ``Prediction`` of images in evaluation."""
         known: Any = targets or ()
         seeds = [target["seed"] for target in known if "seed" in target]
         self.rpn.fg_bg_sampler.seeds, self.roi_heads.fg_bg_sampler.seeds = seeds, [seed + 1 for seed in seeds]
-        frames = [target["frame"] for target in known if "frame" in target]
-        self.transform.frame = (max(f[0] for f in frames), max(f[1] for f in frames)) if frames else None
+        self.transform.frame = frame_of(known)
         if not self.training:
             return super().forward(images, targets)
         # As torchvision's, without its look at every box, for which a GPU has to be waited for: targets are checked
@@ -178,11 +120,6 @@ class Detector(GeneralizedRCNN):  # type: ignore[misc]  # torchvision has no typ
         proposals, of_rpn = self.rpn(batch, features, known)
         _, losses = self.roi_heads(features, proposals, batch.image_sizes, known)
         return {**losses, **of_rpn}
-
-
-def _layer(settings: DetectorSettings) -> Any:
-    """The norm layer of the heads, or None."""
-    return None if settings.head_norm is None else NORMS[settings.head_norm]
 
 
 def _make_rpn(channels: int, settings: DetectorSettings) -> PerImageRPN:
@@ -209,6 +146,22 @@ def _make_rpn(channels: int, settings: DetectorSettings) -> PerImageRPN:
     return rpn
 
 
+def _make_mask_parts(channels: int, num_classes: int, settings: DetectorSettings) -> dict[str, nn.Module]:
+    """The mask head of a name, by the arguments of torchvision's heads."""
+    match settings.mask_head:
+        case "conv":
+            return {
+                "mask_roi_pool": PyramidRoIAlign(2 * settings.roi_size, settings.fpn_levels, settings.roi_sampling),
+                "mask_head": MaskRCNNHeads(channels, (256,) * 4, 1, norm_layer(settings)),
+                "mask_predictor": MaskRCNNPredictor(256, 256, num_classes),
+            }
+        case "pointrend":
+            finest = 2 ** settings.fpn_levels[0]
+            return {"mask_head": PointRend(channels, num_classes, settings.mask_size, finest)}
+        case _:
+            assert_never(settings.mask_head)
+
+
 def _make_roi_heads(
     channels: int, num_classes: int, settings: DetectorSettings, mask_parts: dict[str, nn.Module]
 ) -> PerImageRoIHeads:
@@ -216,8 +169,9 @@ def _make_roi_heads(
     if settings.heads == "v1":
         box_head: nn.Module = TwoMLPHead(channels * settings.roi_size**2, 1024)
     else:
-        box_head = FastRCNNConvFCHead((channels, *(settings.roi_size,) * 2), [256] * 4, [1024], _layer(settings))
-    roi_heads = PerImageRoIHeads(
+        box_head = FastRCNNConvFCHead((channels, *(settings.roi_size,) * 2), [256] * 4, [1024], norm_layer(settings))
+    kind = PointRendRoIHeads if isinstance(mask_parts.get("mask_head"), PointRend) else PerImageRoIHeads
+    roi_heads = kind(
         PyramidRoIAlign(settings.roi_size, settings.fpn_levels, settings.roi_sampling),
         box_head,
         FastRCNNPredictor(1024, num_classes),

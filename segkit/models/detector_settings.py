@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from segkit.choices import HeadsName, NormName
+from segkit.choices import HeadsName, MaskHeadName, NormName
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,9 @@ class DetectorSettings:
         nms: Of two detections of a category with a higher IoU, one is dropped.
         before_nms: Anchors of a level that may become proposals, in training, and half of it in evaluation; 0: twice
             ``proposals``, as an older segkit had it. torchvision has 2000, as many as proposals.
+        mask_head: What predicts the masks of Mask R-CNN.
+        mask_size: Rows and columns of a predicted mask in its box; 0: as many as the mask head has, which for ``conv``
+            are 28.
     """
 
     proposals: int = 2000
@@ -44,6 +47,8 @@ class DetectorSettings:
     roi_sampling: int = 2
     nms: float = 0.5
     before_nms: int = 0
+    mask_head: MaskHeadName = "conv"
+    mask_size: int = 0
 
     @property
     def heads(self) -> HeadsName:

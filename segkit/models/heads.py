@@ -7,7 +7,7 @@ and ranks change nothing but the order of sums.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -102,6 +102,26 @@ class PerImageRPN(RegionProposalNetwork):  # type: ignore[misc]  # torchvision h
         return torch.stack(object_losses).mean(), torch.stack(box_losses).mean()
 
 
+class Positive(NamedTuple):
+    """The regions of an image that belong to an instance: boxes [R, 4], their instances [R] and labels [R]."""
+
+    boxes: Tensor
+    matched: Tensor
+    labels: Tensor
+
+
+# segkit.memory.simulate.detector_bounds knows this function by its name.
+def positive_regions(
+    proposals: Sequence[Tensor], matched: Sequence[Tensor], labels: Sequence[Tensor]
+) -> list[Positive]:
+    """The positive ones among the regions of every image."""
+    out = []
+    for boxes, instances, kinds in zip(proposals, matched, labels, strict=True):
+        places = torch.where(kinds > 0)[0]
+        out.append(Positive(boxes[places], instances[places], kinds[places]))
+    return out
+
+
 class PerImageRoIHeads(RoIHeads):  # type: ignore[misc]
     """torchvision's heads with losses that are means over images, and mask targets that may be cut to their boxes."""
 
@@ -159,36 +179,57 @@ class PerImageRoIHeads(RoIHeads):  # type: ignore[misc]
             "loss_classifier": torch.stack([kind for kind, _ in pairs]).mean(),
             "loss_box_reg": torch.stack([box for _, box in pairs]).mean(),
         }
-        if self.has_mask():
-            losses["loss_mask"] = self._mask_loss(features, proposals, image_shapes, targets, matched, labels)
+        if self.learns_masks():
+            positive = positive_regions(proposals, matched, labels)
+            losses |= self.mask_losses(features, positive, image_shapes, targets)
         return [], losses
 
-    def _mask_loss(
+    def learns_masks(self) -> bool:
+        """Whether there is a mask head."""
+        return bool(self.has_mask())
+
+    def mask_losses(
         self,
         features: dict[str, Tensor],
-        proposals: list[Tensor],
+        positive: Sequence[Positive],
         image_shapes: list[tuple[int, int]],
         targets: list[Target],
-        matched: list[Tensor],
-        labels: list[Tensor],
-    ) -> Tensor:
+    ) -> dict[str, Tensor]:
         """Binary cross entropy of the masks of positive regions, in the label that each should have."""
-        positive = [torch.where(each > 0)[0] for each in labels]
-        regions = [boxes[places] for boxes, places in zip(proposals, positive, strict=True)]
+        regions = [each.boxes for each in positive]
         logits = self.mask_predictor(self.mask_head(self.mask_roi_pool(features, regions, image_shapes)))
-        total = []
-        for i, own in enumerate(logits.split([len(each) for each in regions])):  # [R, K + 1, M, M]
-            if not len(own):
-                total.append(logits.sum() * 0)
-                continue
-            here = matched[i][positive[i]]
-            truth = mask_targets(
-                targets[i], regions[i], here, image_shapes[i], own.shape[-1], aligned=self.aligned_masks
-            )
-            kind = labels[i][positive[i]]
-            predicted = own[torch.arange(len(own), device=own.device), kind]
-            total.append(F.binary_cross_entropy_with_logits(predicted, truth))
-        return torch.stack(total).mean()
+        own = logits.split([len(each) for each in regions])  # [R, K + 1, M, M] of each image
+        losses = [
+            of_own_label(each, logits, target, image_shape, here, aligned=self.aligned_masks)
+            for each, target, image_shape, here in zip(own, targets, image_shapes, positive, strict=True)
+        ]
+        return {"loss_mask": torch.stack(losses).mean()}
+
+
+def of_own_label(
+    own: Tensor,
+    logits: Tensor,
+    target: Target,
+    image_shape: tuple[int, int],
+    positive: Positive,
+    *,
+    aligned: bool,
+) -> Tensor:
+    """Binary cross entropy of the masks of an image's regions, in the label that each should have; 0 of none.
+
+    Args:
+        own: Logits of the regions of the image, [R, K + 1, M, M].
+        logits: Those of all images, so that a gradient reaches the head from an image without regions.
+        target: The instances of the image.
+        image_shape: Its height and width.
+        positive: Its regions.
+        aligned: See ``mask_targets``.
+    """
+    if not len(own):
+        return logits.sum() * 0
+    truth = mask_targets(target, positive.boxes, positive.matched, image_shape, own.shape[-1], aligned=aligned)
+    predicted = own[torch.arange(len(own), device=own.device), positive.labels]
+    return F.binary_cross_entropy_with_logits(predicted, truth)
 
 
 # segkit.memory.simulate.detector_bounds knows this function and its ``corners`` by their names.

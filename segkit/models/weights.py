@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torchvision.models.detection import (
     FasterRCNN_ResNet50_FPN_V2_Weights,
     FasterRCNN_ResNet50_FPN_Weights,
+    FCOS_ResNet50_FPN_Weights,
     MaskRCNN_ResNet50_FPN_V2_Weights,
     MaskRCNN_ResNet50_FPN_Weights,
 )
 
-from segkit.choices import BackboneName, HeadsName, ModelName
+from segkit.choices import ARCHITECTURES, BackboneName, HeadsName, ModelName
 from segkit.errors import ConfigError, InputError
 from segkit.models.adapt import body_name
 from segkit.models.backbones import DEFAULT_EPS, EPS
@@ -26,10 +27,11 @@ from segkit.models.layer_names import State, from_old_torchvision
 from segkit.models.packaged_weights import LICENCE, PACKAGED, is_installed, packaged_file
 from segkit.models.weight_files import WeightFile, read_weight_file, recognise
 
-_COCO = {
+_COCO: dict[tuple[ModelName, HeadsName], Any] = {
     ("maskrcnn", "v1"): MaskRCNN_ResNet50_FPN_Weights.COCO_V1,
     ("fasterrcnn", "v1"): FasterRCNN_ResNet50_FPN_Weights.COCO_V1,
     ("maskrcnn", "v2"): MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
+    ("condinst", "v1"): FCOS_ResNet50_FPN_Weights.COCO_V1,
     ("fasterrcnn", "v2"): FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
 }
 _WITHOUT_NETWORK: BackboneName = "efficientnet_lite0"
@@ -60,14 +62,17 @@ def best_weights(model: ModelName, backbone: BackboneName) -> str:
     """The best pretrained weights that exist for a model; ``none`` where there are none."""
     if backbone == "plain":
         return "none"
-    return "coco" if model != "unet" and backbone == "resnet50" else "imagenet"
+    return "coco" if (model, "v1") in _COCO and backbone == "resnet50" else "imagenet"
 
 
-def eps_of(weights: str, backbone: BackboneName, heads: HeadsName, source: WeightFile | None) -> float:
+def eps_of(
+    weights: str, model: ModelName, backbone: BackboneName, heads: HeadsName, source: WeightFile | None
+) -> float:
     """What the norms that weights were made with added to variances, which is what they mean it to be.
 
     Args:
         weights: A name or a file.
+        model: The architecture.
         backbone: The feature extractor.
         heads: The version of a detector's pyramid and heads.
         source: What the file holds, if it is one.
@@ -75,7 +80,7 @@ def eps_of(weights: str, backbone: BackboneName, heads: HeadsName, source: Weigh
     if source is not None:
         return source.norm_eps
     if weights == "coco":
-        return 0.0 if heads == "v1" else DEFAULT_EPS
+        return 0.0 if ARCHITECTURES[model].regions and heads == "v1" else DEFAULT_EPS
     return EPS.get(backbone, DEFAULT_EPS) if weights == "imagenet" else DEFAULT_EPS
 
 
@@ -99,7 +104,7 @@ def load_weights(
         case "none":
             return Loaded("random weights")
         case "coco":
-            if model == "unet" or backbone != "resnet50":
+            if (model, "v1") not in _COCO or backbone != "resnet50":
                 raise ConfigError(
                     f"--weights coco: there are none for {model} with {backbone}",
                     "use --weights imagenet, or --backbone resnet50",
@@ -149,7 +154,7 @@ def without_network(model: ModelName, backbone: BackboneName) -> BackboneName | 
     if not is_installed(_WITHOUT_NETWORK):
         return None
     enum = torchvision.models.get_model_weights(backbone).IMAGENET1K_V1
-    entry = _COCO[model, "v1"] if best_weights(model, backbone) == "coco" and model != "unet" else enum
+    entry = _COCO[model, "v1"] if best_weights(model, backbone) == "coco" else enum
     return None if _cached(entry).is_file() or _answers(entry.url) else _WITHOUT_NETWORK
 
 

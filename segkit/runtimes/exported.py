@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from segkit.choices import ARCHITECTURES
 from segkit.errors import InputError, SegkitError
 from segkit.models.card import ModelCard, read_card
 from segkit.models.tensors import Prediction
@@ -23,7 +24,7 @@ def output_names(card: ModelCard) -> list[str]:
     """The outputs of an exported file, in their order, without the one that says which image an instance is in."""
     if card.framing.kind == "semantic":
         return ["probabilities", *(["distances"] if card.unet.instances == "distance" else [])]
-    return ["boxes", "labels", "scores", *(["masks"] if card.model == "maskrcnn" else [])]
+    return ["boxes", "labels", "scores", *(["masks"] if ARCHITECTURES[card.model].masks else [])]
 
 
 def card_in(text: str | None, path: Path) -> ModelCard:

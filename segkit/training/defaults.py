@@ -12,7 +12,7 @@ from statistics import median
 
 import torch
 
-from segkit.choices import HeadsName, NormName
+from segkit.choices import ARCHITECTURES, HeadsName, NormName
 from segkit.config.train import TrainConfig
 from segkit.data.depth import Levels
 from segkit.data.find_levels import count_channels, find_channel_ranges, find_levels
@@ -92,7 +92,7 @@ def resolve_defaults(
 
 def _resolve_model(config: TrainConfig, on_cpu: bool, source: WeightFile | None) -> TrainConfig:
     """Backbone, weights, norm and frozen layers."""
-    detects = config.model != "unet"
+    detects = not ARCHITECTURES[config.model].pixels
     if config.backbone is not None:
         backbone = config.backbone
     elif source is not None:
@@ -100,7 +100,7 @@ def _resolve_model(config: TrainConfig, on_cpu: bool, source: WeightFile | None)
     else:
         deep = config.weights == "coco" or (config.weights != "none" and not on_cpu and detects)
         backbone = "resnet50" if deep else "resnet18"
-    if backbone == "plain" and config.model != "unet":
+    if backbone == "plain" and not ARCHITECTURES[config.model].pixels:
         raise ConfigError(
             f"--backbone plain is for --model unet; {config.model} cannot be built on it", "leave --backbone out"
         )
@@ -123,7 +123,7 @@ def _resolve_model(config: TrainConfig, on_cpu: bool, source: WeightFile | None)
         norm = source.norm
     if weights != "none":
         _check_norm(weights, config.norm or norm, source)
-    heads = _resolve_heads(config, source) if detects else None
+    heads = _resolve_heads(config, source) if "heads" in ARCHITECTURES[config.model].options else None
     freeze = ("stem",) if pretrained_detector else ("none",)
     return replace(
         config,
@@ -158,7 +158,7 @@ def _check_norm(weights: str, norm: NormName, source: WeightFile | None) -> None
 
 def _resolve_size(config: TrainConfig, facts: DataFacts, on_cpu: bool) -> TrainConfig:
     """The size of the images as the model gets them."""
-    if config.model != "unet":
+    if not ARCHITECTURES[config.model].pixels:
         size = config.size or _shorter_side(facts, on_cpu)
     else:
         largest = _LARGEST_CROP_ON_CPU if on_cpu else _LARGEST_CROP
@@ -179,7 +179,7 @@ def _shorter_side(facts: DataFacts, on_cpu: bool) -> int:
 
 def _resolve_batch(config: TrainConfig, on_cpu: bool, world_size: int) -> TrainConfig:
     """Batch, micro-batch and loader workers."""
-    batch = config.batch or (8 if config.model == "unet" else 4)
+    batch = config.batch or (8 if ARCHITECTURES[config.model].pixels else 4)
     if batch % world_size:
         raise ConfigError(f"--batch {batch} cannot be shared by {world_size} ranks", "make it a multiple of the ranks")
     micro_batch = config.micro_batch
@@ -254,8 +254,8 @@ def card_for(
     assert config.size is not None
     assert config.max_size is not None
     assert config.weights is not None
-    eps = eps_of(config.weights, config.backbone, settings.heads, source)
-    kind: TargetKind = "semantic" if config.model == "unet" else "instances"
+    eps = eps_of(config.weights, config.model, config.backbone, settings.heads, source)
+    kind: TargetKind = "semantic" if ARCHITECTURES[config.model].pixels else "instances"
     return ModelCard(
         model=config.model,
         backbone=config.backbone,
@@ -277,7 +277,7 @@ def _levels_for(config: TrainConfig, paths: Sequence[Path]) -> Levels:
         ConfigError: None of the images that are looked at has as many channels as were asked for.
     """
     levels = find_levels(paths)
-    if config.model != "unet":
+    if not ARCHITECTURES[config.model].pixels:
         return levels
     count = config.channels or count_channels(paths)
     if count == _RGB:

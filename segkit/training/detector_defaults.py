@@ -1,21 +1,22 @@
 """What a detector is made with where the user did not say it: from the data, the weights and the device."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
-from segkit.choices import NormName
+from segkit.choices import ARCHITECTURES, NormName
+from segkit.config.model_options import MASK_SIZES
 from segkit.config.train import TrainConfig
 from segkit.data.geometry import Framing
 from segkit.data.records import Dataset
+from segkit.errors import ConfigError
 from segkit.models.detector_settings import DetectorSettings
 from segkit.models.weight_files import WeightFile
 from segkit.training.defaults import DataFacts
 from segkit.training.fit_anchors import boxes_of, fitted, shares
 
 _SMALL_SIDE = 64  # below, torchvision's smallest anchor (32) is too coarse
-_AS_OPTIONS = (
-    "anchor_sizes", "anchor_ratios", "fpn_levels", "roi_size", "roi_sampling", "proposals", "rois", "detections", "nms",
-)  # fmt: skip
+_PER_CELL = 2.0  # pixels of a typical instance that a cell of its mask may span
+_MASKS = 64  # that a detector of one stage is taught in an image
 _BEFORE_NMS = 2000  # anchors of a level, as torchvision has it
 
 
@@ -37,8 +38,10 @@ def settings_for(
         training: The training split.
         source: What the file of ``--weights`` holds, if it names one.
     """
-    if config.model == "unet":
+    if ARCHITECTURES[config.model].pixels:
         return DetectorSettings(), ()
+    if not ARCHITECTURES[config.model].regions:
+        return _one_stage(config, facts), ()
     made = source.settings if source is not None and source.settings is not None else DetectorSettings()
     settings = replace(
         made,
@@ -46,8 +49,11 @@ def settings_for(
         aligned_masks=True,
         head_norm=_head_norm(config, source),
         **_regions(facts, on_cpu)
-        | {name: value for name in _AS_OPTIONS if (value := getattr(config, name)) is not None},
+        | {name: value for name in _named(config) if (value := getattr(config, name)) is not None},
     )
+    if "mask_head" not in ARCHITECTURES[config.model].options:
+        settings = replace(settings, mask_head="conv")
+    settings = replace(settings, mask_size=_mask_size(config, facts, settings))
     detections, crowd = settings.detections, facts.most_instances
     least = min(1000, 10 * crowd) if on_cpu else max(1000, 5 * crowd)
     before = max(200, min(2 * settings.proposals, _BEFORE_NMS), settings.proposals)
@@ -61,6 +67,40 @@ def settings_for(
     said = [f"for at most {crowd} instances in an image, usually {facts.usual_instances}: {', '.join(notes)}"]
     settings, anchors = _with_anchors(settings, config, facts, training, source)
     return settings, (*(said if notes else ()), *anchors)
+
+
+def _named(config: TrainConfig) -> list[str]:
+    """The options of a model that name a number of its settings."""
+    known = {each.name for each in fields(DetectorSettings)}
+    return [name for name in ARCHITECTURES[config.model].options if name in known]
+
+
+def _mask_size(config: TrainConfig, facts: DataFacts, settings: DetectorSettings) -> int:
+    """Rows and columns of a mask: so many that a typical instance has two pixels to a cell, or fewer.
+
+    Raises:
+        ConfigError: They were given, and the mask head has another size.
+    """
+    options = ARCHITECTURES[config.model].options
+    if "mask_size" not in options or ("mask_head" in options and settings.mask_head == "conv"):
+        if config.mask_size:
+            raise ConfigError("--mask-size is for --mask-head pointrend; masks of conv have 28 rows and columns")
+        return 0
+    assert config.size is not None
+    side = facts.instance_side * config.size / facts.short_side
+    return config.mask_size or next((size for size in MASK_SIZES if side <= _PER_CELL * size), MASK_SIZES[-1])
+
+
+def _one_stage(config: TrainConfig, facts: DataFacts) -> DetectorSettings:
+    """The numbers of a detector without anchors and regions."""
+    kind = ARCHITECTURES[config.model]
+    return DetectorSettings(
+        rois=config.rois or _MASKS,
+        detections=config.detections or max(100, round(1.5 * facts.most_instances)),
+        aligned_masks=True,
+        nms=config.nms or kind.nms,
+        mask_size=_mask_size(config, facts, DetectorSettings()),
+    )
 
 
 def _regions(facts: DataFacts, on_cpu: bool) -> dict[str, Any]:
@@ -107,9 +147,8 @@ def _words(anchors: tuple[tuple[int, ...], tuple[float, ...]]) -> str:
 
 def with_settings(config: TrainConfig, settings: DetectorSettings) -> TrainConfig:
     """The options of a detector, with the values that it is made with."""
-    if config.model == "unet":
-        return config
-    return replace(config, **{name: getattr(settings, name) for name in _AS_OPTIONS})
+    values: dict[str, Any] = {name: getattr(settings, name) or None for name in _named(config)}
+    return replace(config, **values)
 
 
 def _head_norm(config: TrainConfig, source: WeightFile | None) -> NormName | None:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from segkit.choices import ARCHITECTURES
 from segkit.config.train import TrainConfig
 from segkit.data.digest import Digest, digest_of
 from segkit.data.label_maps import MOST_CATEGORIES
@@ -67,7 +68,7 @@ class Plan:
             self.card.levels,
             seed=self.config.seed,
             augment=self.config.augment,
-            accept_boxes=self.card.model == "fasterrcnn",
+            accept_boxes=not ARCHITECTURES[self.card.model].masks,
             distances=self.card.unet.instances == "distance",
             replace_bad=self.config.bad_pictures == "skip",
         )
@@ -224,7 +225,7 @@ def _check_annotations(config: TrainConfig, training: Dataset, val: Dataset | No
     Raises:
         ConfigError: They are not.
     """
-    if config.model == "unet" and len(training.categories) > MOST_CATEGORIES:
+    if ARCHITECTURES[config.model].pixels and len(training.categories) > MOST_CATEGORIES:
         raise ConfigError(
             f"{config.dataset}: has {len(training.categories)} categories; a U-Net's label maps hold {MOST_CATEGORIES}",
             "use --model maskrcnn, or fewer categories: segkit convert --map",
@@ -236,13 +237,13 @@ def _check_annotations(config: TrainConfig, training: Dataset, val: Dataset | No
             "are they single objects? make them instances: segkit convert SRC --crowds instances",
         )
     boxes = sum(annotation.segmentation is None for annotation in annotations)
-    if boxes and config.model != "fasterrcnn":
+    if boxes and ARCHITECTURES[config.model].masks:
         raise ConfigError(
             f"{config.dataset}: {boxes} of its {len(annotations)} annotations are boxes without a segmentation",
             "boxes are enough for --model fasterrcnn; to learn the masks alone: segkit convert SRC --boxes crowd",
         )
     masks_missing = val is not None and val.annotations and not any(a.segmentation for a in val.annotations)
-    if masks_missing and config.model != "fasterrcnn":
+    if masks_missing and ARCHITECTURES[config.model].masks:
         raise ConfigError(
             f"{config.dataset}: the annotations of its val split are boxes without a segmentation",
             "masks cannot be scored by them; boxes are enough for --model fasterrcnn",

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from segkit.choices import ARCHITECTURES
 from segkit.config.train import TrainConfig
 from segkit.data.records import Dataset
 from segkit.errors import ConfigError
@@ -25,7 +26,7 @@ def unet_settings_for(config: TrainConfig, training: Dataset) -> tuple[UnetSetti
     Raises:
         ConfigError: ``--class-weights`` names a category that there is not.
     """
-    if config.model != "unet":
+    if not ARCHITECTURES[config.model].pixels:
         return UnetSettings(), ()
     weights, notes = _class_weights(config, training)
     instances = config.instances
@@ -38,7 +39,11 @@ def unet_settings_for(config: TrainConfig, training: Dataset) -> tuple[UnetSetti
 
 def with_unet_settings(config: TrainConfig, settings: UnetSettings, channels: int) -> TrainConfig:
     """The options of a U-Net, with what was chosen."""
-    return config if config.model != "unet" else replace(config, instances=settings.instances, channels=channels)
+    return (
+        config
+        if not ARCHITECTURES[config.model].pixels
+        else replace(config, instances=settings.instances, channels=channels)
+    )
 
 
 def _class_weights(config: TrainConfig, training: Dataset) -> tuple[tuple[float, ...] | None, tuple[str, ...]]:

@@ -14,6 +14,8 @@ import torch
 _LEVELS = 5  # feature maps that the RPN takes anchors from
 _MAPS = 4  # feature maps that the heads take regions from
 _MASKS = 4
+_NEAR = 9  # places around the centre of an instance that have it
+_LEVELS_OF_ONE = 3
 
 
 class SizeQuery(NamedTuple):
@@ -102,6 +104,13 @@ def _regions_of_instance(bounds: Bounds, query: SizeQuery) -> int:
     return query.elements if bounds.at_most else -(-query.elements // len(query.variables["corners"]))
 
 
+def _taught_places(bounds: Bounds, query: SizeQuery) -> int:
+    """The places of an image that have an instance: at most nine of each in a level, in at most three levels."""
+    if not bounds.instances:
+        return query.elements
+    return _LEVELS_OF_ONE * _NEAR * bounds.instances[query.times % len(bounds.instances)]
+
+
 RULES: dict[str, Callable[[Bounds, SizeQuery], int]] = {
     "remove_small_boxes": _all,
     "filter_proposals": _all,
@@ -112,7 +121,12 @@ RULES: dict[str, Callable[[Bounds, SizeQuery], int]] = {
     "compute_loss": _rpn_samples,
     "subsample": lambda bounds, query: bounds.roi_samples,
     "fastrcnn_loss": _positive_regions,
-    "_mask_loss": _positive_regions,
+    "positive_regions": _positive_regions,
+    "taught_places": _taught_places,
+    "_best_of_level": _all,
+    "_best_cells": _all,
+    "_kept": _all,
+    "not_empty": _all,
     "mask_targets": _regions_of_instance,
     "mask_targets:unique": _instances_here,
     "_multiscale_roi_align": _regions_of_level,

@@ -19,9 +19,12 @@ _PARTS = {
     "roi_heads.mask_roi_pool": "pooling for masks",
     "roi_heads.mask_head": "mask head",
     "roi_heads.mask_predictor": "mask head",
+    "roi_heads.mask_head.coarse": "coarse mask head",
+    "roi_heads.mask_head.points": "point head",
     "body": "encoder",
     "decoder": "decoder",
     "head": "head",
+    "mask_branch": "mask branch",
 }
 
 

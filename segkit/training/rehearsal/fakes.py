@@ -96,7 +96,7 @@ def bounds_of(module: Any, at_most: bool) -> Bounds:
         at_most: Whether as many regions are positive as allowed, or as few as in the first steps.
     """
     if not hasattr(module, "roi_heads"):
-        return Bounds()
+        return Bounds(at_most=at_most)
     rpn, roi = module.rpn.fg_bg_sampler, module.roi_heads.fg_bg_sampler
     return Bounds(
         rpn_samples=rpn.batch_size_per_image,

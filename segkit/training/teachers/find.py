@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from segkit.choices import ARCHITECTURES
 from segkit.data.records import Category, in_label_order
 from segkit.errors import ConfigError
 from segkit.models.backbones import strides_of
@@ -62,11 +63,16 @@ def find_teacher(run: Path, card: ModelCard) -> TeacherFile:
             f"--teacher {run}: sees {own.channels} channels, the student {card.channels}",
             f"use --channels {own.channels}, or another teacher",
         )
-    if own.model == "unet" and strides_of(own.backbone) != strides_of(card.backbone):
+    if ARCHITECTURES[own.model].pixels and strides_of(own.backbone) != strides_of(card.backbone):
         raise ConfigError(
             f"--teacher {run}: a decoder on {own.backbone} has other strides than one on {card.backbone}",
             "plain teaches plain, and any other backbone any other",
         )
+    for model in (card.model, own.model):
+        if not (ARCHITECTURES[model].regions or ARCHITECTURES[model].pixels):
+            raise ConfigError(
+                f"--teacher: a {model} neither teaches nor is taught", "use maskrcnn or fasterrcnn for both, or unet"
+            )
     return TeacherFile(path, own, _digest(path), _labels(run, own, card))
 
 

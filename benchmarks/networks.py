@@ -1,0 +1,117 @@
+"""The networks that find instances, at equal numbers of steps: mask AP, boundary AP, seconds and memory.
+
+    python benchmarks/networks.py DATASET [--steps 150] [--seeds 0,1,2] [--size 128] [--models maskrcnn,pointrend]
+
+DATASET is a folder that ``segkit convert`` wrote, with a validation split. For each network and seed, ``segkit train``
+from random weights on a CPU, with all options that are not named here at their defaults, then ``segkit eval --iou
+segm,boundary`` of its last weights. ``pointrend`` is Mask R-CNN with ``--mask-head pointrend``. Seconds are CPU time
+(user and system) of the training, its checkpoints included; the peak is the largest resident memory of its process.
+
+    python benchmarks/networks.py DATASET --fit 320,512,800 [--models ...]
+
+Nothing is trained: what ``memprofile --fit`` says that a step and an evaluation need on a GPU at most, with resnet50,
+frozen norms, and the default batch at once, in bf16.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from segkit.config.train import TrainConfig
+from segkit.memprofile.needs import Overhead, estimate_training
+from segkit.training.plan import plan_without_folder, read_data
+
+NETWORKS = {
+    "maskrcnn": ("--model", "maskrcnn"),
+    "pointrend": ("--model", "maskrcnn", "--mask-head", "pointrend"),
+    "condinst": ("--model", "condinst"),
+    "solov2": ("--model", "solov2"),
+    "fasterrcnn": ("--model", "fasterrcnn"),
+    "unet": ("--model", "unet"),
+}
+COMPARED = ("maskrcnn", "pointrend", "condinst", "solov2")
+
+
+class Measured(NamedTuple):
+    """One training."""
+
+    ap: float
+    boundary: float
+    seconds: float
+    peak: float
+
+
+def measure(name: str, arguments: argparse.Namespace, seed: int, folder: Path) -> Measured:
+    """Train and score one network."""
+    run = f"{name}-{seed}"
+    command = [
+        sys.executable, "-m", "segkit", "train", str(arguments.dataset), *NETWORKS[name], "--weights", "none",
+        "--steps", str(arguments.steps), "--seed", str(seed), "--size", str(arguments.size), "--device", "cpu",
+        "--precision", "fp32", "--eval-every", "100000", "--name", run, "--out", str(folder), "--quiet",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{name}, seed {seed}: the training failed")
+    scored = subprocess.run(
+        [sys.executable, "-m", "segkit", "eval", str(folder / run / "last.pt"), "--iou", "segm,boundary", "--json",
+         "--device", "cpu"],
+        stdout=subprocess.PIPE, check=True,
+    )  # fmt: skip
+    metrics = json.loads(scored.stdout)
+    seconds = usage.ru_utime + usage.ru_stime
+    return Measured(metrics["segm"]["AP"], metrics["boundary"]["AP"], seconds, usage.ru_maxrss / 2**20)
+
+
+def fit(name: str, arguments: argparse.Namespace) -> str:
+    """The most memory that a GPU needs, at each size, in a row of a table."""
+    options = dict(zip((o.removeprefix("--").replace("-", "_") for o in NETWORKS[name][::2]), NETWORKS[name][1::2],
+                       strict=True))  # fmt: skip
+    data, cells = read_data(arguments.dataset), []
+    for size in map(int, arguments.fit.split(",")):
+        config = TrainConfig(dataset=arguments.dataset, weights="none", backbone="resnet50", norm="frozen", size=size,
+                             freeze=("stem",), **options)  # fmt: skip
+        plan = plan_without_folder(config, *data, torch.device("cuda"), 1, torch.bfloat16)
+        cells.append(f"{estimate_training(plan, {}, plan.batch, 1, Overhead()).needs[1] / 2**30:.1f}")
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Print a line for each training, and a table of means with the range over seeds."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--models", default=",".join(COMPARED))
+    parser.add_argument("--fit", default="")
+    arguments = parser.parse_args()
+    if arguments.fit:
+        for name in arguments.models.split(","):
+            print(fit(name, arguments), flush=True)
+        return
+    rows: dict[str, list[Measured]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in arguments.models.split(","):
+            for seed in map(int, arguments.seeds.split(",")):
+                one = measure(name, arguments, seed, Path(folder))
+                rows.setdefault(name, []).append(one)
+                print(f"{name} {seed}: AP {one.ap:.3f}, boundary {one.boundary:.3f}, {one.seconds:.0f} s, "
+                      f"{one.peak:.2f} GiB", flush=True)  # fmt: skip
+    print("| network | mask AP | boundary AP | CPU s | peak GiB |\n|---|---|---|---|---|")
+    for name, found in rows.items():
+        ap, boundary, seconds, peak = zip(*found, strict=True)
+        cells = [f"{statistics.mean(each):.3f} ({min(each):.3f} to {max(each):.3f})" for each in (ap, boundary)]
+        print(f"| {name} | {cells[0]} | {cells[1]} | {statistics.mean(seconds):.0f} | {max(peak):.2f} |")
+
+
+if __name__ == "__main__":
+    main()
