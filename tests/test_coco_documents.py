@@ -258,3 +258,44 @@ def test_lvis_lists_match_as_number_text_or_float(segkit, here):
     outcome = segkit("eval", "r.json", "--data", data, "--iou", "segm", "--lvis", "--json")
     assert outcome.code == 0, outcome.err
     assert json.loads(outcome.out)["lvis"]["segm"]["AP"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("score", "why"),
+    [
+        ("-" + "9" * 400, "-999999999999999999999999999999999999..., which is too large"),
+        ("NaN", "nan, not a finite number"),
+        ("1e999", "inf, not a finite number"),
+        ('"0.5"', "'0.5', not a finite number"),
+        ("true", "True, not a finite number"),
+    ],
+)
+def test_a_score_that_is_none_is_named_as_what_it_is(segkit, here, score, why):
+    data = written(here, document([annotation(1)], 1))
+    (here / "r.json").write_text(json.dumps([RESULT]).replace("0.9", score))
+    outcome = segkit("eval", "r.json", "--data", data)
+    assert outcome.code == 1
+    assert outcome.err.startswith(f"error: r.json: result 0: its score is {why}\n")
+
+
+@pytest.mark.parametrize("options", [[], ["--engine", "pycocotools"], ["--details"]])
+def test_a_large_score_is_a_score(segkit, here, options):
+    data = written(here, document([annotation(1)], 1))
+    write(here / "r.json", [RESULT | {"score": 1e308}, RESULT | {"score": -1e308}])
+    outcome = segkit("eval", "r.json", "--data", data, "--iou", "segm", "--json", *options)
+    metrics = json.loads(outcome.out)
+    assert metrics["segm"]["AP"] == pytest.approx(1.0)
+    assert any("scores from -1e+308 to 1e+308 and not from 0 to 1" in warning for warning in metrics["warnings"])
+
+
+def test_numbers_that_are_too_large_are_not_called_infinite(segkit, here):
+    data = written(here, document([annotation(1, area=1e308), annotation(2, bbox=[0, 0, 1e308, 5])], 1))
+    assert segkit("convert", data, "--val", 0).code == 0
+    assert {row["why"] for row in rows(here / "dataset")} == {
+        "area is too large: computed from the segmentation",
+        "bbox is not four numbers within reach: computed from the segmentation",
+        "duplicate: 1 annotation has category, box and area of an earlier one",
+    }
+    (here / "r.json").write_text(json.dumps([RESULT | {"bbox": [0, 0, 1e308, 5]}]))
+    outcome = segkit("eval", "r.json", "--data", data)
+    assert "bbox holds 1e+308, which is more than a million pixels away" in outcome.err

@@ -9,6 +9,7 @@ import cv2
 import pytest
 import torch
 
+from segkit.cli import COMMANDS
 from segkit.errors import InputError, tells_of_memory
 from segkit.runtime.device import is_out_of_memory
 
@@ -69,6 +70,29 @@ def test_too_little_address_space_for_pytorch_is_said_before_and_after(dataset, 
     assert error.startswith("error: out of memory: ")
     assert hint.startswith("hint: is there a limit (ulimit -v")
     assert list(tmp_path.iterdir()) == []
+
+
+WITHOUT_PYTORCH = {"convert": ["nowhere"], "label": ["nowhere"], "eval": ["a.json", "--data", "nowhere"]}
+WITH_PYTORCH = [
+    ["train", "nowhere"], ["eval", "nowhere"], ["predict", "a.jpg", "--model", "nowhere"], ["export", "nowhere"],
+    ["memprofile", "nowhere"], ["memprofile", "--fit", "nowhere"], ["memprofile", "--", "nowhere.py"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", WITH_PYTORCH, ids=" ".join)
+def test_every_command_that_loads_pytorch_warns_of_a_limit_on_addresses(segkit, here, monkeypatch, words):
+    monkeypatch.setattr("segkit.commands.output.limit_on_addresses", lambda: "few addresses")
+    outcome = segkit(*words)
+    assert outcome.code == 1, outcome.err
+    assert outcome.err.startswith("warning: few addresses\nerror: ")
+
+
+def test_commands_that_do_not_load_it_do_not(segkit, here, monkeypatch):
+    assert WITHOUT_PYTORCH.keys() | {words[0] for words in WITH_PYTORCH} == COMMANDS.keys()  # a new one belongs to one
+    monkeypatch.setattr("segkit.commands.output.limit_on_addresses", lambda: "few addresses")
+    (here / "a.json").write_text("[]")
+    for command, words in WITHOUT_PYTORCH.items():
+        assert segkit(command, *words).err.startswith("error: ")
 
 
 def test_an_image_that_does_not_fit_is_an_error_of_loading(dataset):

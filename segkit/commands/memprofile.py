@@ -16,6 +16,8 @@ def memprofile(config: MemprofileConfig, output: Output) -> int:
 
     [bold]Example:[/bold]  segkit memprofile -- train.py --epochs 3
     """
+    if config.explain is None:  # a recording is read without PyTorch; a script has the limit of this process
+        output.before_pytorch()
     if config.fit:
         from segkit.commands.render.fit import render_fit
         from segkit.memprofile.estimate import estimate_memory

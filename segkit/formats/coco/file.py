@@ -4,6 +4,7 @@ Format: https://cocodataset.org/#format-data and #format-results. segkit adds on
 (see ``segkit.data.records.Dataset``).
 """
 
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from segkit.formats.coco.values import (
     AnnotationValues,
     box,
     identity,
+    is_finite,
     read_annotation,
     read_record,
     reference,
@@ -143,8 +145,10 @@ def _hint_for(top: Any, path: Path) -> str | None:
 
 def _result(raw: dict[str, Any], repairs: list[str]) -> Result:
     image_id, category_id, score = identity(raw, "image_id"), identity(raw, "category_id"), required(raw, "score")
-    if type(score) not in (int, float) or not abs(score) < 1e300:
-        raise ValueError(f"its score is {repr(score)[:20]}, not a finite number")
+    if not is_finite(score):
+        raise ValueError(f"its score is {shown(score)}, not a finite number")
+    if abs(score) > sys.float_info.max:  # a whole number of more than 308 digits
+        raise ValueError(f"its score is {shown(score)}, which is too large")
     bbox = box(raw["bbox"]) if raw.get("bbox") else None
     mask = read_segmentation(raw.get("segmentation"), None, repairs)
     return Result(image_id, category_id, float(score), bbox, mask)

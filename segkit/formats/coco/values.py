@@ -4,6 +4,7 @@ An invalid value that is not needed, or that can be computed from the others, is
 reports it. A record that cannot be used at all raises ``ValueError``. Format: https://cocodataset.org/#format-data
 """
 
+import math
 import re
 from collections.abc import Callable, Container
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from segkit.data.records import Segmentation
 from segkit.formats.coco.segmentation import NUMBERS, read_segmentation, shown
 
 _WHOLE = re.compile(r"(0|-?[1-9][0-9]{0,17})(\.0+)?", re.ASCII)  # a number as text; "007" is a name
+_LARGEST_AREA = 1e300  # sums of areas stay finite
 _KNOWN = {"id", "image_id", "category_id", "segmentation", "bbox", "area", "iscrowd", "attributes"}
 
 
@@ -64,10 +66,8 @@ def read_annotation(raw: dict[str, Any], size: tuple[int, int], categories: Cont
             raise ValueError("it has neither a segmentation nor a bbox")
         if bbox[2] == 0 or bbox[3] == 0:
             repairs.append("bbox covers nothing")
-    if area is not None and not (_is_number(area) and area >= 0):
-        repairs.append(
-            f"area is {'negative' if _is_number(area) else 'not a number'}: computed from the {_source(mask)}"
-        )
+    if area is not None and (wrong := _wrong_area(area)):
+        repairs.append(f"area is {wrong}: computed from the {_source(mask)}")
         area = None
     iscrowd = _crowd(raw.get("iscrowd"), repairs)
     own = raw.get("attributes")
@@ -139,7 +139,7 @@ def box(value: Any) -> Box:
         many = f"has {len(value)} numbers, not 4" if isinstance(value, list) else f"is {shown(value)}"
         raise ValueError(f"bbox {many}")
     for each in value:
-        if not _is_number(each):
+        if not is_finite(each):
             raise ValueError(f"bbox holds {shown(each)}, which is not a finite number")
         if not -REACH < each < REACH:
             raise ValueError(f"bbox holds {shown(each)}, which is more than a million pixels away")
@@ -147,6 +147,13 @@ def box(value: Any) -> Box:
     if w < 0 or h < 0:
         raise ValueError(f"bbox has the sides {shown(w)} and {shown(h)}, which are negative")
     return (x, y, w, h)
+
+
+def _wrong_area(value: Any) -> str | None:
+    """What an area is that is none; None for one that can be."""
+    if not is_finite(value):
+        return "not a finite number"
+    return "negative" if value < 0 else "too large" if value >= _LARGEST_AREA else None
 
 
 def _crowd(value: Any, repairs: list[str]) -> int:
@@ -163,5 +170,6 @@ def _source(mask: Any) -> str:
     return "bbox" if mask is None else "segmentation"
 
 
-def _is_number(value: Any) -> bool:
-    return type(value) in NUMBERS and -1e300 < value < 1e300
+def is_finite(value: Any) -> bool:
+    """Whether a value is a number, however large, and neither infinite nor NaN."""
+    return type(value) in NUMBERS and -math.inf < value < math.inf
