@@ -13,6 +13,7 @@ from segkit.config.train import TrainConfig
 from segkit.errors import SegkitError
 from segkit.formats.dataset_folder import open_split
 from segkit.models.unet import UNet
+from segkit.runs.metrics_file import evaluations_of
 from segkit.training.defaults import epochs_between_evaluations
 from segkit.training.limits import reserved, saves_after_evaluation, saves_before
 from segkit.training.plan import plan_without_folder
@@ -107,6 +108,42 @@ def test_evaluations_are_left_out_where_they_would_take_more_than_a_tenth_of_the
     assert torch.load(run / "last.pt", weights_only=True)["spaced_by_time"]
     asked = train(replace(some, eval_every=1, steps=3), clock=lambda: now[0]).run
     assert [line["step"] for line in lines(asked, "eval")] == [1, 2, 3]
+
+
+def test_steps_that_are_repeated_after_a_kill_are_evaluated_as_before(dataset, tmp_path, monkeypatch):
+    """Also where evaluations take more of the time now; what the killed session did not reach is decided anew."""
+    whole, now, cost = UNet.forward, [0.0], [2.5]
+
+    def counted(self, images, targets=None):
+        now[0] += 50.0 if self.training else cost[0] * len(images)
+        return whole(self, images, targets)
+
+    monkeypatch.setattr(UNet, "forward", counted)
+    monkeypatch.setattr("segkit.training.plan.epochs_between_evaluations", lambda *_: 1)
+    some = config(
+        dataset, tmp_path, model="unet", steps=3, batch=9, micro_batch=9, norm="group", eval_every=None, name="r",
+        schedule="constant", warmup=0,
+    )  # fmt: skip
+    run = train(some, clock=lambda: now[0]).run
+    at_3 = (run / "last.pt").read_bytes()
+    train(TrainConfig(resume=str(run), steps=8), clock=lambda: now[0])
+    before = [line["step"] for line in lines(run, "eval")]
+    assert 2 <= len([step for step in before if step > 3]) < 5
+    (run / "last.pt").write_bytes(at_3)  # as after a kill: the checkpoint is older than the metrics
+    cost[0] = 500.0
+    train(TrainConfig(resume=str(run), steps=9), clock=lambda: now[0])
+    assert [line["step"] for line in lines(run, "eval")] == [*before, 9]
+
+
+def test_a_run_whose_evaluations_left_no_line_repeats_none(tmp_path):
+    file = tmp_path / "metrics.jsonl"
+    assert evaluations_of(file, 0) == {}
+    file.write_text("".join(json.dumps({"kind": "step", "step": step}) + "\n" for step in (1, 2, 3)))
+    assert evaluations_of(file, 1) == {}
+    with file.open("a") as open_file:
+        open_file.write('{"kind": "eval", "step": 3}\n{"kind": "step", "step": 4}\n{"kind": "st')
+    assert evaluations_of(file, 1) == {2: False, 3: True}
+    assert evaluations_of(file, 4) == {}
 
 
 def test_patience_counts_from_the_end_of_the_warm_up(dataset, tmp_path):

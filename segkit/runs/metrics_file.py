@@ -30,6 +30,23 @@ class MetricsFile:
         self._file.close()
 
 
+def evaluations_of(path: Path, after: int) -> dict[int, bool]:
+    """After which steps a session evaluated that went further than its checkpoint, and after which it did not.
+
+    Empty where the file has no evaluation at all: a split without annotations is evaluated, and leaves no line.
+
+    Args:
+        path: The metrics file, with the lines that will be dropped.
+        after: The step of the checkpoint.
+    """
+    steps, evaluated = set(), set()
+    for line in read_metrics(path) if path.is_file() else ():
+        (evaluated if line["kind"] == "eval" else steps).add(line["step"])
+    # Whether it would have evaluated after the very last step is not known, unless it did.
+    known = {step for step in steps if after < step < max(steps)} | {step for step in evaluated if step > after}
+    return {step: step in evaluated for step in known} if evaluated else {}
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _finite(each) for name, each in value.items()}

@@ -1,6 +1,6 @@
 """Everything that changes during a run, and how it is stored in a checkpoint."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ class TrainingState:
         eval_seconds: How long the last evaluation took; before the first one, an estimate or 0.
         eval_total: How long all evaluations took.
         spaced_by_time: Whether an evaluation is left out where evaluations would take too much of the run's time.
+        repeated: Steps that a session before did after its last checkpoint, and whether it evaluated after them.
         save_seconds: How long the last checkpoint took.
         eval_agreed: ``eval_seconds`` of rank 0, as all ranks know it after a step.
         save_agreed: Likewise, ``save_seconds``.
@@ -93,6 +94,7 @@ class TrainingState:
     step_began: float = 0.0
     began: float = 0.0
     metrics: Metrics | None = None
+    repeated: dict[int, bool] = field(default_factory=dict)
 
     @property
     def diverged(self) -> bool:

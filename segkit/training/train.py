@@ -21,7 +21,8 @@ from segkit.models.backbones import met_one_value
 from segkit.models.card import ModelCard
 from segkit.progress import SILENT, Progress
 from segkit.runs.checkpoint import load_last
-from segkit.runs.folder import LATEST
+from segkit.runs.folder import LATEST, METRICS
+from segkit.runs.metrics_file import evaluations_of
 from segkit.runs.tensorboard import require_tensorboard
 from segkit.runtime.device import check_gpus, reraise_out_of_memory, seed_everything
 from segkit.runtime.launch import launch_ranks
@@ -143,6 +144,7 @@ def _train(training: Training) -> str:
     state.saved_at = training.clock()
     state.began = state.saved_at - state.seconds
     ended = "complete" if plan.done(state.step, state.seconds) >= 1 else None
+    state.repeated = ranks.gather(evaluations_of(plan.run / METRICS, state.step) if ranks.is_main else {})[0]
 
     with closing(_batches(training)) as batches, RunLog(plan, state.step, ranks, training.progress) as log:
         if ended and state.evaluated < state.step:  # it was interrupted between its last step and its last evaluation
@@ -184,8 +186,8 @@ def _after_step(training: Training, log: RunLog, agreed: Agreement) -> str | Non
     """Evaluate and save where it is due; returns how the run ended, or None if it goes on."""
     plan, state, config = training.plan, training.state, training.plan.config
     stop, due = agreed.stop, plan.evaluates_after(state.step)
-    if state.spaced_by_time and leaves_evaluation_out(agreed):
-        due = False
+    if due and state.spaced_by_time:  # steps that are repeated are evaluated as before, whatever time it takes now
+        due = state.repeated.get(state.step, not leaves_evaluation_out(agreed))
     timed_out = time_is_up(config.time, agreed, due)
     last = stop or timed_out or plan.total_steps == state.step
     if last and not stop:
