@@ -26,7 +26,7 @@ class Killer:
     """Runs a command again and again, and kills it at random moments."""
 
     def __init__(self, here, seed):
-        self.dice, self.kills, self.seconds = random.Random(seed), 0, 0.0
+        self.dice, self.kills, self.starts, self.seconds = random.Random(seed), 0, 0, 0.0
         self.temporary = here / "tmp"
         self.temporary.mkdir()
 
@@ -39,9 +39,11 @@ class Killer:
         )  # fmt: skip
         return process, mark
 
-    def whole(self, arguments):
-        began = time.monotonic()
+    def whole(self, arguments, begun=lambda: True):
+        """Let it run to its end; how long that takes from the moment on that ``begun`` says is when kills may come."""
         process, mark = self.start(arguments)
+        wait_for(begun, process)
+        began = time.monotonic()
         _, err = process.communicate(timeout=900)
         assert process.returncode == 0, err
         self.seconds = max(self.seconds, time.monotonic() - began)
@@ -51,9 +53,8 @@ class Killer:
     def kill(self, arguments, begun=lambda: True):
         """Start, and kill the process, or all of its group; returns whether it was killed before its end."""
         process, mark = self.start(arguments)
-        deadline = time.monotonic() + 300
-        while not begun() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.005)
+        self.starts += 1
+        wait_for(begun, process)
         time.sleep(self.dice.uniform(0, self.seconds))
         running = process.poll() is None
         if self.dice.random() < 0.3:
@@ -68,7 +69,7 @@ class Killer:
 
     def report(self):
         """Shown by ``pytest -s``."""
-        sys.stderr.write(f" {self.kills} kills ")
+        sys.stderr.write(f" {self.kills} kills in {self.starts} starts ")
 
     def no_process(self, mark):
         deadline = time.monotonic() + 10
@@ -80,6 +81,12 @@ class Killer:
         hidden = [path for folder in folders for path in folder.rglob(".*") if path.parent != self.temporary]
         caches = ("torchinductor_", ".ses")  # PyTorch and ONNX Runtime keep them between runs
         assert hidden + [path for path in self.temporary.iterdir() if not path.name.startswith(caches)] == []
+
+
+def wait_for(begun, process):
+    deadline = time.monotonic() + 300
+    while not begun() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
 
 
 def _is_of(process, mark):
@@ -116,7 +123,7 @@ def test_conversions(killer, parts, here, options):
     command = ["convert", many, "--out", out, "--val", 0.2, "--workers", 3, *options]
     killer.whole(command)
     reference = content_of(out) if out.exists() else None
-    for _ in range(times(7)):
+    while killer.kills < times(7):
         if "--force" not in options:
             shutil.rmtree(out, ignore_errors=True)
         killer.kill(command)
@@ -137,11 +144,11 @@ TRAIN = [
     ("options", "share"),
     [(["--eval-every", 1000], 8), (["--workers", 2, "--eval-every", 1], 16), (["--ranks", 2, "--workers", 1], 12),
      (["--eval-every", 1], 14)],
+    ids=["alone", "workers", "ranks", "evaluations"],
 )  # fmt: skip
 def test_trainings(killer, dataset, here, options, share):
     command = ["train", dataset, *TRAIN, *options]
-    killer.whole([*command, "--out", here / "whole", "--name", "r"])
-    killer.seconds /= 2
+    killer.whole([*command, "--out", here / "whole", "--name", "r"], (here / "whole/r/metrics.jsonl").exists)
     run = here / "killed/r"
     fresh = [*command, "--out", here / "killed", "--name", "r"]
     while killer.kills < times(share):
@@ -179,7 +186,7 @@ def test_predictions(killer, parts, model, here):
     command = ["predict", parts, "--model", model, "--device", "cpu", "--batch", 1, *formats]
     killer.whole([*command, "--out", here / "whole"])
     out = here / "killed"
-    for _ in range(times(14)):
+    while killer.kills < times(14):
         if not killer.kill([*command, "--out", out, "--resume"]):
             shutil.rmtree(out)
         for name in ("results.json", "images.json", "instances.csv"):
@@ -198,7 +205,7 @@ def test_exports(killer, model, dataset, here):
     command = ["export", model, "--data", dataset, "--out", here / "model.onnx"]
     killer.whole(command)
     reference = (here / "model.onnx").read_bytes()
-    for _ in range(times(8)):
+    while killer.kills < times(8):
         (here / "model.onnx").unlink(missing_ok=True)
         killer.kill(command)
         if (here / "model.onnx").exists():
