@@ -72,6 +72,8 @@ def temporary_file(
         path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.writing{f'-{os.getpid()}' if shared else ''}")
     try:
+        if temporary.is_symlink():  # put there by somebody: what is written would go elsewhere
+            temporary.unlink()
         yield temporary
         if flush:
             _flush(temporary)

@@ -8,6 +8,7 @@ import torch
 
 from segkit.choices import ARCHITECTURES
 from segkit.config.evaluate import EvalConfig
+from segkit.data.files import check_links
 from segkit.errors import ConfigError, InputError
 from segkit.evaluate.evaluation import Evaluation
 from segkit.evaluate.results_file import is_results
@@ -29,7 +30,7 @@ def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluatio
     """Score a model on a split.
 
     Raises:
-        InputError: There is no such model or data, or the data has other categories.
+        InputError: There is no such model or data, the data has other categories, or a link leads out of the run.
     """
     model = load(config.subject, resolve_device(config.device), trust=config.trust)
     for note in model.notes:
@@ -38,6 +39,8 @@ def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluatio
     dataset = in_categories_of(model, read_coco(file), by_name=not config.lvis)
     dataset = with_pictures_in(config.images_dir, dataset)
     folder = config.out or _folder(model, file)
+    if config.out is None:
+        check_links(folder / "metrics.json", model.path.parent)
     if folder.is_dir() and not os.access(folder, os.W_OK):
         raise InputError(f"{folder}: no permission to write there", "name another folder for metrics.json: --out")
     predictor = model.in_batches(config.batch, progress, "evaluating")

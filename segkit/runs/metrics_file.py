@@ -13,7 +13,12 @@ class MetricsFile:
     """Writes ``metrics.jsonl`` line by line, so that a crash loses none."""
 
     def __init__(self, path: Path, keep_up_to_step: int | None = None) -> None:
-        """Open for appending; lines of later steps than ``keep_up_to_step``, which will be repeated, are dropped."""
+        """Open for appending; lines of later steps than ``keep_up_to_step``, which will be repeated, are dropped.
+
+        A link is not written through: with ``keep_up_to_step``, a file takes its place.
+        """
+        if path.is_symlink() and not path.is_file():
+            path.unlink()
         if keep_up_to_step is not None and path.is_file():
             kept = [line for line in read_metrics(path) if line["step"] <= keep_up_to_step]
             with temporary_file(path) as temporary:

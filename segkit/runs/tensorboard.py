@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from segkit.data.files import check_links
 from segkit.errors import ConfigError
 
 _FLUSH_SECONDS = 10
@@ -34,9 +35,13 @@ class EventFile:
         Args:
             folder: Of the event files.
             last_step: The step that training goes on from: TensorBoard drops later steps of earlier files.
+
+        Raises:
+            InputError: The folder is a link that leads out of the run.
         """
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 -- an extra
 
+        check_links(folder / "events", folder.parent)
         self._writer = SummaryWriter(str(folder), purge_step=last_step + 1, flush_secs=_FLUSH_SECONDS)
 
     def write(self, line: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """What a run reports while it goes on: ``metrics.jsonl``, event files by option, and the progress bar."""
 
+from contextlib import ExitStack
 from typing import Any, Self
 
 from segkit.evaluate.metrics import Metrics
@@ -33,9 +34,12 @@ class RunLog:
 
     def __enter__(self) -> Self:
         if self._is_main:
-            self._files.append(MetricsFile(self._plan.run / METRICS, self._first_step))
-            if self._plan.config.tensorboard:
-                self._files.append(EventFile(self._plan.run / EVENTS, self._first_step))
+            with ExitStack() as opened:  # closed if the second cannot be opened
+                self._files.append(MetricsFile(self._plan.run / METRICS, self._first_step))
+                opened.callback(self._files[0].close)
+                if self._plan.config.tensorboard:
+                    self._files.append(EventFile(self._plan.run / EVENTS, self._first_step))
+                opened.pop_all()
         self._progress.start("training", self._plan.total_steps)
         self._progress.advance(self._first_step)
         return self

@@ -99,7 +99,9 @@ def _make_run(plan: Plan, asked: TrainConfig, ranks: Ranks) -> Path:
 
 
 def _write_labels(plan: Plan, run: Path) -> None:
-    (run / LABELS).write_text("".join(f"{one_line(each.name)}\n" for each in plan.card.categories), encoding="utf-8")
+    with temporary_file(run / LABELS) as temporary:
+        lines = "".join(f"{one_line(each.name)}\n" for each in plan.card.categories)
+        temporary.write_text(lines, encoding="utf-8")
 
 
 def _bring_up_to_date(plan: Plan, state: TrainingState, ranks: Ranks, progress: Progress) -> None:
