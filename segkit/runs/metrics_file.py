@@ -44,7 +44,8 @@ def evaluations_of(path: Path, after: int) -> dict[int, bool]:
         path: The metrics file, with the lines that will be dropped.
         after: The step of the checkpoint.
     """
-    steps, evaluated = set(), set()
+    steps: set[int] = set()
+    evaluated: set[int] = set()
     for line in read_metrics(path) if path.is_file() else ():
         (evaluated if line["kind"] == "eval" else steps).add(line["step"])
     # Whether it would have evaluated after the very last step is not known, unless it did.
