@@ -60,7 +60,7 @@ def _row(each: Any, hint: Any) -> str:
         flag += " " + "|".join(choices)
     elif declared.metavar and not declared.argument:
         flag += " " + declared.metavar
-    if hint is bool and each.default is True:
+    if (hint is bool and each.default is True) or hint == (bool | None):
         flag += " / --no-" + flag_of(each)[2:]
     return f"| `{flag.replace('|', chr(92) + '|')}` | {text.strip().replace('|', '/')} | {default} |"
 

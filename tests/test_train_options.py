@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,9 @@ from training import config, lines, losses, weights
 
 from segkit.config.fields import load_config
 from segkit.config.train import TrainConfig
+from segkit.data.records import Annotation, Category, Dataset, Image
 from segkit.errors import ConfigError
+from segkit.training.balance import balanced
 from segkit.training.train import train
 
 
@@ -153,6 +156,36 @@ def test_weights_are_initialised_as_requested(how):
 def test_balance_makes_epochs_longer_and_shows_every_image(dataset, tmp_path):
     summary = train(config(dataset, tmp_path, model="unet", steps=2, balance=True))
     assert summary.epochs <= 2 * 2 / 9
+
+
+def skewed(images, rare):
+    """A dataset of so many images with two usual categories, of which a few have a third one."""
+    pictures = tuple(Image(number, f"{number}.png", 64, 64) for number in range(images))
+    boxes = [(number, kind) for number in range(images) for kind in ((1, 2, 3) if number < rare else (1, 2))]
+    annotations = [
+        Annotation(place, number, kind, [[0.0, 0, 9, 0, 9, 9]], (0, 0, 9, 9), 40.0)
+        for place, (number, kind) in enumerate(boxes, 1)
+    ]
+    return Dataset(pictures, tuple(annotations), tuple(Category(n, name) for n, name in enumerate("abc", 1)), Path())
+
+
+@pytest.mark.parametrize(
+    ("images", "rare", "given", "expected"),
+    [(64, 4, None, True), (64, 4, False, False), (64, 32, None, False), (64, 32, True, True), (40, 2, None, False)],
+)
+def test_rare_categories_are_balanced_where_they_are_rare_among_many_images(images, rare, given, expected):
+    """Repeat factors: the root of how much rarer a category is than the median one."""
+    chosen, repeats, said = balanced(TrainConfig(balance=given), skewed(images, rare))
+    assert chosen.balance is expected
+    assert (repeats is not None) is expected
+    if expected and given is None:
+        assert repeats.tolist() == [4.0] * 4 + [1.0] * 60
+        assert said == (
+            "images of rare categories come more often: c 1 -> 4.0 times; an epoch has 64 -> 76 images "
+            "(--no-balance: each once)",
+        )
+    else:
+        assert said == ()
 
 
 def scalars(run, tag):

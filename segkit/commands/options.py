@@ -130,7 +130,7 @@ def _annotation(each: Field[Any], hint: Any) -> Any:
         settings["parser"] = _parser(declared.parse)
         hint = str | None  # Typer must not look into the parsed type
     flag = flag_of(each)
-    if hint is bool and each.default is True:
+    if (hint is bool and each.default is True) or hint == (bool | None):
         flag = f"{flag}/--no-{flag[2:]}"
     return Annotated[hint, typer.Option(flag, **settings)]
 

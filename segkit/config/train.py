@@ -256,7 +256,12 @@ class TrainConfig(TeachingConfig):
         None, help="Longest side in pixels.  [default: 5/3 of --size]", min=32, max=MOST_PIXELS, panel=_DATA
     )
     augment: AugmentLevel = option("light", help="Strength of the data augmentation.", panel=_DATA)
-    balance: bool = option(False, help="Show images with rare categories more often.", panel=_DATA)
+    balance: bool | None = option(
+        None,
+        help="Show images with rare categories more often.  [default: where a category is in at most a quarter as "
+        "many images as a usual one, of 50 images or more]",
+        panel=_DATA,
+    )
     bad_pictures: Literal["stop", "skip"] = option(
         "stop",
         help="An image that cannot be loaded: stop the run, or skip it with a warning and use another.",

@@ -121,12 +121,21 @@ def repeats_for_balance(dataset: Dataset) -> npt.NDArray[np.float64]:
     its categories asks for (repeat factor sampling: Gupta et al. 2019, https://arxiv.org/abs/1908.03195).
     The threshold t is the median of f, so that it suits four categories as well as a thousand.
     """
-    found = {image: {a.category_id for a in some} for image, some in dataset.annotations_of().items()}
+    wanted, found = repeats_by_category(dataset), _categories_of_images(dataset)
+    return np.array([max((wanted[c] for c in found.get(i.id, ())), default=1.0) for i in dataset.images])
+
+
+def repeats_by_category(dataset: Dataset) -> dict[Any, float]:
+    """How often the images of each category that occurs should come (``repeats_for_balance``)."""
+    found = _categories_of_images(dataset)
     categories = sorted({category for some in found.values() for category in some}, key=id_order)
     shares = {c: sum(c in some for some in found.values()) / len(dataset.images) for c in categories}
     typical = float(np.median(list(shares.values())))
-    wanted = {c: min(_MOST_REPEATS, max(1.0, (typical / share) ** 0.5)) for c, share in shares.items()}
-    return np.array([max((wanted[c] for c in found.get(i.id, ())), default=1.0) for i in dataset.images])
+    return {c: min(_MOST_REPEATS, max(1.0, (typical / share) ** 0.5)) for c, share in shares.items()}
+
+
+def _categories_of_images(dataset: Dataset) -> dict[int, set[Any]]:
+    return {image: {a.category_id for a in some} for image, some in dataset.annotations_of().items()}
 
 
 def epoch_length(num_images: int, repeats: "npt.NDArray[Any] | None") -> int:

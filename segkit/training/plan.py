@@ -15,13 +15,14 @@ from segkit.data.records import Dataset
 from segkit.errors import ConfigError
 from segkit.formats.dataset_folder import open_split, split_file
 from segkit.loading.dataset import Pictures
-from segkit.loading.sampler import epoch_length, repeats_for_balance
+from segkit.loading.sampler import epoch_length
 from segkit.models.card import ModelCard
 from segkit.models.packaged_weights import NO_NETWORK, PACKAGED
 from segkit.models.weights import file_of
 from segkit.runs.folder import check_name
 from segkit.runtime.device import device_name, resolve_precision
 from segkit.runtime.ranks import Ranks
+from segkit.training.balance import balanced
 from segkit.training.defaults import DataFacts, card_for, epochs_between_evaluations, resolve_defaults
 from segkit.training.detector_defaults import settings_for, with_settings
 from segkit.training.optim import learning_rate
@@ -180,7 +181,7 @@ def plan_without_folder(
     assert batch is not None
     assert lr is not None
     _check_annotations(filled, training, val)
-    repeats = repeats_for_balance(training) if filled.balance else None
+    filled, repeats, rare = balanced(filled, training)
     length = epoch_length(len(training.images), repeats)
     num_val = len(val.images) if val is not None else 0
     every = filled.eval_every or epochs_between_evaluations(length, num_val, batch, device)
@@ -214,7 +215,7 @@ def plan_without_folder(
         run=filled.out,
         repeats=repeats,
         spaced_by_time=config.eval_every is None,
-        notes=notes if teacher is None else (*notes, teacher.describe()),
+        notes=(*notes, *rare) if teacher is None else (*notes, *rare, teacher.describe()),
         teacher=teacher,
     )
 
