@@ -36,7 +36,7 @@ from segkit.formats.dataset_folder import open_split
 from segkit.loading.augment import STRENGTHS, random_warp
 from segkit.loading.dataset import Pictures
 from segkit.loading.sampler import Key
-from segkit.models.heads import mask_targets
+from segkit.models.mask_targets import mask_targets
 from segkit.models.tensors import BoxMask, box_masks_to_target, labels_of, prediction_to_results
 
 FINE = 4

@@ -1,11 +1,13 @@
 """Real training steps on a CPU, to compare with rehearsed ones: their peak, and the sizes that depend on values."""
 
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from segkit.config.train import TrainConfig
@@ -14,6 +16,7 @@ from segkit.loading.dataset import Sample
 from segkit.memory.measure.meter import CounterMeter
 from segkit.memory.measure.tracker import LiveTensors
 from segkit.models.adapt import train_mode
+from segkit.models.host_counts import on_host
 from segkit.runtime.ranks import Ranks
 from segkit.training.gradients import SharedGradients
 from segkit.training.plan import plan_without_folder
@@ -55,6 +58,15 @@ class Sizes(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[int] = []
+        self._counts = _Counts(self.seen)
+
+    def __enter__(self):
+        self._counts.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        super().__exit__(*error)
+        self._counts.__exit__(*error)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
@@ -62,6 +74,20 @@ class Sizes(TorchDispatchMode):
             self.seen.append(len(out))
         elif func is aten._unique2.default:
             self.seen.append(len(out[0]))
+        return out
+
+
+class _Counts(TorchFunctionMode):
+    """Records the numbers that ``on_host`` reads, which is no operation on a CPU."""
+
+    def __init__(self, seen: list[int]) -> None:
+        super().__init__()
+        self._seen = seen
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func is torch.Tensor.tolist and sys._getframe(1).f_code is on_host.__code__:
+            self._seen.extend(out)
         return out
 
 
@@ -130,19 +156,19 @@ def _nothing():
 def _finding(module, batch):
     """Proposals as after a long training: many around every instance."""
     rpn = module.rpn
-    whole = rpn.filter_proposals
+    whole = rpn.choose_proposals
     boxes = iter([sample.target["boxes"] for sample in batch])
 
-    def found(proposals, objectness, image_shapes, num_anchors_per_level):
-        kept, scores = whole(proposals, objectness, image_shapes, num_anchors_per_level)
+    def found(*given):
+        kept = whole(*given)
         near = [next(boxes).repeat(400, 1)[: len(each)] for each in kept]
-        return [torch.cat([n, each])[: len(each)] for n, each in zip(near, kept, strict=True)], scores
+        return [torch.cat([n, each])[: len(each)] for n, each in zip(near, kept, strict=True)]
 
-    rpn.filter_proposals = found
+    rpn.choose_proposals = found
     try:
         yield
     finally:
-        del rpn.filter_proposals
+        del rpn.choose_proposals
 
 
 def _sample(shape, frame, card):

@@ -17,6 +17,7 @@ from segkit.loading.sampler import Key
 from segkit.memory.simulate.allocator import CachingAllocator, OutOfMemory, least_limit, replay
 from segkit.memory.simulate.detector_bounds import RULES
 from segkit.memory.simulate.trace import TASKS, Trace
+from segkit.memprofile.needs import Overhead
 from segkit.training.rehearsal.batches import scenes_of
 from segkit.training.rehearsal.rehearsal import Rehearsal
 
@@ -102,6 +103,51 @@ def test_a_rehearsal_uses_no_memory_and_has_no_side_effects():
     with pytest.raises(Exception, match="nowhere"), Rehearsal(plan_of(dataset_of((64, 64, 1)), freeze=("nowhere",)), 1):
         pass
     assert type(torch.zeros(1) + real[0]) is torch.Tensor
+
+
+CHOSEN = [
+    {"heads": "v2"},
+    {"heads": "v2", "norm": "group", "precision": "bf16"},
+    {"fpn_levels": (2, 3, 4), "anchor_sizes": (10, 20, 40, 80), "anchor_ratios": (0.5, 1.0), "roi_size": 5},
+    {"fpn_levels": (4,), "model": "fasterrcnn"},
+]
+
+
+@pytest.mark.parametrize("options", CHOSEN)
+def test_every_shape_of_a_detector_is_rehearsed(options):
+    """No size is guessed, in training and in evaluation."""
+    plan = plan_of(dataset_of((128, 160, 9)), size=96, batch=1, **options)
+    scene = scenes_of(plan, 1)[-1]
+    with Rehearsal(plan, 1) as rehearsal:
+        assert rehearsal.step(scene).allocated > 2 * rehearsal.evaluate(scene.shapes[0]).by_category["parameters"]
+    assert not rehearsal.oracle.unknown
+
+
+RESNET50 = {"backbone": "resnet50", "norm": "frozen", "freeze": ("stem",), "optimizer": "sgd"}
+
+
+@pytest.mark.parametrize(("precision", "most"), [("fp32", 3.4e9), ("bf16", 2.6 * 2**30)])
+def test_two_images_of_800_by_1333_need_little(precision, most):
+    """detectron2 publishes 3.4 GB and torchvision 5.4 GB, of tensors; in bf16 all that the GPU must have is meant."""
+    plan = plan_of(dataset_of((800, 1333, 15)), size=800, max_size=1333, batch=2, precision=precision, **RESNET50)
+    scene = scenes_of(plan, 2)[-1]
+    with Rehearsal(plan, 2) as rehearsal:
+        training = rehearsal.step(scene).allocated
+        evaluation = rehearsal.evaluate(scene.shapes[0], 2).allocated
+    overhead = 0.0 if precision == "fp32" else Overhead().of(training)
+    assert evaluation < training
+    assert training + overhead <= most
+
+
+def test_a_thousand_instances_in_a_large_image_fit_in_6_gib():
+    plan = plan_of(dataset_of((1500, 2000, 1000)), size=1500, max_size=2000, batch=1, **RESNET50)
+    scene = scenes_of(plan, 1)[-1]
+    assert plan.card.settings.detections == 1500
+    with Rehearsal(plan, 1) as rehearsal:
+        training = rehearsal.step(scene).allocated
+        evaluation = rehearsal.evaluate(scene.shapes[0]).allocated
+    assert evaluation <= training
+    assert training + Overhead().of(training) <= 6 * 2**30
 
 
 def test_crowded_images_need_no_more_than_others():

@@ -21,7 +21,7 @@ from segkit.loading.augment import paste
 from segkit.loading.dataset import Pictures
 from segkit.loading.decode import decode_rgb, resize_rgb
 from segkit.loading.sampler import Key, TrainingOrder, repeats_for_balance
-from segkit.models.heads import mask_targets
+from segkit.models.mask_targets import mask_targets
 from segkit.models.tensors import BoxMask, box_masks_to_target
 
 

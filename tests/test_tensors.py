@@ -8,7 +8,7 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 from segkit.data.geometry import Warp, resized_dimensions
 from segkit.data.masks import mask_to_rle, polygons_to_rle, rle_to_mask
 from segkit.data.records import Category, Image
-from segkit.models.heads import mask_targets
+from segkit.models.mask_targets import mask_targets
 from segkit.models.tensors import BoxMask, box_masks_to_target, prediction_to_results
 
 CATEGORIES = (Category(3, "a"), Category(7, "b"))

@@ -12,14 +12,15 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.detection.mask_rcnn import MaskRCNNPredictor
 from torchvision.ops import roi_align
 
 from segkit.export.suppression import suppress
 from segkit.models.backbones import MEAN, STD, STRIDES
 from segkit.models.detector import Detector
-from segkit.models.heads import PerImageRoIHeads, PerImageRPN
+from segkit.models.heads import PerImageRoIHeads
+from segkit.models.mask_predictor import MaskPredictor
 from segkit.models.roi_align import PyramidRoIAlign
+from segkit.models.rpn import PerImageRPN
 
 _LEAST_BOX = 1e-2  # side of a detection, in pixels: torchvision's
 _UNUSED = -1.0  # the score of a place without an instance
@@ -176,4 +177,4 @@ def has_graph(model: Detector) -> bool:
     """Whether a detector is made of the parts that are known here."""
     heads = model.roi_heads
     known = type(heads) is PerImageRoIHeads and type(model.rpn) is PerImageRPN
-    return known and (not heads.has_mask() or type(heads.mask_predictor) is MaskRCNNPredictor)
+    return known and (not heads.has_mask() or type(heads.mask_predictor) is MaskPredictor)

@@ -44,10 +44,12 @@ class Sample(NamedTuple):
 def to_device(samples: Sequence[Sample], device: torch.device) -> tuple[list[Tensor], list[Target]]:
     """The images and targets of samples on a device; copies from pinned memory do not wait."""
     images = [sample.image.to(device, non_blocking=True) for sample in samples]
-    targets = [
-        {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in sample.target.items()}
-        for sample in samples
-    ]
+    targets = []
+    for target in (sample.target for sample in samples):
+        moved = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in target.items()}
+        if "box_masks" in target:
+            moved["corners"] = target["boxes"].long().tolist()  # while they are here
+        targets.append(moved)
     return images, cast(list[Target], targets)
 
 

@@ -97,8 +97,13 @@ def updated_norms(module: nn.Module) -> list[BatchNorm]:
 
 def normalise(image: Tensor) -> Tensor:
     """An image [C, H, W] of bytes, as torchvision's weights expect it."""
-    mean, std = (torch.tensor(each, device=image.device)[:, None, None] for each in statistics(len(image)))
+    mean, std = (_of_channels(each, image.device) for each in statistics(len(image)))
     return (image.float() / 255 - mean) / std
+
+
+def _of_channels(values: Sequence[float], device: torch.device) -> Tensor:
+    """Constants [C, 1, 1]; they are filled in on the device, as the host would wait for a copy."""
+    return torch.stack([torch.full((1, 1), value, device=device) for value in values])
 
 
 def padded_frame(height: int, width: int) -> tuple[int, int]:

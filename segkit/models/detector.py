@@ -10,29 +10,23 @@ their boxes instead). One is changed: losses are means over images (``segkit.mod
 from collections.abc import Sequence
 from typing import Any, ClassVar, assert_never
 
-import torch
 from torch import Tensor, nn
-from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
-from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads
 from torchvision.models.detection.rpn import RPNHead
 
 from segkit.choices import BackboneName, NormName
 from segkit.models.detector_settings import DetectorSettings
 from segkit.models.frozen_norm import fold_norms
-from segkit.models.heads import PerImageRoIHeads, PerImageRPN, SeededSampler
+from segkit.models.heads import PerImageRoIHeads
+from segkit.models.mask_predictor import MaskPredictor
 from segkit.models.pointrend import PointRend, PointRendRoIHeads
 from segkit.models.pyramid import Normalise, Pyramid, frame_of, norm_layer
 from segkit.models.roi_align import PyramidRoIAlign
+from segkit.models.rpn import Anchors, PerImageRPN
+from segkit.models.sampling import SeededSampler
 from segkit.models.tensors import Target
-
-
-class _Anchors(AnchorGenerator):  # type: ignore[misc]  # torchvision has no types
-    """Anchors in fp32 whatever the features are: bf16 holds coordinates beyond 512 only to the nearest 4."""
-
-    def set_cell_anchors(self, dtype: torch.dtype, device: torch.device) -> None:
-        super().set_cell_anchors(torch.float32, device)
 
 
 def _in_fp32(head: nn.Module) -> None:
@@ -125,7 +119,7 @@ class Detector(GeneralizedRCNN):  # type: ignore[misc]  # torchvision has no typ
 def _make_rpn(channels: int, settings: DetectorSettings) -> PerImageRPN:
     """A region proposal network with torchvision's thresholds."""
     sizes, ratios = tuple((side,) for side in settings.anchor_sizes), settings.anchor_ratios
-    anchors = _Anchors(sizes, (ratios,) * len(sizes))
+    anchors = Anchors(sizes, (ratios,) * len(sizes))
     proposals, before = settings.proposals, settings.before_nms
     in_evaluation = settings.test_proposals or max(proposals // 2, settings.detections)
     rpn = PerImageRPN(
@@ -153,7 +147,7 @@ def _make_mask_parts(channels: int, num_classes: int, settings: DetectorSettings
             return {
                 "mask_roi_pool": PyramidRoIAlign(2 * settings.roi_size, settings.fpn_levels, settings.roi_sampling),
                 "mask_head": MaskRCNNHeads(channels, (256,) * 4, 1, norm_layer(settings)),
-                "mask_predictor": MaskRCNNPredictor(256, 256, num_classes),
+                "mask_predictor": MaskPredictor(256, 256, num_classes),
             }
         case "pointrend":
             finest = 2 ** settings.fpn_levels[0]

@@ -12,94 +12,17 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
-from torchvision.models.detection.rpn import RegionProposalNetwork
-from torchvision.ops import roi_align
+from torchvision.models.detection.roi_heads import RoIHeads, maskrcnn_inference
 
+from segkit.models.box_codes import OF_REGIONS, encode_boxes
+from segkit.models.host_counts import on_host, places_of
+from segkit.models.mask_targets import mask_targets
 from segkit.models.matching import BETWEEN, match_regions
+from segkit.models.pyramid import is_traced
+from segkit.models.rpn import usable
 from segkit.models.tensors import Target
 
-
-class SeededSampler:
-    """Chooses the regions that a detector learns from, at random, with at most a given fraction of positive ones.
-
-    The same as torchvision's ``BalancedPositiveNegativeSampler``, with a seed for every image where ``seeds`` are set.
-    """
-
-    seeds: Sequence[int] = ()
-
-    def __init__(self, batch_size_per_image: int, positive_fraction: float) -> None:
-        self.batch_size_per_image, self.positive_fraction = batch_size_per_image, positive_fraction
-
-    def __call__(self, matched_idxs: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Masks of the chosen positive and negative regions of every image.
-
-        Args:
-            matched_idxs: For every image, the label of each region: 0 for background, less where it does not count.
-        """
-        positives, negatives = [], []
-        seeds: Sequence[int | None] = self.seeds or [None] * len(matched_idxs)
-        for labels, seed in zip(matched_idxs, seeds, strict=True):
-            generator = None if seed is None else torch.Generator(labels.device).manual_seed(seed)
-            most = int(self.batch_size_per_image * self.positive_fraction)
-            chosen, count = _some(labels >= 1, most, generator)
-            positives.append(chosen)
-            negatives.append(_some(labels == 0, self.batch_size_per_image - count, generator)[0])
-        return positives, negatives
-
-
-def _some(candidates: Tensor, count: int, generator: torch.Generator | None) -> tuple[Tensor, int]:
-    """At most ``count`` of the candidates [R], at random, as a mask, and how many they are."""
-    places = torch.where(candidates)[0]
-    order = torch.randperm(len(places), generator=generator, device=candidates.device)[:count]
-    chosen = torch.zeros_like(candidates)
-    chosen[places[order]] = True
-    return chosen, len(order)
-
-
-class PerImageRPN(RegionProposalNetwork):  # type: ignore[misc]  # torchvision has no types
-    """torchvision's region proposal network with losses that are means over images."""
-
-    def assign_targets_to_anchors(
-        self, anchors: list[Tensor], targets: list[Target]
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """The label of each anchor (1, 0, and -1 where it does not count) and its instance's box, of every image."""
-        labels, boxes = [], []
-        matcher = self.proposal_matcher
-        for regions, target in zip(anchors, targets, strict=True):
-            truth = target["boxes"]
-            if not len(truth):
-                labels.append(regions.new_zeros(len(regions)))
-                boxes.append(torch.zeros_like(regions))
-                continue
-            matches = match_regions(
-                truth,
-                regions,
-                matcher.low_threshold,
-                matcher.high_threshold,
-                keep_best=matcher.allow_low_quality_matches,
-            )
-            labels.append((matches >= 0).to(torch.float32) - (matches == BETWEEN).to(torch.float32))
-            boxes.append(truth[matches.clamp(min=0)])
-        return labels, boxes
-
-    def compute_loss(
-        self, objectness: Tensor, pred_bbox_deltas: Tensor, labels: list[Tensor], regression_targets: list[Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Objectness and box loss; see torchvision."""
-        positives, negatives = self.fg_bg_sampler(labels)
-        counts = [len(each) for each in labels]
-        scores, deltas = torch.split(objectness.flatten(), counts), torch.split(pred_bbox_deltas, counts)
-        object_losses, box_losses = [], []
-        for i, truth in enumerate(labels):
-            positive = torch.where(positives[i])[0]
-            chosen = torch.cat([positive, torch.where(negatives[i])[0]])
-            count = max(1, len(chosen))
-            loss = F.binary_cross_entropy_with_logits(scores[i][chosen], truth[chosen], reduction="sum")
-            object_losses.append(loss / count)
-            predicted, true = deltas[i][positive], regression_targets[i][positive]
-            box_losses.append(F.smooth_l1_loss(predicted, true, beta=1 / 9, reduction="sum") / count)
-        return torch.stack(object_losses).mean(), torch.stack(box_losses).mean()
+_AT_ONCE = 128  # regions that go through the mask head together in evaluation: as many as an image has in training
 
 
 class Positive(NamedTuple):
@@ -110,16 +33,24 @@ class Positive(NamedTuple):
     labels: Tensor
 
 
-# segkit.memory.simulate.detector_bounds knows this function by its name.
-def positive_regions(
-    proposals: Sequence[Tensor], matched: Sequence[Tensor], labels: Sequence[Tensor]
-) -> list[Positive]:
-    """The positive ones among the regions of every image."""
-    out = []
-    for boxes, instances, kinds in zip(proposals, matched, labels, strict=True):
-        places = torch.where(kinds > 0)[0]
-        out.append(Positive(boxes[places], instances[places], kinds[places]))
-    return out
+class Samples(NamedTuple):
+    """The regions of an image that the heads learn from.
+
+    Attributes:
+        regions: Boxes [R, 4].
+        matched: The instance of each [R].
+        labels: The label of each [R]; 0 is background.
+        places: The places of those that have an instance.
+    """
+
+    regions: Tensor
+    matched: Tensor
+    labels: Tensor
+    places: Tensor
+
+    def positive(self) -> Positive:
+        """Those that have an instance."""
+        return Positive(self.regions[self.places], self.matched[self.places], self.labels[self.places])
 
 
 class PerImageRoIHeads(RoIHeads):  # type: ignore[misc]
@@ -151,7 +82,20 @@ class PerImageRoIHeads(RoIHeads):  # type: ignore[misc]
             matched.append(matches.clamp(min=0))
             other = torch.where(matches == BETWEEN, -1, 0)
             labels.append(torch.where(matches >= 0, kinds[matched[-1]], other))
-        return matched, labels
+        return matched, [torch.where(usable(each), own, -1) for each, own in zip(proposals, labels, strict=True)]
+
+    def select_training_samples(self, proposals: list[Tensor], targets: list[Target]) -> list[Samples]:
+        """The regions that are learnt from, of every image: proposals and the boxes of instances."""
+        truth = [target["boxes"].to(proposals[0].dtype) for target in targets]
+        proposals = self.add_gt_proposals(proposals, truth)
+        matched, labels = self.assign_targets_to_proposals(proposals, truth, [target["labels"] for target in targets])
+        samples = []
+        for i, (positive, negative) in enumerate(self.fg_bg_sampler(labels)):
+            chosen = torch.cat([positive, negative]).sort().values
+            own = labels[i][chosen]
+            there = places_of(own > 0, len(positive))
+            samples.append(Samples(proposals[i][chosen], matched[i][chosen], own, there))
+        return samples
 
     def forward(
         self,
@@ -161,26 +105,27 @@ class PerImageRoIHeads(RoIHeads):  # type: ignore[misc]
         targets: list[Target] | None = None,
     ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
         """Losses in training; in evaluation, torchvision's detections."""
-        if not self.training:
+        if is_traced():
             found: tuple[list[dict[str, Tensor]], dict[str, Tensor]]
             found = super().forward(features, proposals, image_shapes, targets)
             return found
+        if not self.training:
+            return self._detections(features, proposals, image_shapes), {}
         assert targets is not None
-        proposals, matched, labels, offsets = self.select_training_samples(proposals, targets)
-        scores, deltas = self.box_predictor(self.box_head(self.box_roi_pool(features, proposals, image_shapes)))
-        counts = [len(each) for each in labels]
+        samples = self.select_training_samples(proposals, targets)
+        regions = [each.regions for each in samples]
+        scores, codes = self.box_predictor(self.box_head(self.box_roi_pool(features, regions, image_shapes)))
+        counts = [len(each) for each in regions]
         pairs = [
-            fastrcnn_loss(score, delta, [label], [offset]) if len(label) else (score.sum() * 0, delta.sum() * 0)
-            for score, delta, label, offset in zip(
-                scores.split(counts), deltas.split(counts), labels, offsets, strict=True
-            )
+            _box_losses(*each)
+            for each in zip(torch.split(scores, counts), torch.split(codes, counts), samples, targets, strict=True)
         ]
         losses = {
             "loss_classifier": torch.stack([kind for kind, _ in pairs]).mean(),
             "loss_box_reg": torch.stack([box for _, box in pairs]).mean(),
         }
         if self.learns_masks():
-            positive = positive_regions(proposals, matched, labels)
+            positive = [each.positive() for each in samples]
             losses |= self.mask_losses(features, positive, image_shapes, targets)
         return [], losses
 
@@ -196,14 +141,76 @@ class PerImageRoIHeads(RoIHeads):  # type: ignore[misc]
         targets: list[Target],
     ) -> dict[str, Tensor]:
         """Binary cross entropy of the masks of positive regions, in the label that each should have."""
-        regions = [each.boxes for each in positive]
-        logits = self.mask_predictor(self.mask_head(self.mask_roi_pool(features, regions, image_shapes)))
-        own = logits.split([len(each) for each in regions])  # [R, K + 1, M, M] of each image
-        losses = [
-            of_own_label(each, logits, target, image_shape, here, aligned=self.aligned_masks)
-            for each, target, image_shape, here in zip(own, targets, image_shapes, positive, strict=True)
-        ]
+        regions, counts = [each.boxes for each in positive], [len(each.boxes) for each in positive]
+        pooled = self.mask_roi_pool(features, regions, image_shapes)
+        logits = self.mask_predictor(self.mask_head(pooled), torch.cat([each.labels for each in positive]))
+        known = on_host(torch.cat([each.matched for each in positive])) if sum(counts) else []
+        losses, first = [], 0
+        for own, target, image_shape, here in zip(
+            torch.split(logits, counts), targets, image_shapes, positive, strict=True
+        ):
+            instances, first = known[first : first + len(own)], first + len(own)
+            losses.append(_mask_loss(own, logits, target, image_shape, here, instances, aligned=self.aligned_masks))
         return {"loss_mask": torch.stack(losses).mean()}
+
+    def _detections(
+        self, features: dict[str, Tensor], proposals: list[Tensor], image_shapes: list[tuple[int, int]]
+    ) -> list[dict[str, Tensor]]:
+        """The detections as torchvision has them; of many, the masks are computed a part at a time."""
+        scores, codes = self.box_predictor(self.box_head(self.box_roi_pool(features, proposals, image_shapes)))
+        found = self.postprocess_detections(scores, codes, proposals, image_shapes)
+        results = [dict(zip(("boxes", "scores", "labels"), each, strict=True)) for each in zip(*found, strict=True)]
+        if not self.has_mask():
+            return results
+        boxes, labels = [each["boxes"] for each in results], [each["labels"] for each in results]
+        if sum(len(each) for each in boxes) <= _AT_ONCE:
+            masks = self._masks(features, boxes, labels, image_shapes)
+        else:
+            masks = [
+                torch.cat([
+                    self._masks(features, _alone(own, i, len(boxes)), [kinds], image_shapes)[0]
+                    for own, kinds in zip(*(torch.split(each[i], _AT_ONCE) for each in (boxes, labels)), strict=True)
+                ])
+                for i in range(len(boxes))
+            ]  # fmt: skip
+        for each, own in zip(results, masks, strict=True):
+            each["masks"] = own
+        return results
+
+    def _masks(
+        self,
+        features: dict[str, Tensor],
+        boxes: list[Tensor],
+        labels: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+    ) -> list[Tensor]:
+        """The probabilities [R, 1, M, M] of the masks in boxes of each image, in their labels."""
+        logits = self.mask_predictor(self.mask_head(self.mask_roi_pool(features, boxes, image_shapes)))
+        masks: list[Tensor] = maskrcnn_inference(logits, labels)
+        return masks
+
+
+def _alone(boxes: Tensor, image: int, count: int) -> list[Tensor]:
+    """The boxes of an image as those of a batch in which no other image has any."""
+    return [boxes if place == image else boxes[:0] for place in range(count)]
+
+
+def _box_losses(scores: Tensor, codes: Tensor, samples: Samples, target: Target) -> tuple[Tensor, Tensor]:
+    """Classification and box loss of an image, as torchvision's ``fastrcnn_loss``.
+
+    Args:
+        scores: Logits of the labels [R, K + 1].
+        codes: Offsets of a box for each label [R, (K + 1) * 4].
+        samples: The regions.
+        target: The instances.
+    """
+    if not len(scores):
+        return scores.sum() * 0, codes.sum() * 0
+    here, labels = samples.places, samples.labels
+    true = encode_boxes(target["boxes"][samples.matched[here]], samples.regions[here], OF_REGIONS)
+    predicted = codes.view(len(codes), -1, 4)[here, labels[here]]
+    box = F.smooth_l1_loss(predicted, true, beta=1 / 9, reduction="sum") / len(scores)
+    return F.cross_entropy(scores, labels), box
 
 
 def of_own_label(
@@ -225,53 +232,24 @@ def of_own_label(
         positive: Its regions.
         aligned: See ``mask_targets``.
     """
+    predicted = own[torch.arange(len(own), device=own.device), positive.labels]
+    return _mask_loss(predicted, logits, target, image_shape, positive, None, aligned=aligned)
+
+
+def _mask_loss(
+    own: Tensor,
+    logits: Tensor,
+    target: Target,
+    image_shape: tuple[int, int],
+    positive: Positive,
+    known: Sequence[int] | None,
+    *,
+    aligned: bool,
+) -> Tensor:
+    """The same of logits [R, M, M]; ``known`` are the instances of the regions on the host."""
     if not len(own):
         return logits.sum() * 0
-    truth = mask_targets(target, positive.boxes, positive.matched, image_shape, own.shape[-1], aligned=aligned)
-    predicted = own[torch.arange(len(own), device=own.device), positive.labels]
-    return F.binary_cross_entropy_with_logits(predicted, truth)
-
-
-# segkit.memory.simulate.detector_bounds knows this function and its ``corners`` by their names.
-def mask_targets(
-    target: Target, regions: Tensor, matched: Tensor, image_size: tuple[int, int], side: int, *, aligned: bool
-) -> Tensor:
-    """The targets of the mask head: the mask of each region's instance, sampled inside the region, [R, side, side].
-
-    Masks cut to their boxes give what is sampled from masks of the whole image, without N x H x W bytes: a mask is zero
-    around its box, except at the border of the image, where the outermost pixels are repeated.
-
-    Args:
-        target: The instances of an image.
-        regions: Boxes [R, 4] in the frame of the image.
-        matched: The instance of each region [R].
-        image_size: Height and width of the image.
-        side: Rows and columns of the output.
-        aligned: Take pixels to be at their centres; else as torchvision does, half a pixel right and below.
-    """
-    if "masks" in target:
-        places = torch.cat([matched[:, None].to(regions), regions], dim=1)
-        whole = target["masks"][:, None].to(regions)
-        sampled: Tensor = roi_align(whole, places, (side, side), 1.0, aligned=aligned)
-        return sampled[:, 0]
-    corners = target["boxes"].long().tolist()
-    ends = [0]
-    for x1, y1, x2, y2 in corners:
-        ends.append(ends[-1] + (y2 - y1) * (x2 - x1))
-    out = regions.new_zeros((len(regions), side, side))
-    for instance in torch.unique(matched).tolist():
-        x1, y1, x2, y2 = corners[instance]
-        mask = target["box_masks"][ends[instance] : ends[instance + 1]].view(y2 - y1, x2 - x1).to(out.dtype)
-        mask = F.pad(mask, (1, 1, 1, 1))
-        if y1 == 0:
-            mask[0] = mask[1]
-        if y2 == image_size[0]:
-            mask[-1] = mask[-2]
-        if x1 == 0:
-            mask[:, 0] = mask[:, 1]
-        if x2 == image_size[1]:
-            mask[:, -1] = mask[:, -2]
-        here = torch.where(matched == instance)[0]
-        shift = regions.new_tensor([x1 - 1, y1 - 1, x1 - 1, y1 - 1])
-        out[here] = roi_align(mask[None, None], [regions[here] - shift], (side, side), 1.0, aligned=aligned)[:, 0]
-    return out
+    truth = mask_targets(
+        target, positive.boxes, positive.matched, image_shape, own.shape[-1], aligned=aligned, known=known
+    )
+    return F.binary_cross_entropy_with_logits(own, truth)

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops import MultiScaleRoIAlign, roi_align
 from torchvision.ops.poolers import LevelMapper
+
+from segkit.models.host_counts import on_host
 
 _LEVELS = (2, 3, 4, 5)  # of the feature pyramid: strides 4 to 32
 
@@ -43,9 +45,11 @@ class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision 
         """See torchvision. In training under CPU autocast to bf16, regions [R, C, n, n] come from products."""
         levels = [features for name, features in x.items() if name in self.featmap_names]
         faster = self.training and levels[0].device.type == "cpu" and levels[0].dtype is torch.bfloat16
-        if not (self.products and faster):
+        if not self.training or len(levels) == 1:
             out: Tensor = super().forward(x, boxes, image_shapes)
             return out
+        if not (self.products and faster):
+            return self._by_levels(levels, boxes)
         level_of = self.map_levels(boxes).split([len(each) for each in boxes])
         regions, places, first = [], [], 0
         for image, (each, level) in enumerate(zip(boxes, level_of, strict=True)):
@@ -58,6 +62,24 @@ class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision 
         if not regions:
             return levels[0].new_zeros((0, levels[0].shape[1], *self.output_size))
         return torch.cat(regions)[torch.cat(places).argsort()]
+
+    def _by_levels(self, levels: list[Tensor], boxes: list[Tensor]) -> Tensor:
+        """What torchvision gives, with one wait for a GPU: it looks for the regions of one level after the other."""
+        level_of = self.map_levels(boxes)
+        counts = on_host((level_of[:, None] == torch.arange(len(levels), device=level_of.device)).sum(dim=0))
+        order = level_of.argsort(stable=True)
+        images = torch.cat([torch.full_like(each[:, :1], image) for image, each in enumerate(boxes)])
+        places = torch.split(torch.cat([images, torch.cat(boxes)], dim=1)[order], counts)
+        parts = [
+            roi_align(features, own, self.output_size, scale, self.sampling_ratio)
+            for features, own, scale in zip(levels, places, self.scales, strict=True)
+            if len(own)
+        ]
+        if not parts:
+            return levels[0].new_zeros((0, levels[0].shape[1], *self.output_size))
+        whole = torch.cat(parts)
+        del parts
+        return whole[order.argsort()]
 
     def _pool(self, features: Tensor, boxes: Tensor) -> Tensor:
         """Regions [R, C, n, m] of features [C, H, W] in boxes [R, 4] of feature coordinates."""

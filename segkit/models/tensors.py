@@ -30,6 +30,7 @@ class Target(TypedDict, total=False):
     labels: Tensor  # int64 [N]
     masks: Tensor  # uint8 [N, H, W]
     box_masks: Tensor  # uint8 [sum of h * w]: masks cut to their boxes (whole pixels), one after the other, row by row
+    corners: list[list[int]]  # ``boxes`` of masks that are cut to them, on the host
     semantic: Tensor  # uint8 [H, W], 255 where pixels are ignored
     distances: Tensor  # uint8 [H, W], normalised distances times 255 (segkit.data.touching)
     seed: int  # of random choices that the model makes for this image

@@ -13,7 +13,6 @@ import torch
 
 _LEVELS = 5  # feature maps that the RPN takes anchors from
 _MAPS = 4  # feature maps that the heads take regions from
-_MASKS = 4
 _NEAR = 9  # places around the centre of an instance that have it
 _LEVELS_OF_ONE = 3
 
@@ -43,18 +42,10 @@ class Bounds:
 
     Attributes:
         instances: Of each image of the micro-batch.
-        rpn_samples: Anchors of an image that the loss of the RPN samples.
-        rpn_positives: How many of them may be positive.
-        roi_samples: Regions of an image that the loss of the heads samples.
-        roi_positives: How many of them may be positive.
         at_most: Whether the upper bound is wanted; else the size in the first steps.
     """
 
     instances: Sequence[int] = ()
-    rpn_samples: int = 256
-    rpn_positives: int = 128
-    roi_samples: int = 512
-    roi_positives: int = 128
     at_most: bool = True
 
     def positives(self, image: int, most: int) -> int:
@@ -67,41 +58,40 @@ def _all(bounds: Bounds, query: SizeQuery) -> int:
     return query.elements
 
 
-def _rpn_samples(bounds: Bounds, query: SizeQuery) -> int:
-    """The positive anchors of an image, then the negative ones."""
-    positives = bounds.positives(query.times // 2, bounds.rpn_positives)
-    return positives if query.times % 2 == 0 else bounds.rpn_samples - (0 if bounds.at_most else positives)
-
-
-def _positive_regions(bounds: Bounds, query: SizeQuery) -> int:
-    return bounds.positives(query.times, bounds.roi_positives)
+def _candidates(bounds: Bounds, query: SizeQuery) -> int:
+    """Regions that the sampler may choose from: the positive ones of an image, then its negative ones."""
+    regions = query.variables["matched_idxs"]  # of every image; two samplers ask, one after the other
+    image, negative = divmod(query.times % (2 * len(regions)), 2)
+    if negative:
+        return len(regions[image])
+    return bounds.positives(image, query.variables["most"])
 
 
 def _regions_of_level(bounds: Bounds, query: SizeQuery) -> int:
-    """The regions of one of the four feature maps: at most all of them; in the first steps a quarter.
+    """The regions of one of the feature maps: at most all of them; in the first steps equally many in each.
 
-    torchvision writes the regions of one map after the other to the result, and reads them again in backward: the peak
-    is highest where most regions are in one map, no matter which. segkit's own pooling concatenates them, so that their
-    numbers have to add up: there the finest map, which is the largest, gets all but one for each of the other maps, of
-    which something is kept as well.
+    They are concatenated, so that their numbers have to add up: the finest map, which is the largest, gets all but one
+    for each of the other maps, of which something is kept as well.
     """
-    own = "x_filtered" not in query.variables
-    level = query.variables.get("number" if own else "level")
+    return _share(bounds, query.elements, query.variables["number"], len(query.variables["levels"]))
+
+
+def _regions_of_map(bounds: Bounds, query: SizeQuery) -> int:
+    """The same in torchvision's pooling, which writes those of one map after the other: at most all are in one."""
+    return query.elements if bounds.at_most else _share(bounds, query.elements, query.variables["level"], _MAPS)
+
+
+def _regions_by_level(bounds: Bounds, query: SizeQuery) -> int:
+    """The same, where all maps are asked for at once."""
+    levels = len(query.variables["levels"])
+    return _share(bounds, len(query.variables["level_of"]), query.times % levels, levels)
+
+
+def _share(bounds: Bounds, regions: int, level: int, levels: int) -> int:
     if not bounds.at_most:
-        return query.elements // _MAPS + (query.elements % _MAPS if level == 0 else 0)
-    if not own or level is None:
-        return query.elements
-    least = int(query.elements > _MAPS)
-    return query.elements - least * (_MAPS - 1) if level == 0 else least
-
-
-def _instances_here(bounds: Bounds, query: SizeQuery) -> int:
-    """The largest few instances: what one mask needs is freed before the next."""
-    return min(_MASKS, len(query.variables["corners"]))
-
-
-def _regions_of_instance(bounds: Bounds, query: SizeQuery) -> int:
-    return query.elements if bounds.at_most else -(-query.elements // len(query.variables["corners"]))
+        return regions // levels + (regions % levels if level == 0 else 0)
+    least = int(regions > levels)
+    return regions - least * (levels - 1) if level == 0 else least
 
 
 def _taught_places(bounds: Bounds, query: SizeQuery) -> int:
@@ -117,18 +107,15 @@ RULES: dict[str, Callable[[Bounds, SizeQuery], int]] = {
     "_batched_nms_vanilla": _all,
     "_batched_nms_vanilla:unique": lambda bounds, query: _LEVELS,
     "postprocess_detections": _all,
-    "_some": _all,
-    "compute_loss": _rpn_samples,
-    "subsample": lambda bounds, query: bounds.roi_samples,
-    "fastrcnn_loss": _positive_regions,
-    "positive_regions": _positive_regions,
+    "_multiscale_roi_align": _regions_of_map,
+    "forward": _regions_of_level,  # segkit's own pooling, on a CPU
+    "_by_levels:on_host": _regions_by_level,
+    "__call__:on_host": _candidates,
+    "mask_losses:on_host": lambda bounds, query: 0,  # all regions are in the largest instance
+    "mask_targets:on_host": lambda bounds, query: 0,
     "taught_places": _taught_places,
     "_best_of_level": _all,
     "_best_cells": _all,
     "_kept": _all,
     "not_empty": _all,
-    "mask_targets": _regions_of_instance,
-    "mask_targets:unique": _instances_here,
-    "_multiscale_roi_align": _regions_of_level,
-    "forward": _regions_of_level,  # segkit's own pooling
 }

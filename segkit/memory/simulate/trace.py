@@ -19,6 +19,7 @@ TASKS = {
     "assign_targets_to_anchors": "anchor matching",
     "assign_targets_to_proposals": "region matching",
     "filter_proposals": "choosing proposals",
+    "choose_proposals": "choosing proposals",
     "compute_loss": "loss of the proposals",
     "mask_targets": "mask targets",
     "match_places": "matching of places",

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import torch
 from torch import nn
@@ -11,7 +11,6 @@ from segkit.data.records import Image
 from segkit.loading.dataset import Sample
 from segkit.memory.measure.meter import StepRecord
 from segkit.memory.measure.torch_private import without_modes
-from segkit.memory.simulate.detector_bounds import Bounds
 from segkit.memory.simulate.oracle import Oracle
 from segkit.memory.simulate.trace import Trace
 from segkit.models.card import ModelCard
@@ -86,22 +85,3 @@ class Phases:
     def rise(self) -> float | None:
         """See ``Meter``."""
         return None
-
-
-def bounds_of(module: Any, at_most: bool) -> Bounds:
-    """The numbers of regions that a detector's samplers allow; none for a U-Net.
-
-    Args:
-        module: The model.
-        at_most: Whether as many regions are positive as allowed, or as few as in the first steps.
-    """
-    if not hasattr(module, "roi_heads"):
-        return Bounds(at_most=at_most)
-    rpn, roi = module.rpn.fg_bg_sampler, module.roi_heads.fg_bg_sampler
-    return Bounds(
-        rpn_samples=rpn.batch_size_per_image,
-        rpn_positives=int(rpn.batch_size_per_image * rpn.positive_fraction),
-        roi_samples=roi.batch_size_per_image,
-        roi_positives=int(roi.batch_size_per_image * roi.positive_fraction),
-        at_most=at_most,
-    )

@@ -16,12 +16,14 @@ from segkit.memory.simulate.oracle import Oracle
 from segkit.memory.simulate.trace import Peak, Trace
 from segkit.models.adapt import train_mode
 from segkit.models.roi_align import PyramidRoIAlign
+from segkit.models.rpn import PerImageRPN
+from segkit.models.suppress import TOGETHER_ON_GPU
 from segkit.models.tensors import Target
 from segkit.runtime.ranks import Ranks
 from segkit.training.gradients import SharedGradients
 from segkit.training.plan import Plan
 from segkit.training.rehearsal.batches import Scene, Shape
-from segkit.training.rehearsal.fakes import KeptGradients, Phases, bounds_of, fake_sample, to_channels_last
+from segkit.training.rehearsal.fakes import KeptGradients, Phases, fake_sample, to_channels_last
 from segkit.training.state import prepare, state_of
 from segkit.training.step import Training, train_step
 from segkit.training.teachers.choose import teaching_with
@@ -73,6 +75,8 @@ class Rehearsal:
         for layer in module.modules():
             if isinstance(layer, PyramidRoIAlign):
                 layer.products = not self._as_cuda  # they are for CPUs
+            elif isinstance(layer, PerImageRPN) and self._as_cuda:
+                layer.together = TOGETHER_ON_GPU
         track_model_parts(module, self.trace)
         module.register_forward_pre_hook(self._before_forward)
         parameters = list(module.parameters())
@@ -115,7 +119,7 @@ class Rehearsal:
 
     def step(self, scene: Scene) -> Peak:
         """The peak of one optimizer step over a scene's images, a micro-batch at a time."""
-        self.oracle.bounds = bounds_of(self.state.module, scene.at_most)
+        self.oracle.bounds = Bounds(at_most=scene.at_most)
         with self.trace.doing("pictures"):
             batch = [fake_sample(shape, scene.frame, self._plan.card, self.oracle) for shape in scene.shapes]
         self.trace.reset_peak()
@@ -129,7 +133,7 @@ class Rehearsal:
             module = self._plan.card.build()
             self.trace.claim(list(module.state_dict().values()), "averaged weights")
         module.eval()
-        self.oracle.bounds = bounds_of(module, at_most=True)
+        self.oracle.bounds = Bounds(at_most=True)
         self.trace.reset_peak()
         with self.trace.doing("evaluation"), torch.no_grad():
             size = self._plan.card.channels, shape.height, shape.width

@@ -6,7 +6,6 @@ from typing import Any, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import box_iou
 
 from segkit.data.label_maps import IGNORED
 from segkit.errors import ConfigError
@@ -117,7 +116,7 @@ class Regions:
             ),
         }
         if masks is not None:
-            losses["distil_masks"] = _masks(calls, masks, targets)
+            losses["distil_masks"] = _masks(calls, masks)
         return losses
 
     def _features(self, own: dict[str, Tensor], wanted: dict[str, Tensor], targets: Sequence[Target]) -> Tensor:
@@ -130,22 +129,13 @@ class Regions:
         return torch.stack(total).sum()
 
 
-def _masks(calls: Calls, wanted: Tensor, targets: Sequence[Target]) -> Tensor:
+def _masks(calls: Calls, wanted: Tensor) -> Tensor:
     """The divergence of the masks of positive regions, each in the label of its instance."""
-    regions, own = calls[_MASK_POOL].inputs[1], calls[_MASKS].output
+    (_, labels), own = calls[_MASKS].inputs, calls[_MASKS].output[:, None]  # the student computes no other label
     if wanted.shape[-1] != own.shape[-1]:  # the teacher's heads have another resolution
         wanted = F.interpolate(wanted, size=own.shape[-2:], mode="bilinear", align_corners=False)
-    kinds = [_labels_at(boxes, target) for boxes, target in zip(regions, targets, strict=True)]
-    chosen = torch.cat(kinds)[:, None, None, None].expand(-1, 1, *own.shape[-2:])
-    each = soft_masks(own.gather(1, chosen), wanted.gather(1, chosen)).mean((1, 2, 3))
-    return _by_image(each, [len(boxes) for boxes in regions])
-
-
-def _labels_at(regions: Tensor, target: Target) -> Tensor:
-    """The label of the instance that each region overlaps most, [R]; regions are positive, so there is one."""
-    if not len(target["labels"]):
-        return torch.zeros(len(regions), dtype=torch.int64, device=regions.device)
-    return target["labels"][box_iou(regions, target["boxes"]).argmax(1)]
+    wanted = wanted.gather(1, labels[:, None, None, None].expand_as(own))
+    return _by_image(soft_masks(own, wanted).mean((1, 2, 3)), [len(boxes) for boxes in calls[_MASK_POOL].inputs[1]])
 
 
 def _by_image(values: Tensor, counts: Sequence[int]) -> Tensor:
