@@ -25,7 +25,7 @@ DISCS = [(20, 20, 8, 1), (50, 20, 10, 1), (20, 45, 6, 2), (60, 45, 9, 2)]  # sco
 @pytest.fixture
 def discs(monkeypatch, tmp_path):
     model = disc_model(tmp_path / "discs.pt")
-    monkeypatch.setattr("segkit.inference.predict.load", lambda *_: model)
+    monkeypatch.setattr("segkit.inference.predict.load", lambda *_, **__: model)
     return model
 
 

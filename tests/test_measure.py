@@ -26,7 +26,7 @@ from segkit.inference.measure import nearest_distances
 def discs(monkeypatch, tmp_path):
     """``predict`` with a model that finds drawn discs exactly."""
     model = disc_model(tmp_path / "discs.pt")
-    monkeypatch.setattr("segkit.inference.predict.load", lambda *_: model)
+    monkeypatch.setattr("segkit.inference.predict.load", lambda *_, **__: model)
     return model
 
 
@@ -217,7 +217,7 @@ def test_overlaps_are_said(segkit, here, monkeypatch, tmp_path):
                  for key, value in found.items()}]  # fmt: skip
 
     object.__setattr__(model, "predict", twice)
-    monkeypatch.setattr("segkit.inference.predict.load", lambda *_: model)
+    monkeypatch.setattr("segkit.inference.predict.load", lambda *_, **__: model)
     save(here / "in/a.png", draw_discs(60, 60, [(20, 20, 4, 1)]))
     done = segkit("predict", "in", "--measure")
     rows, pictures, _ = tables(folder=here / "predictions")
@@ -231,7 +231,7 @@ def test_a_model_of_boxes_has_no_shapes(segkit, here, monkeypatch, tmp_path):
     model = disc_model(tmp_path / "m.pt")
     boxes = lambda images: [{k: v for k, v in f.items() if k != "box_masks"} for f in model.predict(images)]  # noqa: E731
     other = type(model)(model.path, boxes, model.card, model.device)
-    monkeypatch.setattr("segkit.inference.predict.load", lambda *_: other)
+    monkeypatch.setattr("segkit.inference.predict.load", lambda *_, **__: other)
     save(here / "in/a.png", draw_discs(60, 60, [(20, 20, 4, 1)]))
     assert segkit("predict", "in", "--measure").code == 0
     (row,) = table(here / "predictions/instances.csv")

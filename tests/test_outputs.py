@@ -26,7 +26,7 @@ NAMES = {1: "a", 2: "b"}
 def discs(monkeypatch, tmp_path):
     def use(*, unet=False):
         model = disc_model(tmp_path / "discs.pt", unet=unet)
-        monkeypatch.setattr("segkit.inference.predict.load", lambda *_: model)
+        monkeypatch.setattr("segkit.inference.predict.load", lambda *_, **__: model)
 
     use()
     return use

@@ -14,7 +14,7 @@ COUNTS = [1, 3, 0, 2]
 @pytest.fixture
 def stack(monkeypatch, tmp_path, here):
     model = disc_model(tmp_path / "m.pt")
-    monkeypatch.setattr("segkit.inference.predict.load", lambda *_: model)
+    monkeypatch.setattr("segkit.inference.predict.load", lambda *_, **__: model)
     (here / "in").mkdir()
     pages = [draw_discs(60, 90, [(15 + 25 * n, 30, 8, 1) for n in range(count)]) for count in COUNTS]
     tifffile.imwrite(here / "in/stack.tif", np.stack(pages), photometric="rgb")

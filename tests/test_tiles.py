@@ -165,7 +165,7 @@ def test_boxes_are_merged():
 @pytest.mark.parametrize("unet", [False, True])
 def test_predict_in_tiles(segkit, here, monkeypatch, tmp_path, unet):
     model = disc_model(tmp_path / "m.pt", unet=unet)
-    monkeypatch.setattr("segkit.inference.predict.load", lambda *_: model)
+    monkeypatch.setattr("segkit.inference.predict.load", lambda *_, **__: model)
     discs = [(x, y, 13, 1 + (x + y) // 7 % 2) for x in range(20, 400, 33) for y in range(20, 300, 35)]
     pixels = draw_discs(300, 400, discs)
     save(here / "in/a.png", pixels)
@@ -192,7 +192,7 @@ def test_predict_in_tiles(segkit, here, monkeypatch, tmp_path, unet):
 
 def test_auto_takes_tiles_for_large_pictures(segkit, here, monkeypatch, tmp_path):
     model = disc_model(tmp_path / "m.pt")
-    monkeypatch.setattr("segkit.inference.predict.load", lambda *_: model)
+    monkeypatch.setattr("segkit.inference.predict.load", lambda *_, **__: model)
     save(here / "in/a.png", draw_discs(600, 700, [(300, 300, 200, 1)]))
     done = segkit("predict", "in", "--tile", "auto", "--format", "coco")
     assert done.code == 0, done.err

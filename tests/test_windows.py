@@ -76,7 +76,7 @@ def test_a_broken_part_is_one_line(tmp_path):
 @pytest.mark.parametrize("unet", [False, True])
 def test_a_picture_that_is_read_in_parts_gives_the_same(segkit, here, monkeypatch, tmp_path, unet):
     model = disc_model(tmp_path / "m.pt", unet=unet)
-    monkeypatch.setattr("segkit.inference.predict.load", lambda *_: model)
+    monkeypatch.setattr("segkit.inference.predict.load", lambda *_, **__: model)
     discs = [(x, y, 13, 1 + (x + y) // 7 % 2) for x in range(20, 300, 33) for y in range(20, 200, 35)]
     (here / "in").mkdir()
     tifffile.imwrite(
@@ -97,7 +97,7 @@ def test_a_picture_that_is_read_in_parts_gives_the_same(segkit, here, monkeypatc
 
 def test_a_broken_part_fails_its_picture_only(segkit, here, monkeypatch, tmp_path):
     model = disc_model(tmp_path / "m.pt")
-    monkeypatch.setattr("segkit.inference.predict.load", lambda *_: model)
+    monkeypatch.setattr("segkit.inference.predict.load", lambda *_, **__: model)
     monkeypatch.setattr("segkit.inference.load.LARGEST_WHOLE", 0)
     (here / "in").mkdir()
     for name in ("a", "b"):
