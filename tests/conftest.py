@@ -1,9 +1,10 @@
 """Fixtures for all tests: the command line in this process, drawn images, and real data if it is available."""
 
+import gc
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,21 @@ class Outcome(NamedTuple):
 
 
 Segkit = Callable[..., Outcome]
+
+
+@pytest.fixture(autouse=True)
+def old_objects_apart(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Searches of the heap that run in this process look at what a test of memory makes.
+
+    A process with all the tests before holds millions of objects; each search of them took half a minute.
+    """
+    if not request.module.__name__.startswith("test_memory"):
+        yield
+        return
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ def rehearse(out, *options):
     return [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_step_is_measured_beside_torchvisions_and_its_losses_are_equal(tmp_path):
     lines = {line["case"]: line for line in rehearse(tmp_path / "out", "--only", "step")}
     assert lines["losses equal torchvision's in fp32"]["largest_relative_difference"] < 1e-6
