@@ -48,9 +48,12 @@ class OpenVinoModel(ExportedModel):
             self._compiled = openvino.Core().compile_model(model, "CPU", settings)
         except RuntimeError as error:  # OpenVINO's errors
             raise InputError(f"{path}: not an OpenVINO model that can be run") from error
-        self._outputs = [output.get_any_name() for output in self._compiled.outputs]
+        known = {*output_names(self.card), "images_of"}  # OpenVINO may give a tensor further names
+        names = [known & output.get_names() for output in self._compiled.outputs]
+        self._outputs = [name for found in names for name in found]
         inputs = [each.get_any_name() for each in self._compiled.inputs]
-        if inputs not in (["images"], ["image"]) or set(self._outputs) - {"images_of"} != set(output_names(self.card)):
+        complete = set(self._outputs) | {"images_of"} == known and all(len(found) == 1 for found in names)
+        if inputs not in (["images"], ["image"]) or not complete:
             raise InputError(f"{path}: its graph is not that of its model card", "export it again")
         self.takes_batches = inputs == ["images"]
 
