@@ -5,12 +5,11 @@
 DATASET is a folder that ``segkit convert`` wrote. Each training is a line of JSON on stdout: mask AP and AP50 of the
 validation split, and the error of the counts: the sum over images of how far the number of instances with a score of
 at least 0.5, as ``predict`` counts them, is from the true one, by the true sum. A run in FOLDER is not repeated,
-so that the whole can be done in parts.
+and one that was stopped goes on, so that the whole can be done in parts.
 """
 
 import argparse
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +23,27 @@ from segkit.loading.sampler import Key
 from segkit.runs.metrics_file import read_metrics
 from segkit.training.train import train
 
-LEAST_SCORE = 0.5
+LEAST_SCORE, DONE = 0.5, "done"
 
 
 def trained(arguments: argparse.Namespace, instances: str, seed: int) -> Path:
-    """The run of a kind of instances and a seed."""
-    name = f"{instances}-{arguments.steps}-{seed}"
-    if (arguments.out / name / "last.pt").is_file() and (arguments.out / name / "done").is_file():
-        return Path(arguments.out / name)
+    """The run of a kind of instances and a seed; one that was stopped goes on.
+
+    Raises:
+        SystemExit: It was stopped again.
+    """
+    run = Path(arguments.out / f"{instances}-{arguments.steps}-{seed}")
+    if (run / DONE).is_file():
+        return run
     config = TrainConfig(
         dataset=arguments.dataset, model="unet", backbone=arguments.backbone, instances=instances,  # type: ignore[arg-type]
         steps=arguments.steps, size=arguments.size, batch=arguments.batch, lr=arguments.lr, device="cpu", seed=seed,
-        eval_every=10**6, out=arguments.out, name=name, weights=arguments.weights, precision="fp32",
+        eval_every=10**6, out=arguments.out, name=run.name, weights=arguments.weights, precision="fp32",
     )  # fmt: skip
-    start = time.monotonic()
-    run = train(config).run
-    (run / "done").write_text(f"{time.monotonic() - start:.0f}")
+    summary = train(TrainConfig(resume=str(run)) if (run / "last.pt").is_file() else config)
+    if summary.ended != "complete":
+        raise SystemExit(f"{run}: {summary.ended} after {summary.steps} steps; the same command goes on")
+    (run / DONE).write_text(f"{summary.seconds:.0f}")
     return run
 
 
@@ -65,7 +69,7 @@ def measured(run: Path, dataset: Path) -> dict[str, Any]:
     return {
         "run": run.name, "AP": round(last["segm"]["AP"], 4), "AP50": round(last["segm"]["AP50"], 4),
         "mIoU": round(last["semantic"]["mIoU"], 4), "counted": found, "true": true,
-        "count_error": round(off / true, 4), "seconds": int((run / "done").read_text()),
+        "count_error": round(off / true, 4), "seconds": int((run / DONE).read_text()),
     }  # fmt: skip
 
 
