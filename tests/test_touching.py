@@ -240,7 +240,7 @@ def test_named_class_weights_are_in_the_order_of_labels(tmp_path, dataset):
 @pytest.mark.slow
 def test_a_unet_learns_to_part_discs_that_touch(cells):
     some = config(
-        cells / "touching", cells / "runs", model="unet", steps=60, name="learns", size=64, batch=4, lr=2e-3,
+        cells / "touching", cells / "runs", model="unet", steps=120, name="learns", size=64, batch=4, lr=2e-3,
         augment="none",
     )  # fmt: skip
     summary = train(some)

@@ -30,6 +30,7 @@ from segkit.models.unet_settings import UnetSettings
 _WIDTHS = (256, 128, 64, 48, 32)  # channels of the decoder at strides 16, 8, 4, 2, 1
 _WIDTHS_OF_PLAIN = (512, 256, 128, 64)  # at strides 8, 4, 2, 1, as in the paper
 _MIN_PIXELS = 16  # smaller components are noise
+_FIRST_DISTANCE = -2.0  # a logit
 _PLAIN = UnetSettings()
 
 
@@ -78,6 +79,8 @@ class UNet(nn.Module):
         )
         self.head = nn.Conv2d(widths[-1], num_classes, 1)
         self.distance = nn.Conv2d(widths[-1], 1, 1) if settings.instances == "distance" else None
+        if self.distance is not None and self.distance.bias is not None:
+            nn.init.constant_(self.distance.bias, _FIRST_DISTANCE)  # most pixels are background
         self.loss, self.settings = loss, settings
         weights = None if settings.class_weights is None else torch.tensor(settings.class_weights)
         self.class_weights = nn.Buffer(weights, persistent=False) if weights is not None else None
