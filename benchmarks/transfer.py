@@ -1,15 +1,18 @@
 """What pretrained weights, and anchors fitted to the data, are worth: score after equal steps, over seeds.
 
-    python benchmarks/transfer.py DATASET... [--steps 300] [--seeds 3] [--compare weights anchors]
+    python benchmarks/transfer.py DATASET... [--steps 300] [--seeds 3] [--compare weights]
 
 ``weights``: efficientnet_lite0 with the ImageNet weights of ``segkit[offline]``, and with random ones. ``anchors``:
 those that ``segkit train`` fits to the boxes, and torchvision's (32 to 512, ratios 0.5, 1, 2), from random weights of
-resnet18. All other options have their defaults; each run is a process of its own, one after the other, alternating. A
-table in Markdown on stdout: the score of the validation split after the last step, mean and range over seeds.
+resnet18. All other options have their defaults, or are those of ``--train "--size 128 --batch 2"``; each run is a
+process of its own, one after the other, alternating. An untrained model has as many detections as it may, and an
+evaluation computes the masks of all: ``--train "--detections 100"`` limits what runs of few steps take. A table in
+Markdown on stdout: the score of the validation split after the last step, mean and range over seeds.
 """
 
 import argparse
 import json
+import shlex
 import statistics
 import subprocess
 import sys
@@ -49,6 +52,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300, help="steps of each run")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each kind")
     parser.add_argument("--compare", nargs="+", choices=COMPARED, default=list(COMPARED), help="what is compared")
+    parser.add_argument("--train", type=shlex.split, default=[], metavar="OPTIONS", help="more options of segkit train")
     asked = parser.parse_args()
     print("| dataset | | AP: mean (range) |\n|---|---|---|")
     for dataset in asked.datasets:
@@ -57,7 +61,7 @@ def main() -> None:
             for seed in range(asked.seeds):
                 for name, options in COMPARED[kind].items():
                     with tempfile.TemporaryDirectory() as folder:
-                        scores[name].append(trained(dataset, options, asked.steps, seed, Path(folder)))
+                        scores[name].append(trained(dataset, [*options, *asked.train], asked.steps, seed, Path(folder)))
             for name, values in scores.items():
                 spread = f"{min(values):.3f} to {max(values):.3f}"
                 print(f"| {dataset.name} | {name} | {statistics.mean(values):.3f} ({spread}) |", flush=True)
