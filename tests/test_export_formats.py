@@ -14,8 +14,11 @@ from segkit.errors import InputError
 from segkit.export.about import metadata_of
 from segkit.export.detector_graph import DetectorGraph
 from segkit.export.graphs import graph_of
+from segkit.export.onnx import quiet
+from segkit.export.suppression import suppress
 from segkit.export.write import write
 from segkit.models.safetensors_file import read_metadata, read_safetensors, write_safetensors
+from segkit.runtime.torch_private import export_with_sides_of_one
 from segkit.runtimes.files import SUFFIXES, open_exported
 
 slow = pytest.mark.slow
@@ -210,3 +213,23 @@ def test_pictures_without_instances_and_some_with_in_one_batch(tmp_path, format)
         assert all(each["masks"].shape[1:] == (28, 28) for each in found)
     assert len(truth[0]["boxes"])
     assert not len(model([plain])[0]["boxes"])
+
+
+def test_a_program_of_suppression_keeps_one_box_or_none():
+    """torchvision tells torch.export that two or more are kept."""
+
+    class Suppression(torch.nn.Module):
+        def forward(self, boxes, scores):
+            return suppress(boxes, scores, 0.5, 0.1, 10)
+
+    boxes = torch.tensor([[[0.0, 0, 9, 9], [1, 0, 9, 9], [20, 20, 30, 30]]]).repeat(2, 1, 1)
+    scores = torch.tensor([[0.9, 0.8, 0.7], [0.3, 0.4, 0.2]])
+    free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    with quiet(), export_with_sides_of_one():
+        program = torch.export.export(Suppression(), (boxes, scores), dynamic_shapes=(free, free)).module()
+    for rows in ([[1, 0, 1], [0, 1, 1]], [[1, 0, 0]], [[0, 0, 0]]):
+        expected = torch.tensor(rows, dtype=torch.bool)
+        found = scores[: len(rows)].clone()
+        if len(rows) == 1:
+            found = torch.where(expected, found, torch.zeros(()))
+        assert torch.equal(program(boxes[: len(rows)], found), expected)

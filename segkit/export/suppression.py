@@ -15,7 +15,7 @@ def suppress(boxes: Tensor, scores: Tensor, iou: float, least: float, most: int)
     """Which boxes are kept, bool [G, N]: those that no better one of their row overlaps.
 
     Args:
-        boxes: [G, N, 4].
+        boxes: [G, N, 4], without negative coordinates.
         scores: [G, N].
         iou: Of two that overlap more, the one of the lower score is left out.
         least: Only boxes with a higher score are looked at.
@@ -31,11 +31,18 @@ def suppress(boxes: Tensor, scores: Tensor, iou: float, least: float, most: int)
 
 
 def _in_all_rows(boxes: Tensor, scores: Tensor, iou: float, least: float) -> tuple[Tensor, Tensor]:
-    """Rows and places of the boxes that are kept."""
+    """Rows and places of the boxes that are kept.
+
+    torchvision tells ``torch.export`` that two boxes or more are kept, which programs assert: so there are two more,
+    left of all others.
+    """
     row, place = torch.where(scores > least)
     wide = boxes[row, place].double()
     apart = row.double() * (boxes.detach().abs().amax().double() * 2 + 1)
-    kept = nms(wide + apart[:, None], scores[row, place].double(), iou)
+    others = wide.new_tensor([[-3.0, -3.0, -2.0, -2.0], [-6.0, -6.0, -5.0, -5.0]])
+    lowest = wide.new_full((2,), least)
+    kept = nms(torch.cat([wide + apart[:, None], others]), torch.cat([scores[row, place].double(), lowest]), iou)
+    kept = kept[kept < row.shape[0]]
     return row[kept], place[kept]
 
 
