@@ -203,7 +203,8 @@ OTHER_VALUES = {
     "--heads": "v2", "--anchor-sizes": "9,18,36,72,144", "--anchor-ratios": "0.4,1,2", "--fpn-levels": "2,3,4",
     "--roi-size": "5", "--roi-sampling": "1", "--proposals": "77", "--rois": "33", "--detections": "44", "--nms": "0.6",
     "--lr-steps": "3,6", "--lr-gamma": "0.2", "--teacher": "runs/t", "--teacher-weight": "2",
-    "--mask-head": "pointrend", "--mask-size": "56",
+    "--mask-head": "pointrend", "--mask-size": "56", "--instances": "distance", "--channels": "1",
+    "--class-weights": "auto", "--label-smoothing": "0.1",
 }  # fmt: skip
 MAY_CHANGE = {
     "--epochs", "--steps", "--time", "--patience", "--gpus", "--device", "--ranks", "--micro-batch", "--vram",
