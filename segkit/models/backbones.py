@@ -123,17 +123,18 @@ class Body(nn.ModuleDict):
 
     recompute = False
 
-    def __init__(self, network: nn.Module, stride_of: dict[str, str]) -> None:
+    def __init__(self, network: nn.Module, stride_of: dict[str, str], known: dict[str, str]) -> None:
         """Take the children of a network up to the last one that is named.
 
         Args:
             network: A network whose children are applied one after the other.
             stride_of: The stride of the maps to return, by the name of the child that makes them.
+            known: The same of all maps that the network makes.
         """
         children = dict(network.named_children())
         last = max(list(children).index(name.partition(".")[0]) for name in stride_of)
         super().__init__(dict(list(children.items())[: last + 1]))
-        self._stride_of = stride_of
+        self._stride_of, self._known = stride_of, known
 
     def stages(self) -> Iterator[tuple[str, nn.Module]]:
         """The parts that are applied one after the other."""
@@ -146,7 +147,7 @@ class Body(nn.ModuleDict):
     def up_to_stride(self, stride: int) -> list[nn.Module]:
         """The stages up to the one whose maps have a stride."""
         names = [name for name, _ in self.stages()]
-        last = next(name for name, given in self._stride_of.items() if given == str(stride))
+        last = next(name for name, given in self._known.items() if given == str(stride))
         return [stage for _, stage in self.stages()][: names.index(last) + 1]
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -199,7 +200,8 @@ def make_body(
     network, stages, channels = _network(name, partial(NORMS[norm], eps=eps))
     known = strides_of(name)
     chosen = [known.index(stride) for stride in strides or known]
-    body = Body(network, {stages[i]: str(known[i]) for i in chosen if channels[i]})
+    strides_of_stages = {stages[i]: str(stride) for i, stride in enumerate(known) if channels[i]}
+    body = Body(network, {stages[i]: str(known[i]) for i in chosen if channels[i]}, strides_of_stages)
     fold_norms(body)
     return body, [channels[i] for i in chosen]
 

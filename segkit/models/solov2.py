@@ -18,6 +18,7 @@ from torchvision.ops import sigmoid_focal_loss
 
 from segkit.choices import BackboneName, NormName
 from segkit.models.detector_settings import DetectorSettings
+from segkit.models.fcos import SLOWER
 from segkit.models.frozen_norm import fold_norms
 from segkit.models.image_masks import dice_losses, in_boxes, not_empty, stride_masks, taught_places
 from segkit.models.pyramid import Normalise, Pyramid
@@ -61,6 +62,7 @@ class GridHead(nn.Module):
         for layer in (self.labels, self.kernels):
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        nn.init.normal_(self.kernels.weight, std=0.01 / SLOWER)
         nn.init.constant_(self.labels.bias, -4.6)  # type: ignore[arg-type]  # probabilities begin at 0.01 (RetinaNet)
 
     def forward(self, grid: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,7 +70,7 @@ class GridHead(nn.Module):
         side = (torch.arange(grid.shape[-1], device=grid.device) + 0.5) / grid.shape[-1] * 2 - 1
         where = torch.stack(torch.meshgrid(side, side, indexing="xy")).to(grid.dtype)
         placed = torch.cat([grid, where.expand(grid.shape[0], -1, -1, -1)], dim=1)
-        return self.labels(self.label_tower(grid)).float(), self.kernels(self.kernel_tower(placed)).float()
+        return self.labels(self.label_tower(grid)).float(), SLOWER * self.kernels(self.kernel_tower(placed)).float()
 
 
 class MaskFeatures(nn.Module):
