@@ -24,7 +24,7 @@ from segkit.training.rehearsal.rehearsal import Rehearsal
 from segkit.training.state import prepare, state_of
 from segkit.training.step import Training, train_step
 from segkit.training.teachers.choose import teaching_with
-from segkit.training.teachers.teaching import ANNOTATIONS_ALONE
+from segkit.training.teachers.mean_teacher import with_weak_view
 
 CPU = torch.device("cpu")
 aten = torch.ops.aten
@@ -116,16 +116,17 @@ def real_steps(plan, scenes, micro_batch, *, trained=False):
         state.optimizer.step()
         gradients = SharedGradients(module, Ranks(0, 1, CPU))
         gradients.clear()
-        teaching = ANNOTATIONS_ALONE
-        if plan.teacher is not None:
-            teacher = plan.teacher.card.build()
-            if plan.config.channels_last:
-                teacher = teacher.to(memory_format=torch.channels_last)
-            teaching = teaching_with(plan, module, teacher)
-            del teacher
+        teacher = plan.teacher.card.build() if plan.teacher is not None else None
+        if teacher is not None and plan.config.channels_last:
+            teacher = teacher.to(memory_format=torch.channels_last)
+        teaching = teaching_with(plan, module, teacher, state.average).rehearsed()
+        del teacher
         training = Training(plan, state, gradients, Ranks(0, 1, CPU), CounterMeter(CPU), teaching=teaching)
         for scene in scenes:
             batch = [_sample(shape, scene.frame, plan.card) for shape in scene.shapes]
+            if plan.unlabelled is not None:
+                others = [_sample(shape, scene.frame, plan.card) for shape in scene.shapes]
+                batch += [with_weak_view(sample) for sample in others]
             tensors.reset_peak()
             with Sizes() as seen, _finding(module, batch) if trained else _nothing():
                 train_step(training, batch)

@@ -15,6 +15,7 @@ from segkit.data.records import Category
 from segkit.errors import ConfigError, SegkitError
 from segkit.models.adapt import train_mode
 from segkit.runs.checkpoint import save_checkpoint
+from segkit.training.optim import Average
 from segkit.training.rehearsal.batches import scenes_of
 from segkit.training.teachers.choose import teaching_with
 from segkit.training.teachers.find import TeacherFile, find_teacher
@@ -68,7 +69,7 @@ def compared(plan, student, teacher):
     """The losses of distillation of a student that is in training mode."""
     torch.manual_seed(0)
     images, targets = micro_batch(plan.card.framing.kind)
-    teaching = teaching_with(plan, student, teacher)
+    teaching = teaching_with(plan, student, teacher, Average(student, 0.0))
     found = teaching.losses(train_mode(student), images, targets, lambda name: torch.no_grad())
     return {name: float(value) for name, value in found.items() if name.startswith("distil_")}
 
@@ -186,6 +187,7 @@ def plan_card(content):
     return ModelCard.from_plain(content["card"])
 
 
+@pytest.mark.slow
 def test_a_teacher_that_was_changed_ends_the_resumed_run(dataset, tmp_path, teachers):
     shutil.copytree(teachers["unet"], tmp_path / "t")
     run = train(students(dataset, tmp_path, {"unet": tmp_path / "t"}, "unet", steps=1)).run
@@ -210,6 +212,7 @@ def test_a_rehearsal_knows_of_the_teacher(model):
     assert all(more >= less + held for more, less in zip(with_teacher, without, strict=True))
 
 
+@pytest.mark.slow
 def test_a_profile_has_the_teacher_in_its_own_category(dataset, tmp_path, teachers, segkit):
     run = train(students(dataset, tmp_path, teachers, "unet", steps=1)).run
     outcome = segkit("memprofile", run, "--steps", 4, "--out", tmp_path / "m", "--json")
@@ -219,6 +222,7 @@ def test_a_profile_has_the_teacher_in_its_own_category(dataset, tmp_path, teache
     assert "teacher" in document["phases"]
 
 
+@pytest.mark.slow
 def test_losses_fall_towards_a_teacher(dataset, tmp_path, teachers):
     """A student that learns from nothing but its teacher comes nearer to it."""
     some = students(dataset, tmp_path, teachers, "unet", steps=8, teacher_weight=100.0, lr=1e-3, augment="none")

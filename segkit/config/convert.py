@@ -55,6 +55,10 @@ class ConvertConfig(CommandConfig):
         min=0.0, max=1.0,
     )  # fmt: skip
     test: float = option(0.0, help="Fraction of the images for the test split.", min=0.0, max=1.0)
+    folds: int | None = option(
+        None, help="Divide the training images into folds for cross-validation (train --fold K), by the same rules.",
+        min=2, max=100,
+    )  # fmt: skip
     group_by: str | None = option(
         None, help="Keep each group of images in one split: by folder (dir), or by what REGEX matches in the path.",
         parse=parse_regex, metavar="dir|REGEX",
@@ -95,6 +99,8 @@ class ConvertConfig(CommandConfig):
     def __post_init__(self) -> None:
         if (self.val or 0.0) + self.test > 1.0:
             raise ConfigError(f"--val {self.val} and --test {self.test} are more than all images")
+        if self.folds is not None and self.target_format != "coco":
+            raise ConfigError(f"--folds goes with --to coco, and not with --to {self.target_format}")
         if self.images in ("reference", "none") and self.target_format not in ("coco", "labelme"):
             hint = "use link or copy"
             raise ConfigError(

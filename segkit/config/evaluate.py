@@ -24,6 +24,9 @@ class EvalConfig(CommandConfig):
     )  # fmt: skip
     data: Path | None = option(None, help="Dataset folder or COCO file.  [default: the run's own, else dataset]")
     split: str = option("val", help="Split of the dataset folder.")
+    folds: bool = option(
+        False, help="Score the runs of all folds (train --fold) together: each image by the run that has not seen it.",
+    )  # fmt: skip
     task: Task = option("auto", help="What to evaluate; auto: what the model was trained for.")
     iou: tuple[str, ...] | None = option(
         None, help="Types of IoU: segm, bbox, boundary.  [default: segm, and bbox if there are boxes]",
@@ -77,6 +80,10 @@ class EvalConfig(CommandConfig):
         whole = self.max_dets.isascii() and self.max_dets.isdecimal() and len(self.max_dets) <= 6
         if self.max_dets != "auto" and not (whole and int(self.max_dets) >= 100):
             raise ConfigError(f"--max-dets {self.max_dets}: auto, or a number from 100, COCO's own cap, to 999999")
+        if self.folds and (self.data is not None or self.split != "val" or self.compare is not None):
+            raise ConfigError(
+                "--folds scores the folds of the run's own dataset", "leave --data, --split, --compare out"
+            )
         if self.compare is not None and not self.bootstrap:
             raise ConfigError("--compare needs random samples: --bootstrap must be more than 0")
         if self.needs_details and self.iou == ("boundary",):

@@ -1,8 +1,8 @@
 """Options of ``segkit train``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from segkit.choices import (
     AugmentLevel,
@@ -57,8 +57,8 @@ class TrainConfig(TeachingConfig):
     )
     weights: str | None = option(
         None,
-        help="Initial weights: coco, imagenet, none, or a checkpoint file.  [default: the best for the model]",
-        metavar="coco|imagenet|none|FILE", panel=_MODEL,
+        help="Initial weights: coco, imagenet, none, a run, or a file.  [default: the best for the model]",
+        metavar="coco|imagenet|none|RUN|FILE", panel=_MODEL,
     )  # fmt: skip
     init: Initialisation = option(
         "default",
@@ -291,6 +291,12 @@ class TrainConfig(TeachingConfig):
             raise ConfigError(f"--name {self.name!r}: a plain folder name other than 'latest' is needed")
         if self.resume is None:  # else these are only the changes to the run's own config
             check_together(self)
+
+    def with_absolute_places(self) -> Self:
+        """The same options with the places of data and teachers in full: a run may go on from another folder."""
+        teacher = self.teacher.absolute() if self.teacher is not None else None
+        unlabelled = tuple(str(Path(each).absolute()) for each in self.unlabelled) if self.unlabelled else None
+        return replace(self, dataset=self.dataset.absolute(), teacher=teacher, unlabelled=unlabelled)
 
 
 def _is_plain(name: str) -> bool:

@@ -29,7 +29,7 @@ def check_together(config: "TrainConfig") -> None:
     check_model_options(config)
     if config.label_smoothing and "ce" not in loss_terms(config.loss):
         raise ConfigError(f"--label-smoothing changes cross entropy, which --loss {config.loss} is without")
-    config.check_teaching(config.compile)
+    config.check_teaching(config.model, config.compile, config.ema)
     if config.schedule != "step" and (config.lr_steps or config.lr_gamma is not None):
         raise ConfigError("--lr-steps and --lr-gamma go with --schedule step")
     if config.size and config.max_size and config.max_size < config.size:

@@ -47,6 +47,7 @@ class OutputDataset:
         stuff: The categories that are regions without instances.
         findings: What was lost or changed.
         split_origins: The number of images in each split, by where the split comes from.
+        folds: The fold of each training image by its name, where folds are wanted.
         lost: The instances that a writer left out, as keys of images and labels.
     """
 
@@ -65,6 +66,7 @@ class OutputDataset:
     stuff: frozenset[str] = frozenset()
     findings: list[Finding] = field(default_factory=list)
     split_origins: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    folds: Mapping[str, int] = field(default_factory=dict)
     lost: list[tuple[str, str]] = field(default_factory=list)
 
     @property

@@ -77,6 +77,7 @@ def plan_dataset(
             *planned.findings,
         ],
         split_origins=planned.origins,
+        folds={name: fold for name, fold in zip(names, planned.folds, strict=True) if fold is not None},
     )
 
 

@@ -14,7 +14,7 @@ from segkit.config.convert import ConvertConfig
 from segkit.convert.earlier_splits import earlier_splits, split_settings
 from segkit.convert.near_duplicates import group_similar
 from segkit.convert.source_splits import SourceSplit, describe, source_splits
-from segkit.convert.split import SplitImage, assign_splits
+from segkit.convert.split import SplitImage, assign_folds, assign_splits
 from segkit.convert.split_findings import group_findings, leaks, moved, unknown_splits
 from segkit.convert.spool import ImageEntry
 from segkit.data.records import IGNORE, Action, Finding
@@ -22,11 +22,12 @@ from segkit.data.records import IGNORE, Action, Finding
 
 @dataclass(frozen=True, slots=True)
 class PlannedSplits:
-    """The split of every image, how many images each origin gave to each split, and findings."""
+    """The split of every image, how many images each origin gave to each split, findings, and folds."""
 
     splits: list[str]
     origins: dict[str, Counter[str]]
     findings: list[Finding]
+    folds: list[int | None]
 
 
 class _Rule(NamedTuple):
@@ -81,7 +82,23 @@ def plan_splits(
     findings += moved(entries, own, splits, rule.kept)
     findings += leaks(images, splits, config.group_by, kept)
     origins = _origins(names, splits, kept, before, config, rule)
-    return PlannedSplits(splits, origins, findings)
+    return PlannedSplits(splits, origins, findings, _folds(images, splits, config))
+
+
+def _folds(images: Sequence[SplitImage], splits: Sequence[str], config: ConvertConfig) -> list[int | None]:
+    """The fold of every training image; None for other images, and where no folds are wanted.
+
+    Raises:
+        InputError: There are too few images.
+    """
+    out: list[int | None] = [None] * len(images)
+    if config.folds is None:
+        return out
+    training = [index for index, split in enumerate(splits) if split == "train"]
+    found = assign_folds([images[index] for index in training], config.folds, config.group_by, config.seed)
+    for index, fold in zip(training, found, strict=True):
+        out[index] = fold
+    return out
 
 
 def _images(

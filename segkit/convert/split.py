@@ -103,6 +103,38 @@ def assign_splits(
     return assignment.splits
 
 
+def assign_folds(images: Sequence[SplitImage], folds: int, group_by: str | None, seed: int) -> list[int]:
+    """Divide images into folds for cross-validation, by the rule of ``assign_splits``: the share of each is the same.
+
+    Args:
+        images: The images.
+        folds: How many.
+        group_by: As in ``assign_splits``: a group is in one fold.
+        seed: Changes the order in the strata.
+
+    Returns:
+        The fold of every image, from 1.
+
+    Raises:
+        InputError: There are fewer groups of images than folds.
+    """
+    names = group_names([image.key for image in images], group_by)
+    joined = [image._replace(shared=(*image.shared, ("fold", name))) for image, name in zip(images, names, strict=True)]
+    out, left = [folds] * len(images), list(range(len(images)))
+    for fold in range(1, folds):
+        share = 1 / (folds - fold + 1)
+        splits = assign_splits([joined[index] for index in left], val=share, test=0.0, group_by=None, seed=seed)
+        for index, split in zip(left, splits, strict=True):
+            out[index] = fold if split == "val" else out[index]
+        left = [index for index, split in zip(left, splits, strict=True) if split == "train"]
+    if len(set(out)) < folds:
+        groups = len(_groups(joined, names))
+        raise InputError(
+            f"--folds {folds}: too many for {groups} images or groups of images", f"use --folds {max(2, groups // 2)}"
+        )
+    return out
+
+
 def _split_strata(
     groups: Sequence[_Group], totals: Counter[str], shares: Mapping[str, float], seed: int, assignment: _Assignment
 ) -> None:

@@ -9,19 +9,22 @@ import torch
 from segkit.choices import ARCHITECTURES
 from segkit.config.evaluate import EvalConfig
 from segkit.data.files import check_links
+from segkit.data.records import Dataset
 from segkit.errors import ConfigError, InputError
 from segkit.evaluate.evaluation import Evaluation
 from segkit.evaluate.results_file import is_results
 from segkit.formats.coco.file import read_coco
 from segkit.formats.dataset_folder import find_split, split_file, with_pictures_in
+from segkit.formats.folds import open_fold, read_folds
 from segkit.formats.pictures.framed import odd_pictures
 from segkit.formats.splits import split_of_name
+from segkit.inference.folds import ACTIVITY, FoldsPredictor, Predictor, models_of_folds
 from segkit.inference.model import LoadedModel, load
 from segkit.inference.same_data import check_same_categories, in_categories_of, seen_in_training
 from segkit.inference.score import ScoreOptions, default_iou_types, score
 from segkit.progress import SILENT, Progress
 from segkit.runs.checkpoint import folder_of_scores
-from segkit.runs.folder import dataset_of_run
+from segkit.runs.folder import dataset_of_run, fold_of_run
 from segkit.runtime.device import reraise_out_of_memory, resolve_device
 from segkit.runtime.ranks import Ranks
 
@@ -35,19 +38,20 @@ def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluatio
     model = load(config.subject, resolve_device(config.device), trust=config.trust)
     for note in model.notes:
         progress.note(note)
-    file = _annotation_file(model, config)
-    dataset = in_categories_of(model, read_coco(file), by_name=not config.lvis)
+    file, whole, name = _data(model, config)
+    dataset = in_categories_of(model, whole, by_name=not config.lvis)
     dataset = with_pictures_in(config.images_dir, dataset)
-    folder = config.out or _folder(model, file)
+    folder = config.out or (_folder(model, file) if name is None else folder_of_scores(model.path) / name)
     if config.out is None:
         check_links(folder / "metrics.json", model.path.parent)
     if folder.is_dir() and not os.access(folder, os.W_OK):
         raise InputError(f"{folder}: no permission to write there", "name another folder for metrics.json: --out")
-    predictor = model.in_batches(config.batch, progress, "evaluating")
+    predictor = _predictor(model, config, progress)
     options = _score_options(model, config, file)
     with reraise_out_of_memory("try a smaller --batch, or --device cpu"):
         scored = score(predictor, model.card, dataset, Ranks(0, 1, model.device), options, progress)
-    warnings = [*dataset.warnings, *odd_pictures(dataset), *seen_in_training(model, dataset, file)]
+    seen = seen_in_training(model, dataset, file) if name is None else []  # no run has seen its own fold
+    warnings = [*dataset.warnings, *odd_pictures(dataset), *seen]
     metrics = replace(scored.metrics, warnings=[*warnings, *scored.metrics.warnings])
     return Evaluation(
         metrics,
@@ -60,6 +64,31 @@ def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluatio
         len(dataset.annotations),
         {"architecture": model.card.model, "step": model.step},
     )
+
+
+def _data(model: LoadedModel, config: EvalConfig) -> tuple[Path, Dataset, str | None]:
+    """The annotation file, what of it is scored, and for folds the folder of the scores in that of the run's.
+
+    Raises:
+        InputError: There is none, or the run was not trained on folds.
+    """
+    fold, trained_on = fold_of_run(model.path), dataset_of_run(model.path)
+    if config.folds and (fold is None or trained_on is None):
+        raise InputError(f"{model.path}: was not trained with --fold", "name a run of a fold, or leave --folds out")
+    if trained_on is None or fold is None or config.data is not None or config.split != "val":
+        file = _annotation_file(model, config)
+        return file, read_coco(file), None
+    file = find_split(trained_on, "train")
+    return (file, read_coco(file), "eval-folds") if config.folds else (file, open_fold(trained_on, fold)[1], ".")
+
+
+def _predictor(model: LoadedModel, config: EvalConfig, progress: Progress) -> Predictor:
+    """What predicts the images: the model, or for each image the run of its fold."""
+    trained_on = dataset_of_run(model.path)
+    if not config.folds or trained_on is None:
+        return model.in_batches(config.batch, progress, ACTIVITY)
+    models = models_of_folds(model, trained_on, model.device)
+    return FoldsPredictor(models, read_folds(trained_on)[1], config.batch, progress)
 
 
 def check_compared(config: EvalConfig) -> None:

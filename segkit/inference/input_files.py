@@ -38,12 +38,12 @@ class Picture:
         return self if self.page is None else Picture(self.path, _of_file(self.name), _of_file(self.stem))
 
 
-def find_pictures(sources: Sequence[str], out: Path, stdin: Iterable[str]) -> dict[Path, str]:
+def find_pictures(sources: Sequence[str], out: Path | None, stdin: Iterable[str]) -> dict[Path, str]:
     """Picture files in a stable order, with their names relative to the source.
 
     Args:
         sources: Files, folders, globs, or ``-``.
-        out: The folder of the predictions, which is not searched.
+        out: The folder of the predictions, which is not searched; None: there is none.
         stdin: Where ``-`` reads paths.
 
     Raises:

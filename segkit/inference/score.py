@@ -18,7 +18,7 @@ from segkit.evaluate.coco.streaming import Stream
 from segkit.evaluate.metrics import Metrics
 from segkit.evaluate.pixels.confusion import paint
 from segkit.evaluate.pixels.per_image import PixelScores
-from segkit.inference.batches import BatchPredictor
+from segkit.inference.folds import Predictor
 from segkit.loading.dataset import Sample, pictures_for_evaluation, size_for_model
 from segkit.loading.loader import load_batches
 from segkit.loading.sampler import evaluation_batches
@@ -69,7 +69,7 @@ class ScoreOptions:
 
 @torch.inference_mode()
 def score(
-    predictor: BatchPredictor,
+    predictor: Predictor,
     card: ModelCard,
     dataset: Dataset,
     ranks: Ranks,

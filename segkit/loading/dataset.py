@@ -130,7 +130,7 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
         if self._strength is not None:
             image = augment_pixels(rng, self._strength, image)
         if not self._with_targets:
-            return Sample(_to_tensor(image), {}, record)
+            return Sample(to_tensor(image), {}, record)
         if self._framing.kind == "semantic":
             labels = self._label_map(key.image, record, warp)
             target: Target = {"semantic": torch.from_numpy(labels)}
@@ -147,7 +147,7 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
         target["seed"] = int(seed[0] >> 2)
         if key.frame is not None:
             target["frame"] = key.frame
-        return Sample(_to_tensor(image), target, record)
+        return Sample(to_tensor(image), target, record)
 
     def _pixels(self, record: Image) -> Pixels:
         return decode_framed(self._path_of(record), (record.height, record.width), self._levels)
@@ -195,8 +195,9 @@ def size_for_model(height: int, width: int, framing: Framing) -> tuple[int, int]
 def load_for_model(pixels: Pixels, framing: Framing) -> Tensor:
     """An image [H, W, C] as the model gets it in evaluation and prediction: uint8 [C, H, W]."""
     height, width = size_for_model(pixels.shape[0], pixels.shape[1], framing)
-    return _to_tensor(resize_rgb(pixels, height, width))
+    return to_tensor(resize_rgb(pixels, height, width))
 
 
-def _to_tensor(pixels: Pixels) -> Tensor:
+def to_tensor(pixels: Pixels) -> Tensor:
+    """An image [H, W, 3] as uint8 [3, H, W]."""
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1).contiguous()

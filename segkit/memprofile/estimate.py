@@ -81,7 +81,7 @@ class _Estimator:
         self._configured = replace(configured, gpus=None, device="auto", ranks=1, resume=None)
         self._ranks = len(configured.gpus) if configured.gpus else configured.ranks
         self._overhead, self._gpus, self._progress = overhead, gpus, progress
-        self._data = read_data(configured.dataset)
+        self._data = read_data(configured.dataset, configured.fold)
         self._estimates: dict[str, Estimate] = {}
         self._kind: str | None = None  # of the real batches that need the most as configured
         self._dtype = _dtype(configured)

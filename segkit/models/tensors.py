@@ -33,6 +33,7 @@ class Target(TypedDict, total=False):
     corners: list[list[int]]  # ``boxes`` of masks that are cut to them, on the host
     semantic: Tensor  # uint8 [H, W], 255 where pixels are ignored
     distances: Tensor  # uint8 [H, W], normalised distances times 255 (segkit.data.touching)
+    weak: Tensor  # uint8 [3, H, W]: of an image without annotations, the view that a teacher sees
     seed: int  # of random choices that the model makes for this image
     frame: tuple[int, int]  # height and width that the batch is padded to
 
@@ -134,12 +135,27 @@ def _encode_aligned(masks: Tensor, boxes: Tensor, image: Image) -> list[Segmenta
     outside (as detectron2's ``paste_masks_in_image`` does).
     """
     out: list[Segmentation] = []
-    for mask, (x1, y1, x2, y2) in zip(masks, boxes.tolist(), strict=True):
-        top, down = _cells_at_centres(y1, y2, mask.shape[0])
-        left, across = _cells_at_centres(x1, x2, mask.shape[1])
-        inside = down @ mask @ across.T > _MASK_THRESHOLD
-        out.append(crop_to_rle(inside.numpy(), top, left, image.height, image.width))
+    for mask, box in zip(masks, boxes.tolist(), strict=True):
+        top, left, inside = mask_in_box(mask, box)
+        out.append(crop_to_rle(inside, top, left, image.height, image.width))
     return out
+
+
+def mask_in_box(mask: Tensor, box: Sequence[float]) -> tuple[int, int, npt.NDArray[np.bool_]]:
+    """The pixels of an instance, as ``_encode_aligned`` takes them.
+
+    Args:
+        mask: Probabilities [M, M] in the frame of the box.
+        box: xyxy in pixels.
+
+    Returns:
+        The row and the column of the first pixel whose centre is in the box, and the pixels from there on, [h, w].
+    """
+    x1, y1, x2, y2 = box
+    top, down = _cells_at_centres(y1, y2, mask.shape[0])
+    left, across = _cells_at_centres(x1, x2, mask.shape[1])
+    inside: npt.NDArray[np.bool_] = (down @ mask @ across.T > _MASK_THRESHOLD).numpy()
+    return top, left, inside
 
 
 def _cells_at_centres(low: float, high: float, cells: int) -> tuple[int, Tensor]:

@@ -26,7 +26,7 @@ def draw_curves(run: Path) -> Path | None:
     figure = Figure(figsize=(11, 7), layout="constrained")
     (loss, scores), (rate, memory) = figure.subplots(2, 2, sharex=True)
     at = [line["step"] for line in steps]
-    for name in steps[0]["losses"]:
+    for name in dict.fromkeys(name for line in steps for name in line["losses"]):
         _smooth(loss, at, [line["losses"].get(name) for line in steps], name.removeprefix("loss_"))
     _smooth(loss, at, [line["loss"] for line in steps], "sum", color="black", linewidth=2)
     _scores(scores, evaluations)

@@ -135,6 +135,13 @@ def dataset_of_run(checkpoint: Path) -> Path | None:
     return Path(str(read_toml(config).get("dataset", "dataset"))) if config.is_file() else None
 
 
+def fold_of_run(checkpoint: Path) -> int | None:
+    """The fold that the run of a checkpoint was validated with; None where it was none, or there is no run."""
+    config = checkpoint.parent / CONFIG
+    fold = read_toml(config).get("fold") if config.is_file() else None
+    return fold if isinstance(fold, int) else None
+
+
 def write_origin(run: Path, device: str, world_size: int, teacher: dict[str, str] | None = None) -> None:
     """Write ``origin.json``: versions of the packages, commit, device, number of ranks, and the teacher, if any."""
     packages = ("segkit", "torch", "torchvision", "numpy", "opencv-python", "pycocotools")

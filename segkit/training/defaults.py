@@ -31,6 +31,7 @@ _SIDE_ON_CPU = 40  # pixels that a typical instance should span: enough for its 
 _STEPS, _STEPS_ON_CPU = 4000, 800  # of a run without a limit
 _EPOCHS = (12, 300)
 _RGB = 3  # channels
+_EMA_OF_TEACHERS = 0.999
 _STEPS_BETWEEN, _STEPS_BETWEEN_ON_CPU = 100, 25  # at least, between evaluations
 
 
@@ -213,14 +214,15 @@ def _resolve_optimizer(config: TrainConfig) -> TrainConfig:
         lr=rate if config.lr is None else config.lr,
         weight_decay=decay if config.weight_decay is None else config.weight_decay,
         clip_grad=10.0 if config.clip_grad is None else config.clip_grad,
-        ema=0.0 if config.ema is None else config.ema,
-        teacher_weight=_teacher_weight(config),
+        ema=(_EMA_OF_TEACHERS if config.unlabelled else 0.0) if config.ema is None else config.ema,
+        teacher_weight=_weight(config.teacher_weight, config.teacher is not None),
+        unlabelled_weight=_weight(config.unlabelled_weight, bool(config.unlabelled)),
     )
 
 
-def _teacher_weight(config: TrainConfig) -> float | None:
-    """The weight of distillation; None where there is none."""
-    return 1.0 if config.teacher is not None and config.teacher_weight is None else config.teacher_weight
+def _weight(given: float | None, there: bool) -> float | None:
+    """The weight of what a model learns from; None where there is no such thing."""
+    return 1.0 if there and given is None else given
 
 
 def epochs_between_evaluations(epoch_length: int, num_val: int, batch: int, device: torch.device) -> int:

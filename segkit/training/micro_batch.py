@@ -25,7 +25,9 @@ from segkit.training.rehearsal.batches import Shape, largest_to_evaluate, scenes
 from segkit.training.rehearsal.rehearsal import Rehearsal
 from segkit.training.state import TrainingState
 from segkit.training.step import HINT_MEMORY
-from segkit.training.teachers.teaching import Teaching
+from segkit.training.teachers.mean_teacher import with_weak_view
+from segkit.training.teachers.teaching import Teaching, in_parts
+from segkit.training.thaw import frozen_in
 from segkit.units import format_bytes
 
 _SHARE = 0.95  # of the budget: the rest is for blocks of odd sizes between those in use
@@ -72,7 +74,7 @@ def _that_fits(plan: Plan, state: TrainingState, ranks: Ranks, progress: Progres
         if plan.val is not None:
             whole = pictures_for_evaluation(plan.val, plan.card.framing, plan.card.levels)
             to_evaluate = _load(whole, largest_to_evaluate(plan, part))
-        peak_of = partial(_peak_on_gpu, plan, state, teaching, to_train, to_evaluate, ranks.device)
+        peak_of = partial(_peak_on_gpu, plan, state, teaching.rehearsed(), to_train, to_evaluate, ranks.device)
     needs: dict[int, int | None] = {}
 
     def fits(count: int) -> bool:
@@ -135,7 +137,10 @@ def _peak_on_gpu(
     free_memory(device)
     torch.cuda.reset_peak_memory_stats(device)
     statistics = copy_statistics(module)
+    frozen = frozen_in(module)
     try:
+        for parameter in frozen if plan.config.unfreeze_after is not None else ():
+            parameter.requires_grad_(True)  # what it needs at most
         _try(plan, state, teaching, to_train[:count], to_evaluate[:count], device)
         return torch.cuda.max_memory_reserved(device)
     except Exception as error:
@@ -145,6 +150,8 @@ def _peak_on_gpu(
     finally:
         restore_statistics(statistics)
         module.zero_grad()
+        for parameter in frozen:
+            parameter.requires_grad_(False)
         train_mode(module)
         free_memory(device)
 
@@ -162,11 +169,14 @@ def _try(
     learning = [p for p in module.parameters() if p.requires_grad]
     copies = 0 if state.optimizer.state else _STATES[plan.config.optimizer or "adamw"]
     placeholders = [torch.zeros_like(p) for _ in range(copies) for p in learning]
-    with autocast(device, plan.dtype):
-        images, targets = to_device(to_train, device)
-        losses = teaching.losses(module, images, targets, lambda name: nullcontext())
-    torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
-    del images, targets, losses
+    teaching.begin()
+    further = [with_weak_view(sample) for sample in to_train] if plan.unlabelled is not None else []
+    for part in in_parts([*to_train, *further], len(to_train)):
+        with autocast(device, plan.dtype):
+            images, targets = to_device(part, device)
+            losses = teaching.losses(module, images, targets, lambda name: nullcontext())
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+        del images, targets, losses
     if to_evaluate:
         module.eval()
         placeholders += [p.detach().clone() for p in module.parameters() if plan.config.ema]

@@ -14,8 +14,10 @@ from segkit.data.label_maps import MOST_CATEGORIES
 from segkit.data.records import Dataset
 from segkit.errors import ConfigError
 from segkit.formats.dataset_folder import open_split, split_file
+from segkit.formats.folds import open_fold
 from segkit.loading.dataset import Pictures
 from segkit.loading.sampler import epoch_length
+from segkit.loading.unlabelled import UnlabelledPictures
 from segkit.models.card import ModelCard
 from segkit.models.packaged_weights import NO_NETWORK, PACKAGED
 from segkit.models.weights import file_of
@@ -27,9 +29,13 @@ from segkit.training.defaults import DataFacts, card_for, epochs_between_evaluat
 from segkit.training.detector_defaults import settings_for, with_settings
 from segkit.training.optim import learning_rate
 from segkit.training.same_data import card_for_data
+from segkit.training.sources import share_of, with_weight_file
 from segkit.training.teachers.find import TeacherFile, find_teacher
+from segkit.training.teachers.unlabelled_images import unlabelled_images
 from segkit.training.unet_defaults import unet_settings_for, with_unet_settings
 from segkit.units import counted, format_duration
+
+_NO_GUARD = "warning: without a validation split nobody notices if unlabelled pictures do harm; convert with --val 0.2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +44,7 @@ class Plan:
 
     In ``config`` every option has the value that the run uses; ``data`` has the digest of each split. Evaluations are
     ``spaced_by_time`` too where the user did not say how often to evaluate. ``notes`` say in sentences what was chosen,
-    and instead of what. ``teacher`` is the model that is distilled.
+    and instead of what. ``teacher`` is the model that is distilled, ``unlabelled`` are images without annotations.
     """
 
     config: TrainConfig
@@ -55,6 +61,7 @@ class Plan:
     spaced_by_time: bool = False
     notes: tuple[str, ...] = ()
     teacher: TeacherFile | None = None
+    unlabelled: Dataset | None = None
 
     @property
     def epoch_length(self) -> int:
@@ -71,6 +78,19 @@ class Plan:
             augment=self.config.augment,
             accept_boxes=not ARCHITECTURES[self.card.model].masks,
             distances=self.card.unet.instances == "distance",
+            replace_bad=self.config.bad_pictures == "skip",
+        )
+
+    def unlabelled_pictures(self) -> UnlabelledPictures:
+        """The images without annotations, as this run loads them."""
+        assert self.unlabelled is not None
+        return UnlabelledPictures(
+            self.unlabelled,
+            self.card.framing,
+            self.card.levels,
+            seed=self.config.seed,
+            augment=self.config.augment,
+            accept_boxes=True,
             replace_bad=self.config.bad_pictures == "skip",
         )
 
@@ -129,19 +149,27 @@ def make_plan(config: TrainConfig, ranks: Ranks, card: ModelCard | None = None) 
     """
     if config.resume is None:
         check_name(config.out, config.name)
-    training, val = read_data(config.dataset)
+    training, val = read_data(config.dataset, config.fold)
+    training = share_of(training, config)
     card = card_for_data(card, training) if card is not None else None
     plan = plan_without_folder(config, training, val, ranks.device, ranks.world_size, card=card)
-    data = {name: digest_of(split) for name, split in (("train", training), ("val", val)) if split is not None}
+    splits = (("train", training), ("val", val), ("unlabelled", plan.unlabelled))
+    data = {name: digest_of(split) for name, split in splits if split is not None}
     return replace(plan, data=data, run=plan.run if config.resume is None else Path(config.resume))
 
 
-def read_data(dataset: Path) -> tuple[Dataset, Dataset | None]:
+def read_data(dataset: Path, fold: int | None = None) -> tuple[Dataset, Dataset | None]:
     """The training split, and the validation split if there is one with images.
+
+    Args:
+        dataset: A dataset folder, or a COCO file.
+        fold: The fold of the training split that is for validation, in place of the validation split.
 
     Raises:
         SegkitError: A split cannot be read, or their categories differ.
     """
+    if fold is not None:
+        return open_fold(dataset, fold)
     training, file = open_split(dataset, "train"), split_file(dataset, "val")
     val = open_split(file, "train") if file is not None else None
     if val is None or not val.images:
@@ -174,7 +202,7 @@ def plan_without_folder(
     Raises:
         SegkitError: Data, options and device do not go together.
     """
-    facts = DataFacts.of(training)
+    facts, config = DataFacts.of(training), with_weight_file(config)
     source = file_of(config.weights) if card is None else None
     filled = resolve_defaults(config, facts, device, world_size, source)
     batch, lr = filled.batch, filled.lr
@@ -203,6 +231,10 @@ def plan_without_folder(
     ):
         notes = (NO_NETWORK.format(backbone=filled.backbone), *notes) if config.backbone is None else notes
     teacher = find_teacher(filled.teacher, card) if filled.teacher is not None else None
+    unlabelled = None
+    if filled.unlabelled:
+        unlabelled, said = unlabelled_images(filled.unlabelled, training, val)
+        notes = (*notes, *said, *(() if val is not None else (_NO_GUARD,)))
     return Plan(
         config=replace(filled, eval_every=every),
         card=card,
@@ -217,6 +249,7 @@ def plan_without_folder(
         spaced_by_time=config.eval_every is None,
         notes=(*notes, *rare) if teacher is None else (*notes, *rare, teacher.describe()),
         teacher=teacher,
+        unlabelled=unlabelled,
     )
 
 

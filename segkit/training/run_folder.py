@@ -85,10 +85,7 @@ def _make_run(plan: Plan, asked: TrainConfig, ranks: Ranks) -> Path:
     """Make the folder of a new run, with its config, labels and origin."""
     run = new_run(asked.out, asked.name, asked.model)
     try:
-        teacher = plan.config.teacher.absolute() if plan.config.teacher is not None else None
-        write_toml(
-            replace(plan.config, dataset=plan.config.dataset.absolute(), teacher=teacher, name=None), run / CONFIG
-        )
+        write_toml(replace(plan.config.with_absolute_places(), name=None), run / CONFIG)
         _write_labels(plan, run)
         origin = plan.teacher.origin() if plan.teacher is not None else None
         write_origin(run, device_name(ranks.device), ranks.world_size, origin)

@@ -80,9 +80,7 @@ def _is_of_run(name: str, config: TrainConfig, stored: TrainConfig, run: Path) -
         return config.out.resolve() == run.resolve().parent
     if name == "dataset":
         return True  # it is compared when it is read
-    if name == "teacher" and config.teacher is not None and stored.teacher is not None:
-        return _is_same_place(config.teacher, stored.teacher)
-    same: bool = getattr(config, name) == getattr(stored, name)
+    same: bool = getattr(config.with_absolute_places(), name) == getattr(stored, name)
     return same
 
 

@@ -12,6 +12,8 @@ from segkit.errors import ConfigError
 from segkit.models.card import ModelCard
 from segkit.runs.folder import CONFIG
 
+_SPLITS = ("train", "val", "unlabelled")
+
 
 def card_for_data(card: ModelCard, training: Dataset) -> ModelCard:
     """The card of a checkpoint, for a dataset that must have its categories in the same order; ids may differ.
@@ -67,7 +69,7 @@ def check_data(run: Path, dataset: Path, content: dict[str, Any], now: dict[str,
     if before is None:  # a checkpoint of an older segkit
         found = ["its checkpoint does not say what the data was"] if named_anew else []
     else:
-        found = [each for split in ("train", "val") for each in differences(split, before.get(split), now.get(split))]
+        found = [each for split in _SPLITS for each in differences(split, before.get(split), now.get(split))]
     if named_anew and found:
         raise ConfigError(
             f"--resume goes on with the data of {run}: {dataset} is other data: {'; '.join(found)}",

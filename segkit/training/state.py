@@ -19,6 +19,7 @@ from segkit.runtime.device import is_out_of_memory
 from segkit.runtime.ranks import Ranks
 from segkit.training.optim import Average, groups_of, make_optimizer
 from segkit.training.plan import Plan
+from segkit.training.thaw import check_thaw, thaw
 
 MOST_NONFINITE = 10  # steps in a row without a finite loss
 _COUNTS = (
@@ -169,6 +170,7 @@ def start_state(
         progress.note(f"starting from {loaded.text}")
     prepare(plan, module)
     _check_frozen(plan, module, loaded)
+    check_thaw(plan, module)
     module = module.to(ranks.device)
     if config.channels_last:
         module = module.to(memory_format=torch.channels_last)
@@ -176,6 +178,8 @@ def start_state(
     if last is not None:
         path, content = last
         try:
+            if len(content["optimizer"]["param_groups"]) > len(state.optimizer.param_groups):
+                thaw(plan, module, state.optimizer)  # it was, before the checkpoint
             state.restore(content, ranks)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             if is_out_of_memory(error):

@@ -22,7 +22,7 @@ from segkit.runtime.signals import StopRequest
 from segkit.training.gradients import SharedGradients, copy_statistics, restore_statistics
 from segkit.training.plan import Plan
 from segkit.training.state import TrainingState
-from segkit.training.teachers.teaching import ANNOTATIONS_ALONE, Teaching
+from segkit.training.teachers.teaching import ANNOTATIONS_ALONE, Teaching, in_parts
 
 HINT_MEMORY = "try a smaller --size, --memory low, --precision bf16, or a smaller --backbone"
 
@@ -118,6 +118,7 @@ def train_step(training: Training, batch: list[Sample] | SegkitError) -> StepOut
     failed_alone = False  # whether one image at a time was tried
     while True:
         statistics = copy_statistics(state.module)
+        training.teaching.begin()
         losses, failure = forward_backward(training, batch)
         with training.meter.phase("step"):
             gradients.finish()
@@ -126,6 +127,7 @@ def train_step(training: Training, batch: list[Sample] | SegkitError) -> StepOut
             if not agreed.failed:
                 assert isinstance(batch, list)
                 numbers = dict(zip(losses, ranks.sum(torch.stack(list(losses.values())).tolist()), strict=True))
+                training.teaching.end(ranks)
                 norm = optimizer_step(training, numbers, statistics)
                 if agreed.num_replaced:
                     replaced = [each for part in ranks.gather(replaced) for each in part]
@@ -170,11 +172,11 @@ def forward_backward(
     totals: dict[str, Tensor] = {}
     micro: Sequence[Sample] = ()
     try:
-        for start in range(0, len(batch), state.micro_batch):
-            micro = batch[start : start + state.micro_batch]
+        parts, done = in_parts(batch, state.micro_batch), 0
+        for number, micro in enumerate(parts, 1):
             with phase("transfer"):
                 images, targets = to_device(micro, device)
-            if start + state.micro_batch >= len(batch):
+            if number == len(parts):
                 training.gradients.send_in_next_backward()
             weight = len(micro) / plan.batch  # the last micro-batch may be smaller
             with autocast(device, plan.dtype):
@@ -185,8 +187,9 @@ def forward_backward(
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0.0) + value.detach().float() * weight
             del images, targets, losses, loss
-            if start + len(micro) < len(batch):
-                training.progress.alive(f"{start + len(micro)} of the {len(batch)} images of a step are done")
+            done += len(micro)
+            if done < len(batch):
+                training.progress.alive(f"{done} of the {len(batch)} images of a step are done")
     except Exception as error:
         if not is_out_of_memory(error) or (plan.card.norm == "sync" and training.ranks.world_size > 1):
             raise  # ranks that exchange statistics inside the model cannot wait for one that left it

@@ -1,7 +1,8 @@
 """How a run ended."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from segkit.evaluate.metrics import Metrics
 from segkit.runs.curves import draw_curves
@@ -26,6 +27,7 @@ class TrainingSummary:
         micro_batch: Images that went through the model at once, at the end.
         is_main: Whether this process is rank 0.
         memory_rise: Bytes per step by which the held memory rose steadily; None where it did not.
+        unlabelled: What images without annotations gave (``Teaching.gave``).
     """
 
     run: Path
@@ -41,6 +43,7 @@ class TrainingSummary:
     micro_batch: int
     is_main: bool
     memory_rise: float | None = None
+    unlabelled: dict[str, Any] = field(default_factory=dict)
 
 
 def summarise(training: Training, ended: str) -> TrainingSummary:
@@ -63,4 +66,5 @@ def summarise(training: Training, ended: str) -> TrainingSummary:
         micro_batch=state.micro_batch,
         is_main=training.ranks.is_main,
         memory_rise=training.meter.rise(),
+        unlabelled=training.teaching.gave([category.name for category in plan.train.categories]),
     )

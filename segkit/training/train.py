@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from segkit.config.train import TrainConfig
 from segkit.errors import Interrupted, SegkitError
 from segkit.formats.pictures.framed import odd_pictures
-from segkit.loading.dataset import Sample
+from segkit.loading.dataset import Pictures, Sample
 from segkit.loading.loader import load_batches
 from segkit.loading.sampler import TrainingOrder, by_orientation
 from segkit.memory.measure.meter import CounterMeter, Meter
@@ -50,6 +51,7 @@ from segkit.training.state import start_state
 from segkit.training.step import HINT_MEMORY, Agreement, Training, train_step
 from segkit.training.summary import TrainingSummary, summarise
 from segkit.training.teachers.choose import teaching_of
+from segkit.training.thaw import is_thawed, thaw
 from segkit.training.validation import estimate_evaluation, save_last, saved_on_failure, validate
 
 _STOPPING = "interrupted: finishing the step and saving; once more, and the run ends at once, without saving"
@@ -107,7 +109,7 @@ def _train_in_rank(
             plan, last = _plan(config, ranks, progress)
             state = start_state(plan, last, ranks, progress)
             train_mode(state.module)
-            teaching = teaching_of(plan, state.module, ranks.device)
+            teaching = teaching_of(plan, state.module, state.average, ranks.device)
             teaching.restore(last[1].get("teaching", {}) if last is not None else {})
             del last  # it holds a copy of the model and the optimizer
             choose_micro_batch(plan, state, ranks, progress, teaching)
@@ -153,6 +155,9 @@ def _train(training: Training) -> str:
         one_value = False
         while ended is None:
             state.step_began = training.clock()
+            if is_thawed(plan, state.step) and thaw(plan, state.module, state.optimizer):
+                training = replace(training, gradients=SharedGradients(state.module, ranks))
+                training.progress.note(f"step {state.step}: all layers learn from here on")
             done = plan.done(state.step, state.seconds, reserved(config.time, state.eval_agreed, state.save_agreed))
             rate = plan.learning_rate(done, state.step)
             set_learning_rate(state.optimizer, rate)
@@ -188,6 +193,7 @@ def _after_step(training: Training, log: RunLog, agreed: Agreement) -> str | Non
     stop, due = agreed.stop, plan.evaluates_after(state.step)
     if due and state.spaced_by_time:  # steps that are repeated are evaluated as before, whatever time it takes now
         due = state.repeated.get(state.step, not leaves_evaluation_out(agreed))
+    due = training.teaching.switches(state.step, plan.done(state.step, state.seconds)) or due
     timed_out = time_is_up(config.time, agreed, due)
     last = stop or timed_out or plan.total_steps == state.step
     if last and not stop:
@@ -231,15 +237,37 @@ def _batches(training: Training) -> Generator[list[Sample] | SegkitError]:
         rank=ranks.rank,
         ranks=ranks.world_size,
     )
-    batches = load_batches(
+    with closing(_load(training, pictures, order)) as batches, closing(training.teaching) as teaching:
+        for annotated in batches:
+            batch = [*annotated, *teaching.more(partial(_unlabelled, training))]
+            errors = [each for each in batch if isinstance(each, SegkitError)]
+            yield errors[0] if errors else [each for each in batch if isinstance(each, Sample)]
+
+
+def _unlabelled(training: Training) -> Generator[list[Sample | SegkitError]]:
+    """This rank's images without annotations of every step, from the next one on."""
+    plan, ranks = training.plan, training.ranks
+    assert plan.unlabelled is not None
+    pictures = plan.unlabelled_pictures()
+    crops = plan.card.framing.kind == "semantic"
+    order = TrainingOrder(
+        by_orientation(plan.unlabelled) * (not crops),
+        plan.batch,
+        plan.config.seed,
+        frame_of=None if crops else pictures.frame_of,
+        first_step=training.state.step,
+        rank=ranks.rank,
+        ranks=ranks.world_size,
+    )
+    return _load(training, pictures, order)
+
+
+def _load(training: Training, pictures: Pictures, order: TrainingOrder) -> Generator[list[Sample | SegkitError]]:
+    return load_batches(
         pictures,
         order,
-        workers=plan.config.workers or 0,
-        pin_memory=ranks.device.type == "cuda",
+        workers=training.plan.config.workers or 0,
+        pin_memory=training.ranks.device.type == "cuda",
         warn=training.warn,
         alive=training.progress.alive,
     )
-    with closing(batches):
-        for batch in batches:
-            errors = [each for each in batch if isinstance(each, SegkitError)]
-            yield errors[0] if errors else [each for each in batch if isinstance(each, Sample)]

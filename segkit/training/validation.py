@@ -60,6 +60,9 @@ def _validate(training: Training, log: RunLog, in_time: bool) -> None:
         scored = _score(training, module, plan.val, in_time)
     state.metrics, state.evaluated = scored.metrics, state.step
     name, value = scored.metrics.primary()
+    said = training.teaching.after_evaluation(name, value if value >= 0 else None, state.step)
+    if said is not None:
+        training.progress.note(said)
     nothing_to_find = value < 0  # no model is better than another: the last one is kept
     better = nothing_to_find or state.best is None or value >= state.best
     if not nothing_to_find:

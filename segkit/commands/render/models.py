@@ -1,6 +1,6 @@
 """Summaries of training and prediction -> tables on stderr, or JSON on stdout."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from segkit.commands.output import Output, shown
 from segkit.commands.render.scores import render_metrics_table
@@ -8,6 +8,7 @@ from segkit.units import format_duration
 
 if TYPE_CHECKING:
     from segkit.inference.predict import PredictionSummary
+    from segkit.training.label_curve.curve import LabelCurve
     from segkit.training.summary import TrainingSummary
 
 _ENDINGS = {
@@ -34,6 +35,7 @@ def render_training(summary: "TrainingSummary", output: Output) -> None:
             "micro_batch": summary.micro_batch,
             "memory_rise": summary.memory_rise,
             "metrics": summary.metrics.to_json() if summary.metrics is not None else None,
+            **({"unlabelled": summary.unlabelled} if summary.unlabelled else {}),
         }
     )
     if summary.metrics is not None:
@@ -47,6 +49,8 @@ def render_training(summary: "TrainingSummary", output: Output) -> None:
         f"{_ENDINGS[summary.ended]}: {summary.steps} steps, {summary.epochs:.1f} epochs in "
         f"{format_duration(summary.seconds)}{score}{skipped}{bad}: {shown(str(summary.run))}"
     )
+    if summary.unlabelled:
+        _note_unlabelled(summary.unlabelled, output)
     if summary.metrics is not None and summary.score is not None and not summary.metrics.finds_something():
         output.note("warning: the model finds nothing of the validation split: it has not learnt enough; train longer")
     if summary.memory_rise is not None:
@@ -56,6 +60,37 @@ def render_training(summary: "TrainingSummary", output: Output) -> None:
         )
     if summary.ended == "interrupted":
         output.note(f"go on with: segkit train --resume {shown(str(summary.run))}")
+
+
+def render_label_curve(curve: "LabelCurve", output: Output) -> None:
+    """What twice the labels would give."""
+    found, folder = curve.document, shown(str(curve.folder))
+    output.json({"folder": str(curve.folder), "interrupted": curve.interrupted, **found})
+    if curve.interrupted:
+        output.note(f"{len(found['points'])} parts are done; go on with: segkit train --resume {folder}")
+        return
+    if "now" in found:
+        spread = "" if found["plus_minus"] is None else f" +- {found['plus_minus']:.3f}"
+        most = f"; the category that gains most is {found['gains_most']!r}" if found["gains_most"] else ""
+        output.note(
+            f"{found['metric']} {found['now']:.3f} now with {found['images']} labelled images, {found['twice']:.3f}"
+            f"{spread} at twice as many{shown(most)}"
+        )
+    output.note(f"wrote {folder}/curve.json and curve.png")
+
+
+def _note_unlabelled(gave: dict[str, Any], output: Output) -> None:
+    """What images without annotations gave."""
+    begun = "were not used: the run ended before" if gave["from_step"] is None else f"from step {gave['from_step']} on"
+    text = f"unlabelled: {gave['images']} images {begun}"
+    if gave["shown"]:
+        text += f", pseudo-labels for {gave['used']} of {gave['shown']} that were shown"
+    if gave["labels_alone"] is not None:
+        after = "no evaluation after" if gave["best_after"] is None else f"at best {gave['best_after']:.3f} after"
+        text += f"; score {gave['labels_alone']:.3f} of labels alone, {after} (labels were learnt from further, too)"
+    if gave["shown"] and not gave["weight"]:
+        text += "; given up, as scores fell below those of labels alone"
+    output.note(text)
 
 
 def render_prediction(summary: "PredictionSummary", output: Output) -> None:

@@ -98,7 +98,10 @@ def _worst(plan: Plan, pictures: "_ResizedImages", crowded: tuple[Shape, ...]) -
     """The most crowded images, each as large as the largest frame, with the strongest augmentation."""
     strength = STRENGTHS[plan.config.augment]
     scale = strength.scale[1]
-    height, width = (round(scale * int(side)) for side in pictures.sides.max(axis=0))
+    sides = pictures.sides
+    if plan.unlabelled is not None:
+        sides = np.concatenate([sides, _ResizedImages(plan.unlabelled, plan.card.framing).sides])
+    height, width = (round(scale * int(side)) for side in sides.max(axis=0))
     mask_bytes = round(pictures.most_mask_bytes() * scale**2)
     worst = []
     for shape in crowded:

@@ -27,7 +27,9 @@ from segkit.training.rehearsal.fakes import KeptGradients, Phases, fake_sample, 
 from segkit.training.state import prepare, state_of
 from segkit.training.step import Training, train_step
 from segkit.training.teachers.choose import teaching_with
-from segkit.training.teachers.teaching import ANNOTATIONS_ALONE, Teaching
+from segkit.training.teachers.mean_teacher import with_weak_view
+from segkit.training.teachers.teaching import Teaching
+from segkit.training.thaw import thaw
 
 _CPU = torch.device("cpu")
 
@@ -71,6 +73,8 @@ class Rehearsal:
             to_channels_last(module)
         self.state = state_of(plan, module)
         self.state.micro_batch = self._micro_batch
+        if plan.config.unfreeze_after is not None:  # what it needs at most
+            thaw(plan, module, self.state.optimizer)
         train_mode(module)
         for layer in module.modules():
             if isinstance(layer, PyramidRoIAlign):
@@ -101,13 +105,13 @@ class Rehearsal:
 
     def _teaching(self, student: nn.Module) -> Teaching:
         """What is learnt from, with a teacher in a category of its own."""
-        if self._plan.teacher is None:
-            return ANNOTATIONS_ALONE
+        teacher = None
         with self.trace.doing("teacher"):
-            teacher = self._plan.teacher.card.build()
-            if self._plan.config.channels_last:
-                to_channels_last(teacher)
-        return teaching_with(self._plan, student, teacher)
+            if self._plan.teacher is not None:
+                teacher = self._plan.teacher.card.build()
+                if self._plan.config.channels_last:
+                    to_channels_last(teacher)
+            return teaching_with(self._plan, student, teacher, self.state.average).rehearsed()
 
     def _claim_gradient(self, parameter: torch.Tensor) -> None:
         if parameter.grad is not None:
@@ -122,6 +126,9 @@ class Rehearsal:
         self.oracle.bounds = Bounds(at_most=scene.at_most)
         with self.trace.doing("pictures"):
             batch = [fake_sample(shape, scene.frame, self._plan.card, self.oracle) for shape in scene.shapes]
+            if self._plan.unlabelled is not None:
+                others = [fake_sample(shape, scene.frame, self._plan.card, self.oracle) for shape in scene.shapes]
+                batch += [with_weak_view(sample) for sample in others]
         self.trace.reset_peak()
         train_step(self._training, batch)
         return self.trace.peak()

@@ -73,6 +73,11 @@ def find_teacher(run: Path, card: ModelCard) -> TeacherFile:
             raise ConfigError(
                 f"--teacher: a {model} neither teaches nor is taught", "use maskrcnn or fasterrcnn for both, or unet"
             )
+    if own.channels != card.channels:
+        raise ConfigError(
+            f"--teacher {run}: takes images of {own.channels} channels, and not of {card.channels}",
+            "train both with the same --channels",
+        )
     return TeacherFile(path, own, _digest(path), _labels(run, own, card))
 
 

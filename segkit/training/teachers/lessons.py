@@ -53,7 +53,8 @@ class LabelMaps:
 
     def answers(self, teacher: Any, calls: Calls) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits [B, K + 1, H, W] with the student's labels, and the features of each block."""
-        with recording(teacher, self._blocks) as seen:
+        blocks = [f"decoder.{name}" for name, _ in teacher.decoder.named_children()]  # some networks have fewer
+        with recording(teacher, blocks) as seen:
             logits = teacher.logits(calls["body"].inputs[0])
         return logits[:, self._labels], {name: call.output for name, call in seen.items()}
 
@@ -68,11 +69,15 @@ class LabelMaps:
         padded = [F.pad(m, (0, side[1] - m.shape[1], 0, side[0] - m.shape[0]), value=IGNORED) for m in maps]
         counted = torch.stack(padded) != IGNORED  # [B, H, W]
         each = soft_labels(logits.movedim(1, -1), wanted.movedim(1, -1)) * counted
+        own = {calls[name].output.shape[-2:]: calls[name].output for name in self._blocks}
+        alike = [
+            attention_transfer(own[each.shape[-2:]], each).mean()
+            for each in features.values()
+            if each.shape[-2:] in own
+        ]
         return {
             "distil_logits": (each.sum((1, 2)) / counted.sum((1, 2)).clamp(min=1)).mean(),
-            "distil_features": torch.stack(
-                [attention_transfer(calls[name].output, of_teacher).mean() for name, of_teacher in features.items()]
-            ).mean(),
+            "distil_features": torch.stack(alike).mean(),
         }
 
 

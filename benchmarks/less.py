@@ -1,0 +1,129 @@
+"""What a teacher, and pictures without annotations, are worth: scores after equal steps, over seeds.
+
+    python benchmarks/less.py distil DATASET --out FOLDER [--steps 200] [--teacher-steps 600] [--seeds 3]
+    python benchmarks/less.py unlabelled DATASET --out FOLDER [--steps 200] [--share 0.1] [--seeds 3]
+
+``distil``: a student of a small network with and without a teacher of a larger one, which was trained on the same
+dataset for longer. ``unlabelled``: the same run on a share of the labels (stratified), without and with the other
+training pictures as unlabelled ones; both with averaged weights. Other options have their defaults or come after
+``--``, for example ``-- --size 96``. Runs are in FOLDER: what is there already is not run again, and ``--minutes``
+says from when on none is begun. A table in Markdown on stdout: the score after the last step, mean and range over
+seeds.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from segkit.data.stratify import part_of, stratified_order
+from segkit.formats.dataset_folder import open_split
+
+
+class Runs:
+    """Runs in a folder, each made once."""
+
+    def __init__(self, asked: argparse.Namespace) -> None:
+        self.asked, self.until = asked, time.monotonic() + 60 * asked.minutes
+
+    def score(self, name: str, dataset: Path, options: list[str]) -> float | None:
+        """The primary score after a run's last step; None where there is no time to make it."""
+        score = self.asked.out / f"{name}.json"
+        if not score.is_file():
+            if time.monotonic() > self.until:
+                return None
+            shutil.rmtree(self.asked.out / name, ignore_errors=True)
+            command = [
+                sys.executable, "-m", "segkit", "train", str(dataset), "--model", self.asked.model, "--device", "cpu",
+                "--eval-every", "100000", "--out", str(self.asked.out), "--name", name, "--json", "--weights", "none",
+                *options, *self.asked.more,
+            ]  # fmt: skip
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            score.write_text(done.stdout)
+            for kept in ("last.pt", "last.previous.pt"):
+                (self.asked.out / name / kept).unlink(missing_ok=True)
+        metrics = json.loads(score.read_text())["metrics"]
+        return float(metrics["semantic"]["mIoU"] if "semantic" in metrics else metrics["segm"]["AP"])
+
+
+def distil(runs: Runs) -> dict[str, list[float | None]]:
+    asked = runs.asked
+    larger = ["--backbone", asked.larger, "--steps", str(asked.teacher_steps)]
+    teacher = runs.score("teacher", asked.dataset, larger)
+    scores: dict[str, list[float | None]] = {f"teacher, {asked.larger}, {asked.teacher_steps} steps": [teacher]}
+    for seed in range(asked.seeds if teacher is not None else 0):
+        for name, more in (("alone", []), ("taught", ["--teacher", str(asked.out / "teacher")])):
+            options = ["--backbone", asked.smaller, "--steps", str(asked.steps), "--seed", str(seed), *more]
+            scores.setdefault(f"{asked.smaller} {name}", []).append(
+                runs.score(f"{name}-{seed}", asked.dataset, options)
+            )
+    return scores
+
+
+def unlabelled(runs: Runs) -> dict[str, list[float | None]]:
+    asked, scores = runs.asked, dict[str, list[float | None]]()
+    for seed in range(asked.seeds):
+        part, others = _part(asked.dataset, asked.share, seed, asked.out / f"part-{seed}")
+        for name, more in (("labels alone", []), ("with unlabelled", ["--unlabelled", str(others)])):
+            options = ["--backbone", asked.smaller, "--steps", str(asked.steps), "--seed", str(seed), *more]
+            score = runs.score(f"{name.replace(' ', '-')}-{seed}", part, [*options, "--ema", str(asked.ema)])
+            scores.setdefault(f"{asked.share:.0%} of labels, {name}", []).append(score)
+    return scores
+
+
+def _part(dataset: Path, share: float, seed: int, out: Path) -> tuple[Path, Path]:
+    """A dataset with a share of the training images, and a folder with links to the others."""
+    others = out / "others"
+    whole = open_split(dataset, "train")
+    order = stratified_order(whole, seed)
+    count = max(1, round(share * len(order)))
+    if not out.is_dir():
+        others.mkdir(parents=True)
+        content = json.loads((dataset / "train.json").read_text())
+        kept = {image.id for image in part_of(whole, order[:count]).images}
+        content["images"] = [each for each in content["images"] if each["id"] in kept]
+        content["annotations"] = [each for each in content["annotations"] if each["image_id"] in kept]
+        (out / "train.json").write_text(json.dumps(content))
+        shutil.copy(dataset / "val.json", out)
+        (out / "images").symlink_to((dataset / "images").resolve())
+        for place in order[count:]:
+            path = whole.paths.of(whole.images[place]).resolve()
+            (others / f"{place}{path.suffix}").symlink_to(path)
+    return out, others
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("distil", "unlabelled"))
+    parser.add_argument("dataset", type=Path, help="a folder that convert wrote")
+    parser.add_argument("--out", type=Path, required=True, help="the folder of the runs")
+    parser.add_argument("--model", default="unet")
+    parser.add_argument("--steps", type=int, default=200, help="steps of each run")
+    parser.add_argument("--teacher-steps", type=int, default=600)
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each kind")
+    parser.add_argument("--larger", default="resnet18", help="the teacher's backbone")
+    parser.add_argument("--smaller", default="mobilenet_v3_large", help="the student's backbone")
+    parser.add_argument("--share", type=float, default=0.1, help="of the labels")
+    parser.add_argument("--ema", type=float, default=0.99)
+    parser.add_argument("--minutes", type=float, default=1e9, help="begin no run after so many")
+    words = sys.argv[1:]
+    cut = words.index("--") if "--" in words else len(words)
+    asked = parser.parse_args(words[:cut])
+    asked.more = words[cut + 1 :]  # options of every run
+    runs = Runs(asked)
+    runs.asked.out.mkdir(parents=True, exist_ok=True)
+    scores = (distil if runs.asked.what == "distil" else unlabelled)(runs)
+    print("| run | score: mean (range) | seeds |\n|---|---|---|")
+    for name, values in scores.items():
+        known = [value for value in values if value is not None]
+        if known:
+            spread = f"{min(known):.3f} to {max(known):.3f}"
+            print(f"| {name} | {statistics.mean(known):.3f} ({spread}) | {len(known)} |")
+
+
+if __name__ == "__main__":
+    main()

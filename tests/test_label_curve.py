@@ -1,0 +1,70 @@
+"""Parts of the labels, and what their scores say about more of them."""
+
+import json
+import shutil
+from collections import Counter
+
+import numpy as np
+import pytest
+from real_steps import dataset_of
+from training import TINY
+
+from segkit.config.train import TrainConfig
+from segkit.data.records import Annotation
+from segkit.data.stratify import part_of, stratified_order
+from segkit.training.label_curve.curve import train_curve
+from segkit.training.label_curve.power_law import PowerLaw
+
+
+def test_every_beginning_of_a_stratified_order_has_the_shares_of_the_whole():
+    data = dataset_of(*[(32, 32, 0)] * 80)
+    found = [
+        Annotation(n, 1 + n % 80, 2 if n % 80 < 16 else 1, [], (0.0, 0.0, 4.0, 4.0), 16.0) for n in range(200) if n % 5
+    ]
+    from dataclasses import replace
+
+    data = replace(data, annotations=tuple(found))
+    order = stratified_order(data, 3)
+    assert sorted(order) == list(range(80))
+    assert order == stratified_order(data, 3) != stratified_order(data, 4)
+    whole = Counter(a.category_id for a in found)
+    for count in (10, 20, 40):
+        part = part_of(data, order[:count])
+        assert len(part.images) == count
+        have = Counter(a.category_id for a in part.annotations)
+        for category, number in whole.items():
+            assert have[category] == pytest.approx(number * count / 80, abs=max(2, 0.2 * number * count / 80))
+
+
+def test_a_power_law_is_found_and_says_how_sure_it_is():
+    sizes = [25, 25, 50, 50, 100, 100, 200, 200]
+    rng = np.random.default_rng(0)
+    scores = [0.8 - 2 / n**0.5 + rng.normal(0, 0.005) for n in sizes]
+    law = PowerLaw.through(sizes, scores)
+    assert law.limit == pytest.approx(0.8, abs=0.02)
+    assert law.at(400) == pytest.approx(0.7, abs=0.02)
+    assert 0 < law.plus_minus(400) < 0.03
+    assert law.plus_minus(6400) > law.plus_minus(400) > law.plus_minus(60)
+    assert PowerLaw.through([10, 10], [0.1, 0.2]) is None
+    assert PowerLaw.through([10, 20], [0.1, 0.2]).plus_minus(40) is None
+    assert PowerLaw.through([10, 20], [0.1, 0.9]).at(1e6) == 1.0
+
+
+@pytest.mark.slow
+def test_a_label_curve_is_trained_and_goes_on_where_it_ended(dataset, tmp_path, segkit):
+    options = TINY | {"backbone": "mobilenet_v3_large", "dataset": dataset, "out": tmp_path}
+    curve = train_curve(TrainConfig(**options, model="unet", batch=2, steps=1, label_curve=True, curve_seeds=1))
+    document = json.loads((curve.folder / "curve.json").read_text())
+    assert document == curve.document
+    assert [point["images"] for point in document["points"]] == [1, 2, 4, 9]
+    assert document["gains_most"] in document["points"][0]["per_category"]
+    assert (curve.folder / "curve.png").is_file()
+    shutil.rmtree(curve.folder / "4of8-seed0")
+    (curve.folder / "8of8-seed0/score.json").unlink()
+    kept = (curve.folder / "1of8-seed0/score.json").stat().st_mtime_ns
+    outcome = segkit("train", "--resume", curve.folder, "--json")
+    assert outcome.code == 0, outcome.err
+    assert "now with 9 labelled images" in outcome.err
+    assert json.loads(outcome.out)["points"] == document["points"]
+    assert (curve.folder / "1of8-seed0/score.json").stat().st_mtime_ns == kept
+    assert "lr cannot be changed" in segkit("train", "--resume", curve.folder, "--lr", 0.1).err

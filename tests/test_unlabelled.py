@@ -1,0 +1,245 @@
+"""Pictures without annotations: what a mean teacher is sure of is learnt from, and never in silence to the worse."""
+
+import json
+import shutil
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from real_steps import dataset_of, plan_of, real_steps, rehearsed_steps
+from training import config, lines, losses, weights
+
+from segkit.config.train import TrainConfig
+from segkit.data.label_maps import IGNORED
+from segkit.data.records import Annotation, Category
+from segkit.loading.sampler import Key
+from segkit.progress import Progress
+from segkit.runtime.ranks import Ranks
+from segkit.training.rehearsal.batches import scenes_of
+from segkit.training.teachers.choose import teaching_of
+from segkit.training.teachers.mean_teacher import MeanTeacher
+from segkit.training.teachers.pseudo_labels import Instances, LabelMaps
+from segkit.training.teachers.teaching import ANNOTATIONS_ALONE
+from segkit.training.teachers.thresholds import Thresholds
+from segkit.training.train import train
+
+ALONE = Ranks(0, 1, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def others(parts, tmp_path_factory):
+    """A folder of pictures that are in no dataset: that of ``dataset`` has links to ``parts``."""
+    folder = tmp_path_factory.mktemp("others")
+    for path in sorted(parts.glob("*.jpg")) + sorted(parts.glob("*.png")):
+        shutil.copy(path, folder)
+    return folder
+
+
+def unlabelled(dataset, others, out, **more):
+    base = {"model": "unet", "backbone": "mobilenet_v3_large", "unlabelled": (str(others),), "schedule": "constant"}
+    return config(dataset, out, **(base | {"warmup": 0} | more))
+
+
+def test_a_threshold_lets_as_much_through_as_is_expected():
+    """Two of the first category in an image, a tenth of the second; both are found ten times, evenly sure."""
+    thresholds = Thresholds([0.0, 2.0, 0.1, 50.0], 0.4, 0.95)
+    assert thresholds.of_labels().tolist() == [0.95] * 4  # nothing was seen
+    scores = np.linspace(0.01, 0.99, 50)
+    for _ in range(3):
+        for label in (1, 2, 3):
+            thresholds.count(np.full(50, label), scores, 5 if label == 1 else 0)
+        thresholds.end(ALONE)
+    least = thresholds.of_labels()
+    assert (scores >= least[1]).sum() / 5 == pytest.approx(2.0, abs=0.21)
+    assert least[2] == 0.95  # bounded: more than 9 of 50 would be found twice an image
+    assert least[3] == 0.4
+    thresholds.count(np.full(50, 1), np.full(50, 0.99), 1)
+    thresholds.begin()  # the step begins again: it was not counted
+    thresholds.end(ALONE)
+    assert thresholds.of_labels().tolist() == least.tolist()
+    other = Thresholds([0.0, 2.0, 0.1, 50.0], 0.4, 0.95)
+    other.restore(json.loads(json.dumps(thresholds.to_plain())))
+    assert other.of_labels().tolist() == least.tolist()
+
+
+def annotated(*labels):
+    data = dataset_of((40, 60, 0))
+    box = (0.0, 0.0, 12.0, 10.0)
+    found = tuple(Annotation(n, 1, label, [], box, 240.0) for n, label in enumerate(labels, 1))
+    return replace(data, annotations=found, categories=(Category(1, "a"), Category(2, "b")))
+
+
+def asked(height=40, width=60):
+    return {"weak": torch.zeros(3, height, width, dtype=torch.uint8), "seed": 7, "frame": (64, 64)}
+
+
+def test_instances_above_the_threshold_are_targets_where_they_are():
+    boxes = torch.tensor([[2.0, 4.0, 12.0, 9.0], [50.0, 30.0, 64.0, 44.0], [0.0, 0.0, 9.0, 9.0]])
+    half = torch.ones(3, 8, 8)
+    half[0, :, 4:] = 0
+    seen = []
+
+    def teacher(images, targets):
+        seen.append(targets[0]["frame"])
+        return [{"boxes": boxes, "labels": torch.tensor([1, 2, 2]), "scores": scores, "masks": half}]
+
+    labeller = Instances(annotated(1, 2))
+    scores = torch.tensor([0.99, 0.97, 0.1])
+    (target,) = labeller.label(teacher, [asked()])
+    assert seen == [(64, 64)]
+    assert target["labels"].tolist() == [1, 2]
+    assert target["boxes"].tolist() == [[2, 4, 7, 9], [50, 30, 60, 40]]  # of the masks, inside the image
+    assert target["seed"] == 7
+    assert target["frame"] == (64, 64)
+    assert "weak" not in target
+    assert len(target["box_masks"]) == 5 * 5 + 10 * 10
+    for unsure in ([0.9, 0.3, 0.2], [0.99, 0.9, 0.9]):
+        scores = torch.tensor(unsure)
+        assert labeller.label(teacher, [asked()]) == [None]  # not sure of any; more unsure than sure
+
+
+def test_pixels_above_the_threshold_are_targets_and_the_others_are_ignored():
+    labeller = LabelMaps(annotated(1))
+    shares = torch.full((3, 40, 60), 0.02)
+    shares[0], shares[1, :, :30], shares[2, :10, 30:] = 0.03, 0.97, 0.7
+
+    class Teacher:
+        def maps(self, images):
+            return [shares for _ in images]
+
+    inside = torch.zeros(40, 60, dtype=torch.uint8)
+    inside[:, :5] = IGNORED
+    (target,) = labeller.label(Teacher(), [asked() | {"semantic": inside}])
+    assert target["semantic"].unique(return_counts=True)[0].tolist() == [1, IGNORED]
+    assert (target["semantic"] == 1).sum() == 25 * 40
+    shares[1] = 0.9
+    assert labeller.label(Teacher(), [asked() | {"semantic": inside}]) == [None]
+
+
+def test_both_views_show_the_same_place_and_depend_on_the_key_alone(parts, others, dataset):
+    plan = plan_of(dataset_of((96, 96, 2)), "cpu", model="unet", size=64, augment="medium")
+    from segkit.training.plan import read_data
+    from segkit.training.teachers.unlabelled_images import unlabelled_images
+
+    training, val = read_data(dataset)
+    images, said = unlabelled_images([str(others), str(parts)], training, val)
+    assert len(images.images) == len(list(others.iterdir())) == 12
+    assert said == ["12 of the unlabelled pictures are in the dataset, and are left out"]
+    pictures = replace(plan, unlabelled=images).unlabelled_pictures()
+    correlations = []
+    for index in range(4):
+        one, again = pictures[Key(3, index)], pictures[Key(3, index)]
+        assert torch.equal(one.image, again.image)
+        assert not torch.equal(one.image, one.target["weak"])
+        assert one.image.shape == one.target["weak"].shape == (3, 64, 64)
+        assert one.target["semantic"].shape == (64, 64)
+        pair = [each.float().mean(0).flatten() for each in (one.image, one.target["weak"])]
+        correlations.append(float(torch.corrcoef(torch.stack(pair))[0, 1]))
+    assert np.median(correlations) > 0.4
+
+
+def guarded():
+    return MeanTeacher(ANNOTATIONS_ALONE, torch.nn.Linear(1, 1), LabelMaps(annotated(1)), 2.0, 30)
+
+
+def test_pseudo_labels_count_for_less_where_the_score_falls_below_that_of_labels_alone():
+    teaching = guarded()
+    assert teaching.after_evaluation("AP", 0.9, 5) is None  # before the switch
+    assert not teaching.switches(10, 0.2)
+    assert teaching.switches(12, 0.25)
+    assert not teaching.switches(13, 0.3)
+    assert "30 unlabelled images" in teaching.after_evaluation("AP", 0.5, 12)
+    assert teaching.after_evaluation("AP", 0.5, 20) is None
+    said = [teaching.after_evaluation("AP", 0.4, step) for step in (30, 40, 50, 60)]
+    assert "AP 0.400 is below 0.500, that of labels alone: the weight of pseudo-labels is 1 now" in said[0]
+    assert teaching.weight == 0
+    assert "given up" in said[3]
+    other = guarded()
+    other.restore(json.loads(json.dumps(teaching.to_plain())))
+    assert other.gave(["a", "b"]) == teaching.gave(["a", "b"])
+    assert teaching.gave(["a", "b"])["best_after"] == 0.5
+    assert teaching.more(lambda: pytest.fail("nothing is loaded any more")) == []
+
+
+class _Interrupting(Progress):
+    """Presses Ctrl-C after a step."""
+
+    def __init__(self, step):
+        self.left = step
+
+    def advance(self, count=1, **figures):
+        self.left -= count
+        if self.left == 0:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_resumed_run_with_unlabelled_pictures_equals_an_uninterrupted_one(dataset, others, tmp_path):
+    whole = train(unlabelled(dataset, others, tmp_path, steps=6))
+    part = train(unlabelled(dataset, others, tmp_path, steps=6), _Interrupting(3)).run
+    assert 3 <= len(lines(part)) < 6
+    train(TrainConfig(resume=str(part)))
+    assert losses(part) == losses(whole.run)
+    resumed = weights(part)
+    assert all(torch.equal(value, resumed[name]) for name, value in weights(whole.run).items())
+    assert ["unlabelled" in each for each in losses(whole.run)] == [False] * 2 + [True] * 4
+    gave = whole.unlabelled
+    assert gave["from_step"] == 2
+    assert gave["shown"] == 8
+    assert gave["labels_alone"] is not None
+    assert set(gave["thresholds"]) == {each.strip() for each in (whole.run / "labels.txt").read_text().splitlines()}
+
+
+def test_unlabelled_options_are_refused_in_a_line(dataset, others, tmp_path, segkit):
+    base = ["train", dataset, "--device", "cpu", "--weights", "none", "--out", tmp_path, "--steps", 1]
+    for more, why in (
+        (["--unlabelled", tmp_path / "none"], f"{tmp_path / 'none'}: no such file or folder"),
+        (["--unlabelled", dataset / "images"], "pictures there are in the dataset, or cannot be read"),
+        (["--unlabelled-weight", 2], "--unlabelled-weight goes with --unlabelled"),
+        (["--unlabelled", others, "--ema", 0], "--unlabelled needs averaged weights, which --ema 0 turns off"),
+    ):
+        outcome = segkit(*base, *more)
+        assert outcome.code == 1, outcome.err
+        assert why in outcome.err
+        assert "Traceback" not in outcome.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["unet", "maskrcnn", "fasterrcnn"])
+def test_ranks_and_micro_batches_learn_the_same_from_unlabelled_pictures(dataset, others, tmp_path, model):
+    some = unlabelled(dataset, others, tmp_path, model=model, batch=4, norm="group", steps=3, backbone="resnet18")
+    one, two, small = train(some), train(replace(some, ranks=2)), train(replace(some, micro_batch=1))
+    for a, b, c in zip(lines(one.run), lines(two.run), lines(small.run), strict=True):
+        for name, value in a["losses"].items():
+            assert b["losses"][name] == pytest.approx(value, rel=1e-2, abs=1e-4)
+            assert c["losses"][name] == pytest.approx(value, rel=1e-2, abs=1e-4)
+    assert one.unlabelled["shown"] == two.unlabelled["shown"] == small.unlabelled["shown"] == 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["unet", "maskrcnn"])
+def test_a_rehearsal_knows_of_unlabelled_pictures(model):
+    plan = plan_of(dataset_of((96, 128, 4), (128, 96, 1)), "cpu", model=model, size=64, batch=1, ema=0.9)
+    more = replace(plan, unlabelled=dataset_of((96, 128, 0)))
+    scenes = scenes_of(more, 1)[-1:]
+    (alone,) = rehearsed_steps(plan, scenes, 1)
+    (bound,) = rehearsed_steps(more, scenes, 1)
+    assert bound > alone
+    assert bound >= real_steps(more, scenes, 1).peaks[0]
+
+
+def test_the_teacher_is_the_average_itself():
+    plan = plan_of(dataset_of((64, 64, 1)), "cpu", model="unet", size=64, ema=0.9)
+    from segkit.training.optim import Average
+
+    module = plan.card.build()
+    average = Average(module, 0.9)
+    teaching = teaching_of(replace(plan, unlabelled=dataset_of((64, 64, 0))), module, average, torch.device("cpu"))
+    with torch.no_grad():
+        module.head.bias += 1
+    average.update(module)
+    for name, value in teaching.teacher.state_dict().items():
+        assert value.data_ptr() == average.state[name].data_ptr()
+    assert not any(p.requires_grad for p in teaching.teacher.parameters())
+    assert TrainConfig(unlabelled=("a",)).unlabelled == ("a",)
