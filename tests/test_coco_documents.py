@@ -285,7 +285,7 @@ def test_a_large_score_is_a_score(segkit, here, options):
     outcome = segkit("eval", "r.json", "--data", data, "--iou", "segm", "--json", *options)
     metrics = json.loads(outcome.out)
     assert metrics["segm"]["AP"] == pytest.approx(1.0)
-    assert any("scores from -1e+308 to 1e+308 and not from 0 to 1" in warning for warning in metrics["warnings"])
+    assert any("scores are from -1e+308 to 1e+308 and not from 0 to 1" in warning for warning in metrics["warnings"])
 
 
 def test_numbers_that_are_too_large_are_not_called_infinite(segkit, here):

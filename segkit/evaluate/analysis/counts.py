@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import ROUND_FLOOR, Decimal
+from decimal import ROUND_FLOOR, Context, Decimal
 
 import numpy as np
 
@@ -103,7 +103,7 @@ class Detections:
         if not len(self.score) or not self.positives:
             return None
         score, tp, fp = self._sums()
-        last = np.append(np.diff(score) != 0, True)  # a threshold keeps all equal scores, or none
+        last = np.append(score[1:] != score[:-1], True)  # a threshold keeps all equal scores, or none
         f1 = np.where(last, 2 * tp / np.maximum(tp + fp + self.positives, 1), -1.0)
         at = int(np.argmax(f1))
         return self.at(short_threshold(float(score[at]), float(score[at + 1]) if at + 1 < len(score) else -np.inf))
@@ -124,8 +124,9 @@ def short_threshold(score: float, below: float) -> float:
 
     It is rounded down: a threshold that is rounded up, as it is printed, would lose the score itself.
     """
+    exact = Context(prec=400)  # the digits of the largest double, and twenty more
     for digits in range(3, 20):
-        rounded = float(Decimal(score).quantize(Decimal(1).scaleb(-digits), ROUND_FLOOR))
+        rounded = float(Decimal(score).quantize(Decimal(1).scaleb(-digits), ROUND_FLOOR, exact))
         if rounded > below:
             return rounded
     return score
