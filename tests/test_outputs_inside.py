@@ -8,7 +8,7 @@ import torch
 from training import config
 
 from segkit.config.train import TrainConfig
-from segkit.data.files import temporary_file
+from segkit.data.files import remove_temporary_files, temporary_file
 from segkit.errors import InputError
 from segkit.training.train import train
 
@@ -125,3 +125,13 @@ def test_a_temporary_file_is_no_link(here):
         temporary.write_text("new")
     assert (here / "mine").read_text() == "of the user"
     assert (here / "a").read_text() == "new"
+
+
+def test_what_a_killed_export_has_left_is_removed(here):
+    (here / ".model.onnx.writing").mkdir()
+    (here / ".model.onnx.writing/model.onnx").write_text("half")
+    (here / ".last.pt.writing").write_text("half")
+    (here / "mine").mkdir()
+    (here / ".link.writing").symlink_to("mine")
+    remove_temporary_files(here)
+    assert [each.name for each in here.iterdir()] == ["mine"]

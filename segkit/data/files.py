@@ -1,6 +1,7 @@
 """Files: which ones a command's SRC means, a relative path, and writing one through a temporary file."""
 
 import os
+import shutil
 import stat
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -88,6 +89,14 @@ def temporary_file(
 def remove_temporary_files(folder: Path) -> None:
     """Remove what processes that were killed have left in a folder that no other process writes to."""
     for path in folder.glob(".*.writing"):
+        remove_left_over(path)
+
+
+def remove_left_over(path: Path) -> None:
+    """Remove a temporary file or folder that a killed process has left, or a link that somebody has put there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
         path.unlink(missing_ok=True)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.config.export import ExportConfig
+from segkit.data.files import remove_left_over
 from segkit.data.records import Dataset
 from segkit.errors import InputError
 from segkit.export.about import metadata_of
@@ -178,7 +179,7 @@ def _checked_file(out: Path) -> Iterator[Path]:
     If the block fails, the folder is removed and ``out`` stays as it was.
     """
     folder = out.with_name(f".{out.name}.writing")
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_left_over(folder)
     folder.mkdir(parents=True)
     try:
         yield folder / out.name
