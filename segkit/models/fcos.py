@@ -11,7 +11,6 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.detection._utils import _topk_min
 from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSRegressionHead
 from torchvision.ops import batched_nms, clip_boxes_to_image, sigmoid_focal_loss
 
@@ -203,6 +202,12 @@ def detections(outputs: Outputs, image: int, places: Places, size: tuple[int, in
     return Found(boxes[keep], score[keep], label[keep], place[keep])
 
 
+def highest(scores: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """The highest of scores [N] and their places; a traced graph takes other numbers of scores, too, unlike topk."""
+    values, places = scores.sort(descending=True)
+    return values[:most], places[:most]
+
+
 # segkit.memory.simulate.detector_bounds knows this function by its name.
 def _best_of_level(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The best candidates among scores [A, K] of a level: their scores, places and labels from 1."""
@@ -210,6 +215,6 @@ def _best_of_level(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     flat = scores.flatten()
     where = torch.where(flat > _MIN_SCORE)[0]
     kept = flat[where]
-    best, order = kept.topk(_topk_min(kept, _CANDIDATES, 0))
+    best, order = highest(kept, _CANDIDATES)
     chosen = where[order]
     return best, chosen.div(kinds, rounding_mode="floor"), chosen % kinds + 1

@@ -13,12 +13,11 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.detection._utils import _topk_min
 from torchvision.ops import sigmoid_focal_loss
 
 from segkit.choices import BackboneName, NormName
 from segkit.models.detector_settings import DetectorSettings
-from segkit.models.fcos import SLOWER
+from segkit.models.fcos import SLOWER, highest
 from segkit.models.frozen_norm import fold_norms
 from segkit.models.image_masks import dice_losses, in_boxes, not_empty, stride_masks, taught_places
 from segkit.models.pyramid import Normalise, Pyramid
@@ -295,7 +294,7 @@ def _best_cells(scores: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
     """The best cells by scores [A, K]: their scores, places and labels from 1."""
     kinds, flat = scores.shape[1], scores.flatten()
     where = torch.where(flat > _MIN_LABEL)[0]
-    best, order = flat[where].topk(_topk_min(where, most, 0))
+    best, order = highest(flat[where], most)
     chosen = where[order]
     return best, chosen.div(kinds, rounding_mode="floor"), chosen % kinds + 1
 
@@ -320,4 +319,4 @@ def matrix_nms(masks: Tensor, labels: Tensor) -> Tensor:
 def _kept(scores: Tensor, most: int) -> Tensor:
     """The places of the best scores [N], by falling score."""
     where = torch.where(scores >= _MIN_SCORE)[0]
-    return where[scores[where].topk(_topk_min(where, most, 0)).indices]
+    return where[highest(scores[where], most)[1]]
