@@ -30,7 +30,7 @@ def check_best_threshold(segkit, folder, model, data):
         options = ("--model", model, "--score", score, "--format", "coco", "--device", "cpu", "--out", out)
         done = segkit("predict", data / "images", *options)
         assert done.code == 0, done.err
-        found = scored(segkit, out / "results.json", "--data", data, "--score", 0)
+        found = scored(segkit, out / "results.json", "--data", data, "--score", 0, "--out", out / "scores")
         for name in ("predictions", "found", "wrong", "F1"):
             assert found[name] == again[name], (score, name)
 

@@ -131,7 +131,7 @@ def test_the_capture_of_a_graph_is_left_alone():
     assert seen == [True, True]
 
 
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@pytest.mark.parametrize("backend", [pytest.param("eager", marks=pytest.mark.slow), "aot_eager"])
 def test_compiled_code_stays_compiled_and_its_outputs_are_counted(backend):
     calls, kept = [], []
 
