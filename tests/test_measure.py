@@ -298,13 +298,3 @@ def test_an_instance_alone_has_no_neighbour():
     one = measure_shape(disc(3), 0, 0)
     assert nearest_distances([None, one]) == [None, None]
     assert nearest_distances([one, None, measure_shape(disc(3), 30, 40)]) == [50, None, 50]
-
-
-def test_measuring_without_scikit_image_is_refused(segkit, here, discs, monkeypatch):
-    save(here / "in/a.png", draw_discs(60, 60, []))
-    monkeypatch.setattr("segkit.data.shape_measures.find_spec", lambda name: None)
-    done = segkit("predict", "in", "--measure")
-    assert done.code == 1
-    assert done.err.startswith("error: --measure: the package scikit-image is not installed\n")
-    assert 'pip install "segkit[measure]"' in done.err
-    assert not (here / "predictions").exists()

@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 import zipfile
 
 import numpy as np
@@ -123,7 +124,7 @@ def test_files_for_other_programs(segkit, here, discs):
 
 def test_imagej_files_without_roifile_are_refused(segkit, here, discs, monkeypatch):
     save(here / "in/a.png", draw_discs(60, 80, DISCS))
-    monkeypatch.setattr("segkit.formats.outlines.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "roifile", None)
     done = segkit("predict", "in", "--format", "imagej")
     assert done.code == 1
     assert done.err.startswith("error: --format imagej: the package roifile is not installed\n")

@@ -52,7 +52,7 @@ class TrainConfig(TeachingConfig):
     backbone: BackboneName | None = option(
         None,
         help="Backbone (feature extractor).  [default: resnet50 on a GPU with pretrained weights, else resnet18; "
-        "where neither a network answers nor weights are cached, efficientnet_lite0 with those of segkit[offline]]",
+        "where neither a network answers nor weights are cached, efficientnet_lite0 with those of the extra offline]",
         panel=_MODEL,
     )
     weights: str | None = option(

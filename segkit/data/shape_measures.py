@@ -5,13 +5,10 @@ the convention of the Feret diameters, whose least one it does not have.
 """
 
 import math
-from importlib.util import find_spec
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-
-from segkit.errors import InputError
 
 
 class ShapeMeasures(NamedTuple):
@@ -42,19 +39,6 @@ class ShapeMeasures(NamedTuple):
     circularity: float | None
     solidity: float
     orientation: float
-
-
-def need_scikit_image(option: str) -> None:
-    """Check that masks can be measured.
-
-    Args:
-        option: What asks for it, in the message.
-
-    Raises:
-        InputError: scikit-image is not installed.
-    """
-    if find_spec("skimage") is None:
-        raise InputError(f"{option}: the package scikit-image is not installed", 'pip install "segkit[measure]"')
 
 
 def measure_shape(bitmap: npt.NDArray[np.uint8], top: int, left: int) -> ShapeMeasures:

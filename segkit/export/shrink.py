@@ -15,6 +15,7 @@ from segkit.errors import InputError
 from segkit.export.onnx import quiet
 from segkit.export.quantise import Calibrated, calibrate, has_connected_layers, quantise, quantise_weights
 from segkit.export.score_check import score_of
+from segkit.extras import extra_package
 from segkit.progress import Progress
 from segkit.runtimes.onnx_model import OnnxModel
 
@@ -51,10 +52,7 @@ def simplified(path: Path, images: Sequence[Tensor]) -> tuple[int, int] | None:
     Raises:
         InputError: onnxslim is not installed.
     """
-    try:
-        import onnxslim  # noqa: PLC0415
-    except ImportError:
-        raise InputError("--simplify needs onnxslim", 'install it: pip install "segkit[simplify]"') from None
+    onnxslim = extra_package("onnxslim", "--simplify", "simplify")
     before = onnx.load(str(path))
     slim = path.with_suffix(".slim.onnx")
     with quiet():

@@ -11,11 +11,12 @@ from segkit.choices import ExportFormat
 from segkit.errors import InputError
 from segkit.export.graphs import ONE, Graph
 from segkit.export.onnx import quiet, write_onnx
+from segkit.extras import extra_package
 from segkit.models.safetensors_file import write_safetensors
 from segkit.runtime.torch_private import export_with_sides_of_one
-from segkit.runtimes.litert_model import need_litert
-from segkit.runtimes.openvino_model import need_openvino
+from segkit.runtimes.litert_model import INTERPRETER
 
+_LITERT_TORCH = "litert_torch"
 _TENSORRT = (
     "write ONNX, and build the engine on the machine that will run it: trtexec --onnx=model.onnx "
     "--saveEngine=model.engine --minShapes=images:1x3x64x64 --optShapes=images:1x3x640x640 "
@@ -34,27 +35,14 @@ def check_format(format: ExportFormat, kind: str) -> None:
         InputError: It needs a package that is not installed, or is not for such models.
     """
     if format == "openvino":
-        need_openvino()
+        extra_package("openvino", "--format openvino", "openvino")
     if format == "litert":
         if kind != "semantic":
             raise InputError("--format litert: for U-Nets only: LiteRT has no operators for detections", "use onnx")
-        need_litert()
-        _litert_torch()
+        for module in (INTERPRETER, _LITERT_TORCH):
+            extra_package(module, "--format litert", "litert")
     if format == "tensorrt":
         raise InputError("--format tensorrt: segkit builds no engines: they are for one GPU and driver", _TENSORRT)
-
-
-def _litert_torch() -> Any:
-    """The package ``litert_torch``.
-
-    Raises:
-        InputError: It is not installed.
-    """
-    try:
-        import litert_torch  # noqa: PLC0415
-    except ImportError:
-        raise InputError("litert-torch is not installed", 'install it: pip install "segkit[litert]"') from None
-    return litert_torch
 
 
 def write(
@@ -115,7 +103,7 @@ def _write_litert(graph: Graph, metadata: dict[str, str], path: Path, size: tupl
     """Write a flat buffer, and its metadata as a zip archive at its end, as TensorFlow Lite's metadata are."""
     example = torch.zeros((1, graph.channels, *size), dtype=torch.uint8)
     with quiet():
-        _litert_torch().convert(graph.module, (example,)).export(str(path))
+        extra_package(_LITERT_TORCH, "--format litert", "litert").convert(graph.module, (example,)).export(str(path))
     with zipfile.ZipFile(path, "a") as archive:
         for key, text in metadata.items():
             archive.writestr(zipfile.ZipInfo(key), text)
@@ -123,7 +111,7 @@ def _write_litert(graph: Graph, metadata: dict[str, str], path: Path, size: tupl
 
 def _write_openvino(graph: Graph, metadata: dict[str, str], path: Path, *, half: bool) -> None:
     """Write the .xml file, and the .bin file beside it, by way of ONNX."""
-    openvino = need_openvino()
+    openvino = extra_package("openvino", "--format openvino", "openvino")
     onnx_file = path.with_suffix(".onnx")
     try:
         write_onnx(graph, metadata, onnx_file)

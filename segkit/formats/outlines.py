@@ -7,7 +7,6 @@ import re
 import uuid
 import zipfile
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ import numpy as np
 from segkit.data.contours import Ring, trace
 from segkit.data.masks import rle_crop, to_rle
 from segkit.data.records import Result
-from segkit.errors import InputError
 
 Colours = dict[int, tuple[int, int, int]]
 _MOVE, _LINE, _CLOSE = 0.0, 1.0, 4.0  # of a path, in Java's PathIterator
@@ -36,16 +34,6 @@ def rings_of(result: Result, height: int, width: int) -> tuple[list[Ring], list[
     top, left, bitmap = crop
     outer, holes = ([[(x + left, y + top) for x, y in ring] for ring in rings] for rings in trace(bitmap > 0))
     return outer, holes
-
-
-def need_roifile() -> None:
-    """Check that ImageJ's files can be written.
-
-    Raises:
-        InputError: roifile is not installed.
-    """
-    if find_spec("roifile") is None:
-        raise InputError("--format imagej: the package roifile is not installed", 'pip install "segkit[imagej]"')
 
 
 def write_imagej(path: Path, results: Sequence[Result], names: dict[int, str], height: int, width: int) -> None:

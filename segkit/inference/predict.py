@@ -16,11 +16,10 @@ from segkit.config.predict import PredictConfig
 from segkit.data.files import checksum
 from segkit.data.locks import only_writer_in
 from segkit.data.records import Image, Result
-from segkit.data.shape_measures import need_scikit_image
 from segkit.data.windows import TiffWindows
 from segkit.errors import ConfigError, InputError
 from segkit.evaluate.predicted_images import JOURNAL
-from segkit.formats.outlines import need_roifile
+from segkit.extras import extra_package
 from segkit.inference.adjust import with_limits, with_views
 from segkit.inference.batches import BatchPredictor
 from segkit.inference.choose import Choice
@@ -151,10 +150,9 @@ def _formats(config: PredictConfig, model: LoadedModel) -> tuple[str, ...]:
     """
     kind, formats = ARCHITECTURES[model.card.model], config.formats
     if "csv" in formats:
-        need_scikit_image("--measure" if config.measure else "--format csv")
         formats = (*formats, "measures")
     if "imagej" in formats:
-        need_roifile()
+        extra_package("roifile", "--format imagej", "imagej")
     if kind.pixels:
         return formats if "format" in config.given_options() else (*formats, "classmap")
     if "classmap" in formats:

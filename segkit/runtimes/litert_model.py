@@ -9,24 +9,13 @@ import torch
 from torch import Tensor
 
 from segkit.errors import InputError
+from segkit.extras import extra_package
 from segkit.runtimes.exported import CARD_KEY, ExportedModel, card_in, output_names
 
+INTERPRETER = "ai_edge_litert.interpreter"
 _MOST_BYTES = 2 << 30
 _MOST_METADATA = 16 << 20
 _MAGIC = b"TFL3"  # at bytes 4 to 7
-
-
-def need_litert() -> Any:
-    """LiteRT's interpreter.
-
-    Raises:
-        InputError: It is not installed.
-    """
-    try:
-        from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415
-    except ImportError:
-        raise InputError("LiteRT is not installed", 'install it: pip install "segkit[litert]"') from None
-    return Interpreter
 
 
 class LiteRtModel(ExportedModel):
@@ -44,7 +33,7 @@ class LiteRtModel(ExportedModel):
         Raises:
             InputError: It is no such file, segkit did not export it, or LiteRT is not installed.
         """
-        interpreter = need_litert()
+        interpreter = extra_package(INTERPRETER, str(path), "litert").Interpreter
         self.path, self.card = path, card_in(_card_text(path), path)
         try:
             self._interpreter: Any = interpreter(str(path), num_threads=threads or None)

@@ -1,27 +1,14 @@
 """An OpenVINO model (IR: an .xml file and a .bin file), run by OpenVINO on the CPU."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from segkit.errors import InputError
+from segkit.extras import extra_package
 from segkit.runtimes.exported import CARD_KEY, ExportedModel, card_in, output_names
-
-
-def need_openvino() -> Any:
-    """The package ``openvino``.
-
-    Raises:
-        InputError: It is not installed.
-    """
-    try:
-        import openvino  # noqa: PLC0415
-    except ImportError:
-        raise InputError("OpenVINO is not installed", 'install it: pip install "segkit[openvino]"') from None
-    return openvino
 
 
 class OpenVinoModel(ExportedModel):
@@ -37,7 +24,7 @@ class OpenVinoModel(ExportedModel):
         Raises:
             InputError: It is no such file, segkit did not export it, or OpenVINO is not installed.
         """
-        openvino = need_openvino()
+        openvino = extra_package("openvino", str(path), "openvino")
         if not path.with_suffix(".bin").is_file():
             raise InputError(f"{path}: its weights are not beside it: {path.stem}.bin", "copy both files")
         settings = {"INFERENCE_PRECISION_HINT": "f32"} | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
