@@ -20,6 +20,7 @@ from segkit.models.adapt import freeze
 from segkit.models.condinst import NUM_WEIGHTS, dynamic_masks
 from segkit.models.fcos import detections, fcos_losses, match_places, places_of
 from segkit.models.image_masks import dice_losses, in_boxes, stride_masks, taught_places, tight_boxes
+from segkit.models.pyramid import LastLevelsByConvolution
 from segkit.models.solov2 import match_cells, matrix_nms
 from segkit.models.tensors import prediction_to_results
 from segkit.models.weights import load_weights
@@ -290,3 +291,19 @@ def test_it_learns_one_picture_by_heart(name):
         best = next(result for result in results if result.category_id == number)
         mine = np.asarray(rle_to_mask(best.segmentation)).astype(bool)
         assert (mine & mask).sum() / (mine | mask).sum() > 0.8
+
+
+def test_levels_of_a_single_cell_learn_the_same_in_bf16():
+    """oneDNN left the gradients of their weights unset, on CPUs with bf16 instructions."""
+    for seed in range(8):
+        torch.manual_seed(seed)
+        levels, last = LastLevelsByConvolution(64, 64), torch.randn(2, 64, 2, 2)
+        gradients = []
+        for bf16 in (False, True):
+            levels.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                maps, names = levels([last], [last], ["2"])
+            assert names == ["2", "p6", "p7"]
+            sum((each.float() ** 2).sum() for each in maps).backward()
+            gradients.append(levels.p7.weight.grad.clone())
+        assert (gradients[0] - gradients[1]).abs().max() <= 0.02 * gradients[0].abs().max()

@@ -15,14 +15,13 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from segkit.choices import BackboneName, NormName
 from segkit.models.detector_settings import DetectorSettings
 from segkit.models.fcos import FCOSHead, Found, Outputs, Places, detections, fcos_losses, match_places, places_of
 from segkit.models.frozen_norm import fold_norms
 from segkit.models.image_masks import dice_losses, in_boxes, not_empty, stride_masks, taught_places
-from segkit.models.pyramid import Normalise, Pyramid, is_traced
+from segkit.models.pyramid import LastLevelsByConvolution, Normalise, Pyramid, is_traced
 from segkit.models.tensors import Prediction, Target
 
 _LEVELS = (3, 4, 5)  # of the backbone; two more are made of the last one
@@ -84,7 +83,7 @@ class CondInst(nn.Module):
         super().__init__()
         channels = Pyramid.out_channels
         own = replace(settings, fpn_levels=_LEVELS)
-        self.backbone = Pyramid(backbone, norm, norm_eps, own, partial(LastLevelP6P7, channels, channels))
+        self.backbone = Pyramid(backbone, norm, norm_eps, own, partial(LastLevelsByConvolution, channels, channels))
         self.head = FCOSHead(channels, num_classes, NUM_WEIGHTS)
         self.mask_branch = MaskBranch(channels, _CHANNELS)
         self.transform = Normalise()

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
-from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
+from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool, LastLevelP6P7
 
 from segkit.choices import BackboneName, NormName
 from segkit.models.backbones import MEAN, NORMS, STD, STRIDES, make_body, normalise
@@ -89,6 +89,25 @@ class Pyramid(nn.Module):
         """
         maps = self.body(images).values()
         out: dict[str, Tensor] = self.fpn({str(level): each for level, each in enumerate(maps)})
+        return out
+
+
+class LastLevelsByConvolution(LastLevelP6P7):  # type: ignore[misc]  # torchvision has no types
+    """Two further levels, at strides 64 and 128 with a last map at stride 32; on a CPU in fp32.
+
+    In bf16, oneDNN leaves the gradient of the weights unset where a convolution of stride 2 gets a map of one cell
+    (torch 2.14, CPUs with bf16 instructions), as is usual here: most steps at 64 px were not finite, others wrong.
+    """
+
+    def forward(self, p: list[Tensor], c: list[Tensor], names: list[str]) -> tuple[list[Tensor], list[str]]:
+        """See torchvision: maps of the pyramid, of the body, and their names; two are added to the first and last."""
+        last = p[-1] if self.use_P5 else c[-1]
+        if last.device.type == "cpu":
+            with torch.autocast("cpu", enabled=False):
+                sixth = self.p6(last.float())
+                seventh = self.p7(F.relu(sixth))
+            return [*p, sixth, seventh], [*names, "p6", "p7"]
+        out: tuple[list[Tensor], list[str]] = super().forward(p, c, names)
         return out
 
 
