@@ -36,12 +36,12 @@ def shares(config: TrainConfig) -> dict[str, Any]:
     """A run, and the shares of its evaluations and checkpoints; ``best.pt``, saved in an evaluation, counts in both."""
     spent: dict[str, list[float]] = {"evaluations": [], "checkpoints": []}
     own = training.validate, validation.save_checkpoint
-    training.validate = timed(spent, "evaluations", own[0])  # type: ignore[attr-defined]
-    validation.save_checkpoint = timed(spent, "checkpoints", own[1])  # type: ignore[attr-defined]
+    training.validate = timed(spent, "evaluations", own[0])
+    validation.save_checkpoint = timed(spent, "checkpoints", own[1])
     try:
         summary = training.train(config)
     finally:
-        training.validate, validation.save_checkpoint = own  # type: ignore[attr-defined]
+        training.validate, validation.save_checkpoint = own
     line: dict[str, Any] = {"set": config.dataset.name, "steps": summary.steps, "seconds": round(summary.seconds, 1)}
     for name, seconds in spent.items():
         line[name] = {"count": len(seconds), "share": round(sum(seconds) / summary.seconds, 3)}

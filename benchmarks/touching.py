@@ -36,7 +36,7 @@ def trained(arguments: argparse.Namespace, instances: str, seed: int) -> Path:
     if (run / DONE).is_file():
         return run
     config = TrainConfig(
-        dataset=arguments.dataset, model="unet", backbone=arguments.backbone, instances=instances,  # type: ignore[arg-type]
+        dataset=arguments.dataset, model="unet", backbone=arguments.backbone, instances=instances,
         steps=arguments.steps, size=arguments.size, batch=arguments.batch, lr=arguments.lr, device="cpu", seed=seed,
         eval_every=10**6, out=arguments.out, name=run.name, weights=arguments.weights, precision="fp32",
     )  # fmt: skip
@@ -55,7 +55,7 @@ def count_error(run: Path, dataset: Path) -> tuple[int, int, int]:
     for index, image in enumerate(val.images):
         sample = pictures[Key(0, index, 0)]
         with torch.inference_mode():
-            (prediction,) = model.predict([sample.image])  # type: ignore[union-attr]
+            (prediction,) = model.predict([sample.image])
         here = int((prediction["scores"] >= LEAST_SCORE).sum())
         there = len(by_image.get(image.id, []))
         found, true, off = found + here, true + there, off + abs(here - there)

@@ -17,7 +17,7 @@ from segkit.data.records import Polygons
 try:
     if os.environ.get("SEGKIT_PURE"):
         raise ImportError
-    from segkit.data import _polygons  # type: ignore[attr-defined,unused-ignore]
+    from segkit.data import _polygons  # type: ignore[attr-defined,unused-ignore]  # not built everywhere
 except ImportError:
     _polygons = None
 native = _polygons  # the extension, where it was built

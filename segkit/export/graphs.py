@@ -66,7 +66,7 @@ class _LabelMaps(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         height, width = images.shape[-2], images.shape[-1]
         padded = pad((images.float() / 255 - self.mean) / self.std)
-        logits = self.model.logits(padded)[..., :height, :width]  # type: ignore[operator]
+        logits = self.model.logits(padded)[..., :height, :width]  # type: ignore[operator]  # an nn.Module's attributes are modules to mypy
         if self.instances == "components":
             return (logits.softmax(1),)
         return logits[:, :-1].softmax(1), logits[:, -1].sigmoid()

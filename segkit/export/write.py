@@ -67,7 +67,7 @@ def write(
             write_onnx(graph, metadata, path)
         case "torchscript":
             with quiet(), torch.no_grad():
-                traced = torch.jit.trace(graph.module, (graph.example,), check_trace=False)  # type: ignore[no-untyped-call]
+                traced = torch.jit.trace(graph.module, (graph.example,), check_trace=False)  # type: ignore[no-untyped-call]  # torch has no types there
                 torch.jit.save(traced, str(path), _extra_files=metadata)
         case "pt2":
             _write_pt2(graph, metadata, path)
@@ -88,7 +88,7 @@ def write(
 
 def model_in(graph: Graph) -> nn.Module:
     """The model of a graph."""
-    model: nn.Module = graph.module.model  # type: ignore[assignment]
+    model: nn.Module = graph.module.model  # type: ignore[assignment]  # an nn.Module's attribute
     return model
 
 

@@ -61,7 +61,7 @@ class FCOSHead(nn.Module):
         self.regression_head = FCOSRegressionHead(channels, 1)
         self.controller = nn.Conv2d(channels, extra, 3, padding=1)
         nn.init.normal_(self.controller.weight, std=0.01 / SLOWER)
-        nn.init.constant_(self.controller.bias, 0.0)  # type: ignore[arg-type]
+        nn.init.constant_(self.controller.bias, 0.0)  # type: ignore[arg-type]  # a bias may be None
 
     def forward(self, maps: Sequence[Tensor]) -> Outputs:
         """The outputs of maps [B, C, h, w] of all levels."""

@@ -55,7 +55,7 @@ def about_in(text: str | None, path: Path) -> dict[str, Any]:
         outputs, given = None, None
     if given not in ("images", "image") or not isinstance(outputs, list) or not outputs:
         raise InputError(f"{path}: its metadata do not say what its graph takes and gives", "export it again")
-    return about  # type: ignore[no-any-return]
+    return about  # type: ignore[no-any-return]  # JSON, checked above
 
 
 class ExportedModel(ABC):

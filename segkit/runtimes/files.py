@@ -40,19 +40,19 @@ def open_exported(path: Path, device: str = "cpu", *, threads: int = 0, trust: b
         case "onnx":
             return OnnxModel(path, device, threads)
         case "torchscript" | "pt2":
-            from segkit.runtimes.torch_programs import TorchProgram  # noqa: PLC0415
+            from segkit.runtimes.torch_programs import TorchProgram  # noqa: PLC0415 -- each runtime when it is needed
 
             return TorchProgram(path, trust=trust)
         case "safetensors":
-            from segkit.runtimes.weights_file import WeightsModel  # noqa: PLC0415
+            from segkit.runtimes.weights_file import WeightsModel  # noqa: PLC0415 -- likewise
 
             return WeightsModel(path)
         case "openvino":
-            from segkit.runtimes.openvino_model import OpenVinoModel  # noqa: PLC0415
+            from segkit.runtimes.openvino_model import OpenVinoModel  # noqa: PLC0415 -- likewise
 
             return OpenVinoModel(path, threads)
         case "litert":
-            from segkit.runtimes.litert_model import LiteRtModel  # noqa: PLC0415
+            from segkit.runtimes.litert_model import LiteRtModel  # noqa: PLC0415 -- likewise
 
             return LiteRtModel(path, threads)
         case _:

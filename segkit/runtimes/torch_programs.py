@@ -63,7 +63,7 @@ def _load(path: Path) -> Any:
 
 def _opened(path: Path) -> Any:
     if path.suffix == ".torchscript":
-        return torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+        return torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]  # torch has no types there
     return torch.export.load(str(path)).module()
 
 

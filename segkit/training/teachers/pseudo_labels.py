@@ -72,7 +72,7 @@ class Instances:
             target = box_masks_to_target([mask for mask in kept if mask is not None])
         if not len(target["labels"]):
             return None
-        moved: Any = {name: value.to(device) for name, value in target.items()}  # type: ignore[attr-defined]
+        moved: Any = {name: value.to(device) for name, value in target.items()}  # type: ignore[attr-defined]  # a TypedDict's values are objects
         return cast(Target, _asked(asked) | moved)
 
 
