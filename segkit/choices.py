@@ -39,6 +39,9 @@ ImagePlacement = Literal["link", "copy", "reference", "none"]
 
 EngineName = Literal["fast", "pycocotools"]
 
+ScoringTool = Literal["ultralytics", "detectron2", "torchvision"]
+"""Tools whose rules of scoring ``eval --as`` applies."""
+
 ExportFormat = Literal["onnx", "torchscript", "pt2", "safetensors", "openvino", "litert", "tensorrt"]
 
 

@@ -1,17 +1,20 @@
 """Scores beside the packages that define them, on random sets with crowds, ties and ignored pixels.
 
 Some of the packages are old or heavy and are no dependency of the tests: install them to compare (``tidecv``, ``lvis``,
-``scikit-learn``; panopticapi and boundary-iou-api are on GitHub only). SEGKIT_REFERENCE_SETS=100 compares on so many
-sets. docs/scores.md has the results.
+``scikit-learn``, ``ultralytics``; panopticapi and boundary-iou-api are on GitHub only). SEGKIT_REFERENCE_SETS=100
+compares on so many sets. docs/scores.md has the results.
 """
 
 import contextlib
 import io
 import json
 import os
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from coco_pairs import random_pair
 from pycocotools import mask as coco_mask
 
@@ -19,7 +22,12 @@ from segkit.data.masks import mask_to_rle
 from segkit.data.records import Category, Dataset, Image
 from segkit.evaluate.analysis.details import DetailOptions, compute_details
 from segkit.evaluate.coco.inputs import prepare_inputs
+from segkit.evaluate.coco.overlap import overlaps_by_image
 from segkit.evaluate.coco.score import score_results
+from segkit.evaluate.evaluation import Evaluation
+from segkit.evaluate.other_tools.rows import rows_as
+from segkit.evaluate.other_tools.rules import TOOLS
+from segkit.evaluate.other_tools.scene import Scene
 from segkit.evaluate.pixels.confusion import Confusion
 from segkit.formats.coco.file import read_coco, read_results
 
@@ -234,3 +242,42 @@ def test_boundary_ap_equals_boundary_iou_api(tmp_path, seed, old_names_of_numpy)
     own = score_results(dataset, found, ("boundary",)).boundary
     names = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
     assert [getattr(own, name) for name in names] == pytest.approx(list(run.stats), abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["segm", "bbox"])
+@pytest.mark.parametrize("seed", range(SETS))
+def test_the_last_row_is_the_number_of_ultralytics(tmp_path, monkeypatch, seed, kind):
+    """Its matching and its AP, on the annotations and results that the rules before have left."""
+    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path))
+    pytest.importorskip("ultralytics")
+    from ultralytics.engine.validator import BaseValidator
+    from ultralytics.utils.metrics import ap_per_class
+
+    _, _, dataset, found = pair_of_files(tmp_path, seed, images=6)
+    found = [replace(each, score=each.score + n * 1e-6) for n, each in enumerate(found)]  # it sorts ties as it likes
+    if not any(not a.iscrowd for a in dataset.annotations):
+        pytest.skip("nothing is annotated")
+    scene = Scene(dataset, tuple(found), kind)
+    for rule in TOOLS["ultralytics"].rules:
+        scene = rule.change(scene) if rule.only in (None, kind) else scene
+    inputs = prepare_inputs(scene.dataset, scene.results, (kind,)).renumbered()
+    matcher = SimpleNamespace(iouv=torch.linspace(0.5, 0.95, 10, dtype=torch.float64))
+    hits, scores, categories = [], [], []
+    for image in overlaps_by_image(inputs, kind):
+        predicted, true = torch.from_numpy(image.category), torch.from_numpy(image.true_category)
+        iou = torch.from_numpy(image.iou.T.reshape(len(true), len(predicted)))
+        if any(len(set(row[row >= 0.5])) < (row >= 0.5).sum() for row in image.iou):
+            pytest.skip("of annotations that overlap a result alike COCO takes the last, ultralytics the first")
+        matched = (
+            BaseValidator.match_predictions(matcher, predicted, true, iou).numpy()
+            if len(true) and len(predicted)
+            else np.zeros((len(predicted), 10), bool)
+        )
+        hits, scores, categories = [*hits, matched], [*scores, image.score], [*categories, image.category]
+    annotated = np.array([a["category_id"] for a in inputs.truth["annotations"]])
+    parts = [np.concatenate(each) for each in (hits, scores, categories)]
+    expected = ap_per_class(parts[0], parts[1], parts[2], annotated)[5]
+    metrics = score_results(dataset, found, (kind,))
+    row = rows_as("ultralytics", Evaluation(metrics, None, "", None, dataset, tuple(found)))[kind][-1]
+    assert row["AP"] == pytest.approx(expected.mean(), abs=1e-12)
+    assert row["AP50"] == pytest.approx(expected[:, 0].mean(), abs=1e-12)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from segkit.choices import EngineName
+from segkit.choices import EngineName, ScoringTool
 from segkit.config.fields import MOST_PROCESSES, CommandConfig, argument, flag_of, option, options_of
-from segkit.config.parsers import parse_names
+from segkit.config.parsers import parse_areas, parse_names
 from segkit.errors import ConfigError
 
 Task = Literal["auto", "instance", "semantic"]
@@ -33,6 +33,14 @@ class EvalConfig(CommandConfig):
         parse=parse_names, metavar="segm,bbox",
     )  # fmt: skip
     max_dets: str = option("auto", help="Maximum detections per image; auto: enough for the most crowded image.")
+    areas: tuple[float, ...] = option(
+        (), help="Also AP by own size classes, from each of these areas in pixels to the next.",
+        parse=parse_areas, metavar="0,324,961",
+    )  # fmt: skip
+    as_tool: ScoringTool | None = option(
+        None, flag="--as", help="What each rule of another tool's scoring changes in AP, one after another.",
+        panel=_ANALYSIS,
+    )  # fmt: skip
     lvis: bool = option(False, help="Also LVIS's federated AP, for data that lists the categories checked per image.")
     out: Path | None = option(None, help="Folder for metrics.json.  [default: that of the model]")
     details: bool = option(
@@ -88,6 +96,14 @@ class EvalConfig(CommandConfig):
             raise ConfigError("--compare needs random samples: --bootstrap must be more than 0")
         if self.needs_details and self.iou == ("boundary",):
             raise ConfigError("--iou boundary: the error analysis needs masks or boxes", "use --iou segm,boundary")
+        if self.task == "semantic" and not self.iou:
+            for flag, asked in (("--areas", self.areas), ("--as", self.as_tool)):
+                if asked:
+                    raise ConfigError(
+                        f"{flag} is about instances: --task semantic scores pixels", "leave one of them out"
+                    )
+        if self.as_tool is not None and self.iou == ("boundary",):
+            raise ConfigError(f"--as {self.as_tool}: it compares masks or boxes", "use --iou segm or --iou bbox")
         if self.lvis and self.engine == "pycocotools":
             raise ConfigError("--lvis: pycocotools has no federated AP", "leave --engine out")
 
@@ -107,6 +123,11 @@ class EvalConfig(CommandConfig):
                 f"--split {self.split}: --data {self.data} is a file, and is scored as it is",
                 "name the folder of the dataset, or leave --split out",
             )
+
+    @property
+    def needs_results(self) -> bool:
+        """Whether something is computed from all results once they are scored."""
+        return self.needs_details or self.as_tool is not None
 
     @property
     def needs_details(self) -> bool:

@@ -4,6 +4,7 @@ Parsers raise ``ValueError`` with the expected form; ``segkit.commands`` turns t
 """
 
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import cast, get_args
 
@@ -26,6 +27,7 @@ _MOST_SECONDS = 10 * 365 * 86400.0
 _LEAST_RATIO = 0.01
 _MOST_GPU, _MOST_IMAGES = 1023, 65536
 _MOST_FACTOR = 1e6
+_MOST_AREA, _MOST_CLASSES = 1e9, 20
 
 SIZE_UNITS = "8G = 8GiB = 8 x 1024^3 bytes; 8GB = 8 x 1000^3 bytes."
 """Units of sizes, for the help of options."""
@@ -98,6 +100,21 @@ def parse_ratios(text: str) -> tuple[float, ...]:
     if not numbers or not all(_LEAST_RATIO <= number <= 1 / _LEAST_RATIO for number in numbers):
         raise ValueError(f"{text!r} is not a list of ratios such as 0.5,1,2")
     return tuple(numbers)
+
+
+def parse_areas(text: str) -> tuple[float, ...]:
+    """Read ``0,324,961``: areas in pixels, each larger than the one before."""
+    try:
+        areas = tuple(float(name) for name in parse_names(text))
+    except ValueError:
+        areas = ()
+    rising = all(low < high for low, high in pairwise(areas))
+    if not areas or not rising or not 0 <= areas[0] <= areas[-1] <= _MOST_AREA or len(areas) > _MOST_CLASSES:
+        raise ValueError(
+            f"{text!r} is not a list of rising areas in pixels such as 0,324,961, from 0 to {_MOST_AREA:g}, "
+            f"{_MOST_CLASSES} at most"
+        )
+    return areas
 
 
 def parse_renames(text: str) -> tuple[tuple[str, str], ...]:

@@ -27,7 +27,8 @@ class InstanceMetrics:
     """COCO's twelve numbers (-1: nothing to average over), by category, and at a higher limit on detections.
 
     ``renumbered`` is set if an annotation has the id 0: pycocotools, whose numbers the twelve are, counts a match with
-    that annotation as a false positive; ``renumbered`` has the numbers with ids from 1.
+    that annotation as a false positive; ``renumbered`` has the numbers with ids from 1. ``areas`` has the size classes
+    that were named besides COCO's.
     """
 
     AP: float
@@ -45,6 +46,7 @@ class InstanceMetrics:
     per_category: dict[str, dict[str, float]]
     at_max_dets: dict[str, float] | None = None
     renumbered: dict[str, float] | None = None
+    areas: list[dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,7 @@ class Metrics:
     lvis: dict[str, dict[str, float]] | None = None
     details: dict[str, Any] | None = None
     compare: dict[str, Any] | None = None
+    as_tool: dict[str, Any] | None = None
     warnings: list[str] = field(default_factory=list)
     about: dict[str, Any] | None = None
 

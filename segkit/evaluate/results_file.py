@@ -43,7 +43,7 @@ def evaluate_results(config: EvalConfig) -> Evaluation:
     truth = find_split(data, config.split)
     predicted = _predicted_images(subject, data)
     by_engine = set(config.iou or ()) <= set(COCO_IOU_TYPES) and uses_fast(config.engine)
-    simple = by_engine and not (predicted or config.needs_details or config.lvis)
+    simple = by_engine and not (predicted or config.needs_results or config.lvis or config.areas)
     if simple and (scored := _score_files(truth, subject, config.iou, config.max_dets)) is not None:
         metrics, annotations = scored
         return Evaluation(metrics, config.out, str(subject), truth, num_annotations=annotations)
@@ -64,7 +64,7 @@ def evaluate_results(config: EvalConfig) -> Evaluation:
     if config.iou is None and iou_types == ("bbox",) and any(r.segmentation is not None for r in results):
         warnings.append("the first result has no mask: only boxes are scored (--iou segm for masks)")
     lvis = truth if config.lvis else None
-    metrics = score_results(dataset, results, iou_types, config.max_dets, config.engine, lvis=lvis)
+    metrics = score_results(dataset, results, iou_types, config.max_dets, config.engine, lvis=lvis, areas=config.areas)
     metrics = replace(metrics, warnings=[*warnings, *metrics.warnings])
     return Evaluation(
         metrics,

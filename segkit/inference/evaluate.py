@@ -123,10 +123,11 @@ def _score_options(model: LoadedModel, config: EvalConfig, file: Path) -> ScoreO
         pixels=False if config.task == "instance" else None,
         max_dets=config.max_dets,
         engine=config.engine,
-        details=config.needs_details,
+        details=config.needs_results,
         intervals=config.needs_details and config.bootstrap > 0,
         lvis=file if config.lvis else None,
         workers=config.workers or 0,
+        areas=config.areas,
     )
 
 

@@ -53,6 +53,7 @@ class ScoreOptions:
         keep_results_of: Ids of images whose results are kept without ``details``.
         workers: Processes that load images.
         skip_bad: Count an image that cannot be loaded as one without predictions, and warn, instead of raising.
+        areas: Edges of size classes that are scored besides COCO's.
     """
 
     iou_types: tuple[str, ...] | None = None
@@ -65,6 +66,7 @@ class ScoreOptions:
     keep_results_of: frozenset[int] = frozenset()
     workers: int = 0
     skip_bad: bool = False
+    areas: tuple[float, ...] = ()
 
 
 @torch.inference_mode()
@@ -142,7 +144,7 @@ class _RankScores:
         # Boundary IoU and LVIS's AP are computed from all results at once, and then so are the others.
         self._at_the_end = "boundary" in self._iou_types or options.lvis is not None
         by_batch = tuple(kind for kind in ("segm", "bbox") if kind in self._iou_types and not self._at_the_end)
-        self.stream = Stream(dataset, by_batch, options.max_dets, options.engine)
+        self.stream = Stream(dataset, by_batch, options.max_dets, options.engine, options.areas)
         self._pixels: PixelScores | None = None
         if ARCHITECTURES[card.model].pixels if options.pixels is None else options.pixels:
             self._pixels = PixelScores(
@@ -188,7 +190,13 @@ class _RankScores:
         kept = sorted(chain.from_iterable(results), key=lambda r: str(r.image_id))
         if self._at_the_end:
             metrics = score_results(
-                self._dataset, kept, self._iou_types, options.max_dets, options.engine, lvis=options.lvis
+                self._dataset,
+                kept,
+                self._iou_types,
+                options.max_dets,
+                options.engine,
+                lvis=options.lvis,
+                areas=options.areas,
             )
         else:
             metrics = stream.finish(parts, sum(beyond, Counter()))

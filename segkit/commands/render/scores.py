@@ -10,6 +10,7 @@ from segkit.evaluate.analysis.intervals import FEW_IMAGES
 from segkit.evaluate.metrics import COMPARED, InstanceMetrics, Metrics, compared_on, verdict
 from segkit.units import format_interval, format_score
 
+_NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 _PARTS = (("segm", "masks"), ("bbox", "boxes"), ("boundary", "boundaries"))
 
 
@@ -36,14 +37,44 @@ def render_metrics_table(metrics: Metrics, output: Output) -> None:
 
 
 def _instances(title: str, part: InstanceMetrics, output: Output) -> None:
-    names = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+    names = _NUMBERS
     table = table_of(title, "category", *names)
     for category, numbers in part.per_category.items():
         table.add_row(shown(category), *(format_score(numbers[name]) for name in names))
     table.add_row("all (mean)", *(format_score(getattr(part, name)) for name in names), style="bold")
     output.stderr.print(table)
+    if part.areas is not None:
+        _size_classes(title, part.areas, output)
     recalls = ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
     output.note("  ".join(f"{name} {format_score(getattr(part, name))}" for name in recalls))
+
+
+def _size_classes(title: str, areas: list[dict[str, Any]], output: Output) -> None:
+    """A row for each size class that was named."""
+    names = ("AP", "AP50", "AP75", "AR100")
+    table = table_of(f"{title}, by area in pixels", "from", "to", "instances", *names)
+    for row in areas:
+        ends = f"{row['from']:g}", "" if row["to"] is None else f"{row['to']:g}"
+        table.add_row(*ends, str(row["instances"]), *(format_score(row[name]) for name in names))
+    output.stderr.print(table)
+
+
+def _as_tool(found: dict[str, Any], output: Output) -> None:
+    """A row for each rule of another tool: the scores with it and all before it, and what it changed."""
+    for kind, title in _PARTS:
+        rows = found.get(kind)
+        if rows is None:
+            continue
+        names = [name for name in _NUMBERS if name in rows[0]]
+        table = table_of(f"{title}, as {found['tool']} {found['version']} scores them", "rule", *names, "AP changes by")
+        before = None
+        for row in rows:
+            change = "" if before is None else f"{row['AP'] - before:+.4f}"
+            table.add_row(row["rule"], *(format_score(row[name]) for name in names), change)
+            before = row["AP"]
+        output.stderr.print(table)
+    if "segm" in found or "bbox" in found:
+        output.note("each row has the rules above it, too; where they are in the tool's source: metrics.json, --json")
 
 
 def render_evaluation(metrics: Metrics, files: Iterable[Path], output: Output) -> None:
@@ -64,6 +95,8 @@ def render_evaluation(metrics: Metrics, files: Iterable[Path], output: Output) -
     if metrics.compare is not None:
         _comparison(metrics.compare, output)
     output.note("1 image" if metrics.images == 1 else f"{metrics.images} images")
+    if metrics.as_tool is not None:
+        _as_tool(metrics.as_tool, output)
     for path in files:
         output.note(f"  {shown(str(path))}")
 

@@ -17,14 +17,15 @@ from segkit.evaluate.coco.instance_metrics import COCO_MAX_DETS
 from segkit.evaluate.coco.matching import Place, match_by_overlap
 
 
-def evaluate_boundary(inputs: EvaluationInputs, max_dets: list[int]) -> PrecisionRecall:
+def evaluate_boundary(inputs: EvaluationInputs, max_dets: list[int], areas: Sequence[float] = ()) -> PrecisionRecall:
     """COCO's numbers with boundary IoU.
 
     Args:
         inputs: Annotations, with ids from 1, and results, with masks.
         max_dets: Limits on the detections of a category in an image, rising.
+        areas: Edges of size classes, whose ranges follow COCO's four.
     """
-    found = match_by_overlap(inputs, max_dets[-1], _overlaps)
+    found = match_by_overlap(inputs, max_dets[-1], _overlaps, areas)
     return accumulate(found, sorted(inputs.names), max_dets, curves_from=len(COCO_MAX_DETS) - 1)
 
 

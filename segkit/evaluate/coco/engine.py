@@ -5,7 +5,7 @@ Both give the same numbers to the last bit and take the same plain dicts; no oth
 
 import contextlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any, Literal
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from segkit.choices import EngineName
 from segkit.errors import ConfigError
+from segkit.evaluate.coco.areas import with_coco
 
 try:
     import ultrafast_pycocotools as fast
@@ -90,6 +91,7 @@ def evaluate(
     max_dets: list[int],
     engine: EngineName = "fast",
     ious: IouFunction | None = None,
+    areas: Sequence[float] = (),
 ) -> PrecisionRecall:
     """COCO's numbers.
 
@@ -100,8 +102,9 @@ def evaluate(
         engine: What computes.
         ious: Another overlap measure, for pycocotools only: from an image and a category to [D, G], of detections by
             falling score and annotations in the document's order.
+        areas: Edges of size classes, whose ranges follow COCO's four.
     """
-    run = run_matching(inputs, iou_type, max_dets, engine, ious)
+    run = run_matching(inputs, iou_type, max_dets, engine, ious, areas)
     with contextlib.redirect_stdout(io.StringIO()):
         run.accumulate()
         run.summarize()
@@ -159,6 +162,7 @@ def run_matching(
     max_dets: list[int],
     engine: EngineName,
     ious: IouFunction | None = None,
+    areas: Sequence[float] = (),
 ) -> Any:
     """An engine's ``COCOeval`` after ``evaluate()``: detections and annotations are matched, nothing is summed.
 
@@ -168,6 +172,7 @@ def run_matching(
         max_dets: As for ``evaluate``.
         engine: What computes.
         ious: As for ``evaluate``.
+        areas: As for ``evaluate``.
     """
     coco, coco_eval = _classes(engine)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -182,6 +187,9 @@ def run_matching(
         run.params.maxDets = max_dets
         if ious is not None:
             run.computeIoU = ious
+        if areas:
+            run.params.areaRng = with_coco(areas)
+            run.params.areaRngLbl += [f"class {n}" for n in range(len(areas))]
         run.evaluate()
     return run
 

@@ -1,12 +1,16 @@
 """COCO's twelve numbers for instances, over all and by category, at COCO's limits on detections and at a higher one."""
 
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from segkit.choices import EngineName
+from segkit.data.records import Annotation
 from segkit.evaluate.coco.accumulate import mean_of_known
+from segkit.evaluate.coco.areas import COCO_AREAS, LARGEST, instances_in, size_classes
 from segkit.evaluate.coco.engine import EvaluationInputs, IouType, PrecisionRecall, evaluate
 from segkit.evaluate.metrics import InstanceMetrics
 
@@ -20,7 +24,11 @@ NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "A
 
 
 def evaluate_inputs(
-    inputs: EvaluationInputs, iou_type: IouType, max_dets: int = 100, engine: EngineName = "fast"
+    inputs: EvaluationInputs,
+    iou_type: IouType,
+    max_dets: int = 100,
+    engine: EngineName = "fast",
+    areas: Sequence[float] = (),
 ) -> InstanceMetrics:
     """Score results against annotations.
 
@@ -30,11 +38,12 @@ def evaluate_inputs(
         max_dets: Limit on the detections of a category in an image; if it is more than 100, metrics at this limit are
             added to COCO's.
         engine: What computes.
+        areas: Edges of size classes that are scored besides COCO's.
     """
     limits = max_dets_list(max_dets)
     if all(annotation["id"] != 0 for annotation in inputs.truth["annotations"]):
-        return metrics_of(evaluate(inputs, iou_type, limits, engine), inputs.names)
-    own = evaluate(inputs, iou_type, limits, "pycocotools")  # only it miscounts the id 0
+        return metrics_of(evaluate(inputs, iou_type, limits, engine, areas=areas), inputs.names)
+    own = evaluate(inputs, iou_type, limits, "pycocotools", areas=areas)  # only it miscounts the id 0
     return metrics_of(own, inputs.names, evaluate(inputs.renumbered(), iou_type, limits, engine))
 
 
@@ -63,7 +72,45 @@ def metrics_of(
         },
         at_max_dets={n: mean_of_known(values) for n, values in _averaged(found, -1).items()} if raised else None,
         renumbered=_twelve(new_ids) if new_ids is not None else None,
+        areas=_size_classes(found, names) or None,
     )
+
+
+def _size_classes(found: PrecisionRecall, names: dict[int, str]) -> list[dict[str, Any]]:
+    """The scores of each size class that follows COCO's four, at COCO's own limit on detections."""
+    limit, rows = len(COCO_MAX_DETS) - 1, []
+    for area in range(len(COCO_AREAS), found.recall.shape[2]):
+        precision, recall = found.precision[..., area, limit], found.recall[..., area, limit]
+        scores = {"AP": precision, "AP50": precision[[0]], "AP75": precision[[5]], "AR100": recall}
+        by_category = zip(found.category_ids, _by_category(precision), strict=True)
+        rows.append(
+            {name: mean_of_known(values) for name, values in scores.items()}
+            | {"per_category": {names[category]: ap for category, ap in by_category}}
+        )
+    return rows
+
+
+def with_size_classes(
+    metrics: dict[str, InstanceMetrics], edges: Sequence[float], annotations: Iterable[Annotation]
+) -> dict[str, InstanceMetrics]:
+    """The metrics, whose size classes say where they begin and end, and how many instances they have.
+
+    Args:
+        metrics: By IoU type.
+        edges: Of the size classes.
+        annotations: Of all images.
+    """
+    if not edges:
+        return metrics
+    counts = instances_in(edges, annotations)
+    heads = [
+        {"from": low, "to": None if high == LARGEST else high, "instances": count}
+        for (low, high), count in zip(size_classes(edges), counts, strict=True)
+    ]
+    return {
+        kind: replace(each, areas=[head | row for head, row in zip(heads, each.areas or [], strict=True)])
+        for kind, each in metrics.items()
+    }
 
 
 def _averaged(found: PrecisionRecall, limit: int) -> dict[str, npt.NDArray[np.float64]]:

@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from segkit.evaluate.coco.accumulate import THRESHOLDS
+from segkit.evaluate.coco.areas import with_coco
 from segkit.evaluate.coco.engine import EvaluationInputs, Records
 from segkit.evaluate.coco.outcomes import FALSE_POSITIVE, IGNORED, TRUE_POSITIVE, Outcomes
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
-_AREAS = np.array([[0, 1e10], [0, 32**2], [32**2, 96**2], [96**2, 1e10]])  # all, small, medium, large
 _LEAST = np.minimum(THRESHOLDS, 1 - 1e-10)  # COCOeval's own limit: equal masks match at any threshold
 
 
@@ -33,7 +33,10 @@ class Place:
 
 
 def match_by_overlap(
-    inputs: EvaluationInputs, max_dets: int, overlaps: Callable[[Sequence[Place]], Iterable[Floats]]
+    inputs: EvaluationInputs,
+    max_dets: int,
+    overlaps: Callable[[Sequence[Place]], Iterable[Floats]],
+    areas: Sequence[float] = (),
 ) -> Outcomes:
     """The outcome of every detection.
 
@@ -41,23 +44,25 @@ def match_by_overlap(
         inputs: Annotations, with ids from 1, and results.
         max_dets: Detections of a category counted in an image.
         overlaps: From all places, one after another, to [D, G]; values below 0.5 may be any below 0.5.
+        areas: Edges of size classes, whose ranges follow COCO's four.
     """
+    ranges = np.array(with_coco(areas))
     categories = sorted(inputs.names)
-    positives = np.zeros((len(_AREAS), len(categories)), np.int64)
+    positives = np.zeros((len(ranges), len(categories)), np.int64)
     slot, image, rank = ([np.zeros(0, np.int64)] for _ in range(3))
     score = [np.zeros(0)]
-    outcome = [np.zeros((len(_AREAS), 0, len(THRESHOLDS)), np.uint8)]
+    outcome = [np.zeros((len(ranges), 0, len(THRESHOLDS)), np.uint8)]
     places = list(_places(inputs, max_dets))
     for place, iou in zip(places, overlaps(places), strict=True):
         k, results = categories.index(place.category), place.results
         crowd = np.array([bool(a["iscrowd"]) for a in place.annotations], bool)
-        ignored = _outside(place.annotations) | crowd
+        ignored = _outside(place.annotations, ranges) | crowd
         positives[:, k] += (~ignored).sum(axis=1)
         slot.append(np.full(len(results), k))
         image.append(np.full(len(results), place.image_id))
         rank.append(np.arange(len(results)))
         score.append(np.array([result["score"] for result in results], np.float64))
-        outcome.append(_outcomes(iou, crowd, ignored, _outside(results)))
+        outcome.append(_outcomes(iou, crowd, ignored, _outside(results, ranges)))
     return Outcomes(
         np.concatenate(slot),
         np.concatenate(image),
@@ -80,10 +85,10 @@ def _places(inputs: EvaluationInputs, max_dets: int) -> Iterator[Place]:
         yield Place(category, image_id, sizes[image_id], best, annotations)
 
 
-def _outside(records: Records) -> Bools:
+def _outside(records: Records, ranges: Floats) -> Bools:
     """Whether each record's area is outside of each range, [areas, N]."""
     area = np.array([record["area"] for record in records], np.float64)
-    return (area < _AREAS[:, :1]) | (area > _AREAS[:, 1:])
+    return (area < ranges[:, :1]) | (area > ranges[:, 1:])
 
 
 def _outcomes(iou: Floats, crowd: Bools, ignored: Bools, outside: Bools) -> npt.NDArray[np.uint8]:
@@ -107,7 +112,7 @@ def _outcomes(iou: Floats, crowd: Bools, ignored: Bools, outside: Bools) -> npt.
     outcome[:, rows] = np.where(matched, becomes[:, :, None], outcome[:, rows])
     others = np.flatnonzero((near & ~alone).any(axis=1))
     if len(others):
-        for a in range(len(_AREAS)):
+        for a in range(len(ignored)):
             for t, least in enumerate(_LEAST):
                 for d, g in _greedy(iou, crowd, ignored[a], others, float(least)):
                     outcome[a, d, t] = IGNORED if ignored[a, g] else TRUE_POSITIVE

@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from segkit.choices import EngineName
+from segkit.evaluate.coco.areas import COCO_AREAS
 from segkit.evaluate.coco.engine import EvaluationInputs, IouType, run_matching, run_matching_of_files, uses_fast
 
 IGNORED, TRUE_POSITIVE, FALSE_POSITIVE = 0, 1, 2
-_NUM_AREAS, _NUM_THRESHOLDS = 4, 10
+_NUM_THRESHOLDS = 10
 Ints = npt.NDArray[np.int64]
 
 
@@ -33,7 +34,11 @@ class Outcomes:
 
 
 def match_detections(
-    inputs: EvaluationInputs, iou_type: IouType, max_dets: int, engine: EngineName = "fast"
+    inputs: EvaluationInputs,
+    iou_type: IouType,
+    max_dets: int,
+    engine: EngineName = "fast",
+    areas: Sequence[float] = (),
 ) -> Outcomes:
     """Match detections and annotations as COCOeval does.
 
@@ -42,8 +47,9 @@ def match_detections(
         iou_type: Compare masks or boxes.
         max_dets: Detections of a category counted in an image.
         engine: What matches.
+        areas: Edges of size classes, whose ranges follow COCO's four.
     """
-    run = run_matching(inputs, iou_type, [max_dets], engine)
+    run = run_matching(inputs, iou_type, [max_dets], engine, areas=areas)
     return _fast_outcomes(run, max_dets) if uses_fast(engine) else _reference_outcomes(run)
 
 
@@ -52,12 +58,12 @@ def match_files(truth: str, results: str, iou_type: IouType, max_dets: int) -> O
     return _fast_outcomes(run_matching_of_files(truth, results, iou_type, [max_dets]), max_dets)
 
 
-def merge(parts: Sequence[Outcomes], num_categories: int) -> Outcomes:
+def merge(parts: Sequence[Outcomes], num_categories: int, num_areas: int = len(COCO_AREAS)) -> Outcomes:
     """One record of many, in COCOeval's order: by category, image id, falling score."""
     if not parts:
         none = np.zeros(0, np.int64)
-        outcome = np.zeros((_NUM_AREAS, 0, _NUM_THRESHOLDS), np.uint8)
-        return Outcomes(none, none, none, np.zeros(0), outcome, np.zeros((_NUM_AREAS, num_categories), int))
+        outcome = np.zeros((num_areas, 0, _NUM_THRESHOLDS), np.uint8)
+        return Outcomes(none, none, none, np.zeros(0), outcome, np.zeros((num_areas, num_categories), int))
     slot, image, rank = (np.concatenate([getattr(p, name) for p in parts]) for name in ("slot", "image", "rank"))
     order = np.lexsort((image, slot))  # stable: ranks rise within each already
     return Outcomes(

@@ -10,7 +10,13 @@ from segkit.evaluate.coco.boundary import evaluate_boundary
 from segkit.evaluate.coco.engine import COCO_IOU_TYPES, IouType, engine_name, engine_warnings
 from segkit.evaluate.coco.ids import IntegerIds
 from segkit.evaluate.coco.inputs import check_comparable, prepare_inputs, resolve_max_dets
-from segkit.evaluate.coco.instance_metrics import evaluate_inputs, max_dets_list, metrics_of, zero_id_warning
+from segkit.evaluate.coco.instance_metrics import (
+    evaluate_inputs,
+    max_dets_list,
+    metrics_of,
+    with_size_classes,
+    zero_id_warning,
+)
 from segkit.evaluate.coco.lvis import lvis_scores
 from segkit.evaluate.coco.plausible import limit_warning, scale_warning
 from segkit.evaluate.metrics import InstanceMetrics, Metrics
@@ -24,6 +30,7 @@ def score_results(
     engine: EngineName = "fast",
     *,
     lvis: Path | None = None,
+    areas: Sequence[float] = (),
 ) -> Metrics:
     """Score instances.
 
@@ -34,6 +41,7 @@ def score_results(
         max_dets: ``auto`` or a number.
         engine: What computes AP.
         lvis: The annotation file, to compute LVIS's federated AP, too; None: do not.
+        areas: Edges of size classes that are scored besides COCO's.
 
     Raises:
         InputError: A result is of an unknown image, or lacks what is compared.
@@ -43,13 +51,14 @@ def score_results(
     needed: list[IouType] = ["bbox" if iou_type == "bbox" else "segm" for iou_type in iou_types]
     inputs = prepare_inputs(dataset, results, needed)
     metrics: dict[str, InstanceMetrics] = {
-        each: evaluate_inputs(inputs, each, limit, engine) for each in COCO_IOU_TYPES if each in iou_types
+        each: evaluate_inputs(inputs, each, limit, engine, areas) for each in COCO_IOU_TYPES if each in iou_types
     }
     warnings = [*inputs.warnings, *zero_id_warning(metrics)]
-    boundary = federated = None
+    federated = None
     if "boundary" in iou_types:
-        found = evaluate_boundary(inputs.renumbered(), max_dets_list(limit))
-        boundary = metrics_of(found, inputs.names)
+        found = evaluate_boundary(inputs.renumbered(), max_dets_list(limit), areas)
+        metrics["boundary"] = metrics_of(found, inputs.names)
+    metrics = with_size_classes(metrics, areas, dataset.annotations)
     warnings += limit_warning(Counter((r["image_id"], r["category_id"]) for r in inputs.results), limit)
     if inputs.results:
         scores = [r["score"] for r in inputs.results]
@@ -66,7 +75,7 @@ def score_results(
         engine=engine_name(engine),
         segm=metrics.get("segm"),
         bbox=metrics.get("bbox"),
-        boundary=boundary,
+        boundary=metrics.get("boundary"),
         lvis=federated,
         warnings=[*warnings, *engine_warnings(engine)],
     )

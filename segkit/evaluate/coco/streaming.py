@@ -10,10 +10,17 @@ from collections.abc import Mapping, Sequence
 from segkit.choices import EngineName
 from segkit.data.records import Dataset, Image, Result
 from segkit.evaluate.coco.accumulate import accumulate
+from segkit.evaluate.coco.areas import COCO_AREAS
 from segkit.evaluate.coco.engine import IouType, PrecisionRecall, engine_name, engine_warnings
 from segkit.evaluate.coco.ids import IntegerIds, category_names
 from segkit.evaluate.coco.inputs import check_comparable, prepare_inputs, resolve_max_dets
-from segkit.evaluate.coco.instance_metrics import COCO_MAX_DETS, max_dets_list, metrics_of, zero_id_warning
+from segkit.evaluate.coco.instance_metrics import (
+    COCO_MAX_DETS,
+    max_dets_list,
+    metrics_of,
+    with_size_classes,
+    zero_id_warning,
+)
 from segkit.evaluate.coco.outcomes import Outcomes, match_detections, merge
 from segkit.evaluate.coco.plausible import limit_warning
 from segkit.evaluate.metrics import InstanceMetrics, Metrics
@@ -29,16 +36,22 @@ class Stream:
         iou_types: Any of segm and bbox.
         max_dets: ``auto`` or a number.
         engine: What matches.
+        areas: Edges of size classes that are scored besides COCO's.
 
     Raises:
         InputError: Masks are compared, and no annotation has one.
     """
 
     def __init__(
-        self, dataset: Dataset, iou_types: Sequence[IouType], max_dets: str = "auto", engine: EngineName = "fast"
+        self,
+        dataset: Dataset,
+        iou_types: Sequence[IouType],
+        max_dets: str = "auto",
+        engine: EngineName = "fast",
+        areas: Sequence[float] = (),
     ) -> None:
         check_comparable(dataset, iou_types)
-        self._dataset, self._iou_types, self._engine = dataset, iou_types, engine
+        self._dataset, self._iou_types, self._engine, self._areas = dataset, iou_types, engine, areas
         self._max_dets = resolve_max_dets(dataset, max_dets)
         self._ids = IntegerIds.of(dataset)
         self._annotations = dataset.annotations_of()
@@ -65,7 +78,7 @@ class Stream:
             only_reference = True in self._numberings and not new_ids  # only pycocotools miscounts the id 0
             engine: EngineName = "pycocotools" if only_reference else self._engine
             numbered = inputs.renumbered() if new_ids else inputs
-            found = match_detections(numbered, iou_type, self._max_dets, engine)
+            found = match_detections(numbered, iou_type, self._max_dets, engine, self._areas)
             self.parts[iou_type, new_ids].append(found)
 
     def finish(self, ranks: Sequence[Parts], beyond: Mapping[tuple[int, int], int] = {}) -> Metrics:
@@ -78,6 +91,7 @@ class Stream:
                 for new_ids in self._numberings
             ]
             metrics[iou_type] = metrics_of(evaluations[0], names, *evaluations[1:])
+        metrics = with_size_classes(metrics, self._areas, self._dataset.annotations)
         return Metrics(
             images=len(self._dataset.images),
             max_dets=self._max_dets,
@@ -94,4 +108,5 @@ class Stream:
     def _evaluation(self, parts: list[Outcomes]) -> PrecisionRecall:
         ids = sorted(self._ids.categories.values())
         max_dets = max_dets_list(self._max_dets)
-        return accumulate(merge(parts, len(ids)), ids, max_dets, curves_from=len(COCO_MAX_DETS) - 1)
+        merged = merge(parts, len(ids), len(COCO_AREAS) + len(self._areas))
+        return accumulate(merged, ids, max_dets, curves_from=len(COCO_MAX_DETS) - 1)

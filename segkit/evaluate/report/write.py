@@ -3,9 +3,12 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from segkit.choices import ScoringTool
 from segkit.config.evaluate import EvalConfig
 from segkit.data.files import temporary_file
+from segkit.errors import ConfigError
 from segkit.evaluate.analysis.compare import compare_evaluations
 from segkit.evaluate.analysis.details import DetailOptions, Details, compute_details
 from segkit.evaluate.coco.engine import COCO_IOU_TYPES
@@ -13,6 +16,7 @@ from segkit.evaluate.coco.ids import images_by_integer_id
 from segkit.evaluate.coco.inputs import prepare_inputs
 from segkit.evaluate.evaluation import Evaluation
 from segkit.evaluate.metrics import Metrics
+from segkit.evaluate.other_tools.rows import rows_as
 from segkit.evaluate.report.tables import instance_rows, pixel_rows, write_rows
 from segkit.progress import SILENT, Progress
 
@@ -46,6 +50,8 @@ def write_evaluation(
         others = [f"{second.subject}: {each}" for each in second.metrics.warnings if each not in metrics.warnings]
         metrics = replace(metrics, compare=compared, warnings=[*metrics.warnings, *others])
         progress.done()
+    if config.as_tool is not None:
+        metrics = replace(metrics, as_tool=_rows_as(config.as_tool, first, config, progress))
     folder = first.folder or (REPORT_FOLDER if all_details else None)
     if folder is None:
         return metrics, []
@@ -69,6 +75,20 @@ def _details_of(evaluation: Evaluation, config: EvalConfig, progress: Progress) 
     inputs = prepare_inputs(evaluation.dataset, evaluation.results, (iou_type,))
     options = DetailOptions(config.score, config.bootstrap > 0, config.engine)
     return compute_details(inputs, iou_type, options, progress)
+
+
+def _rows_as(tool: ScoringTool, evaluation: Evaluation, config: EvalConfig, progress: Progress) -> dict[str, Any]:
+    """The rows of ``--as``.
+
+    Raises:
+        ConfigError: No instances were scored.
+    """
+    if evaluation.metrics.segm is None and evaluation.metrics.bbox is None:
+        raise ConfigError(f"--as {tool}: only pixels or contours were scored, no masks and no boxes", "add --iou segm")
+    progress.start(f"scoring as {tool}", None)
+    rows = rows_as(tool, evaluation, config.engine)
+    progress.done()
+    return rows
 
 
 def _write(text: str, path: Path) -> Path:

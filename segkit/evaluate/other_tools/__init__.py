@@ -1,0 +1,1 @@
+"""How other tools score the same predictions: their rules, one after another."""
