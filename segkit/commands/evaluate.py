@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from segkit.commands.options import configured_by
 from segkit.commands.output import Output
 from segkit.config.evaluate import EvalConfig
-from segkit.errors import DONE
+from segkit.errors import DONE, InputError
 
 if TYPE_CHECKING:
     from segkit.evaluate.evaluation import Evaluation
@@ -31,6 +31,8 @@ def evaluate(config: EvalConfig, output: Output) -> int:
         second = _evaluation_of(replace(config, subject=config.compare, data=first.truth), output)
     metrics, files = write_evaluation(config, first, second, output.progress())
     render_evaluation(metrics, files, output)
+    if metrics.promise is not None and "refused" in metrics.promise:
+        raise InputError(metrics.promise["refused"], metrics.promise["hint"])
     return DONE
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from segkit.choices import EngineName, ScoringTool
 from segkit.config.fields import MOST_PROCESSES, CommandConfig, argument, flag_of, option, options_of
-from segkit.config.parsers import parse_areas, parse_names
+from segkit.config.parsers import parse_areas, parse_names, parse_promise
 from segkit.errors import ConfigError
 
 Task = Literal["auto", "instance", "semantic"]
@@ -51,6 +51,10 @@ class EvalConfig(CommandConfig):
     report: bool = option(
         False, help="Write all of --details to report.html, with images.  [--out default: evaluation]",
         panel=_ANALYSIS,
+    )  # fmt: skip
+    promise: str | None = option(
+        None, help="Find the score threshold that keeps a promise on further pictures, for predict --score promise.",
+        parse=parse_promise, metavar="'recall >= 0.95'", panel=_ANALYSIS,
     )  # fmt: skip
     compare: Path | None = option(
         None, help="Another run or results file to compare with: the difference and its p-value.", panel=_ANALYSIS
@@ -97,13 +101,17 @@ class EvalConfig(CommandConfig):
         if self.needs_details and self.iou == ("boundary",):
             raise ConfigError("--iou boundary: the error analysis needs masks or boxes", "use --iou segm,boundary")
         if self.task == "semantic" and not self.iou:
-            for flag, asked in (("--areas", self.areas), ("--as", self.as_tool)):
+            for flag, asked in (("--areas", self.areas), ("--as", self.as_tool), ("--promise", self.promise)):
                 if asked:
                     raise ConfigError(
                         f"{flag} is about instances: --task semantic scores pixels", "leave one of them out"
                     )
         if self.as_tool is not None and self.iou == ("boundary",):
             raise ConfigError(f"--as {self.as_tool}: it compares masks or boxes", "use --iou segm or --iou bbox")
+        if self.promise is not None and self.folds:
+            raise ConfigError("--promise is about one model, and --folds scores several", "leave one of them out")
+        if self.promise is not None and self.iou == ("boundary",):
+            raise ConfigError("--promise: recall is that of masks or boxes", "use --iou segm or --iou bbox")
         if self.lvis and self.engine == "pycocotools":
             raise ConfigError("--lvis: pycocotools has no federated AP", "leave --engine out")
 
@@ -127,7 +135,12 @@ class EvalConfig(CommandConfig):
     @property
     def needs_results(self) -> bool:
         """Whether something is computed from all results once they are scored."""
-        return self.needs_details or self.as_tool is not None
+        return self.needs_details or self.as_tool is not None or self.promise is not None
+
+    @property
+    def promised_recall(self) -> float | None:
+        """The recall to promise."""
+        return None if self.promise is None else float(self.promise.rpartition(" ")[2])
 
     @property
     def needs_details(self) -> bool:

@@ -28,6 +28,7 @@ _LEAST_RATIO = 0.01
 _MOST_GPU, _MOST_IMAGES = 1023, 65536
 _MOST_FACTOR = 1e6
 _MOST_AREA, _MOST_CLASSES = 1e9, 20
+_LEAST_PROMISE = 1e-4
 
 SIZE_UNITS = "8G = 8GiB = 8 x 1024^3 bytes; 8GB = 8 x 1000^3 bytes."
 """Units of sizes, for the help of options."""
@@ -115,6 +116,17 @@ def parse_areas(text: str) -> tuple[float, ...]:
             f"{_MOST_CLASSES} at most"
         )
     return areas
+
+
+def parse_promise(text: str) -> str:
+    """Read ``recall >= 0.95`` or ``recall >= 95%``; returns the first form."""
+    match = re.fullmatch(r"\s*([a-zA-Z0-9]+)\s*(?:>=|≥)\s*(\d*\.?\d+)\s*(%?)\s*", text)
+    if match and match[1].lower() != "recall":
+        raise ValueError(f"{text!r}: only recall can be promised, which never falls where the threshold is lower")
+    least = (float(match[2]) / (100 if match[3] else 1)) if match else 0.0
+    if not _LEAST_PROMISE <= least <= 1 - _LEAST_PROMISE:
+        raise ValueError(f"{text!r} is not a promise such as 'recall >= 0.95', of more than 0 and less than 1")
+    return f"recall >= {least:.6g}"
 
 
 def parse_renames(text: str) -> tuple[tuple[str, str], ...]:

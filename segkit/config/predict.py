@@ -10,6 +10,7 @@ from segkit.data.pixel_size import PixelSize, parse_area, parse_pixel_size
 from segkit.errors import ConfigError
 
 DEFAULT_SCORE = 0.5
+KEPT_SCORES = ("best", "promise")  # thresholds that eval has found and keeps with a model
 EdgeRule = Literal["keep", "mark", "drop"]
 _CHOOSING = (
     "categories", "max_instances", "nms", "nms_across", "tta", "tile", "overlap", "min_area", "max_area", "edge",
@@ -39,14 +40,17 @@ def _parse_tile(text: str) -> str:
     return text
 
 
+_SCORES = "a score such as 0.5, cell=0.3,debris=0.7, best or promise"
+
+
 def _parse_score(text: str) -> float | str:
-    """Read a number from 0 to 1, ``best``, or ``cell=0.3,debris=0.7``.
+    """Read a number from 0 to 1, ``best``, ``promise``, or ``cell=0.3,debris=0.7``.
 
     Raises:
         ValueError: It is none of these.
     """
-    if text.strip() == "best":
-        return "best"
+    if text.strip() in KEPT_SCORES:
+        return text.strip()
     parts = []
     for part in parse_names(text):
         name, _, value = part.rpartition("=")
@@ -55,11 +59,11 @@ def _parse_score(text: str) -> float | str:
         except ValueError:
             number = -1.0
         if not 0 <= number <= 1 or ("=" in part and not name.strip()):
-            raise ValueError(f"{text!r} is not a score such as 0.5, cell=0.3,debris=0.7 or best; scores are 0 to 1")
+            raise ValueError(f"{text!r} is not {_SCORES}; scores are 0 to 1")
         parts.append((name.strip(), number))
     names = [name for name, _ in parts]
     if not parts or len(set(names)) != len(names):
-        raise ValueError(f"{text!r} is not a score such as 0.5, cell=0.3,debris=0.7 or best, each name once")
+        raise ValueError(f"{text!r} is not {_SCORES}, each name once")
     if names == [""]:
         return parts[0][1]
     return ",".join(f"{name}={number:g}" if name else f"{number:g}" for name, number in parts)
@@ -91,8 +95,8 @@ class PredictConfig(CommandConfig):
         metavar="NAMES",
     )
     score: float | str = option(
-        DEFAULT_SCORE, help="Ignore predictions with a lower confidence: 0.5; cell=0.3,debris=0.7; or best, the "
-        "threshold with the highest F1 that segkit eval --details found.",
+        DEFAULT_SCORE, help="Ignore predictions with a lower confidence: 0.5; cell=0.3,debris=0.7; best, the "
+        "threshold with the highest F1 that segkit eval --details found; or promise, that of eval --promise.",
         parse=_parse_score, metavar="SCORE",
     )  # fmt: skip
     categories: tuple[str, ...] = option(

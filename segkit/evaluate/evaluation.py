@@ -23,6 +23,7 @@ class Evaluation:
         pixels: Pixel scores by image.
         num_annotations: How many there are.
         model: Architecture and step, where a model was evaluated.
+        promises: The file of a model's promise; None where no model was evaluated.
         predicted: Ids of the images that were predicted, with or without a result; None: it is not known, or all.
     """
 
@@ -36,3 +37,4 @@ class Evaluation:
     num_annotations: int = 0
     model: dict[str, Any] = field(default_factory=dict)
     predicted: frozenset[int] | None = None
+    promises: Path | None = None

@@ -85,6 +85,7 @@ class Metrics:
     details: dict[str, Any] | None = None
     compare: dict[str, Any] | None = None
     as_tool: dict[str, Any] | None = None
+    promise: dict[str, Any] | None = None
     warnings: list[str] = field(default_factory=list)
     about: dict[str, Any] | None = None
 

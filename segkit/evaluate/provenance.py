@@ -13,7 +13,7 @@ from segkit.config.evaluate import EvalConfig
 from segkit.evaluate.evaluation import Evaluation
 from segkit.evaluate.metrics import Metrics
 
-_OPTIONS = ("task", "iou", "max_dets", "lvis", "areas", "as_tool", "score", "bootstrap", "engine", "batch")
+_OPTIONS = ("task", "iou", "max_dets", "lvis", "areas", "as_tool", "promise", "score", "bootstrap", "engine", "batch")
 _PACKAGES = ("segkit", "numpy", "pycocotools", "ultrafast-pycocotools", "opencv-python", "torch", "torchvision")
 
 

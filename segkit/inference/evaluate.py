@@ -22,6 +22,7 @@ from segkit.inference.folds import ACTIVITY, FoldsPredictor, Predictor, models_o
 from segkit.inference.model import LoadedModel, load
 from segkit.inference.same_data import check_same_categories, in_categories_of, seen_in_training
 from segkit.inference.score import ScoreOptions, default_iou_types, score
+from segkit.inference.thresholds import PROMISE
 from segkit.progress import SILENT, Progress
 from segkit.runs.checkpoint import folder_of_scores
 from segkit.runs.folder import dataset_of_run, fold_of_run
@@ -46,11 +47,16 @@ def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluatio
         check_links(folder / "metrics.json", model.path.parent)
     if folder.is_dir() and not os.access(folder, os.W_OK):
         raise InputError(f"{folder}: no permission to write there", "name another folder for metrics.json: --out")
+    seen = seen_in_training(model, dataset, file) if name is None else []  # no run has seen its own fold
+    if config.promise is not None and seen:
+        raise ConfigError(f"--promise: {seen[0]}", "name images that it has not seen: --data, --split")
+    promises = folder_of_scores(model.path) / PROMISE
+    if config.promise is not None:
+        check_links(promises, model.path.parent)
     predictor = _predictor(model, config, progress)
     options = _score_options(model, config, file)
     with reraise_out_of_memory("try a smaller --batch, or --device cpu"):
         scored = score(predictor, model.card, dataset, Ranks(0, 1, model.device), options, progress)
-    seen = seen_in_training(model, dataset, file) if name is None else []  # no run has seen its own fold
     warnings = [*dataset.warnings, *odd_pictures(dataset), *seen]
     metrics = replace(scored.metrics, warnings=[*warnings, *scored.metrics.warnings])
     return Evaluation(
@@ -63,6 +69,7 @@ def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluatio
         scored.pixels,
         len(dataset.annotations),
         {"architecture": model.card.model, "step": model.step},
+        promises=promises,
     )
 
 

@@ -37,7 +37,7 @@ from segkit.inference.outputs import (
     remove_predictions,
     remove_unfinished_files,
 )
-from segkit.inference.thresholds import choice_of, score_used
+from segkit.inference.thresholds import choice_of, promise_warning, score_used
 from segkit.inference.tiled import predict_tiles, tiling_of
 from segkit.models.tensors import prediction_to_results
 from segkit.progress import SILENT, Progress
@@ -121,7 +121,7 @@ def predict(
         skipped=len(pictures) - len(todo),
         instances=instances,
         failed=tuple(notes.failed),
-        warnings=(*notes.warnings(), *writer.notes),
+        warnings=(*promise_warning(config), *notes.warnings(), *writer.notes),
         files=files,
     )
 

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from segkit.config.predict import DEFAULT_SCORE, PredictConfig
+from segkit.config.predict import DEFAULT_SCORE, KEPT_SCORES, PredictConfig
 from segkit.data.records import Category
 from segkit.errors import ConfigError, InputError
 from segkit.evaluate.provenance import digest_of
 from segkit.inference.choose import Choice
 from segkit.runs.checkpoint import folder_of_scores
 
-METRICS = "metrics.json"
+METRICS, PROMISE = "metrics.json", "promise.json"
 
 
 def choice_of(config: PredictConfig, categories: Sequence[Category], model: Path) -> Choice:
@@ -25,7 +25,7 @@ def choice_of(config: PredictConfig, categories: Sequence[Category], model: Path
 
     Raises:
         ConfigError: The model does not have a category that is named.
-        InputError: ``--score best`` has no threshold.
+        InputError: ``--score best`` or ``--score promise`` has no threshold.
     """
     low, high = config.areas
     scores = least_scores(config.score, categories, model)
@@ -36,17 +36,17 @@ def choice_of(config: PredictConfig, categories: Sequence[Category], model: Path
 
 
 def score_used(config: PredictConfig, choice: Choice) -> float | str:
-    """``--score`` as the journal has it: what ``best`` means may change."""
-    return next(iter(choice.scores.values()), 0.0) if config.score == "best" else config.score
+    """``--score`` as the journal has it: what ``best`` and ``promise`` mean may change."""
+    return next(iter(choice.scores.values()), 0.0) if config.score in KEPT_SCORES else config.score
 
 
 def least_scores(score: float | str, categories: Sequence[Category], model: Path) -> dict[int, float]:
     """The least score by category id.
 
     Args:
-        score: As parsed: a number, ``best``, or ``cell=0.3,debris=0.7``, where the others have the default.
+        score: As parsed: a number, ``best``, ``promise``, or ``cell=0.3,debris=0.7`` (the others have the default).
         categories: Of the model.
-        model: Its file; the ``metrics.json`` of its scores has the best threshold.
+        model: Its file; ``metrics.json`` and ``promise.json`` in the folder of its scores have its thresholds.
 
     Raises:
         ConfigError: There is no such category.
@@ -54,6 +54,8 @@ def least_scores(score: float | str, categories: Sequence[Category], model: Path
     """
     if score == "best":
         score = best_score(model)
+    if score == "promise":
+        score = promised_score(model)
     if isinstance(score, float | int):
         return {category.id: float(score) for category in categories}
     own = dict(part.split("=") for part in score.split(",") if "=" in part)
@@ -108,3 +110,35 @@ def _read_best(path: Path) -> tuple[str, float] | None:
     if not isinstance(best, float | int) or not 0 <= best <= 1:
         return None
     return str(digest), float(best)
+
+
+def promised_score(model: Path) -> float:
+    """The threshold that ``eval --promise`` found for a model.
+
+    Args:
+        model: Its file; the promise is in the folder of its scores.
+
+    Raises:
+        InputError: There is none, or it is about another model, or about this one before it changed.
+    """
+    path, hint = folder_of_scores(model) / PROMISE, f"find it: segkit eval {model} --promise 'recall >= 0.95'"
+    try:
+        kept: Any = json.loads(path.read_text(encoding="utf-8"))
+        digest, score = kept["about"]["subject"]["digest"], kept["promise"]["score"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"--score promise: {path} has no threshold", hint) from None
+    if not isinstance(score, float | int) or not 0 <= score <= 1:
+        raise InputError(f"--score promise: {path} has no threshold from 0 to 1", hint)
+    if digest != digest_of(model):
+        raise InputError(f"--score promise: {path} is about another model, or about this one before it changed", hint)
+    return float(score)
+
+
+def promise_warning(config: PredictConfig) -> list[str]:
+    """A warning where options change what is found, so that a promise says nothing about it."""
+    keep_recall = {"pixel_size", "pages"} | ({"edge"} if config.edge == "mark" else set())
+    others = [name for name in config.choice_options() if name not in keep_recall]
+    if config.score != "promise" or not others:
+        return []
+    flags = ", ".join("--" + name.replace("_", "-") for name in others)
+    return [f"--score promise: the promise was made without {flags}, and does not hold with it"]

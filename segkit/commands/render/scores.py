@@ -59,6 +59,15 @@ def _size_classes(title: str, areas: list[dict[str, Any]], output: Output) -> No
     output.stderr.print(table)
 
 
+def _promise(promise: dict[str, Any], output: Output) -> None:
+    """The threshold that keeps a promise, and what it was found on."""
+    output.note(
+        f"recall >= {promise['recall']:g} on further images like these, in the mean: --score {promise['score']!r} "
+        f"(found on {promise['images']} images with {promise['instances']} instances, whose mean recall with it is "
+        f"{promise['mean_recall']:.3f})"
+    )
+
+
 def _as_tool(found: dict[str, Any], output: Output) -> None:
     """A row for each rule of another tool: the scores with it and all before it, and what it changed."""
     for kind, title in _PARTS:
@@ -97,6 +106,8 @@ def render_evaluation(metrics: Metrics, files: Iterable[Path], output: Output) -
     output.note("1 image" if metrics.images == 1 else f"{metrics.images} images")
     if metrics.as_tool is not None:
         _as_tool(metrics.as_tool, output)
+    if metrics.promise is not None and "refused" not in metrics.promise:
+        _promise(metrics.promise, output)
     for path in files:
         output.note(f"  {shown(str(path))}")
 

@@ -1,16 +1,17 @@
 """The files of an evaluation: metrics, details by image, and the report."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from segkit.choices import ScoringTool
 from segkit.config.evaluate import EvalConfig
 from segkit.data.files import temporary_file
-from segkit.errors import ConfigError
+from segkit.errors import ConfigError, InputError
 from segkit.evaluate.analysis.compare import compare_evaluations
 from segkit.evaluate.analysis.details import DetailOptions, Details, compute_details
+from segkit.evaluate.analysis.promise import promise_recall
 from segkit.evaluate.coco.engine import COCO_IOU_TYPES
 from segkit.evaluate.coco.ids import images_by_integer_id
 from segkit.evaluate.coco.inputs import prepare_inputs
@@ -52,12 +53,17 @@ def write_evaluation(
         progress.done()
     if config.as_tool is not None:
         metrics = replace(metrics, as_tool=_rows_as(config.as_tool, first, config, progress))
+    files: list[Path] = []
+    if config.promised_recall is not None:
+        metrics = replace(metrics, promise=_promise(config.promised_recall, first, metrics))
+        if first.promises is not None and metrics.promise is not None and "refused" not in metrics.promise:
+            files.append(_write_promise(metrics, first.promises))
     folder = first.folder or (REPORT_FOLDER if all_details else None)
     if folder is None:
-        return metrics, []
+        return metrics, files
     folder.mkdir(parents=True, exist_ok=True)
     document = json.dumps(metrics.to_json(), indent=1, ensure_ascii=False) + "\n"
-    files = [_write(document, folder / "metrics.json")]
+    files.insert(0, _write(document, folder / "metrics.json"))
     if all_details:
         files += _write_tables(first, details, folder)
     if config.report:
@@ -89,6 +95,29 @@ def _rows_as(tool: ScoringTool, evaluation: Evaluation, config: EvalConfig, prog
     rows = rows_as(tool, evaluation, config.engine)
     progress.done()
     return rows
+
+
+def _promise(least: float, evaluation: Evaluation, metrics: Metrics) -> dict[str, Any]:
+    """The threshold that keeps a promise, or why there is none: what was scored is written in any case.
+
+    Raises:
+        ConfigError: No instances were scored.
+    """
+    iou_type = next((each for each in COCO_IOU_TYPES if getattr(metrics, each) is not None), None)
+    if iou_type is None or evaluation.dataset is None:
+        raise ConfigError("--promise: only pixels or contours were scored, no masks and no boxes", "add --iou segm")
+    inputs = prepare_inputs(evaluation.dataset, evaluation.results, (iou_type,))
+    try:
+        return asdict(promise_recall(inputs, iou_type, least))
+    except InputError as error:
+        return {"recall": least, "refused": error.message, "hint": error.hint}
+
+
+def _write_promise(metrics: Metrics, path: Path) -> Path:
+    """Keep a promise with the model that it is about, where ``predict --score promise`` finds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    document = {"promise": metrics.promise, "about": metrics.about}
+    return _write(json.dumps(document, indent=1, ensure_ascii=False) + "\n", path)
 
 
 def _write(text: str, path: Path) -> Path:
