@@ -15,6 +15,7 @@ from segkit.commands.export import export
 from segkit.commands.label import label
 from segkit.commands.memprofile import memprofile
 from segkit.commands.predict import predict
+from segkit.commands.replay import replay
 from segkit.commands.train import train
 from segkit.commands.typer_command import ConfiguredCommand
 from segkit.errors import DONE, FAILED, INTERRUPTED, USAGE, SegkitError, tells_of_memory
@@ -36,6 +37,7 @@ COMMANDS = {
     "memprofile": memprofile,
     "export": export,
     "label": label,
+    "replay": replay,
 }
 for name, command in COMMANDS.items():
     app.command(name, cls=ConfiguredCommand)(command)

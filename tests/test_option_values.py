@@ -33,6 +33,7 @@ REST = {
     "memprofile": ["--fit", "missing"],
     "export": ["missing"],
     "label": ["missing"],
+    "replay": ["missing"],
 }
 OPTIONS = [
     (name, option, get_type_hints(command.config_type)[option.name])

@@ -76,6 +76,7 @@ WITHOUT_PYTORCH = {"convert": ["nowhere"], "label": ["nowhere"], "eval": ["a.jso
 WITH_PYTORCH = [
     ["train", "nowhere"], ["eval", "nowhere"], ["predict", "a.jpg", "--model", "nowhere"], ["export", "nowhere"],
     ["memprofile", "nowhere"], ["memprofile", "--fit", "nowhere"], ["memprofile", "--", "nowhere.py"],
+    ["replay", "nowhere"],
 ]  # fmt: skip
 
 

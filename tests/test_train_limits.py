@@ -14,10 +14,10 @@ from segkit.errors import SegkitError
 from segkit.formats.dataset_folder import open_split
 from segkit.models.unet import UNet
 from segkit.runs.metrics_file import evaluations_of
+from segkit.training.agreement import Agreement
 from segkit.training.defaults import epochs_between_evaluations
 from segkit.training.limits import reserved, saves_after_evaluation, saves_before
 from segkit.training.plan import plan_without_folder
-from segkit.training.step import Agreement
 from segkit.training.train import train
 
 

@@ -31,19 +31,19 @@ from segkit.config.parsers import (
     parse_size,
     parse_weights_or_auto,
 )
-from segkit.config.teaching import TeachingConfig
+from segkit.config.run_folder import RunFolderConfig
 from segkit.config.train_checks import check_together
 from segkit.errors import ConfigError
 
-_MODEL, _DETECTOR, _UNET, _BUDGET, _DEVICES, _RATES, _DATA, _RUN = (
-    "Model", "Detector", "U-Net", "How long", "Devices and memory", "Optimisation", "Data", "Run"
+_MODEL, _DETECTOR, _UNET, _BUDGET, _DEVICES, _RATES, _DATA = (
+    "Model", "Detector", "U-Net", "How long", "Devices and memory", "Optimisation", "Data"
 )  # fmt: skip
 _MOST_REGIONS = 20_000
 _MOST_CHANNELS = 512
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainConfig(TeachingConfig):
+class TrainConfig(RunFolderConfig):
     """Options of a training run; ``segkit.training.defaults`` fills in what is None."""
 
     dataset: Path = argument(Path("dataset"), help="Dataset folder, or a COCO file.", metavar="DATASET")
@@ -275,16 +275,6 @@ class TrainConfig(TeachingConfig):
         panel=_DATA,
     )
     seed: int = option(0, help="Random seed.", min=0, max=MOST_SEED, panel=_DATA)
-
-    name: str | None = option(None, help="Name of the run.  [default: the model and a number]", panel=_RUN)
-    out: Path = option(Path("runs"), help="Folder for runs.", panel=_RUN)
-    tensorboard: bool = option(
-        False, help="Also write TensorBoard event files into the run; needs the package tensorboard.", panel=_RUN
-    )
-    resume: str | None = option(
-        None, help="Continue a run with its own config; --resume alone continues the latest run.", metavar="[RUN]",
-        bare="latest", panel=_RUN,
-    )  # fmt: skip
 
     def __post_init__(self) -> None:
         if self.name is not None and not _is_plain(self.name):

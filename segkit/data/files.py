@@ -77,13 +77,13 @@ def temporary_file(
             temporary.unlink()
         yield temporary
         if flush:
-            _flush(temporary)
+            flush_to_disk(temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     if flush and os.name == "posix":  # Windows opens no folders, and flushes names by itself
-        _flush(path.parent)
+        flush_to_disk(path.parent)
 
 
 def remove_temporary_files(folder: Path) -> None:
@@ -100,7 +100,8 @@ def remove_left_over(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _flush(path: Path) -> None:
+def flush_to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
     handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
     try:
         os.fsync(handle)

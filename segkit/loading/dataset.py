@@ -39,6 +39,7 @@ class Sample(NamedTuple):
     target: Target
     record: Image
     instead_of: str | None = None  # why the image that this one replaces could not be loaded
+    key: Key | None = None  # which image of the dataset, and which change of it
 
 
 def to_device(samples: Sequence[Sample], device: torch.device) -> tuple[list[Tensor], list[Target]]:
@@ -130,7 +131,7 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
         if self._strength is not None:
             image = augment_pixels(rng, self._strength, image)
         if not self._with_targets:
-            return Sample(to_tensor(image), {}, record)
+            return Sample(to_tensor(image), {}, record, key=key)
         if self._framing.kind == "semantic":
             labels = self._label_map(key.image, record, warp)
             target: Target = {"semantic": torch.from_numpy(labels)}
@@ -147,7 +148,7 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
         target["seed"] = int(seed[0] >> 2)
         if key.frame is not None:
             target["frame"] = key.frame
-        return Sample(to_tensor(image), target, record)
+        return Sample(to_tensor(image), target, record, key=key)
 
     def _pixels(self, record: Image) -> Pixels:
         return decode_framed(self._path_of(record), (record.height, record.width), self._levels)

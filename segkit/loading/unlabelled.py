@@ -38,7 +38,7 @@ class UnlabelledPictures(Pictures):
         if self._framing.kind == "semantic":
             whole = np.zeros((record.height, record.width), np.uint8)
             target["semantic"] = torch.from_numpy(warp.label_map(whole, IGNORED))
-        return Sample(to_tensor(strong_view(rng, weak)), target, record)
+        return Sample(to_tensor(strong_view(rng, weak)), target, record, key=key)
 
 
 def strong_view(rng: np.random.Generator, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

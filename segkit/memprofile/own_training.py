@@ -61,5 +61,5 @@ def _training_config(config: MemprofileConfig) -> TrainConfig:
     device = found.device if of_run else config.device
     return replace(
         found, gpus=gpus, device="auto" if gpus else device, ranks=1, epochs=None, time=None, name=None, resume=None,
-        patience=None, eval_every=10**9,
+        patience=None, eval_every=10**9, failures=0,
     )  # fmt: skip

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from segkit.config.fields import read_toml
 from segkit.data.files import is_file, temporary_file
+from segkit.data.locks import only_writer_in
 from segkit.errors import InputError
 
 LATEST = "latest"
 METRICS, CONFIG, ORIGIN, LABELS, EVENTS = "metrics.jsonl", "config.toml", "origin.json", "labels.txt", "events"
+FAILURES = "failures"  # a folder of steps that failed
 _LONGEST_NAME = 255  # of a file, in bytes, on common file systems
 
 
@@ -23,9 +25,9 @@ def check_name(out: Path, name: str | None) -> None:
     """Check that a new run can have a name.
 
     Raises:
-        InputError: A run of that name exists.
+        InputError: A run of that name exists, and has more than a first step that failed.
     """
-    if name is not None and os.path.lexists(out / name):
+    if name is not None and os.path.lexists(out / name) and not failed_at_once(out / name):
         raise InputError(
             f"{out / name}: holds a run", f"go on with it: --resume {out / name}, or choose another --name"
         )
@@ -40,6 +42,9 @@ def new_run(out: Path, name: str | None, model: str) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     if name is not None:
         check_name(out, name)
+        if (out / name).exists():
+            with only_writer_in(out / name, "wait for its end, or end it"):
+                shutil.rmtree(out / name)
         (out / name).mkdir()
         return out / name
     while True:
@@ -50,6 +55,14 @@ def new_run(out: Path, name: str | None, model: str) -> Path:
         except FileExistsError:  # another run that started at this moment took the number
             continue
         return run
+
+
+def failed_at_once(run: Path) -> bool:
+    """Whether a run failed in its first step, and holds nothing but what tells of that."""
+    steps, kept = run / METRICS, run / FAILURES
+    if run.is_symlink() or not kept.is_dir() or any(run.glob("*.pt")):
+        return False
+    return not steps.exists() or steps.stat().st_size == 0
 
 
 def remove_run(run: Path) -> None:
@@ -113,7 +126,10 @@ def newest_without_checkpoint(out: Path, since: Path | None) -> Path | None:
     without = [
         (when, path.parent)
         for path, when in found.items()
-        if (began is None or when > began) and not any(path.parent.glob("*.pt")) and not path.parent.is_symlink()
+        if (began is None or when > began)
+        and not any(path.parent.glob("*.pt"))
+        and not path.parent.is_symlink()
+        and not failed_at_once(path.parent)
     ]
     return max(without)[1] if without else None
 

@@ -1,6 +1,6 @@
 """When a run saves and ends: by the clock of rank 0, and by what evaluations and checkpoints have cost it."""
 
-from segkit.training.step import Agreement
+from segkit.training.agreement import Agreement
 
 _MARGIN = 1.2  # evaluations take longer when a model finds more
 _LONGEST_BETWEEN_SAVES, _LONGEST_BEFORE_EVALUATION = 600.0, 60.0  # seconds

@@ -11,7 +11,7 @@ from segkit.data.files import remove_temporary_files, temporary_file
 from segkit.data.locks import only_writer_in
 from segkit.errors import InputError, SegkitError
 from segkit.progress import Progress
-from segkit.runs.folder import CONFIG, LABELS, new_run, remove_run, write_origin
+from segkit.runs.folder import CONFIG, FAILURES, LABELS, new_run, remove_run, write_origin
 from segkit.runtime.device import device_name
 from segkit.runtime.ranks import Ranks
 from segkit.text import one_line
@@ -26,7 +26,9 @@ _KEPT = (*LIMITS, "patience", "dataset")  # what a resumed run may change for go
 def run_folder(
     plan: Plan, asked: TrainConfig, state: TrainingState, ranks: Ranks, progress: Progress
 ) -> Iterator[Plan]:
-    """The plan with the folder of its run. A new folder is removed if the run ends before its first step is done.
+    """The plan with the folder of its run.
+
+    A new folder is removed if the run ends before its first step is done, and no failing step is kept in it.
 
     Args:
         plan: The run.
@@ -57,7 +59,7 @@ def run_folder(
         with _held(path, ranks):
             yield replace(plan, run=path)
     except BaseException:
-        if ranks.is_main and state.step == 0:
+        if ranks.is_main and state.step == 0 and not (path / FAILURES).is_dir():
             remove_run(path)
         raise
 
@@ -75,6 +77,7 @@ def _held(run: Path, ranks: Ranks) -> Iterator[None]:
             try:
                 stack.enter_context(only_writer_in(run, "wait for its end, or end it"))
                 remove_temporary_files(run)
+                remove_temporary_files(run / FAILURES)
             except SegkitError as error:
                 failure = error
         ranks.raise_together(failure)

@@ -12,6 +12,7 @@ from segkit.runs.folder import CONFIG, LATEST, find_run, newest_without_checkpoi
 LIMITS, _DEVICES = frozenset({"epochs", "steps", "time"}), frozenset({"gpus", "device"})
 _MAY_CHANGE = LIMITS | _DEVICES | {
     "ranks", "workers", "micro_batch", "vram", "memory", "compile", "patience", "bad_pictures", "tensorboard",
+    "failures",
 }  # fmt: skip
 
 

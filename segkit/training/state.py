@@ -116,7 +116,7 @@ class TrainingState:
             "average_updates": self.average.updates,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "random": ranks.gather(_random_state(ranks.device)),
+            "random": ranks.gather(random_state(ranks.device)),
             **{name: getattr(self, name) for name in _COUNTS},
         }
 
@@ -132,15 +132,17 @@ class TrainingState:
             setattr(self, name, content.get(name, getattr(self, name)))  # an older file lacks some of them
         self.eval_agreed, self.save_agreed = self.eval_seconds, self.save_seconds
         if ranks.rank < len(content["random"]):
-            _set_random_state(content["random"][ranks.rank], ranks.device)
+            set_random_state(content["random"][ranks.rank], ranks.device)
 
 
-def _random_state(device: torch.device) -> list[torch.Tensor]:
+def random_state(device: torch.device) -> list[torch.Tensor]:
+    """The state of PyTorch's random numbers: on the host, and on a GPU."""
     states = [torch.get_rng_state()]
     return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
 
 
-def _set_random_state(states: list[torch.Tensor], device: torch.device) -> None:
+def set_random_state(states: list[torch.Tensor], device: torch.device) -> None:
+    """Go on with the random numbers of a state."""
     torch.set_rng_state(states[0].cpu())
     if device.type == "cuda" and len(states) > 1:
         torch.cuda.set_rng_state(states[1].cpu(), device)

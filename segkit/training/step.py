@@ -6,7 +6,9 @@ same, and so does the gradient: the loss of a batch is the mean of its images' l
 
 import math
 import time
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -19,6 +21,8 @@ from segkit.progress import SILENT, Progress
 from segkit.runtime.device import autocast, free_memory, is_out_of_memory
 from segkit.runtime.ranks import Ranks
 from segkit.runtime.signals import StopRequest
+from segkit.training.agreement import Agreement
+from segkit.training.failures.step_failure import NOBODY, Kind, Phase, StepFailure, StepWatch, not_finite
 from segkit.training.gradients import SharedGradients, copy_statistics, restore_statistics
 from segkit.training.plan import Plan
 from segkit.training.state import TrainingState
@@ -44,6 +48,7 @@ class Training:
         warn: Shows a message of any rank; ``progress`` shows those of the first one.
         clock: Seconds since some moment.
         teaching: What the model learns from.
+        watch: Takes notice of steps that fail.
     """
 
     plan: Plan
@@ -56,33 +61,7 @@ class Training:
     warn: Callable[[str], None] = SILENT.note
     clock: Callable[[], float] = time.monotonic
     teaching: Teaching = ANNOTATIONS_ALONE
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """What all ranks know alike after the backward pass, so that they decide alike.
-
-    Attributes:
-        failed: Whether a rank has no losses.
-        stop: Whether a rank was asked to stop.
-        num_replaced: Images of the step, on all ranks, that could not be loaded and were replaced.
-        seconds: Time spent in the run, by the clock of rank 0.
-        since_saved: Seconds since the last checkpoint, likewise.
-        one_step: Seconds of this step, likewise.
-        evaluation: Seconds of the last evaluation, likewise; 0 before the first one.
-        evaluated: Seconds of all evaluations, likewise.
-        saving: Seconds of the last checkpoint, likewise.
-    """
-
-    failed: bool
-    stop: bool
-    num_replaced: int
-    seconds: float
-    since_saved: float
-    one_step: float
-    evaluation: float
-    evaluated: float
-    saving: float
+    watch: StepWatch = NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,24 +98,53 @@ def train_step(training: Training, batch: list[Sample] | SegkitError) -> StepOut
     while True:
         statistics = copy_statistics(state.module)
         training.teaching.begin()
-        losses, failure = forward_backward(training, batch)
+        training.watch.begin()
+        with _watched(training, batch, statistics):
+            losses, failure = forward_backward(training, batch)
         with training.meter.phase("step"):
             gradients.finish()
             replaced = [each.instead_of for each in batch if each.instead_of] if isinstance(batch, list) else []
             agreed = agree(training, failure is not None, len(replaced))
             if not agreed.failed:
                 assert isinstance(batch, list)
-                numbers = dict(zip(losses, ranks.sum(torch.stack(list(losses.values())).tolist()), strict=True))
+                own: dict[str, float] = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
+                numbers = dict(zip(losses, ranks.sum(list(own.values())), strict=True))
                 training.teaching.end(ranks)
-                norm = optimizer_step(training, numbers, statistics)
+                with _watched(training, batch, statistics, "optimiser"):
+                    norm = optimizer_step(training, numbers, statistics)
+                if bad := not_finite(own, numbers, norm, scaled=state.scaler.is_enabled()):
+                    training.watch.keep(bad, batch)
                 if agreed.num_replaced:
                     replaced = [each for part in ranks.gather(replaced) for each in part]
                 return StepOutcome(numbers, norm, replaced, agreed, [sample.record.file_name for sample in batch])
             restore_statistics(statistics)
             gradients.clear()
             free_memory(ranks.device)
+            if isinstance(failure, DeviceError) and isinstance(batch, list):
+                training.watch.keep(StepFailure("out of memory", failure.message), batch)
             last_try, failed_alone = failed_alone, state.micro_batch == 1
             _halve_micro_batch(training, failure, last_try)
+
+
+@contextmanager
+def _watched(
+    training: Training,
+    batch: list[Sample] | SegkitError,
+    statistics: Statistics,
+    phase: Phase = "forward and backward",
+) -> Iterator[None]:
+    """Have a step kept that ends the run by an error inside it."""
+    try:
+        yield
+    except Exception as error:
+        explained = isinstance(error, SegkitError)
+        if isinstance(batch, list) and not (explained and phase != "optimiser"):
+            restore_statistics(statistics)
+            kind: Kind = "out of memory" if explained else "exception"
+            message = error.message if isinstance(error, SegkitError) else f"{type(error).__name__}: {error}"
+            trace = None if explained else "".join(traceback.format_exception(error))
+            training.watch.keep(StepFailure(kind, message, phase, trace), batch)
+        raise
 
 
 def agree(training: Training, failed: bool, num_replaced: int) -> Agreement:
@@ -193,6 +201,7 @@ def forward_backward(
     except Exception as error:
         if not is_out_of_memory(error) or (plan.card.norm == "sync" and training.ranks.world_size > 1):
             raise  # ranks that exchange statistics inside the model cannot wait for one that left it
+        training.watch.look()
         return {}, DeviceError(f"out of memory with {_describe(micro)}", HINT_MEMORY)
     return totals, None
 

@@ -29,8 +29,10 @@ from segkit.runtime.device import check_gpus, reraise_out_of_memory, seed_everyt
 from segkit.runtime.launch import launch_ranks
 from segkit.runtime.ranks import Ranks, adopt_slurm, joined_ranks, launched_from_outside
 from segkit.runtime.signals import stop_requests
+from segkit.training.agreement import Agreement
 from segkit.training.data_checks import warnings_about
 from segkit.training.divergence import stop_after_nonfinite_steps, stop_without_finite_steps
+from segkit.training.failures.keep import FailureKeeper
 from segkit.training.gradients import SharedGradients
 from segkit.training.limits import (
     PROBE_AFTER,
@@ -48,7 +50,7 @@ from segkit.training.run_folder import run_folder
 from segkit.training.run_options import config_of_run
 from segkit.training.same_data import check_data
 from segkit.training.state import start_state
-from segkit.training.step import HINT_MEMORY, Agreement, Training, train_step
+from segkit.training.step import HINT_MEMORY, Training, train_step
 from segkit.training.summary import TrainingSummary, summarise
 from segkit.training.teachers.choose import teaching_of
 from segkit.training.thaw import is_thawed, thaw
@@ -121,7 +123,8 @@ def _train_in_rank(
                     progress.note(said)
                 gradients = SharedGradients(state.module, ranks)
                 meter = make_meter(ranks.device)
-                training = Training(plan, state, gradients, ranks, meter, progress, stop, warn, clock, teaching)
+                watch = FailureKeeper(plan, state, ranks, teaching, warn)
+                training = Training(plan, state, gradients, ranks, meter, progress, stop, warn, clock, teaching, watch)
                 with saved_on_failure(training):
                     return summarise(training, _train(training))
 
