@@ -9,6 +9,7 @@ import typer
 from typer.main import get_command
 
 from segkit import __version__
+from segkit.commands.check import check
 from segkit.commands.convert import convert
 from segkit.commands.evaluate import evaluate
 from segkit.commands.export import export
@@ -38,6 +39,7 @@ COMMANDS = {
     "export": export,
     "label": label,
     "replay": replay,
+    "check": check,
 }
 for name, command in COMMANDS.items():
     app.command(name, cls=ConfiguredCommand)(command)

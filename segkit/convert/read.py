@@ -145,6 +145,7 @@ def _read_unit(item: tuple[int, Any], read: Callable[[Any], ReadFile], options: 
         return _Unit(None, b"", (*findings, _encodable(row)), outcome.num_shapes)
     ready = image.picture.is_ready and image.picture.path is not None
     shapes = tuple(instance.num_shapes for instance in image.instances)
+    numbers = tuple(instance.number for instance in image.instances)
     entry = ImageEntry(
         key=replace_surrogates(image.key),
         name=replace_surrogates(image.picture.name),
@@ -161,6 +162,7 @@ def _read_unit(item: tuple[int, Any], read: Callable[[Any], ReadFile], options: 
         split_from=image.split_from,
         annotation_file=image.annotation_file,
         file=str(image.picture.path) if image.picture.path is not None else None,
+        numbers=() if numbers == tuple(range(len(numbers))) or not any(numbers) else numbers,
     )
     crowds = sum(instance.iscrowd for instance in image.instances if instance.label != IGNORE)
     return _Unit(entry, encode_instances(image.instances), findings, outcome.num_shapes, crowds)

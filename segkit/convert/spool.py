@@ -37,6 +37,7 @@ class ImageEntry:
     split_from: str | None = None
     annotation_file: str | None = None
     file: str | None = None  # the picture file
+    numbers: tuple[int | None, ...] = ()  # what the file calls each instance; empty: by their order, from 0
 
     def num_shapes(self, index: int) -> int:
         """The number of shapes that the instance at ``index`` is made of."""
@@ -116,4 +117,6 @@ class Spool:
         for index, (data, label) in enumerate(zip(self.lines(entry), entry.labels, strict=True)):
             line = _decoder.decode(b"{" + data)
             shapes = entry.num_shapes(index)
-            yield Instance(label, line.segmentation, line.bbox, line.area, line.iscrowd, line.attributes, shapes)
+            number = entry.numbers[index] if entry.numbers else index
+            rest = (line.attributes, shapes, number)
+            yield Instance(label, line.segmentation, line.bbox, line.area, line.iscrowd, *rest)

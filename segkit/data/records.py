@@ -149,7 +149,8 @@ class Dataset:
 class Instance:
     """One object in an image, before it has ids; a reader makes it of one or several shapes.
 
-    Where only a box is known, ``segmentation`` is empty, and ``bbox`` and ``area`` are those of the box.
+    Where only a box is known, ``segmentation`` is empty, and ``bbox`` and ``area`` are those of the box. ``number``
+    is what its file calls it: the index of its first shape, from 0, or the id of its annotation.
     """
 
     label: str
@@ -159,6 +160,7 @@ class Instance:
     iscrowd: int = 0
     attributes: dict[str, Any] = field(default_factory=dict)
     num_shapes: int = 1
+    number: int | None = field(default=None, compare=False)
 
     @property
     def is_box(self) -> bool:

@@ -93,16 +93,28 @@ def seen_in_training(model: LoadedModel, dataset: Dataset, file: Path) -> list[s
         own = read_coco(train)
     except SegkitError:  # it is gone, or was changed since
         return []
-    files = defaultdict(list)
-    for image in own.images:
-        files[Path(image.file_name).name].append(own.paths.of(image))
-    seen = sum(
-        any(_are_same(dataset.paths.of(image), other) for other in files[Path(image.file_name).name])
-        for image in dataset.images
-    )
+    seen = len(same_images(dataset, own))
     if not seen:
         return []
     return [f"the model was trained on {seen} of these {len(dataset.images)} images: expect less on others"]
+
+
+def same_images(dataset: Dataset, other: Dataset) -> dict[int, str]:
+    """The images of a dataset that another one has, too: their ids, with the names that they have there.
+
+    Images are the same where their files are, or have the same name and content.
+    """
+    files = defaultdict(list)
+    for image in other.images:
+        files[Path(image.file_name).name].append(image)
+    found = {}
+    for image in dataset.images:
+        path = dataset.paths.of(image)
+        for candidate in files[Path(image.file_name).name]:
+            if _are_same(path, other.paths.of(candidate)):
+                found[image.id] = candidate.file_name
+                break
+    return found
 
 
 def _are_same(one: Path, other: Path) -> bool:

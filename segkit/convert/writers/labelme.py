@@ -27,13 +27,14 @@ def write_labelme_dataset(output: OutputDataset) -> None:
         path = PurePosixPath(name)
         own = path.with_suffix(".json")
         image_path = output.reference(entry, own.parent.as_posix()) or path.name
-        shapes = list(_shapes(list(output.instances(entry))))
+        shapes = list(shapes_of(list(output.instances(entry))))
         document = labelme_document(shapes, image_path, entry.height, entry.width, entry.flags)
         write_labelme(document | ({"split": split} if output.names_splits else {}), output.root / own)
     output.write_lines("labels.txt", [IGNORE, BACKGROUND, *(category.name for category in output.categories)])
 
 
-def _shapes(instances: list[Instance]) -> Iterator[dict[str, Any]]:
+def shapes_of(instances: list[Instance]) -> Iterator[dict[str, Any]]:
+    """The shapes of the instances of an image."""
     groups = [group for each in instances if (group := _own_group(each)) is not None]
     fresh = max(groups, default=0) + 1
     taken: set[tuple[str, int]] = set()

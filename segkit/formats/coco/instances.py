@@ -143,6 +143,8 @@ def _instance(raw: RawAnnotation, height: int, width: int, findings: list[Findin
             raise ValueError(why)
         values = read_annotation(record, (height, width), file.names)
         instance = _of_values(file.names[values.category_id], values, height, width)
+        if type(own_id := record.get("id")) is int:
+            instance = replace(instance, number=own_id)
     except (ValueError, OverflowError, TypeError, RecursionError) as error:
         findings.append(Finding(file.key, "left out", str(error), number, name))
         return None

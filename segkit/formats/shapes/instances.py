@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from segkit.data.masks import measure, rle_area, subtract, to_rle, union
@@ -132,7 +132,7 @@ def _instance(parts: list[_Region], segmentation: Segmentation, bbox: Box, area:
     if first.group_id is not None:
         attributes = attributes | {"group_id": first.group_id}
     crowd = first.label == IGNORE or any(attributes.get(flag) is True for flag in CROWD_FLAGS)
-    return Instance(first.label, segmentation, bbox, area, int(crowd), attributes, num_shapes)
+    return Instance(first.label, segmentation, bbox, area, int(crowd), attributes, num_shapes, first.number)
 
 
 def _box(shape: Shape, height: int, width: int) -> Instance:
@@ -142,7 +142,7 @@ def _box(shape: Shape, height: int, width: int) -> Instance:
     attributes |= {"group_id": shape.group_id} if shape.group_id is not None else {}
     crowd = int(any(attributes.get(flag) is True for flag in CROWD_FLAGS))
     bbox = (min(x1, x2), min(y1, y2), abs(x2 - x1), abs(y2 - y1))
-    return Instance.of_box(shape.label, bbox, height, width, crowd, attributes)
+    return replace(Instance.of_box(shape.label, bbox, height, width, crowd, attributes), number=shape.number)
 
 
 def _join(parts: list[_Region], holes: list[_Region], height: int, width: int) -> Segmentation:

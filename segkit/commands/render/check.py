@@ -1,0 +1,65 @@
+"""A check -> tables on stderr, or JSON on stdout."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from segkit.commands.output import Output, shown, table_of
+
+if TYPE_CHECKING:
+    from segkit.review.check import CheckReport
+    from segkit.review.findings import CheckFinding
+
+_MOST_ROWS, _MOST_SIZES = 30, 12
+
+
+def render_check(report: "CheckReport", files: Iterable[Path], output: Output) -> None:
+    """What was found, and what is worth knowing."""
+    output.json(report.to_json())
+    err, contents = output.stderr, report.contents
+    facts = [finding for finding in report.findings if finding.confidence is None]
+    suspects = [finding for finding in report.findings if finding.confidence is not None]
+    if facts:
+        err.print(_table("Findings", facts, sure=False))
+    if suspects:
+        err.print(_table("Likely annotation errors", suspects, sure=True))
+    if report.sizes:
+        table = table_of(
+            f"sizes in pixels at --size {report.scale[0]}", "category", "instances", "smallest", "median", "largest"
+        )
+        smallest = sorted(report.sizes.items(), key=lambda item: (-item[1]["too_small"], item[1]["median"]))
+        for name, row in smallest[:_MOST_SIZES]:
+            cells = (f"{row[each]:.1f}" for each in ("smallest", "median", "largest"))
+            table.add_row(shown(name), str(row["instances"]), *cells)
+        if len(smallest) > _MOST_SIZES:
+            table.add_row(f"... {len(smallest) - _MOST_SIZES} larger ones: --json", "", "", "", "")
+        err.print(table)
+    for note in report.notes:
+        output.note(f"note: {shown(note)}")
+    counts = ", ".join(f"{number} {kind}" for kind, number in report.counts.items())
+    output.note(
+        f"checked {shown(report.src)} ({contents.format}): {len(contents.images)} images, "
+        f"{contents.counts.total()} instances: {counts or 'nothing was found'}"
+    )
+    for path in files:
+        output.note(f"  {shown(str(path))}")
+
+
+def _table(title: str, findings: "list[CheckFinding]", *, sure: bool) -> Table:
+    table = Table(title=title, title_justify="left", box=None, header_style="dim")
+    columns = ("kind", *(("confidence",) if sure else ()), "where", "why")
+    for column in columns:
+        table.add_column(column, justify="right" if column == "confidence" else "left", overflow="fold")
+    for finding in findings[:_MOST_ROWS]:
+        where = finding.image or ""
+        if finding.annotation is not None:
+            where += f", {finding.annotation}"
+        label = f" ({finding.category})" if finding.category and finding.image else ""
+        confidence = () if finding.confidence is None else (f"{finding.confidence:.2f}",)
+        table.add_row(finding.kind, *confidence, shown(where + label), shown(finding.why))
+    if len(findings) > _MOST_ROWS:
+        empty = ("",) if sure else ()
+        table.add_row("...", *empty, "", f"{len(findings) - _MOST_ROWS} more: --json or --out list all")
+    return table

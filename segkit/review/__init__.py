@@ -1,0 +1,1 @@
+"""What helps a person decide what to annotate, and what to correct."""
