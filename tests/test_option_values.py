@@ -34,6 +34,7 @@ REST = {
     "export": ["missing"],
     "label": ["missing"],
     "replay": ["missing"],
+    "check": ["missing"],
 }
 OPTIONS = [
     (name, option, get_type_hints(command.config_type)[option.name])
