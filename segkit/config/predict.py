@@ -145,6 +145,11 @@ class PredictConfig(CommandConfig):
         False, help="Measure all instances: tables of instances and pictures, and a summary; like --format csv.",
         panel=_MEASURES,
     )  # fmt: skip
+    labelled: Path | None = option(
+        None, help="Annotations of some of the pictures, drawn at random: measures all, and gives intervals for counts "
+        "and areas over all of them (prediction-powered).",
+        metavar="SUBSET", panel=_MEASURES,
+    )  # fmt: skip
     pixel_size: str = option(
         "auto", help="Side of a pixel: 0.32um (nm, um, mm, cm, m); auto: as TIFF and OME files say; none.",
         parse=_parse_pixel_size, metavar="SIZE", panel=_MEASURES,
@@ -173,8 +178,9 @@ class PredictConfig(CommandConfig):
 
     @property
     def formats(self) -> tuple[str, ...]:
-        """The output formats, and with ``--measure`` csv among them."""
-        return self.format if "csv" in self.format or not self.measure else (*self.format, "csv")
+        """The output formats, and with ``--measure`` or ``--labelled`` csv among them."""
+        measured = self.measure or self.labelled is not None
+        return self.format if "csv" in self.format or not measured else (*self.format, "csv")
 
     @property
     def fixed_pixel_size(self) -> PixelSize | None:

@@ -46,7 +46,13 @@ _ENDINGS = {
     "crops": ".zip",
 }
 _FOLDERS = tuple(_ENDINGS)
-OWN_FILES = ("results.json", "images.json", *TABLES, JOURNAL)  # the journal last: it tells of the others
+OWN_FILES = (
+    "results.json",
+    "images.json",
+    *TABLES,
+    "estimates.csv",
+    JOURNAL,  # the last: it tells of the others
+)
 MOST_IDS = 65535  # instances of an id mask: PNGs have 16 bits
 OWN_ENTRIES = (*OWN_FILES, *_FOLDERS)
 

@@ -23,8 +23,11 @@ from segkit.extras import extra_package
 from segkit.inference.adjust import with_limits, with_views
 from segkit.inference.batches import BatchPredictor
 from segkit.inference.choose import Choice
+from segkit.inference.estimates import FILE as ESTIMATES
+from segkit.inference.estimates import Estimates, Row, write_estimates
 from segkit.inference.input_files import Picture, find_pictures, name_pictures, with_pages
 from segkit.inference.journal import Origin, PictureResults, drop_torn_line, read_journal
+from segkit.inference.labelled import Labelled, open_labelled
 from segkit.inference.load import InMemory, load_pictures
 from segkit.inference.model import LoadedModel, load
 from segkit.inference.notes import Notes
@@ -57,6 +60,7 @@ class PredictionSummary:
         failed: Messages on pictures that could not be read.
         warnings: What the results do not hold, or hold otherwise than one may think.
         files: Files and folders written, by format.
+        estimates: Counts and areas over all pictures, with ``--labelled``.
     """
 
     out: Path
@@ -67,6 +71,7 @@ class PredictionSummary:
     failed: tuple[str, ...]
     warnings: tuple[str, ...]
     files: dict[str, Path]
+    estimates: tuple[Row, ...] = ()
 
 
 def predict(
@@ -97,7 +102,10 @@ def predict(
         formats = _formats(config, model)
         choice = choice_of(config, model.card.categories, model.path)
         origin = Origin(model.path.resolve(), checksum(model.path), score_used(config, choice), config.choice_options())
+        labelled = None if config.labelled is None else open_labelled(config.labelled, model)
         with _output_folder(config.out):
+            if labelled is not None and config.labelled is not None:
+                labelled.check(config.labelled, name_pictures(found, []))
             _clear(config)
             before = _predicted_before(config, model.path, origin)
             pictures = name_pictures(found, before)
@@ -114,6 +122,7 @@ def predict(
                 for done in _results(model, todo, config, choice, origin, progress, notes):
                     on_picture(writer.write(done))
                 files, instances = writer.finish()
+            estimates = _estimates(config, model, labelled, choice)
     return PredictionSummary(
         out=config.out,
         model=model.path,
@@ -121,9 +130,24 @@ def predict(
         skipped=len(pictures) - len(todo),
         instances=instances,
         failed=tuple(notes.failed),
-        warnings=(*promise_warning(config), *notes.warnings(), *writer.notes),
-        files=files,
+        warnings=(
+            *promise_warning(config),
+            *notes.warnings(),
+            *writer.notes,
+            *estimates.warnings,
+        ),
+        files=files | ({"estimates": config.out / ESTIMATES} if labelled is not None else {}),
+        estimates=estimates.rows,
     )
+
+
+def _estimates(config: PredictConfig, model: LoadedModel, labelled: Labelled | None, choice: Choice) -> Estimates:
+    """Counts and areas over all pictures of the output folder; nothing without annotated ones."""
+    if labelled is None:
+        return Estimates((), ())
+    names = {category.id: category.name for category in model.card.categories}
+    masks = ARCHITECTURES[model.card.model].masks
+    return write_estimates(config.out, labelled, names, choice, masks=masks, without_cut=config.edge == "mark")
 
 
 @contextmanager

@@ -2,11 +2,15 @@
 
 from typing import TYPE_CHECKING, Any
 
-from segkit.commands.output import Output, shown
+from segkit.commands.output import Output, shown, table_of
 from segkit.commands.render.scores import render_metrics_table
 from segkit.units import format_duration
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from segkit.evaluate.analysis.prediction_powered import Estimate
+    from segkit.inference.estimates import Row
     from segkit.inference.predict import PredictionSummary
     from segkit.training.label_curve.curve import LabelCurve
     from segkit.training.summary import TrainingSummary
@@ -100,7 +104,27 @@ def render_prediction(summary: "PredictionSummary", output: Output) -> None:
     output.note(f"{summary.pictures} images{skipped} with {shown(str(summary.model))}: {shown(found)}")
     for path in summary.files.values():
         output.note(f"  {shown(str(path))}")
+    if summary.estimates:
+        _estimates(summary.estimates, output)
     for warning in summary.warnings:
         output.note(f"warning: {shown(warning)}")
     for message in summary.failed:
         output.error(message)
+
+
+def _estimates(rows: "Sequence[Row]", output: Output) -> None:
+    """Means over all pictures with their intervals, beside those of the annotated pictures alone."""
+    first = rows[0]
+    title = f"over {first.pictures} pictures, {first.annotated} of them annotated: mean of a picture"
+    table = table_of(title, "category", "measure", "mean", "95 % interval", "annotated alone", "predicted alone")
+    for row in rows:
+        ends = [_interval(each) for each in (row.powered, row.plain)]
+        mean = f"{row.powered.mean:.4g}"
+        table.add_row(shown(row.category) or "all", row.measure, mean, *ends, f"{row.predicted:.4g}")
+    output.stderr.print(table)
+
+
+def _interval(estimate: "Estimate") -> str:
+    if estimate.low is None or estimate.high is None:
+        return "-"
+    return f"{max(0.0, estimate.low):.4g} to {max(0.0, estimate.high):.4g}"
