@@ -17,6 +17,18 @@ SHARED = Path(os.environ.get("SEGKIT_SHARED_DATA", ROOT.parent / "shared" / "dat
 settings.register_profile("segkit", deadline=None)  # timings are no tests
 settings.load_profile("segkit")
 
+# The files that take minutes come first, so that no process begins one when the other has nothing left. Those of memory
+# before all: their searches of the heap take the longer the more objects other tests have left in the process.
+FIRST = ("test_memory", "test_pipeline", "test_train", "test_fit", "test_signals")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files."""
+    places = {
+        item.path.name: [FIRST.index(name) for name in FIRST if item.path.name.startswith(name)] for item in items
+    }
+    items.sort(key=lambda item: min(places[item.path.name], default=len(FIRST)))
+
 
 class Outcome(NamedTuple):
     """Exit code and output of a command."""

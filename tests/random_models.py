@@ -17,6 +17,9 @@ CATEGORIES = (Category(1, "a"), Category(2, "b"))
 def card_of(name, norm="batch", settings=SETTINGS, categories=CATEGORIES):
     if name == "pointrend":
         name, settings = "maskrcnn", replace(settings, mask_head="pointrend", mask_size=56, aligned_masks=True)
+    if name == "second version":
+        levels = {"fpn_levels": (2, 3, 4), "anchor_sizes": (8, 16, 32, 64)}
+        name, settings = "maskrcnn", replace(settings, head_norm="batch", **levels)
     framing = Framing("semantic" if name == "unet" else "instances", 64, 96)
     return ModelCard(name, "resnet18", norm, "ce+dice", settings, framing, categories, "background")
 

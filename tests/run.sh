@@ -8,5 +8,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . .ci/environment dev
 # Two processes, one thread each: a file's tests stay in one process, as they share trained models.
+# tests/conftest.py has the order of the files.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-exec python -m pytest -n "${SEGKIT_TEST_PROCESSES:-2}" --dist loadfile "$@"
+exec python -m pytest -n "${SEGKIT_TEST_PROCESSES:-2}" --dist loadfile --no-loadscope-reorder "$@"

@@ -27,6 +27,7 @@ SOME = [("maskrcnn", "group"), ("fasterrcnn", "frozen"), ("unet", "batch"), ("un
 ALL = [(model, norm) for model in (*get_args(ModelName), "pointrend") for norm in ("batch", "frozen", "group")]
 EXPORTED = [
     ("maskrcnn", "group"),
+    ("second version", "batch"),
     ("unet", "group"),
     ("pointrend", "batch"),
     ("condinst", "batch"),

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from training import config, lines, losses, weights
+from training import config, lines, losses, same_weights
 
 from segkit.config.memprofile import MemprofileConfig
 from segkit.memprofile.profile import memprofile
@@ -70,7 +70,7 @@ def test_deterministic_runs_are_equal(dataset, tmp_path, model):
     finally:
         torch.use_deterministic_algorithms(False)
     assert losses(first) == losses(second)
-    assert all(torch.equal(value, weights(second)[name]) for name, value in weights(first).items())
+    assert same_weights(first, second)
 
 
 @needs_gpu

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import torch
 from test_signals import MARK
-from training import losses, weights
+from training import losses, same_weights
 
 from segkit.inference.outputs import read_journal
 
@@ -166,8 +166,7 @@ def test_trainings(killer, dataset, here, options, share):
             shutil.rmtree(run)
     killer.whole(["train", "--resume", run] if run.exists() else fresh)
     assert losses(run) == losses(here / "whole/r")
-    for name, value in weights(here / "whole/r").items():
-        assert torch.equal(value, weights(run)[name])
+    assert same_weights(here / "whole/r", run)
     killer.no_litter(here)
     killer.report()
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from training import config, lines, losses, weights
+from training import config, lines, losses, same_weights
 
 from segkit.config.fields import load_config
 from segkit.config.train import TrainConfig
@@ -52,8 +52,7 @@ def test_the_saved_config_repeats_the_run(dataset, tmp_path):
     first = train(config(dataset, tmp_path)).run
     again = train(replace(load_config(TrainConfig, first / "config.toml"), out=tmp_path)).run
     assert losses(again) == losses(first)
-    for name, value in weights(first).items():
-        assert torch.equal(value, weights(again)[name])
+    assert same_weights(first, again)
 
 
 def test_the_number_of_workers_changes_nothing(dataset, tmp_path):

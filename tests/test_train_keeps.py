@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from training import config, lines, losses, start, wait_for_steps, weights
+from training import config, lines, losses, same_weights, start, wait_for_steps, weights
 
 from segkit.config.train import TrainConfig
 from segkit.errors import InputError, SegkitError
@@ -27,8 +27,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(dataset, tmp_path, model):
     train(TrainConfig(resume=str(part), steps=6))
     assert losses(part) == losses(whole)
     assert [line["step"] for line in lines(part)] == [1, 2, 3, 4, 5, 6]
-    for name, value in weights(whole).items():
-        assert torch.equal(value, weights(part)[name])
+    assert same_weights(whole, part)
 
 
 def test_resume_refuses_options_that_change_the_run(dataset, tmp_path, segkit):
@@ -186,8 +185,7 @@ def killed_at_random(dataset, out, times, seed):
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert losses(run) == losses(out / "whole")
-    for name, value in weights(out / "whole").items():
-        assert torch.equal(value, weights(run)[name])
+    assert same_weights(out / "whole", run)
 
 
 def test_a_killed_and_resumed_run_has_the_same_result(dataset, tmp_path):
@@ -221,7 +219,8 @@ def test_a_damaged_checkpoint_is_noticed_and_the_previous_one_is_used(dataset, t
     assert "last.pt: damaged: the checksum of" in outcome.err
     assert "going on from the one before it, last.previous.pt" in outcome.err
     assert [line["losses"] for line in before[0]] == losses(whole)
-    assert all(torch.equal(value, weights(whole)[name]) for name, value in before[1].items())
+    after = weights(whole)
+    assert all(torch.equal(value, after[name]) for name, value in before[1].items())
     damage(whole / "last.pt")
     damage(whole / "last.previous.pt")
     outcome = segkit("train", "--resume", whole)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from training import config, lines, losses, weights
+from training import config, lines, losses, same_weights
 
 from segkit.config.train import TrainConfig
 from segkit.errors import DeviceError
@@ -205,4 +205,4 @@ def test_choosing_the_micro_batch_has_no_side_effects(dataset, tmp_path):
     some = config(dataset, tmp_path, model="unet", batch=2)
     plain, auto = train(some).run, train(replace(some, micro_batch="auto", vram=2**33)).run
     assert losses(plain) == losses(auto)
-    assert all(torch.equal(value, weights(auto)[name]) for name, value in weights(plain).items())
+    assert same_weights(plain, auto)

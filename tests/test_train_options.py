@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training import config, lines, losses, weights
+from training import config, lines, losses, same_weights, weights
 
 from segkit.config.fields import load_config
 from segkit.config.train import TrainConfig
@@ -111,7 +111,7 @@ def test_memory_low_gives_the_same_training(dataset, tmp_path):
     some = config(dataset, tmp_path, model="unet", steps=2)
     plain, low = train(some).run, train(replace(some, memory="low")).run
     assert losses(plain) == losses(low)
-    assert all(torch.equal(value, weights(low)[name]) for name, value in weights(plain).items())
+    assert same_weights(plain, low)
 
 
 def test_learning_rate_factors_and_frozen_layers(dataset, tmp_path):

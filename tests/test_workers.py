@@ -12,7 +12,7 @@ import psutil
 import pytest
 import torch
 from test_signals import MARK, Run, answer_signals
-from training import config, losses, weights
+from training import config, losses, same_weights
 
 from segkit.errors import DeviceError
 from segkit.loading.loader import load_batches
@@ -166,7 +166,7 @@ def test_a_run_whose_processes_are_killed_has_the_same_result(dataset, tmp_path)
     whole = train(config(dataset, tmp_path, model="unet", steps=12, schedule="constant", warmup=0, name="whole")).run
     run = run_with_killed_processes(dataset, tmp_path, 12)
     assert losses(run) == losses(whole)
-    assert all(torch.equal(value, weights(run)[name]) for name, value in weights(whole).items())
+    assert same_weights(whole, run)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no signals to processes")
