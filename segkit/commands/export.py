@@ -13,12 +13,17 @@ def export(config: ExportConfig, output: Output) -> int:
     [bold]Example:[/bold]  segkit export runs/latest --out model.onnx
     """
     output.before_pytorch()
-    from segkit.commands.render.exports import render_bench, render_export
+    from segkit.commands.render.exports import render_bench, render_export, render_prune
     from segkit.export.bench import bench
     from segkit.export.export import export
+    from segkit.export.prune import prune
 
     if config.bench:
         render_bench(bench(config, output.progress()), output)
+        return DONE
+
+    if config.prune is not None:
+        render_prune(prune(config, output.progress()), output)
         return DONE
 
     render_export(export(config, output.progress()), output)

@@ -42,6 +42,10 @@ class ExportConfig(CommandConfig):
     simplify: bool = option(
         False, help="Simplify the graph with onnxslim (onnx); kept only if its outputs are equal.", panel=_SMALLER
     )
+    prune: float | None = option(
+        None, help="Write a checkpoint without this share of the channels of each layer (of a unet, maskrcnn or "
+        "fasterrcnn); train it a little more: segkit train --weights FILE.", min=0.0, max=0.95, panel=_SMALLER,
+    )  # fmt: skip
     bench: bool = option(
         False, help="Write nothing: measure latency, throughput and memory of the model or file on this machine."
     )
@@ -64,10 +68,29 @@ class ExportConfig(CommandConfig):
             raise ConfigError("--calibrate has no effect without --int8", "add --int8")
         if self.trust and not self.bench:
             raise ConfigError("--trust has no effect without --bench", "leave it out")
-        writes = {"format", "out", "half", "int8", "calibrate", "simplify", "tolerance"}
+        self._check_prune()
+        writes = {"prune", "format", "out", "half", "int8", "calibrate", "simplify", "tolerance"}
         given_flags = [flag_of(f) for f in options_of(type(self)) if f.name in writes & self.given_options()]
         if self.bench and given_flags:
             raise ConfigError(f"--bench writes nothing: {given_flags[0]} has no effect", "leave one of them out")
+
+    def _check_prune(self) -> None:
+        """Check that nothing is asked for that a pruned checkpoint has not.
+
+        Raises:
+            ConfigError: Something is.
+        """
+        if self.prune is None:
+            return
+        other = {"format", "half", "int8", "calibrate", "simplify", "tolerance"} & self.given_options()
+        flags = [flag_of(f) for f in options_of(type(self)) if f.name in other]
+        if flags:
+            raise ConfigError(
+                f"--prune writes a checkpoint: {flags[0]} has no effect",
+                "train it a little more (segkit train --weights FILE), then export that run",
+            )
+        if self.prune == 0:
+            raise ConfigError("--prune 0: takes nothing away", "give a share, such as 0.3")
 
     @property
     def most_difference(self) -> float:

@@ -19,6 +19,7 @@ from segkit.models.detector_settings import DetectorSettings
 from segkit.models.solov2 import SOLOv2
 from segkit.models.unet import UNet
 from segkit.models.unet_settings import UnetSettings
+from segkit.models.widths import Width, narrow
 
 InstanceModel = Detector | CondInst | SOLOv2
 """The models that find instances."""
@@ -30,7 +31,8 @@ class ModelCard:
 
     ``levels`` say what values of more than 8 bits become; cards of an older segkit have none, and each grey image is
     stretched by itself. ``norm_eps`` is what the norms of the feature extractor add to variances: weights need the one
-    that they were made with. ``unet`` is what a U-Net is made with; the U-Nets of older cards are without.
+    that they were made with. ``unet`` is what a U-Net is made with; the U-Nets of older cards are without. ``widths``
+    are those of layers that were pruned.
     """
 
     model: ModelName
@@ -44,6 +46,7 @@ class ModelCard:
     levels: Levels | None = None
     norm_eps: float = DEFAULT_EPS
     unet: UnetSettings = UnetSettings()
+    widths: tuple[Width, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -55,7 +58,9 @@ class ModelCard:
         plain = asdict(self)
         for part in ("settings", "unet"):
             plain[part] |= {name: list(value) for name, value in plain[part].items() if isinstance(value, tuple)}
-        return plain | {"categories": list(plain["categories"])}
+        # Without widths as before they were known, so that an older segkit reads the cards of whole models.
+        plain |= {"widths": [list(each) for each in self.widths]}
+        return {n: v for n, v in plain.items() if n != "widths" or v} | {"categories": list(plain["categories"])}
 
     @staticmethod
     def from_plain(plain: dict[str, Any]) -> "ModelCard":
@@ -65,6 +70,7 @@ class ModelCard:
             "unet": UnetSettings(**_with_tuples(plain.get("unet", {}))),
             "framing": Framing(**plain["framing"]),
             "categories": _categories(plain["categories"]),
+            "widths": tuple(Width(str(layer), int(out), int(into)) for layer, out, into in plain.get("widths", ())),
         }
         if (levels := plain.get("levels")) is not None:
             channels = levels.get("channels")
@@ -77,7 +83,16 @@ class ModelCard:
 
         All models are called alike: ``model(images, targets) -> {loss name: scalar}`` in training,
         ``model(images) -> list[Prediction]`` in evaluation, with images as uint8 [C, H, W] each; C is 3 but for U-Nets.
+
+        Raises:
+            ValueError: The widths are not those of layers that it has.
         """
+        model = self._whole()
+        narrow(model, self.widths)
+        return model
+
+    def _whole(self) -> nn.Module:
+        """The model with all channels of its architecture."""
         num_classes = len(self.categories) + 1  # and background
         match self.model:
             case "maskrcnn" | "fasterrcnn":

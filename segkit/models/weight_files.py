@@ -28,6 +28,7 @@ from segkit.models.layer_names import (
     without_wrappers,
 )
 from segkit.models.safetensors_file import read_safetensors
+from segkit.models.widths import Width
 
 _PLACES = ("model", "state_dict", "model_state_dict", "model_state", "module", "net")  # of the state dict in a file
 _DEEPEST = 4  # dicts inside each other; a file may hold a dict that holds itself
@@ -56,6 +57,7 @@ class WeightFile:
         heads: The version of a detector's pyramid and heads.
         head_norm: The norms in them, as ``norm``.
         norm_eps: What the norms of the feature extractor added to variances.
+        widths: The layers that were pruned.
         notes: What was unwrapped or renamed.
     """
 
@@ -69,6 +71,7 @@ class WeightFile:
     heads: HeadsName | None = None
     head_norm: NormName | None = None
     norm_eps: float = DEFAULT_EPS
+    widths: tuple[Width, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
 
@@ -128,7 +131,8 @@ def recognise(
     """
     for prefix in _BODIES:
         body = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-        backbone = _backbone_of(body)
+        # By its shapes a pruned one would not be known.
+        backbone = card.backbone if card is not None and card.widths and prefix and body else _backbone_of(body)
         if backbone is None:
             continue
         others = {name: value for name, value in state.items() if prefix and not name.startswith(prefix)}
@@ -145,6 +149,7 @@ def recognise(
             heads_of(state) if is_detector else None,
             _head_norm_of(card, state) if is_detector else None,
             _eps_of(card, backbone, is_detector=is_detector, published=published),
+            card.widths if card is not None else (),
             tuple(notes or ()),
         )
     raise InputError(

@@ -4,11 +4,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from segkit.commands.output import Output, shown, table_of
-from segkit.units import format_bytes
+from segkit.units import counted, format_bytes
 
 if TYPE_CHECKING:
     from segkit.export.bench import BenchSummary
     from segkit.export.export import ExportSummary
+    from segkit.export.prune import PruneSummary
 
 _RUNTIMES = {
     "onnx": "ONNX Runtime", "torchscript": "PyTorch (TorchScript)", "pt2": "PyTorch (torch.export)",
@@ -71,6 +72,40 @@ def _note_changes(summary: "ExportSummary", output: Output) -> None:
         output.note(
             f"{score.name} on {score.images} images: {score.exported:.4f}, and {score.source:.4f} of the original"
         )
+
+
+def render_prune(summary: "PruneSummary", output: Output) -> None:
+    """What a model takes before and after it was pruned, and how to go on."""
+    output.json(
+        {
+            "source": str(summary.source),
+            "out": str(summary.out),
+            "share": summary.share,
+            "image": {"height": summary.image[0], "width": summary.image[1]},
+            "threads": summary.threads,
+            "before": asdict(summary.before),
+            "after": asdict(summary.after),
+            "score": None if summary.score is None else asdict(summary.score),
+        }
+    )
+    height, width = summary.image
+    threads = counted(summary.threads, "thread", "threads")
+    table = table_of(f"one image of {height}x{width} pixels on the CPU, {threads}", "", "before", "after", "ratio")
+    before, after = summary.before, summary.after
+    rows = (
+        ("parameters", f"{before.parameters:,}", f"{after.parameters:,}", after.parameters / before.parameters),
+        ("size", format_bytes(before.size), format_bytes(after.size), after.size / before.size),
+        ("GFLOP", f"{before.flops / 1e9:.2f}", f"{after.flops / 1e9:.2f}", after.flops / max(before.flops, 1)),
+        ("p50 ms", f"{before.p50:.1f}", f"{after.p50:.1f}", after.p50 / before.p50),
+        ("p95 ms", f"{before.p95:.1f}", f"{after.p95:.1f}", after.p95 / before.p95),
+    )
+    for name, one, other, ratio in rows:
+        table.add_row(name, one, other, f"{ratio:.2f}")
+    output.stderr.print(table)
+    if (score := summary.score) is not None:
+        output.note(f"{score.name} on {score.images} images: {score.exported:.4f}, and {score.source:.4f} before")
+    output.note(f"wrote {shown(str(summary.out))} from {shown(str(summary.source))}")
+    output.note(f"train it a little more before you use it: segkit train DATASET --weights {shown(str(summary.out))}")
 
 
 def render_bench(summary: "BenchSummary", output: Output) -> None:
