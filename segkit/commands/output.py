@@ -67,8 +67,7 @@ class Output:
     def json(self, document: Any) -> None:
         """Write one JSON document to stdout if ``--json`` was given."""
         if self.as_json:
-            json.dump(document, sys.stdout, ensure_ascii=False)
-            sys.stdout.write("\n")
+            sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
             sys.stdout.flush()  # the reader of a pipe gets it at once
 
     def error(self, message: str) -> None:

@@ -19,5 +19,6 @@ def predict(config: PredictConfig, output: Output) -> int:
     from segkit.inference.predict import predict
 
     summary = predict(config, output.progress(), output.json, sys.stdin)
-    render_prediction(summary, output)
+    if summary.is_main:
+        render_prediction(summary, output)
     return FAILED if summary.failed else DONE

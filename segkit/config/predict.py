@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from segkit.config.fields import MOST_PIXELS, CommandConfig, argument, option, options_of
-from segkit.config.parsers import parse_names, to_toml
+from segkit.config.devices import check_devices
+from segkit.config.fields import MOST_PIXELS, MOST_PROCESSES, CommandConfig, argument, option, options_of
+from segkit.config.parsers import parse_indices, parse_names, to_toml
 from segkit.data.pixel_size import PixelSize, parse_area, parse_pixel_size
 from segkit.errors import ConfigError
 
@@ -155,7 +156,16 @@ class PredictConfig(CommandConfig):
         parse=_parse_pixel_size, metavar="SIZE", panel=_MEASURES,
     )  # fmt: skip
     batch: int = option(4, help="Images per forward pass.", min=1, max=65536)
+    gpus: tuple[int, ...] | None = option(
+        None, help="GPUs that share the pictures, one process each.", parse=parse_indices, metavar="0,1,..."
+    )
     device: str = option("auto", help="Device: auto, cpu, cuda, cuda:1.")
+    ranks: int = option(1, help="Processes that share the pictures; only with --device cpu.", min=1, max=MOST_PROCESSES)
+    workers: int | None = option(
+        None, help="Threads that read the next pictures while the model works, and as many that write.  "
+        "[default: one a core, at most 4]",
+        min=0, max=MOST_PROCESSES,
+    )  # fmt: skip
     trust: bool = option(
         False, help="Run an exported file that is a program (TorchScript, PT2): only if you know who made it."
     )
@@ -163,6 +173,7 @@ class PredictConfig(CommandConfig):
     force: bool = option(False, help="Replace the predictions in --out.")
 
     def __post_init__(self) -> None:
+        check_devices(self.device, self.gpus, self.ranks)
         if not self.format:
             raise ConfigError("--format: nothing would be written", f"name some of {', '.join(OUTPUTS)}")
         if unknown := sorted(set(self.format) - set(OUTPUTS)):

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from segkit.config.devices import check_devices
 from segkit.config.model_options import check_model_options
 from segkit.config.parsers import loss_terms
 from segkit.errors import ConfigError
@@ -16,10 +17,7 @@ def check_together(config: "TrainConfig") -> None:
     Raises:
         ConfigError: They do.
     """
-    if config.gpus is not None and config.device not in ("auto", "cuda"):
-        raise ConfigError(f"--gpus and --device {config.device} contradict each other")
-    if config.ranks > 1 and config.device != "cpu":
-        raise ConfigError("--ranks goes with --device cpu", "on GPUs, name them: --gpus 0,1")
+    check_devices(config.device, config.gpus, config.ranks)
     if config.compile and config.memory == "low":
         raise ConfigError("--compile and --memory low do not go together", "leave one of them out")
     if config.ema == 1:

@@ -65,6 +65,25 @@ def only_writer_in(folder: Path, hint: str) -> Iterator[None]:
 
 
 @contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Let one process of this machine at a time into the block, as where they write lines to one stream.
+
+    Args:
+        path: The file that is locked, which exists.
+    """
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
 def temporary_directory(prefix: str) -> Iterator[Path]:
     """A folder in the system's temporary folder; those of processes that were killed are removed first.
 

@@ -61,6 +61,7 @@ class Header(NamedTuple):
 
 _pillows_limit = threading.RLock()
 _lifted: list[int | None] = []  # a limit for each block that is open, the first of which is restored
+_quiet: list[warnings.catch_warnings] = []  # likewise
 
 
 @contextmanager
@@ -78,6 +79,24 @@ def without_pillows_limit() -> Iterator[None]:
                 Image.MAX_IMAGE_PIXELS = limit
 
 
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Ignore warnings inside the block, which threads may be in together: they share the list of filters."""
+    with _pillows_limit:
+        quiet = warnings.catch_warnings()
+        if not _quiet:
+            quiet.__enter__()
+            warnings.simplefilter("ignore")
+        _quiet.append(_quiet[0] if _quiet else quiet)
+    try:
+        yield
+    finally:
+        with _pillows_limit:
+            first = _quiet.pop()
+            if not _quiet:
+                first.__exit__(None, None, None)
+
+
 _PILLOWS_ERRORS = (
     OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError, OverflowError, RuntimeError,
     struct.error, zlib.error, Image.DecompressionBombError,
@@ -90,10 +109,13 @@ def opened(source: Path | bytes, name: str) -> Iterator[Any]:
     try:
         if isinstance(source, Path):
             _check_regular(source.stat(), name)
-        with warnings.catch_warnings(), without_pillows_limit():
-            warnings.simplefilter("ignore")  # harmless defects of metadata
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
-                yield picture
+        # Warnings are of harmless defects of metadata.
+        with (
+            _without_warnings(),
+            without_pillows_limit(),
+            Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture,
+        ):
+            yield picture
     except FileNotFoundError:
         raise InputError(f"{name}: no such image") from None
     except InputError:

@@ -1,6 +1,7 @@
 """Predictions batch by batch, each image as if it were alone; where memory runs out, with fewer images at once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -11,7 +12,31 @@ from segkit.models.tensors import Prediction
 from segkit.progress import Progress
 from segkit.runtime.device import fp32_precision, free_memory, is_out_of_memory
 
+_HINT = "try another --device, or a model of a smaller --size"
 Predict = Callable[[Sequence[Tensor]], list[Prediction]]
+
+
+class DoesNotFit(DeviceError):
+    """A single image needs more memory than there is."""
+
+
+@contextmanager
+def memory_for(what: str, image: Tensor) -> Iterator[None]:
+    """Raise an error that tells of memory as ``DoesNotFit``.
+
+    Args:
+        what: The image, in the message.
+        image: As the model gets it.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        height, width = image.shape[-2:]
+        raise DoesNotFit(f"out of memory while predicting {what} ({height}x{width} as the model gets it)", _HINT) from (
+            None
+        )
 
 
 class BatchPredictor:
@@ -52,7 +77,7 @@ class BatchPredictor:
             names: Of the images, for messages.
 
         Raises:
-            DeviceError: A single image needs more memory than there is.
+            DoesNotFit: A single image needs more memory than there is.
         """
         predictions: dict[int, Prediction] = {}
         retries_single = False
@@ -88,10 +113,7 @@ class BatchPredictor:
         )
         largest = f"{name} ({height}x{width} as the model gets it)"
         if last_try:
-            raise DeviceError(
-                f"out of memory while {self._activity} {largest}",
-                "try another --device, or a model of a smaller --size",
-            )
+            raise DoesNotFit(f"out of memory while {self._activity} {largest}", _HINT)
         if len(images) == 1:
             self._progress.note(f"out of memory while {self._activity} {largest}; trying once more")
             return

@@ -1,7 +1,12 @@
-"""The journal of ``predict``: a line for each finished picture, from which ``--resume`` goes on."""
+"""The journal of ``predict``: a line for each finished picture, from which ``--resume`` goes on.
+
+Of several ranks each has a journal of its own, and the first one's becomes that of all when they end. What ranks that
+were killed have left is taken in by the next call.
+"""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from segkit.data.files import temporary_file
 from segkit.data.pixel_size import PixelSize
 from segkit.data.records import Result
 from segkit.evaluate.predicted_images import JOURNAL
@@ -17,6 +23,7 @@ from segkit.formats.coco.write import result_record
 from segkit.inference.input_files import Picture, stem_of
 
 _BLOCK = 1 << 16
+_OF_RANK = ".pictures.rank-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +114,52 @@ def _read_line(line: bytes) -> PictureResults | None:
         return PictureResults(picture, raw["height"], raw["width"], origin, results)
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
         return None
+
+
+def journal_of(out: Path, rank: int) -> Path:
+    """The journal of a rank."""
+    return out / JOURNAL if rank == 0 else out / f"{_OF_RANK}{rank}.jsonl"
+
+
+def left_by_ranks(out: Path) -> list[Path]:
+    """The journals of ranks other than the first."""
+    return sorted(out.glob(f"{_OF_RANK}*.jsonl"))
+
+
+def take_in_ranks(out: Path, order: Sequence[str], *, anyway: bool = False) -> None:
+    """Make one journal of those of all ranks; where there are no others, nothing changes.
+
+    Args:
+        out: The output folder.
+        order: Names of pictures, in the order in which one process predicts them; others come before them.
+        anyway: Put the journal in this order also where there are no others.
+    """
+    if not (others := left_by_ranks(out)) and not anyway:
+        return
+    places = {name: place for place, name in enumerate(order)}
+    lines: list[tuple[int, Path, int, int]] = []  # their places, and where they are: they need not fit into memory
+    for path in (out / JOURNAL, *others):
+        if path.is_file() and not path.is_symlink():
+            lines += [(places.get(name, -1), path, start, size) for name, start, size in _lines_of(path)]
+    lines.sort(key=lambda line: line[0])  # stable
+    with temporary_file(out / JOURNAL) as temporary, ExitStack() as stack:
+        files = {path: stack.enter_context(path.open("rb")) for path in {line[1] for line in lines}}
+        merged = stack.enter_context(temporary.open("wb"))
+        for _, path, start, size in lines:
+            files[path].seek(start)
+            merged.write(files[path].read(size))
+    for path in others:
+        path.unlink()
+
+
+def _lines_of(path: Path) -> Iterator[tuple[str, int, int]]:
+    """The name of the picture of each whole line, where the line begins, and its length."""
+    start = 0
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n") and (done := _read_line(line)) is not None:
+                yield done.picture.name, start, len(line)
+            start += len(line)
 
 
 def drop_torn_line(out: Path) -> None:

@@ -1,7 +1,7 @@
 """Pictures from files, as the model gets them, with what is to be said of them."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from segkit.inference.input_files import Picture
 from segkit.inference.journal import Origin, PictureResults
 from segkit.inference.model import LoadedModel
 from segkit.inference.notes import Notes
+from segkit.inference.phases import Phases
 from segkit.inference.tiled import tiling_of
 from segkit.loading.dataset import load_for_model, size_for_model
 
@@ -26,55 +27,84 @@ _MUCH_SMALLER = 4  # times: from there on, small instances may be lost
 LARGEST_WHOLE = 100_000_000  # pixels of a TIFF file that is decoded whole also where it is predicted in tiles
 
 
-def load_pictures(
-    pictures: Sequence[Picture],
-    model: LoadedModel,
-    config: PredictConfig,
-    choice: Choice,
-    origin: Origin,
-    notes: Notes,
-) -> Iterator[tuple[PictureResults, "Tensor | TiffWindows | InMemory"]]:
-    """The pictures that can be read, without results yet, and as the model gets them, or what reads their tiles.
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What pictures are predicted with.
 
-    Args:
-        pictures: What to load.
-        model: What will predict them.
-        config: The size of pixels.
-        choice: Which instances will be kept.
-        origin: What the results will depend on.
-        notes: Receives the others.
+    Attributes:
+        model: The model.
+        config: Tiles, the size of pixels.
+        choice: Which instances are kept.
+        origin: What the results depend on.
     """
-    for picture in pictures:
-        try:
-            _check_encoding(picture)
-            header = read_header(picture.path)
-            pixel_size = _pixel_size(picture, config, notes)
-            choice.check(str(picture.path), pixel_size)
-            tiling = tiling_of(config, model.card.framing, *header.upright)
-            if tiling is not None and (windows := _windows(picture, header, model)) is not None:
-                notes.in_parts.append(picture.name)
-                yield (
-                    PictureResults(picture, windows.height, windows.width, origin, pixel_size=pixel_size),
-                    windows,
-                )
-                continue
-            decoded = decode(picture.path, model.card.levels, turn=True, page=picture.page or 1)
-            pixels, given = decoded.pixels, decoded.pixels
-            if model.card.channels != _RGB:
-                given = _channels(picture, model)
-        except InputError as error:
-            notes.failed.append(error.message)
-            continue
-        one = picture.page is not None or model.card.channels not in (1, _RGB)  # pages may be channels
-        notes.loaded(picture.name, 1 if one else header.frames, decoded)
-        height, width = pixels.shape[:2]
-        if (smaller := _times_smaller(height, width, model)) > _MUCH_SMALLER and config.tile == "none":
-            notes.shrunk.append((picture.name, smaller))
-        in_tiles = tiling_of(config, model.card.framing, height, width) is not None
-        yield (
-            PictureResults(picture, height, width, origin, pixels=pixels, pixel_size=pixel_size),
-            InMemory(given) if in_tiles else load_for_model(given, model.card.framing),
-        )
+
+    model: LoadedModel
+    config: PredictConfig
+    choice: Choice
+    origin: Origin
+
+
+class Loaded(NamedTuple):
+    """A picture as the model gets it.
+
+    Attributes:
+        done: The picture without results yet; None: it cannot be read, which ``notes`` say.
+        image: What the model gets, or what reads its tiles.
+        given: The pixels that ``image`` was made from, [H, W, C]; None where it reads tiles of a file.
+        notes: What is to be said of it.
+        phases: The seconds that it took so far.
+    """
+
+    done: PictureResults | None
+    image: "Tensor | TiffWindows | InMemory | None"
+    given: npt.NDArray[np.uint8] | None
+    notes: Notes
+    phases: Phases
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory that it holds."""
+        shown = None if self.done is None else self.done.pixels
+        arrays = {id(each): each.nbytes for each in (self.given, shown) if each is not None}
+        return sum(arrays.values()) + (self.image.nbytes if isinstance(self.image, Tensor) else 0)
+
+
+def load_picture(picture: Picture, task: Task) -> Loaded:
+    """Load a picture; one that cannot be read is said in the notes."""
+    notes, phases = Notes(), Phases()
+    try:
+        return _load(picture, task, notes, phases)
+    except InputError as error:
+        notes.failed.append(error.message)
+        return Loaded(None, None, None, notes, phases)
+
+
+def _load(picture: Picture, task: Task, notes: Notes, phases: Phases) -> Loaded:
+    model, config = task.model, task.config
+    with phases.timed("read"):
+        _check_encoding(picture)
+        header = read_header(picture.path)
+        pixel_size = _pixel_size(picture, config, notes)
+        task.choice.check(str(picture.path), pixel_size)
+        tiling = tiling_of(config, model.card.framing, *header.upright)
+        if tiling is not None and (windows := _windows(picture, header, model)) is not None:
+            notes.in_parts.append(picture.name)
+            done = PictureResults(picture, windows.height, windows.width, task.origin, pixel_size=pixel_size)
+            return Loaded(done, windows, None, notes, phases)
+        decoded = decode(picture.path, model.card.levels, turn=True, page=picture.page or 1)
+        pixels, given = decoded.pixels, decoded.pixels
+        if model.card.channels != _RGB:
+            given = _channels(picture, model)
+    one = picture.page is not None or model.card.channels not in (1, _RGB)  # pages may be channels
+    notes.loaded(picture.name, 1 if one else header.frames, decoded)
+    height, width = pixels.shape[:2]
+    if (smaller := _times_smaller(height, width, model)) > _MUCH_SMALLER and config.tile == "none":
+        notes.shrunk.append((picture.name, smaller))
+    done = PictureResults(picture, height, width, task.origin, pixels=pixels, pixel_size=pixel_size)
+    if tiling_of(config, model.card.framing, height, width) is not None:
+        return Loaded(done, InMemory(given), given, notes, phases)
+    with phases.timed("resize"):
+        return Loaded(done, load_for_model(given, model.card.framing), given, notes, phases)
 
 
 def _channels(picture: Picture, model: LoadedModel) -> npt.NDArray[np.uint8]:

@@ -8,11 +8,11 @@ _CLIPPED = 0.02  # the share of values outside the levels from which on it is sa
 class Notes:
     """What is to be said about the pictures when all are predicted."""
 
-    def __init__(self, limit: int | None, most_ids: int | None = None) -> None:
+    def __init__(self, limit: int | None = None, most_ids: int | None = None) -> None:
         """Nothing is noted yet.
 
         Args:
-            limit: The most instances that the model predicts in a picture.
+            limit: The most instances that the model predicts in a picture; None: there is no limit.
             most_ids: The most instances that an id mask holds; None: none are written.
         """
         self._limit, self._most_ids = limit, most_ids
@@ -27,6 +27,17 @@ class Notes:
         self.sized: list[tuple[str, str]] = []
         self.not_square: list[str] = []
         self.failed: list[str] = []
+
+    def add(self, others: "Notes") -> None:
+        """Add what others say, after what these say."""
+        for name, said in vars(others).items():
+            if isinstance(said, list):
+                getattr(self, name).extend(said)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to say."""
+        return not any(said for said in vars(self).values() if isinstance(said, list))
 
     def loaded(self, name: str, pages: int, decoded: Mapped) -> None:
         """A picture was loaded from a file of so many pages."""

@@ -29,7 +29,7 @@ from segkit.formats.labelme.write import labelme_document, result_shapes, write_
 from segkit.formats.outlines import qupath_document, write_imagej
 from segkit.inference.crops import write_crops
 from segkit.inference.input_files import Picture
-from segkit.inference.journal import PictureResults, read_journal
+from segkit.inference.journal import PictureResults, journal_of, read_journal
 from segkit.inference.measure import measure_picture
 from segkit.inference.tables import FILES as TABLES
 from segkit.inference.tables import Measured, write_tables
@@ -113,7 +113,12 @@ class Writer:
     """
 
     def __init__(
-        self, out: Path, formats: Sequence[str], categories: Sequence[Category], style: "Style | None" = None
+        self,
+        out: Path,
+        formats: Sequence[str],
+        categories: Sequence[Category],
+        style: "Style | None" = None,
+        rank: int = 0,
     ) -> None:
         """Open the journal of an output folder, which is made if it is missing.
 
@@ -122,22 +127,24 @@ class Writer:
             formats: What is written: ``csv`` needs ``measures``.
             categories: Of the model.
             style: Of overlays and tables; None: as by default.
+            rank: Of several processes; each has a journal of its own.
 
         Raises:
             InputError: It cannot be written, or a link leads out of the folder.
         """
+        journal = journal_of(out, rank)
         for name in formats:
             if name in _ENDINGS:  # before anything is predicted
                 check_links(out / name / "any", out)
-        if (out / JOURNAL).is_symlink():
-            raise InputError(f"{out / JOURNAL}: is a link, which is not written through", "remove it")
+        if journal.is_symlink():
+            raise InputError(f"{journal}: is a link, which is not written through", "remove it")
         self._out, self._formats, self._categories = out, formats, tuple(categories)
         self._names = {category.id: category.name for category in categories}
         self._style = style or Style()
         self.notes: list[str] = []
         try:
             out.mkdir(parents=True, exist_ok=True)
-            self._journal = (out / JOURNAL).open("ab")
+            self._journal = journal.open("ab")
         except PermissionError as error:
             raise InputError(f"{out}: no permission to write there", "choose another --out") from error
 
@@ -147,6 +154,17 @@ class Writer:
 
     def write(self, done: PictureResults) -> dict[str, Any]:
         """Write one picture's own files, then its record in the journal, which is returned."""
+        record = self.write_files(done)
+        self.enter(record)
+        return record
+
+    def enter(self, record: dict[str, Any]) -> None:
+        """Write the record of a picture, whose files are there, into the journal."""
+        self._journal.write(msgspec.json.encode(record) + b"\n")
+        self._journal.flush()
+
+    def write_files(self, done: PictureResults) -> dict[str, Any]:
+        """Write one picture's own files, which several threads may do at once; returns its record."""
         stem = done.picture.stem
         if "overlay" in self._formats and done.pixels is not None:
             style = self._style
@@ -163,10 +181,7 @@ class Writer:
         if "measures" in self._formats:
             with temporary_file(self._out / "measures" / f"{stem}.json", inside=self._out) as temporary:
                 temporary.write_bytes(msgspec.json.encode(measure_picture(done, self._names)))
-        record = done.record(self._names)
-        self._journal.write(msgspec.json.encode(record) + b"\n")
-        self._journal.flush()
-        return record
+        return done.record(self._names)
 
     def _write_for_others(self, done: PictureResults) -> None:
         """Write what other programs read."""

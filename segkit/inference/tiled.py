@@ -10,25 +10,40 @@ import torch
 from segkit.config.predict import PredictConfig
 from segkit.data.geometry import Framing
 from segkit.data.records import Image, Result
-from segkit.inference.batches import BatchPredictor
+from segkit.inference.batches import BatchPredictor, memory_for
 from segkit.inference.choose import Choice
 from segkit.inference.model import LoadedModel
+from segkit.inference.phases import Phases
 from segkit.inference.tiles import Piece, Tile, merge_pieces, pieces_of, tiles_of
-from segkit.loading.dataset import load_for_model
-from segkit.models.tensors import prediction_to_results
+from segkit.loading.dataset import load_for_model, size_for_model, to_tensor
+from segkit.loading.decode import resize_rgb
+from segkit.models.tensors import Prediction, prediction_to_results
 from segkit.models.unet import instances_of, num_maps
 from segkit.progress import SILENT, Progress
 
 Pixels = npt.NDArray[np.uint8]
 Window = Callable[[Tile], Pixels]  # the pixels of a tile, RGB [h, w, 3]
+_LEAST_SIDE = 64  # pixels of the model; smaller tiles see too little
 _LARGE = 4  # times as many pixels as the model gets: from there on, ``auto`` makes tiles
 
 
 class Tiling(NamedTuple):
-    """Side of the tiles, and how much neighbours share, in pixels."""
+    """Side of the tiles, and how much neighbours share, in pixels of the picture.
+
+    ``scale`` times as many pixels reach the model, by side; None: the model gets each tile as it gets a picture.
+    """
 
     side: int
     overlap: int
+    scale: float | None = None
+
+    def smaller(self, framing: Framing) -> "Tiling | None":
+        """Tiles of half the side that the model sees at the same scale; None where they would be too small."""
+        scale = self.scale
+        if scale is None:
+            scale = size_for_model(self.side, self.side, framing)[0] / self.side
+        side = self.side // 2
+        return Tiling(side, side // 4, scale) if side * scale >= _LEAST_SIDE else None
 
 
 def tiling_of(config: PredictConfig, framing: Framing, height: int, width: int) -> Tiling | None:
@@ -45,7 +60,7 @@ def tiling_of(config: PredictConfig, framing: Framing, height: int, width: int) 
 
 def predict_tiles(
     model: LoadedModel, predictor: BatchPredictor, name: str, size: tuple[int, int], window: Window,
-    tiling: Tiling, choice: Choice, progress: Progress = SILENT,
+    tiling: Tiling, choice: Choice, progress: Progress = SILENT, phases: Phases | None = None,
 ) -> tuple[list[Result], Pixels | None]:  # fmt: skip
     """The results of a picture, and the label of every pixel where the model predicts one.
 
@@ -58,47 +73,69 @@ def predict_tiles(
         tiling: How it is cut.
         choice: Its scores choose before pieces are merged.
         progress: Hears which tile is predicted.
+        phases: Receives how long each phase takes.
+
+    Raises:
+        DoesNotFit: A single tile needs more memory than there is.
     """
-    tiles = tiles_of(*size, *tiling)
+    tiles, phases = tiles_of(*size, tiling.side, tiling.overlap), phases or Phases()
     if model.maps is not None:
-        return _blended(model, name, size, window, tiles)
+        return _blended(model, name, size, window, tiles, phases)
     pieces: list[Piece] = []
     for start in range(0, len(tiles), predictor.batch):
         part = tiles[start : start + predictor.batch]
         progress.alive(f"{name}, tile {start + 1} of {len(tiles)}")
-        images = [load_for_model(window(tile), model.card.framing) for tile in part]
+        images = [_for_model(window, tile, model.card.framing, tiling.scale, phases) for tile in part]
         names = [f"{name}, tile {number} of {len(tiles)}" for number in range(start + 1, start + len(part) + 1)]
-        for number, (tile, image, found) in enumerate(zip(part, images, predictor(images, names), strict=True), start):
-            record, (height, width) = Image(0, name, tile.height, tile.width), image.shape[-2:]
-            aligned = model.card.settings.aligned_masks
-            results = prediction_to_results(found, record, height, width, model.card.categories, aligned_masks=aligned)
-            pieces += pieces_of(number, tile, [r for r in results if choice.is_certain(r)], *size)
-    return merge_pieces(pieces, tiles, *size), None
+        with phases.timed("model"):
+            predictions = predictor(images, names)
+        with phases.timed("encode"):
+            for number, (tile, image, found) in enumerate(zip(part, images, predictions, strict=True), start):
+                record = Image(0, name, tile.height, tile.width)
+                results = _results(found, record, tuple(image.shape[-2:]), model)
+                pieces += pieces_of(number, tile, [r for r in results if choice.is_certain(r)], *size)
+    with phases.timed("encode"):
+        return merge_pieces(pieces, tiles, *size), None
+
+
+def _results(found: Prediction, record: Image, size: tuple[int, ...], model: LoadedModel) -> list[Result]:
+    card = model.card
+    return prediction_to_results(
+        found, record, size[0], size[1], card.categories, aligned_masks=card.settings.aligned_masks
+    )
+
+
+def _for_model(window: Window, tile: Tile, framing: Framing, scale: float | None, phases: Phases) -> torch.Tensor:
+    """A tile as the model gets it."""
+    with phases.timed("read"):
+        pixels = window(tile)
+    with phases.timed("resize"):
+        if scale is None:
+            return load_for_model(pixels, framing)
+        height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
+        return to_tensor(resize_rgb(pixels, height, width))
 
 
 def _blended(
-    model: LoadedModel, name: str, size: tuple[int, int], window: Window, tiles: Sequence[Tile]
+    model: LoadedModel, name: str, size: tuple[int, int], window: Window, tiles: Sequence[Tile], phases: Phases
 ) -> tuple[list[Result], Pixels]:
     """The same of a U-Net: its maps are a mean over tiles, weighted by the distance from the edges of each."""
     height, width = size
     labels = np.zeros(size, np.uint8)
     confidence = np.zeros(size, np.float16)
     distances = np.zeros(size, np.float16) if model.card.unet.instances == "distance" else None
-    for top, sums in _bands(model, size, window, tiles):
+    for top, sums in _bands(model, name, size, window, tiles, phases):
         maps, rows = sums[:-1] / sums[-1], np.s_[top : top + sums.shape[1]]
         if distances is not None:
             maps, distances[rows] = maps[:-1], maps[-1]
         labels[rows], confidence[rows] = maps.argmax(axis=0), maps.max(axis=0)
-    found = instances_of(labels, confidence, distances)
-    record = Image(0, name, height, width)
-    results = prediction_to_results(
-        found, record, height, width, model.card.categories, aligned_masks=model.card.settings.aligned_masks
-    )
-    return results, labels
+    with phases.timed("encode"):
+        found = instances_of(labels, confidence, distances)
+        return _results(found, Image(0, name, height, width), size, model), labels
 
 
 def _bands(
-    model: LoadedModel, size: tuple[int, int], window: Window, tiles: Sequence[Tile]
+    model: LoadedModel, name: str, size: tuple[int, int], window: Window, tiles: Sequence[Tile], phases: Phases
 ) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
     """Rows of the picture, from the top, as soon as no further tile reaches them.
 
@@ -115,9 +152,9 @@ def _bands(
         more = np.zeros((depth, row[0].height - open_rows.shape[1], width), np.float32)
         open_rows = np.concatenate([open_rows, more], axis=1)
         for tile in row:
-            image = load_for_model(window(tile), model.card.framing).to(model.device)
-            with torch.inference_mode():
-                (found,) = model.maps([image])
+            image = _for_model(window, tile, model.card.framing, None, phases)
+            with phases.timed("model"), torch.inference_mode(), memory_for(f"{name}, a tile", image):
+                (found,) = model.maps([image.to(model.device)])
             weights = _weights(tile, size)
             part = open_rows[:, :, tile.left : tile.left + tile.width]
             part[:-1] += found.float().cpu().numpy() * weights

@@ -17,6 +17,7 @@ import torch.distributed as dist
 
 from segkit.errors import DeviceError, Interrupted, SegkitError
 from segkit.runtime.processes import describe_end, worker_context
+from segkit.runtime.ranks import RankLost
 from segkit.runtime.signals import forwarded_requests, listen_to_launcher
 from segkit.runtime.streams import make_streams_safe
 
@@ -34,7 +35,12 @@ class _RankFailed(Exception):
         self.message, self.trace = message, trace
 
 
-def launch_ranks(function: Callable[..., Outcome], arguments: tuple[Any, ...], num_ranks: int) -> Outcome:
+def launch_ranks(
+    function: Callable[..., Outcome],
+    arguments: tuple[Any, ...],
+    num_ranks: int,
+    hint: str = "if the run has a last.pt, go on with: segkit train --resume RUN",
+) -> Outcome:
     """Call ``function(*arguments)`` in ``num_ranks`` processes; returns what rank 0 returned.
 
     When a rank fails, all are ended: no process stays behind and holds memory.
@@ -43,6 +49,7 @@ def launch_ranks(function: Callable[..., Outcome], arguments: tuple[Any, ...], n
         function: What to call; it is pickled.
         arguments: Its arguments.
         num_ranks: How many processes.
+        hint: How to go on when one has died.
 
     Raises:
         SegkitError: A rank raised it, or died.
@@ -60,7 +67,7 @@ def launch_ranks(function: Callable[..., Outcome], arguments: tuple[Any, ...], n
     if all(not isinstance(outcome, BaseException) for outcome in outcomes):
         first: Outcome = outcomes[0]
         return first
-    raise _cause(outcomes)
+    raise _cause(outcomes, hint)
 
 
 class _LaunchedRanks:
@@ -165,16 +172,17 @@ def _in_rank(
     launcher.send(outcome)
 
 
-def _cause(outcomes: list[Any]) -> Exception:
+def _cause(outcomes: list[Any], hint: str) -> Exception:
     """The error to show: an error in the user's input before any other error of a rank, and that before its death."""
     for kind in (Interrupted, SegkitError):
         for outcome in outcomes:
-            if isinstance(outcome, kind):
+            if isinstance(outcome, kind) and not isinstance(outcome, RankLost):
                 return outcome
     for outcome in outcomes:
         if isinstance(outcome, _Died):
-            hint = "was the machine out of memory? if the run has a last.pt, go on with: segkit train --resume RUN"
-            return DeviceError(str(outcome), hint)
+            return DeviceError(str(outcome), f"was the machine out of memory? {hint}")
+    if not any(isinstance(outcome, _RankFailed) for outcome in outcomes):
+        return next(outcome for outcome in outcomes if isinstance(outcome, RankLost))
     rank, failed = next((rank, each) for rank, each in enumerate(outcomes) if isinstance(each, _RankFailed))
     if "SEGKIT_DEBUG" in os.environ:
         return RuntimeError(failed.trace)

@@ -18,6 +18,10 @@ from segkit.runtime.meeting import HINT, meet
 _TIMEOUT = timedelta(minutes=30)
 
 
+class RankLost(DeviceError):
+    """Another rank has ended, and this one cannot go on without it: why, that one says."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ranks:
     """The rank of this process, and how many share the run."""
@@ -113,7 +117,12 @@ def _first_host(nodes: str) -> str:
 
 @contextmanager
 def joined_ranks(
-    device: str, gpus: tuple[int, ...] | None, say: Callable[[str], None] = lambda _: None
+    device: str,
+    gpus: tuple[int, ...] | None,
+    say: Callable[[str], None] = lambda _: None,
+    *,
+    backend: str | None = None,
+    timeout: timedelta = _TIMEOUT,
 ) -> Iterator[Ranks]:
     """Join the other ranks, and leave them at the end; without others, this process is the only rank.
 
@@ -121,6 +130,8 @@ def joined_ranks(
         device: The name of the device.
         gpus: The GPUs, one for each rank of this machine.
         say: Shows a message while this process waits for the others.
+        backend: Of torch.distributed; None: the one for the device.
+        timeout: How long a rank waits for the others.
     """
     check_gpus(gpus or ())
     if not launched_from_outside():
@@ -138,10 +149,10 @@ def joined_ranks(
     select_device(chosen)
     try:
         store = meet(rank, world_size, say)
-        store.set_timeout(_TIMEOUT)
+        store.set_timeout(timeout)
         # NCCL refuses two ranks on one GPU; gloo does not.
-        backend = "nccl" if chosen.type == "cuda" and not shared else "gloo"
-        dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=_TIMEOUT)
+        backend = backend or ("nccl" if chosen.type == "cuda" and not shared else "gloo")
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
     except (RuntimeError, ValueError, OSError) as error:
         raise DeviceError(f"the ranks cannot meet: {str(error).splitlines()[0]}", HINT) from error
     try:

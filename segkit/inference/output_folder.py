@@ -1,0 +1,150 @@
+"""The output folder of ``predict``: who may write there, what is there already, and what is left to do."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from segkit.choices import ARCHITECTURES
+from segkit.config.predict import PredictConfig
+from segkit.data.locks import only_writer_in
+from segkit.errors import ConfigError, InputError
+from segkit.evaluate.predicted_images import JOURNAL
+from segkit.extras import extra_package
+from segkit.inference.input_files import Picture, name_pictures, with_pages
+from segkit.inference.journal import Origin, drop_torn_line, left_by_ranks, read_journal, take_in_ranks
+from segkit.inference.model import LoadedModel
+from segkit.inference.outputs import OWN_ENTRIES, has_files, remove_predictions, remove_unfinished_files
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is left to do.
+
+    Attributes:
+        todo: The pictures to predict.
+        skipped: How many were predicted before.
+        order: The names of all of them, in their order.
+        by_ranks: Whether ranks that were killed have left journals: then the journal is not in that order.
+    """
+
+    todo: tuple[Picture, ...] = ()
+    skipped: int = 0
+    order: tuple[str, ...] = ()
+    by_ranks: bool = False
+
+
+@contextmanager
+def opened_folder(out: Path) -> Iterator[None]:
+    """The output folder, to which no other process writes meanwhile, without what one that was killed has left.
+
+    Raises:
+        InputError: Another process writes there, or it may not be written to.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except PermissionError as error:
+        raise InputError(f"{out}: no permission to write there", "choose another --out") from error
+    with only_writer_in(out, "wait for its end, or choose another --out"):
+        remove_unfinished_files(out)
+        yield
+
+
+def formats_of(config: PredictConfig, model: LoadedModel) -> tuple[str, ...]:
+    """What is written: for a U-Net also the class maps that ``eval`` scores, where nothing was asked for.
+
+    Raises:
+        ConfigError: The model does not predict it.
+    """
+    kind, formats = ARCHITECTURES[model.card.model], config.formats
+    if "csv" in formats:
+        formats = (*formats, "measures")
+    if "imagej" in formats:
+        extra_package("roifile", "--format imagej", "imagej")
+    if kind.pixels:
+        return formats if "format" in config.given_options() else (*formats, "classmap")
+    if "classmap" in formats:
+        raise ConfigError(f"--format classmap: {model.path} predicts instances, not a label for every pixel")
+    if "idmask" in formats and not kind.masks:
+        raise ConfigError(f"--format idmask: {model.path} predicts boxes only", "use overlay, coco, labelme or csv")
+    return formats
+
+
+def _clear(config: PredictConfig) -> None:
+    """Remove earlier predictions from the output folder with ``--force``.
+
+    Raises:
+        InputError: It holds predictions, and neither ``--resume`` nor ``--force`` was given; or files of others.
+    """
+    present = [entry for entry in OWN_ENTRIES if (config.out / entry).exists()]
+    if not present:
+        return
+    if not (config.out / JOURNAL).is_file():
+        raise InputError(f"{config.out}: has {', '.join(present)} that segkit did not make", "choose another --out")
+    if config.resume:
+        return
+    if not config.force:
+        raise InputError(
+            f"{config.out}: holds predictions",
+            "go on with --resume, replace them with --force, or choose another --out",
+        )
+    take_in_ranks(config.out, ())
+    remove_predictions(config.out)
+
+
+def _predicted_before(config: PredictConfig, model: Path, origin: Origin) -> list[Picture]:
+    """The pictures that ``--resume`` skips.
+
+    Raises:
+        InputError: They were predicted by another model, or with another ``--score``.
+    """
+    if not config.resume:
+        return []
+    drop_torn_line(config.out)
+    take_in_ranks(config.out, ())
+    before = []
+    for done in read_journal(config.out):
+        theirs = done.origin
+        if theirs.model != origin.model:
+            what = f"its predictions are by {theirs.model}, not by {model}"
+        elif theirs.checksum not in (None, origin.checksum):
+            what = f"its predictions are by {model} as it was before: the file has changed since"
+        elif theirs.score not in (None, origin.score):
+            what = f"its predictions were made with --score {theirs.score}, not {origin.score}"
+        elif (other := config.other_choice(theirs.options)) is not None:
+            what = f"its predictions were made {other}"
+        else:
+            before.append(done.picture)
+            continue
+        raise InputError(f"{config.out}: {what}", "choose another --out, or replace them with --force")
+    return before
+
+
+def work_of(
+    config: PredictConfig, model: Path, origin: Origin, found: Mapping[Path, str], formats: Sequence[str]
+) -> Work:
+    """Make room in the output folder, and see what is left to do.
+
+    Args:
+        config: The options.
+        model: The file of the model.
+        origin: What the results depend on.
+        found: Names of pictures by path.
+        formats: What is written.
+
+    Raises:
+        InputError: The folder has what may not be replaced, or predictions of another model.
+        ConfigError: LabelMe files of pages are asked for.
+    """
+    by_ranks = config.resume and bool(left_by_ranks(config.out))
+    _clear(config)
+    before = _predicted_before(config, model, origin)
+    pictures = name_pictures(found, before)
+    if config.pages == "all":
+        pictures = list(with_pages(pictures))
+        if "labelme" in formats and any(picture.page is not None for picture in pictures):
+            raise ConfigError("--pages all: LabelMe shows the first page of a file only", "use other formats")
+    order = tuple(picture.name for picture in pictures)
+    done_before = {picture.name for picture in before if has_files(config.out, formats, picture)}
+    todo = tuple(picture for picture in pictures if picture.name not in done_before)
+    return Work(todo, len(pictures) - len(todo), order, by_ranks)

@@ -1,0 +1,187 @@
+"""Batches of loaded pictures -> their results; what does not fit into memory whole is predicted in tiles."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from segkit.data.records import Image, Result
+from segkit.data.windows import TiffWindows
+from segkit.errors import InputError
+from segkit.inference.batches import DoesNotFit
+from segkit.inference.journal import PictureResults
+from segkit.inference.load import InMemory, Loaded, Task
+from segkit.inference.notes import Notes
+from segkit.inference.phases import Phases
+from segkit.inference.tiled import Tiling, predict_tiles, tiling_of
+from segkit.inference.tiles import Tile
+from segkit.models.tensors import Prediction, prediction_to_results
+from segkit.progress import Progress
+
+ClassMap = npt.NDArray[np.uint8]
+
+
+class Predicted(NamedTuple):
+    """The results of a picture, and the seconds that it took so far."""
+
+    done: PictureResults
+    phases: Phases
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory that it holds."""
+        return sum(each.nbytes for each in (self.done.pixels, self.done.class_map) if each is not None)
+
+
+class PicturePredictor:
+    """Predicts batches of pictures; from one on that does not fit into memory whole, those as large are tiled."""
+
+    def __init__(self, task: Task, progress: Progress) -> None:
+        """Nothing is predicted yet.
+
+        Args:
+            task: What pictures are predicted with.
+            progress: Hears of memory that ran out, and which tile is predicted.
+        """
+        self._task, self._progress = task, progress
+        self._predictor = task.model.in_batches(task.config.batch, progress, "predicting")
+        self._too_large: int | None = None  # pixels, as the model gets them
+        self._smaller: dict[Tiling, Tiling] = {}  # tiles that do not fit either, and those that replace them
+
+    def batch(self, loaded: Sequence[Loaded], notes: Notes) -> Iterator[Predicted]:
+        """The results of those pictures that could be read, in their order.
+
+        Args:
+            loaded: The pictures of a batch.
+            notes: Receives what is to be said of them.
+
+        Raises:
+            DoesNotFit: A single picture needs more memory than there is, also in tiles.
+        """
+        whole = [each for each in loaded if each.done is not None and self._fits(each)]
+        predictions = dict(zip(map(id, whole), self._whole(whole), strict=True))
+        for each in loaded:
+            notes.add(each.notes)
+            if each.done is None:
+                continue
+            try:
+                done = self._finish(each, each.done, predictions.get(id(each)), notes)
+            except InputError as error:  # a part of its file is broken
+                notes.failed.append(error.message)
+                continue
+            yield Predicted(done, each.phases)
+
+    def _fits(self, loaded: Loaded) -> bool:
+        image = loaded.image
+        if not isinstance(image, Tensor):
+            return False
+        return self._too_large is None or image.shape[-2] * image.shape[-1] < self._too_large
+
+    def _whole(self, loaded: Sequence[Loaded]) -> list[Prediction | None]:
+        """The predictions of a batch; None for what does not fit into memory, even alone."""
+        try:
+            return list(self._together(loaded))
+        except DoesNotFit:
+            return [self._alone(each) for each in loaded]
+
+    def _alone(self, loaded: Loaded) -> Prediction | None:
+        if not self._fits(loaded):
+            return None
+        try:
+            return self._together([loaded])[0]
+        except DoesNotFit:
+            assert isinstance(loaded.image, Tensor)
+            height, width = loaded.image.shape[-2:]
+            self._too_large = min(height * width, self._too_large or height * width)
+            return None
+
+    @torch.inference_mode()
+    def _together(self, loaded: Sequence[Loaded]) -> list[Prediction]:
+        images = [each.image for each in loaded if isinstance(each.image, Tensor)]
+        names = [each.done.picture.name for each in loaded if each.done is not None]
+        together = Phases()
+        with together.timed("model"):
+            predictions = self._predictor(images, names)
+        for each in loaded:
+            each.phases.seconds["model"] += together.seconds["model"] / len(loaded)
+        return predictions
+
+    def _finish(
+        self, loaded: Loaded, done: PictureResults, prediction: Prediction | None, notes: Notes
+    ) -> PictureResults:
+        """The results of a picture that are kept."""
+        if prediction is None:
+            results, class_map = self._tiled(loaded, done, notes)
+        else:
+            assert isinstance(loaded.image, Tensor)
+            with loaded.phases.timed("encode"):
+                record = Image(0, done.picture.name, done.height, done.width)
+                height, width = loaded.image.shape[-2:]
+                card = self._task.model.card
+                results = prediction_to_results(
+                    prediction, record, height, width, card.categories, aligned_masks=card.settings.aligned_masks
+                )
+                class_map = prediction.get("semantic")
+        with loaded.phases.timed("encode"):
+            kept = self._task.choice.of(results, done.height, done.width, done.pixel_size)
+        if prediction is not None:
+            notes.predicted(done.picture.name, len(kept))
+        return replace(done, results=kept, class_map=class_map)
+
+    def _tiled(self, loaded: Loaded, done: PictureResults, notes: Notes) -> tuple[list[Result], ClassMap | None]:
+        """The results of a picture that is too large to be predicted whole."""
+        image, card = loaded.image, self._task.model.card
+        if isinstance(image, Tensor):
+            assert loaded.given is not None
+            scale = image.shape[-2] / done.height
+            side = max(1, round(max(image.shape[-2:]) / scale / 2))
+            tiling: Tiling | None = Tiling(side, side // 4, scale)
+            assert tiling is not None
+            self._say(done.picture.name, tiling)
+            image = InMemory(loaded.given)
+        else:
+            tiling = tiling_of(self._task.config, card.framing, done.height, done.width)
+        assert image is not None
+        with closing(image) as source:
+            while tiling is not None:
+                tiling = self._smaller.get(tiling, tiling)
+                try:
+                    found = self._in_tiles(done, source, tiling, loaded.phases)
+                except DoesNotFit as error:
+                    smaller = tiling.smaller(card.framing)
+                    if smaller is None:
+                        raise DoesNotFit(f"{error.message}, also in tiles", error.hint) from error
+                    self._say(done.picture.name, smaller)
+                    self._smaller = {key: smaller if to == tiling else to for key, to in self._smaller.items()}
+                    self._smaller[tiling] = tiling = smaller
+                    continue
+                notes.tiled.append((done.picture.name, tiling.side))
+                return found
+        raise AssertionError("a picture without tiles has a prediction")
+
+    def _say(self, name: str, tiling: Tiling) -> None:
+        self._progress.note(f"out of memory while predicting {name}; going on in tiles of {tiling.side} pixels")
+
+    def _in_tiles(
+        self, done: PictureResults, picture: InMemory | TiffWindows, tiling: Tiling, phases: Phases
+    ) -> tuple[list[Result], ClassMap | None]:
+        def window(tile: Tile) -> npt.NDArray[np.uint8]:
+            return picture.window(tile.top, tile.left, tile.height, tile.width)
+
+        with torch.inference_mode():
+            return predict_tiles(
+                self._task.model,
+                self._predictor,
+                done.picture.name,
+                (done.height, done.width),
+                window,
+                tiling,
+                self._task.choice,
+                self._progress,
+                phases,
+            )

@@ -1,0 +1,91 @@
+"""``predict`` when memory runs out: fewer pictures at once, then tiles, with the same answers; and it says so."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from drawn_discs import disc_model, draw_discs, save
+
+from segkit.data.masks import rle_area
+from segkit.formats.coco.file import read_results
+
+DISCS = [(30, 40, 20, 1), (150, 60, 25, 2), (100, 150, 40, 1), (230, 180, 20, 2), (228, 30, 18, 1)]
+
+
+@pytest.fixture
+def scene(here):
+    save(here / "in/a.png", draw_discs(220, 260, DISCS))
+    save(here / "in/b.png", draw_discs(100, 120, [(50, 50, 20, 1)]))
+    return here
+
+
+def with_memory_for(model, pixels):
+    """The model, for which images of more pixels do not fit into memory."""
+
+    def limited(function):
+        def call(images):
+            if sum(image.shape[-1] * image.shape[-2] for image in images) > pixels:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            return function(images)
+
+        return call
+
+    return replace(model, predict=limited(model.predict), maps=model.maps and limited(model.maps))
+
+
+def areas(out):
+    results = read_results(out / "results.json")
+    return sorted((each.image_id, each.category_id, rle_area(each.segmentation)) for each in results)
+
+
+def run(segkit, monkeypatch, model, out, *options):
+    monkeypatch.setattr("segkit.inference.predict.load", lambda *_, **__: model)
+    return segkit("predict", "in", "--score", 0.1, "--format", "coco", "--device", "cpu", "--out", out, *options)
+
+
+@pytest.mark.parametrize("unet", [False, True], ids=["detector", "unet"])
+def test_a_picture_that_does_not_fit_is_predicted_in_tiles(segkit, scene, monkeypatch, unet):
+    model = disc_model(scene / "m.pt", unet=unet)
+    assert run(segkit, monkeypatch, model, scene / "whole").code == 0
+    outcome = run(segkit, monkeypatch, with_memory_for(model, 20_000), scene / "tiles")
+    assert outcome.code == 0, outcome.err
+    assert areas(scene / "tiles") == areas(scene / "whole")
+    assert len(areas(scene / "whole")) == 6
+    assert "out of memory while predicting a.png; going on in tiles of 130 pixels" in outcome.err
+    assert "a.png: predicted in tiles of 130 pixels" in outcome.err
+    assert "b.png: predicted in tiles" not in outcome.err
+
+
+def test_tiles_that_do_not_fit_become_smaller_ones(segkit, scene, monkeypatch):
+    model = with_memory_for(disc_model(scene / "m.pt"), 15_000)
+    outcome = run(segkit, monkeypatch, model, scene / "p", "--tile", 200, "--batch", 1)
+    assert outcome.code == 0, outcome.err
+    assert "going on in tiles of 100 pixels" in outcome.err
+    assert "a.png: predicted in tiles of 100 pixels" in outcome.err
+    assert len(areas(scene / "p")) == 6
+
+
+def test_where_even_small_tiles_do_not_fit_it_ends_with_one_message(segkit, scene, monkeypatch):
+    outcome = run(segkit, monkeypatch, with_memory_for(disc_model(scene / "m.pt"), 10), scene / "p")
+    assert outcome.code == 1
+    assert "error: out of memory while predicting a.png" in outcome.err
+    assert "also in tiles" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_pictures_as_large_are_not_tried_whole_again(segkit, scene, monkeypatch):
+    for number in range(3):
+        save(scene / f"in/c{number}.png", draw_discs(220, 260, DISCS))
+    model = disc_model(scene / "m.pt")
+    tried = []
+
+    def counting(images):
+        tried.append(max(np.prod(image.shape[-2:]) for image in images))
+        return model.predict(images)
+
+    limited = with_memory_for(replace(model, predict=counting), 20_000)
+    outcome = run(segkit, monkeypatch, limited, scene / "p", "--batch", 1)
+    assert outcome.code == 0, outcome.err
+    assert outcome.err.count("trying once more") <= 2  # of the first one
+    assert len(areas(scene / "p")) == 21
