@@ -199,7 +199,8 @@ class TrainConfig(RunFolderConfig):
     )  # fmt: skip
     vram: int | None = option(
         None,
-        help=f"GPU memory to use; --micro-batch auto keeps within it. {SIZE_UNITS}  [default: all free memory]",
+        help=f"GPU memory to use, in validation too; --micro-batch auto keeps within it. {SIZE_UNITS}  "
+        "[default: all free memory]",
         parse=parse_size, metavar="SIZE", panel=_DEVICES,
     )  # fmt: skip
     memory: Literal["normal", "low"] = option(

@@ -9,6 +9,7 @@ import subprocess
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from segkit.config.fields import read_toml
 from segkit.data.files import is_file, temporary_file
@@ -158,8 +159,15 @@ def fold_of_run(checkpoint: Path) -> int | None:
     return fold if isinstance(fold, int) else None
 
 
-def write_origin(run: Path, device: str, world_size: int, teacher: dict[str, str] | None = None) -> None:
-    """Write ``origin.json``: versions of the packages, commit, device, number of ranks, and the teacher, if any."""
+def write_origin(run: Path, device: str, world_size: int, more: dict[str, Any]) -> None:
+    """Write ``origin.json``.
+
+    Args:
+        run: The folder of the run.
+        device: The name of its device.
+        world_size: How many ranks share it.
+        more: What it says besides: the teacher, the memory that the run will need.
+    """
     packages = ("segkit", "torch", "torchvision", "numpy", "opencv-python", "pycocotools")
     origin = {
         "versions": {name: _version(name) for name in packages} | {"python": platform.python_version()},
@@ -167,7 +175,7 @@ def write_origin(run: Path, device: str, world_size: int, teacher: dict[str, str
         "platform": platform.platform(),
         "device": device,
         "ranks": world_size,
-        **({"teacher": teacher} if teacher is not None else {}),
+        **more,
     }
     (run / ORIGIN).write_text(json.dumps(origin, indent=1) + "\n", encoding="utf-8")
 

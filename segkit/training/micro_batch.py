@@ -30,7 +30,7 @@ from segkit.training.teachers.teaching import Teaching, in_parts
 from segkit.training.thaw import frozen_in
 from segkit.units import format_bytes
 
-_SHARE = 0.95  # of the budget: the rest is for blocks of odd sizes between those in use
+SHARE = 0.95  # of the budget: the rest is for blocks of odd sizes between those in use
 _STATES = {"adamw": 2, "adam": 2, "rmsprop": 2, "adagrad": 1, "sgd": 1}  # tensors that an optimizer keeps by parameter
 
 
@@ -66,7 +66,7 @@ def _that_fits(plan: Plan, state: TrainingState, ranks: Ranks, progress: Progres
     if plan.card.norm == "sync" and ranks.world_size > 1:
         raise ConfigError("--micro-batch auto cannot try sizes with --norm sync", "give a number, or --norm group")
     part = plan.batch // ranks.world_size
-    budget = _SHARE * (plan.config.vram or _free(ranks.device))
+    budget = SHARE * (plan.config.vram or _free(ranks.device))
     scene = scenes_of(plan, part)[-1]
     peak_of: Callable[[int], int | None] = partial(_peak_rehearsed, plan, ranks.world_size)
     if ranks.device.type == "cuda":

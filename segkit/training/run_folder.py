@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from segkit.config.fields import load_config, write_toml
 from segkit.config.train import TrainConfig
@@ -15,6 +16,7 @@ from segkit.runs.folder import CONFIG, FAILURES, LABELS, new_run, remove_run, wr
 from segkit.runtime.device import device_name
 from segkit.runtime.ranks import Ranks
 from segkit.text import one_line
+from segkit.training.contract import Contract
 from segkit.training.plan import Plan
 from segkit.training.run_options import LIMITS
 from segkit.training.state import TrainingState
@@ -24,7 +26,12 @@ _KEPT = (*LIMITS, "patience", "dataset")  # what a resumed run may change for go
 
 @contextmanager
 def run_folder(
-    plan: Plan, asked: TrainConfig, state: TrainingState, ranks: Ranks, progress: Progress
+    plan: Plan,
+    asked: TrainConfig,
+    state: TrainingState,
+    ranks: Ranks,
+    progress: Progress,
+    contract: Contract | None = None,
 ) -> Iterator[Plan]:
     """The plan with the folder of its run.
 
@@ -36,6 +43,7 @@ def run_folder(
         state: Its state, before the first step.
         ranks: The processes that share it.
         progress: Shows what is different in a run that goes on.
+        contract: What it will need, for ``origin.json`` of a new run.
 
     Raises:
         SegkitError: On all ranks: the folder cannot be made or written.
@@ -48,7 +56,7 @@ def run_folder(
     run, failure = None, None
     if ranks.is_main:
         try:
-            run = _make_run(plan, asked, ranks)
+            run = _make_run(plan, asked, ranks, contract)
         except SegkitError as error:
             failure = error
         except OSError as error:
@@ -84,14 +92,15 @@ def _held(run: Path, ranks: Ranks) -> Iterator[None]:
         yield
 
 
-def _make_run(plan: Plan, asked: TrainConfig, ranks: Ranks) -> Path:
+def _make_run(plan: Plan, asked: TrainConfig, ranks: Ranks, contract: Contract | None) -> Path:
     """Make the folder of a new run, with its config, labels and origin."""
     run = new_run(asked.out, asked.name, asked.model)
     try:
         write_toml(replace(plan.config.with_absolute_places(), name=None), run / CONFIG)
         _write_labels(plan, run)
-        origin = plan.teacher.origin() if plan.teacher is not None else None
-        write_origin(run, device_name(ranks.device), ranks.world_size, origin)
+        more: dict[str, Any] = {"teacher": plan.teacher.origin()} if plan.teacher is not None else {}
+        more |= {"memory": contract.to_json()} if contract is not None else {}
+        write_origin(run, device_name(ranks.device), ranks.world_size, more)
     except BaseException:
         remove_run(run)
         raise

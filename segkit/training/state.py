@@ -47,6 +47,7 @@ class TrainingState:
         skipped_in_a_row: How many of the last steps were skipped.
         broken: Whether the model was found to give no numbers any more.
         micro_batch: Images that go through the model at once; fewer than asked for where memory ran out.
+        validated_at_once: Images that go through the model at once in evaluations; None: as many as in training.
         micro_batch_asked: The options that it was chosen for; it is chosen again when they change.
         bad_pictures: Images that could not be loaded and were replaced by others.
         evaluated: The step after which the model was last evaluated.
@@ -79,6 +80,7 @@ class TrainingState:
     skipped_in_a_row: int = 0
     broken: bool = False
     micro_batch: int = 1
+    validated_at_once: int | None = None
     micro_batch_asked: str = ""
     bad_pictures: int = 0
     evaluated: int = 0

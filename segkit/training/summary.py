@@ -6,6 +6,7 @@ from typing import Any
 
 from segkit.evaluate.metrics import Metrics
 from segkit.runs.curves import draw_curves
+from segkit.training.contract import Contract, kept
 from segkit.training.step import Training
 
 
@@ -27,6 +28,7 @@ class TrainingSummary:
         micro_batch: Images that went through the model at once, at the end.
         is_main: Whether this process is rank 0.
         memory_rise: Bytes per step by which the held memory rose steadily; None where it did not.
+        memory: What was said before the first step, and what was needed (``contract.kept``).
         unlabelled: What images without annotations gave (``Teaching.gave``).
     """
 
@@ -43,11 +45,18 @@ class TrainingSummary:
     micro_batch: int
     is_main: bool
     memory_rise: float | None = None
+    memory: dict[str, Any] | None = None
     unlabelled: dict[str, Any] = field(default_factory=dict)
 
 
-def summarise(training: Training, ended: str) -> TrainingSummary:
-    """The summary of a training that has ended; draws the run's curves."""
+def summarise(training: Training, ended: str, contract: Contract | None = None) -> TrainingSummary:
+    """The summary of a training that has ended; draws the run's curves.
+
+    Args:
+        training: The training.
+        ended: How it ended.
+        contract: What it was to need.
+    """
     plan, state = training.plan, training.state
     if training.ranks.is_main:
         draw_curves(plan.run)
@@ -66,5 +75,6 @@ def summarise(training: Training, ended: str) -> TrainingSummary:
         micro_batch=state.micro_batch,
         is_main=training.ranks.is_main,
         memory_rise=training.meter.rise(),
+        memory=kept(contract, training.meter.peaks()),
         unlabelled=training.teaching.gave([category.name for category in plan.train.categories]),
     )

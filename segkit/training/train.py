@@ -30,6 +30,7 @@ from segkit.runtime.launch import launch_ranks
 from segkit.runtime.ranks import Ranks, adopt_slurm, joined_ranks, launched_from_outside
 from segkit.runtime.signals import stop_requests
 from segkit.training.agreement import Agreement
+from segkit.training.contract import agree_on_contract
 from segkit.training.data_checks import warnings_about
 from segkit.training.divergence import stop_after_nonfinite_steps, stop_without_finite_steps
 from segkit.training.failures.keep import FailureKeeper
@@ -115,7 +116,8 @@ def _train_in_rank(
             teaching.restore(last[1].get("teaching", {}) if last is not None else {})
             del last  # it holds a copy of the model and the optimizer
             choose_micro_batch(plan, state, ranks, progress, teaching)
-            with run_folder(plan, config, state, ranks, progress) as plan:
+            contract = agree_on_contract(plan, state, ranks, progress)
+            with run_folder(plan, config, state, ranks, progress, contract) as plan:
                 progress.note(plan.describe(ranks))
                 for said in plan.notes:
                     progress.note(said)
@@ -126,7 +128,7 @@ def _train_in_rank(
                 watch = FailureKeeper(plan, state, ranks, teaching, warn)
                 training = Training(plan, state, gradients, ranks, meter, progress, stop, warn, clock, teaching, watch)
                 with saved_on_failure(training):
-                    return summarise(training, _train(training))
+                    return summarise(training, _train(training), contract)
 
 
 def _plan(config: TrainConfig, ranks: Ranks, progress: Progress) -> tuple[Plan, tuple[Path, dict[str, Any]] | None]:

@@ -127,7 +127,9 @@ def _score(training: Training, module: nn.Module, val: Dataset, in_time: bool) -
     deadline = math.inf if limit is None or not in_time else state.began + _TOLERANCE * limit
     progress = NotesOnly(training.progress)
     return score(
-        BatchPredictor(module, ranks.device, state.micro_batch, progress),
+        BatchPredictor(
+            module, ranks.device, min(state.micro_batch, state.validated_at_once or state.micro_batch), progress
+        ),
         plan.card,
         val,
         ranks,

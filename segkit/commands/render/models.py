@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from segkit.commands.output import Output, shown, table_of
 from segkit.commands.render.scores import render_metrics_table
-from segkit.units import format_duration
+from segkit.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +38,7 @@ def render_training(summary: "TrainingSummary", output: Output) -> None:
             "bad_pictures": summary.bad_pictures,
             "micro_batch": summary.micro_batch,
             "memory_rise": summary.memory_rise,
+            "memory": summary.memory,
             "metrics": summary.metrics.to_json() if summary.metrics is not None else None,
             **({"unlabelled": summary.unlabelled} if summary.unlabelled else {}),
         }
@@ -57,6 +58,8 @@ def render_training(summary: "TrainingSummary", output: Output) -> None:
         _note_unlabelled(summary.unlabelled, output)
     if summary.metrics is not None and summary.score is not None and not summary.metrics.finds_something():
         output.note("warning: the model finds nothing of the validation split: it has not learnt enough; train longer")
+    if summary.memory is not None and summary.memory["needed"] is not None:
+        output.note(_needed(summary.memory))
     if summary.memory_rise is not None:
         output.note(
             f"warning: memory use rose by {summary.memory_rise / 1024:.0f} KiB per step; find the cause with: "
@@ -81,6 +84,18 @@ def render_label_curve(curve: "LabelCurve", output: Output) -> None:
             f"{spread} at twice as many{shown(most)}"
         )
     output.note(f"wrote {folder}/curve.json and curve.png")
+
+
+def _needed(memory: dict[str, Any]) -> str:
+    """What was needed, beside what was said before the first step."""
+    parts = []
+    for name, size in memory["needed"].items():
+        said = memory["said"][name] if memory["said"] is not None else None
+        if size is not None:
+            promised = "" if said is None else f" of {format_bytes(said)} that were said"
+            over = ", more than was said" if said is not None and size > said else ""
+            parts.append(f"{name} {format_bytes(size)}{promised}{over}")
+    return f"memory needed at most: {', '.join(parts)}"
 
 
 def _note_unlabelled(gave: dict[str, Any], output: Output) -> None:

@@ -60,6 +60,9 @@ class Meter(Protocol):
     def rise(self) -> float | None:
         """Bytes by which the memory held at the end of a step rises with every step; None where it does not."""
 
+    def peaks(self) -> dict[str, int]:
+        """The highest bytes of tensors in each phase of all steps; empty where they are not counted."""
+
 
 class CounterMeter:
     """Reads the allocator's counters at the end of every phase."""
@@ -70,6 +73,7 @@ class CounterMeter:
         self._began = time.perf_counter()
         self._held: list[int] = []  # at the end of every step; from 20,000 steps on of every second one, and so on
         self._stride = 1
+        self._peaks: dict[str, int] = {}
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -85,6 +89,7 @@ class CounterMeter:
             figures = self._read()
             if figures is not None:
                 record.allocated = max(record.allocated or 0, figures.peak)
+                self._peaks[name] = max(self._peaks.get(name, 0), figures.peak)
                 record.reserved = max(record.reserved or 0, figures.reserved)
 
     def step(self, images: Sequence[str] = ()) -> StepRecord:
@@ -112,6 +117,10 @@ class CounterMeter:
         """See ``Meter``."""
         found = rise(self._held)
         return None if found is None else found / self._stride
+
+    def peaks(self) -> dict[str, int]:
+        """See ``Meter``."""
+        return dict(self._peaks)
 
     def _read(self) -> DeviceFigures | None:
         return self._reader.read() if self._reader is not None else None

@@ -39,3 +39,7 @@ class SessionMeter:
     def rise(self) -> float | None:
         """See ``Meter``: None, as the session reports more."""
         return None
+
+    def peaks(self) -> dict[str, int]:
+        """See ``Meter``."""
+        return self._counters.peaks()

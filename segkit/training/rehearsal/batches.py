@@ -90,6 +90,14 @@ def largest_to_evaluate(plan: Plan, count: int = 1) -> tuple[Shape, ...]:
     return pictures.first(np.argsort(-pictures.sides.prod(axis=1), kind="stable"), count)
 
 
+def largest_to_predict(plan: Plan) -> Shape:
+    """The image of the dataset with the most pixels, as the model would get it in prediction."""
+    splits = [split for split in (plan.train, plan.val) if split is not None and split.images]
+    found = [_ResizedImages(split, plan.card.framing, whole=True) for split in splits]
+    largest = [each.first(np.argsort(-each.sides.prod(axis=1), kind="stable"), 1)[0] for each in found]
+    return max(largest, key=lambda shape: shape.height * shape.width)
+
+
 def _scene(name: str, shapes: tuple[Shape, ...]) -> Scene:
     return Scene(name, shapes, (max(s.height for s in shapes), max(s.width for s in shapes)), at_most=False)
 

@@ -85,3 +85,7 @@ class Phases:
     def rise(self) -> float | None:
         """See ``Meter``."""
         return None
+
+    def peaks(self) -> dict[str, int]:
+        """See ``Meter``."""
+        return {}
