@@ -117,6 +117,10 @@ def test_a_first_step_that_fails_is_kept_and_its_name_is_free(dataset, tmp_path,
     assert segkit("replay", tmp_path / "r").code == 3
     monkeypatch.undo()
     assert segkit("replay", tmp_path / "r").code == 0
+    (tmp_path / "r/notes.txt").write_text("mine")
+    with pytest.raises(SegkitError, match="holds a run"):
+        train(options)
+    (tmp_path / "r/notes.txt").unlink()
     assert train(options).steps == 1
     assert not (tmp_path / "r/failures").exists()
     with pytest.raises(SegkitError, match="holds a run"):

@@ -61,9 +61,10 @@ def new_run(out: Path, name: str | None, model: str) -> Path:
 def failed_at_once(run: Path) -> bool:
     """Whether a run failed in its first step, and holds nothing but what tells of that."""
     steps, kept = run / METRICS, run / FAILURES
-    if run.is_symlink() or not kept.is_dir() or any(run.glob("*.pt")):
+    if run.is_symlink() or not kept.is_dir() or (steps.exists() and steps.stat().st_size):
         return False
-    return not steps.exists() or steps.stat().st_size == 0
+    # It is removed when a new run takes its name: not with anything in it that a first step does not leave.
+    return {path.name for path in run.iterdir()} <= {METRICS, CONFIG, ORIGIN, LABELS, EVENTS, FAILURES}
 
 
 def remove_run(run: Path) -> None:
