@@ -9,7 +9,7 @@ if [ ! -d "$folder" ]; then
   # No dependencies: what is in the environment already must not be there twice.
   "$python" -m pip install -q --no-deps --target "$folder" \
     tidecv==1.0.1 pandas seaborn python-dateutil six pytz tzdata appdirs \
-    ultralytics==8.4.190 ppi-python==0.2.3 numba llvmlite statsmodels patsy tqdm lvis==0.5.3 scikit-learn==1.9.1 joblib threadpoolctl narwhals cloudpickle \
+    ultralytics==8.4.190 ppi-python==0.2.3 numba llvmlite statsmodels patsy tqdm packaging lvis==0.5.3 scikit-learn==1.9.1 joblib threadpoolctl narwhals cloudpickle \
     git+https://github.com/cocodataset/panopticapi git+https://github.com/bowenc0221/boundary-iou-api
 fi
 export PYTHONPATH="$PWD:$(realpath "$folder")${PYTHONPATH:+:$PYTHONPATH}" SEGKIT_REFERENCE_SETS=${SEGKIT_REFERENCE_SETS:-100}
