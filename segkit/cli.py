@@ -17,6 +17,7 @@ from segkit.commands.label import label
 from segkit.commands.memprofile import memprofile
 from segkit.commands.predict import predict
 from segkit.commands.replay import replay
+from segkit.commands.serve import serve
 from segkit.commands.train import train
 from segkit.commands.typer_command import ConfiguredCommand
 from segkit.errors import DONE, FAILED, INTERRUPTED, USAGE, SegkitError, tells_of_memory
@@ -38,6 +39,7 @@ COMMANDS = {
     "memprofile": memprofile,
     "export": export,
     "label": label,
+    "serve": serve,
     "replay": replay,
     "check": check,
 }

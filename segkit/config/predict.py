@@ -44,7 +44,7 @@ def _parse_tile(text: str) -> str:
 _SCORES = "a score such as 0.5, cell=0.3,debris=0.7, best or promise"
 
 
-def _parse_score(text: str) -> float | str:
+def parse_score(text: str) -> float | str:
     """Read a number from 0 to 1, ``best``, ``promise``, or ``cell=0.3,debris=0.7``.
 
     Raises:
@@ -98,7 +98,7 @@ class PredictConfig(CommandConfig):
     score: float | str = option(
         DEFAULT_SCORE, help="Ignore predictions with a lower confidence: 0.5; cell=0.3,debris=0.7; best, the "
         "threshold with the highest F1 that segkit eval --details found; or promise, that of eval --promise.",
-        parse=_parse_score, metavar="SCORE",
+        parse=parse_score, metavar="SCORE",
     )  # fmt: skip
     categories: tuple[str, ...] = option(
         (), help="Only these categories.", parse=parse_names, metavar="NAMES", panel=_CHOICE
