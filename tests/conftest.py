@@ -107,6 +107,16 @@ def dataset(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture(scope="session")
+def resnet18() -> Any:
+    """The state dict of a classifier with random weights. Read only."""
+    import torch
+    import torchvision
+
+    torch.manual_seed(1)
+    return torchvision.models.resnet18(weights=None).state_dict()
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torchvision
 from torch import nn
-from torchvision.models.detection import FasterRCNN, MaskRCNN, maskrcnn_resnet50_fpn
+from torchvision.models.detection import FasterRCNN, MaskRCNN
 from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads
@@ -18,7 +18,6 @@ from segkit.choices import BackboneName, ModelName, NormName
 from segkit.data.geometry import Framing
 from segkit.data.masks import mask_to_rle
 from segkit.data.records import Category, Image
-from segkit.errors import InputError
 from segkit.models.adapt import train_mode
 from segkit.models.backbones import freeze_stem, make_body
 from segkit.models.card import ModelCard
@@ -26,7 +25,6 @@ from segkit.models.detector_settings import DetectorSettings
 from segkit.models.tensors import prediction_to_results
 from segkit.models.unet import split_instances
 from segkit.models.weights import load_weights
-from segkit.training.optim import Average, learning_rate
 
 MODELS = (*get_args(ModelName), "pointrend")
 SIDES = {"maskrcnn": 28, "pointrend": 56, "condinst": 56, "solov2": 56}  # of masks in their boxes
@@ -281,45 +279,6 @@ def test_our_roi_align_equals_that_of_torchvision():
         assert (exact - short).abs().max() <= 0.02 * exact.abs().max()
 
 
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    """An empty cache of downloads."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    folder = tmp_path / "hub/checkpoints"
-    folder.mkdir(parents=True)
-    return folder
-
-
-def test_if_weights_cannot_be_downloaded_the_error_names_the_file(cache, monkeypatch):
-    def offline(*args, **kwargs):
-        from urllib.error import URLError
-
-        raise URLError("no network")
-
-    monkeypatch.setattr("torch.hub.download_url_to_file", offline)
-    with pytest.raises(InputError) as caught:
-        load_weights(build(backbone="resnet50"), "coco", "maskrcnn", "resnet50")
-    assert caught.value.message == "the weights cannot be downloaded: no network"
-    assert "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth" in caught.value.hint
-    assert str(cache) in caught.value.hint
-    assert "--weights none" in caught.value.hint
-
-
-def test_coco_weights_in_the_cache_are_loaded(cache):
-    """A file of torchvision's weights loads into all layers except the heads for other categories."""
-    torch.manual_seed(1)
-    theirs = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None)
-    torch.save(theirs.state_dict(), cache / "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth")
-    ours = build(backbone="resnet50", norm="frozen")
-    text = load_weights(ours, "coco", "maskrcnn", "resnet50").text
-    own, given = ours.state_dict(), theirs.state_dict()
-    other = [name for name in own if not torch.equal(own[name], given[name]) if own[name].shape == given[name].shape]
-    assert other == []
-    heads = [name for name in own if own[name].shape != given[name].shape]
-    assert all("predictor" in name for name in heads)
-    assert text.startswith("COCO weights (")
-
-
 def test_a_checkpoint_can_be_used_as_weights(tmp_path):
     torch.save({"model": build().state_dict()}, tmp_path / "w.pt")
     assert "start at random" in load_weights(build(num_classes=5), str(tmp_path / "w.pt"), "maskrcnn", "resnet18").text
@@ -334,37 +293,6 @@ def test_two_squares_are_two_instances():
     assert found["boxes"].tolist() == [[5, 5, 15, 15], [30, 5, 50, 25]]
     assert found["labels"].tolist() == [2, 1]
     assert [crop.sum() for crop in found["box_masks"]] == [100, 400]
-
-
-@pytest.mark.parametrize("schedule", ["step", "cosine", "poly", "onecycle", "constant"])
-def test_learning_rates_rise_in_the_warm_up_and_never_exceed_the_peak(schedule):
-    rates = [learning_rate(schedule, 0.1, step / 100, step, 10) for step in range(100)]
-    assert rates[0] < rates[9]
-    assert max(rates) <= 0.1
-    assert schedule == "constant" or rates[-1] < 0.02
-    assert min(rates) > 0
-
-
-def test_the_warm_up_is_five_percent_of_the_run_for_every_kind_of_limit():
-    by_time = [learning_rate("constant", 1.0, step / 400, step, None) for step in range(400)]
-    assert by_time[10] == pytest.approx(0.5)
-    assert by_time[0] > 0
-    assert min(by_time[20:]) == 1.0
-    long = [learning_rate("constant", 1.0, step / 10**6, step, None) for step in range(1200)]
-    assert long[999] < 1.0 == long[1000]
-
-
-def test_the_moving_average_follows_the_weights():
-    layer = nn.Linear(2, 2)
-    average = Average(layer, 0.9)
-    start = layer.weight.detach().clone()
-    for _ in range(5):
-        with torch.no_grad():
-            layer.weight.add_(1.0)
-        average.update(layer)
-    moved = (average.state["weight"] - start).mean()
-    assert 1.0 < moved < 5.0
-    assert Average(layer, 0.0).state_of(layer)["weight"].data_ptr() == layer.weight.data_ptr()
 
 
 def test_the_plain_encoder_is_that_of_the_paper():

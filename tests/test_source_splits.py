@@ -1,7 +1,6 @@
 """The splits that a source has are kept, whatever its format; and the summary says where each split comes from."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,58 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from labelme_files import square, write
 from PIL import Image
+from split_sources import coco, draw, origins, splits, yolo
 
 from segkit.formats.splits import split_of_name, splits_of_paths
-
-POLYGON = "0 0.2 0.2 0.6 0.2 0.6 0.6 0.2 0.6\n"
-
-
-def load(path):
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def draw(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save(path)
-
-
-def coco(path, names, pictures=None):
-    """A COCO file with one square in each image, and the images in its folder or in ``pictures``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    top = {
-        "images": [{"id": n, "file_name": name, "height": 40, "width": 60} for n, name in enumerate(names, 1)],
-        "annotations": [
-            {"id": n, "image_id": n, "category_id": 1, "segmentation": [[5, 5, 15, 5, 15, 15, 5, 15]], "iscrowd": 0}
-            for n in range(1, len(names) + 1)
-        ],
-        "categories": [{"id": 1, "name": "box"}],
-    }
-    path.write_text(json.dumps(top))
-    for name in names:
-        draw((pictures or path.parent) / name)
-
-
-def yolo(folder, names):
-    """Images and labels of a YOLO folder, by names below ``images``."""
-    for name in names:
-        draw(folder / "images" / f"{name}.jpg")
-        labels = folder / "labels" / f"{name}.txt"
-        labels.parent.mkdir(parents=True, exist_ok=True)
-        labels.write_text(POLYGON)
-
-
-def splits(segkit, *arguments):
-    """The names of the images in each split, sorted, and the report."""
-    outcome = segkit("convert", *arguments, "--out", "out", "--force", "--json")
-    assert outcome.code == 0, outcome.err
-    found = {}
-    for split in json.loads(outcome.out)["splits"]:
-        found[split] = sorted(image["file_name"] for image in load(Path(f"out/{split}.json"))["images"])
-    return found, json.loads(outcome.out)
-
-
-def origins(report):
-    return {each["from"]: each["images"] for each in report["split_origins"]}
 
 
 @pytest.mark.parametrize(
@@ -308,116 +258,3 @@ def test_only_a_train_folder_val_is_drawn_from_it(segkit, here):
     found, report = splits(segkit, "in")
     assert {split: len(names) for split, names in found.items()} == {"train": 8, "val": 2}
     assert [row["why"] for row in report["findings"]] == ["val drawn from train (folders train)"]
-
-
-def test_a_source_with_train_and_test_keeps_both(segkit, here):
-    for number in range(10):
-        write(here / f"in/{'train' if number < 8 else 'test'}/{number}.json", [square(10, 10, 20)], size=(40, 60))
-    found, report = splits(segkit, "in")
-    assert {split: len(names) for split, names in found.items()} == {"train": 8, "test": 2}
-    assert [row["why"] for row in report["findings"]] == [
-        "the source (folders test, train) has no val split; --val 0.2 draws one from train"
-    ]
-    found, report = splits(segkit, "in", "--val", 0.25)
-    assert {split: len(names) for split, names in found.items()} == {"train": 6, "val": 2, "test": 2}
-    assert found["test"] == ["test/8.png", "test/9.png"]
-
-
-def test_val_that_is_asked_for_replaces_the_val_of_the_source_and_is_reported(segkit, here):
-    for number in range(12):
-        folder = "train" if number < 8 else "val" if number < 10 else "test"
-        write(here / f"in/{folder}/{number}.json", [square(10, 10, 20)], size=(40, 60))
-    found, report = splits(segkit, "in", "--val", 0.5)
-    assert {split: len(names) for split, names in found.items()} == {"train": 5, "val": 5, "test": 2}
-    assert [(row["action"], row["why"]) for row in report["findings"]] == [
-        ("changed", "--val: val of the source (folders test, train, val) is not kept")
-    ]
-    assert segkit("convert", "in", "--val", 0.5, "--strict", "--out", "out", "--force").code == 3
-
-
-def test_a_folder_named_like_its_class_is_no_split(segkit, here):
-    for name in ("bus", "train"):
-        for number in range(5):
-            write(here / f"in/{name}/{name}{number}.json", [square(10, 10, 20, name)], size=(40, 60))
-    found, _ = splits(segkit, "in")
-    assert {split: len(names) for split, names in found.items()} == {"train": 8, "val": 2}
-    assert {name.split("/")[0] for name in found["val"]} == {"bus", "train"}
-
-
-def test_the_folder_of_the_source_names_no_split(segkit, here):
-    for number in range(10):
-        write(here / f"test/{number}.json", [square(10, 10, 20)], size=(40, 60))
-    found, report = splits(segkit, here / "test")
-    assert {split: len(names) for split, names in found.items()} == {"train": 8, "val": 2}
-    assert origins(report) == {"assigned by rule (val 0.2, seed 0)": {"train": 8, "val": 2}}
-
-
-def test_one_image_in_two_splits_of_the_source_is_reported(segkit, here):
-    coco(here / "in/train.json", ["a.jpg", "b.jpg"])
-    coco(here / "in/val.json", ["b.jpg", "c.jpg"])
-    _, report = splits(segkit, "in")
-    assert "leak: the same image is in train and in val, as the source has it" in {
-        row["why"] for row in report["findings"]
-    }
-
-
-def test_near_duplicates_and_groups_in_two_splits_of_the_source_are_reported(segkit, here):
-    for folder in ("train", "val"):
-        write(here / f"in/{folder}/scene1_{folder}.json", [square(10, 10, 20)], size=(40, 60))
-    found, report = splits(segkit, "in", "--group-similar", "--group-by", r"(scene\d)")
-    assert found == {"train": ["train/scene1_train.png"], "val": ["val/scene1_val.png"]}
-    assert sorted(row["why"] for row in report["findings"]) == [
-        "leak: images of one group (--group-by) are in train and in val, as the source has it",
-        "leak: near-duplicates are in train and in val, as the source has it",
-    ]
-
-
-def test_group_by_that_does_not_group_is_told(segkit, here):
-    for number in range(12):
-        write(here / f"in/img{number // 3}_{number}.json", [square(10, 10, 20)], size=(40, 60))
-    outcome = segkit("convert", "in", "--group-by", "zzz")
-    assert outcome.code == 2
-    assert "matches none of 12 paths" in outcome.err
-    assert segkit("convert", "in", "--group-by", "(").code == 2
-    _, report = splits(segkit, "in", "--group-by", r"img[01]")
-    assert [row["why"] for row in report["findings"]] == ["--group-by: 6 of 12 images are groups of their own"]
-    _, report = splits(segkit, "in", "--group-by", "dir")
-    assert [row["why"] for row in report["findings"]] == [
-        "--group-by: all 12 images are one group, so none can be held out"
-    ]
-
-
-def test_the_summary_says_where_splits_come_from(segkit, here):
-    for folder in ("train", "val"):
-        write(here / f"in/{folder}/{folder}.json", [square(10, 10, 20)], size=(40, 60))
-    outcome = segkit("convert", "in")
-    assert "split: folders train, val: train 1, val 1" in outcome.err
-    assert load(here / "dataset/report.json")["split_origins"] == [
-        {"from": "folders train, val", "images": {"train": 1, "val": 1}}
-    ]
-
-
-def test_keep_splits_counts_more_than_the_source_and_is_reported(segkit, here):
-    for number in range(10):
-        write(here / f"in/{number}.json", [square(10, 10, 20)], size=(40, 60), split="val" if number < 2 else "train")
-    segkit("convert", "in", "--out", "before", "--val", 0.5)
-    found, report = splits(segkit, "in", "--keep-splits", "before")
-    assert found["val"] == sorted(image["file_name"] for image in load(here / "before/val.json")["images"])
-    assert {row["action"] for row in report["findings"]} == {"changed"}
-    assert origins(report) == {"the earlier dataset in before": {"train": 5, "val": 5}}
-
-
-def test_a_dataset_that_segkit_wrote_into_the_source_is_passed_over(segkit, tmp_path):
-    write(tmp_path / "in/train/a.json", [square(5, 5, 20)])
-    write(tmp_path / "in/val/b.json", [square(5, 5, 20)])
-    assert segkit("convert", tmp_path / "in", "--out", tmp_path / "in/coco").code == 0
-    done = segkit("convert", tmp_path / "in", "--out", tmp_path / "out", "--json")
-    document = json.loads(done.out)
-    assert {name: split["images"] for name, split in document["splits"].items()} == {"train": 1, "val": 1}
-    assert [(row["file"], row["action"]) for row in document["findings"] if "segkit wrote" in row["why"]] == [
-        ("coco", "noted")
-    ]
-    (tmp_path / "in/train/a.json").unlink()
-    (tmp_path / "in/val/b.json").unlink()
-    again = segkit("convert", tmp_path / "in", "--out", tmp_path / "two", "--json")
-    assert json.loads(again.out)["images"] == 2

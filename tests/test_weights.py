@@ -1,67 +1,20 @@
 """Weights are what they say: files are recognised by their tensors, and parts of a model load as a whole or not."""
 
-import importlib.machinery
-import json
-import os
-import pickle
 import re
-import struct
-import sys
-import types
-import zipfile
-from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
 import torchvision
+from made_weights import card, loaded, saved
 from training import config
 
 from segkit.config.train import TrainConfig
-from segkit.data.geometry import Framing
-from segkit.data.records import Category
-from segkit.errors import ConfigError, InputError
+from segkit.errors import ConfigError
 from segkit.formats.dataset_folder import open_split
-from segkit.models.backbones import normalise
 from segkit.models.card import ModelCard
-from segkit.models.detector_settings import DetectorSettings
-from segkit.models.efficientnet_lite import EfficientNetLite
-from segkit.models.packaged_weights import PACKAGED, packaged_file
 from segkit.models.weight_files import read_weight_file
-from segkit.models.weights import load_weights
 from segkit.training.plan import plan_without_folder
 from segkit.training.train import train
-
-
-def card(*names, model="maskrcnn", backbone="resnet18", norm="frozen", **settings):
-    kind = "semantic" if model == "unet" else "instances"
-    categories = tuple(Category(number, name) for number, name in enumerate(names, 1))
-    return ModelCard(
-        model, backbone, norm, "ce", DetectorSettings(**settings), Framing(kind, 64, 64), categories, "background"
-    )
-
-
-def saved(path, made):
-    """A checkpoint as segkit writes it, of a model whose weights are random; its state dict."""
-    torch.manual_seed(3)
-    state = made.build().state_dict()
-    torch.save({"card": made.to_plain(), "model": state, "step": 1}, path)
-    return state
-
-
-def loaded(made, weights, backbone=None):
-    torch.manual_seed(4)
-    module = made.build()
-    before = {name: value.clone() for name, value in module.state_dict().items()}
-    names = [category.name for category in made.categories]
-    found = load_weights(module, str(weights), made.model, backbone or made.backbone, names)
-    return before, module.state_dict(), found
-
-
-@pytest.fixture(scope="module")
-def resnet18():
-    torch.manual_seed(1)
-    return torchvision.models.resnet18(weights=None).state_dict()
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "mobilenet_v2", "mobilenet_v3_large"])
@@ -312,109 +265,6 @@ def test_anchors_follow_the_weights(dataset, tmp_path):
         assert plan.card.settings.anchor_sizes == expected
 
 
-def test_safetensors_are_read(tmp_path, resnet18):
-    header, values = {"__metadata__": {"format": "pt"}}, b""
-    for name, value in resnet18.items():
-        raw = value.numpy().tobytes()
-        kind = {torch.float32: "F32", torch.int64: "I64"}[value.dtype]
-        header[name] = {
-            "dtype": kind, "shape": list(value.shape), "data_offsets": [len(values), len(values) + len(raw)]
-        }  # fmt: skip
-        values += raw
-    text = json.dumps(header).encode()
-    (tmp_path / "w.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + values)
-    found = read_weight_file(tmp_path / "w.safetensors", check=True)
-    assert all(torch.equal(found.body[name], value) for name, value in resnet18.items())
-    (tmp_path / "w.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + values[:-1000])
-    with pytest.raises(InputError, match="not a file of weights that can be read safely"):
-        read_weight_file(tmp_path / "w.safetensors")
-
-
-class Runs:
-    """Pickled, it would write a file when it is read."""
-
-    def __reduce__(self):
-        return open, ("ran", "w")
-
-
-def bad_file(path, kind, state):
-    match kind:
-        case "empty":
-            path.write_bytes(b"")
-        case "noise":
-            path.write_bytes(bytes(range(256)) * 9)
-        case "pickle":
-            path.write_bytes(pickle.dumps({"model": Runs()}))
-        case "object":
-            torch.save(Runs(), path)
-        case "zip":
-            with zipfile.ZipFile(path, "w") as archive:
-                archive.writestr("a.txt", "a")
-        case "cut off":
-            torch.save(state, path)
-            path.write_bytes(path.read_bytes()[:9999])
-        case "folder":
-            path.mkdir()
-        case "list":
-            torch.save([torch.ones(3)], path)
-        case "in itself":
-            content = {"state_dict": {"epoch": 3}}
-            content["model"] = content["state_dict"]["model"] = content
-            torch.save(content, path)
-        case "in itself, with a tensor":
-            content = {"epoch": torch.ones(1)}
-            content["model"] = content
-            torch.save(content, path)
-        case "pipe":
-            os.mkfifo(path)
-        case "sparse":
-            torch.save(state | {"conv1.weight": state["conv1.weight"].to_sparse()}, path)
-        case "without values":
-            torch.save({name: value.to("meta") for name, value in state.items()}, path)
-        case "complex":
-            torch.save({name: value.to(torch.complex64) for name, value in state.items()}, path)
-        case "half":
-            torch.save({name: value for name, value in state.items() if "layer4" not in name}, path)
-        case "not finite":
-            torch.save(state | {"fc.bias": torch.full((1000,), float("nan"))}, path)
-
-
-BAD_FILES = (
-    "empty", "noise", "pickle", "object", "zip", "cut off", "folder", "list", "in itself", "in itself, with a tensor",
-    "pipe", "sparse", "without values", "complex", "half", "not finite",
-)  # fmt: skip
-
-
-@pytest.mark.parametrize("kind", BAD_FILES)
-def test_a_file_that_holds_no_weights_is_refused_in_one_line(here, dataset, segkit, resnet18, kind):
-    bad_file(here / "w.pth", kind, resnet18)
-    outcome = segkit(
-        "train", dataset, "--model", "unet", "--weights", "w.pth", "--device", "cpu", "--steps", 1, "--size", 64
-    )
-    assert outcome.code == 1
-    assert "error: w.pth: " in outcome.err
-    assert "Traceback" not in outcome.err
-    assert not (here / "ran").exists()
-    assert not (here / "runs").exists()
-
-
-def test_tensors_in_a_type_for_storage_are_read(tmp_path, resnet18):
-    small = {name: v.to(torch.float8_e4m3fn) if v.ndim == 4 else v for name, v in resnet18.items()}
-    torch.save(small, tmp_path / "w.pth")
-    found = read_weight_file(tmp_path / "w.pth", check=True)
-    assert found.backbone == "resnet18"
-    assert torch.allclose(found.body["conv1.weight"], resnet18["conv1.weight"], atol=0.02)
-
-
-def test_a_number_in_the_place_of_a_head_is_not_loaded(tmp_path):
-    made, name = card("a", "b"), "roi_heads.box_predictor.cls_score.weight"
-    state = saved(tmp_path / "w.pt", made)
-    torch.save({"card": made.to_plain(), "model": state | {name: torch.tensor(1.0)}}, tmp_path / "w.pt")
-    before, after, found = loaded(made, tmp_path / "w.pt")
-    assert "roi_heads.box_predictor start at random" in found.text
-    assert torch.equal(after[name], before[name])
-
-
 def test_group_norm_over_weights_of_batch_norm_is_refused(here, dataset, segkit, resnet18):
     torch.save(resnet18, "w.pth")
     outcome = segkit("train", dataset, "--weights", "w.pth", "--norm", "group", "--device", "cpu", "--steps", 1)
@@ -428,97 +278,3 @@ def test_a_layer_that_starts_at_random_is_not_frozen(dataset, tmp_path, resnet18
     some = config(dataset, tmp_path, weights=str(tmp_path / "w.pth"), freeze=("backbone", "rpn"), steps=1)
     with pytest.raises(ConfigError, match=r"--freeze backbone,rpn: rpn.* starts at random and would never learn"):
         train(some)
-
-
-def packaged(folder, monkeypatch, name="efficientnet_lite0"):
-    """A package like that of the index, with random weights; its state dict."""
-    module, names = PACKAGED[name]
-    state = EfficientNetLite(name, torch.nn.BatchNorm2d).state_dict()
-    torch.save(state, folder / "packaged.pth")
-    made = types.ModuleType(module)
-    made.__spec__ = importlib.machinery.ModuleSpec(module, None)
-    setattr(made, names, type(names, (), {"get_model_file_path": staticmethod(lambda: str(folder / "packaged.pth"))}))
-    monkeypatch.setitem(sys.modules, module, made)
-    return state
-
-
-def test_weights_of_a_package_load_without_a_network(tmp_path, monkeypatch):
-    state = packaged(tmp_path, monkeypatch)
-    _, now, found = loaded(card("a", model="unet", backbone="efficientnet_lite0"), "imagenet")
-    body = {name.removeprefix("body."): value for name, value in now.items() if name.startswith("body.")}
-    assert all(torch.equal(value, state[name]) for name, value in body.items())
-    assert found.text.startswith("ImageNet weights of efficientnet_lite0 (Apache License 2.0) (efficientnet_lite0, ")
-
-
-def test_a_package_that_is_missing_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, PACKAGED["efficientnet_lite2"][0], None)
-    with pytest.raises(InputError, match="the ImageNet weights of efficientnet_lite2 are in a package") as caught:
-        loaded(card("a", backbone="efficientnet_lite2"), "imagenet")
-    assert "segkit[offline]" in caught.value.hint
-
-
-def without_cache(tmp_path, monkeypatch, answers):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
-    monkeypatch.setattr("segkit.models.weights._answers", lambda url: answers)
-
-
-def plan_by_default(dataset, tmp_path, **more):
-    some = TrainConfig(dataset=dataset, out=tmp_path, steps=1, **more)
-    return plan_without_folder(some, open_split(dataset, "train"), None, torch.device("cpu"), 1)
-
-
-def test_without_a_network_the_weights_of_a_package_are_the_default(dataset, tmp_path, monkeypatch):
-    without_cache(tmp_path, monkeypatch, answers=False)
-    monkeypatch.setitem(sys.modules, PACKAGED["efficientnet_lite0"][0], None)
-    assert plan_by_default(dataset, tmp_path).card.backbone == "resnet18"  # not installed
-    monkeypatch.undo()
-    without_cache(tmp_path, monkeypatch, answers=False)
-    packaged(tmp_path, monkeypatch)
-    plan = plan_by_default(dataset, tmp_path)
-    assert (plan.card.backbone, plan.config.weights, plan.card.norm_eps) == ("efficientnet_lite0", "imagenet", 1e-3)
-    assert plan.notes[0].startswith("no network answers and no default weights are cached: efficientnet_lite0")
-    for named in ({"backbone": "resnet18"}, {"weights": "imagenet"}, {"weights": "none"}):
-        assert plan_by_default(dataset, tmp_path, **named).card.backbone == "resnet18"
-    without_cache(tmp_path, monkeypatch, answers=True)
-    plan = plan_by_default(dataset, tmp_path)
-    assert plan.card.backbone == "resnet18"
-    assert not any("network" in note for note in plan.notes)
-
-
-def test_published_weights_know_a_picture():
-    """With the preprocessing that segkit has inside: a cat of scikit-image is a cat, its coffee an espresso."""
-    pytest.importorskip(PACKAGED["efficientnet_lite0"][0])
-    data = pytest.importorskip("skimage.data")
-    network = EfficientNetLite("efficientnet_lite0", partial(torch.nn.BatchNorm2d, eps=1e-3)).eval()
-    network.load_state_dict(torch.load(packaged_file("efficientnet_lite0"), weights_only=True))
-    names = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.meta["categories"]
-    for picture, expected in ((data.cat(), "Egyptian cat"), (data.coffee(), "espresso")):
-        side = min(picture.shape[:2])
-        top, left = ((length - side) // 2 for length in picture.shape[:2])
-        image = torch.from_numpy(picture[top : top + side, left : left + side].copy()).permute(2, 0, 1)
-        small = torch.nn.functional.interpolate(image[None].float(), (224, 224), mode="bicubic", antialias=True)
-        with torch.inference_mode():
-            scores = network(normalise(small[0].clamp(0, 255))[None]).softmax(1)[0]
-        assert names[int(scores.argmax())] == expected
-
-
-TIMM = {
-    "mobilenet_v3_large": "mobilenetv3_large_100", "efficientnet_b0": "efficientnet_b0", "resnet18": "resnet18",
-    "efficientnet_lite0": "tf_efficientnet_lite0", "convnext_tiny": "convnext_tiny",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", TIMM)
-def test_classifiers_of_timm_load_under_torchvisions_names(tmp_path, name):
-    timm = pytest.importorskip("timm")
-    theirs = timm.create_model(TIMM[name], pretrained=False).eval()
-    torch.save(theirs.state_dict(), tmp_path / "w.pth")
-    made = card("a", model="unet", backbone=name, norm="batch")
-    module = replace(made, norm_eps=1e-3 if "lite" in name else 1e-5).build().eval()
-    load_weights(module, str(tmp_path / "w.pth"), "unet", name, [])
-    images = torch.randn(1, 3, 64, 64)
-    with torch.inference_mode():
-        ours, features = list(module.body(images).values())[-1], theirs.forward_features(images)
-    if name in ("convnext_tiny", "resnet18", "mobilenet_v3_large"):  # others have a convolution after the last map
-        assert torch.allclose(ours, features, rtol=1e-3, atol=1e-4)
-    assert sum(value.numel() for value in module.body.state_dict().values()) > 0
