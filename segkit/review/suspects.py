@@ -3,7 +3,8 @@
 The kinds of errors, but for two objects in one and doubled ones, are those of ObjectLab (Tkachenko, Thyagarajan &
 Mueller, ICML 2023 workshop DataPerf): overlooked, spurious, swapped and badly located. Its scores compare each
 annotation with the most similar and the most certain prediction; here what is usual of the model comes in as well: how
-often it finds instances of this size, and how closely its outlines follow theirs.
+often it finds instances of this size and in this picture, and how closely its outlines follow theirs. What happens to
+more annotations than are likely wrong is a weakness of the model.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,8 @@ _LIKE = 50  # annotations of about this size, from which is read off what is usu
 _LEAST_SPREAD = 0.02  # of IoU: outlines are not drawn more exactly
 _USUAL = 3.0  # deviations that are usual
 _TWICE = 0.7  # IoU of two annotations that are surely of one object
+_WRONG = 0.05  # share of annotations that may well have an error of one kind
+_OTHERS = 2.0  # annotations that what is usual counts for, beside the others of the picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +41,19 @@ class Suspect:
 
 @dataclass(frozen=True, slots=True)
 class _Usual:
-    """What is usual of annotations like each one of a picture, [G]: found, IoU of its prediction, its deviation."""
+    """What is usual of annotations like each one of a picture, each [G].
+
+    Attributes:
+        found: The share that is found.
+        iou: The median IoU of those that are found.
+        spread: Its deviation.
+        worse: The share whose IoU is no better than that of this one, of those that a prediction touches.
+    """
 
     found: Floats
     iou: Floats
     spread: Floats
+    worse: Floats
 
 
 def find_suspects(judged: Sequence[Judged], names: Callable[[int], str]) -> list[Suspect]:
@@ -69,7 +80,7 @@ def _usual(judged: Sequence[Judged]) -> list[_Usual]:
     category = np.concatenate([each.true_category for each in judged])
     area = np.log(np.maximum(np.concatenate([each.true_area for each in judged]), 1.0))
     iou = np.concatenate([each.iou.max(axis=0, initial=0.0) for each in judged])
-    out = np.zeros((3, len(category)))
+    out = np.zeros((4, len(category)))
     for number in np.unique(category):
         own = np.flatnonzero(category == number)
         own = own if len(own) >= _LIKE // 2 else np.arange(len(category))  # too few: any category
@@ -78,7 +89,9 @@ def _usual(judged: Sequence[Judged]) -> list[_Usual]:
             found = iou[like] >= MATCH
             middle = float(np.median(iou[like][found])) if found.any() else 0.0
             spread = 1.4826 * float(np.median(np.abs(iou[like][found] - middle))) if found.any() else 1.0
-            out[:, g] = found.mean(), middle, max(spread, _LEAST_SPREAD)
+            touched = iou[like][iou[like] >= _TOUCHES]
+            worse = float((touched <= iou[g]).mean()) if len(touched) else 1.0
+            out[:, g] = found.mean(), middle, max(spread, _LEAST_SPREAD), worse
     cuts = np.cumsum([len(each.true_category) for each in judged])[:-1]
     return [_Usual(*part) for part in np.split(out, cuts, axis=1)]
 
@@ -145,7 +158,8 @@ def _loose(image: Judged, g: int, usual: _Usual) -> Iterator[Suspect]:
     if iou < _TOUCHES or int(image.iou[d].argmax()) != g:
         return
     deviations = (usual.iou[g] - iou) / usual.spread[g] - _USUAL
-    confidence = float(image.worth[d] * (1 - np.exp(-max(deviations, 0.0) / _USUAL)))
+    rare = min(1.0, _WRONG / max(float(usual.worse[g]), 1e-9))
+    confidence = float(image.worth[d] * rare * (1 - np.exp(-max(deviations, 0.0) / _USUAL)))
     if confidence > 0:
         share = image.true_area[g] / max(image.area[d], 1.0)
         larger = f"{share - 1:.0%} larger than" if share >= 1 else f"{1 - share:.0%} smaller than"
@@ -154,9 +168,12 @@ def _loose(image: Judged, g: int, usual: _Usual) -> Iterator[Suspect]:
 
 
 def _spurious(image: Judged, g: int, usual: _Usual, parts: list[int]) -> Iterator[Suspect]:
-    """An annotation where nothing is predicted, of a kind that usually is found."""
+    """An annotation where nothing is predicted, of a kind that is usually found, as the others of its picture are."""
     shares = np.minimum(image.iou[:, g] / MATCH, 1.0) * np.sqrt(image.score)
-    confidence = float(usual.found[g] * (1 - shares.max(initial=0.0)))
+    rare = min(1.0, _WRONG / max(1 - float(usual.found[g]), 1e-9))
+    others = np.delete(image.iou.max(axis=0, initial=0.0) >= MATCH, g)
+    here = (float(others.sum()) + _OTHERS * float(usual.found[g])) / (len(others) + _OTHERS)
+    confidence = rare * here * (1 - float(shares.max(initial=0.0)))
     if confidence > 0 and not parts:
         why = f"nothing is predicted there; {usual.found[g]:.0%} of those of about its size are found"
         yield _suspect(image, "spurious", g, confidence, why, [])
