@@ -14,14 +14,20 @@ if TYPE_CHECKING:
 
 @configured_by(EvalConfig)
 def evaluate(config: EvalConfig, output: Output) -> int:
-    """Evaluate a model, or any tool's COCO results, with the metrics of pycocotools.
+    """Evaluate a model, any tool's COCO results, or a second annotator, with the metrics of pycocotools.
 
     [bold]Example:[/bold]  segkit eval runs/latest --data dataset --report
     """
     from segkit.commands.render.scores import render_evaluation
     from segkit.evaluate.report.write import write_evaluation
+    from segkit.review.annotators import check_options_of_annotator, is_annotator
 
+    people = is_annotator(config.subject)
+    if people:
+        check_options_of_annotator(config)
     for flag in config.unused_options():
+        if people and flag == "--images-dir":  # the pictures tell which annotations belong together
+            continue
         output.note(f"warning: {flag} has no effect without --details, --report or --compare")
     config.check_split()
     _check_compared(config, output)
@@ -56,7 +62,10 @@ def _evaluation_of(config: EvalConfig, output: Output) -> "Evaluation":
     """Metrics of a results file, without importing torch, or of a model."""
     from segkit.evaluate.provenance import with_provenance
     from segkit.evaluate.results_file import evaluate_results, is_results
+    from segkit.review.annotators import evaluate_annotator, is_annotator
 
+    if is_annotator(config.subject):
+        return with_provenance(config, evaluate_annotator(config, output.progress()))
     if is_results(config.subject):
         return with_provenance(config, evaluate_results(config))
     output.before_pytorch()

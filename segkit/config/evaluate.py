@@ -19,7 +19,8 @@ class EvalConfig(CommandConfig):
     """Options of an evaluation."""
 
     subject: Path | None = argument(
-        None, help="A run, a checkpoint, an exported file, or a COCO results file.  [default: runs/latest]",
+        None, help="A run, a checkpoint, an exported file, a COCO results file, or the annotations of a second person "
+        "(a folder or a COCO file; --data names those of the first).  [default: runs/latest]",
         metavar="MODEL|RESULTS.json",
     )  # fmt: skip
     data: Path | None = option(None, help="Dataset folder or COCO file.  [default: the run's own, else dataset]")

@@ -84,6 +84,7 @@ class Metrics:
     lvis: dict[str, dict[str, float]] | None = None
     details: dict[str, Any] | None = None
     compare: dict[str, Any] | None = None
+    agreement: dict[str, Any] | None = None
     as_tool: dict[str, Any] | None = None
     promise: dict[str, Any] | None = None
     warnings: list[str] = field(default_factory=list)

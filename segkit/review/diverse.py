@@ -46,7 +46,7 @@ def _looks(thumbnails: Sequence[bytes]) -> Floats:
         return np.zeros((0, 256))
     pixels = np.stack([np.frombuffer(each.ljust(256, b"\0"), np.uint8) for each in thumbnails]).astype(np.float64)
     pixels -= pixels.mean(axis=1, keepdims=True)
-    return pixels / np.maximum(np.linalg.norm(pixels, axis=1, keepdims=True), 1e-9)
+    return np.asarray(pixels / np.maximum(np.linalg.norm(pixels, axis=1, keepdims=True), 1e-9))
 
 
 def _distance(one: Floats, two: Floats) -> Floats:

@@ -30,9 +30,8 @@ from segkit.inference.adjust import View
 from segkit.inference.choose import Choice
 from segkit.inference.input_files import Picture
 from segkit.inference.journal import Origin
-from segkit.inference.load import load_pictures
+from segkit.inference.load import Task, load_picture
 from segkit.inference.model import LoadedModel
-from segkit.inference.notes import Notes
 from segkit.models.tensors import Prediction, prediction_to_results
 from segkit.progress import Progress
 
@@ -78,16 +77,16 @@ def value_pictures(
         progress: Shows how many are done.
     """
     names = {category.id: category.name for category in model.card.categories}
-    weights, notes = _rarity(names, shares), Notes(None)
+    weights, failed = _rarity(names, shares), list[str]()
     valued: list[Valued] = []
     progress.start("predicting", len(pictures))
     for start in range(0, len(pictures), batch):
         part = pictures[start : start + batch]
-        for picture, results, uncertain in _predicted(model, part, notes, batch, progress):
+        for picture, results, uncertain in _predicted(model, part, failed, batch, progress):
             valued.append(_valued(picture, results, uncertain, weights))
         progress.advance(len(part))
     progress.done()
-    return valued, list(notes.failed)
+    return valued, failed
 
 
 def _rarity(names: Mapping[int, str], shares: Mapping[str, float]) -> dict[int, float]:
@@ -110,13 +109,15 @@ class _Uncertain:
 
 
 def _predicted(
-    model: LoadedModel, pictures: Sequence[Picture], notes: Notes, batch: int, progress: Progress
+    model: LoadedModel, pictures: Sequence[Picture], failed: list[str], batch: int, progress: Progress
 ) -> Iterator[tuple[Picture, list[Result], _Uncertain]]:
     """The results of pictures with the uncertainties of each result."""
     config = PredictConfig(source=["-"], tile="none")
-    origin, choice = Origin(model.path, None, None), Choice({})
-    loaded = list(load_pictures(pictures, model, config, choice, origin, notes))
-    images = [image for _, image in loaded if isinstance(image, Tensor)]
+    task = Task(model, config, Choice({}), Origin(model.path, None, None))
+    tried = [load_picture(picture, task) for picture in pictures]
+    failed += [message for each in tried for message in each.notes.failed]
+    loaded = [(each.done, each.image) for each in tried if each.done is not None and isinstance(each.image, Tensor)]
+    images = [image for _, image in loaded]
     predictor, view = model.in_batches(batch, progress, "predicting"), View(flip_x=True)
     found = predictor(images, [done.picture.name for done, _ in loaded])
     changed = [view.image(image) for image in images]

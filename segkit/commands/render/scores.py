@@ -101,6 +101,8 @@ def render_evaluation(metrics: Metrics, files: Iterable[Path], output: Output) -
     if metrics.semantic is not None and metrics.semantic.mIoU_interval is not None:
         note = _worth(metrics.images, [metrics.semantic.mIoU_coverage])
         output.note(f"mIoU, 95 % confidence interval: {format_interval(metrics.semantic.mIoU_interval)}{note}")
+    if metrics.agreement is not None:
+        _agreement(metrics.agreement, output)
     if metrics.compare is not None:
         _comparison(metrics.compare, output)
     output.note("1 image" if metrics.images == 1 else f"{metrics.images} images")
@@ -142,6 +144,35 @@ def _details(details: dict[str, Any], output: Output) -> None:
     output.stderr.print(table)
     if confidence := details["confidence"]:
         output.note(_intervals(confidence))
+
+
+_MOST_PICTURES = 10
+
+
+def _agreement(agreement: dict[str, Any], output: Output) -> None:
+    """How far two people agree, by category, and where they differ most."""
+    table = table_of(
+        "two annotators", "category", "first", "second", "agreed", "F1", "PQ", "mean IoU", "outlines apart (px)", "95 %"
+    )
+    rows = [*agreement["per_category"].items(), ("all", agreement["overall"])]
+    for n, (name, each) in enumerate(rows):
+        counts = (str(each[key]) for key in ("first", "second", "agreed"))
+        figures = (format_score(each[key]) for key in ("F1", "PQ", "mean_IoU"))
+        apart = ("-" if each[key] is None else f"{each[key]:.2f}" for key in ("outline_distance", "hausdorff95"))
+        table.add_row(shown(name), *counts, *figures, *apart, style="bold" if n == len(rows) - 1 else None)
+    output.stderr.print(table)
+    kinds = agreement["categories"]
+    kappa = "" if kinds["kappa"] is None else f"; Cohen's kappa {kinds['kappa']:.3f}"
+    output.note(f"categories: {kinds['same']} of {kinds['pairs']} instances of both have the same one{kappa}")
+    for each in kinds["confused"][:_MOST_PICTURES]:
+        output.note(
+            f"  {shown(each['first'])} for the first is {shown(each['second'])} for the second: {each['count']}"
+        )
+    table = table_of("where they differ most", "picture", "PQ", "agreed", "only first", "only second")
+    for row in agreement["pictures"][:_MOST_PICTURES]:
+        counts = (str(row[key]) for key in ("agreed", "only_first", "only_second"))
+        table.add_row(shown(row["file_name"]), f"{row['PQ']:.3f}", *counts)
+    output.stderr.print(table)
 
 
 def _intervals(confidence: dict[str, Any]) -> str:
