@@ -19,12 +19,13 @@ Durations take units: `30s`, `90m`, `2h`. So do sizes: `8GiB`, `8Gi` and `8G` ar
 bytes, `8 B` is 8 bytes; the same for K, M and T.
 
 Exit codes: 0 done, 1 error in the input or on this machine, 2 wrong usage (`segkit` alone shows its help and ends with
-2), 3 done, with findings that count (`--strict`, a leak), 4 does not fit, 5 too few steps to decide, 130 interrupted.
+2), 3 done, with findings that count (`--strict`, a leak), 4 does not fit, 5 too few steps to decide,
+6 a limit of `predict --watch` is exceeded: start it again, 130 interrupted.
 
 When the reader of stdout ends (`| head -1`), the work goes on to whole files and the exit code is 0. When stdout is on
 a full disk, the work goes on, too, and the exit code is 1. A closed stream (`>&-`) is like /dev/null. SIGTERM and
 SIGHUP are answered like Ctrl-C: `train` finishes its step and saves; a second one, at least a second later, ends it at
-once.
+once. They are the ordinary end of `predict --watch`: code 0.
 """
 
 

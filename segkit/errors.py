@@ -15,7 +15,7 @@ from typing import Self
 
 from segkit.text import without_addresses
 
-DONE, FAILED, USAGE, FINDINGS, NO_FIT, INCONCLUSIVE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+DONE, FAILED, USAGE, FINDINGS, NO_FIT, INCONCLUSIVE, RESTART, INTERRUPTED = 0, 1, 2, 3, 4, 5, 6, 130
 """Exit codes of every command (``docs/cli.md``)."""
 
 

@@ -59,13 +59,14 @@ def parsed(record, *arguments):
 def test_these_options_take_sizes():
     assert {(record.__name__, flag_of(each)) for record, each in SIZE_OPTIONS} == {
         ("TrainConfig", "--vram"), ("MemprofileConfig", "--vram"), ("MemprofileConfig", "--limit"),
-        ("MemprofileConfig", "--overhead"),
+        ("MemprofileConfig", "--overhead"), ("PredictConfig", "--max-rss"),
     }  # fmt: skip
 
 
 @pytest.mark.parametrize(("record", "each"), SIZE_OPTIONS)
 def test_every_option_reads_sizes_alike(record, each):
     more = ["--fit"] if record is MemprofileConfig and each.name != "limit" else []
+    more = ["in", "--watch"] if record is PredictConfig else more
     for text, size in SIZES.items():
         value = getattr(parsed(record, *more, flag_of(each), text), each.name)
         assert value == ((size,) if declaration_of(each).parse is parse_sizes else size), text

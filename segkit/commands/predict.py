@@ -5,7 +5,7 @@ import sys
 from segkit.commands.options import configured_by
 from segkit.commands.output import Output
 from segkit.config.predict import PredictConfig
-from segkit.errors import DONE, FAILED
+from segkit.errors import DONE, FAILED, RESTART
 
 
 @configured_by(PredictConfig)
@@ -21,4 +21,7 @@ def predict(config: PredictConfig, output: Output) -> int:
     summary = predict(config, output.progress(), output.json, sys.stdin)
     if summary.is_main:
         render_prediction(summary, output)
+    if summary.limit is not None:
+        output.error(summary.limit)
+        return RESTART
     return FAILED if summary.failed else DONE

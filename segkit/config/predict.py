@@ -6,7 +6,7 @@ from typing import Literal
 
 from segkit.config.devices import check_devices
 from segkit.config.fields import MOST_PIXELS, MOST_PROCESSES, CommandConfig, argument, option, options_of
-from segkit.config.parsers import parse_indices, parse_names, to_toml
+from segkit.config.parsers import SIZE_UNITS, parse_duration, parse_indices, parse_names, parse_size, to_toml
 from segkit.data.pixel_size import PixelSize, parse_area, parse_pixel_size
 from segkit.errors import ConfigError
 
@@ -18,7 +18,7 @@ _CHOOSING = (
     "pixel_size", "pages",
 )  # fmt: skip
 TagKind = Literal["auto", "none", "name", "score"]
-_CHOICE, _MEASURES, _OVERLAY = "Which instances are kept", "Measures", "Overlays"
+_CHOICE, _MEASURES, _OVERLAY, _WATCH = "Which instances are kept", "Measures", "Overlays", "Watched folders"
 
 
 def _parse_pixel_size(text: str) -> str:
@@ -161,6 +161,27 @@ class PredictConfig(CommandConfig):
     )
     device: str = option("auto", help="Device: auto, cpu, cuda, cuda:1.")
     ranks: int = option(1, help="Processes that share the pictures; only with --device cpu.", min=1, max=MOST_PROCESSES)
+    watch: bool = option(
+        False, help="Predict what is in the folders and what arrives in them, until Ctrl-C or --until: files that are "
+        "complete, with a line for each. Needs the extra watch.",
+        panel=_WATCH,
+    )  # fmt: skip
+    until: float | None = option(
+        None, help="End the watch after so long: 30s, 90m, 2h.", parse=parse_duration, metavar="DURATION", panel=_WATCH
+    )
+    settle: float = option(
+        2.0, help="A file is complete when it has not changed for so long, and has an end.  [default: 2s]",
+        parse=parse_duration, metavar="DURATION", panel=_WATCH,
+    )  # fmt: skip
+    max_rss: int | None = option(
+        None, help="End the watch with code 6 when the process uses more memory, so that a service manager starts it "
+        f"again. {SIZE_UNITS}",
+        parse=parse_size, metavar="SIZE", panel=_WATCH,
+    )  # fmt: skip
+    max_latency: float | None = option(
+        None, help="The same when a picture is done so long after it came.", parse=parse_duration,
+        metavar="DURATION", panel=_WATCH,
+    )  # fmt: skip
     workers: int | None = option(
         None, help="Threads that read the next pictures while the model works, and as many that write.  "
         "[default: one a core, at most 4]",
@@ -174,6 +195,7 @@ class PredictConfig(CommandConfig):
 
     def __post_init__(self) -> None:
         check_devices(self.device, self.gpus, self.ranks)
+        self._check_watch()
         if not self.format:
             raise ConfigError("--format: nothing would be written", f"name some of {', '.join(OUTPUTS)}")
         if unknown := sorted(set(self.format) - set(OUTPUTS)):
@@ -186,6 +208,24 @@ class PredictConfig(CommandConfig):
             raise ConfigError(f"--overlap {self.overlap}: more than half of a tile of {self.tile} pixels")
         if unknown := sorted(set(self.tta) - {"flips", "scales"}):
             raise ConfigError(f"--tta: {', '.join(unknown)}: must be flips, scales, or both")
+
+    def _check_watch(self) -> None:
+        """Check the options of watched folders.
+
+        Raises:
+            ConfigError: They do not go together.
+        """
+        if not self.watch:
+            alone = [name for name in ("until", "settle", "max_rss", "max_latency") if name in self.given_options()]
+            if alone:
+                raise ConfigError(f"--{alone[0].replace('_', '-')} is for watched folders", "add --watch")
+            return
+        if self.ranks > 1 or len(self.gpus or ()) > 1:
+            raise ConfigError("--watch: one process watches a folder", "name one GPU, and no --ranks")
+        if self.labelled is not None:
+            raise ConfigError("--watch and --labelled do not go together: not all pictures are there yet")
+        if "-" in self.source:
+            raise ConfigError("--watch -: not a folder", "name folders: what arrives in them is predicted")
 
     @property
     def formats(self) -> tuple[str, ...]:

@@ -55,7 +55,9 @@ class TiffWindows:
             raise
         except Exception as error:  # a codec that is missing, or any of tifffile's
             self._file.close()
-            raise InputError(f"{path}: cannot be read in parts: {error}", "pip install imagecodecs") from error
+            raise InputError(
+                f"{path}: cannot be read in parts: {error}", 'pip install "segkit[imagecodecs]"'
+            ) from error
 
     def close(self) -> None:
         """Close the file."""

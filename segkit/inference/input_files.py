@@ -38,13 +38,16 @@ class Picture:
         return self if self.page is None else Picture(self.path, _of_file(self.name), _of_file(self.stem))
 
 
-def find_pictures(sources: Sequence[str], out: Path | None, stdin: Iterable[str]) -> dict[Path, str]:
+def find_pictures(
+    sources: Sequence[str], out: Path | None, stdin: Iterable[str], *, may_be_none: bool = False
+) -> dict[Path, str]:
     """Picture files in a stable order, with their names relative to the source.
 
     Args:
         sources: Files, folders, globs, or ``-``.
         out: The folder of the predictions, which is not searched; None: there is none.
         stdin: Where ``-`` reads paths.
+        may_be_none: Whether it is no error that there are none.
 
     Raises:
         InputError: There are none, or a source does not exist.
@@ -54,7 +57,7 @@ def find_pictures(sources: Sequence[str], out: Path | None, stdin: Iterable[str]
         matches = sorted(glob.glob(source, recursive=True)) if glob.has_magic(source) else []  # noqa: PTH207
         for each in matches or [source]:
             found += list_files(each, PICTURE_SUFFIXES, stdin, skip=out)
-    if not found:
+    if not found and not may_be_none:
         names = " ".join(sources)
         raise InputError(f"{names}: no pictures there", f"known are {' '.join(sorted(PICTURE_SUFFIXES))}")
     return dict(distinct_names(found))

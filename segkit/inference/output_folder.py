@@ -25,12 +25,16 @@ class Work:
         todo: The pictures to predict.
         skipped: How many were predicted before.
         order: The names of all of them, in their order.
+        before: Those that were named before.
+        done: The names of those of them that were predicted.
         by_ranks: Whether ranks that were killed have left journals: then the journal is not in that order.
     """
 
     todo: tuple[Picture, ...] = ()
     skipped: int = 0
     order: tuple[str, ...] = ()
+    before: tuple[Picture, ...] = ()
+    done: frozenset[str] = frozenset()
     by_ranks: bool = False
 
 
@@ -142,9 +146,10 @@ def work_of(
     pictures = name_pictures(found, before)
     if config.pages == "all":
         pictures = list(with_pages(pictures))
-        if "labelme" in formats and any(picture.page is not None for picture in pictures):
+        several = config.watch or any(picture.page is not None for picture in pictures)
+        if "labelme" in formats and several:
             raise ConfigError("--pages all: LabelMe shows the first page of a file only", "use other formats")
     order = tuple(picture.name for picture in pictures)
     done_before = {picture.name for picture in before if has_files(config.out, formats, picture)}
     todo = tuple(picture for picture in pictures if picture.name not in done_before)
-    return Work(todo, len(pictures) - len(todo), order, by_ranks)
+    return Work(todo, len(pictures) - len(todo), order, tuple(before), frozenset(done_before), by_ranks)

@@ -5,14 +5,12 @@ process would write is what they write.
 """
 
 import os
-import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,35 +18,34 @@ from segkit.choices import ARCHITECTURES
 from segkit.config.predict import PredictConfig
 from segkit.data.files import checksum
 from segkit.data.locks import one_at_a_time
-from segkit.errors import Interrupted, SegkitError
+from segkit.errors import ConfigError, Interrupted, SegkitError
 from segkit.evaluate.predicted_images import JOURNAL
 from segkit.inference.adjust import with_limits, with_views
 from segkit.inference.choose import Choice
 from segkit.inference.estimates import FILE as ESTIMATES
 from segkit.inference.estimates import Estimates, Row, write_estimates
-from segkit.inference.input_files import Picture, find_pictures, name_pictures
+from segkit.inference.input_files import find_pictures, name_pictures
 from segkit.inference.journal import Origin, take_in_ranks
 from segkit.inference.labelled import Labelled, open_labelled
-from segkit.inference.load import Task, load_picture
+from segkit.inference.load import Task
 from segkit.inference.model import LoadedModel, load
 from segkit.inference.notes import Notes
 from segkit.inference.output_folder import Work, formats_of, opened_folder, work_of
-from segkit.inference.outputs import MOST_IDS, Style, Writer
-from segkit.inference.predicting import PicturePredictor, Predicted
+from segkit.inference.outputs import Style, Writer
+from segkit.inference.pipeline import Pipeline, threads_of
+from segkit.inference.predicting import Predicted
 from segkit.inference.thresholds import choice_of, promise_warning, score_used
-from segkit.progress import SILENT, Progress
-from segkit.runtime.ahead import Behind, in_order
+from segkit.inference.watch import Watch, watch
+from segkit.progress import SILENT, NotesOnly, Progress
 from segkit.runtime.device import check_gpus, reraise_out_of_memory
 from segkit.runtime.launch import launch_ranks
 from segkit.runtime.ranks import RankLost, Ranks, adopt_slurm, joined_ranks, launched_from_outside
 from segkit.runtime.signals import StopRequest, stop_requests
 
 OnPicture = Callable[[dict[str, Any]], None]
-_MOST_THREADS = 4
+_STOPPING = "ending after the pictures at hand; a second request ends at once"
 _GO_ON = "go on with: segkit predict --resume"
-_SPEED_SECONDS = 30.0
 _LONGEST = timedelta(days=365)  # one rank may wait for another for as long as that one predicts
-_ROOM = 1 << 29  # bytes of pictures that wait to be predicted, and as many that wait to be written
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +63,7 @@ class PredictionSummary:
         files: Files and folders written, by format.
         estimates: Counts and areas over all pictures, with ``--labelled``.
         is_main: Whether this process speaks for all ranks.
+        limit: Which limit ended a watch, in words.
     """
 
     out: Path
@@ -78,6 +76,11 @@ class PredictionSummary:
     files: dict[str, Path]
     estimates: tuple[Row, ...] = ()
     is_main: bool = True
+    limit: str | None = None
+
+
+def _pass_on() -> None:
+    """The loop sees by itself that it is to stop."""
 
 
 def _pass_over(record: dict[str, Any]) -> None:
@@ -110,11 +113,15 @@ def predict(
     """
     adopt_slurm()
     joins = launched_from_outside()
-    found = find_pictures(config.source, config.out, stdin) if not joins or os.environ["RANK"] == "0" else {}
+    found: Mapping[Path, str] = {}
+    if not joins or os.environ["RANK"] == "0":
+        found = find_pictures(config.source, config.out, stdin, may_be_none=config.watch)
     check_gpus(config.gpus or ())
     num_ranks = len(config.gpus) if config.gpus else config.ranks
     if joins and not config.gpus and num_ranks != 1:
         progress.note(f"warning: --ranks {num_ranks} starts none: RANK and WORLD_SIZE say that the ranks are there")
+    if joins and config.watch:
+        raise ConfigError("--watch: one process watches a folder", "start it without torchrun or srun")
     if num_ranks == 1 or joins:
         return _predict_in_rank(config, found, progress, on_picture)
     arguments = (config, found, progress, on_picture)
@@ -128,7 +135,10 @@ def _predict_in_rank(
         ranks = stack.enter_context(
             joined_ranks(config.device, config.gpus, progress.note, backend="gloo", timeout=_LONGEST)
         )
-        stop = stack.enter_context(stop_requests()) if ranks.world_size > 1 else None
+        stop = None
+        if ranks.world_size > 1 or config.watch:
+            on_first = partial(progress.note, _STOPPING) if config.watch else _pass_on
+            stop = stack.enter_context(stop_requests(on_first))
         try:
             return _predict(config, found, ranks, stop, progress if ranks.is_main else SILENT, on_picture)
         except RuntimeError as error:
@@ -146,52 +156,67 @@ def _predict(
     on_picture: OnPicture,
 ) -> PredictionSummary:
     with reraise_out_of_memory("try --device cpu"), ExitStack() as stack:
-        model = load(config.model, ranks.device, trust=config.trust)
-        for note in model.notes:
-            progress.note(note)
-        model = with_views(with_limits(model, config.max_instances, config.nms), config.tta)
-        formats = formats_of(config, model)
-        choice = choice_of(config, model.card.categories, model.path)
-        origin = Origin(model.path.resolve(), checksum(model.path), score_used(config, choice), config.choice_options())
-        task = Task(model, config, choice, origin)
-        work, labelled, failure = Work(), None, None
-        if ranks.is_main:
-            try:
-                labelled = None if config.labelled is None else open_labelled(config.labelled, model)
-                stack.enter_context(opened_folder(config.out))
-                if labelled is not None and config.labelled is not None:
-                    labelled.check(config.labelled, name_pictures(found, []))
-                work = work_of(config, model.path, origin, found, formats)
-            except SegkitError as error:
-                failure = error
-        ranks.raise_together(failure)
-        work = ranks.gather(work)[0]
-        limit = model.card.settings.detections if model.card.framing.kind == "instances" else None
-        limits = (limit, MOST_IDS if "idmask" in formats else None)
+        task, formats = _task(config, ranks, progress)
+        model, own = task.model, None
+        work, labelled = _work(task, found, formats, ranks, stack)
         style = Style(config.labels, config.line_width, without_cut=config.edge == "mark")
-        writer = Writer(config.out, formats, model.card.categories, style, ranks.rank)
-        with closing(writer):
+        with closing(Writer(config.out, formats, model.card.categories, style, ranks.rank)) as writer:
             ranks.barrier()  # the journal of the first one is there
-            own = _predict_part(task, work.todo, limits, ranks, stop, writer, progress, on_picture)
-            notes = Notes(*limits)
-            for _, each in sorted(chain.from_iterable(ranks.gather(own)), key=lambda pair: pair[0]):
-                notes.add(each)
+            if config.watch:
+                assert stop is not None
+                own = Watch(config, stop, on_picture, progress)
+                pipeline = Pipeline(task, writer, formats, own.written, NotesOnly(progress), threads_of(config))
+                notes = watch(config, found, work, pipeline, own, writer.finish, progress)
+            else:
+                notes = _predict_part(task, work, formats, ranks, stop, writer, progress, on_picture)
             if not ranks.is_main:
                 return PredictionSummary(config.out, model.path, 0, 0, {}, (), (), {}, is_main=False)
             take_in_ranks(config.out, work.order, anyway=work.by_ranks)
             files, instances = writer.finish()
-        estimates = _estimates(config, model, labelled, choice)
+        estimates = _estimates(config, model, labelled, task.choice)
     return PredictionSummary(
         out=config.out,
         model=model.path,
-        pictures=len(work.todo) - len(notes.failed),
+        pictures=len(work.todo) - len(notes.failed) if own is None else own.pictures,
         skipped=work.skipped,
         instances=instances,
         failed=tuple(notes.failed),
         warnings=(*promise_warning(config), *notes.warnings(), *writer.notes, *estimates.warnings),
         files=files | ({"estimates": config.out / ESTIMATES} if labelled is not None else {}),
         estimates=estimates.rows,
+        limit=None if own is None else own.limit,
     )
+
+
+def _task(config: PredictConfig, ranks: Ranks, progress: Progress) -> tuple[Task, tuple[str, ...]]:
+    """What pictures are predicted with, and what is written."""
+    model = load(config.model, ranks.device, trust=config.trust)
+    for note in model.notes:
+        progress.note(note)
+    model = with_views(with_limits(model, config.max_instances, config.nms), config.tta)
+    formats = formats_of(config, model)
+    choice = choice_of(config, model.card.categories, model.path)
+    origin = Origin(model.path.resolve(), checksum(model.path), score_used(config, choice), config.choice_options())
+    return Task(model, config, choice, origin), formats
+
+
+def _work(
+    task: Task, found: Mapping[Path, str], formats: Sequence[str], ranks: Ranks, stack: ExitStack
+) -> tuple[Work, Labelled | None]:
+    """What is left to do, on all ranks; the first one keeps the output folder until the stack is closed."""
+    config, model = task.config, task.model
+    work, labelled, failure = Work(), None, None
+    if ranks.is_main:
+        try:
+            labelled = None if config.labelled is None else open_labelled(config.labelled, model)
+            stack.enter_context(opened_folder(config.out))
+            if labelled is not None and config.labelled is not None:
+                labelled.check(config.labelled, name_pictures(found, []))
+            work = work_of(config, model.path, task.origin, found, formats)
+        except SegkitError as error:
+            failure = error
+    ranks.raise_together(failure)
+    return ranks.gather(work)[0], labelled
 
 
 def _estimates(config: PredictConfig, model: LoadedModel, labelled: Labelled | None, choice: Choice) -> Estimates:
@@ -205,79 +230,40 @@ def _estimates(config: PredictConfig, model: LoadedModel, labelled: Labelled | N
 
 def _predict_part(
     task: Task,
-    todo: Sequence[Picture],
-    limits: tuple[int | None, int | None],
+    work: Work,
+    formats: Sequence[str],
     ranks: Ranks,
     stop: StopRequest | None,
     writer: Writer,
     progress: Progress,
     on_picture: OnPicture,
-) -> list[tuple[int, Notes]]:
-    """Predict a rank's batches: the same batches that one process predicts.
+) -> Notes:
+    """Predict a rank's batches, which are batches of one process, too.
 
     Returns:
-        What is to be said of them, with the number of the batch.
+        What is to be said of the pictures of all ranks.
 
     Raises:
         Interrupted: The user asked to stop.
     """
     config, batch = task.config, task.config.batch
-    batches = [(start // batch, todo[start : start + batch]) for start in range(0, len(todo), batch)]
-    batches = batches[ranks.rank :: ranks.world_size]
-    threads = _threads(config, ranks)
-    predictor = PicturePredictor(task, progress)
-    own: list[tuple[int, Notes]] = []
+    batches = [work.todo[start : start + batch] for start in range(0, len(work.todo), batch)]
 
     def written(predicted: Predicted, record: dict[str, Any]) -> None:
-        writer.enter(record)
         with one_at_a_time(config.out / JOURNAL) if ranks.world_size > 1 else nullcontext():
             on_picture(record)
 
-    loaded = in_order(
-        (picture for _, part in batches for picture in part), partial(load_picture, task=task),
-        threads=threads, ahead=2 * batch + threads, weight=lambda each: each.size, most=_ROOM,
-    )  # fmt: skip
-    behind = Behind[Predicted, dict[str, Any]](
-        lambda each: writer.write_files(each.done), written,
-        threads=threads, ahead=2 * batch + threads, weight=lambda each: each.size, most=_ROOM,
-    )  # fmt: skip
-    progress.start("predicting", sum(len(part) for _, part in batches))
-    with closing(loaded), closing(behind):
-        speed = _Speed()
-        for number, part in batches:
-            if stop is not None and stop.asked:
-                raise Interrupted("interrupted", "go on with --resume")
-            notes = Notes(*limits)
-            for predicted in predictor.batch(list(islice(loaded, len(part))), notes):
-                behind.put(predicted)
-            if not notes.is_empty:
-                own.append((number, notes))
-            progress.advance(len(part), pictures_per_s=speed.after(len(part)))
+    def ends() -> bool:
+        if stop is not None and stop.asked:
+            raise Interrupted("interrupted", _GO_ON)
+        return False
+
+    pipeline = Pipeline(task, writer, formats, written, progress, threads_of(config))
+    own = batches[ranks.rank :: ranks.world_size]
+    progress.start("predicting", sum(map(len, own)))
+    said = [(number * ranks.world_size + ranks.rank, notes) for number, notes in pipeline.run(own, ends)]
     progress.done()
-    return own
-
-
-def _threads(config: PredictConfig, ranks: Ranks) -> int:
-    """Threads that read pictures, and as many that write."""
-    if config.workers is not None:
-        return config.workers
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if ranks.world_size > 1 else 1
-    return max(1, min(_MOST_THREADS, (os.cpu_count() or 1) // local))
-
-
-class _Speed:
-    """Pictures per second, of about the last half minute."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._before: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
-
-    def after(self, count: int) -> str:
-        """The speed when so many more are done."""
-        self._count += count
-        now = time.monotonic()
-        self._before.append((now, self._count))
-        while len(self._before) > 2 and now - self._before[1][0] > _SPEED_SECONDS:
-            self._before.popleft()
-        began, before = self._before[0]
-        return f"{(self._count - before) / max(now - began, 1e-6):.3g}"
+    every = pipeline.no_notes()
+    for _, notes in sorted(chain.from_iterable(ranks.gather(said)), key=lambda pair: pair[0]):
+        every.add(notes)
+    return every
