@@ -415,7 +415,7 @@ def start(folder, *options):
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     line = process.stdout.readline()
-    assert line, process.stderr.read()
+    assert line, process.communicate()[1]
     return process, json.loads(line)
 
 
@@ -444,8 +444,8 @@ def test_a_signal_ends_the_server_after_what_has_come(tmp_path, number):
                 assert answer.result()[0] == 200
             except ConnectionError:  # it came after the signal
                 continue
-    assert process.wait(60) == 0
-    err = process.stderr.read()
+    err = process.communicate(timeout=60)[1]
+    assert process.returncode == 0
     assert "Traceback" not in err
     assert "answers for one; stop it with Ctrl-C" in err
 
@@ -453,8 +453,8 @@ def test_a_signal_ends_the_server_after_what_has_come(tmp_path, number):
 @pytest.mark.slow
 def test_a_thousand_requests_from_eight_clients(tmp_path):
     """None is lost, all answers are the same, and memory stays as it is."""
-    checkpoint(tmp_path / "runs/one/best.pt", card_of("maskrcnn"))
-    process, about = start(tmp_path / "runs/one")
+    checkpoint(tmp_path / "runs/one/best.pt", card_of("unet"))
+    process, about = start(tmp_path / "runs/one", "--score", "0.1")
     port = int(about["url"].rpartition(":")[2])
     own = psutil.Process(process.pid)
     resident = []
@@ -477,4 +477,5 @@ def test_a_thousand_requests_from_eight_clients(tmp_path):
         assert late - early < 24 * 1024**2, f"{(late - early) / 1024**2:.1f} MiB more after 400 requests"
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        process.communicate(timeout=60)
+    assert process.returncode == 0

@@ -113,7 +113,7 @@ def promised_threshold(found: Sequence[Floats], instances: Sequence[int], scores
         raise InputError(
             f"{asked}: with all that the model finds, the mean recall of {images} images is {1 - loss:.3f}, "
             "which is too low for it",
-            f"promise less ({_most(loss, images)}), or train a better model",
+            f"train a better model, or promise less: {_most(loss, images)}",
         )
     threshold = float(at[order][enough[0]])
     below = scores[scores < threshold]
