@@ -13,6 +13,7 @@ from segkit.memory.findings.store_watch import StoreWatch
 from segkit.memory.findings.suspects import Suspects
 from segkit.memory.holders.survivors import Survivors
 from segkit.memory.measure import torch_private as private
+from segkit.memory.measure.budget import Budget
 from segkit.memory.measure.categories import CategoryMeter
 from segkit.memory.measure.collector import CollectorBalance, collector_paused
 from segkit.memory.measure.phases import PhaseClock
@@ -38,6 +39,7 @@ class Session:
         suspects: What was found to keep tensors.
         host: What was found to grow in the host's memory.
         censuses: Seconds that each census of containers took.
+        census_budget: The processor time that they may take.
         after_step: Called at the end of every step.
     """
 
@@ -60,6 +62,7 @@ class Session:
         self.suspects = Suspects(self.tensors, self.survivors, self.stores)
         self.host = HostSearch()
         self.censuses: list[float] = []
+        self.census_budget = Budget()
         self._failures: list[str] = []
         self.after_step: Callable[[], None] = lambda: None
         self._deep, self._last_step = deep, steps
@@ -161,7 +164,7 @@ class Session:
         tensors.keep_peak = 3 <= step + 1 <= 6 or step % 10 == 9
         self.host.census.release()
         self._collected = self.suspects.search(self._facts(), [self.series.measurements])
-        if step >= self._next_census or self._deep:
+        if self._deep or (step >= self._next_census and self.census_budget.is_left):
             self._take_census(step)
         self.stores.stop_when_done()
         self.suspects.note_stores()
@@ -172,7 +175,7 @@ class Session:
     def _take_census(self, step: int) -> None:
         self._next_census = max(self._next_census + 6, round(step * 1.45))
         began = time.perf_counter()
-        with self.tensors.pause(), collector_paused():
+        with self.tensors.pause(), collector_paused(), self.census_budget.spending():
             self.host.take_census(step, self.stores, self._facts(), list(self.suspects.by_key.values()))
         self.censuses.append(time.perf_counter() - began)
 

@@ -38,6 +38,7 @@ class HostSearch:
         self.census, self._in_worker = Census(), in_worker
         self.suspects: dict[Hashable, HostSuspect] = {}
         self.past: dict[Hashable, HostSuspect] = {}
+        self._no_suspects: dict[Hashable, int] = {}  # values that grew and were something else, and their size then
 
     def take_census(self, step: int, stores: StoreWatch, facts: RunFacts, suspects: list[Suspect]) -> None:
         """Take a census, and describe what grows.
@@ -92,7 +93,7 @@ class HostSearch:
     def _search_values(self, explained: set[str]) -> None:
         """Describe values that are replaced by ever longer ones."""
         for place, growing in self.census.values.steady()[:_MOST_VALUES]:
-            if growing.per_step < LOG_BYTES:
+            if growing.per_step < LOG_BYTES or growing.lengths[-1] < 1.5 * self._no_suspects.get(place, 0):
                 continue
             known = self.suspects.get(place) or self.past.get(place)
             if known is None:
@@ -102,6 +103,7 @@ class HostSearch:
                 files = USER_CODE.files()
                 lines = joins_in_source(chain.expression, files) or stores_in_source(chain.expression, files)
                 if not lines and not growing.keeps_beginning:
+                    self._no_suspects[place] = growing.lengths[-1]
                     continue  # larger than before, but something else
                 known = HostSuspect(suspect_of_value(growing.value, chain, lines))
             self.suspects[place] = _with_figures(known, growing, growing.per_step)

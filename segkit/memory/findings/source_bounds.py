@@ -10,7 +10,7 @@ import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from segkit.memory.findings.source_lines import called, last_name, parsed, targets_of
+from segkit.memory.findings.source_lines import called, last_name, mentioning, parsed, targets_of
 from segkit.memory.findings.source_objects import Held, Place, evaluate, is_container, walk
 from segkit.memory.measure.user_code import Line
 
@@ -32,7 +32,7 @@ def bound_in_source(held: Held, files: Collection[str]) -> SourceBound | None:
     name = last_name(held.expression)
     if name is None:
         return None
-    nodes = list(walk(files))
+    nodes = list(walk(mentioning(files, name)))
     guarded: list[SourceBound] = []  # by limits below which the container gets longer
     for node, place in nodes:
         limit = _limit_of(node, place, name, held)
@@ -55,9 +55,8 @@ def emptied_in_source(held: Held, files: Collection[str]) -> Line | None:
     calls, nor by ``__init__``.
     """
     name = last_name(held.expression)
-    nodes = list(walk(files))
-    for node, place in nodes if name is not None else ():
-        if _empties(node, place, str(name), held) and _runs_again(node, place, nodes):
+    for node, place in walk(mentioning(files, name)) if name is not None else ():
+        if _empties(node, place, str(name), held) and _runs_again(node, place, list(walk(files))):
             return Line(place.file, getattr(node, "lineno", 0), "")
     return None
 

@@ -47,13 +47,20 @@ def assigned_in_source(name: str | None, files: Iterable[str], attributes: bool 
 
 def registers_in_source(kind: str, files: Iterable[str]) -> Line | None:
     """The first line that calls one of the functions in ``REGISTERING`` for a kind of leak."""
-    return next(_lines(files, kind, lambda node, kind: called(node) in REGISTERING[kind]), None)
+    calls = (
+        (file, node)
+        for file in files
+        if any(function in _text(file) for function in REGISTERING[kind])
+        for node in ast.walk(parsed(file))
+        if called(node) in REGISTERING[kind]
+    )
+    return next((Line(file, getattr(node, "lineno", 0), "") for file, node in calls), None)
 
 
 def calls_in_source(function: str, files: Iterable[str]) -> list[tuple[Line, str]]:
     """Lines that call a function, each with the call as it is written."""
     out = []
-    for file in files:
+    for file in mentioning(files, function):
         calls = [node for node in ast.walk(parsed(file)) if isinstance(node, ast.Call) and called(node) == function]
         out += [(Line(file, node.lineno, ""), ast.unparse(node)) for node in calls]
     return out
@@ -87,18 +94,35 @@ def last_name(expression: str) -> str | None:
 
 def _lines(files: Iterable[str], name: str | None, passes: Callable[[ast.AST, str], bool]) -> Iterator[Line]:
     """Lines of some files with a node that passes a test for a name; none where there is no name."""
-    for file in files if name is not None else ():
+    for file in mentioning(files, name) if name is not None else ():
         for node in ast.walk(parsed(file)):
             if passes(node, str(name)):
                 yield Line(file, getattr(node, "lineno", 0), "")
+
+
+def mentioning(files: Iterable[str], name: str) -> list[str]:
+    """The files whose text has a name; to walk through the others would take long, and find nothing.
+
+    Lines that register hooks do not name the dict that keeps them.
+    """
+    return [file for file in files if name.endswith("_hooks") or name in _text(file)]
+
+
+@cache
+def _text(file: str) -> str:
+    """The text of a source file; empty where it cannot be read."""
+    try:
+        return "".join(linecache.getlines(file)) or Path(file).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
 
 
 @cache
 def parsed(file: str) -> ast.AST:
     """The syntax tree of a source file; an empty module where it cannot be read."""
     try:
-        return ast.parse("".join(linecache.getlines(file)) or Path(file).read_text(encoding="utf-8"))
-    except (OSError, SyntaxError, ValueError):
+        return ast.parse(_text(file))
+    except (SyntaxError, ValueError):
         return ast.Module([], [])
 
 

@@ -11,6 +11,7 @@ from segkit.memory.holders.causes import Cause
 from segkit.memory.holders.diagnosis import diagnose
 from segkit.memory.holders.survivors import Survivors
 from segkit.memory.measure.allocation import Site
+from segkit.memory.measure.budget import Budget
 from segkit.memory.measure.collector import collector_paused
 from segkit.memory.measure.tracker import LiveTensors
 
@@ -25,6 +26,7 @@ class Suspects:
         searched: ``leak`` or ``watch`` for every site, at the last search for what keeps its tensors.
         since: The step from which on a site was called a leak.
         searches: Seconds that each search took.
+        budget: The processor time that searches may take.
     """
 
     def __init__(self, tensors: LiveTensors, survivors: Survivors, stores: StoreWatch) -> None:
@@ -32,6 +34,7 @@ class Suspects:
         self.searched: dict[Site, str] = {}
         self.since: dict[Site, int] = {}
         self.searches: list[float] = []
+        self.budget = Budget()
         self._keys: dict[Site, str] = {}
         self._tensors, self._survivors, self._stores = tensors, survivors, stores
         self._searched_at = -100
@@ -57,9 +60,13 @@ class Suspects:
             return False
         states = self._survivors.states()
         new = [site for site, state in states.items() if self.searched.get(site) != state]
-        if not new or step - self._searched_at < min(400, 2 * len(self.searches) ** 2):
+        if not new or step - self._searched_at < min(400, 2 * len(self.searches) ** 2) or not self.budget.is_left:
             return False
-        began, self._searched_at = time.perf_counter(), step
+        with self.budget.spending():
+            return self._search(new, states, facts, ignored)
+
+    def _search(self, new: list[Site], states: dict[Site, str], facts: RunFacts, ignored: Sequence[object]) -> bool:
+        began, self._searched_at = time.perf_counter(), self._tensors.step
         self.searches.append(0.0)
         new.sort(key=lambda site: -self._bytes_per_step(site, 1e9))
         rates = {site: self._bytes_per_step(site, 0.0) for site in new}

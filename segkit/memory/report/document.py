@@ -48,6 +48,7 @@ def report_of(session: Session, limit: int | None = None) -> dict[str, Any]:
         "unseen": [UNSEEN] if session.hooks.compiled.graphs and not on_cuda else [],
         "cost": {
             "searches": len(session.suspects.searches), "longest_search": max(session.suspects.searches, default=None),
+            "search_seconds": session.suspects.budget.spent, "census_seconds": session.census_budget.spent,
             "censuses": len(session.censuses), "longest_census": max(session.censuses, default=None),
         },
         "series": _series(series),
