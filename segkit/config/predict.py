@@ -132,6 +132,11 @@ class PredictConfig(CommandConfig):
     line_width: int | None = option(
         None, help="Width of contours in overlays, in pixels.  [default: by the size]", min=1, max=100, panel=_OVERLAY
     )
+    polygon_tolerance: float | None = option(
+        None, help="LabelMe files: polygons in place of masks, at most so many pixels away from the mask's outline; "
+        "masks with holes stay masks.",
+        min=0.0, max=100.0, metavar="PIXELS",
+    )  # fmt: skip
     min_area: str | None = option(
         None, help="Leave out what is smaller: 20px or 20um2.", parse=_parse_area, metavar="AREA", panel=_CHOICE
     )
@@ -200,6 +205,8 @@ class PredictConfig(CommandConfig):
             raise ConfigError("--format: nothing would be written", f"name some of {', '.join(OUTPUTS)}")
         if unknown := sorted(set(self.format) - set(OUTPUTS)):
             raise ConfigError(f"--format: {', '.join(unknown)}: must be among {', '.join(OUTPUTS)}")
+        if self.polygon_tolerance is not None and "labelme" not in self.format:
+            raise ConfigError("--polygon-tolerance is for LabelMe files", "add labelme to --format")
         if isinstance(self.score, float | int) and not 0 <= self.score <= 1:
             raise ConfigError(f"--score {self.score}: must be from 0 to 1")
         if self.overlap is not None and self.tile == "none":

@@ -1,5 +1,6 @@
 """Files: which ones a command's SRC means, a relative path, and writing one through a temporary file."""
 
+import hashlib
 import os
 import shutil
 import stat
@@ -116,6 +117,11 @@ def checksum(path: Path) -> str:
         while block := file.read(1 << 20):
             value = zlib.crc32(block, value)
     return f"{value:08x}"
+
+
+def fingerprint(content: bytes) -> str:
+    """Tells whether the content of a file is the one that was written: the first half of its SHA-256."""
+    return hashlib.sha256(content).hexdigest()[:32]
 
 
 def remove_empty_folders(folder: Path) -> None:

@@ -56,6 +56,7 @@ class PictureResults:
         pixel_size: Of the picture, where it is needed and known.
         pixels: RGB [H, W, 3], upright; None where it was read from the journal.
         class_map: The label of every pixel [H, W], where the model predicts one; None likewise.
+        labelme: The fingerprint of the LabelMe file that was written; None: none was, or an older segkit did.
     """
 
     picture: Picture
@@ -66,6 +67,7 @@ class PictureResults:
     pixels: npt.NDArray[np.uint8] | None = None
     class_map: npt.NDArray[np.uint8] | None = None
     pixel_size: PixelSize | None = None
+    labelme: str | None = None
 
     def record(self, names: dict[int, str]) -> dict[str, Any]:
         """As it is in the journal, with category names by id."""
@@ -84,6 +86,7 @@ class PictureResults:
             "height": self.height,
             "width": self.width,
             "instances": instances,
+            **({} if self.labelme is None else {"labelme": self.labelme}),
         }
 
 
@@ -111,7 +114,7 @@ def _read_line(line: bytes) -> PictureResults | None:
         name = raw["file"]
         picture = Picture(Path(raw["path"]), name, raw.get("stem", stem_of(name)), raw.get("page"))
         origin = Origin(Path(raw["model"]), raw.get("checksum"), raw.get("score"), raw.get("options"))
-        return PictureResults(picture, raw["height"], raw["width"], origin, results)
+        return PictureResults(picture, raw["height"], raw["width"], origin, results, labelme=raw.get("labelme"))
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
         return None
 

@@ -13,6 +13,7 @@ from PIL import Image as PilImage
 
 from segkit.data.files import (
     check_links,
+    fingerprint,
     path_inside,
     relative_path,
     remove_empty_folders,
@@ -25,7 +26,7 @@ from segkit.data.records import Category, Image, Result
 from segkit.errors import InputError
 from segkit.evaluate.predicted_images import JOURNAL
 from segkit.formats.coco.write import write_coco, write_results
-from segkit.formats.labelme.write import labelme_document, result_shapes, write_labelme
+from segkit.formats.labelme.write import labelme_content, labelme_document, result_shapes
 from segkit.formats.outlines import qupath_document, write_imagej
 from segkit.inference.crops import write_crops
 from segkit.inference.input_files import Picture
@@ -65,6 +66,8 @@ def has_files(out: Path, formats: Sequence[str], picture: Picture) -> bool:
 def remove_predictions(out: Path) -> None:
     """Remove the files that the journal of an output folder tells of, and no file that somebody has put beside them.
 
+    A LabelMe file stays that is not as it was written: a person has corrected it.
+
     Raises:
         InputError: A link leads out of the folder.
     """
@@ -72,7 +75,8 @@ def remove_predictions(out: Path) -> None:
         for name, ending in _ENDINGS.items():
             path = path_inside(out, f"{name}/{done.picture.stem}{ending}")
             check_links(path, out)
-            path.unlink(missing_ok=True)
+            if name != "labelme" or (path.is_file() and fingerprint(path.read_bytes()) == done.labelme):
+                path.unlink(missing_ok=True)
     for name in _FOLDERS:
         if (out / name).is_dir() and not (out / name).is_symlink():
             remove_empty_folders(out / name)
@@ -92,17 +96,19 @@ def remove_unfinished_files(out: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How overlays and tables look.
+    """How overlays, tables and LabelMe files look.
 
     Attributes:
         tags: What overlays say at each instance.
         line_width: Of contours in overlays; None: by the size of the picture.
         without_cut: Leave instances that the border cuts out of the means in tables.
+        tolerance: In pixels, of the polygons in LabelMe files; None: they have masks.
     """
 
     tags: Tags = "auto"
     line_width: int | None = None
     without_cut: bool = False
+    tolerance: float | None = None
 
 
 class Writer:
@@ -110,6 +116,7 @@ class Writer:
 
     Attributes:
         notes: What is to be said of the files when all are written.
+        kept: LabelMe files that were there with other content, and were not replaced.
     """
 
     def __init__(
@@ -142,6 +149,7 @@ class Writer:
         self._names = {category.id: category.name for category in categories}
         self._style = style or Style()
         self.notes: list[str] = []
+        self.kept: list[str] = []
         try:
             out.mkdir(parents=True, exist_ok=True)
             self._journal = journal.open("ab")
@@ -171,7 +179,7 @@ class Writer:
             drawn = draw_overlay(done.pixels, done.results, self._names, style.tags, style.line_width, done.class_map)
             self._save(drawn, f"overlay/{stem}.jpg")
         if "labelme" in self._formats:
-            self._write_labelme(done, self._out / "labelme" / f"{stem}.json")
+            done = replace(done, labelme=self._write_labelme(done, self._out / "labelme" / f"{stem}.json"))
         if "idmask" in self._formats:
             self._save(_id_mask(done), f"idmask/{stem}.png")
         if "classmap" in self._formats and done.class_map is not None:
@@ -203,11 +211,17 @@ class Writer:
         with temporary_file(self._out / name, inside=self._out) as temporary:
             PilImage.fromarray(pixels).save(temporary, kind, quality=92)  # PNG ignores it
 
-    def _write_labelme(self, done: PictureResults, path: Path) -> None:
-        shapes = list(result_shapes(done.results, self._names, done.height, done.width))
+    def _write_labelme(self, done: PictureResults, path: Path) -> str | None:
+        """Write a LabelMe file and return its fingerprint; None: one with other content is there, and stays."""
+        shapes = list(result_shapes(done.results, self._names, done.height, done.width, self._style.tolerance))
         image_path = relative_path(done.picture.path, path.parent)
+        content = labelme_content(labelme_document(shapes, image_path, done.height, done.width))
+        if path.is_file() and path.read_bytes() != content:
+            self.kept.append(path.relative_to(self._out).as_posix())
+            return None
         with temporary_file(path, inside=self._out) as temporary:
-            write_labelme(labelme_document(shapes, image_path, done.height, done.width), temporary)
+            temporary.write_bytes(content)
+        return fingerprint(content)
 
     def finish(self) -> tuple[dict[str, Path], dict[str, int]]:
         """Write the files that cover all pictures, reading the journal line by line so that memory does not grow.
@@ -224,6 +238,12 @@ class Writer:
         if "csv" in self._formats:
             files["csv"] = out / TABLES[0]
             self._write_tables()
+        if self.kept:
+            first, more = min(self.kept), len(self.kept) - 1
+            self.notes.append(
+                f"{first}: was not written by this prediction, perhaps a person has corrected it: it stays as it is"
+                + (f" (and {more} more such files)" if more else "")
+            )
         counts = Counter(self._names[result.category_id] for _, results in self._pictures() for result in results)
         return files, {name: counts[name] for name in self._names.values()}
 

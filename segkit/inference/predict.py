@@ -159,7 +159,8 @@ def _predict(
         task, formats = _task(config, ranks, progress)
         model, own = task.model, None
         work, labelled = _work(task, found, formats, ranks, stack)
-        style = Style(config.labels, config.line_width, without_cut=config.edge == "mark")
+        cut = config.edge == "mark"
+        style = Style(config.labels, config.line_width, without_cut=cut, tolerance=config.polygon_tolerance)
         with closing(Writer(config.out, formats, model.card.categories, style, ranks.rank)) as writer:
             ranks.barrier()  # the journal of the first one is there
             if config.watch:
@@ -263,6 +264,7 @@ def _predict_part(
     progress.start("predicting", sum(map(len, own)))
     said = [(number * ranks.world_size + ranks.rank, notes) for number, notes in pipeline.run(own, ends)]
     progress.done()
+    writer.kept = list(chain.from_iterable(ranks.gather(writer.kept)))
     every = pipeline.no_notes()
     for _, notes in sorted(chain.from_iterable(ranks.gather(said)), key=lambda pair: pair[0]):
         every.add(notes)

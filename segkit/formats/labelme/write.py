@@ -1,4 +1,7 @@
-"""Results -> LabelMe files: every instance is a ``mask`` shape, so that converting back gives the same RLE."""
+"""Results -> LabelMe files: every instance is a ``mask`` shape, so that converting back gives the same RLE.
+
+Where a tolerance is named, instances are polygons, which are easier to correct.
+"""
 
 import base64
 import io
@@ -7,10 +10,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from segkit.data.contours import trace
 from segkit.data.masks import rle_area, rle_crop, to_rle
 from segkit.data.records import Result, Rle
 
@@ -43,11 +48,16 @@ def labelme_document(
 def write_labelme(document: dict[str, Any], path: Path) -> None:
     """Write a LabelMe file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    path.write_bytes(labelme_content(document))
+
+
+def labelme_content(document: dict[str, Any]) -> bytes:
+    """The content of a LabelMe file."""
+    return (json.dumps(document, ensure_ascii=False, indent=2) + "\n").encode()
 
 
 def result_shapes(
-    results: Sequence[Result], names: dict[int, str], height: int, width: int
+    results: Sequence[Result], names: dict[int, str], height: int, width: int, tolerance: float | None = None
 ) -> Iterator[dict[str, Any]]:
     """The shapes of the results of one image.
 
@@ -59,18 +69,48 @@ def result_shapes(
         names: Category names by id.
         height: Of the image, upright.
         width: Likewise.
+        tolerance: Masks become polygons, from which their outlines are at most so many pixels away; those with holes,
+            which a polygon cannot have, stay masks. None: all stay masks.
     """
-    for result in results:
+    for number, result in enumerate(results, 1):
         shape: dict[str, Any] = {"label": names[result.category_id], "group_id": None, "flags": {}}
         shape |= {"description": f"score {result.score:.3f}", "score": result.score}
         if result.segmentation is not None:
             rle = to_rle(result.segmentation, height, width)
-            if rle_area(rle) > 0:
+            if rle_area(rle) == 0:
+                continue
+            rings = [] if tolerance is None else simplified_rings(rle, tolerance)
+            group = {"group_id": number} if len(rings) > 1 else {}
+            for ring in rings:
+                yield shape | group | {"shape_type": "polygon", "points": ring, "mask": None}
+            if not rings:
                 corners, bitmap = mask_shape(rle)
                 yield shape | {"shape_type": "mask", "points": corners, "mask": bitmap}
         elif result.bbox is not None:
             x, y, w, h = result.bbox
             yield shape | {"shape_type": "rectangle", "points": [[x, y], [x + w, y + h]], "mask": None}
+
+
+def simplified_rings(rle: Rle, tolerance: float) -> list[list[list[float]]]:
+    """The outlines of a mask along the edges of its pixels, simplified (Douglas and Peucker 1973); none with holes.
+
+    Args:
+        rle: A mask that is not empty.
+        tolerance: Pixels that a corner which is left out may be away from the line that replaces it.
+    """
+    crop = rle_crop(rle)
+    assert crop is not None
+    top, left, bitmap = crop
+    outer, holes = trace(bitmap > 0)
+    if holes:
+        return []
+    rings = []
+    for ring in outer:
+        corners = np.array(ring, np.int32)
+        fewer = cv2.approxPolyDP(corners[:, None], tolerance, closed=True)[:, 0]
+        kept = fewer if len(fewer) > 2 else corners  # an instance smaller than the tolerance
+        rings.append((kept + np.array([left, top])).astype(float).tolist())
+    return rings
 
 
 def mask_shape(rle: Rle) -> tuple[list[list[float]], str]:
