@@ -193,6 +193,7 @@ def test_results_of_unknown_images_or_categories_are_refused(segkit, planted, tm
         ([{"image_id": 999, "category_id": 1, "bbox": [1, 1, 5, 5], "score": 1}], "none of its image ids"),
         ([{"image_id": 1, "category_id": 77, "bbox": [1, 1, 5, 5], "score": 1}], "category 77 is not in the data"),
         ({"annotations": []}, "not a COCO results file"),
+        ([{"image_id": 1, "category_id": 1, "segmentation": {"size": [5, 5], "counts": "abc"}, "score": 1}], "has 5x5"),
     ):
         (tmp_path / "r.json").write_text(json.dumps(content))
         outcome = segkit("check", file, "--predictions", tmp_path / "r.json")
@@ -244,3 +245,43 @@ def test_a_model_finds_what_is_missing(segkit, discs):
     assert "the model does not know 'c'" in outcome.err
     swapped = [each for each in json.loads(outcome.out)["findings"] if each["image"] == "5.png"]
     assert {(each["kind"], each["category"]) for each in swapped} == {("wrong category", "c")}
+
+
+def test_results_without_any_result_say_nothing_of_the_annotations(segkit, planted, tmp_path):
+    (tmp_path / "r.json").write_text("[]")
+    outcome = segkit("check", planted[1], "--predictions", tmp_path / "r.json", "--confidence", 0, "--json")
+    assert outcome.code == 0, outcome.err
+    document = json.loads(outcome.out)
+    assert document["findings"] == []
+    assert any("too few to judge them by" in note for note in document["notes"])
+
+
+@pytest.mark.slow
+def test_planted_errors_come_first_with_out_of_fold_predictions_of_trained_models(segkit, planted, tmp_path):
+    """Each picture is predicted by the run that has not seen it; without one of the runs the check says so."""
+    made, _, file, _ = planted
+    options = ("--images-dir", file.parent, "--val", 0, "--folds", 2, "--out", tmp_path / "data")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/planted.json").write_bytes(file.read_bytes())
+    assert segkit("convert", tmp_path / "in", *options).code == 0
+    for fold in (1, 2):
+        outcome = segkit(
+            "train", tmp_path / "data", "--fold", fold, "--model", "unet", "--backbone", "mobilenet_v3_large",
+            "--weights", "none", "--size", 96, "--batch", 4, "--steps", 400, "--lr", 0.002, "--optimizer", "adamw",
+            "--eval-every", 10000, "--device", "cpu", "--out", tmp_path / "runs", "--name", f"f{fold}",
+        )  # fmt: skip
+        assert outcome.code == 0, outcome.err
+        checked = segkit(
+            "check", tmp_path / "in", "--images-dir", file.parent, "--model", tmp_path / "runs/f1", "--confidence", 0,
+            "--json",
+        )  # fmt: skip
+        assert checked.code == 0, checked.err
+        document = json.loads(checked.out)
+        seen = {each["out_of_fold"] for each in document["findings"] if each["confidence"] is not None}
+        assert seen == ({True, False} if fold == 1 else {True})
+        assert ("has no run of fold 2" in checked.err) == (fold == 1)
+    assert document["predictions"]["out_of_fold"] == "out of fold: the model has learnt from none of these images"
+    first = len(made.planted["annotations"]) // 5
+    assert sum(rank is not None and rank <= first for rank in ranks(document["findings"], made)) >= 0.8 * len(
+        made.errors
+    )

@@ -158,8 +158,8 @@ def _notes(contents: Contents) -> list[str]:
     if not contents.splits:
         notes.append("the source has no splits: convert makes them")
     other = Counter(row.action for row in contents.findings if row.action in ("repaired", "changed"))
-    notes += [f"convert would say of {number} shapes or files: {action} (convert --dry-run)" for action, number in
-              sorted(other.items())]  # fmt: skip
+    notes += [f"convert has {counted(number, 'remark', 'remarks')} of what would be {action}: convert --dry-run"
+              for action, number in sorted(other.items())]  # fmt: skip
     notes += [row.why for row in contents.findings if "without an annotation file" in row.why]
     return notes
 

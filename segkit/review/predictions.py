@@ -87,14 +87,17 @@ def read_predictions(config: CheckConfig, dataset: Dataset) -> Predictions:
     else:
         truth = _annotated(config, path)
         results = with_ids_for_names(results, truth, notes)
-        by_name = {image.file_name: image.id for image in dataset.images}
+        by_name, wanted = {image.file_name: image.id for image in dataset.images}, len(results)
         known = {image.id: by_name.get(image.file_name) for image in truth.images}
         results = [replace(r, image_id=n) for r in results if (n := known.get(r.image_id)) is not None]
         names = {category.id: category.name for category in truth.categories}
-        if not results:
-            raise InputError(f"{path}: none of its image ids is one of {config.src}", "name another --split")
+        if wanted and not results:
+            hint = "are these results of other images?" if Path(config.src).is_file() else "name another --split"
+            raise InputError(f"{path}: none of its image ids is one of {config.src}", hint)
     if unknown := {r.category_id for r in results} - names.keys():
         raise InputError(f"{path}: category {min(unknown, key=str)} is not in the data")
+    if not results:
+        notes.append(f"{path}: has no result")
     kept, categories = in_categories(dataset, results, names)
     return Predictions(str(path), kept, categories, {}, notes=tuple(notes))
 
