@@ -115,7 +115,7 @@ def test_pictures_that_were_annotated_in_labelme(segkit, here, folder, monkeypat
     done = segkit("predict", folder / "all", *options, "--out", out, "--min-area", "50px", "--pixel-size", "2um")
     assert done.code == 0, done.err
     assert "over 6 pictures, 3 of them annotated" in done.err
-    assert "3 annotated pictures: intervals are rough below 30" in done.err
+    assert "3 annotated pictures: intervals are too short below 50" in done.err
     with (out / "pictures.csv").open(newline="") as file:
         counts = np.array([float(row["instances of b"]) for row in csv.DictReader(file)])
     table = rows(out / "estimates.csv")

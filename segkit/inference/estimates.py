@@ -20,7 +20,7 @@ from segkit.inference.tables import Measured
 from segkit.text import spreadsheet_cell
 
 FILE = "estimates.csv"
-FEW_ANNOTATED = 30  # below, the normal distribution is a rough guess
+FEW_ANNOTATED = 50  # below, a normal distribution gives intervals that are too short: docs/files.md has how much
 _COLUMNS = (
     "category", "measure", "mean", "low", "high", "total", "total_low", "total_high", "annotated_mean", "annotated_low",
     "annotated_high", "predicted_mean", "weight_of_predictions", "pictures", "annotated",
@@ -98,7 +98,9 @@ def write_estimates(
     if not rows:
         warnings.append(f"{FILE}: fewer than {LEAST_ANNOTATED} annotated pictures, or no others: nothing to estimate")
     elif rows[0].annotated < FEW_ANNOTATED:
-        warnings.append(f"{FILE}: {rows[0].annotated} annotated pictures: intervals are rough below {FEW_ANNOTATED}")
+        warnings.append(
+            f"{FILE}: {rows[0].annotated} annotated pictures: intervals are too short below {FEW_ANNOTATED}"
+        )
     with temporary_file(out / FILE) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([_COLUMNS, *(row.cells() for row in rows)])
     return Estimates(tuple(rows), tuple(warnings))
