@@ -211,7 +211,7 @@ OTHER_VALUES = {
 }  # fmt: skip
 MAY_CHANGE = {
     "--epochs", "--steps", "--time", "--patience", "--gpus", "--device", "--ranks", "--micro-batch", "--vram",
-    "--memory", "--compile", "--bad-pictures", "--workers", "--tensorboard", "--resume", "DATASET",
+    "--memory", "--compile", "--bad-pictures", "--workers", "--tensorboard", "--failures", "--resume", "DATASET",
 }  # fmt: skip
 
 
