@@ -33,6 +33,7 @@ REST = {
     "memprofile": ["--fit", "missing"],
     "export": ["missing"],
     "label": ["missing"],
+    "serve": ["missing"],
     "replay": ["missing"],
     "check": ["missing"],
 }

@@ -345,6 +345,10 @@ def test_addresses_that_are_refused(tmp_path, segkit, running):
     for token in ("short", "with a space in it", "", "geheimes-wörtchen"):
         with pytest.raises(ConfigError, match="must have at least 8 letters and digits"):
             ServeConfig(token=token)
+    for host in ("x" * 5000, "\udcff", "a..b", "no-such-host.invalid"):
+        named = segkit("serve", tmp_path / "none.pt", "--host", host, "--token", TOKEN)
+        assert named.code == 1
+        assert "name an address of this computer" in named.err
     used = segkit("serve", tmp_path / "none.pt", "--port", running.port)
     assert used.code == 1
     assert f"127.0.0.1:{running.port}: Address already in use" in used.err

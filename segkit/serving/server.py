@@ -118,10 +118,9 @@ def _listen(config: ServeConfig) -> socket.socket:
             config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise InputError(
-            f"--host {config.host}: {error.strerror or error}", "name an address of this computer"
-        ) from None
+    except (OSError, UnicodeError) as error:  # UnicodeError: no name of a computer, such as one of 5000 letters
+        why = getattr(error, "strerror", None) or "no name or address of a computer"
+        raise InputError(f"--host {config.host}: {why}", "name an address of this computer") from None
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
