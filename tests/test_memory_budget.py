@@ -29,7 +29,7 @@ def spend(budget, clock, seconds):
 
 def test_two_seconds_and_a_twentieth_of_the_training():
     clock = Clock()
-    budget = Budget(clock)
+    budget = Budget(clock=clock)
     spend(budget, clock, 1.9)
     assert budget.is_left
     spend(budget, clock, 0.3)  # a search is not cut off
@@ -47,7 +47,7 @@ def test_a_search_without_time_waits_for_a_later_step(monkeypatch):
     tensors = LiveTensors()
     suspects = Suspects(tensors, Survivors(tensors), StoreWatch())
     clock, searched = Clock(), []
-    suspects.budget = Budget(clock)
+    suspects.budget = Budget(clock=clock)
     site = Site(UNKNOWN, "aten.add")
     monkeypatch.setattr(suspects._survivors, "states", lambda: {site: "leak"})
     monkeypatch.setattr("segkit.memory.findings.suspects.diagnose", lambda *_, **__: searched.append(clock.now) or [])

@@ -22,6 +22,7 @@ from segkit.memory.measure.step_hooks import StepHooks
 from segkit.memory.measure.tracker import LiveTensors
 from segkit.memory.measure.user_code import USER_CODE, describe
 
+_LEAST_CENSUSES = 5  # that a container grows is seen in so many
 _FIRST_CENSUS = 7  # step
 _MOST_FAILURES = 5  # that are kept; after three the tracker is switched off
 
@@ -62,7 +63,7 @@ class Session:
         self.suspects = Suspects(self.tensors, self.survivors, self.stores)
         self.host = HostSearch()
         self.censuses: list[float] = []
-        self.census_budget = Budget()
+        self.census_budget = Budget(_LEAST_CENSUSES)
         self._failures: list[str] = []
         self.after_step: Callable[[], None] = lambda: None
         self._deep, self._last_step = deep, steps

@@ -15,7 +15,7 @@ from segkit.memory.containers.nested_containers import GrowingContainer, NestedC
 from segkit.memory.measure.user_code import is_own_class
 
 _SHORT = 4  # entries; shorter containers are ignored
-_MOST = 64  # containers that are followed
+_MOST = 1000  # containers that are followed: new ones at the places of shorter ones that are gone look like growth, too
 
 
 class Census:

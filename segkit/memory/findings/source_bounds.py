@@ -56,7 +56,7 @@ def emptied_in_source(held: Held, files: Collection[str]) -> Line | None:
     """
     name = last_name(held.expression)
     for node, place in walk(mentioning(files, name)) if name is not None else ():
-        if _empties(node, place, str(name), held) and _runs_again(node, place, list(walk(files))):
+        if _empties(node, place, str(name), held) and _runs_again(node, place, files):
             return Line(place.file, getattr(node, "lineno", 0), "")
     return None
 
@@ -71,13 +71,14 @@ def _empties(node: ast.AST, place: Place, name: str, held: Held) -> bool:
     return not uses and any(is_container(each, place, name, held) for each in flat)
 
 
-def _runs_again(node: ast.AST, place: Place, nodes: list[tuple[ast.AST, Place]]) -> bool:
+def _runs_again(node: ast.AST, place: Place, files: Collection[str]) -> bool:
     """Whether a statement is in a loop, or in a function that a loop or another function's loop calls."""
-    if _is_in_loop(node, [each for each, where in nodes if where.file == place.file]):
+    if _is_in_loop(node, [each for each, _ in walk([place.file])]):
         return True
     function = place.functions[-1].name if place.functions else "__init__"
     if function == "__init__":
         return False
+    nodes = list(walk(mentioning(files, function)))
     calls = [(each, where) for each, where in nodes if called(each) == function]
     if place.classes:  # a method that is called from outside, or by other methods: reset, on_epoch_start
         return any((where.functions and where.functions[-1].name != "__init__") or not where.functions

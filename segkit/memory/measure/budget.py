@@ -12,21 +12,23 @@ class Budget:
 
     Attributes:
         spent: Seconds that were spent so far.
+        times: How often something was.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.process_time) -> None:
+    def __init__(self, least: int = 0, clock: Callable[[], float] = time.process_time) -> None:
         """Nothing is spent yet.
 
         Args:
+            least: So often there is time left in any case: without, a short run of a large program has no verdict.
             clock: Seconds of processor time since some moment; other programs on the machine do not count.
         """
-        self._clock, self._began, self.spent = clock, clock(), 0.0
+        self._least, self._clock, self._began, self.spent, self.times = least, clock, clock(), 0.0, 0
 
     @property
     def is_left(self) -> bool:
         """Whether there is time for another search."""
         training = self._clock() - self._began - self.spent
-        return self.spent < _SECONDS + _SHARE * training
+        return self.times < self._least or self.spent < _SECONDS + _SHARE * training
 
     @contextmanager
     def spending(self) -> Iterator[None]:
@@ -36,3 +38,4 @@ class Budget:
             yield
         finally:
             self.spent += self._clock() - began
+            self.times += 1
