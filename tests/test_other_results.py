@@ -73,7 +73,7 @@ def test_categories_that_are_counted_from_zero_are_said(evaluated):
     ("results", "message"),
     [
         ({"predictions": RESULTS}, "it must be a list of results\nhint: save the list under 'predictions' alone"),
-        (TRUTH, "hint: this has annotations, with which results are compared: segkit eval RESULTS.json --data"),
+        (TRUTH, "if results are to be compared with annotations: segkit eval RESULTS.json --data"),
         ({"info": 1}, "it must be a list of results\n"),
         ([RESULTS[0] | {"score": "0.9"}], "result 0: its score is '0.9', not a finite number"),
         ([RESULTS[0] | {"segmentation": {"size": [48, 64], "counts": "b'PPP'"}}], "Python bytes that were written"),

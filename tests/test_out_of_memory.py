@@ -72,11 +72,13 @@ def test_too_little_address_space_for_pytorch_is_said_before_and_after(dataset, 
     assert list(tmp_path.iterdir()) == []
 
 
-WITHOUT_PYTORCH = {"convert": ["nowhere"], "label": ["nowhere"], "eval": ["a.json", "--data", "nowhere"]}
+WITHOUT_PYTORCH = {
+    "convert": ["nowhere"], "label": ["nowhere"], "eval": ["a.json", "--data", "nowhere"], "check": ["nowhere"],
+}  # fmt: skip
 WITH_PYTORCH = [
     ["train", "nowhere"], ["eval", "nowhere"], ["predict", "a.jpg", "--model", "nowhere"], ["export", "nowhere"],
     ["memprofile", "nowhere"], ["memprofile", "--fit", "nowhere"], ["memprofile", "--", "nowhere.py"],
-    ["replay", "nowhere"],
+    ["replay", "nowhere"], ["serve", "nowhere"],
 ]  # fmt: skip
 
 

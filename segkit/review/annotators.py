@@ -1,7 +1,8 @@
 """``eval`` of a second annotator: annotations as results, the ceiling beside which a model's score is read."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -66,8 +67,8 @@ def evaluate_annotator(config: EvalConfig, progress: Progress = SILENT) -> Evalu
         what = "the first annotator" if config.data is None else "no such file or folder"
         raise InputError(f"{config.subject}: {data}: {what} is missing", "name the other annotations: --data FOLDER")
     with (
-        read_annotations(str(data), "auto", config.images_dir, 0, progress) as first,
-        read_annotations(str(config.subject), "auto", config.images_dir, 0, progress) as second,
+        _annotations(data, config.images_dir, progress) as first,
+        _annotations(config.subject, config.images_dir, progress) as second,
     ):
         split = config.split if "split" in config.given_options() else None
         dataset, results, warnings = _side_by_side(config, first, second, split)
@@ -81,6 +82,27 @@ def evaluate_annotator(config: EvalConfig, progress: Progress = SILENT) -> Evalu
     metrics = replace(metrics, agreement=agreement, warnings=[*warnings, *metrics.warnings])
     count = len(dataset.annotations)
     return Evaluation(metrics, config.out, str(config.subject), data, dataset, tuple(results), num_annotations=count)
+
+
+@contextmanager
+def _annotations(source: Path, images_dir: Path | None, progress: Progress) -> Iterator[Contents]:
+    """What one of the two has; a file without its images may have been given in the place of results.
+
+    Raises:
+        InputError: There is nothing to read.
+    """
+    with ExitStack() as stack:
+        try:
+            contents = stack.enter_context(read_annotations(str(source), "auto", images_dir, 0, progress))
+        except InputError as error:
+            if error.hint is not None or not source.is_file():
+                raise
+            raise InputError(
+                error.message,
+                "annotations of two people are compared with their images; if results are to be compared with "
+                f"annotations: segkit eval RESULTS.json --data {source}",
+            ) from None
+        yield contents
 
 
 def _still_there(pictures: dict[str, Path | None]) -> Callable[[str], Path | None]:
