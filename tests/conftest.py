@@ -3,6 +3,7 @@
 import gc
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,10 @@ SHARED = Path(os.environ.get("SEGKIT_SHARED_DATA", ROOT.parent / "shared" / "dat
 
 settings.register_profile("segkit", deadline=None)  # timings are no tests
 settings.load_profile("segkit")
+
+# A shell that starts the tests in the background lets them ignore SIGINT, and the processes that they start, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The files that take minutes come first, so that no process begins one when the other has nothing left. Those of memory
 # before all: their searches of the heap take the longer the more objects other tests have left in the process.

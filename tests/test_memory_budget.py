@@ -4,6 +4,7 @@ import ast
 
 import pytest
 
+from segkit.memory.containers.census import Census
 from segkit.memory.findings import source_lines
 from segkit.memory.findings.bounds import RunFacts
 from segkit.memory.findings.store_watch import StoreWatch
@@ -41,6 +42,29 @@ def test_two_seconds_and_a_twentieth_of_the_training():
     with pytest.raises(ZeroDivisionError), budget.spending():
         spend(budget, clock, 1 / 0)
     assert budget.spent == pytest.approx(2.2)
+
+
+def test_there_is_time_for_the_least_number_of_times():
+    clock = Clock()
+    budget = Budget(2, clock)
+    spend(budget, clock, 9)
+    assert budget.is_left
+    spend(budget, clock, 9)
+    assert not budget.is_left
+
+
+def test_a_container_is_followed_beside_many_that_only_seem_to_grow():
+    """In a large program, new containers are where shorter ones have been."""
+    many, rows, census = [[0] * 5 for _ in range(300)], [0] * 5, Census()
+    census.take(7)
+    for each in [*many, rows]:
+        each.append(0)
+    census.take(13)
+    for step in (19, 28):
+        rows.extend([0] * 3)
+        census.take(step)
+    assert any(growing.container is rows for growing in census.steady())
+    assert not any(growing.container is each for growing in census.steady() for each in many)
 
 
 def test_a_search_without_time_waits_for_a_later_step(monkeypatch):
