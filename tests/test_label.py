@@ -9,8 +9,10 @@ import pytest
 from drawn_discs import disc_model, draw_discs, save
 from labelme_files import shape, write
 from labelme_program import open_in_labelme
+from PIL import Image
 
 from segkit.review.diverse import choose_diverse
+from segkit.review.next_folder import NextPicture, write_next
 
 
 @pytest.fixture
@@ -126,6 +128,25 @@ def test_after_a_crash_what_was_saved_is_merged(segkit, pool, monkeypatch):
     assert not (pool / "in-next").exists()
     assert len(list((pool / "in").glob("*.json"))) == 3
     assert segkit("label", pool / "in", "--merge").code == 0
+
+
+@pytest.mark.parametrize("where", ["elsewhere/1.json", "in/../elsewhere/1.json", "in/1.py", "in/sub/1.json"])
+def test_nothing_is_merged_outside_of_the_folder(here, segkit, where):
+    """Folders of ``--next`` come from others, too; a folder in DIR may be a link."""
+    for folder in ("in", "elsewhere", "beside"):
+        (here / folder).mkdir()
+    (here / "in/sub").symlink_to(here / "beside")
+    Image.new("RGB", (40, 30)).save(here / "in/1.png")
+    write_next(here / "in-next", [NextPicture(here / "in/1.png", here / where, (), 30, 40)], {})
+    (file,) = (here / "in-next").glob("01*.json")
+    file.write_text(file.read_text() + " ")
+    outcome = segkit("label", "in", "--merge")
+    if where == "in/sub/1.json":
+        assert (here / "beside/1.json").is_file()
+        return
+    assert "and is not written; it stays here" in outcome.err
+    assert file.is_file()
+    assert sorted(path.name for path in here.rglob("1.*")) == ["1.png"]
 
 
 def test_what_cannot_be_done_is_refused_before_anything_is_written(segkit, pool, monkeypatch):

@@ -63,7 +63,7 @@ def _next(config: LabelConfig, output: Output) -> int:
 def _merged(config: LabelConfig) -> "Merged":
     from segkit.review.next_folder import merge_saved
 
-    return merge_saved(config.next_folder)
+    return merge_saved(config.next_folder, config.folder)
 
 
 def _check_display() -> None:

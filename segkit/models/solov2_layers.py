@@ -1,6 +1,7 @@
 """The layers of SOLOv2 above its pyramid (``segkit.models.solov2``): the heads of grids, and the mask branch."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -32,9 +33,11 @@ class GridHead(nn.Module):
         self.kernels = nn.Conv2d(width, _KERNEL, 3, padding=1)
         for layer in (self.labels, self.kernels):
             nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
         nn.init.normal_(self.kernels.weight, std=0.01 / SLOWER)
-        nn.init.constant_(self.labels.bias, -4.6)  # type: ignore[arg-type]  # probabilities begin at 0.01 (RetinaNet)
+        assert self.labels.bias is not None
+        nn.init.constant_(self.labels.bias, -4.6)  # probabilities begin at 0.01 (RetinaNet)
 
     def forward(self, grid: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [B, K + 1, S, S] and kernels [B, 128, S, S] of features [B, C, S, S]."""
@@ -64,7 +67,7 @@ class MaskFeatures(nn.Module):
         total = None
         for level, (convs, x) in enumerate(zip(self.levels, maps, strict=True)):
             x = torch.cat([x, where.to(x.dtype)], dim=1) if level == 3 else x
-            for conv in convs:  # type: ignore[attr-defined]
+            for conv in cast(nn.ModuleList, convs):
                 x = conv(x)
                 if level:
                     x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)

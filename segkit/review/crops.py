@@ -41,7 +41,7 @@ def show(contents: Contents, findings: Iterable[CheckFinding]) -> list[Shown]:
     """
     kept = list(findings)
     panels: dict[int, tuple[tuple[str, str], ...]] = {}
-    order = sorted(range(len(kept)), key=lambda at: kept[at].place[0] if kept[at].place else -1)  # type: ignore[index]
+    order = sorted(range(len(kept)), key=lambda at: (kept[at].place or (-1, None))[0])
     loaded: tuple[int, Pixels] | None = None
     for at in order:
         place = kept[at].place

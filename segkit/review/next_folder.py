@@ -5,6 +5,7 @@ whose content is another by now was saved by a person; a file that is as it was 
 """
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -86,14 +87,18 @@ def write_next(folder: Path, pictures: Sequence[NextPicture], names: Mapping[int
         file = picture.with_suffix(".json")
         with temporary_file(file, inside=folder) as temporary:
             temporary.write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", "utf-8", "backslashreplace")
-        target = str(each.target.resolve())
+        target = str(each.target.absolute())
         entries.append({"file": file.name, "picture": name, "target": target, "from": str(each.path.resolve()),
                         "checksum": checksum(file)})  # fmt: skip
     _write_manifest(folder, entries)
 
 
-def merge_saved(folder: Path) -> Merged:
+def merge_saved(folder: Path, root: Path) -> Merged:
     """Move what a person saved to where it belongs, and remove the rest; nothing that a person saved is overwritten.
+
+    Args:
+        folder: The folder of ``--next``.
+        root: Where its pictures are from; nothing is written outside.
 
     Raises:
         InputError: The folder is not one of ``--next``.
@@ -108,7 +113,7 @@ def merge_saved(folder: Path) -> Merged:
             untouched += 1
             _remove(folder, entry)
             continue
-        why = _merge(file, target, Path(entry["from"]))
+        why = _merge(file, target, Path(entry["from"]), root)
         if why is None:
             saved.append(target)
             _remove(folder, entry)
@@ -127,8 +132,10 @@ def merge_saved(folder: Path) -> Merged:
     return Merged(tuple(saved), untouched, tuple(kept))
 
 
-def _merge(file: Path, target: Path, picture: Path) -> str | None:
+def _merge(file: Path, target: Path, picture: Path, root: Path) -> str | None:
     """Write what a person saved beside the picture; why not, in words, where that is not possible."""
+    if not _is_below(target, root):
+        return f"{target} is outside of {root}, and is not written; it stays here"
     if target.exists():
         return f"{target} was saved meanwhile, and is not overwritten; it stays here"
     if not target.parent.is_dir():
@@ -147,6 +154,14 @@ def _merge(file: Path, target: Path, picture: Path) -> str | None:
     with temporary_file(target) as temporary:
         temporary.write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", "utf-8", "backslashreplace")
     return None
+
+
+def _is_below(target: Path, root: Path) -> bool:
+    """Whether a file is in a folder: by its path, as folders in it may be links, or by where it really is."""
+    if target.suffix != ".json":
+        return False
+    by_path = Path(os.path.normpath(target.absolute())).is_relative_to(os.path.normpath(root.absolute()))
+    return by_path or target.resolve().is_relative_to(root.resolve())
 
 
 def _without_marks(shape: Any) -> Any:
