@@ -18,6 +18,7 @@ import numpy as np
 import onnxruntime as ort
 import torch
 from torchvision.models.detection import MaskRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import mobilenet_backbone, resnet_fpn_backbone
 
 from segkit.data.geometry import Framing
@@ -51,10 +52,15 @@ def of_segkit(backbone, side, path, one_image):
 def of_torchvision(backbone, side, path):
     torch.manual_seed(0)
     if backbone.startswith("mobilenet"):
-        body = mobilenet_backbone(backbone_name=backbone, weights=None, fpn=True, trainable_layers=6)
+        layers = [1, 2, 3, 5]  # strides 4 to 32, as in segkit
+        body = mobilenet_backbone(backbone, weights=None, fpn=True, trainable_layers=6, returned_layers=layers)
     else:
         body = resnet_fpn_backbone(backbone_name=backbone, weights=None, trainable_layers=5)
-    model = MaskRCNN(body, CLASSES, min_size=side, max_size=side, box_score_thresh=0.0).eval()
+    levels = len(body(torch.zeros(1, 3, 64, 64)))
+    anchors = AnchorGenerator(tuple((32 * 2**level,) for level in range(levels)), ((0.5, 1.0, 2.0),) * levels)
+    model = MaskRCNN(
+        body, CLASSES, min_size=side, max_size=side, box_score_thresh=0.0, rpn_anchor_generator=anchors
+    ).eval()
     example = torch.rand(3, side, side)
     with quiet(), torch.no_grad():
         torch.onnx.export(

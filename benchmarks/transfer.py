@@ -3,10 +3,11 @@
     python benchmarks/transfer.py DATASET... [--steps 300] [--seeds 3] [--compare weights]
 
 ``weights``: efficientnet_lite0 with the ImageNet weights of ``segkit[offline]``, and with random ones. ``anchors``:
-those that ``segkit train`` fits to the boxes, and torchvision's (32 to 512, ratios 0.5, 1, 2), from random weights of
-resnet18. All other options have their defaults, or are those of ``--train "--size 128 --batch 2"``; each run is a
-process of its own, one after the other, alternating. An untrained model has as many detections as it may, and an
-evaluation computes the masks of all: ``--train "--detections 100"`` limits what runs of few steps take. A table in
+those that ``segkit train`` fits to the boxes, and torchvision's (32 to 512, ratios 0.5, 1, 2), both on
+efficientnet_lite0 with its ImageNet weights: from random weights no run of a few minutes scores anything. All other
+options have their defaults, or are those of ``--train "--size 128 --batch 2"``; each run is a process of its own, one
+after the other, alternating. An untrained model has as many detections as it may, and an evaluation computes the masks
+of all: ``--train "--detections 100"`` limits what runs of few steps take. Scores as they come on stderr, a table in
 Markdown on stdout: the score of the validation split after the last step, mean and range over seeds.
 """
 
@@ -25,10 +26,10 @@ COMPARED = {
         "lite0, random": ["--backbone", "efficientnet_lite0", "--weights", "none"],
     },
     "anchors": {
-        "anchors fitted": ["--backbone", "resnet18", "--weights", "none"],
+        "lite0, ImageNet": ["--backbone", "efficientnet_lite0", "--weights", "imagenet"],
         "torchvision's anchors": [
-            "--backbone", "resnet18", "--weights", "none", "--anchor-sizes", "32,64,128,256,512",
-            "--anchor-ratios", "0.5,1,2",
+            "--backbone", "efficientnet_lite0", "--weights", "imagenet",
+            "--anchor-sizes", "32,64,128,256,512", "--anchor-ratios", "0.5,1,2",
         ],
     },
 }  # fmt: skip
@@ -54,17 +55,19 @@ def main() -> None:
     parser.add_argument("--compare", nargs="+", choices=COMPARED, default=list(COMPARED), help="what is compared")
     parser.add_argument("--train", type=shlex.split, default=[], metavar="OPTIONS", help="more options of segkit train")
     asked = parser.parse_args()
+    kinds = {name: options for kind in asked.compare for name, options in COMPARED[kind].items()}
     print("| dataset | | AP: mean (range) |\n|---|---|---|")
     for dataset in asked.datasets:
-        for kind in asked.compare:
-            scores: dict[str, list[float]] = {name: [] for name in COMPARED[kind]}
-            for seed in range(asked.seeds):
-                for name, options in COMPARED[kind].items():
-                    with tempfile.TemporaryDirectory() as folder:
-                        scores[name].append(trained(dataset, [*options, *asked.train], asked.steps, seed, Path(folder)))
-            for name, values in scores.items():
-                spread = f"{min(values):.3f} to {max(values):.3f}"
-                print(f"| {dataset.name} | {name} | {statistics.mean(values):.3f} ({spread}) |", flush=True)
+        scores: dict[str, list[float]] = {name: [] for name in kinds}
+        for seed in range(asked.seeds):
+            for name, options in kinds.items():
+                with tempfile.TemporaryDirectory() as folder:
+                    score = trained(dataset, [*options, *asked.train], asked.steps, seed, Path(folder))
+                scores[name].append(score)
+                print(f"{dataset.name}, {name}, seed {seed}: {score:.4f}", file=sys.stderr, flush=True)
+        for name, values in scores.items():
+            spread = f"{min(values):.3f} to {max(values):.3f}"
+            print(f"| {dataset.name} | {name} | {statistics.mean(values):.3f} ({spread}) |", flush=True)
 
 
 if __name__ == "__main__":
