@@ -51,7 +51,8 @@ def score(pool: Path, test: Path, work: Path, options: argparse.Namespace, seed:
     return float(found["segm"]["AP"])
 
 
-def one_way(way: str, out: Path, options: argparse.Namespace, seed: int) -> list[float]:
+def one_way(way: str, out: Path, options: argparse.Namespace, seed: int, first: float | None) -> list[float]:
+    """The scores at the start, which is ``first`` if that is known, and after each round."""
     rng, hidden, pool, work = (
         random.Random(seed),
         out / f"all-{seed}",
@@ -66,7 +67,8 @@ def one_way(way: str, out: Path, options: argparse.Namespace, seed: int) -> list
     names = [path.stem for path in pictures]
     rng.shuffle(names)
     annotate(pool, hidden, names[: options.start])
-    left, curve = names[options.start :], [score(pool, out / "test-data", work, options, seed)]
+    left = names[options.start :]
+    curve = [score(pool, out / "test-data", work, options, seed) if first is None else first]
     for _ in range(options.rounds):
         chosen = left[: options.by]
         if way == "next":
@@ -100,8 +102,8 @@ def main() -> None:
     curves: dict[str, list[list[float]]] = {"next": [], "random": []}
     for seed in range(options.seeds):
         draw(options.out / f"all-{seed}", options.pool, seed)
-        for way, found in curves.items():
-            found.append(one_way(way, options.out, options, seed))
+        curves["next"].append(one_way("next", options.out, options, seed, None))
+        curves["random"].append(one_way("random", options.out, options, seed, curves["next"][-1][0]))
     for way, found in curves.items():
         rounds = [statistics.mean(values) for values in zip(*found, strict=True)]
         print(f"{way}: mean AP after each round {' '.join(f'{value:.3f}' for value in rounds)}")
