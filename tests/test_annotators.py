@@ -54,6 +54,11 @@ def test_two_people(segkit, people, monkeypatch):
     assert "Cohen's kappa 0.500" in text
     assert "box for the first is nut for the second: 1" in text
     assert not (people / "evaluation").exists()
+    assert segkit("eval", "second", "--data", "first", "--report").code == 0
+    page = " ".join((people / "evaluation/report.html").read_text("utf-8").split())
+    for part in ("<h2>Two annotators</h2>", "Of 4 instances that both have, 3 have the same category.",
+                 "kappa is 0.500", "<td>box</td><td>nut</td><td>1</td>", "<td>b.png</td>"):  # fmt: skip
+        assert part in page
 
 
 def test_agreement_is_the_same_from_both_sides_and_in_other_formats(segkit, people):

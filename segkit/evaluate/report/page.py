@@ -18,6 +18,7 @@ from segkit.evaluate.metrics import COMPARED, InstanceMetrics, Metrics, Semantic
 from segkit.evaluate.pixels.per_image import PixelScores
 from segkit.evaluate.provenance import methods_paragraph
 from segkit.evaluate.report import plots
+from segkit.evaluate.report.annotators import annotators_section
 from segkit.evaluate.report.gallery import find_image, instance_gallery, label_colours, pixel_gallery
 from segkit.progress import SILENT, Progress
 from segkit.units import format_interval, format_score
@@ -74,6 +75,7 @@ def render_report(
         coverage=_coverage(metrics.semantic, details),
         about=_about(metrics.about),
         methods=methods_paragraph(metrics),
+        annotators=annotators_section(metrics.agreement),
         coco=coco,
         coco_names=list(NUMBERS),
         instances=None if details is None else _instances(metrics, details, dataset),
