@@ -10,6 +10,7 @@ Both ways start from the same pictures and use the same seeds, and are scored on
 import argparse
 import json
 import random
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -45,7 +46,7 @@ def score(pool: Path, test: Path, work: Path, options: argparse.Namespace, seed:
     segkit("convert", pool, "--out", work / "data", "--val", 0, "--labels", labels, "--quiet")
     segkit(
         "train", work / "data", "--weights", "none", "--steps", options.steps, "--seed", seed, "--eval-every", 10**6,
-        "--out", work / "runs", "--name", "r", "--model", options.model, "--size", options.size, "--quiet",
+        "--out", work / "runs", "--name", "r", "--model", options.model, "--size", options.size, *options.train, "--quiet",
     )  # fmt: skip
     found = json.loads(segkit("eval", work / "runs/r", "--data", test / "train.json", "--out", work / "eval", "--json"))
     return float(found["segm"]["AP"])
@@ -95,6 +96,7 @@ def main() -> None:
     ):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--model", default="unet")
+    parser.add_argument("--train", type=shlex.split, default=[], metavar="OPTIONS", help="more options of segkit train")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     draw(options.out / "test", 60, 10**6)
