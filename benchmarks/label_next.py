@@ -46,7 +46,8 @@ def score(pool: Path, test: Path, work: Path, options: argparse.Namespace, seed:
     segkit("convert", pool, "--out", work / "data", "--val", 0, "--labels", labels, "--quiet")
     segkit(
         "train", work / "data", "--weights", "none", "--steps", options.steps, "--seed", seed, "--eval-every", 10**6,
-        "--out", work / "runs", "--name", "r", "--model", options.model, "--size", options.size, *options.train, "--quiet",
+        "--out", work / "runs", "--name", "r", "--model", options.model, "--size", options.size, "--quiet",
+        *options.train,
     )  # fmt: skip
     found = json.loads(segkit("eval", work / "runs/r", "--data", test / "train.json", "--out", work / "eval", "--json"))
     return float(found["segm"]["AP"])
