@@ -109,7 +109,7 @@ ERRORS = [
     (
         TRUTH | {"annotations": [BOX]},
         [FOUND | {"image_id": 7}],
-        "error: r.json: 1 images of the results are not in the annotations: 7",
+        "error: r.json: 1 image of the results is not in the annotations: 7",
     ),
     (
         TRUTH | {"annotations": [BOX | {"image_id": 5}]},

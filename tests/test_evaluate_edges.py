@@ -109,7 +109,7 @@ def test_string_ids_give_the_numbers_of_integer_ids(evaluated):
 def test_an_empty_segmentation_among_others_is_a_false_negative(evaluated):
     scores = evaluated(document(TRUTH, TRUTH | {"id": 2, "segmentation": []}), [FOUND], "--iou", "segm")
     assert scores["segm"]["AR100"] == 0.5
-    assert scores["warnings"] == ["1 annotations have an empty segmentation: as masks they can only be false negatives"]
+    assert scores["warnings"] == ["1 annotation has an empty segmentation: masks that can only be false negatives"]
 
 
 def test_boxes_only(evaluated, refused):
@@ -165,7 +165,7 @@ ODD = [
     (
         document(TRUTH),
         [FOUND | {"image_id": 7}],
-        "error: r.json: 1 images of the results are not in the annotations: 7",
+        "error: r.json: 1 image of the results is not in the annotations: 7",
     ),
     (
         document(TRUTH),

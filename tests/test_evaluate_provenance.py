@@ -83,7 +83,7 @@ def test_the_report_says_what_it_is_of_and_can_be_quoted(segkit, tmp_path):
     file = write(tmp_path / "d.json", [result(1, 1, 0.9, 0, 0, 20, 20)])
     assert segkit("eval", file, "--data", data, "--report", "--out", tmp_path / "o").code == 0
     page = (tmp_path / "o" / "report.html").read_text()
-    assert "evaluated on 1 images with 1 annotated instances with segkit" in page
+    assert "evaluated on 1 image with 1 annotated instance with segkit" in page
     assert "docs/scores.md" in page
     assert blake2b(data.read_bytes(), digest_size=16).hexdigest() in page
 

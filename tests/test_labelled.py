@@ -167,7 +167,7 @@ def test_subsets_that_are_refused_or_noted(folder, tmp_path):
     (data / "val.json").write_text(json.dumps(document))
     found = open_labelled(data, model)
     assert any("1 annotations of 'other' do not count" in each for each in found.warnings)
-    assert any("1 pictures with crowds are left out" in each for each in found.warnings)
+    assert any("1 picture with crowds is left out" in each for each in found.warnings)
     assert found.image_of(pictures[1]).id == 1, "by the last part of the name"
     assert found.truth[1][0].category_id == 2, "the id that the model has for the name"
     assert found.truth[2] == ()

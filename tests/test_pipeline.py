@@ -111,7 +111,7 @@ def test_resume_skips_what_is_done(road, segkit, parts, tmp_path):
     assert "holds predictions\nhint: go on with --resume" in refused.err
     (tmp_path / "part_003.jpg").rename(moved)
     outcome = segkit("predict", some, "--out", tmp_path / "o", "--resume")
-    assert "1 images (11 done before)" in outcome.err
+    assert "1 image (11 done before)" in outcome.err
     assert len(json.loads((tmp_path / "o/images.json").read_text())["images"]) == 12
     assert segkit("predict", some, "--out", tmp_path / "o", "--force").code == 0
 

@@ -1,5 +1,6 @@
 """PointRend against the formulas of the paper, and against torch's own sampling."""
 
+import json
 from dataclasses import replace
 from itertools import pairwise
 
@@ -13,8 +14,11 @@ from test_batch_independence import picture
 from segkit.config.fields import load_config, write_toml
 from segkit.config.train import TrainConfig
 from segkit.errors import ConfigError
+from segkit.export.graphs import graph_of
+from segkit.export.onnx import write_onnx
 from segkit.models.mask_points import features_at, mask_values
 from segkit.models.pointrend import PointHead, PointRend, coarse_at, in_pixels, uncertain_points
+from segkit.runtimes.onnx_model import OnnxModel
 
 
 def generator(seed=0):
@@ -104,6 +108,15 @@ def test_many_detections_are_subdivided_a_few_at_a_time():
         whole, parts = head._masks(fine, boxes, labels), head.masks(fine, boxes, labels)
     differs = ((whole - parts).abs() > 1e-3).flatten(1).float().mean(dim=1)
     assert differs.max() < 0.005  # of cells that are equally uncertain, rounding decides
+
+
+def test_a_graph_runs_on_an_image_without_detections(tmp_path):
+    card = card_of("pointrend")
+    module = card.build().eval()
+    module.roi_heads.score_thresh = 2.0
+    write_onnx(graph_of(module, card), {"segkit": json.dumps(card.to_plain())}, tmp_path / "m.onnx")
+    (found,) = OnnxModel(tmp_path / "m.onnx")([picture(0, (64, 96))])
+    assert [len(found[name]) for name in ("boxes", "labels", "scores", "masks")] == [0, 0, 0, 0]
 
 
 def test_the_loss_of_a_batch_is_the_mean_of_its_pictures():

@@ -12,6 +12,7 @@ from typing import Any
 from segkit.config.evaluate import EvalConfig
 from segkit.evaluate.evaluation import Evaluation
 from segkit.evaluate.metrics import Metrics
+from segkit.units import counted
 
 _OPTIONS = ("task", "iou", "max_dets", "lvis", "areas", "as_tool", "promise", "score", "bootstrap", "engine", "batch")
 _PACKAGES = ("segkit", "numpy", "pycocotools", "ultrafast-pycocotools", "opencv-python", "torch", "torchvision")
@@ -76,8 +77,10 @@ def methods_paragraph(metrics: Metrics) -> str:
 def _sentences(metrics: Metrics) -> Iterator[str]:
     about = metrics.about or {"versions": {}, "data": {}}
     data, details = about["data"], metrics.details
-    annotated = f" with {data['annotations']} annotated instances" if data.get("annotations") else ""
-    yield f"Predictions were evaluated on {metrics.images} images{annotated} with segkit {_version('segkit')}."
+    images = counted(metrics.images, "image", "images")
+    if data.get("annotations"):
+        images += f" with {counted(data['annotations'], 'annotated instance', 'annotated instances')}"
+    yield f"Predictions were evaluated on {images} with segkit {_version('segkit')}."
     kinds = [
         name
         for part, name in (("segm", "masks"), ("bbox", "boxes"), ("boundary", "masks and their contours"))

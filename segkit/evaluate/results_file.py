@@ -18,6 +18,7 @@ from segkit.evaluate.metrics import Metrics
 from segkit.evaluate.predicted_images import match_images, with_ids_for_names
 from segkit.formats.coco.file import read_coco, read_results
 from segkit.formats.dataset_folder import find_split, with_pictures_in
+from segkit.units import counted
 
 
 def is_results(subject: Path | None) -> bool:
@@ -96,8 +97,9 @@ def _check_images(subject: Path, dataset: Dataset, results: list[Result]) -> Non
     """
     if unknown := sorted({str(r.image_id) for r in results} - {str(image.id) for image in dataset.images}):
         few = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+        images = counted(len(unknown), "image of the results is", "images of the results are")
         raise InputError(
-            f"{subject}: {len(unknown)} images of the results are not in the annotations: {few}",
+            f"{subject}: {images} not in the annotations: {few}",
             "are these the annotations that the results were made for? name others with --data",
         )
 

@@ -18,6 +18,7 @@ from segkit.inference.labelled import LEAST_ANNOTATED, Labelled
 from segkit.inference.measure import measure_picture
 from segkit.inference.tables import Measured
 from segkit.text import spreadsheet_cell
+from segkit.units import counted
 
 FILE = "estimates.csv"
 FEW_ANNOTATED = 50  # below, a normal distribution gives intervals that are too short: docs/files.md has how much
@@ -74,7 +75,7 @@ def write_estimates(
         masks: Whether the model predicts masks, which have areas.
         without_cut: Leave out what the border cuts, as ``--edge mark`` asks for.
     """
-    counted = replace(choice, scores=dict.fromkeys(choice.scores, 0.0), nms=None, across=None, most=None)
+    every = replace(choice, scores=dict.fromkeys(choice.scores, 0.0), nms=None, across=None, most=None)
     kept = [names[number] for number in choice.scores]
     predicted, true, units, other_size = [], [], set(), 0
     for done, measured in _measured(out):
@@ -84,7 +85,7 @@ def write_estimates(
             image, other_size = None, other_size + 1
         truth = None
         if image is not None:
-            chosen = counted.of(labelled.truth[image.id], done.height, done.width, done.pixel_size)
+            chosen = every.of(labelled.truth[image.id], done.height, done.width, done.pixel_size)
             annotated = measure_picture(replace(done, results=chosen, pixels=None), names)
             scale = {"pixel_size": measured["pixel_size"], "unit": measured["unit"]}
             truth = _values(annotated | scale, kept, without_cut)
@@ -92,7 +93,8 @@ def write_estimates(
         true.append(truth)
     warnings = [*labelled.warnings]
     if other_size:
-        warnings.append(f"--labelled: {other_size} pictures have another size than their annotations, and do not count")
+        have = counted(other_size, "picture has", "pictures have")
+        warnings.append(f"--labelled: {have} another size than the annotations: left out")
     own_unit = next(iter(units)) if len(units) == 1 else None
     rows = _rows(np.array(predicted, float), true, kept, own_unit, masks=masks)
     if not rows:

@@ -15,6 +15,7 @@ from segkit.formats.dataset_folder import split_file
 from segkit.inference.input_files import Picture
 from segkit.inference.model import LoadedModel
 from segkit.inference.same_data import seen_in_training
+from segkit.units import counted
 
 LEAST_ANNOTATED = 2
 
@@ -100,7 +101,8 @@ def _labelled(source: Path, model: LoadedModel, dataset: Dataset, file: Path) ->
     warnings = [f"--labelled: {n} annotations of {name!r} do not count: the model has no such category"
                 for name, n in unknown.items()]  # fmt: skip
     if crowded:
-        warnings.append(f"--labelled: {len(crowded)} pictures with crowds are left out: their instances have no count")
+        left_out = counted(len(crowded), "picture with crowds is", "pictures with crowds are")
+        warnings.append(f"--labelled: {left_out} left out: their instances have no count")
     return Labelled(
         {dataset.paths.of(image).resolve(): image for image in images},
         _named(images),

@@ -34,6 +34,7 @@ from segkit.inference.journal import PictureResults, journal_of, read_journal
 from segkit.inference.measure import measure_picture
 from segkit.inference.tables import FILES as TABLES
 from segkit.inference.tables import Measured, write_tables
+from segkit.units import counted
 
 # Folders with a file for each picture, and the endings of these.
 _ENDINGS = {
@@ -271,7 +272,8 @@ class Writer:
                 "areas count them for each (overlap_px2)"
             )
         if missing := sum(not self._measures_of(done).is_file() for done in read_journal(self._out)):
-            self.notes.append(f"{TABLES[1]}: {missing} pictures of earlier calls were not measured and are not in it")
+            were = counted(missing, "picture of earlier calls was", "pictures of earlier calls were")
+            self.notes.append(f"{TABLES[1]}: {were} not measured: left out")
 
     def _measured(self) -> Iterator[Measured]:
         """What was measured in each picture of the journal."""

@@ -245,8 +245,10 @@ def coarse_at(coarse: Tensor, points: Tensor) -> Tensor:
     cells, with a gradient that is the same in every run.
     """
     rows, columns = (_shares(points[..., axis], _COARSE).to(coarse.dtype) for axis in (1, 0))  # [R, P, 7]
-    both = (rows[..., :, None] * columns[..., None, :]).flatten(2)  # [R, P, 49]
-    return coarse.flatten(2) @ both.transpose(1, 2)
+    regions, count, labels = *points.shape[:2], coarse.shape[1]
+    # No flatten(2): ONNX Runtime refuses its shape where there are no regions.
+    both = (rows[..., :, None] * columns[..., None, :]).reshape(regions, count, _COARSE**2)
+    return coarse.reshape(regions, labels, _COARSE**2) @ both.transpose(1, 2)
 
 
 def _shares(places: Tensor, cells: int) -> Tensor:

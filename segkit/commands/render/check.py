@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from segkit.commands.output import Output, shown, table_of
+from segkit.units import counted
 
 if TYPE_CHECKING:
     from segkit.review.check import CheckReport
@@ -40,8 +41,8 @@ def render_check(report: "CheckReport", files: Iterable[Path], output: Output) -
         output.note(f"note: {shown(note)}")
     counts = ", ".join(f"{number} {kind}" for kind, number in report.counts.items())
     output.note(
-        f"checked {shown(report.src)} ({contents.format}): {len(contents.images)} images, "
-        f"{contents.counts.total()} instances: {counts or 'nothing was found'}"
+        f"checked {shown(report.src)} ({contents.format}): {counted(len(contents.images), 'image', 'images')}, "
+        f"{counted(contents.counts.total(), 'instance', 'instances')}: {counts or 'nothing was found'}"
     )
     for path in files:
         output.note(f"  {shown(str(path))}")

@@ -9,6 +9,7 @@ from rich.table import Table
 from segkit.commands.output import Output, shown, table_of
 from segkit.data.records import Finding
 from segkit.text import without_values
+from segkit.units import counted
 
 if TYPE_CHECKING:
     from segkit.convert.summary import ConversionSummary
@@ -43,7 +44,7 @@ def render_conversion(summary: "ConversionSummary", output: Output) -> None:
     by_action = Counter(finding.action for finding in summary.findings)
     losses = ", ".join(f"{count} {action}" for action, count in sorted(by_action.items()) if action != "noted")
     verb = "would write" if summary.dry_run else "wrote"
-    files = "1 file" if summary.files == 1 else f"{summary.files} files"
+    files = counted(summary.files, "file", "files")
     err.print(f"{verb} {shown(str(summary.out))} from {files}; {losses or 'nothing was lost'}")
 
 

@@ -68,10 +68,8 @@ def _note_changes(summary: "ExportSummary", output: Output) -> None:
         left = f"; in 32 bits, as the score falls too much otherwise: {', '.join(summary.left_out)}"
         output.note(f"in 8 bits{left if summary.left_out else ''}; the differences above are those before that")
     if summary.score is not None:
-        score = summary.score
-        output.note(
-            f"{score.name} on {score.images} images: {score.exported:.4f}, and {score.source:.4f} of the original"
-        )
+        score, images = summary.score, counted(summary.score.images, "image", "images")
+        output.note(f"{score.name} on {images}: {score.exported:.4f}, and {score.source:.4f} of the original")
 
 
 def render_prune(summary: "PruneSummary", output: Output) -> None:
@@ -103,7 +101,8 @@ def render_prune(summary: "PruneSummary", output: Output) -> None:
         table.add_row(name, one, other, f"{ratio:.2f}")
     output.stderr.print(table)
     if (score := summary.score) is not None:
-        output.note(f"{score.name} on {score.images} images: {score.exported:.4f}, and {score.source:.4f} before")
+        images = counted(score.images, "image", "images")
+        output.note(f"{score.name} on {images}: {score.exported:.4f}, and {score.source:.4f} before")
     output.note(f"wrote {shown(str(summary.out))} from {shown(str(summary.source))}")
     output.note(f"train it a little more before you use it: segkit train DATASET --weights {shown(str(summary.out))}")
 

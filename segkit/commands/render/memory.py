@@ -13,7 +13,7 @@ from rich.text import Text
 from segkit.commands.output import Output, shown, table_of
 from segkit.memory.findings.records import Leak
 from segkit.memory.report.wording import VERDICTS, leak_heading, leak_rows
-from segkit.units import format_bytes
+from segkit.units import counted, format_bytes
 
 if TYPE_CHECKING:
     from segkit.memprofile.profile import ProfileSummary
@@ -130,7 +130,7 @@ def _largest(top: dict[str, Any], output: Output) -> None:
     step = next(iter(top["steps"]), None)
     if step is None or not top["modules"]:
         return
-    what = f", {step['instances']} instances" if step["instances"] else ""
+    what = f", {counted(step['instances'], 'instance', 'instances')}" if step["instances"] else ""
     what += f" ({step['pictures']})" if step["pictures"] else ""
     modules = ", ".join(f"{name} {format_bytes(size)}" for name, size in list(top["modules"].items())[:3])
     output.note(f"highest peak in step {step['step']}{shown(what)}; largest modules: {shown(modules)}")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from segkit.commands.output import Output, shown, table_of
 from segkit.commands.render.scores import render_metrics_table
-from segkit.units import format_bytes, format_duration
+from segkit.units import counted, format_bytes, format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,7 +101,7 @@ def _needed(memory: dict[str, Any]) -> str:
 def _note_unlabelled(gave: dict[str, Any], output: Output) -> None:
     """What images without annotations gave."""
     begun = "were not used: the run ended before" if gave["from_step"] is None else f"from step {gave['from_step']} on"
-    text = f"unlabelled: {gave['images']} images {begun}"
+    text = f"unlabelled: {counted(gave['images'], 'image', 'images')} {begun}"
     if gave["shown"]:
         text += f", pseudo-labels for {gave['used']} of {gave['shown']} that were shown"
     if gave["labels_alone"] is not None:
@@ -116,7 +116,8 @@ def render_prediction(summary: "PredictionSummary", output: Output) -> None:
     """Instances per category, and the files that were written."""
     found = ", ".join(f"{name} {count}" for name, count in summary.instances.items())
     skipped = f" ({summary.skipped} done before)" if summary.skipped else ""
-    output.note(f"{summary.pictures} images{skipped} with {shown(str(summary.model))}: {shown(found)}")
+    images = counted(summary.pictures, "image", "images")
+    output.note(f"{images}{skipped} with {shown(str(summary.model))}: {shown(found)}")
     for path in summary.files.values():
         output.note(f"  {shown(str(path))}")
     if summary.estimates:

@@ -8,7 +8,7 @@ from segkit.commands.output import Output, shown, table_of
 from segkit.evaluate.analysis.coverage import coverage_said
 from segkit.evaluate.analysis.intervals import FEW_IMAGES
 from segkit.evaluate.metrics import COMPARED, InstanceMetrics, Metrics, compared_on, verdict
-from segkit.units import format_interval, format_score
+from segkit.units import counted, format_interval, format_score
 
 _NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 _PARTS = (("segm", "masks"), ("bbox", "boxes"), ("boundary", "boundaries"))
@@ -61,9 +61,11 @@ def _size_classes(title: str, areas: list[dict[str, Any]], output: Output) -> No
 
 def _promise(promise: dict[str, Any], output: Output) -> None:
     """The threshold that keeps a promise, and what it was found on."""
+    images = counted(promise["images"], "image", "images")
+    instances = counted(promise["instances"], "instance", "instances")
     output.note(
         f"recall >= {promise['recall']:g} on further images like these, in the mean: --score {promise['score']!r} "
-        f"(found on {promise['images']} images with {promise['instances']} instances, whose mean recall with it is "
+        f"(found on {images} with {instances}, whose mean recall with it is "
         f"{promise['mean_recall']:.3f})"
     )
 
@@ -105,7 +107,7 @@ def render_evaluation(metrics: Metrics, files: Iterable[Path], output: Output) -
         _agreement(metrics.agreement, output)
     if metrics.compare is not None:
         _comparison(metrics.compare, output)
-    output.note("1 image" if metrics.images == 1 else f"{metrics.images} images")
+    output.note(counted(metrics.images, "image", "images"))
     if metrics.as_tool is not None:
         _as_tool(metrics.as_tool, output)
     if metrics.promise is not None and "refused" not in metrics.promise:

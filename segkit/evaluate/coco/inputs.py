@@ -16,6 +16,7 @@ from segkit.errors import InputError
 from segkit.evaluate.coco.engine import EvaluationInputs, IouType, Records
 from segkit.evaluate.coco.ids import IntegerIds, category_names
 from segkit.formats.coco.segmentation import check_run_lengths
+from segkit.units import counted
 
 Sizes = dict[Any, tuple[int, int]]
 
@@ -38,7 +39,7 @@ def prepare_inputs(
     sizes = {ids.images[image.id]: (image.height, image.width) for image in dataset.images}
     if unknown := {result.image_id for result in results} - {image.id for image in dataset.images}:
         raise InputError(
-            f"{len(unknown)} images of the results are not in the annotations: "
+            f"{counted(len(unknown), 'image of the results is', 'images of the results are')} not in the annotations: "
             f"{_first_few(sorted(str(i) for i in unknown))}",
             "are these the annotations that the results were made for? name others with --data",
         )
@@ -64,7 +65,8 @@ def prepare_inputs(
         count = "does" if len(left_out) == 1 else "do"
         warnings.append(f"{what} that the data does not have, and {count} not count: {which}{from_zero}")
     if empty:
-        warnings.append(f"{empty} annotations have an empty segmentation: as masks they can only be false negatives")
+        have = counted(empty, "annotation has", "annotations have")
+        warnings.append(f"{have} an empty segmentation: masks that can only be false negatives")
     truth = {
         "images": [{"id": i, "height": h, "width": w} for i, (h, w) in sizes.items()],
         "annotations": annotations,

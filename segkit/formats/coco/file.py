@@ -139,6 +139,8 @@ def _hint_for(top: Any, path: Path) -> str | None:
         return None
     if "images" in top and "categories" in top:
         return f"this has annotations, with which results are compared: segkit eval RESULTS.json --data {path}"
+    if "shapes" in top:
+        return "this is a LabelMe file: a folder of them is compared with others as segkit eval FOLDER --data OTHER"
     lists = [key for key, value in top.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
     return f"save the list under {lists[0]!r} alone in a file" if lists else None
 
