@@ -10,7 +10,7 @@ segm,boundary`` of its last weights. ``pointrend`` is Mask R-CNN with ``--mask-h
     python benchmarks/networks.py DATASET --fit 320,512,800 [--models ...]
 
 Nothing is trained: what ``memprofile --fit`` says that a step and an evaluation need on a GPU at most, with resnet50,
-frozen norms, and the default batch at once, in bf16.
+frozen norms, and the default batch at once, in bf16. ``rfdetr`` is nano, at the next multiple of 12 pixels.
 """
 
 import argparse
@@ -34,6 +34,7 @@ NETWORKS = {
     "pointrend": ("--model", "maskrcnn", "--mask-head", "pointrend"),
     "condinst": ("--model", "condinst"),
     "solov2": ("--model", "solov2"),
+    "rfdetr": ("--model", "rfdetr"),
     "fasterrcnn": ("--model", "fasterrcnn"),
     "unet": ("--model", "unet"),
 }
@@ -77,8 +78,11 @@ def fit(name: str, arguments: argparse.Namespace) -> str:
                        strict=True))  # fmt: skip
     data, cells = read_data(arguments.dataset), []
     for size in map(int, arguments.fit.split(",")):
-        config = TrainConfig(dataset=arguments.dataset, weights="none", backbone="resnet50", norm="frozen", size=size,
-                             freeze=("stem",), **options)  # fmt: skip
+        if name == "rfdetr":
+            own = {"size": -(-size // 12) * 12}
+        else:
+            own = {"size": size, "backbone": "resnet50", "norm": "frozen", "freeze": ("stem",)}
+        config = TrainConfig(dataset=arguments.dataset, weights="none", **own, **options)
         plan = plan_without_folder(config, *data, torch.device("cuda"), 1, torch.bfloat16)
         cells.append(f"{estimate_training(plan, {}, plan.batch, 1, Overhead()).needs[1] / 2**30:.1f}")
     return f"| {name} | {' | '.join(cells)} |"

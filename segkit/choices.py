@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-ModelName = Literal["maskrcnn", "fasterrcnn", "condinst", "solov2", "unet"]
+ModelName = Literal["maskrcnn", "fasterrcnn", "condinst", "solov2", "rfdetr", "unet"]
 
 BackboneName = Literal[
     "resnet18", "resnet34", "resnet50", "resnet101",
@@ -12,9 +12,13 @@ BackboneName = Literal[
     "efficientnet_lite0", "efficientnet_lite2",
     "convnext_tiny", "convnext_small",
     "plain",
+    "dinov2",
 ]  # fmt: skip
 
 HeadsName = Literal["v1", "v2"]
+
+VariantName = Literal["nano", "small", "medium"]
+"""Published sizes of RF-DETR-Seg."""
 
 MaskHeadName = Literal["conv", "pointrend"]
 
@@ -55,6 +59,8 @@ class Architecture:
         pixels: Whether it predicts a label for every pixel, and learns from label maps.
         regions: Whether it proposes regions, and looks at each (two stages).
         nms: The IoU above which one of two detections is dropped, by default.
+        queries: Whether it finds instances by a fixed number of queries, in squares of one size, on a feature extractor
+            and with norms of its own (a transformer).
     """
 
     options: tuple[str, ...]
@@ -62,6 +68,7 @@ class Architecture:
     pixels: bool = False
     regions: bool = False
     nms: float = 0.5
+    queries: bool = False
 
 
 _TWO_STAGES = (
@@ -74,6 +81,7 @@ ARCHITECTURES: dict[ModelName, Architecture] = {
     "fasterrcnn": Architecture(_TWO_STAGES, masks=False, regions=True),
     "condinst": Architecture(("rois", "detections", "nms", "mask_size"), nms=0.6),
     "solov2": Architecture(("rois", "detections", "mask_size")),
+    "rfdetr": Architecture(("variant", "detections", "nms", "mask_size"), nms=1.0, queries=True),
     "unet": Architecture(("instances", "channels", "class_weights", "label_smoothing", "dropout"), pixels=True),
 }
 """The one place that says what kind of model a name means; ``ModelCard.build`` says what it is made of."""

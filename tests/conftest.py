@@ -122,6 +122,22 @@ def resnet18() -> Any:
     return torchvision.models.resnet18(weights=None).state_dict()
 
 
+@pytest.fixture(scope="session")
+def rfdetr_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as transformers writes it, with a very small RF-DETR-Seg of random weights. Read only."""
+    import torch
+    from random_models import TINY_RFDETR
+
+    from segkit.models.rfdetr_settings import configuration, transformers
+
+    torch.manual_seed(4)
+    config = configuration(TINY_RFDETR, 3)
+    config.id2label, config.label2id = {0: "N/A", 1: "hole", 2: "cell"}, {"N/A": 0, "hole": 1, "cell": 2}
+    model, folder = transformers().RfDetrForInstanceSegmentation(config), tmp_path_factory.mktemp("data") / "rf-detr"
+    model.save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder."""

@@ -23,8 +23,12 @@ from segkit.progress import SILENT
 from segkit.runtimes.onnx_model import OnnxModel
 
 SOME = [("maskrcnn", "group"), ("fasterrcnn", "frozen"), ("unet", "batch"), ("unet", "group"), ("pointrend", "batch"),
-        ("condinst", "batch"), ("solov2", "batch")]  # fmt: skip
-ALL = [(model, norm) for model in (*get_args(ModelName), "pointrend") for norm in ("batch", "frozen", "group")]
+        ("condinst", "batch"), ("solov2", "batch"), ("rfdetr", "frozen")]  # fmt: skip
+ALL = [
+    (model, norm)
+    for model in (*get_args(ModelName), "pointrend")
+    for norm in (("frozen",) if model == "rfdetr" else ("batch", "frozen", "group"))
+]
 EXPORTED = [
     ("maskrcnn", "group"),
     ("second version", "batch"),
@@ -32,6 +36,7 @@ EXPORTED = [
     ("pointrend", "batch"),
     ("condinst", "batch"),
     ("solov2", "batch"),
+    ("rfdetr", "frozen"),
 ]
 ROUNDING = 1e-3
 CPU = torch.device("cpu")

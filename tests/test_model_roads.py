@@ -27,6 +27,7 @@ CHOICES = {
     "PointRend": {"--mask-head": "pointrend", "--mask-size": 112},
     "CondInst": {"--model": "condinst", "--mask-size": 112},
     "SOLOv2": {"--model": "solov2", "--norm": "group"},
+    "RF-DETR": {"--model": "rfdetr", "--backbone": "dinov2", "--weights": "a folder of transformers"},
     "frozen norms": {"--norm": "frozen", "--precision": "bf16"},
     "efficientnet_lite0": {"--backbone": "efficientnet_lite0"},
     "efficientnet_b0, labels": {"--backbone": "efficientnet_b0", "--model": "unet"},
@@ -42,13 +43,14 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", params=CHOICES)
-def road(request, tmp_path_factory, dataset):
+def road(request, tmp_path_factory, dataset, rfdetr_folder):
     """A working folder with a run of two steps, made in two sessions, and one that was made in one."""
     from segkit.cli import main
 
     folder, before = tmp_path_factory.mktemp("road"), Path.cwd()
     os.chdir(folder)
     options = [str(word) for pair in (BASE | CHOICES[request.param]).items() for word in pair]
+    options = [str(rfdetr_folder) if word == "a folder of transformers" else word for word in options]
     try:
         assert main(["train", str(dataset), *options, "--name", "whole", "--steps", "2"]) == 0
         assert main(["train", str(dataset), *options]) == 0

@@ -22,8 +22,11 @@ def check_model_options(config: Any) -> None:
     for name in _OF_SOME:
         if getattr(config, name) and name not in ARCHITECTURES[config.model].options:
             models = [model for model, each in ARCHITECTURES.items() if name in each.options]
-            whom = "detectors" if ARCHITECTURES[config.model].pixels else f"--model {' or '.join(models)}"
+            several = ARCHITECTURES[config.model].pixels and len(models) > 1
+            whom = "detectors" if several else f"--model {' or '.join(models)}"
             raise ConfigError(f"--{name.replace('_', '-')} is for {whom}; {config.model} has none")
+    if ARCHITECTURES[config.model].queries:
+        _check_transformer(config)
     if config.mask_size and config.mask_head == "conv":
         raise ConfigError("--mask-size is for --mask-head pointrend; masks of conv have 28 rows and columns")
     if config.mask_size and config.mask_size not in MASK_SIZES:
@@ -38,3 +41,21 @@ def check_model_options(config: Any) -> None:
             f"--anchor-sizes: {len(config.anchor_sizes)} sizes for {len(levels)} levels of the pyramid and the one "
             f"above: {len(levels) + 1} are needed"
         )
+
+
+def _check_transformer(config: Any) -> None:
+    """Check the options of a model with a feature extractor and norms of its own.
+
+    Raises:
+        ConfigError: One would change them.
+    """
+    if config.backbone not in (None, "dinov2"):
+        raise ConfigError(
+            f"--backbone {config.backbone}: {config.model} has its own, dinov2", "leave it out; its sizes: --variant"
+        )
+    if config.norm not in (None, "frozen"):  # as the run's own options have it
+        raise ConfigError(f"--norm {config.norm}: {config.model} has layer norms alone", "leave it out")
+    if config.init != "default":
+        raise ConfigError(f"--init {config.init}: {config.model} starts as its authors' does", "leave it out")
+    if config.compile:
+        raise ConfigError(f"--compile is not for {config.model}", "leave it out")

@@ -16,6 +16,7 @@ from segkit.choices import (
     OptimizerName,
     Precision,
     ScheduleName,
+    VariantName,
 )
 from segkit.config.fields import MOST_PIXELS, MOST_PROCESSES, MOST_SEED, MOST_STEPS, argument, option
 from segkit.config.parsers import (
@@ -57,7 +58,8 @@ class TrainConfig(RunFolderConfig):
     )
     weights: str | None = option(
         None,
-        help="Initial weights: coco, imagenet, none, a run, or a file.  [default: the best for the model]",
+        help="Initial weights: coco, imagenet, none, a run, or a file; of rfdetr also a name on the Hugging Face hub, "
+        "or a folder from there.  [default: the best for the model]",
         metavar="coco|imagenet|none|RUN|FILE", panel=_MODEL,
     )  # fmt: skip
     init: Initialisation = option(
@@ -79,6 +81,9 @@ class TrainConfig(RunFolderConfig):
         help="Layers to freeze, by name prefix.  [default: stem with pretrained weights, else none]",
         parse=parse_names, metavar="none|stem|backbone|NAME,...", panel=_MODEL,
     )  # fmt: skip
+    variant: VariantName | None = option(
+        None, help="Size of rfdetr: nano, small or medium.  [default: of the weights, else nano]", panel=_DETECTOR
+    )
     anchor_sizes: tuple[int, ...] | None = option(
         None,
         help="Sides of a detector's anchors, one for each level of the pyramid and one above.  "
@@ -115,7 +120,8 @@ class TrainConfig(RunFolderConfig):
         min=1, max=_MOST_REGIONS, panel=_DETECTOR,
     )  # fmt: skip
     nms: float | None = option(
-        None, help="IoU above which one of two detections of a category is dropped.  [default: 0.5]",
+        None, help="IoU above which one of two detections of a category is dropped.  [default: 0.5; condinst 0.6, "
+        "rfdetr 1 (none)]",
         min=0.01, max=1.0, panel=_DETECTOR,
     )  # fmt: skip
     mask_head: MaskHeadName | None = option(
@@ -123,7 +129,8 @@ class TrainConfig(RunFolderConfig):
         "[default: of the weights, else conv]", panel=_DETECTOR,
     )  # fmt: skip
     mask_size: int | None = option(
-        None, help="Rows and columns of a mask in its box: 56, 112, 224; of --mask-head pointrend, condinst, solov2.  "
+        None, help="Rows and columns of a mask in its box: 56, 112, 224; of --mask-head pointrend, condinst, solov2, "
+        "rfdetr.  "
         "[default: by the size of the instances]", min=56, max=224, panel=_DETECTOR,
     )  # fmt: skip
     instances: InstancesName | None = option(
@@ -216,7 +223,7 @@ class TrainConfig(RunFolderConfig):
     optimizer: OptimizerName | None = option(None, help="Optimiser.  [default: adamw]", panel=_RATES)
     lr: float | None = option(
         None,
-        help="Peak learning rate.  [default: from the optimiser, the weights and the batch size]",
+        help="Peak learning rate.  [default: from the model, the optimiser, the weights and the batch size]",
         min=0.0,
         panel=_RATES,
     )
@@ -242,7 +249,7 @@ class TrainConfig(RunFolderConfig):
         panel=_RATES,
     )
     clip_grad: float | None = option(
-        None, help="Maximum gradient norm; 0 turns clipping off.  [default: 10]", min=0.0, panel=_RATES
+        None, help="Maximum gradient norm; 0 turns clipping off.  [default: 10; rfdetr 0.1]", min=0.0, panel=_RATES
     )
     ema: float | None = option(
         None, help="Decay of the moving average of the weights, which is evaluated and saved; 0: none.  [default: 0]",
@@ -250,7 +257,8 @@ class TrainConfig(RunFolderConfig):
     )  # fmt: skip
 
     size: int | None = option(
-        None, help="Shorter image side in pixels; U-Net: side of the crop.  [default: the images' own, at most 800]",
+        None, help="Shorter image side in pixels; U-Net: side of the crop; rfdetr: side of the square that an image is "
+        "resized to.  [default: the images' own, at most 800; rfdetr: that of its variant]",
         min=32, max=MOST_PIXELS, panel=_DATA,
     )  # fmt: skip
     max_size: int | None = option(

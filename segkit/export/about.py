@@ -14,6 +14,7 @@ from segkit.models.card import ModelCard
 from segkit.models.detector import Detector
 from segkit.models.input_channels import statistics
 from segkit.models.packaged_weights import LICENCE, PACKAGED
+from segkit.models.rfdetr_weights import LICENCE as LICENCE_OF_RFDETR
 from segkit.runs.folder import CONFIG
 from segkit.runtimes.exported import ABOUT_KEY, CARD_KEY
 
@@ -60,6 +61,8 @@ def _preprocessing(card: ModelCard) -> dict[str, Any]:
         if framing.kind == "semantic"
         else f"the shorter side to {framing.size}, but the longer one to at most {framing.max_size}"
     )
+    square = ARCHITECTURES[card.model].queries
+    frame = {"resize_to": [framing.size, framing.size]} if square else {"pad_to_multiple_of": 32}
     return {
         "resize": resize,
         "shorter_side": None if framing.kind == "semantic" else framing.size,
@@ -68,7 +71,7 @@ def _preprocessing(card: ModelCard) -> dict[str, Any]:
         "layout": "batch, channel, row, column",
         "type": "uint8",
         "more_than_8_bits": None if card.levels is None else asdict(card.levels),
-        "in_the_graph": {"divide_by": 255, "mean": list(mean), "std": list(std), "pad_to_multiple_of": 32},
+        "in_the_graph": {"divide_by": 255, "mean": list(mean), "std": list(std)} | frame,
     }
 
 
@@ -90,6 +93,8 @@ def _weights(source: Path, card: ModelCard) -> dict[str, str]:
     match start:
         case "none":
             licence = "none: training started from random weights"
+        case "coco" if ARCHITECTURES[card.model].queries:
+            licence = f"Roboflow's RF-DETR-Seg, {LICENCE_OF_RFDETR}; the terms of COCO may hold as well"
         case "coco":
             licence = _TORCHVISION.format("COCO")
         case "imagenet" if card.backbone in PACKAGED:

@@ -9,6 +9,7 @@ from segkit.export.detector_graph import DetectorGraph, has_graph, pad
 from segkit.models.card import ModelCard
 from segkit.models.detector import Detector
 from segkit.models.input_channels import statistics
+from segkit.models.rfdetr import RFDETR
 from segkit.runtimes.exported import output_names
 
 BATCH, ONE = "images", "image"  # the names of the inputs of graphs that take a batch, and of those that take one image
@@ -89,5 +90,7 @@ def graph_of(model: nn.Module, card: ModelCard) -> Graph:
         outputs = [*outputs, "images_of"]
         free = {BATCH: {0: "batch", 2: "height", 3: "width"}, **{name: {0: "instances"} for name in outputs}}
         return Graph(DetectorGraph(model).eval(), BATCH, outputs, free)
+    if isinstance(model, RFDETR):
+        model.fix_positions()
     free = {ONE: {1: "height", 2: "width"}, **{name: {0: "instances"} for name in outputs}}
     return Graph(_OneImage(model, outputs).eval(), ONE, outputs, free)

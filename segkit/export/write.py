@@ -60,7 +60,8 @@ def write(
     """
     if format in ("pt2", "openvino") and graph.input == ONE:
         raise InputError(
-            f"--format {format}: not for CondInst, SOLOv2 and PointRend: their graphs take one image", "use onnx"
+            f"--format {format}: not for CondInst, SOLOv2, RF-DETR and PointRend: their graphs take one image",
+            "use onnx",
         )
     match format:
         case "onnx":

@@ -12,7 +12,7 @@ from segkit.training.plan import Plan
 Changes = dict[str, Any]
 """New values of options, by their names in the config."""
 
-_SMALLEST = 64  # pixels: the smallest size of images that is tried
+_SMALLEST, _UNIT = 64, 32  # pixels: the smallest size of images that is tried; sizes are multiples
 _DEEP = ("resnet34", "resnet50", "resnet101")
 
 
@@ -69,7 +69,9 @@ def options_of(changes: Changes) -> str:
 
 
 def _size(configured: TrainConfig, plan: Plan, share: float) -> Changes:
-    size = max(_SMALLEST, round(plan.card.framing.size * share / 32) * 32)
+    network = plan.card.rfdetr
+    unit, smallest = (_UNIT, _SMALLEST) if network is None else (network.multiple, network.least_size())
+    size = max(smallest, round(plan.card.framing.size * share / unit) * unit)
     if size >= plan.card.framing.size:
         return {}
     if configured.max_size is None or ARCHITECTURES[configured.model].pixels:

@@ -10,16 +10,19 @@ from torch import nn
 from segkit.choices import Initialisation
 from segkit.errors import ConfigError
 from segkit.models.backbones import BatchNorm, Body, freeze_stem
+from segkit.models.rfdetr import RFDETR
 from segkit.runtime.torch_private import is_compile_error
 
 
-def body_of(module: nn.Module) -> Body:
+def body_of(module: nn.Module) -> nn.Module:
     """The feature extractor of a model."""
-    return next(each for each in module.modules() if isinstance(each, Body))
+    return module.get_submodule(body_name(module))
 
 
 def body_name(module: nn.Module) -> str:
     """Its name in the model, with which those of its parameters begin."""
+    if isinstance(module, RFDETR):
+        return module.body_name
     name: str = next(name for name, each in module.named_modules() if isinstance(each, Body))
     return name
 
@@ -87,12 +90,25 @@ def freeze(module: nn.Module, names: Sequence[str]) -> None:
     parameters = dict(module.named_parameters())
     for name in names:
         if name == "stem":
-            freeze_stem(body_of(module))
+            body = body_of(module)
+            if not isinstance(body, Body):
+                raise ConfigError("--freeze stem: a transformer has none", "freeze backbone, or none")
+            freeze_stem(body)
         elif name != "none":
             for each in select(module, name, "--freeze"):
                 parameters[each].requires_grad_(False)
     if not any(p.requires_grad for p in parameters.values()):
         raise ConfigError(f"--freeze {','.join(names)}: nothing is left to learn")
+
+
+def save_memory(module: nn.Module) -> None:
+    """Let a model keep no activations of its feature extractor; backward computes them again."""
+    if isinstance(module, RFDETR):
+        module.save_memory()
+    else:
+        body = body_of(module)
+        assert isinstance(body, Body)
+        body.recompute = True
 
 
 def compile_features(module: Any) -> None:

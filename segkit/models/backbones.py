@@ -251,6 +251,8 @@ def _network(name: BackboneName, norm: Norm) -> tuple[nn.Module, tuple[str, ...]
         case "plain":
             network = PlainEncoder(norm)
             stages, channels = ("level1", "level2", "level3", "level4", "level5"), WIDTHS
+        case "dinov2":
+            raise ValueError("dinov2 has patches and no maps of several strides: it is for RF-DETR alone")
         case _:
             assert_never(name)
     return network, stages, channels

@@ -16,12 +16,14 @@ from segkit.models.backbones import DEFAULT_EPS
 from segkit.models.condinst import CondInst
 from segkit.models.detector import Detector
 from segkit.models.detector_settings import DetectorSettings
+from segkit.models.rfdetr import RFDETR
+from segkit.models.rfdetr_settings import RFDETRSettings
 from segkit.models.solov2 import SOLOv2
 from segkit.models.unet import UNet
 from segkit.models.unet_settings import UnetSettings
 from segkit.models.widths import Width, narrow
 
-InstanceModel = Detector | CondInst | SOLOv2
+InstanceModel = Detector | CondInst | SOLOv2 | RFDETR
 """The models that find instances."""
 
 
@@ -32,7 +34,7 @@ class ModelCard:
     ``levels`` say what values of more than 8 bits become; cards of an older segkit have none, and each grey image is
     stretched by itself. ``norm_eps`` is what the norms of the feature extractor add to variances: weights need the one
     that they were made with. ``unet`` is what a U-Net is made with; the U-Nets of older cards are without. ``widths``
-    are those of layers that were pruned.
+    are those of layers that were pruned. ``rfdetr`` is what an RF-DETR is made with; other models have none.
     """
 
     model: ModelName
@@ -47,6 +49,7 @@ class ModelCard:
     norm_eps: float = DEFAULT_EPS
     unet: UnetSettings = UnetSettings()
     widths: tuple[Width, ...] = ()
+    rfdetr: RFDETRSettings | None = None
 
     @property
     def channels(self) -> int:
@@ -56,11 +59,12 @@ class ModelCard:
     def to_plain(self) -> dict[str, Any]:
         """Plain values, as ``weights_only`` loading and JSON allow."""
         plain = asdict(self)
-        for part in ("settings", "unet"):
+        for part in ("settings", "unet", *(("rfdetr",) if self.rfdetr is not None else ())):
             plain[part] |= {name: list(value) for name, value in plain[part].items() if isinstance(value, tuple)}
-        # Without widths as before they were known, so that an older segkit reads the cards of whole models.
+        # Without these as before they were known, so that an older segkit reads the cards of other models.
         plain |= {"widths": [list(each) for each in self.widths]}
-        return {n: v for n, v in plain.items() if n != "widths" or v} | {"categories": list(plain["categories"])}
+        kept = {name: value for name, value in plain.items() if value or name not in ("widths", "rfdetr")}
+        return kept | {"categories": list(plain["categories"])}
 
     @staticmethod
     def from_plain(plain: dict[str, Any]) -> "ModelCard":
@@ -72,6 +76,8 @@ class ModelCard:
             "categories": _categories(plain["categories"]),
             "widths": tuple(Width(str(layer), int(out), int(into)) for layer, out, into in plain.get("widths", ())),
         }
+        if (network := plain.get("rfdetr")) is not None:
+            parts["rfdetr"] = RFDETRSettings(**_with_tuples(network))
         if (levels := plain.get("levels")) is not None:
             channels = levels.get("channels")
             pairs = {kind: tuple(pair) if pair else None for kind, pair in levels.items() if kind != "channels"}
@@ -104,6 +110,10 @@ class ModelCard:
                 return CondInst(num_classes, self.backbone, self.norm, self.settings, self.norm_eps)
             case "solov2":
                 return SOLOv2(num_classes, self.backbone, self.norm, self.settings, self.norm_eps)
+            case "rfdetr":
+                if self.rfdetr is None:
+                    raise ValueError("the card of an RF-DETR without its numbers")
+                return RFDETR(num_classes, self.settings, self.rfdetr, self.framing.size)
             case "unet":
                 return UNet(num_classes, self.backbone, self.norm, self.loss, self.norm_eps, self.unet, self.channels)
             case _:

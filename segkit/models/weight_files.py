@@ -9,7 +9,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from segkit.choices import BackboneName, HeadsName, ModelName, NormName
+from segkit.choices import ARCHITECTURES, BackboneName, HeadsName, ModelName, NormName
 from segkit.errors import InputError
 from segkit.models.backbones import DEFAULT_EPS, EPS, make_body
 from segkit.models.card import ModelCard, read_card
@@ -27,6 +27,8 @@ from segkit.models.layer_names import (
     is_timm,
     without_wrappers,
 )
+from segkit.models.rfdetr import RFDETR
+from segkit.models.rfdetr_settings import RFDETRSettings
 from segkit.models.safetensors_file import read_safetensors
 from segkit.models.widths import Width
 
@@ -38,6 +40,9 @@ _DETECTRON2 = (
     "detectron2's names; where its models stride and align regions otherwise (STRIDE_IN_1X1, ROIAlignV2), features are "
     "near those of detectron2, not equal"
 )
+_NAMES: tuple[BackboneName, ...] = tuple(name for name in get_args(BackboneName) if name != "dinov2")
+"""The feature extractors that can be recognised by their tensors."""
+
 _FIRST = {"plain": "level1.0.weight"} | {f"resnet{depth}": "conv1.weight" for depth in (18, 34, 50, 101)}
 _FIRST_OF_OTHERS, _FIRST_OF_LITE = "0.0.weight", "_conv_stem.weight"
 
@@ -58,6 +63,7 @@ class WeightFile:
         head_norm: The norms in them, as ``norm``.
         norm_eps: What the norms of the feature extractor added to variances.
         widths: The layers that were pruned.
+        rfdetr: What an RF-DETR was made with.
         notes: What was unwrapped or renamed.
     """
 
@@ -72,6 +78,7 @@ class WeightFile:
     head_norm: NormName | None = None
     norm_eps: float = DEFAULT_EPS
     widths: tuple[Width, ...] = ()
+    rfdetr: RFDETRSettings | None = None
     notes: tuple[str, ...] = field(default=())
 
 
@@ -129,6 +136,8 @@ def recognise(
     Raises:
         InputError: It has no feature extractor that is known.
     """
+    if card is not None and ARCHITECTURES[card.model].queries:
+        return _of_transformer(state, card, notes or [])
     for prefix in _BODIES:
         body = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
         # By its shapes a pruned one would not be known.
@@ -150,11 +159,26 @@ def recognise(
             _head_norm_of(card, state) if is_detector else None,
             _eps_of(card, backbone, is_detector=is_detector, published=published),
             card.widths if card is not None else (),
-            tuple(notes or ()),
+            notes=tuple(notes or ()),
         )
     raise InputError(
         f"{what}: holds no feature extractor that is known, or only a part of one",
-        f"known are {', '.join(get_args(BackboneName))}",
+        f"known are {', '.join(_NAMES)}",
+    )
+
+
+def _of_transformer(state: State, card: ModelCard, notes: list[str]) -> WeightFile:
+    """What the checkpoint of an RF-DETR holds."""
+    prefix = f"{RFDETR.body_name}."
+    return WeightFile(
+        {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)},
+        {name: value for name, value in state.items() if not name.startswith(prefix)},
+        card.backbone,
+        card.norm,
+        card.model,
+        tuple(category.name for category in card.categories),
+        rfdetr=card.rfdetr,
+        notes=tuple(notes),
     )
 
 
@@ -184,10 +208,9 @@ def _eps_of(card: ModelCard | None, backbone: BackboneName, *, is_detector: bool
 
 def _backbone_of(body: State) -> BackboneName | None:
     """The feature extractor all of whose convolutions are there; of several the deepest."""
-    names: tuple[BackboneName, ...] = get_args(BackboneName)
     fits = [
         name
-        for name in names
+        for name in _NAMES
         if _FIRST.get(name.partition("_")[0], _FIRST_OF_OTHERS) in body or _FIRST_OF_LITE in body
         if all(layer in body and _same(body[layer].shape, shape) for layer, shape in _convolutions(name).items())
     ]
@@ -214,8 +237,7 @@ def _shapes(name: BackboneName) -> dict[str, torch.Size]:
 
 def _from_timm(state: State) -> State | None:
     """Tensors of timm's under the names of the deepest feature extractor with the same in this order."""
-    names: tuple[BackboneName, ...] = get_args(BackboneName)
-    fits = [(name, found) for name in names if (found := in_order(state, _shapes(name))) is not None]
+    fits = [(name, found) for name in _NAMES if (found := in_order(state, _shapes(name))) is not None]
     return max(fits, key=lambda fit: len(fit[1]), default=(None, None))[1]
 
 

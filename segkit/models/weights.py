@@ -25,6 +25,9 @@ from segkit.models.backbones import DEFAULT_EPS, EPS
 from segkit.models.input_channels import adapted, first_convolution
 from segkit.models.layer_names import State, from_old_torchvision
 from segkit.models.packaged_weights import LICENCE, PACKAGED, is_installed, packaged_file
+from segkit.models.rfdetr import RFDETR
+from segkit.models.rfdetr_weights import LICENCE as LICENCE_OF_RFDETR
+from segkit.models.rfdetr_weights import published, read_for_rfdetr
 from segkit.models.weight_files import WeightFile, read_weight_file, recognise
 
 _COCO: dict[tuple[ModelName, HeadsName], Any] = {
@@ -49,20 +52,27 @@ class Loaded:
     random: frozenset[str] = frozenset()
 
 
-def file_of(weights: str | None) -> WeightFile | None:
+def file_of(weights: str | None, model: ModelName) -> WeightFile | None:
     """What the file of ``--weights`` holds; None where a name was given, or nothing.
+
+    Args:
+        weights: The option.
+        model: The architecture: some read more than files.
 
     Raises:
         InputError: It cannot be read, or no feature extractor is in it.
     """
-    return None if weights is None or weights in NAMES else read_weight_file(Path(weights))
+    if weights is None or weights in NAMES:
+        return None
+    return read_for_rfdetr(weights) if ARCHITECTURES[model].queries else read_weight_file(Path(weights))
 
 
 def best_weights(model: ModelName, backbone: BackboneName) -> str:
     """The best pretrained weights that exist for a model; ``none`` where there are none."""
     if backbone == "plain":
         return "none"
-    return "coco" if (model, "v1") in _COCO and backbone == "resnet50" else "imagenet"
+    detects = (model, "v1") in _COCO and backbone == "resnet50"
+    return "coco" if detects or ARCHITECTURES[model].queries else "imagenet"
 
 
 def eps_of(
@@ -103,6 +113,8 @@ def load_weights(
     match weights:
         case "none":
             return Loaded("random weights")
+        case _ if isinstance(module, RFDETR):
+            return _load_rfdetr(module, weights, categories)
         case "coco":
             if (model, "v1") not in _COCO or backbone != "resnet50":
                 raise ConfigError(
@@ -126,6 +138,22 @@ def load_weights(
             found = read_weight_file(Path(weights), check=True)
             check_backbone(weights, found, backbone)
             return _load(module, found, weights, categories)
+
+
+def _load_rfdetr(module: RFDETR, weights: str, categories: Sequence[str]) -> Loaded:
+    """The same of an RF-DETR.
+
+    Raises:
+        ConfigError: There are no such weights.
+        InputError: They cannot be downloaded or read.
+    """
+    name = published(module.settings) if weights == "coco" else weights
+    if name is None or weights == "imagenet":
+        raise ConfigError(
+            f"--weights {weights}: there are none for this rfdetr", "leave --weights out, or use --weights none"
+        )
+    what = f"COCO weights of {name}, {LICENCE_OF_RFDETR}" if weights == "coco" else weights
+    return _load(module, read_for_rfdetr(name, whole=True), what, categories)
 
 
 def check_backbone(weights: str, found: WeightFile, backbone: BackboneName) -> None:

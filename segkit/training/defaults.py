@@ -24,6 +24,7 @@ from segkit.models.card import ModelCard
 from segkit.models.detector_settings import DetectorSettings
 from segkit.models.weight_files import WeightFile
 from segkit.models.weights import best_weights, check_backbone, eps_of, without_network
+from segkit.training.transformer_defaults import network_for
 
 _LARGEST, _LARGEST_ON_CPU, _LEAST_ON_CPU, _LARGEST_CROP, _LARGEST_CROP_ON_CPU = 800, 320, 160, 512, 256
 _LARGEST_FOR_TINY = 1344
@@ -32,6 +33,7 @@ _STEPS, _STEPS_ON_CPU = 4000, 800  # of a run without a limit
 _EPOCHS = (12, 300)
 _RGB = 3  # channels
 _EMA_OF_TEACHERS = 0.999
+_RATE_OF_TRANSFORMERS, _CLIP_OF_TRANSFORMERS = 1e-4, 0.1  # as published
 _STEPS_BETWEEN, _STEPS_BETWEEN_ON_CPU = 100, 25  # at least, between evaluations
 
 
@@ -79,8 +81,11 @@ def resolve_defaults(
         ConfigError: The options contradict each other.
     """
     on_cpu = device.type == "cpu"
-    config = _resolve_model(config, on_cpu, source)
-    config = _resolve_size(config, facts, on_cpu)
+    if ARCHITECTURES[config.model].queries:
+        config = _resolve_transformer(config, source)
+    else:
+        config = _resolve_model(config, on_cpu, source)
+        config = _resolve_size(config, facts, on_cpu)
     config = _resolve_batch(config, on_cpu, world_size)
     config = _resolve_optimizer(config)
     if config.epochs is None and config.steps is None and config.time is None:
@@ -101,6 +106,10 @@ def _resolve_model(config: TrainConfig, on_cpu: bool, source: WeightFile | None)
     else:
         deep = config.weights == "coco" or (config.weights != "none" and not on_cpu and detects)
         backbone = "resnet50" if deep else "resnet18"
+    if backbone == "dinov2":
+        raise ConfigError(
+            f"--backbone dinov2 is for --model rfdetr; {config.model} cannot be built on it", "leave --backbone out"
+        )
     if backbone == "plain" and not ARCHITECTURES[config.model].pixels:
         raise ConfigError(
             f"--backbone plain is for --model unet; {config.model} cannot be built on it", "leave --backbone out"
@@ -133,6 +142,25 @@ def _resolve_model(config: TrainConfig, on_cpu: bool, source: WeightFile | None)
         norm=config.norm or norm,
         heads=heads,
         freeze=config.freeze or freeze,
+    )
+
+
+def _resolve_transformer(config: TrainConfig, source: WeightFile | None) -> TrainConfig:
+    """Weights and size of a model whose feature extractor and norms are its own; all its layers learn."""
+    if source is not None and source.model not in (None, config.model):
+        raise ConfigError(
+            f"{config.weights}: is a {source.model} with {source.backbone}, not a {config.model}",
+            f"use --model {source.model}",
+        )
+    size = config.size or network_for(config, source).grid_size
+    return replace(
+        config,
+        backbone="dinov2",
+        weights=config.weights or best_weights(config.model, "dinov2"),
+        norm="frozen",  # its own, which do not depend on the batch either
+        freeze=config.freeze or ("none",),
+        size=size,
+        max_size=config.max_size or round(size * 5 / 3),
     )
 
 
@@ -202,18 +230,18 @@ def _resolve_optimizer(config: TrainConfig) -> TrainConfig:
     adaptive methods.
     """
     assert config.batch is not None
-    optimizer = config.optimizer or "adamw"
+    optimizer, transformer = config.optimizer or "adamw", ARCHITECTURES[config.model].queries
     if optimizer == "sgd":
         rate, decay = round(0.02 * config.batch / 16, 6), 1e-4
     else:
-        base = 5e-4 if config.weights == "none" else 2e-4
+        base = _RATE_OF_TRANSFORMERS if transformer else 5e-4 if config.weights == "none" else 2e-4
         rate, decay = round(base * float((config.batch / 4) ** 0.5), 6), 0.01
     return replace(
         config,
         optimizer=optimizer,
         lr=rate if config.lr is None else config.lr,
         weight_decay=decay if config.weight_decay is None else config.weight_decay,
-        clip_grad=10.0 if config.clip_grad is None else config.clip_grad,
+        clip_grad=(_CLIP_OF_TRANSFORMERS if transformer else 10.0) if config.clip_grad is None else config.clip_grad,
         ema=(_EMA_OF_TEACHERS if config.unlabelled else 0.0) if config.ema is None else config.ema,
         teacher_weight=_weight(config.teacher_weight, config.teacher is not None),
         unlabelled_weight=_weight(config.unlabelled_weight, bool(config.unlabelled)),

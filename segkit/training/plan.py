@@ -32,6 +32,7 @@ from segkit.training.same_data import card_for_data
 from segkit.training.sources import share_of, with_weight_file, with_widths
 from segkit.training.teachers.find import TeacherFile, find_teacher
 from segkit.training.teachers.unlabelled_images import unlabelled_images
+from segkit.training.transformer_defaults import with_network
 from segkit.training.unet_defaults import unet_settings_for, with_unet_settings
 from segkit.units import counted, format_duration
 
@@ -203,7 +204,7 @@ def plan_without_folder(
         SegkitError: Data, options and device do not go together.
     """
     facts, config = DataFacts.of(training), with_weight_file(config)
-    source = file_of(config.weights) if card is None else None
+    source = file_of(config.weights, config.model) if card is None else None
     filled = resolve_defaults(config, facts, device, world_size, source)
     batch, lr = filled.batch, filled.lr
     assert batch is not None
@@ -219,9 +220,10 @@ def plan_without_folder(
     notes: tuple[str, ...] = ()
     if card is None:
         settings, notes = settings_for(filled, facts, device.type == "cpu", training, source)
+        filled, settings, network = with_network(filled, settings, (training, val), source)
         card, filled = card_for(filled, training, settings, source), with_settings(filled, settings)
         unet, more = unet_settings_for(filled, training)
-        card, filled = replace(card, unet=unet), with_unet_settings(filled, unet, card.channels)
+        card, filled = replace(card, unet=unet, rfdetr=network), with_unet_settings(filled, unet, card.channels)
         card = with_widths(card, source, filled.weights)
         notes = (*notes, *more)
     if (

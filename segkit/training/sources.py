@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from segkit.choices import ARCHITECTURES
 from segkit.config.train import TrainConfig
 from segkit.data.records import Dataset
 from segkit.data.stratify import part_of, stratified_order
@@ -58,4 +59,6 @@ def with_weight_file(config: TrainConfig) -> TrainConfig:
     """
     if config.weights is None or config.weights in NAMES or not Path(config.weights).is_dir():
         return config
+    if ARCHITECTURES[config.model].queries and (Path(config.weights) / "config.json").is_file():
+        return config  # a folder of transformers
     return replace(config, weights=str(find_checkpoint(Path(config.weights))))

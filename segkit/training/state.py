@@ -10,7 +10,7 @@ from torch import nn
 from segkit.data.digest import Digest
 from segkit.errors import ConfigError, InputError
 from segkit.evaluate.metrics import Metrics
-from segkit.models.adapt import body_of, compile_features, freeze, initialise
+from segkit.models.adapt import compile_features, freeze, initialise, save_memory
 from segkit.models.card import ModelCard
 from segkit.models.weights import Loaded, load_weights
 from segkit.progress import Progress
@@ -223,7 +223,7 @@ def prepare(plan: Plan, module: nn.Module) -> None:
     if config.dropout:
         module.dropout = config.dropout  # type: ignore[assignment]  # a U-Net: the config sees to that
     if config.memory == "low":
-        body_of(module).recompute = True
+        save_memory(module)
 
 
 def state_of(plan: Plan, module: nn.Module) -> TrainingState:

@@ -116,6 +116,7 @@ RULES: dict[str, Callable[[Bounds, SizeQuery], int]] = {
     "taught_places": _taught_places,
     "_best_of_level": _all,
     "_best_cells": _all,
+    "_best_queries": _all,
     "_kept": _all,
     "not_empty": _all,
 }

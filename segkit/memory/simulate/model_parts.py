@@ -25,6 +25,9 @@ _PARTS = {
     "decoder": "decoder",
     "head": "head",
     "mask_branch": "mask branch",
+    "network.model.model.backbone.backbone": "feature extractor",
+    "network.model.model.backbone.projector": "feature pyramid",
+    "network.model.model.decoder": "decoder",
 }
 
 

@@ -15,6 +15,7 @@ from segkit.memory.simulate.model_parts import track_model_parts
 from segkit.memory.simulate.oracle import Oracle
 from segkit.memory.simulate.trace import Peak, Trace
 from segkit.models.adapt import train_mode
+from segkit.models.rfdetr_losses import matched_in_order
 from segkit.models.roi_align import PyramidRoIAlign
 from segkit.models.rpn import PerImageRPN
 from segkit.models.suppress import TOGETHER_ON_GPU
@@ -56,7 +57,7 @@ class Rehearsal:
             raise DeviceError("this torch has no fake tensors to rehearse with", "segkit needs torch 2.11 or later")
         with ExitStack() as stack:
             rules = (CudaAutocast(), cuda_suppression()) if self._as_cuda else ()
-            for context in (mode, self.trace, self.oracle, *rules):
+            for context in (mode, self.trace, self.oracle, matched_in_order(), *rules):
                 stack.enter_context(context)
             self._build()
             self._stack = stack.pop_all()
