@@ -76,7 +76,15 @@ def _parse_area(text: str) -> str:
     return text
 
 
-OUTPUTS = ("overlay", "labelme", "coco", "idmask", "csv", "classmap", "imagej", "qupath", "crops")
+OUTPUTS = (
+    "overlay", "labelme", "coco", "idmask", "csv", "classmap", "imagej", "qupath", "geojson", "gpkg", "crops"
+)  # fmt: skip
+_ALSO = {"roi": "imagej"}  # other names
+
+
+def _parse_formats(text: str) -> tuple[str, ...]:
+    """Read names of output formats; ``roi`` is another one of ``imagej``."""
+    return tuple(dict.fromkeys(_ALSO.get(name, name) for name in parse_names(text)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,8 +99,9 @@ class PredictConfig(CommandConfig):
     out: Path = option(Path("predictions"), help="Folder for the results.")
     format: tuple[str, ...] = option(
         ("overlay", "coco"),
-        help=f"Output formats: {','.join(OUTPUTS)}. For a U-Net classmap is among the defaults.",
-        parse=parse_names,
+        help=f"Output formats: {','.join(OUTPUTS)} (imagej is also called roi). For a U-Net classmap is among the "
+        "defaults.",
+        parse=_parse_formats,
         metavar="NAMES",
     )
     score: float | str = option(

@@ -1,7 +1,8 @@
 """How large a pixel is: as a user types it, or as a TIFF file says it.
 
-Three kinds of TIFF say it: OME (``PhysicalSizeX``), ImageJ (``unit`` and the resolution), and plain ones by their
-resolution, which is believed only from 1270 dots per inch on: 72 or 300 are for printers.
+Four kinds of TIFF say it: GeoTIFF (by its map coordinates), OME (``PhysicalSizeX``), ImageJ (``unit`` and the
+resolution), and plain ones by their resolution, which is believed only from 1270 dots per inch on: 72 or 300 are for
+printers.
 """
 
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
+from segkit.data.map_place import MapPlace, read_map_place
 from segkit.errors import InputError
 
 _METRES = {"nm": 1e-9, "um": 1e-6, "mm": 1e-3, "cm": 1e-2, "m": 1.0}
@@ -66,14 +68,20 @@ def _unit(text: str) -> str | None:
     return unit if unit in _METRES else None
 
 
-def read_pixel_size(path: Path) -> PixelSize | None:
+def read_pixel_size(path: Path, page: int = 1) -> PixelSize | None:
     """What a TIFF file says of its pixels; None for other files, and where it says nothing.
 
+    Args:
+        path: The file.
+        page: Of the file, from 1; map coordinates are those of a page, other sizes those of the file.
+
     Raises:
-        InputError: Its pixels are not square.
+        InputError: Its pixels are not square, or its map coordinates are not lengths.
     """
     if path.suffix.lower() not in (".tif", ".tiff"):
         return None
+    if (place := read_map_place(path, page)) is not None:
+        return pixel_size_on_map(place, path)
     import tifffile  # noqa: PLC0415 -- few predictions need it
 
     try:
@@ -89,6 +97,20 @@ def read_pixel_size(path: Path) -> PixelSize | None:
     if abs(x - y) > _SQUARE * max(x, y):
         raise InputError(f"{path}: its pixels are not square ({x:g} x {y:g} {unit})", "name a size: --pixel-size")
     return PixelSize(x, unit)
+
+
+def pixel_size_on_map(place: MapPlace, path: Path) -> PixelSize:
+    """The side of the pixels of a picture that lies on the map, in metres.
+
+    Raises:
+        InputError: They are not square, or the coordinates are not lengths.
+    """
+    if place.metres is None:
+        raise InputError(f"{path}: {place.why}", "name a size: --pixel-size")
+    wide, tall = (side * place.metres for side in place.sides)
+    if not place.is_square:
+        raise InputError(f"{path}: its pixels are not square ({wide:g} x {tall:g} m)", "name a size: --pixel-size")
+    return PixelSize(wide, "m")
 
 
 def _sides_of(file: Any) -> tuple[float, float, str] | None:

@@ -102,7 +102,7 @@ def qupath_document(
         outer, holes = rings_of(result, height, width)
         if not outer:
             continue
-        polygons = [[_closed(ring) for ring in part] for part in _parts(outer, holes)]
+        polygons = [[_closed(ring) for ring in part] for part in parts_of(outer, holes)]
         one = len(polygons) == 1
         geometry = {"type": "Polygon" if one else "MultiPolygon", "coordinates": polygons[0] if one else polygons}
         category = names[result.category_id]
@@ -124,8 +124,15 @@ def _closed(ring: Ring) -> list[list[int]]:
     return [list(point) for point in (*ring, ring[0])]
 
 
-def _parts(outer: Sequence[Ring], holes: Sequence[Ring]) -> list[list[Ring]]:
-    """Each outer outline with its holes: those for which it is the smallest one around them."""
+def parts_of(outer: Sequence[Ring], holes: Sequence[Ring]) -> list[list[Ring]]:
+    """Each outer outline with its holes: those for which it is the smallest one around them.
+
+    Outlines that pass a corner twice, as where two pixels meet at it, are cut there: polygons of programs for maps and
+    slides must not touch themselves (OGC 06-103r4, 6.1.11).
+    """
+    simple = [ring for each in (*outer, *holes) for ring in _simple(each)]
+    outer = [ring for ring in simple if _signed_area(ring) > 0]
+    holes = [ring for ring in simple if _signed_area(ring) < 0]
     if len(outer) == 1:
         return [[outer[0], *holes]]
     parts = [[ring] for ring in sorted(outer, key=_area)]
@@ -134,8 +141,30 @@ def _parts(outer: Sequence[Ring], holes: Sequence[Ring]) -> list[list[Ring]]:
     return parts
 
 
+def _simple(ring: Ring) -> list[Ring]:
+    """The loops of an outline, none of which passes a corner twice."""
+    loops: list[Ring] = []
+    path: Ring = []
+    places: dict[tuple[int, int], int] = {}
+    for corner in ring:
+        if corner in places:
+            start = places[corner]
+            loops.append(path[start:])
+            for passed in path[start:]:
+                del places[passed]
+            del path[start:]
+        places[corner] = len(path)
+        path.append(corner)
+    return [*loops, path]
+
+
 def _area(ring: Ring) -> float:
-    return abs(sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in zip(ring, [*ring[1:], ring[0]], strict=True))) / 2
+    return abs(_signed_area(ring))
+
+
+def _signed_area(ring: Ring) -> float:
+    """Positive for outer outlines, which run clockwise (y points down)."""
+    return sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in zip(ring, [*ring[1:], ring[0]], strict=True)) / 2
 
 
 def _inside(hole: Ring, ring: Ring) -> bool:

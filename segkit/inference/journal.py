@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segkit.data.files import temporary_file
+from segkit.data.map_place import MapPlace
 from segkit.data.pixel_size import PixelSize
 from segkit.data.records import Result
 from segkit.evaluate.predicted_images import JOURNAL
@@ -56,6 +57,7 @@ class PictureResults:
         pixel_size: Of the picture, where it is needed and known.
         pixels: RGB [H, W, 3], upright; None where it was read from the journal.
         class_map: The label of every pixel [H, W], where the model predicts one; None likewise.
+        place: Where the picture lies on the map, where that is asked for and known.
         labelme: The fingerprint of the LabelMe file that was written; None: none was, or an older segkit did.
     """
 
@@ -68,6 +70,7 @@ class PictureResults:
     class_map: npt.NDArray[np.uint8] | None = None
     pixel_size: PixelSize | None = None
     labelme: str | None = None
+    place: MapPlace | None = None
 
     def record(self, names: dict[int, str]) -> dict[str, Any]:
         """As it is in the journal, with category names by id."""

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from segkit.config.predict import PredictConfig
+from segkit.data.map_place import MapPlace, read_map_place
 from segkit.data.pictures import MAX_PIXELS, Header, read_header
 from segkit.data.pixel_size import PixelSize, read_pixel_size
 from segkit.data.pixels import decode
@@ -85,11 +86,13 @@ def _load(picture: Picture, task: Task, notes: Notes, phases: Phases) -> Loaded:
         _check_encoding(picture)
         header = read_header(picture.path)
         pixel_size = _pixel_size(picture, config, notes)
+        place = _map_place(picture, config, notes)
         task.choice.check(str(picture.path), pixel_size)
         tiling = tiling_of(config, model.card.framing, *header.upright)
         if tiling is not None and (windows := _windows(picture, header, model)) is not None:
             notes.in_parts.append(picture.name)
-            done = PictureResults(picture, windows.height, windows.width, task.origin, pixel_size=pixel_size)
+            size = (windows.height, windows.width)
+            done = PictureResults(picture, *size, task.origin, pixel_size=pixel_size, place=place)
             return Loaded(done, windows, None, notes, phases)
         decoded = decode(picture.path, model.card.levels, turn=True, page=picture.page or 1)
         pixels, given = decoded.pixels, decoded.pixels
@@ -100,7 +103,7 @@ def _load(picture: Picture, task: Task, notes: Notes, phases: Phases) -> Loaded:
     height, width = pixels.shape[:2]
     if (smaller := _times_smaller(height, width, model)) > _MUCH_SMALLER and config.tile == "none":
         notes.shrunk.append((picture.name, smaller))
-    done = PictureResults(picture, height, width, task.origin, pixels=pixels, pixel_size=pixel_size)
+    done = PictureResults(picture, height, width, task.origin, pixels=pixels, pixel_size=pixel_size, place=place)
     if tiling_of(config, model.card.framing, height, width) is not None:
         return Loaded(done, InMemory(given), given, notes, phases)
     with phases.timed("resize"):
@@ -159,13 +162,31 @@ def _pixel_size(picture: Picture, config: PredictConfig, notes: Notes) -> PixelS
     if config.pixel_size != "auto" or not ("csv" in config.formats or config.min_area or config.max_area):
         return config.fixed_pixel_size
     try:
-        size = read_pixel_size(picture.path)
+        size = read_pixel_size(picture.path, picture.page or 1)
     except InputError as error:
         notes.not_square.append(error.message)
         return None
     if size is not None:
         notes.sized.append((picture.name, str(size)))
     return size
+
+
+def _map_place(picture: Picture, config: PredictConfig, notes: Notes) -> MapPlace | None:
+    """Where a picture lies on the map, where instances are written in map coordinates.
+
+    Raises:
+        InputError: It does not say where, or in no way that can be written.
+    """
+    if not {"gpkg", "geojson"} & set(config.formats):
+        return None
+    place = read_map_place(picture.path, picture.page or 1)
+    if place is None and "gpkg" in config.formats:
+        raise InputError(f"{picture.path}: has no map coordinates (GeoTIFF), which --format gpkg needs")
+    if place is None:
+        notes.no_map.append(picture.name)
+    elif place.epsg is None and "geojson" in config.formats:
+        raise InputError(f"{picture.path}: its map has no EPSG number, which --format geojson needs; gpkg does not")
+    return place
 
 
 def _check_encoding(picture: Picture) -> None:

@@ -26,6 +26,7 @@ class Notes:
         self.shrunk: list[tuple[str, float]] = []
         self.sized: list[tuple[str, str]] = []
         self.not_square: list[str] = []
+        self.no_map: list[str] = []
         self.failed: list[str] = []
 
     def add(self, others: "Notes") -> None:
@@ -103,6 +104,11 @@ class Notes:
             out.append(f"{name}: {how}{_and_more(len(self.sized))}")
         if self.not_square:
             out.append(f"{self.not_square[0]}: measured in pixels only{_and_more(len(self.not_square))}")
+        if self.no_map:
+            out.append(
+                f"{self.no_map[0]}: has no map coordinates: its GeoJSON is in pixels, as QuPath reads it"
+                f"{_and_more(len(self.no_map))}"
+            )
         return out
 
 

@@ -14,7 +14,7 @@ from segkit.extras import extra_package
 from segkit.inference.input_files import Picture, name_pictures, with_pages
 from segkit.inference.journal import Origin, drop_torn_line, left_by_ranks, read_journal, take_in_ranks
 from segkit.inference.model import LoadedModel
-from segkit.inference.outputs import OWN_ENTRIES, has_files, remove_predictions, remove_unfinished_files
+from segkit.inference.output_files import OWN_ENTRIES, has_files, remove_predictions, remove_unfinished_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,8 @@ def formats_of(config: PredictConfig, model: LoadedModel) -> tuple[str, ...]:
         formats = (*formats, "measures")
     if "imagej" in formats:
         extra_package("roifile", "--format imagej", "imagej")
+    if "gpkg" in formats:
+        extra_package("pyogrio", "--format gpkg", "geo")
     if kind.pixels:
         return formats if "format" in config.given_options() else (*formats, "classmap")
     if "classmap" in formats:

@@ -11,15 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as PilImage
 
-from segkit.data.files import (
-    check_links,
-    fingerprint,
-    path_inside,
-    relative_path,
-    remove_empty_folders,
-    remove_temporary_files,
-    temporary_file,
-)
+from segkit.data.files import check_links, fingerprint, path_inside, relative_path, temporary_file
 from segkit.data.masks import rle_crop, to_rle
 from segkit.data.overlay import Tags, category_colours, class_map_picture, draw_overlay
 from segkit.data.records import Category, Image, Result
@@ -27,72 +19,17 @@ from segkit.errors import InputError
 from segkit.evaluate.predicted_images import JOURNAL
 from segkit.formats.coco.write import write_coco, write_results
 from segkit.formats.labelme.write import labelme_content, labelme_document, result_shapes
+from segkit.formats.map_files import geopackage, map_geojson
 from segkit.formats.outlines import qupath_document, write_imagej
 from segkit.inference.crops import write_crops
-from segkit.inference.input_files import Picture
 from segkit.inference.journal import PictureResults, journal_of, read_journal
 from segkit.inference.measure import measure_picture
+from segkit.inference.output_files import ENDINGS, FOLDERS
 from segkit.inference.tables import FILES as TABLES
 from segkit.inference.tables import Measured, write_tables
 from segkit.units import counted
 
-# Folders with a file for each picture, and the endings of these.
-_ENDINGS = {
-    "overlay": ".jpg",
-    "labelme": ".json",
-    "idmask": ".png",
-    "classmap": ".png",
-    "measures": ".json",
-    "imagej": ".zip",
-    "qupath": ".geojson",
-    "crops": ".zip",
-}
-_FOLDERS = tuple(_ENDINGS)
-OWN_FILES = (
-    "results.json",
-    "images.json",
-    *TABLES,
-    "estimates.csv",
-    JOURNAL,  # the last: it tells of the others
-)
 MOST_IDS = 65535  # instances of an id mask: PNGs have 16 bits
-OWN_ENTRIES = (*OWN_FILES, *_FOLDERS)
-
-
-def has_files(out: Path, formats: Sequence[str], picture: Picture) -> bool:
-    """Whether the output folder has the picture's own files of all these formats."""
-    return all((out / name / f"{picture.stem}{_ENDINGS[name]}").is_file() for name in formats if name in _ENDINGS)
-
-
-def remove_predictions(out: Path) -> None:
-    """Remove the files that the journal of an output folder tells of, and no file that somebody has put beside them.
-
-    A LabelMe file stays that is not as it was written: a person has corrected it.
-
-    Raises:
-        InputError: A link leads out of the folder.
-    """
-    for done in read_journal(out):
-        for name, ending in _ENDINGS.items():
-            path = path_inside(out, f"{name}/{done.picture.stem}{ending}")
-            check_links(path, out)
-            if name != "labelme" or (path.is_file() and fingerprint(path.read_bytes()) == done.labelme):
-                path.unlink(missing_ok=True)
-    for name in _FOLDERS:
-        if (out / name).is_dir() and not (out / name).is_symlink():
-            remove_empty_folders(out / name)
-    for name in OWN_FILES:
-        (out / name).unlink(missing_ok=True)
-
-
-def remove_unfinished_files(out: Path) -> None:
-    """Remove what a process that was killed has left in an output folder."""
-    remove_temporary_files(out)
-    for folder in _FOLDERS:
-        if (out / folder).is_symlink():
-            continue
-        for inside in (out / folder, *(path for path in (out / folder).rglob("*") if path.is_dir())):
-            remove_temporary_files(inside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +79,7 @@ class Writer:
         """
         journal = journal_of(out, rank)
         for name in formats:
-            if name in _ENDINGS:  # before anything is predicted
+            if name in ENDINGS:  # before anything is predicted
                 check_links(out / name / "any", out)
         if journal.is_symlink():
             raise InputError(f"{journal}: is a link, which is not written through", "remove it")
@@ -199,13 +136,25 @@ class Writer:
             with temporary_file(self._out / "imagej" / f"{stem}.zip", inside=self._out) as temporary:
                 write_imagej(temporary, done.results, *frame)
         if "qupath" in self._formats:
-            colours = category_colours(self._names)
-            document = qupath_document(done.results, self._names, colours, done.picture.name, done.height, done.width)
-            with temporary_file(self._out / "qupath" / f"{stem}.geojson", inside=self._out) as temporary:
-                temporary.write_bytes(msgspec.json.encode(document))
+            self._write_bytes(self._qupath(done), f"qupath/{stem}.geojson")
+        if "geojson" in self._formats:
+            content = map_geojson(done.results, *frame, done.place) if done.place is not None else self._qupath(done)
+            self._write_bytes(content, f"geojson/{stem}.geojson")
+        if "gpkg" in self._formats and done.place is not None:
+            layer = stem.rpartition("/")[2]
+            self._write_bytes(geopackage(done.results, *frame, done.place, layer), f"gpkg/{stem}.gpkg")
         if "crops" in self._formats and done.pixels is not None:
             with temporary_file(self._out / "crops" / f"{stem}.zip", inside=self._out) as temporary:
                 write_crops(temporary, done, self._names)
+
+    def _qupath(self, done: PictureResults) -> bytes:
+        colours = category_colours(self._names)
+        frame = (done.height, done.width)
+        return msgspec.json.encode(qupath_document(done.results, self._names, colours, done.picture.name, *frame))
+
+    def _write_bytes(self, content: bytes, name: str) -> None:
+        with temporary_file(self._out / name, inside=self._out) as temporary:
+            temporary.write_bytes(content)
 
     def _save(self, pixels: npt.NDArray[Any], name: str) -> None:
         kind = "JPEG" if name.endswith(".jpg") else "PNG"
@@ -231,7 +180,7 @@ class Writer:
             Paths by format, and the number of instances by category.
         """
         out = self._out
-        files = {name: out / name for name in _FOLDERS if name in self._formats}
+        files = {name: out / name for name in FOLDERS if name in self._formats}
         if "coco" in self._formats:
             files["coco"] = out / "results.json"
             write_results(files["coco"], (result for _, results in self._pictures() for result in results))

@@ -1,0 +1,69 @@
+"""Which files an output folder of ``predict`` has, by format, and their removal."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from segkit.data.files import check_links, fingerprint, path_inside, remove_empty_folders, remove_temporary_files
+from segkit.evaluate.predicted_images import JOURNAL
+from segkit.inference.input_files import Picture
+from segkit.inference.journal import read_journal
+from segkit.inference.tables import FILES as TABLES
+
+# Folders with a file for each picture, and the endings of these.
+ENDINGS = {
+    "overlay": ".jpg",
+    "labelme": ".json",
+    "idmask": ".png",
+    "classmap": ".png",
+    "measures": ".json",
+    "imagej": ".zip",
+    "qupath": ".geojson",
+    "geojson": ".geojson",
+    "gpkg": ".gpkg",
+    "crops": ".zip",
+}
+FOLDERS = tuple(ENDINGS)
+OWN_FILES = (
+    "results.json",
+    "images.json",
+    *TABLES,
+    "estimates.csv",
+    JOURNAL,  # the last: it tells of the others
+)
+OWN_ENTRIES = (*OWN_FILES, *FOLDERS)
+
+
+def has_files(out: Path, formats: Sequence[str], picture: Picture) -> bool:
+    """Whether the output folder has the picture's own files of all these formats."""
+    return all((out / name / f"{picture.stem}{ENDINGS[name]}").is_file() for name in formats if name in ENDINGS)
+
+
+def remove_predictions(out: Path) -> None:
+    """Remove the files that the journal of an output folder tells of, and no file that somebody has put beside them.
+
+    A LabelMe file stays that is not as it was written: a person has corrected it.
+
+    Raises:
+        InputError: A link leads out of the folder.
+    """
+    for done in read_journal(out):
+        for name, ending in ENDINGS.items():
+            path = path_inside(out, f"{name}/{done.picture.stem}{ending}")
+            check_links(path, out)
+            if name != "labelme" or (path.is_file() and fingerprint(path.read_bytes()) == done.labelme):
+                path.unlink(missing_ok=True)
+    for name in FOLDERS:
+        if (out / name).is_dir() and not (out / name).is_symlink():
+            remove_empty_folders(out / name)
+    for name in OWN_FILES:
+        (out / name).unlink(missing_ok=True)
+
+
+def remove_unfinished_files(out: Path) -> None:
+    """Remove what a process that was killed has left in an output folder."""
+    remove_temporary_files(out)
+    for folder in FOLDERS:
+        if (out / folder).is_symlink():
+            continue
+        for inside in (out / folder, *(path for path in (out / folder).rglob("*") if path.is_dir())):
+            remove_temporary_files(inside)
