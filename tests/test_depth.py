@@ -1,11 +1,13 @@
 """Values of more than 8 bits become bytes by one mapping for a dataset, which the model card keeps."""
 
+import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from drawn_discs import disc_model
 from PIL import Image
 from test_picture_looks import coco, picture
 
@@ -144,3 +146,24 @@ def test_a_run_keeps_its_levels_and_says_them(segkit, here):
     assert "a.png: " not in said
     older = {name: value for name, value in card.items() if name != "levels"}
     assert ModelCard.from_plain(older).levels is None
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_noise_of_a_camera_does_not_become_objects(segkit, here, monkeypatch, suffix):
+    """A frame with the lid on: values 100 to 109 of 65535, for models that learnt from 16 and from 8 bits."""
+    (here / "in").mkdir()
+    noise = np.random.default_rng(0).integers(100, 110, (80, 100)).astype(np.uint16)
+    save(here / f"in/noise{suffix}", noise)
+    for levels in (Levels((0.0, 4095.0)), Levels()):
+        model = disc_model(here / "m.pt")
+        object.__setattr__(model.card, "levels", levels)
+        monkeypatch.setattr("segkit.inference.predict.load", lambda *_, model=model, **__: model)
+        done = segkit("predict", "in", "--format", "coco", "--score", 0, "--force")
+        assert done.code == 0, done.err
+        assert (here / "predictions/results.json").read_text().strip() == "[]"
+        assert ("has no mapping" in done.err) == (levels == Levels())
+    cells = noise.copy()
+    cells[20:40, 20:40] = 3000
+    save(here / f"in/noise{suffix}", cells)
+    done = segkit("predict", "in", "--format", "coco", "--score", 0, "--force")
+    assert len(json.loads((here / "predictions/results.json").read_text())) > 0

@@ -120,10 +120,14 @@ def to_bytes(values: Values, levels: Levels | None) -> Mapped:
     """Values [H, W] or [H, W, 3] as RGB [H, W, 3].
 
     Values that are not numbers become 0, infinite ones 255 (or 0 below). Without levels for the kind of values, grey is
-    stretched from its least to its greatest finite value, and 16 bits of colour keep their range.
+    stretched from its least to its greatest finite value, and 16 bits of colour keep their range. A model that has
+    levels, but none for this kind, has learnt from 8 bits: for it, values that are one apart do not become more than
+    one apart, so that the noise of a dark picture does not become objects.
     """
     known = levels.of(values) if levels is not None else None
     low, high = known or (_extremes(values) if values.ndim == 2 else (0.0, float(_TOP)))
+    if known is None and levels is not None and values.ndim == 2 and values.dtype.kind in "iu":
+        high = max(high, low + 255)
     out = np.empty(values.shape, np.uint8)
     outside = 0
     rows = max(1, _BLOCK // max(1, values[:1].size))
