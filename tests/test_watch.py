@@ -234,8 +234,6 @@ def test_a_watch_is_refused_where_it_cannot_be(here, model):
     for options in ({"until": 5.0}, {"max_rss": 1 << 30}, {"max_latency": 1.0}, {"settle": 1.0}):
         with pytest.raises(ConfigError, match="is for watched folders"):
             PredictConfig(source=["in"], **options)
-    with pytest.raises(ConfigError, match="one process watches"):
-        PredictConfig(source=["in"], watch=True, ranks=2, device="cpu")
     with pytest.raises(ConfigError, match="not a folder"):
         PredictConfig(source=["-"], watch=True)
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(here / "a.png")

@@ -15,7 +15,7 @@ KEPT_SCORES = ("best", "promise")  # thresholds that eval has found and keeps wi
 EdgeRule = Literal["keep", "mark", "drop"]
 _CHOOSING = (
     "categories", "max_instances", "nms", "nms_across", "tta", "tile", "overlap", "min_area", "max_area", "edge",
-    "pixel_size", "pages",
+    "pixel_size", "pages", "every",
 )  # fmt: skip
 TagKind = Literal["auto", "none", "name", "score"]
 _CHOICE, _MEASURES, _OVERLAY, _WATCH = "Which instances are kept", "Measures", "Overlays", "Watched folders"
@@ -91,11 +91,14 @@ def _parse_formats(text: str) -> tuple[str, ...]:
 class PredictConfig(CommandConfig):
     """Options of a prediction."""
 
-    source: list[str] = argument(help="Images, folders, globs, or - to read paths from stdin.", metavar="SOURCE...")
+    source: list[str] = argument(
+        help="Images, videos, folders, globs, or - to read paths from stdin.", metavar="SOURCE..."
+    )
     model: Path | None = option(None, help="A run, a checkpoint or an exported file.  [default: runs/latest]")
     pages: Literal["first", "all"] = option(
         "first", help="Of files with several pages (TIFF, GIF, WebP): predict the first, or each as a picture."
     )
+    every: int = option(1, help="Of videos: predict every so many-th frame.", min=1, max=1_000_000)
     out: Path = option(Path("predictions"), help="Folder for the results.")
     format: tuple[str, ...] = option(
         ("overlay", "coco"),
@@ -125,7 +128,7 @@ class PredictConfig(CommandConfig):
     )
     tile: str = option(
         "none", help="Predict large pictures in tiles of so many pixels; auto: those much larger than what the model "
-        "gets, at their own scale; none.",
+        "gets, at their own scale, and those for which memory does not suffice; none.",
         parse=_parse_tile, metavar="auto|N|none",
     )  # fmt: skip
     overlap: int | None = option(
@@ -236,8 +239,6 @@ class PredictConfig(CommandConfig):
             if alone:
                 raise ConfigError(f"--{alone[0].replace('_', '-')} is for watched folders", "add --watch")
             return
-        if self.ranks > 1 or len(self.gpus or ()) > 1:
-            raise ConfigError("--watch: one process watches a folder", "name one GPU, and no --ranks")
         if self.labelled is not None:
             raise ConfigError("--watch and --labelled do not go together: not all pictures are there yet")
         if "-" in self.source:

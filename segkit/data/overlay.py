@@ -64,6 +64,8 @@ def draw_overlay(
     tags: Tags = "auto",
     line_width: int | None = None,
     class_map: npt.NDArray[np.uint8] | None = None,
+    *,
+    of_video: bool = False,
 ) -> Pixels:
     """An image with its instances, or the label of every pixel, and a legend below it.
 
@@ -74,6 +76,7 @@ def draw_overlay(
         tags: What is written at each instance; ``auto``: name and score where there are few, and where it hides little.
         line_width: Of contours, in pixels; None: by the size of the image.
         class_map: The label of every pixel [H, W], 0 for background; it is filled in place of the instances.
+        of_video: It is a frame: no legend, and one colour for a category, which stays from frame to frame.
     """
     out = pixels.copy()
     height, width = pixels.shape[:2]
@@ -81,7 +84,7 @@ def draw_overlay(
     shades = category_colours(names)
     if class_map is not None:
         out = _filled(out, class_map, list(shades.values()))
-    single = len(names) == 1 and class_map is None  # colours tell instances apart instead
+    single = len(names) == 1 and class_map is None and not of_video  # colours tell instances apart instead
     shade_of = [colour(number) if single else shades[r.category_id] for number, r in enumerate(results)]
     crops = [_crop(result, height, width) for result in results]
     for crop, result, shade in reversed(list(zip(crops, results, shade_of, strict=True))):
@@ -90,6 +93,8 @@ def draw_overlay(
     picture = Image.fromarray(out)
     if tags != "none" and not (tags == "auto" and (len(results) > _MOST_TAGS or class_map is not None)):
         _tag(picture, results, crops, shade_of, names, tags)
+    if of_video:
+        return np.asarray(picture)
     return _with_legend(np.asarray(picture), _legend(results, names, shades, single, class_map))
 
 

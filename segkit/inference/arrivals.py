@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from segkit.data.complete import check_complete
 from segkit.data.files import is_file
 from segkit.data.pictures import PICTURE_SUFFIXES, read_header
+from segkit.data.videos import VIDEO_SUFFIXES
 from segkit.errors import ConfigError, InputError
 from segkit.extras import extra_package
 from segkit.inference.input_files import find_pictures
@@ -159,7 +160,7 @@ class Arrivals:
     def _look(self, *, was_there: bool = False) -> None:
         """Look through the folders."""
         try:
-            found = find_pictures(self._folders, self._out, (), may_be_none=True)
+            found = find_pictures(self._folders, self._out, (), may_be_none=True, videos=True)
         except (InputError, OSError) as error:  # a folder has gone, perhaps for a moment
             self._say(f"warning: {error.message if isinstance(error, InputError) else error}")
             return
@@ -168,7 +169,7 @@ class Arrivals:
 
     def _consider(self, path: Path) -> None:
         """Look at a file of which the system told."""
-        if path.suffix.lower() not in PICTURE_SUFFIXES:
+        if path.suffix.lower() not in PICTURE_SUFFIXES | VIDEO_SUFFIXES:
             return
         for root, folder in self._roots.items():
             if not path.is_relative_to(root):
@@ -181,6 +182,11 @@ class Arrivals:
 
     def _add(self, path: Path, name: str, was_there: bool) -> None:
         if (signature := _signature(path)) is None:
+            return
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            if path not in self._seen:
+                self._seen[path] = None  # said once
+                self._say(f"warning: {name}: is a video, which is not watched: segkit predict {path}")
             return
         if self._given_up.get(path) == signature:
             return

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from segkit.data.files import distinct_names, list_files
 from segkit.data.pictures import PICTURE_SUFFIXES, read_header
+from segkit.data.videos import VIDEO_SUFFIXES
 from segkit.errors import InputError
 
 _OF_PAGES = frozenset((".tif", ".tiff", ".gif", ".webp", ".png"))
@@ -25,21 +26,25 @@ class Picture:
         name: Its path relative to the source: what results, tables and ``--json`` call it.
         stem: What its overlay, masks and LabelMe file are named after; unlike the name's, unique among all pictures.
         page: Of the file, from 1, where each page is a picture; None: the file is one.
+        frame: Of a video, from 1; None: it is none.
+        time: When the frame is shown, in seconds after the first.
     """
 
     path: Path
     name: str
     stem: str
     page: int | None = None
+    frame: int | None = None
+    time: float | None = None
 
     @property
     def file(self) -> "Picture":
-        """The file of a page as one picture."""
-        return self if self.page is None else Picture(self.path, _of_file(self.name), _of_file(self.stem))
+        """The file of a page or of a frame as one picture."""
+        return self if self.page is self.frame is None else Picture(self.path, _of_file(self.name), _of_file(self.stem))
 
 
 def find_pictures(
-    sources: Sequence[str], out: Path | None, stdin: Iterable[str], *, may_be_none: bool = False
+    sources: Sequence[str], out: Path | None, stdin: Iterable[str], *, may_be_none: bool = False, videos: bool = False
 ) -> dict[Path, str]:
     """Picture files in a stable order, with their names relative to the source.
 
@@ -48,18 +53,20 @@ def find_pictures(
         out: The folder of the predictions, which is not searched; None: there is none.
         stdin: Where ``-`` reads paths.
         may_be_none: Whether it is no error that there are none.
+        videos: Whether videos are found in folders, too.
 
     Raises:
         InputError: There are none, or a source does not exist.
     """
     found: list[tuple[Path, str]] = []
+    suffixes = PICTURE_SUFFIXES | VIDEO_SUFFIXES if videos else PICTURE_SUFFIXES
     for source in sources:
         matches = sorted(glob.glob(source, recursive=True)) if glob.has_magic(source) else []  # noqa: PTH207
         for each in matches or [source]:
-            found += list_files(each, PICTURE_SUFFIXES, stdin, skip=out)
+            found += list_files(each, suffixes, stdin, skip=out)
     if not found and not may_be_none:
         names = " ".join(sources)
-        raise InputError(f"{names}: no pictures there", f"known are {' '.join(sorted(PICTURE_SUFFIXES))}")
+        raise InputError(f"{names}: no pictures there", f"known are {' '.join(sorted(suffixes))}")
     return dict(distinct_names(found))
 
 
@@ -90,7 +97,7 @@ def with_pages(pictures: Sequence[Picture]) -> Iterator[Picture]:
     stems = {picture.stem.casefold() for picture in pictures}
     for picture in pictures:
         pages = 1
-        if picture.path.suffix.lower() in _OF_PAGES:
+        if picture.path.suffix.lower() in _OF_PAGES and picture.frame is None:
             with suppress(InputError):  # said where it is loaded
                 pages = read_header(picture.path).frames
         if pages == 1:

@@ -5,9 +5,10 @@ were killed have left is taken in by the next call.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ class PictureResults:
             "path": str(self.picture.path.absolute()),
             "stem": self.picture.stem,
             **({} if self.picture.page is None else {"page": self.picture.page}),
+            **({} if self.picture.frame is None else {"frame": self.picture.frame, "time": self.picture.time}),
             "model": str(self.origin.model),
             "checksum": self.origin.checksum,
             "score": self.origin.score,
@@ -115,7 +117,8 @@ def _read_line(line: bytes) -> PictureResults | None:
             for i in raw["instances"]
         )
         name = raw["file"]
-        picture = Picture(Path(raw["path"]), name, raw.get("stem", stem_of(name)), raw.get("page"))
+        of_file = (raw.get("page"), raw.get("frame"), raw.get("time"))
+        picture = Picture(Path(raw["path"]), name, raw.get("stem", stem_of(name)), *of_file)
         origin = Origin(Path(raw["model"]), raw.get("checksum"), raw.get("score"), raw.get("options"))
         return PictureResults(picture, raw["height"], raw["width"], origin, results, labelme=raw.get("labelme"))
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
@@ -146,7 +149,7 @@ def take_in_ranks(out: Path, order: Sequence[str], *, anyway: bool = False) -> N
     lines: list[tuple[int, Path, int, int]] = []  # their places, and where they are: they need not fit into memory
     for path in (out / JOURNAL, *others):
         if path.is_file() and not path.is_symlink():
-            lines += [(places.get(name, -1), path, start, size) for name, start, size in _lines_of(path)]
+            lines += [(places.get(done.picture.name, -1), path, *where) for done, *where in _lines_of(path)]
     lines.sort(key=lambda line: line[0])  # stable
     with temporary_file(out / JOURNAL) as temporary, ExitStack() as stack:
         files = {path: stack.enter_context(path.open("rb")) for path in {line[1] for line in lines}}
@@ -158,14 +161,33 @@ def take_in_ranks(out: Path, order: Sequence[str], *, anyway: bool = False) -> N
         path.unlink()
 
 
-def _lines_of(path: Path) -> Iterator[tuple[str, int, int]]:
-    """The name of the picture of each whole line, where the line begins, and its length."""
+def _lines_of(path: Path) -> Iterator[tuple[PictureResults, int, int]]:
+    """What each whole line says, where the line begins, and its length."""
     start = 0
     with path.open("rb") as file:
         for line in file:
             if line.endswith(b"\n") and (done := _read_line(line)) is not None:
-                yield done.picture.name, start, len(line)
+                yield done, start, len(line)
             start += len(line)
+
+
+def videos_in(out: Path) -> Iterator[tuple[Picture, Callable[[], Iterator[PictureResults]]]]:
+    """The videos of the journal in an output folder, and what reads the results of their frames in order."""
+    places: dict[Picture, dict[int, int]] = {}  # of a video: where the lines of its frames begin
+    path = out / JOURNAL
+    for done, start, _ in _lines_of(path) if path.is_file() else ():
+        if done.picture.frame is not None:
+            places.setdefault(done.picture.file, {}).setdefault(done.picture.frame, start)
+
+    def frames(starts: Iterable[int]) -> Iterator[PictureResults]:
+        with path.open("rb") as file:
+            for start in starts:
+                file.seek(start)
+                if (done := _read_line(file.readline())) is not None:
+                    yield done
+
+    for video, starts in places.items():
+        yield video, partial(frames, [start for _, start in sorted(starts.items())])
 
 
 def drop_torn_line(out: Path) -> None:

@@ -1,6 +1,7 @@
 """Pictures from files, as the model gets them, with what is to be said of them."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -8,19 +9,23 @@ import numpy.typing as npt
 from torch import Tensor
 
 from segkit.config.predict import PredictConfig
+from segkit.data.channels import to_grey
 from segkit.data.map_place import MapPlace, read_map_place
 from segkit.data.pictures import MAX_PIXELS, Header, read_header
 from segkit.data.pixel_size import PixelSize, read_pixel_size
 from segkit.data.pixels import decode
+from segkit.data.videos import look_at_video
 from segkit.data.windows import TiffWindows
 from segkit.errors import InputError
 from segkit.inference.choose import Choice
+from segkit.inference.frames import Frames, is_video
 from segkit.inference.input_files import Picture
 from segkit.inference.journal import Origin, PictureResults
 from segkit.inference.model import LoadedModel
 from segkit.inference.notes import Notes
 from segkit.inference.phases import Phases
-from segkit.inference.tiled import tiling_of
+from segkit.inference.tiled import Tiling, tiling_of
+from segkit.inference.what_fits import WhatFits
 from segkit.loading.dataset import load_for_model, size_for_model
 
 _RGB = 3
@@ -37,12 +42,20 @@ class Task:
         config: Tiles, the size of pixels.
         choice: Which instances are kept.
         origin: What the results depend on.
+        frames: Of videos.
+        fits: How large a picture the model can get whole; None: not known, or not asked for.
     """
 
     model: LoadedModel
     config: PredictConfig
     choice: Choice
     origin: Origin
+    frames: Frames = field(default_factory=Frames)
+    fits: WhatFits | None = None
+
+    def tiling(self, height: int, width: int) -> Tiling | None:
+        """How a picture is cut into tiles; None: it is predicted whole."""
+        return tiling_of(self.config, self.model.card.framing, height, width, self.fits)
 
 
 class Loaded(NamedTuple):
@@ -74,9 +87,12 @@ def load_picture(picture: Picture, task: Task) -> Loaded:
     """Load a picture; one that cannot be read is said in the notes."""
     notes, phases = Notes(), Phases()
     try:
+        if picture.frame is not None:
+            return _load_frame(picture, task, notes, phases)
         return _load(picture, task, notes, phases)
     except InputError as error:
-        notes.failed.append(error.message)
+        installs = error.hint is not None and error.hint.startswith("pip install")
+        notes.cannot_be_read(picture, f"{error.message}: {error.hint}" if installs else error.message)
         return Loaded(None, None, None, notes, phases)
 
 
@@ -84,30 +100,67 @@ def _load(picture: Picture, task: Task, notes: Notes, phases: Phases) -> Loaded:
     model, config = task.model, task.config
     with phases.timed("read"):
         _check_encoding(picture)
+        if is_video(picture.path):
+            look_at_video(picture.path)  # says what is wrong with it
         header = read_header(picture.path)
         pixel_size = _pixel_size(picture, config, notes)
         place = _map_place(picture, config, notes)
         task.choice.check(str(picture.path), pixel_size)
-        tiling = tiling_of(config, model.card.framing, *header.upright)
-        if tiling is not None and (windows := _windows(picture, header, model)) is not None:
+        if task.tiling(*header.upright) is not None and (windows := _windows(picture, header, model)) is not None:
             notes.in_parts.append(picture.name)
             size = (windows.height, windows.width)
             done = PictureResults(picture, *size, task.origin, pixel_size=pixel_size, place=place)
             return Loaded(done, windows, None, notes, phases)
         decoded = decode(picture.path, model.card.levels, turn=True, page=picture.page or 1)
-        pixels, given = decoded.pixels, decoded.pixels
-        if model.card.channels != _RGB:
-            given = _channels(picture, model)
+        given = decoded.pixels if model.card.channels == _RGB else _channels(picture, model)
     one = picture.page is not None or model.card.channels not in (1, _RGB)  # pages may be channels
     notes.loaded(picture.name, 1 if one else header.frames, decoded)
-    height, width = pixels.shape[:2]
-    if (smaller := _times_smaller(height, width, model)) > _MUCH_SMALLER and config.tile == "none":
-        notes.shrunk.append((picture.name, smaller))
-    done = PictureResults(picture, height, width, task.origin, pixels=pixels, pixel_size=pixel_size, place=place)
-    if tiling_of(config, model.card.framing, height, width) is not None:
+    height, width = decoded.pixels.shape[:2]
+    done = PictureResults(
+        picture, height, width, task.origin, pixels=decoded.pixels, pixel_size=pixel_size, place=place
+    )  # fmt: skip
+    return _for_model(done, given, task, notes, phases)
+
+
+def _load_frame(picture: Picture, task: Task, notes: Notes, phases: Phases) -> Loaded:
+    """Load a frame of a video."""
+    channels = task.model.card.channels
+    with phases.timed("read"):
+        _check_encoding(picture)
+        if channels not in (1, _RGB):
+            raise InputError(f"{picture.file.name}: the model takes {channels} channels, and a video has three")
+        task.choice.check(str(picture.path), task.config.fixed_pixel_size)
+        pixels = task.frames.pixels(picture)
+        given = pixels if channels == _RGB else to_grey(pixels)
+    if "geojson" in task.config.formats:
+        notes.no_map.append(picture.name)
+    size = task.config.fixed_pixel_size
+    done = PictureResults(picture, *pixels.shape[:2], task.origin, pixels=pixels, pixel_size=size)
+    return _for_model(done, given, task, notes, phases)
+
+
+def _for_model(
+    done: PictureResults, given: npt.NDArray[np.uint8], task: Task, notes: Notes, phases: Phases
+) -> Loaded:  # fmt: skip
+    """A decoded picture as the model gets it, or to be read in tiles."""
+    model, config = task.model, task.config
+    if (smaller := _times_smaller(done.height, done.width, model)) > _MUCH_SMALLER and config.tile == "none":
+        notes.shrunk.append((done.picture.name, smaller))
+    if task.tiling(done.height, done.width) is not None:
+        _note_memory(done, task, notes)
         return Loaded(done, InMemory(given), given, notes, phases)
     with phases.timed("resize"):
         return Loaded(done, load_for_model(given, model.card.framing), given, notes, phases)
+
+
+def _note_memory(done: PictureResults, task: Task, notes: Notes) -> None:
+    """Note that a picture is predicted in tiles, or in smaller ones, as it does not fit into memory whole."""
+    framing = task.model.card.framing
+    whole = math.prod(size_for_model(done.height, done.width, framing))
+    if task.fits is not None and task.tiling(done.height, done.width) != tiling_of(
+        task.config, framing, done.height, done.width
+    ):
+        notes.for_memory.append((done.picture.name, task.fits.describe(whole)))
 
 
 def _channels(picture: Picture, model: LoadedModel) -> npt.NDArray[np.uint8]:

@@ -1,7 +1,6 @@
 """What ``predict --measure`` measures of the instances of one picture."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from segkit.data.pixels import load_deep
 from segkit.data.records import Result
 from segkit.data.shape_measures import ShapeMeasures, measure_shape
 from segkit.inference.choose import touches_edge
+from segkit.inference.input_files import Picture
 from segkit.inference.journal import PictureResults
 
 _LENGTHS = ("perimeter", "centroid_x", "centroid_y", "equivalent_diameter", "feret_max", "feret_min", "nearest")
@@ -32,7 +32,7 @@ def measure_picture(done: PictureResults, names: dict[int, str]) -> dict[str, An
     crops = [_crop(result, done.height, done.width) for result in done.results]
     shapes = [None if crop is None else measure_shape(crop[2], *crop[:2]) for crop in crops]
     nearest = nearest_distances(shapes)
-    values = None if done.pixels is None else stored_values(done.picture.path, done.pixels, done.picture.page or 1)
+    values = None if done.pixels is None else stored_values(done.picture, done.pixels)
     instances = []
     for number, (result, crop, shape, near, covered) in enumerate(
         zip(done.results, crops, shapes, nearest, covered_pixels(crops), strict=True), 1
@@ -89,19 +89,18 @@ def nearest_distances(shapes: Sequence[ShapeMeasures | None]) -> list[float | No
     return out
 
 
-def stored_values(path: Path, pixels: npt.NDArray[np.uint8], page: int = 1) -> npt.NDArray[Any]:
+def stored_values(picture: Picture, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
     """The values of a picture as they are stored, also of more than 8 bits, upright: [H, W], or [H, W, 3] in colours.
 
     Args:
-        path: The file.
+        picture: The picture; frames of videos have 8 bits.
         pixels: As the model got it, RGB [H, W, 3].
-        page: Of the file, from 1.
 
     Raises:
         InputError: It cannot be decoded.
     """
-    deep = load_deep(path, page)
-    values = pixels if deep is None else turned(deep, read_header(path).orientation)
+    deep = None if picture.frame is not None else load_deep(picture.path, picture.page or 1)
+    values = pixels if deep is None else turned(deep, read_header(picture.path).orientation)
     if values.ndim == 3 and (values[..., 0] == values[..., 1]).all() and (values[..., 0] == values[..., 2]).all():
         return values[..., 0]
     return values

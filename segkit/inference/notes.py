@@ -1,6 +1,7 @@
 """What ``predict`` says about its pictures when all are predicted."""
 
 from segkit.data.depth import Mapped
+from segkit.inference.input_files import Picture
 
 _CLIPPED = 0.02  # the share of values outside the levels from which on it is said
 
@@ -22,12 +23,14 @@ class Notes:
         self._clipped: list[tuple[str, float]] = []
         self._stretched: list[str] = []
         self.tiled: list[tuple[str, int]] = []
+        self.for_memory: list[tuple[str, str]] = []
         self.in_parts: list[str] = []
         self.shrunk: list[tuple[str, float]] = []
         self.sized: list[tuple[str, str]] = []
         self.not_square: list[str] = []
         self.no_map: list[str] = []
         self.failed: list[str] = []
+        self.bad_frames: list[tuple[str, Picture]] = []
 
     def add(self, others: "Notes") -> None:
         """Add what others say, after what these say."""
@@ -39,6 +42,29 @@ class Notes:
     def is_empty(self) -> bool:
         """Whether there is nothing to say."""
         return not any(said for said in vars(self).values() if isinstance(said, list))
+
+    def cannot_be_read(self, picture: Picture, why: str) -> None:
+        """A picture cannot be read; frames of a video are said together."""
+        if picture.frame is None:
+            self.failed.append(why)
+        else:
+            self.bad_frames.append((why.removeprefix(f"{picture.name}: "), picture))
+
+    @property
+    def not_predicted(self) -> int:
+        """The number of pictures that could not be read."""
+        return len(self.failed) + len(self.bad_frames)
+
+    def errors(self) -> list[str]:
+        """A sentence for each picture that could not be read, and one for the frames of a video."""
+        frames: dict[tuple[str, str], list[int]] = {}
+        for why, picture in self.bad_frames:
+            frames.setdefault((picture.file.name, why), []).append(picture.frame or 0)
+        of_videos = []
+        for (name, why), numbers in frames.items():
+            more = f" and {len(numbers) - 1} more of its frames" if len(numbers) > 1 else ""
+            of_videos.append(f"{name}: frame {numbers[0]}{more}: {why}")
+        return [*self.failed, *of_videos]
 
     def loaded(self, name: str, pages: int, decoded: Mapped) -> None:
         """A picture was loaded from a file of so many pages."""
@@ -92,6 +118,9 @@ class Notes:
         if self.tiled:
             name, side = self.tiled[0]
             out.append(f"{name}: predicted in tiles of {side} pixels{_and_more(len(self.tiled))}")
+        if self.for_memory:
+            name, why = self.for_memory[0]
+            out.append(f"{name}: tiles are as small as memory asks for: {why}{_and_more(len(self.for_memory))}")
         if self.in_parts:
             out.append(
                 f"{self.in_parts[0]}: read in parts, as it is large: it has no overlay, crops and intensities"

@@ -22,7 +22,8 @@ ENDINGS = {
     "gpkg": ".gpkg",
     "crops": ".zip",
 }
-FOLDERS = tuple(ENDINGS)
+FRAMES = "frames"  # a table for each video, whose annotated one is among the overlays
+FOLDERS = (*ENDINGS, FRAMES)
 OWN_FILES = (
     "results.json",
     "images.json",
@@ -33,9 +34,15 @@ OWN_FILES = (
 OWN_ENTRIES = (*OWN_FILES, *FOLDERS)
 
 
+def files_of_video(video: Picture) -> tuple[str, str]:
+    """The names of the table of a video's frames, and of the annotated video."""
+    return f"{FRAMES}/{video.stem}.csv", f"overlay/{video.stem}.mp4"
+
+
 def has_files(out: Path, formats: Sequence[str], picture: Picture) -> bool:
-    """Whether the output folder has the picture's own files of all these formats."""
-    return all((out / name / f"{picture.stem}{ENDINGS[name]}").is_file() for name in formats if name in ENDINGS)
+    """Whether the output folder has the picture's own files of all these formats; a frame has no overlay of its own."""
+    own = [name for name in formats if name in ENDINGS and not (name == "overlay" and picture.frame is not None)]
+    return all((out / name / f"{picture.stem}{ENDINGS[name]}").is_file() for name in own)
 
 
 def remove_predictions(out: Path) -> None:
@@ -46,12 +53,18 @@ def remove_predictions(out: Path) -> None:
     Raises:
         InputError: A link leads out of the folder.
     """
+    videos = set()
     for done in read_journal(out):
+        if done.picture.frame is not None:
+            videos.add(done.picture.file)
         for name, ending in ENDINGS.items():
             path = path_inside(out, f"{name}/{done.picture.stem}{ending}")
             check_links(path, out)
             if name != "labelme" or (path.is_file() and fingerprint(path.read_bytes()) == done.labelme):
                 path.unlink(missing_ok=True)
+    for path in (path_inside(out, name) for video in videos for name in files_of_video(video)):
+        check_links(path, out)
+        path.unlink(missing_ok=True)
     for name in FOLDERS:
         if (out / name).is_dir() and not (out / name).is_symlink():
             remove_empty_folders(out / name)

@@ -11,6 +11,7 @@ from segkit.data.locks import only_writer_in
 from segkit.errors import ConfigError, InputError
 from segkit.evaluate.predicted_images import JOURNAL
 from segkit.extras import extra_package
+from segkit.inference.frames import with_frames
 from segkit.inference.input_files import Picture, name_pictures, with_pages
 from segkit.inference.journal import Origin, drop_torn_line, left_by_ranks, read_journal, take_in_ranks
 from segkit.inference.model import LoadedModel
@@ -27,6 +28,7 @@ class Work:
         order: The names of all of them, in their order.
         before: Those that were named before.
         done: The names of those of them that were predicted.
+        complaints: What is wrong with videos of which some frames are there.
         by_ranks: Whether ranks that were killed have left journals: then the journal is not in that order.
     """
 
@@ -35,6 +37,7 @@ class Work:
     order: tuple[str, ...] = ()
     before: tuple[Picture, ...] = ()
     done: frozenset[str] = frozenset()
+    complaints: tuple[str, ...] = ()
     by_ranks: bool = False
 
 
@@ -145,7 +148,9 @@ def work_of(
     by_ranks = config.resume and bool(left_by_ranks(config.out))
     _clear(config)
     before = _predicted_before(config, model, origin)
-    pictures = name_pictures(found, before)
+    complaints: list[str] = []
+    pictures = list(with_frames(name_pictures(found, before), config.every, complaints))
+    _check_videos(config, pictures, formats)
     if config.pages == "all":
         pictures = list(with_pages(pictures))
         several = config.watch or any(picture.page is not None for picture in pictures)
@@ -154,4 +159,23 @@ def work_of(
     order = tuple(picture.name for picture in pictures)
     done_before = {picture.name for picture in before if has_files(config.out, formats, picture)}
     todo = tuple(picture for picture in pictures if picture.name not in done_before)
-    return Work(todo, len(pictures) - len(todo), order, tuple(before), frozenset(done_before), by_ranks)
+    skipped = len(pictures) - len(todo)
+    return Work(todo, skipped, order, tuple(before), frozenset(done_before), tuple(complaints), by_ranks)
+
+
+def _check_videos(config: PredictConfig, pictures: Sequence[Picture], formats: Sequence[str]) -> None:
+    """Check that what is asked for is there of videos.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    video = next((picture.file.name for picture in pictures if picture.frame is not None), None)
+    if video is None:
+        return
+    if "labelme" in formats:
+        why = f"--format labelme: {video} is a video, and LabelMe opens pictures only"
+        raise ConfigError(why, "use other formats, or make pictures of it: ffmpeg -i VIDEO frames/%06d.png")
+    if "gpkg" in formats:
+        raise ConfigError(f"--format gpkg: {video} is a video, which has no map coordinates", "use other formats")
+    if config.labelled is not None:
+        raise ConfigError(f"--labelled: {video} is a video, whose frames nobody has annotated", "give pictures only")

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from PIL import Image as PilImage
 
 from segkit.data.files import check_links, fingerprint, path_inside, relative_path, temporary_file
 from segkit.data.masks import rle_crop, to_rle
-from segkit.data.overlay import Tags, category_colours, class_map_picture, draw_overlay
+from segkit.data.overlay import category_colours, class_map_picture, draw_overlay
 from segkit.data.records import Category, Image, Result
 from segkit.errors import InputError
 from segkit.evaluate.predicted_images import JOURNAL
@@ -21,32 +21,17 @@ from segkit.formats.coco.write import write_coco, write_results
 from segkit.formats.labelme.write import labelme_content, labelme_document, result_shapes
 from segkit.formats.map_files import geopackage, map_geojson
 from segkit.formats.outlines import qupath_document, write_imagej
+from segkit.inference.annotated import Style, write_videos
 from segkit.inference.crops import write_crops
 from segkit.inference.journal import PictureResults, journal_of, read_journal
 from segkit.inference.measure import measure_picture
-from segkit.inference.output_files import ENDINGS, FOLDERS
+from segkit.inference.output_files import ENDINGS, FOLDERS, FRAMES
 from segkit.inference.tables import FILES as TABLES
 from segkit.inference.tables import Measured, write_tables
+from segkit.progress import SILENT, Progress
 from segkit.units import counted
 
 MOST_IDS = 65535  # instances of an id mask: PNGs have 16 bits
-
-
-@dataclass(frozen=True, slots=True)
-class Style:
-    """How overlays, tables and LabelMe files look.
-
-    Attributes:
-        tags: What overlays say at each instance.
-        line_width: Of contours in overlays; None: by the size of the picture.
-        without_cut: Leave instances that the border cuts out of the means in tables.
-        tolerance: In pixels, of the polygons in LabelMe files; None: they have masks.
-    """
-
-    tags: Tags = "auto"
-    line_width: int | None = None
-    without_cut: bool = False
-    tolerance: float | None = None
 
 
 class Writer:
@@ -77,12 +62,12 @@ class Writer:
         Raises:
             InputError: It cannot be written, or a link leads out of the folder.
         """
-        journal = journal_of(out, rank)
+        self._path = journal_of(out, rank)
         for name in formats:
             if name in ENDINGS:  # before anything is predicted
                 check_links(out / name / "any", out)
-        if journal.is_symlink():
-            raise InputError(f"{journal}: is a link, which is not written through", "remove it")
+        if self._path.is_symlink():
+            raise InputError(f"{self._path}: is a link, which is not written through", "remove it")
         self._out, self._formats, self._categories = out, formats, tuple(categories)
         self._names = {category.id: category.name for category in categories}
         self._style = style or Style()
@@ -90,9 +75,13 @@ class Writer:
         self.kept: list[str] = []
         try:
             out.mkdir(parents=True, exist_ok=True)
-            self._journal = journal.open("ab")
+            self.open()
         except PermissionError as error:
             raise InputError(f"{out}: no permission to write there", "choose another --out") from error
+
+    def open(self) -> None:
+        """Open the journal, to go on with it."""
+        self._journal = self._path.open("ab")
 
     def close(self) -> None:
         """Close the journal."""
@@ -112,7 +101,7 @@ class Writer:
     def write_files(self, done: PictureResults) -> dict[str, Any]:
         """Write one picture's own files, which several threads may do at once; returns its record."""
         stem = done.picture.stem
-        if "overlay" in self._formats and done.pixels is not None:
+        if "overlay" in self._formats and done.pixels is not None and done.picture.frame is None:
             style = self._style
             drawn = draw_overlay(done.pixels, done.results, self._names, style.tags, style.line_width, done.class_map)
             self._save(drawn, f"overlay/{stem}.jpg")
@@ -173,14 +162,19 @@ class Writer:
             temporary.write_bytes(content)
         return fingerprint(content)
 
-    def finish(self) -> tuple[dict[str, Path], dict[str, int]]:
+    def finish(self, progress: Progress = SILENT) -> tuple[dict[str, Path], dict[str, int]]:
         """Write the files that cover all pictures, reading the journal line by line so that memory does not grow.
+
+        Args:
+            progress: Shows how many frames of annotated videos are written.
 
         Returns:
             Paths by format, and the number of instances by category.
         """
         out = self._out
         files = {name: out / name for name in FOLDERS if name in self._formats}
+        if write_videos(out, self._formats, self._names, self._style, self.notes, progress):
+            files[FRAMES] = out / FRAMES
         if "coco" in self._formats:
             files["coco"] = out / "results.json"
             write_results(files["coco"], (result for _, results in self._pictures() for result in results))

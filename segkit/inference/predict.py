@@ -6,7 +6,7 @@ process would write is what they write.
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -17,13 +17,13 @@ from typing import Any
 from segkit.choices import ARCHITECTURES
 from segkit.config.predict import PredictConfig
 from segkit.data.files import checksum
-from segkit.data.locks import one_at_a_time
-from segkit.errors import ConfigError, Interrupted, SegkitError
-from segkit.evaluate.predicted_images import JOURNAL
+from segkit.errors import Interrupted, SegkitError
 from segkit.inference.adjust import with_limits, with_views
+from segkit.inference.annotated import Style
 from segkit.inference.choose import Choice
 from segkit.inference.estimates import FILE as ESTIMATES
 from segkit.inference.estimates import Estimates, Row, write_estimates
+from segkit.inference.frames import check_package
 from segkit.inference.input_files import find_pictures, name_pictures
 from segkit.inference.journal import Origin, take_in_ranks
 from segkit.inference.labelled import Labelled, open_labelled
@@ -31,12 +31,13 @@ from segkit.inference.load import Task
 from segkit.inference.model import LoadedModel, load
 from segkit.inference.notes import Notes
 from segkit.inference.output_folder import Work, formats_of, opened_folder, work_of
-from segkit.inference.outputs import Style, Writer
+from segkit.inference.outputs import Writer
 from segkit.inference.pipeline import Pipeline, threads_of
 from segkit.inference.predicting import Predicted
 from segkit.inference.thresholds import choice_of, promise_warning, score_used
-from segkit.inference.watch import Watch, watch
-from segkit.progress import SILENT, NotesOnly, Progress
+from segkit.inference.watch import one_by_one, predict_arrivals
+from segkit.inference.what_fits import measure
+from segkit.progress import SILENT, Progress
 from segkit.runtime.device import check_gpus, reraise_out_of_memory
 from segkit.runtime.launch import launch_ranks
 from segkit.runtime.ranks import RankLost, Ranks, adopt_slurm, joined_ranks, launched_from_outside
@@ -115,13 +116,12 @@ def predict(
     joins = launched_from_outside()
     found: Mapping[Path, str] = {}
     if not joins or os.environ["RANK"] == "0":
-        found = find_pictures(config.source, config.out, stdin, may_be_none=config.watch)
+        found = find_pictures(config.source, config.out, stdin, may_be_none=config.watch, videos=not config.watch)
+        check_package(found, config, progress)
     check_gpus(config.gpus or ())
     num_ranks = len(config.gpus) if config.gpus else config.ranks
     if joins and not config.gpus and num_ranks != 1:
         progress.note(f"warning: --ranks {num_ranks} starts none: RANK and WORLD_SIZE say that the ranks are there")
-    if joins and config.watch:
-        raise ConfigError("--watch: one process watches a folder", "start it without torchrun or srun")
     if num_ranks == 1 or joins:
         return _predict_in_rank(config, found, progress, on_picture)
     arguments = (config, found, progress, on_picture)
@@ -140,7 +140,7 @@ def _predict_in_rank(
             on_first = partial(progress.note, _STOPPING) if config.watch else _pass_on
             stop = stack.enter_context(stop_requests(on_first))
         try:
-            return _predict(config, found, ranks, stop, progress if ranks.is_main else SILENT, on_picture)
+            return _predict(config, found, ranks, stop, progress, on_picture)
         except RuntimeError as error:
             if ranks.world_size == 1 or "gloo" not in str(error):
                 raise
@@ -152,36 +152,37 @@ def _predict(
     found: Mapping[Path, str],
     ranks: Ranks,
     stop: StopRequest | None,
-    progress: Progress,
+    of_rank: Progress,
     on_picture: OnPicture,
 ) -> PredictionSummary:
+    progress = of_rank if ranks.is_main else SILENT
     with reraise_out_of_memory("try --device cpu"), ExitStack() as stack:
         task, formats = _task(config, ranks, progress)
         model, own = task.model, None
         work, labelled = _work(task, found, formats, ranks, stack)
         cut = config.edge == "mark"
-        style = Style(config.labels, config.line_width, without_cut=cut, tolerance=config.polygon_tolerance)
+        style = Style(
+            config.labels, config.line_width, without_cut=cut, tolerance=config.polygon_tolerance, every=config.every
+        )
         with closing(Writer(config.out, formats, model.card.categories, style, ranks.rank)) as writer:
             ranks.barrier()  # the journal of the first one is there
             if config.watch:
                 assert stop is not None
-                own = Watch(config, stop, on_picture, progress)
-                pipeline = Pipeline(task, writer, formats, own.written, NotesOnly(progress), threads_of(config))
-                notes = watch(config, found, work, pipeline, own, writer.finish, progress)
+                notes, own = predict_arrivals(task, found, work, formats, ranks, stop, writer, of_rank, on_picture)
             else:
                 notes = _predict_part(task, work, formats, ranks, stop, writer, progress, on_picture)
             if not ranks.is_main:
                 return PredictionSummary(config.out, model.path, 0, 0, {}, (), (), {}, is_main=False)
-            take_in_ranks(config.out, work.order, anyway=work.by_ranks)
-            files, instances = writer.finish()
+            take_in_ranks(config.out, work.order if own is None else own.order, anyway=work.by_ranks)
+            files, instances = writer.finish(progress)
         estimates = _estimates(config, model, labelled, task.choice)
     return PredictionSummary(
         out=config.out,
         model=model.path,
-        pictures=len(work.todo) - len(notes.failed) if own is None else own.pictures,
+        pictures=len(work.todo) - notes.not_predicted if own is None else own.pictures,
         skipped=work.skipped,
         instances=instances,
-        failed=tuple(notes.failed),
+        failed=(*notes.errors(), *work.complaints),
         warnings=(*promise_warning(config), *notes.warnings(), *writer.notes, *estimates.warnings),
         files=files | ({"estimates": config.out / ESTIMATES} if labelled is not None else {}),
         estimates=estimates.rows,
@@ -198,7 +199,7 @@ def _task(config: PredictConfig, ranks: Ranks, progress: Progress) -> tuple[Task
     formats = formats_of(config, model)
     choice = choice_of(config, model.card.categories, model.path)
     origin = Origin(model.path.resolve(), checksum(model.path), score_used(config, choice), config.choice_options())
-    return Task(model, config, choice, origin), formats
+    return Task(model, config, choice, origin, fits=measure(model) if config.tile == "auto" else None), formats
 
 
 def _work(
@@ -250,9 +251,10 @@ def _predict_part(
     config, batch = task.config, task.config.batch
     batches = [work.todo[start : start + batch] for start in range(0, len(work.todo), batch)]
 
+    report = one_by_one(on_picture, config.out, ranks)
+
     def written(predicted: Predicted, record: dict[str, Any]) -> None:
-        with one_at_a_time(config.out / JOURNAL) if ranks.world_size > 1 else nullcontext():
-            on_picture(record)
+        report(record)
 
     def ends() -> bool:
         if stop is not None and stop.asked:
@@ -261,6 +263,7 @@ def _predict_part(
 
     pipeline = Pipeline(task, writer, formats, written, progress, threads_of(config))
     own = batches[ranks.rank :: ranks.world_size]
+    task.frames.expect(chain.from_iterable(own))
     progress.start("predicting", sum(map(len, own)))
     said = [(number * ranks.world_size + ranks.rank, notes) for number, notes in pipeline.run(own, ends)]
     progress.done()

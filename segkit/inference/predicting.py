@@ -18,7 +18,7 @@ from segkit.inference.journal import PictureResults
 from segkit.inference.load import InMemory, Loaded, Task
 from segkit.inference.notes import Notes
 from segkit.inference.phases import Phases
-from segkit.inference.tiled import Tiling, predict_tiles, tiling_of
+from segkit.inference.tiled import Tiling, halves, predict_tiles
 from segkit.inference.tiles import Tile
 from segkit.models.tensors import Prediction, prediction_to_results
 from segkit.progress import Progress
@@ -138,14 +138,12 @@ class PicturePredictor:
         image, card = loaded.image, self._task.model.card
         if isinstance(image, Tensor):
             assert loaded.given is not None
-            scale = image.shape[-2] / done.height
-            side = max(1, round(max(image.shape[-2:]) / scale / 2))
-            tiling: Tiling | None = Tiling(side, side // 4, scale)
+            tiling: Tiling | None = halves(card.framing, done.height, done.width)
             assert tiling is not None
             self._say(done.picture.name, tiling)
             image = InMemory(loaded.given)
         else:
-            tiling = tiling_of(self._task.config, card.framing, done.height, done.width)
+            tiling = self._task.tiling(done.height, done.width)
         assert image is not None
         with closing(image) as source:
             while tiling is not None:

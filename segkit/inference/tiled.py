@@ -1,5 +1,6 @@
 """A picture predicted in tiles: instances merged over seams, a U-Net's maps blended."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from segkit.inference.choose import Choice
 from segkit.inference.model import LoadedModel
 from segkit.inference.phases import Phases
 from segkit.inference.tiles import Piece, Tile, merge_pieces, pieces_of, tiles_of
+from segkit.inference.what_fits import WhatFits
 from segkit.loading.dataset import load_for_model, size_for_model, to_tensor
 from segkit.loading.decode import resize_rgb
 from segkit.models.tensors import Prediction, prediction_to_results
@@ -45,17 +47,49 @@ class Tiling(NamedTuple):
         side = self.side // 2
         return Tiling(side, side // 4, scale) if side * scale >= _LEAST_SIDE else None
 
+    def pixels(self, framing: Framing) -> int:
+        """The pixels of a tile, as the model gets it."""
+        if self.scale is not None:
+            return round(self.side * self.scale) ** 2
+        height, width = size_for_model(self.side, self.side, framing)
+        return height * width
 
-def tiling_of(config: PredictConfig, framing: Framing, height: int, width: int) -> Tiling | None:
+
+def halves(framing: Framing, height: int, width: int) -> Tiling:
+    """Tiles of half the longer side of a picture, which the model gets at the scale of the whole picture."""
+    model_height, model_width = size_for_model(height, width, framing)
+    scale = model_height / height
+    side = max(1, round(max(model_height, model_width) / scale / 2))
+    return Tiling(side, side // 4, scale)
+
+
+def tiling_of(
+    config: PredictConfig, framing: Framing, height: int, width: int, fits: WhatFits | None = None
+) -> Tiling | None:
     """How a picture is cut into tiles; None: it is predicted whole.
 
-    ``auto`` takes tiles that the model gets at the scale of the picture, where the picture is much larger than that.
+    ``auto`` takes tiles that the model gets at the scale of the picture, where the picture is much larger than that;
+    and where memory does not suffice, smaller ones, or tiles of a picture that would be predicted whole.
+
+    Args:
+        config: Says which tiles are asked for.
+        framing: How the model gets pictures.
+        height: Of the picture.
+        width: Likewise.
+        fits: How large an image may be, for ``auto``; None: not known.
     """
     side = framing.size if config.tile == "auto" else int(config.tile) if config.tile != "none" else 0
     large = config.tile != "auto" or height * width > _LARGE * framing.size * max(framing.size, framing.max_size)
-    if not side or not large or (height <= side and width <= side):
-        return None
-    return Tiling(side, min(config.overlap if config.overlap is not None else side // 4, side - 1))
+    found = None
+    if side and large and (height > side or width > side):
+        found = Tiling(side, min(config.overlap if config.overlap is not None else side // 4, side - 1))
+    if config.tile != "auto" or fits is None:
+        return found
+    if found is None and math.prod(size_for_model(height, width, framing)) > fits.pixels:
+        found = halves(framing, height, width)
+    while found is not None and found.pixels(framing) > fits.pixels and (less := found.smaller(framing)) is not None:
+        found = less
+    return found
 
 
 def predict_tiles(

@@ -1,30 +1,34 @@
-"""``predict --watch``: what arrives in folders is predicted, until the user asks to stop or a limit is reached."""
+"""``predict --watch``: what arrives in folders is predicted, until the user asks to stop or a limit is reached.
+
+The first of several ranks watches. In rounds it says to all what has come, each predicts its batches of that, and all
+hear whether one of them is to end.
+"""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from segkit.config.predict import PredictConfig
-from segkit.errors import ConfigError
-from segkit.inference.arrivals import Arrival, Arrivals
-from segkit.inference.input_files import Picture, name_pictures, with_pages
+from segkit.data.locks import one_at_a_time
+from segkit.errors import ConfigError, SegkitError
+from segkit.evaluate.predicted_images import JOURNAL
+from segkit.inference.journal import take_in_ranks
+from segkit.inference.load import Task
 from segkit.inference.notes import Notes
 from segkit.inference.output_folder import Work
+from segkit.inference.outputs import Writer
 from segkit.inference.phases import PHASES
-from segkit.inference.pipeline import Pipeline
+from segkit.inference.pipeline import Pipeline, threads_of
 from segkit.inference.predicting import Predicted
+from segkit.inference.scout import Round, Scout
 from segkit.memory.measure.host import resident
-from segkit.progress import Progress
+from segkit.progress import NotesOnly, Progress
+from segkit.runtime.ranks import Ranks
 from segkit.runtime.signals import StopRequest
 from segkit.units import counted, format_bytes, format_duration
-
-_WAIT_SECONDS = 0.5  # for the next picture, before it is looked whether this is the end
-_BATCHES = 16  # that are taken at once: so long no picture that arrives later can be taken
-_TABLES_SECONDS = 60.0  # between two times that the files of all pictures are written, when nothing waits
-
-_FEW = 5
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -34,6 +38,7 @@ class Watch:
 
     Attributes:
         pictures: Number of pictures that were predicted.
+        order: The names of all pictures, in the order in which they came; of the first rank.
         limit: Which limit was exceeded, in words.
     """
 
@@ -52,9 +57,10 @@ class Watch:
         self._config, self._stop, self._report, self._progress = config, stop, report, progress
         self._began = time.monotonic()
         self._came: dict[Path, float] = {}
-        self._left: Callable[[], int] = lambda: 0
+        self._left = 0
         self._taken = 0
         self.pictures = 0
+        self.order: list[str] = []
         self.limit: str | None = None
         if config.max_rss is not None and (now := resident()) > config.max_rss:
             raise ConfigError(
@@ -72,13 +78,43 @@ class Watch:
         """Since the beginning."""
         return time.monotonic() - self._began
 
-    def take(self, arrivals: Arrivals, most: int) -> list[Arrival]:
-        """The next pictures, remembered with the times when they came."""
-        taken = arrivals.take(most, _WAIT_SECONDS)
-        self._came = {each.path: each.at for each in taken if each.at is not None}
-        self._left = lambda: arrivals.waiting
-        self._taken = len(taken)
-        return taken
+    def _begin(self, now: Round, pictures: int) -> None:
+        """Begin a round.
+
+        Args:
+            now: What has come.
+            pictures: How many of them are for this rank.
+        """
+        here = time.monotonic()  # clocks of other machines differ
+        self._came = {path: here - age for path, age in now.ages.items()}
+        self._left, self._taken = now.waiting, pictures
+
+    def watch(
+        self, scout: Scout | None, pipeline: Pipeline, writer: Writer, ranks: Ranks, notes: Notes
+    ) -> None:  # fmt: skip
+        """Predict in rounds, until one of the ranks is to end.
+
+        Args:
+            scout: Sees what arrives; of the first rank.
+            pipeline: Predicts.
+            writer: Writes the results.
+            ranks: Share the pictures.
+            notes: Receives what is to be said of this rank's pictures.
+        """
+        batch = self._config.batch
+        while not any(ranks.gather(self.ends())):
+            now = ranks.gather(None if scout is None else scout.look(ranks.world_size))[0]
+            batches = [now.pictures[n : n + batch] for n in range(0, len(now.pictures), batch)]
+            mine = batches[ranks.rank :: ranks.world_size]
+            self._begin(now, sum(map(len, mine)))
+            for _, more in pipeline.run(mine, self.ends):
+                for message in more.failed:
+                    self._progress.note(f"error: {message}")
+                notes.add(more)
+            if now.tables:
+                _write_tables(self._config.out, scout, writer, ranks)
+        self.pictures = sum(ranks.gather(self.pictures))
+        self.limit = next((limit for limit in ranks.gather(self.limit) if limit is not None), None)
 
     def written(self, predicted: Predicted, record: dict[str, Any]) -> None:
         """A picture is written: say how long it took, and see whether a limit is exceeded."""
@@ -86,7 +122,7 @@ class Watch:
         self._taken = max(0, self._taken - 1)
         came = self._came.get(predicted.done.picture.path)
         latency = None if came is None else time.monotonic() - came
-        rss, queue = resident(), self._left() + self._taken
+        rss, queue = resident(), self._left + self._taken
         seconds = {name: round(value, 4) for name, value in predicted.phases.seconds.items()}
         self._report(
             record | {"seconds": seconds, "latency": latency and round(latency, 3), "queue": queue, "rss": rss}
@@ -112,74 +148,69 @@ class Watch:
             )
 
 
-def watch(
-    config: PredictConfig,
-    found: Mapping[Path, str],
-    work: Work,
-    pipeline: Pipeline,
-    own: Watch,
-    finish: Callable[[], object],
-    progress: Progress,
-) -> Notes:
+def one_by_one(report: Report, out: Path, ranks: Ranks) -> Report:
+    """What several ranks say of their pictures, one after the other."""
+
+    def said(record: dict[str, Any]) -> None:
+        with one_at_a_time(out / JOURNAL):
+            report(record)
+
+    return said if ranks.world_size > 1 else report
+
+
+def predict_arrivals(
+    task: Task, found: Mapping[Path, str], work: Work, formats: Sequence[str], ranks: Ranks, stop: StopRequest,
+    writer: Writer, progress: Progress, report: Report,
+) -> tuple[Notes, Watch]:  # fmt: skip
     """Predict what is in folders and what arrives, until it is the end.
 
     Args:
-        config: The folders.
+        task: What pictures are predicted with.
         found: Pictures that were there when ``work`` was seen, with their names.
         work: What was done before.
-        pipeline: Predicts.
-        own: Knows when it is the end.
-        finish: Writes the files of all pictures.
-        progress: Receives messages.
+        formats: What is written.
+        ranks: Share the pictures.
+        stop: Whether the user has asked to stop.
+        writer: Writes the results.
+        progress: Receives messages, on every rank.
+        report: Called with the record of each picture.
 
     Returns:
-        What is to be said of the pictures.
+        What is to be said of the pictures of all ranks, and how the watch went.
 
     Raises:
-        ConfigError: What is named is no folder.
+        ConfigError: What is named is no folder, or more memory is used already than there may be.
     """
-    todo = {picture.path for picture in work.todo}
-    done = frozenset(path for path in found if path not in todo)
-    notes, named, batch = pipeline.no_notes(), list(work.before), config.batch
-    with closing(Arrivals(config.source, config.out, done, config.settle)) as arrivals:
-        folders = counted(len(config.source), "folder", "folders")
-        progress.note(f"watching {folders}; Ctrl-C ends after the pictures at hand, and a second one at once")
-        tables, is_new = time.monotonic(), False
-        while not own.ends():
-            taken = own.take(arrivals, _BATCHES * batch)
-            for said in arrivals.notes():
-                progress.note(said)
-            _note_incomplete(taken, notes, progress)
-            pictures = _named([each for each in taken if each.why is None], named, config, work)
-            for _, more in pipeline.run([pictures[n : n + batch] for n in range(0, len(pictures), batch)], own.ends):
-                for message in more.failed:
-                    progress.note(f"error: {message}")
-                notes.add(more)
-            is_new = is_new or bool(pictures)
-            if is_new and not taken and time.monotonic() - tables >= _TABLES_SECONDS:
-                finish()
-                tables, is_new = time.monotonic(), False
-        if (left := arrivals.unfinished()) and not own.limit:
-            progress.note(f"warning: {counted(len(left), 'file was', 'files were')} not complete yet: {_some(left)}")
-    return notes
+    config, notes = task.config, Notes()
+    failure: SegkitError | None = None
+    with ExitStack() as stack:
+        try:
+            own = Watch(config, stop, one_by_one(report, config.out, ranks), progress)
+            scout = stack.enter_context(closing(Scout(config, found, work, notes, progress))) if ranks.is_main else None
+        except SegkitError as error:
+            failure = error
+        ranks.raise_together(failure)
+        pipeline = Pipeline(task, writer, formats, own.written, NotesOnly(progress), threads_of(config))
+        own.watch(scout, pipeline, writer, ranks, notes)
+        if scout is not None:
+            own.order = scout.order
+            if not own.limit:
+                scout.warn()
+    every = pipeline.no_notes()
+    for theirs in ranks.gather(notes):
+        every.add(theirs)
+    writer.kept = list(chain.from_iterable(ranks.gather(writer.kept)))
+    return every, own
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if len(names) > _FEW else "")
-
-
-def _note_incomplete(arrivals: Sequence[Arrival], notes: Notes, progress: Progress) -> None:
-    """Say which files have not become complete pictures."""
-    for each in arrivals:
-        if each.why is not None:
-            notes.failed.append(each.why)
-            progress.note(f"error: {each.why}")
-
-
-def _named(arrivals: Sequence[Arrival], named: list[Picture], config: PredictConfig, work: Work) -> list[Picture]:
-    """The pictures to predict; they get names that no other has, and are added to those that have one."""
-    pictures = name_pictures({each.path: each.name for each in arrivals}, named)
-    if config.pages == "all":
-        pictures = list(with_pages(pictures))
-    named += pictures
-    return [picture for picture in pictures if picture.name not in work.done]
+def _write_tables(out: Path, scout: Scout | None, writer: Writer, ranks: Ranks) -> None:
+    """Write the files of all pictures; the journals of all ranks become one, and new ones are begun."""
+    if ranks.world_size > 1:
+        writer.close()
+        ranks.barrier()
+    if scout is not None:
+        take_in_ranks(out, scout.order)
+        writer.finish()
+    if ranks.world_size > 1:
+        ranks.barrier()
+        writer.open()

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 
-import psutil
 import torch
 
 from segkit.errors import ConfigError, DeviceError
@@ -17,6 +16,7 @@ from segkit.loading.dataset import Pictures, Sample, pictures_for_evaluation, to
 from segkit.loading.sampler import Key
 from segkit.models.adapt import train_mode
 from segkit.progress import Progress
+from segkit.runtime.available import available_memory
 from segkit.runtime.device import autocast, fp32_precision, free_memory, is_out_of_memory, limit_memory
 from segkit.runtime.ranks import Ranks
 from segkit.training.gradients import copy_statistics, restore_statistics
@@ -110,7 +110,7 @@ def most_that_fits(limit: int, fits: Callable[[int], bool]) -> int:
 def _free(device: torch.device) -> int:
     """Bytes that this process may still allocate, or has allocated."""
     if device.type != "cuda":
-        return int(psutil.virtual_memory().available)
+        return available_memory(device)
     free, _ = torch.cuda.mem_get_info(device)
     return int(free) + torch.cuda.memory_reserved(device)
 
