@@ -249,3 +249,12 @@ def test_frames_at_their_own_times_are_written_at_these(tmp_path):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(InputError, match="no such video"):
         look_at_video(tmp_path / "a.mp4")
+
+
+def test_other_commands_refuse_videos_in_one_line(segkit, here):
+    make_video(here / "clip.mp4", count=2)
+    for command in ("convert", "train", "check"):
+        done = segkit(command, "clip.mp4")
+        assert done.code in (1, 2)
+        assert "clip.mp4: is a video, which only predict takes" in done.err
+        assert "Traceback" not in done.err

@@ -1,13 +1,16 @@
 """Large TIFF files are read in parts, and predicted as if they were read whole."""
 
 import json
+from contextlib import closing
 
 import numpy as np
 import pytest
 import tifffile
 from drawn_discs import disc_model, draw_discs
+from PIL import Image
 
 from segkit.data.depth import Levels, to_bytes
+from segkit.data.pictures import read_header
 from segkit.data.windows import TiffWindows
 from segkit.errors import InputError
 
@@ -93,6 +96,33 @@ def test_a_picture_that_is_read_in_parts_gives_the_same(segkit, here, monkeypatc
         assert (here / "predictions/overlay/a.jpg").exists() == (largest > 0)
     assert len(found[0]) == len(discs)
     assert found[0] == found[1]
+    done = segkit("predict", "in", *options[:-1], "--resume")
+    assert "0 images (1 done before)" in done.err
+
+
+def test_overviews_of_a_page_are_no_pages(tmp_path):
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as file:
+        for side, kind in ((64, 0), (32, 1), (16, 1)):
+            file.write(np.zeros((side, side, 3), np.uint8), photometric="rgb", subfiletype=kind, metadata=None)
+    assert read_header(path).frames == 1
+    tifffile.imwrite(tmp_path / "b.tif", np.zeros((3, 20, 30), np.uint8), photometric="minisblack", metadata=None)
+    assert read_header(tmp_path / "b.tif").frames == 3
+
+
+def test_windows_of_jpegs_in_a_tiff_have_the_colours_of_the_picture(tmp_path):
+    pixels = draw_discs(96, 128, [(40, 40, 30, 1), (90, 50, 30, 2)])
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(
+        path, pixels, tile=(32, 32), photometric="rgb", compression="jpeg", compressionargs={"outcolorspace": "ycbcr"}
+    )
+    with tifffile.TiffFile(path) as file:
+        assert file.pages[0].photometric.name == "YCBCR"
+    with closing(TiffWindows(path, None)) as windows:
+        found = windows.window(0, 0, 96, 128)
+    with Image.open(path) as picture:
+        decoded = np.asarray(picture.convert("RGB")).astype(int)
+    assert np.abs(found - decoded).mean() < 3
 
 
 def test_a_broken_part_fails_its_picture_only(segkit, here, monkeypatch, tmp_path):

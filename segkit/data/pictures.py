@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from segkit.data.quick_header import quick_header
-from segkit.data.tiff_channels import look_at_channels
+from segkit.data.tiff_channels import has_overviews, look_at_channels
 from segkit.errors import InputError
 from segkit.units import format_size
 
@@ -221,7 +221,10 @@ def _read_header(source: Path | bytes, name: str | None) -> Header:
         height, width = stored_size(picture)
         tag = orientation_of(picture)
         several = picture.format in _ANIMATED and getattr(picture, "is_animated", False)
-        header = Header(height, width, tag, picture.format or "", picture.n_frames if several else 1)
+        frames = picture.n_frames if several else 1
+        if frames > 1 and picture.format == "TIFF" and isinstance(source, Path) and has_overviews(source):
+            frames = 1
+        header = Header(height, width, tag, picture.format or "", frames)
     found = look_at_channels(source) if header.format == "TIFF" and isinstance(source, Path) else None
     return header if found is None else header._replace(channels=found.channels)
 

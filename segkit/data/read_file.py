@@ -4,6 +4,8 @@ from pathlib import Path
 
 from segkit.errors import InputError
 
+VIDEO_SUFFIXES = frozenset((".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"))
+
 
 def read_file(path: Path, name: str | None = None, most: int | None = None) -> bytes:
     """The bytes of a regular file.
@@ -23,6 +25,9 @@ def read_file(path: Path, name: str | None = None, most: int | None = None) -> b
                 raise InputError(f"{name}: is a folder, not a file")
             if path.exists():
                 raise InputError(f"{name}: not a regular file", "save its content into a file, and name that")
+        if path.suffix.lower() in VIDEO_SUFFIXES:  # which may fill the memory
+            why = f"{name}: is a video, which only predict takes"
+            raise InputError(why, f"make pictures of its frames: ffmpeg -i {path.name} frames/%06d.png")
         size = path.stat().st_size
         if not size:  # also the files of /proc, of which some are waited for
             return b""

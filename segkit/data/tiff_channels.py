@@ -17,6 +17,7 @@ from segkit.errors import InputError
 _ORIENTATION = 274  # the TIFF tag
 _NAMED, _UNNAMED = "SC", "QI"  # tifffile's axes: samples and channels; pages of no meaning
 _ALPHA = (1, 2)  # kinds of extra samples that are transparency
+_REDUCED, _MASK = 1, 4  # of the tag NewSubfileType
 _BEGINNINGS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
 
@@ -42,6 +43,17 @@ def look_at_channels(path: Path) -> TiffChannels | None:
             return TiffChannels(shape[axes.index("Y")], shape[axes.index("X")], _orientation(tiff), shape[here[0]])
     except (InputError, OSError, ValueError):  # whoever decodes it says what is wrong
         return None
+
+
+def has_overviews(path: Path) -> bool:
+    """Whether the second page of a TIFF file is the first one again, smaller, or its mask, as in files of GDAL."""
+    import tifffile  # noqa: PLC0415 -- few pictures need it
+
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            return bool(int(tiff.pages[1].subfiletype) & (_REDUCED | _MASK))
+    except Exception:  # any of tifffile's: whoever decodes the file says what is wrong with it
+        return False
 
 
 def read_tiff_channels(path: Path, count: int, most_pixels: int) -> npt.NDArray[Any]:

@@ -18,7 +18,6 @@ from segkit.extras import extra_package
 
 Pixels = npt.NDArray[np.uint8]
 
-VIDEO_SUFFIXES = frozenset((".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"))
 _CODECS = ("libx264", "mpeg4")  # the first that there is writes
 _LATE = 0.5  # seconds before the end that a file says, from which on it is cut off
 _RATE = Fraction(25)  # of a file that says none

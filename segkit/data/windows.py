@@ -13,7 +13,7 @@ from segkit.errors import InputError
 
 Pixels = npt.NDArray[np.uint8]
 _KEPT = 1 << 27  # bytes of decoded parts that are kept for the next window
-_COLOURS = {"MINISBLACK": (1,), "RGB": (3, 4)}
+_COLOURS = {"MINISBLACK": (1,), "RGB": (3, 4), "YCBCR": (3,)}
 
 
 class TiffWindows:
@@ -73,6 +73,8 @@ class TiffWindows:
         wrong = None
         if page.samplesperpixel not in _COLOURS.get(page.photometric.name, ()) or page.ndim not in (2, 3):
             wrong = f"colours of the kind {page.photometric.name}"
+        elif page.photometric.name == "YCBCR" and page.compression.name != "JPEG":  # a JPEG's decoder makes RGB of it
+            wrong = "colours of the kind YCBCR"
         elif page.samplesperpixel > 1 and page.planarconfig.name != "CONTIG":
             wrong = "its channels are stored one after the other"
         elif tag is not None and tag.value != 1:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from segkit.data.complete import check_complete
 from segkit.data.files import is_file
 from segkit.data.pictures import PICTURE_SUFFIXES, read_header
-from segkit.data.videos import VIDEO_SUFFIXES
+from segkit.data.read_file import VIDEO_SUFFIXES
 from segkit.errors import ConfigError, InputError
 from segkit.extras import extra_package
 from segkit.inference.input_files import find_pictures

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from segkit.config.predict import PredictConfig
-from segkit.data.videos import VIDEO_SUFFIXES, frame_pixels, look_at_video, video_frames
+from segkit.data.read_file import VIDEO_SUFFIXES
+from segkit.data.videos import frame_pixels, look_at_video, video_frames
 from segkit.errors import InputError
 from segkit.extras import extra_package
 from segkit.inference.input_files import Picture

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from segkit.data.files import distinct_names, list_files
 from segkit.data.pictures import PICTURE_SUFFIXES, read_header
-from segkit.data.videos import VIDEO_SUFFIXES
+from segkit.data.read_file import VIDEO_SUFFIXES
 from segkit.errors import InputError
 
 _OF_PAGES = frozenset((".tif", ".tiff", ".gif", ".webp", ".png"))

@@ -59,6 +59,7 @@ class PictureResults:
         pixels: RGB [H, W, 3], upright; None where it was read from the journal.
         class_map: The label of every pixel [H, W], where the model predicts one; None likewise.
         place: Where the picture lies on the map, where that is asked for and known.
+        without: Formats of which it has no file, as it was read in parts.
         labelme: The fingerprint of the LabelMe file that was written; None: none was, or an older segkit did.
     """
 
@@ -72,6 +73,7 @@ class PictureResults:
     pixel_size: PixelSize | None = None
     labelme: str | None = None
     place: MapPlace | None = None
+    without: tuple[str, ...] = ()
 
     def record(self, names: dict[int, str]) -> dict[str, Any]:
         """As it is in the journal, with category names by id."""
@@ -92,6 +94,7 @@ class PictureResults:
             "width": self.width,
             "instances": instances,
             **({} if self.labelme is None else {"labelme": self.labelme}),
+            **({"without": list(self.without)} if self.without else {}),
         }
 
 
@@ -120,7 +123,8 @@ def _read_line(line: bytes) -> PictureResults | None:
         of_file = (raw.get("page"), raw.get("frame"), raw.get("time"))
         picture = Picture(Path(raw["path"]), name, raw.get("stem", stem_of(name)), *of_file)
         origin = Origin(Path(raw["model"]), raw.get("checksum"), raw.get("score"), raw.get("options"))
-        return PictureResults(picture, raw["height"], raw["width"], origin, results, labelme=raw.get("labelme"))
+        more = {"labelme": raw.get("labelme"), "without": tuple(raw.get("without", ()))}
+        return PictureResults(picture, raw["height"], raw["width"], origin, results, **more)
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
         return None
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from segkit.data.files import check_links, fingerprint, path_inside, remove_empty_folders, remove_temporary_files
 from segkit.evaluate.predicted_images import JOURNAL
 from segkit.inference.input_files import Picture
-from segkit.inference.journal import read_journal
+from segkit.inference.journal import PictureResults, read_journal
 from segkit.inference.tables import FILES as TABLES
 
 # Folders with a file for each picture, and the endings of these.
@@ -39,9 +39,13 @@ def files_of_video(video: Picture) -> tuple[str, str]:
     return f"{FRAMES}/{video.stem}.csv", f"overlay/{video.stem}.mp4"
 
 
-def has_files(out: Path, formats: Sequence[str], picture: Picture) -> bool:
-    """Whether the output folder has the picture's own files of all these formats; a frame has no overlay of its own."""
-    own = [name for name in formats if name in ENDINGS and not (name == "overlay" and picture.frame is not None)]
+def has_files(out: Path, formats: Sequence[str], done: PictureResults) -> bool:
+    """Whether the output folder has a picture's own files of all these formats, as far as there are any.
+
+    A frame has no overlay of its own, and a picture that was read in parts has none either.
+    """
+    picture, without = done.picture, {*done.without, *(("overlay",) if done.picture.frame is not None else ())}
+    own = [name for name in formats if name in ENDINGS and name not in without]
     return all((out / name / f"{picture.stem}{ENDINGS[name]}").is_file() for name in own)
 
 

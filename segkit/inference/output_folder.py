@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segkit.choices import ARCHITECTURES
@@ -13,7 +13,7 @@ from segkit.evaluate.predicted_images import JOURNAL
 from segkit.extras import extra_package
 from segkit.inference.frames import with_frames
 from segkit.inference.input_files import Picture, name_pictures, with_pages
-from segkit.inference.journal import Origin, drop_torn_line, left_by_ranks, read_journal, take_in_ranks
+from segkit.inference.journal import Origin, PictureResults, drop_torn_line, left_by_ranks, read_journal, take_in_ranks
 from segkit.inference.model import LoadedModel
 from segkit.inference.output_files import OWN_ENTRIES, has_files, remove_predictions, remove_unfinished_files
 
@@ -101,8 +101,8 @@ def _clear(config: PredictConfig) -> None:
     remove_predictions(config.out)
 
 
-def _predicted_before(config: PredictConfig, model: Path, origin: Origin) -> list[Picture]:
-    """The pictures that ``--resume`` skips.
+def _predicted_before(config: PredictConfig, model: Path, origin: Origin) -> list[PictureResults]:
+    """What ``--resume`` skips, without the instances.
 
     Raises:
         InputError: They were predicted by another model, or with another ``--score``.
@@ -123,7 +123,7 @@ def _predicted_before(config: PredictConfig, model: Path, origin: Origin) -> lis
         elif (other := config.other_choice(theirs.options)) is not None:
             what = f"its predictions were made {other}"
         else:
-            before.append(done.picture)
+            before.append(replace(done, results=()))
             continue
         raise InputError(f"{config.out}: {what}", "choose another --out, or replace them with --force")
     return before
@@ -147,7 +147,8 @@ def work_of(
     """
     by_ranks = config.resume and bool(left_by_ranks(config.out))
     _clear(config)
-    before = _predicted_before(config, model, origin)
+    journal = _predicted_before(config, model, origin)
+    before = [done.picture for done in journal]
     complaints: list[str] = []
     pictures = list(with_frames(name_pictures(found, before), config.every, complaints))
     _check_videos(config, pictures, formats)
@@ -157,7 +158,7 @@ def work_of(
         if "labelme" in formats and several:
             raise ConfigError("--pages all: LabelMe shows the first page of a file only", "use other formats")
     order = tuple(picture.name for picture in pictures)
-    done_before = {picture.name for picture in before if has_files(config.out, formats, picture)}
+    done_before = {done.picture.name for done in journal if has_files(config.out, formats, done)}
     todo = tuple(picture for picture in pictures if picture.name not in done_before)
     skipped = len(pictures) - len(todo)
     return Work(todo, skipped, order, tuple(before), frozenset(done_before), tuple(complaints), by_ranks)

@@ -31,6 +31,7 @@ from segkit.inference.tables import Measured, write_tables
 from segkit.progress import SILENT, Progress
 from segkit.units import counted
 
+_OF_PIXELS = ("overlay", "crops")  # what needs the whole picture
 MOST_IDS = 65535  # instances of an id mask: PNGs have 16 bits
 
 
@@ -101,6 +102,8 @@ class Writer:
     def write_files(self, done: PictureResults) -> dict[str, Any]:
         """Write one picture's own files, which several threads may do at once; returns its record."""
         stem = done.picture.stem
+        if done.pixels is None:
+            done = replace(done, without=tuple(name for name in _OF_PIXELS if name in self._formats))
         if "overlay" in self._formats and done.pixels is not None and done.picture.frame is None:
             style = self._style
             drawn = draw_overlay(done.pixels, done.results, self._names, style.tags, style.line_width, done.class_map)
