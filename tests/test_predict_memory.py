@@ -3,12 +3,17 @@
 from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from drawn_discs import disc_model, draw_discs, save
+from random_models import card_of, checkpoint
 
 from segkit.data.masks import rle_area
 from segkit.formats.coco.file import read_results
+from segkit.inference.model import load
+from segkit.inference.what_fits import measure
+from segkit.runtime.available import left_in_groups
 
 DISCS = [(30, 40, 20, 1), (150, 60, 25, 2), (100, 150, 40, 1), (230, 180, 20, 2), (228, 30, 18, 1)]
 
@@ -89,3 +94,43 @@ def test_pictures_as_large_are_not_tried_whole_again(segkit, scene, monkeypatch)
     assert outcome.code == 0, outcome.err
     assert outcome.err.count("trying once more") <= 2  # of the first one
     assert len(areas(scene / "p")) == 21
+
+
+@pytest.mark.parametrize(("unet", "left"), [(False, 30_000), (True, 500_000)], ids=["detector", "unet"])
+def test_auto_makes_tiles_where_the_memory_that_is_left_asks_for_them(segkit, scene, monkeypatch, unet, left):
+    model = disc_model(scene / "m.pt", unet=unet)
+    assert run(segkit, monkeypatch, model, scene / "whole", "--tile", "auto").code == 0
+    monkeypatch.setattr("segkit.inference.what_fits.available_memory", lambda _: left)
+    outcome = run(segkit, monkeypatch, model, scene / "tiles", "--tile", "auto")
+    assert outcome.code == 0, outcome.err
+    assert "a.png: predicted in tiles of 130 pixels" in outcome.err
+    assert "a.png: tiles are as small as memory asks for: whole it needs about " in outcome.err
+    assert "b.png: predicted in tiles" not in outcome.err
+    assert areas(scene / "tiles") == areas(scene / "whole")
+    outcome = run(segkit, monkeypatch, model, scene / "none", "--tile", "none")
+    assert "in tiles" not in outcome.err
+
+
+def test_what_a_model_needs_is_measured(tmp_path):
+    found = measure(load(checkpoint(tmp_path / "m.pt", card_of("unet")), torch.device("cpu")))
+    assert found.each > 3 * 4  # at least its image as floats
+    assert found.pixels == max(64 * 64, int((0.8 * found.left - found.always) / found.each))
+    assert found.left <= psutil.virtual_memory().total
+
+
+def test_control_groups_limit_what_is_left(tmp_path):
+    def group(path, **values):
+        folder = tmp_path / path
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, value in values.items():
+            (folder / name.replace("__", ".")).write_text(f"{value}\n")
+
+    group("2/a/b", memory__max="max", memory__current=5, memory__stat="anon 5\ninactive_file 0")
+    group("2/a", memory__max=1000, memory__current=400, memory__stat="anon 300\ninactive_file 100")
+    (tmp_path / "two").write_text("0::/a/b\n")
+    assert list(left_in_groups(tmp_path / "2", tmp_path / "two")) == [700]
+    group("1/memory/c", memory__limit_in_bytes=900, memory__usage_in_bytes=500, memory__stat="total_inactive_file 50")
+    group("1/memory", memory__limit_in_bytes=2**63 - 4096, memory__usage_in_bytes=1, memory__stat="")
+    (tmp_path / "one").write_text("5:cpu:/\n4:memory:/c\n0::/\n")
+    assert list(left_in_groups(tmp_path / "1", tmp_path / "one")) == [450]
+    assert list(left_in_groups(tmp_path / "none", tmp_path / "none")) == []
