@@ -96,7 +96,7 @@ def test_pictures_as_large_are_not_tried_whole_again(segkit, scene, monkeypatch)
     assert len(areas(scene / "p")) == 21
 
 
-@pytest.mark.parametrize(("unet", "left"), [(False, 30_000), (True, 500_000)], ids=["detector", "unet"])
+@pytest.mark.parametrize(("unet", "left"), [(False, 130_000), (True, 500_000)], ids=["detector", "unet"])
 def test_auto_makes_tiles_where_the_memory_that_is_left_asks_for_them(segkit, scene, monkeypatch, unet, left):
     model = disc_model(scene / "m.pt", unet=unet)
     assert run(segkit, monkeypatch, model, scene / "whole", "--tile", "auto").code == 0

@@ -152,7 +152,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any, Any]]:
 
 
 class VideoWriter:
-    """Writes frames into an MP4 file, as H.264 where the package has it."""
+    """Writes frames into an MP4 file, as H.264 where the package has it; x264 may choose other bytes the next time."""
 
     def __init__(self, path: Path, height: int, width: int, rate: Fraction, *, even: bool) -> None:
         """Begin a file.
@@ -173,7 +173,6 @@ class VideoWriter:
         # Colours at half the resolution need even sides; other sides take a kind that fewer players know.
         self._stream.pix_fmt = "yuv420p" if height % 2 == 0 == width % 2 or name == "mpeg4" else "yuv444p"
         self._stream.options = {"crf": "20", "preset": "veryfast"} if name == "libx264" else {"q": "4"}
-        self._stream.thread_count = 1  # the same frames give the same bytes
         self._base = 1 / rate if even else Fraction(1, _TICKS)
         self._stream.codec_context.time_base = self._base
         self._last = -1
