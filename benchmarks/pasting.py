@@ -87,7 +87,7 @@ def main() -> None:
         theirs = as_torchvision(prediction, height, width)
         more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - resident
         same = sum(text_of(a["counts"]) == text_of(b["counts"]) for a, b in zip(ours, theirs, strict=True))
-        empty = sum(pycocotools.mask.area(each) == 0 for each in theirs)
+        empty = sum(not pycocotools.mask.area(each).item() for each in theirs)
         if same != options.instances or empty == options.instances:
             raise SystemExit(f"{size}: {same} of {options.instances} run lengths are identical")
         fast = seconds(lambda p=prediction, h=height, w=width: as_segkit(p, h, w), 5 * options.runs)

@@ -56,6 +56,8 @@ def test_two_ranks_that_watch_write_what_one_process_writes(here):
     assert files(here / "a") == files(here / "b")
     assert len(json.loads((here / "b/images.json").read_text())["images"]) == 11
     said = [(here / f"lines/{rank}.txt").read_text() for rank in (0, 1)]
-    assert [sum("; queue " in line for line in text.splitlines()) for text in said] == [7, 4]
+    lines = [sum("; queue " in line for line in text.splitlines()) for text in said]
+    assert sum(lines) == 11
+    assert min(lines) > 1  # how many, the rounds say in which they came
     assert "watching 1 folder" in said[0]
     assert "watching 1 folder" not in said[1]
