@@ -105,8 +105,8 @@ def _write_video(
                 pixels = frame_pixels(frame)
                 drawn = draw_overlay(pixels, done.results, names, style.tags, style.line_width, of_video=True)
                 if writer is None:
-                    rate = looked.rate / style.every
-                    writer = VideoWriter(temporary, *drawn.shape[:2], rate, even=looked.is_even)
+                    (height, width), rate = drawn.shape[:2], looked.rate / style.every
+                    writer = VideoWriter(temporary, height, width, rate, even=looked.is_even)
                 writer.add(drawn, (wanted - 1) // style.every, done.picture.time or 0.0)
                 progress.advance(1)
         finally:

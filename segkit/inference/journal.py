@@ -153,7 +153,8 @@ def take_in_ranks(out: Path, order: Sequence[str], *, anyway: bool = False) -> N
     lines: list[tuple[int, Path, int, int]] = []  # their places, and where they are: they need not fit into memory
     for path in (out / JOURNAL, *others):
         if path.is_file() and not path.is_symlink():
-            lines += [(places.get(done.picture.name, -1), path, *where) for done, *where in _lines_of(path)]
+            found = _lines_of(path)
+            lines += [(places.get(done.picture.name, -1), path, start, size) for done, start, size in found]
     lines.sort(key=lambda line: line[0])  # stable
     with temporary_file(out / JOURNAL) as temporary, ExitStack() as stack:
         files = {path: stack.enter_context(path.open("rb")) for path in {line[1] for line in lines}}

@@ -134,8 +134,8 @@ def _load_frame(picture: Picture, task: Task, notes: Notes, phases: Phases) -> L
         given = pixels if channels == _RGB else to_grey(pixels)
     if "geojson" in task.config.formats:
         notes.no_map.append(picture.name)
-    size = task.config.fixed_pixel_size
-    done = PictureResults(picture, *pixels.shape[:2], task.origin, pixels=pixels, pixel_size=size)
+    (height, width), size = pixels.shape[:2], task.config.fixed_pixel_size
+    done = PictureResults(picture, height, width, task.origin, pixels=pixels, pixel_size=size)
     return _for_model(done, given, task, notes, phases)
 
 
