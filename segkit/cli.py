@@ -101,7 +101,8 @@ def _answer(error: Exception) -> int:
         raise error
     context: Any = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "segkit"
-    return _print_error(error.format_message(), f"see {command} --help", USAGE)
+    message = error.format_message().replace(": Value error, ", ": ", 1)  # pydantic's words, in Typer's of a choice
+    return _print_error(message, f"see {command} --help", USAGE)
 
 
 _MORE_MEMORY = "is there a limit (ulimit -v, that of a job or a container)? raise it, or use smaller images or batches"

@@ -272,6 +272,12 @@ def test_open_options_are_those_of_the_variant():
     assert plan.card.rfdetr == VARIANTS["medium"]
 
 
+def test_the_loss_of_a_unet_is_said_to_have_no_effect_on_others():
+    data, more = dataset_of((64, 96, 3)), {"model": "maskrcnn", "weights": "none", "backbone": "resnet18"}
+    notes = [plan_without_folder(TrainConfig(**more | own), data, None, CPU, 1).notes for own in ({}, {"loss": "dice"})]
+    assert [any("--loss dice has no effect" in note for note in each) for each in notes] == [False, True]
+
+
 def test_layers_are_chosen_by_name():
     module = card_of("rfdetr").build()
     freeze(module, ("backbone",))

@@ -75,7 +75,7 @@ def test_messages_of_errors(segkit, here, dataset, arguments, message):
 
 def test_messages_of_usage_errors(segkit, here):
     for arguments, message in (
-        (["--model", "yolo"], "'yolo' is not one of"),
+        (["--model", "yolo"], "Invalid value for '--model': 'yolo' is not one of"),
         (["--time", "soon"], "'soon' is not a duration such as 30s, 90m or 2h"),
         (["--gpus", "a"], "'a' is not a list of distinct numbers"),
         (["--epochs", "0"], "Invalid value for '--epochs'"),

@@ -27,7 +27,10 @@ def unet_settings_for(config: TrainConfig, training: Dataset) -> tuple[UnetSetti
         ConfigError: ``--class-weights`` names a category that there is not.
     """
     if not ARCHITECTURES[config.model].pixels:
-        return UnetSettings(), ()
+        unused = (
+            f"warning: --loss {config.loss} has no effect: it is for U-Nets, a {config.model} has losses of its own"
+        )
+        return UnetSettings(), (unused,) if config.loss != TrainConfig().loss else ()
     weights, notes = _class_weights(config, training)
     instances = config.instances
     if instances is None:
