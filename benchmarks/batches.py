@@ -23,9 +23,9 @@ from segkit.data.geometry import Framing, resized_dimensions
 from segkit.data.records import Category
 from segkit.inference.batches import BatchPredictor
 from segkit.loading.sampler import evaluation_batches
-from segkit.models.backbones import padded_frame
 from segkit.models.card import ModelCard
 from segkit.models.detector import DetectorSettings
+from segkit.models.sizes import padded_frame
 from segkit.progress import SILENT
 
 _SIDES = (96, 128, 160, 200, 256, 320)

@@ -1,6 +1,6 @@
-"""Start-up time and resident memory of a prediction of one picture, with PyTorch and without.
+"""Start-up time and resident memory of a prediction of one picture, with PyTorch and without; and of an evaluation.
 
-python benchmarks/deploy_start.py RUN model.onnx picture.png [--repeat 5]
+python benchmarks/deploy_start.py RUN model.onnx picture.png [--data DATASET] [--repeat 5]
 """
 
 import argparse
@@ -29,6 +29,7 @@ def main():
     parser.add_argument("run")
     parser.add_argument("onnx")
     parser.add_argument("picture")
+    parser.add_argument("--data", help="evaluate on this dataset, too")
     parser.add_argument("--repeat", type=int, default=5)
     options = parser.parse_args()
     deploy = Path(__file__).parents[1] / "examples/deploy/predict.py"
@@ -41,8 +42,17 @@ def main():
                 sys.executable, str(deploy), options.onnx, options.picture
             ],
         }  # fmt: skip
-        for name, command in roads.items():
-            found = [measured(command) for _ in range(options.repeat + 1)][1:]  # the first fills the caches
+        if options.data is not None:
+            evaluate = [sys.executable, "-m", "segkit", "eval", "--data", options.data, "--out", out, "--quiet"]
+            roads |= {
+                "segkit eval, checkpoint": [*evaluate, options.run], "segkit eval, ONNX": [*evaluate, options.onnx]
+            }  # fmt: skip
+        measurements = {name: [] for name in roads}
+        for number in range(options.repeat + 1):  # in turns, as other work on the machine slows down all alike then
+            for name, command in roads.items():
+                found = measured(command)
+                measurements[name] += [found] if number else []  # the first fills the caches
+        for name, found in measurements.items():
             seconds, memory = zip(*found, strict=True)
             print(json.dumps({
                 "road": name, "seconds": round(statistics.median(seconds), 2),

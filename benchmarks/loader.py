@@ -31,9 +31,10 @@ from pycocotools import mask as coco_mask
 
 from segkit.data.geometry import Framing
 from segkit.data.records import Annotation, Category, Dataset, Image
-from segkit.loading.dataset import Pictures, Sample
+from segkit.loading.dataset import Pictures
 from segkit.loading.packed import FlatAnnotations
 from segkit.loading.sampler import Key
+from segkit.loading.whole import Sample
 
 HEIGHT, WIDTH = 1500, 2000
 

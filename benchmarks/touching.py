@@ -18,8 +18,8 @@ import torch
 from segkit.config.train import TrainConfig
 from segkit.formats.dataset_folder import open_split
 from segkit.inference.model import load
-from segkit.loading.dataset import pictures_for_evaluation
 from segkit.loading.sampler import Key
+from segkit.loading.whole import WholePictures
 from segkit.runs.metrics_file import read_metrics
 from segkit.training.train import train
 
@@ -50,12 +50,12 @@ def trained(arguments: argparse.Namespace, instances: str, seed: int) -> Path:
 def count_error(run: Path, dataset: Path) -> tuple[int, int, int]:
     """Instances that are counted, those that are there, and the sum of differences, over the validation split."""
     model, val = load(run / "last.pt", torch.device("cpu")), open_split(dataset, "val")
-    pictures = pictures_for_evaluation(val, model.card.framing, model.card.levels)
+    pictures = WholePictures(val, model.card.framing, model.card.levels)
     by_image, found, true, off = val.annotations_of(), 0, 0, 0
     for index, image in enumerate(val.images):
         sample = pictures[Key(0, index, 0)]
         with torch.inference_mode():
-            (prediction,) = model.predict([sample.image])
+            (prediction,) = model.predict([torch.from_numpy(sample.image)])
         here = int((prediction["scores"] >= LEAST_SCORE).sum())
         there = len(by_image.get(image.id, []))
         found, true, off = found + here, true + there, off + abs(here - there)

@@ -14,9 +14,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from segkit.data.records import Image
-from segkit.loading.dataset import Sample
 from segkit.loading.loader import load_batches
 from segkit.loading.sampler import Key
+from segkit.loading.whole import Sample
 
 BATCHES, BATCH, RUNS = 60, 8, 5
 KEYS = [[Key(0, number) for number in range(BATCH)] for _ in range(BATCHES)]

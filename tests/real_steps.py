@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from segkit.config.train import TrainConfig
 from segkit.data.records import Annotation, Category, Dataset, Image
-from segkit.loading.dataset import Sample
+from segkit.loading.whole import Sample
 from segkit.memory.measure.meter import CounterMeter
 from segkit.memory.measure.tracker import LiveTensors
 from segkit.models.adapt import train_mode

@@ -18,7 +18,7 @@ from segkit.export.graphs import graph_of
 from segkit.export.onnx import write_onnx
 from segkit.inference.batches import BatchPredictor
 from segkit.loading.sampler import evaluation_batches
-from segkit.models.backbones import padded_frame
+from segkit.models.sizes import padded_frame
 from segkit.progress import SILENT
 from segkit.runtimes.onnx_model import OnnxModel
 

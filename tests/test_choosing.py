@@ -15,8 +15,9 @@ from segkit.config.predict import PredictConfig
 from segkit.data.masks import mask_ious, mask_to_rle
 from segkit.data.records import Result
 from segkit.errors import ConfigError
-from segkit.inference.adjust import View, merge_views, views_of, with_limits, with_views
+from segkit.inference.adjust import View, merge_views, views_of, with_views
 from segkit.inference.choose import suppressed
+from segkit.inference.limits import with_limits
 from segkit.inference.model import load
 
 DISCS = [(20, 20, 8, 1), (50, 20, 10, 1), (20, 45, 6, 2), (60, 45, 9, 2)]  # scores fall: 200, 199, 198, 197 of 255

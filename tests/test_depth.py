@@ -17,8 +17,8 @@ from segkit.data.geometry import Framing
 from segkit.data.pixels import load_rgb, load_upright_rgb
 from segkit.formats.dataset_folder import open_split
 from segkit.formats.pictures.framed import odd_pictures
-from segkit.loading.dataset import pictures_for_evaluation
 from segkit.loading.sampler import Key
+from segkit.loading.whole import WholePictures
 from segkit.models.card import ModelCard
 
 RAMP = np.tile(np.linspace(1000, 3000, 48), (32, 1))
@@ -91,15 +91,15 @@ def test_images_of_8_bits_have_no_levels_and_stay_as_they_are(tmp_path):
 def test_training_sees_pictures_of_coco_files_upright(tmp_path, orientation, suffix):
     coco(tmp_path / "train.json", [f"a.{suffix}"], (48, 32) if orientation > 4 else (32, 48))
     path = picture(tmp_path / f"a.{suffix}", orientation=orientation)
-    loaded = pictures_for_evaluation(open_split(tmp_path, "train"), Framing("instances", 32, 64))[Key(0, 0)]
-    assert torch.equal(loaded.image, torch.from_numpy(load_upright_rgb(path)).permute(2, 0, 1))
+    loaded = WholePictures(open_split(tmp_path, "train"), Framing("instances", 32, 64))[Key(0, 0)]
+    assert (loaded.image == load_upright_rgb(path).transpose(2, 0, 1)).all()
 
 
 def test_training_takes_odd_pictures_and_refuses_exchanged_sides(tmp_path):
     coco(tmp_path / "train.json", ["a.png", "b.png"], (32, 48))
     picture(tmp_path / "a.png", (64, 96))
     picture(tmp_path / "b.png", (48, 32))
-    pictures = pictures_for_evaluation(open_split(tmp_path, "train"), Framing("instances", 32, 64))
+    pictures = WholePictures(open_split(tmp_path, "train"), Framing("instances", 32, 64))
     assert tuple(pictures[Key(0, 0)].image.shape) == (3, 32, 48)
     [warning] = odd_pictures(open_split(tmp_path, "train"))
     assert "1 of 2 pictures that were looked at" in warning

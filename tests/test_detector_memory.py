@@ -11,7 +11,8 @@ from torch.overrides import TorchFunctionMode
 from torchvision.models.detection._utils import Matcher
 from torchvision.ops import FrozenBatchNorm2d, box_iou
 
-from segkit.loading.dataset import Sample, to_device
+from segkit.loading.dataset import to_device
+from segkit.loading.whole import Sample
 from segkit.models import matching
 from segkit.models.backbones import make_body
 from segkit.models.detector import Detector

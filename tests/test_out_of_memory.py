@@ -11,7 +11,7 @@ import torch
 
 from segkit.cli import COMMANDS
 from segkit.errors import InputError, tells_of_memory
-from segkit.runtime.device import is_out_of_memory
+from segkit.runtime.memory_errors import is_out_of_memory
 
 ERRORS = [
     MemoryError(),

@@ -37,7 +37,7 @@ class Loading:
     def __getitem__(self, key):
         self.act(key.image, os.getpid() != self.parent)
         from segkit.data.records import Image
-        from segkit.loading.dataset import Sample
+        from segkit.loading.whole import Sample
 
         return Sample(
             torch.full((3, 2, 2), key.image), {"boxes": torch.ones(2, 4), "seed": key.image}, Image(0, "a", 2, 2)

@@ -19,7 +19,8 @@ from segkit.errors import SegkitError
 from segkit.export.pictures import dataset_for, images_for
 from segkit.models.card import ModelCard
 from segkit.progress import SILENT, Progress
-from segkit.runs.checkpoint import find_checkpoint, load_model
+from segkit.runs.checkpoint import load_model
+from segkit.runs.find import find_checkpoint
 from segkit.runtime.processes import describe_end, worker_context
 from segkit.runtimes.files import format_of, open_exported
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from segkit.errors import SegkitError
 from segkit.export.compare import PredictionDifference, compare, compare_maps
 from segkit.export.conditioning import rounding_explains, without_suppression
-from segkit.models.card import InstanceModel
+from segkit.inference.adjust import as_tensors
+from segkit.models.build import InstanceModel
 from segkit.models.tensors import Prediction
 from segkit.models.unet import UNet
 from segkit.runtimes.exported import ExportedModel
@@ -90,8 +91,8 @@ def _without_instances(model: InstanceModel, images: Sequence[tuple[str, Tensor]
 def _found(exported: ExportedModel, images: Sequence[Tensor]) -> Sequence[Prediction | Tensor]:
     """What the file predicts: instances, or of a U-Net maps."""
     if exported.card.framing.kind == "semantic":
-        return exported.maps(images)
-    return exported(images)
+        return [torch.from_numpy(each) for each in exported.maps(images)]
+    return [as_tensors(each) for each in exported(images)]
 
 
 def _difference(

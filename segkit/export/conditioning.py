@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.export.compare import PredictionDifference, compare, compare_maps
-from segkit.models.card import InstanceModel
+from segkit.models.build import InstanceModel
 from segkit.models.detector import Detector
 from segkit.models.tensors import Prediction
 from segkit.models.unet import UNet

@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from torchvision.ops import roi_align
 
 from segkit.export.suppression import suppress
-from segkit.models.backbones import MEAN, STD, STRIDES
+from segkit.models.backbones import MEAN, STD
 from segkit.models.detector import Detector
 from segkit.models.heads import PerImageRoIHeads
 from segkit.models.mask_predictor import MaskPredictor
 from segkit.models.roi_align import PyramidRoIAlign
 from segkit.models.rpn import PerImageRPN
+from segkit.models.sizes import STRIDES
 
 _LEAST_BOX = 1e-2  # side of a detection, in pixels: torchvision's
 _UNUSED = -1.0  # the score of a place without an instance

@@ -25,7 +25,8 @@ from segkit.export.write import check_format, write
 from segkit.models.card import ModelCard
 from segkit.models.tensors import Prediction
 from segkit.progress import SILENT, Progress
-from segkit.runs.checkpoint import find_checkpoint, load_model
+from segkit.runs.checkpoint import load_model
+from segkit.runs.find import find_checkpoint
 from segkit.runtimes.files import SUFFIXES, format_of, open_exported
 
 

@@ -15,7 +15,7 @@ from segkit.errors import InputError
 from segkit.formats.coco.file import read_coco
 from segkit.formats.dataset_folder import find_split, open_split, split_file
 from segkit.formats.pictures.framed import load_framed
-from segkit.loading.dataset import load_for_model
+from segkit.loading.whole import load_for_model
 from segkit.models.card import ModelCard
 from segkit.runs.folder import dataset_of_run
 
@@ -39,7 +39,7 @@ def images_for(dataset: Dataset | None, card: ModelCard) -> tuple[list[tuple[str
     if card.channels == _RGB:
         chosen.append((f"{name} in grey", np.repeat(to_grey(first), _RGB, axis=2)))
     chosen.append(("a plain grey picture", np.full((240, 320, card.channels), 114, np.uint8)))
-    images = [(name, load_for_model(pixels, card.framing)) for name, pixels in chosen]
+    images = [(name, torch.from_numpy(load_for_model(pixels, card.framing))) for name, pixels in chosen]
     height, width = images[0][1].shape[-2:]
     # Odd sides are padded; the least ones leave a single cell of the deepest map.
     for what, size in (
@@ -98,6 +98,6 @@ def calibration_images(data: Path, card: ModelCard) -> list[Tensor]:
         raise InputError(f"--calibrate {data}: has no images")
     chosen = dataset.images[:: -(-len(dataset.images) // MOST_TO_CALIBRATE)]
     return [
-        load_for_model(load_framed(dataset.paths.of(image), (image.height, image.width), card.levels), card.framing)
-        for image in chosen
+        torch.from_numpy(load_for_model(pixels, card.framing))
+        for pixels in (load_framed(dataset.paths.of(each), (each.height, each.width), card.levels) for each in chosen)
     ]

@@ -1,4 +1,4 @@
-"""Prune a model: a checkpoint with fewer channels, to train a little more and to use as any other."""
+"""Prune a model: a checkpoint with fewer channels or weights, to train a little more and to use as any other."""
 
 import time
 from collections.abc import Sequence
@@ -68,7 +68,7 @@ class PruneSummary:
 
 
 def prune(config: ExportConfig, progress: Progress = SILENT) -> PruneSummary:
-    """Write a checkpoint with fewer channels.
+    """Write a checkpoint with fewer channels, or with weights that are zero.
 
     Raises:
         InputError: There is no such model, or it cannot be pruned.
@@ -121,6 +121,7 @@ def _costs(models: Sequence[nn.Module], image: Tensor) -> list[Cost]:
     return [
         Cost(
             sum(each.numel() for each in model.parameters()),
+            sum(int((each == 0).sum()) for each in model.parameters()),
             sum(each.numel() * each.element_size() for each in model.state_dict().values()),
             count,
             float(np.percentile(own, 50)),

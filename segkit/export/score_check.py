@@ -10,7 +10,8 @@ from segkit.inference.batches import BatchPredictor, Predict
 from segkit.inference.score import ScoreOptions, score
 from segkit.models.card import ModelCard
 from segkit.progress import SILENT, Progress
-from segkit.runtime.ranks import Ranks
+from segkit.runtime.ranks import by_itself
+from segkit.runtimes.exported import ExportedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +60,9 @@ def score_of(predict: Predict, card: ModelCard, dataset: Dataset, progress: Prog
     Raises:
         SegkitError: The dataset gives no score.
     """
-    device = torch.device("cpu")
+    device = None if isinstance(predict, ExportedModel) else torch.device("cpu")
     predictor = BatchPredictor(predict, device, 1, progress)
-    metrics = score(predictor, card, dataset, Ranks(0, 1, device), ScoreOptions(), progress).metrics
+    metrics = score(predictor, card, dataset, by_itself(), ScoreOptions(), progress).metrics
     name, value = metrics.primary()
     if not 0 <= value <= 1:
         why = "the dataset gives no score: it has no annotations of the model's categories"

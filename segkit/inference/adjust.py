@@ -1,22 +1,23 @@
-"""A loaded model with other limits than it was made with, and predictions that are the mean over changed images."""
+"""A loaded model with other limits than it was made with, and predictions that are the mean over changed images.
+
+It is computed with PyTorch, also where the model is a file that needs none.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from segkit.errors import ConfigError
 from segkit.inference.batches import Predict
 from segkit.inference.model import LoadedModel
-from segkit.models.card import InstanceModel
+from segkit.models.build import InstanceModel
 from segkit.models.detector import Detector
-from segkit.models.tensors import Prediction
+from segkit.models.tensors import ArrayPrediction, Prediction
 from segkit.models.unet import split_instances
-from segkit.runtimes.exported import ExportedModel
 
 _SAME = 0.5  # IoU of boxes of one category from which on two views show one instance
 _SCALES = (0.75, 1.25)
@@ -69,11 +70,34 @@ def views_of(kinds: Sequence[str]) -> list[View]:
     return views
 
 
+def in_tensors(model: LoadedModel) -> LoadedModel:
+    """A model whose images and predictions are tensors, on the CPU where it is a file that takes arrays."""
+    if model.device is not None:
+        return model
+    single, maps = model.predict, model.maps
+
+    def predict(images: Sequence[Tensor]) -> list[Prediction]:
+        return [as_tensors(each) for each in single(images)]
+
+    def maps_of(images: Sequence[Tensor]) -> list[Tensor]:
+        assert maps is not None
+        return [torch.from_numpy(each) for each in maps(images)]
+
+    return replace(model, predict=predict, maps=None if maps is None else maps_of, device=torch.device("cpu"))
+
+
+def as_tensors(prediction: ArrayPrediction) -> Prediction:
+    """A prediction of arrays as one of tensors."""
+    names = ("boxes", "labels", "scores", "masks")
+    plain: dict[str, Any] = dict(prediction)
+    return cast(Prediction, plain | {name: torch.from_numpy(plain[name]) for name in names if name in plain})
+
+
 def with_views(model: LoadedModel, kinds: Sequence[str]) -> LoadedModel:
     """A model whose predictions are the mean over several views of each image."""
     if not kinds:
         return model
-    views = views_of(kinds)
+    model, views = in_tensors(model), views_of(kinds)
     if model.card.framing.kind == "semantic":
         assert model.maps is not None
         mean, instances = _mean_maps(model.maps, views), model.card.unet.instances
@@ -149,31 +173,21 @@ def merge_views(predictions: Sequence[Prediction]) -> Prediction:
     return cast(Prediction, out | {"scores": joined["scores"][again]})
 
 
-def with_limits(model: LoadedModel, most: int | None, nms: float | None) -> LoadedModel:
+def with_other_limits(model: LoadedModel, most: int, nms: float) -> LoadedModel:
     """A detector that finds up to so many instances, and lets boxes overlap up to an IoU before it drops one.
 
     Args:
-        model: Its own limit stays where it is higher.
-        most: Instances in an image; None: as it is.
+        model: Its own limits stay where they are higher.
+        most: Instances in an image.
         nms: Overlap from 0 to 1; less than torchvision's 0.5 is applied to masks afterwards.
-
-    Raises:
-        ConfigError: The limits of an exported file are part of its graph.
     """
     card = model.card
-    if card.framing.kind != "instances":
-        return model
-    more = most is not None and most > card.settings.detections
     if not isinstance(model.predict, InstanceModel):
-        if more and isinstance(model.predict, ExportedModel):
-            limit = card.settings.detections
-            raise ConfigError(f"--max-instances {most}: the exported file finds at most {limit}", "use the checkpoint")
         return model
     own_nms, own_most = model.predict.limits()
-    model.predict.set_limits(max(own_nms, nms or 0.0), max(own_most, most or 0))
-    if not more:
+    model.predict.set_limits(max(own_nms, nms), max(own_most, most))
+    if most <= card.settings.detections:
         return model
-    assert most is not None
     if isinstance(model.predict, Detector):
         rpn = model.predict.rpn
         for kept in (rpn._post_nms_top_n, rpn._pre_nms_top_n):  # torchvision has no other access

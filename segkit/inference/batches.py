@@ -1,19 +1,22 @@
 """Predictions batch by batch, each image as if it were alone; where memory runs out, with fewer images at once."""
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-
-import torch
-from torch import Tensor
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from segkit.errors import DeviceError
-from segkit.models.backbones import padded_frame
-from segkit.models.tensors import Prediction
+from segkit.models.sizes import padded_frame
 from segkit.progress import Progress
-from segkit.runtime.device import fp32_precision, free_memory, is_out_of_memory
+from segkit.runtime.memory_errors import is_out_of_memory
+
+if TYPE_CHECKING:
+    import torch
 
 _HINT = "try another --device, or a model of a smaller --size"
-Predict = Callable[[Sequence[Tensor]], list[Prediction]]
+Predict = Callable[[Sequence[Any]], list[Any]]
+"""Images (uint8 [C, H, W] each) -> a ``Prediction`` for each: tensors, or arrays where a model needs no PyTorch."""
 
 
 class DoesNotFit(DeviceError):
@@ -21,7 +24,7 @@ class DoesNotFit(DeviceError):
 
 
 @contextmanager
-def memory_for(what: str, image: Tensor) -> Iterator[None]:
+def memory_for(what: str, image: Any) -> Iterator[None]:
     """Raise an error that tells of memory as ``DoesNotFit``.
 
     Args:
@@ -39,6 +42,28 @@ def memory_for(what: str, image: Tensor) -> Iterator[None]:
         )
 
 
+def computing(function: Predict, device: "torch.device | None") -> Predict:
+    """A model as a function of images on the host.
+
+    Args:
+        function: The model.
+        device: Where PyTorch computes it; None: it takes arrays as they are, and needs no PyTorch.
+    """
+    if device is None:
+        return function
+    from segkit.runtime.device import on_device  # noqa: PLC0415 -- not where files predict without PyTorch
+
+    return on_device(function, device)
+
+
+def _freeing(device: "torch.device | None") -> Callable[[], object]:
+    if device is None:
+        return gc.collect
+    from segkit.runtime.device import free_memory  # noqa: PLC0415 -- likewise
+
+    return partial(free_memory, device)
+
+
 class BatchPredictor:
     """Predicts batches; from the first that runs out of memory on, with half as many images at once.
 
@@ -51,7 +76,7 @@ class BatchPredictor:
     def __init__(
         self,
         predict: Predict,
-        device: torch.device,
+        device: "torch.device | None",
         batch: int,
         progress: Progress,
         activity: str = "evaluating",
@@ -60,26 +85,26 @@ class BatchPredictor:
 
         Args:
             predict: The model, in evaluation mode.
-            device: Where it computes.
+            device: Where PyTorch computes it; None: it takes arrays, and needs no PyTorch.
             batch: Images at once.
             progress: Shows each halving.
             activity: What messages call the work.
         """
-        self._predict, self._device = predict, device
+        self._predict, self._free = computing(predict, device), _freeing(device)
         self._at_once, self._progress, self._activity = batch, progress, activity
         self.batch = batch
 
-    def __call__(self, images: Sequence[Tensor], names: Sequence[str]) -> list[Prediction]:
+    def __call__(self, images: Sequence[Any], names: Sequence[str]) -> list[Any]:
         """The predictions of a batch.
 
         Args:
-            images: uint8 [3, H, W] each, on any device.
+            images: uint8 [C, H, W] each.
             names: Of the images, for messages.
 
         Raises:
             DoesNotFit: A single image needs more memory than there is.
         """
-        predictions: dict[int, Prediction] = {}
+        predictions: dict[int, Any] = {}
         retries_single = False
         todo = _places_by_frame(images)
         while todo:
@@ -91,21 +116,20 @@ class BatchPredictor:
                 todo = [left for left in (todo[0][len(places) :], *todo[1:]) if left]
                 retries_single = False
                 continue
-            free_memory(self._device)
+            self._free()
             self._halve(part, part_names, retries_single)
             retries_single = len(part) == 1
         return [predictions[i] for i in range(len(images))]
 
-    def _try(self, images: Sequence[Tensor]) -> list[Prediction] | None:
+    def _try(self, images: Sequence[Any]) -> list[Any] | None:
         try:
-            with fp32_precision(self._device):
-                return self._predict([image.to(self._device) for image in images])
+            return self._predict(images)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
             return None
 
-    def _halve(self, images: Sequence[Tensor], names: Sequence[str], last_try: bool) -> None:
+    def _halve(self, images: Sequence[Any], names: Sequence[str], last_try: bool) -> None:
         """Predict half as many images at once from now on; a single one is tried twice, as memory was freed."""
         height, width, name = max(
             ((*image.shape[-2:], name) for image, name in zip(images, names, strict=True)),
@@ -124,7 +148,7 @@ class BatchPredictor:
         )
 
 
-def _places_by_frame(images: Sequence[Tensor]) -> list[list[int]]:
+def _places_by_frame(images: Sequence[Any]) -> list[list[int]]:
     """The places of images that are padded to the same frame, by frame."""
     groups: dict[tuple[int, int], list[int]] = {}
     for place, image in enumerate(images):

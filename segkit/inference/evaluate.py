@@ -4,8 +4,6 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from segkit.choices import ARCHITECTURES
 from segkit.config.evaluate import EvalConfig
 from segkit.data.files import check_links
@@ -24,10 +22,10 @@ from segkit.inference.same_data import check_same_categories, in_categories_of, 
 from segkit.inference.score import ScoreOptions, default_iou_types, score
 from segkit.inference.thresholds import PROMISE
 from segkit.progress import SILENT, Progress
-from segkit.runs.checkpoint import folder_of_scores
+from segkit.runs.find import folder_of_scores
 from segkit.runs.folder import dataset_of_run, fold_of_run
-from segkit.runtime.device import reraise_out_of_memory, resolve_device
-from segkit.runtime.ranks import Ranks
+from segkit.runtime.memory_errors import reraise_out_of_memory
+from segkit.runtime.ranks import by_itself
 
 
 def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluation:
@@ -36,7 +34,7 @@ def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluatio
     Raises:
         InputError: There is no such model or data, the data has other categories, or a link leads out of the run.
     """
-    model = load(config.subject, resolve_device(config.device), trust=config.trust)
+    model = load(config.subject, config.device, trust=config.trust)
     for note in model.notes:
         progress.note(note)
     file, whole, name = _data(model, config)
@@ -56,7 +54,7 @@ def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluatio
     predictor = _predictor(model, config, progress)
     options = _score_options(model, config, file)
     with reraise_out_of_memory("try a smaller --batch, or --device cpu"):
-        scored = score(predictor, model.card, dataset, Ranks(0, 1, model.device), options, progress)
+        scored = score(predictor, model.card, dataset, by_itself(), options, progress)
     warnings = [*dataset.warnings, *odd_pictures(dataset), *seen]
     metrics = replace(scored.metrics, warnings=[*warnings, *scored.metrics.warnings])
     return Evaluation(
@@ -94,7 +92,7 @@ def _predictor(model: LoadedModel, config: EvalConfig, progress: Progress) -> Pr
     trained_on = dataset_of_run(model.path)
     if not config.folds or trained_on is None:
         return model.in_batches(config.batch, progress, ACTIVITY)
-    models = models_of_folds(model, trained_on, model.device)
+    models = models_of_folds(model, trained_on, model.device or config.device)
     return FoldsPredictor(models, read_folds(trained_on)[1], config.batch, progress)
 
 
@@ -104,10 +102,9 @@ def check_compared(config: EvalConfig) -> None:
     Raises:
         InputError: There is none, or it has other categories.
     """
-    device = torch.device("cpu")
-    second = load(config.compare, device, trust=config.trust)
+    second = load(config.compare, "cpu", trust=config.trust)
     if not is_results(config.subject):
-        check_same_categories(load(config.subject, device, trust=config.trust), second)
+        check_same_categories(load(config.subject, "cpu", trust=config.trust), second)
 
 
 def _score_options(model: LoadedModel, config: EvalConfig, file: Path) -> ScoreOptions:

@@ -2,19 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from segkit.config.fields import read_toml
 from segkit.errors import InputError
 from segkit.formats.folds import read_folds
 from segkit.inference.batches import BatchPredictor
 from segkit.inference.model import LoadedModel, load
-from segkit.models.tensors import Prediction
 from segkit.progress import Progress
-from segkit.runs.checkpoint import find_checkpoint
+from segkit.runs.find import find_checkpoint
 from segkit.runs.folder import CONFIG, ORIGIN
+
+if TYPE_CHECKING:
+    import torch
 
 ACTIVITY = "evaluating"
 
@@ -38,9 +38,9 @@ class FoldsPredictor:
         self._predict = {fold: model.in_batches(batch, progress, ACTIVITY) for fold, model in models.items()}
         self._folds, self.batch = folds, batch
 
-    def __call__(self, images: Sequence[Tensor], names: Sequence[str]) -> list[Prediction]:
+    def __call__(self, images: Sequence[Any], names: Sequence[str]) -> list[Any]:
         """The predictions of a batch; see ``BatchPredictor``."""
-        out: dict[int, Prediction] = {}
+        out: dict[int, Any] = {}
         for fold in sorted({self._folds[name] for name in names}):
             places = [place for place, name in enumerate(names) if self._folds[name] == fold]
             found = self._predict[fold]([images[place] for place in places], [names[place] for place in places])
@@ -51,7 +51,7 @@ class FoldsPredictor:
 Predictor = BatchPredictor | FoldsPredictor
 
 
-def models_of_folds(model: LoadedModel, dataset: Path, device: torch.device) -> dict[int, LoadedModel]:
+def models_of_folds(model: LoadedModel, dataset: Path, device: "torch.device | str") -> dict[int, LoadedModel]:
     """The newest run of each fold, among those beside a run of one of them.
 
     Args:

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
 from segkit.config.predict import PredictConfig
 from segkit.data.channels import to_grey
@@ -26,7 +25,7 @@ from segkit.inference.notes import Notes
 from segkit.inference.phases import Phases
 from segkit.inference.tiled import Tiling, tiling_of
 from segkit.inference.what_fits import WhatFits
-from segkit.loading.dataset import load_for_model, size_for_model
+from segkit.loading.whole import load_for_model, size_for_model
 
 _RGB = 3
 _MUCH_SMALLER = 4  # times: from there on, small instances may be lost
@@ -70,7 +69,7 @@ class Loaded(NamedTuple):
     """
 
     done: PictureResults | None
-    image: "Tensor | TiffWindows | InMemory | None"
+    image: "npt.NDArray[np.uint8] | TiffWindows | InMemory | None"
     given: npt.NDArray[np.uint8] | None
     notes: Notes
     phases: Phases
@@ -80,7 +79,7 @@ class Loaded(NamedTuple):
         """Bytes of memory that it holds."""
         shown = None if self.done is None else self.done.pixels
         arrays = {id(each): each.nbytes for each in (self.given, shown) if each is not None}
-        return sum(arrays.values()) + (self.image.nbytes if isinstance(self.image, Tensor) else 0)
+        return sum(arrays.values()) + (self.image.nbytes if isinstance(self.image, np.ndarray) else 0)
 
 
 def load_picture(picture: Picture, task: Task) -> Loaded:

@@ -1,19 +1,26 @@
-"""A trained model as ``predict`` and ``eval`` use it: from a run, a checkpoint, or an exported file."""
+"""A trained model as ``predict`` and ``eval`` use it: from a run, a checkpoint, or an exported file.
+
+ONNX, OpenVINO and LiteRT files predict without PyTorch, which is not loaded for them.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
+from segkit.errors import InputError
 from segkit.inference.batches import BatchPredictor, Predict
 from segkit.models.card import ModelCard
-from segkit.models.unet import UNet
 from segkit.progress import Progress
-from segkit.runs.checkpoint import find_checkpoint, load_checkpoint, model_in
-from segkit.runtimes.files import format_of, open_exported
-from segkit.runtimes.weights_file import model_of
+from segkit.runs.find import find_checkpoint
+from segkit.runtime.device_names import check_device_name
+from segkit.runtimes.exported import ExportedModel
+from segkit.runtimes.files import WITHOUT_TORCH, format_of, open_exported
+
+if TYPE_CHECKING:
+    import torch
+
+Maps = Callable[[Sequence[Any]], list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +29,9 @@ class LoadedModel:
 
     Attributes:
         path: The file it came from.
-        predict: Maps images (uint8 [3, H, W], on ``device``) to predictions.
+        predict: Maps images (uint8 [C, H, W], on ``device``) to predictions.
         card: Categories, framing, architecture.
-        device: Where it computes.
+        device: Where PyTorch computes it; None: it takes arrays, and gives arrays.
         step: After how many steps of training; None where the file does not say.
         maps: Of a U-Net: maps images to what it predicts of every pixel, float [M, H, W] (``segkit.models.unet``).
         notes: What is to be said of where it computes.
@@ -33,10 +40,15 @@ class LoadedModel:
     path: Path
     predict: Predict
     card: ModelCard
-    device: torch.device
+    device: "torch.device | None"
     step: int | None = None
-    maps: Callable[[Sequence[Tensor]], list[Tensor]] | None = None
+    maps: Maps | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is the graph of an exported file, which cannot be changed."""
+        return isinstance(self.predict, ExportedModel)
 
     def in_batches(self, batch: int, progress: Progress, activity: str) -> BatchPredictor:
         """The model's predictions of many images.
@@ -49,34 +61,37 @@ class LoadedModel:
         return BatchPredictor(self.predict, self.device, batch, progress, activity)
 
 
-def load(model: Path | None, device: torch.device, *, trust: bool = False) -> LoadedModel:
+def needs_torch(model: Path | None) -> bool:
+    """Whether what MODEL means predicts with PyTorch; where there is no such model, it is said later."""
+    try:
+        return format_of(find_checkpoint(model)) not in WITHOUT_TORCH
+    except InputError:
+        return True
+
+
+def load(model: Path | None, device: "torch.device | str", *, trust: bool = False) -> LoadedModel:
     """Load what MODEL means; None is the latest run.
 
     Args:
         model: A run, a checkpoint, or an exported file.
-        device: Where it computes; exported files may compute on the CPU only, which ``notes`` say.
+        device: Where it computes, or what ``--device`` says; exported files may compute on the CPU only, which
+            ``notes`` say.
         trust: Whether the maker of a file is trusted that is a program.
 
     Raises:
         InputError: There is no such model, or the file is none.
     """
     path = find_checkpoint(model)
-    if format_of(path) is not None:
-        return _load_exported(path, device, trust=trust)
-    content = load_checkpoint(path, device)
-    module, card = model_in(content, path, device)
-    maps = module.maps if isinstance(module, UNet) else None
-    return LoadedModel(path, module, card, device, content.get("step"), maps)
+    kind, name = format_of(path), str(device)
+    check_device_name(name)
+    if kind is None or kind == "safetensors":  # on every device
+        from segkit.inference.torch_model import load_torch_model  # noqa: PLC0415 -- files need no PyTorch
 
-
-def _load_exported(path: Path, device: torch.device, *, trust: bool) -> LoadedModel:
-    if format_of(path) == "safetensors":  # as a checkpoint: on every device
-        module, card = model_of(path)
-        maps = module.maps if isinstance(module, UNet) else None
-        return LoadedModel(path, module.to(device), card, device, maps=maps)
-    exported = open_exported(path, str(device), trust=trust)
+        module, card, where, step, maps = load_torch_model(path, device)
+        return LoadedModel(path, module, card, where, step, maps)
+    exported = open_exported(path, name, trust=trust)
     maps = exported.maps if exported.card.framing.kind == "semantic" else None
     notes = exported.notes
-    if device.type == "cuda" and format_of(path) != "onnx":
+    if name.startswith("cuda") and kind not in ("onnx", "tensorrt"):
         notes = (*notes, f"warning: {path.name} runs on the CPU, as files of its format do in segkit")
-    return LoadedModel(path, exported, exported.card, torch.device("cpu"), maps=maps, notes=notes)
+    return LoadedModel(path, exported, exported.card, None, maps=maps, notes=notes)

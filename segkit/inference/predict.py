@@ -6,7 +6,7 @@ process would write is what they write.
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -18,7 +18,6 @@ from segkit.choices import ARCHITECTURES
 from segkit.config.predict import PredictConfig
 from segkit.data.files import checksum
 from segkit.errors import Interrupted, SegkitError
-from segkit.inference.adjust import with_limits, with_views
 from segkit.inference.annotated import Style
 from segkit.inference.choose import Choice
 from segkit.inference.estimates import FILE as ESTIMATES
@@ -27,8 +26,9 @@ from segkit.inference.frames import check_package
 from segkit.inference.input_files import find_pictures, name_pictures
 from segkit.inference.journal import Origin, take_in_ranks
 from segkit.inference.labelled import Labelled, open_labelled
+from segkit.inference.limits import with_limits, with_views
 from segkit.inference.load import Task
-from segkit.inference.model import LoadedModel, load
+from segkit.inference.model import LoadedModel, load, needs_torch
 from segkit.inference.notes import Notes
 from segkit.inference.output_folder import Work, formats_of, opened_folder, work_of
 from segkit.inference.outputs import Writer
@@ -38,9 +38,8 @@ from segkit.inference.thresholds import choice_of, promise_warning, score_used
 from segkit.inference.watch import one_by_one, predict_arrivals
 from segkit.inference.what_fits import measure
 from segkit.progress import SILENT, Progress
-from segkit.runtime.device import check_gpus, reraise_out_of_memory
-from segkit.runtime.launch import launch_ranks
-from segkit.runtime.ranks import RankLost, Ranks, adopt_slurm, joined_ranks, launched_from_outside
+from segkit.runtime.memory_errors import reraise_out_of_memory
+from segkit.runtime.ranks import RankLost, Ranks, adopt_slurm, by_itself, launched_from_outside
 from segkit.runtime.signals import StopRequest, stop_requests
 
 OnPicture = Callable[[dict[str, Any]], None]
@@ -118,13 +117,18 @@ def predict(
     if not joins or os.environ["RANK"] == "0":
         found = find_pictures(config.source, config.out, stdin, may_be_none=config.watch, videos=not config.watch)
         check_package(found, config, progress)
-    check_gpus(config.gpus or ())
+    if config.gpus and (len(config.gpus) > 1 or needs_torch(config.model)):
+        from segkit.runtime.device import check_gpus  # noqa: PLC0415 -- files predict without PyTorch
+
+        check_gpus(config.gpus)
     num_ranks = len(config.gpus) if config.gpus else config.ranks
     if joins and not config.gpus and num_ranks != 1:
         progress.note(f"warning: --ranks {num_ranks} starts none: RANK and WORLD_SIZE say that the ranks are there")
     if num_ranks == 1 or joins:
         return _predict_in_rank(config, found, progress, on_picture)
     arguments = (config, found, progress, on_picture)
+    from segkit.runtime.launch import launch_ranks  # noqa: PLC0415 -- likewise
+
     return launch_ranks(_predict_in_rank, arguments, num_ranks, hint=_GO_ON)
 
 
@@ -132,9 +136,7 @@ def _predict_in_rank(
     config: PredictConfig, found: Mapping[Path, str], progress: Progress, on_picture: OnPicture
 ) -> PredictionSummary:
     with ExitStack() as stack:
-        ranks = stack.enter_context(
-            joined_ranks(config.device, config.gpus, progress.note, backend="gloo", timeout=_LONGEST)
-        )
+        ranks = stack.enter_context(_ranks(config, progress))
         stop = None
         if ranks.world_size > 1 or config.watch:
             on_first = partial(progress.note, _STOPPING) if config.watch else _pass_on
@@ -145,6 +147,22 @@ def _predict_in_rank(
             if ranks.world_size == 1 or "gloo" not in str(error):
                 raise
             raise RankLost("another rank has ended, and this one with it", _GO_ON) from error
+
+
+def _ranks(config: PredictConfig, progress: Progress) -> AbstractContextManager[Ranks]:
+    """The ranks; without PyTorch where this process is the only one, and its model needs none."""
+    if not launched_from_outside() and not needs_torch(config.model):
+        return nullcontext(by_itself())
+    from segkit.runtime.join import joined_ranks  # noqa: PLC0415 -- files predict without PyTorch
+
+    return joined_ranks(config.device, config.gpus, progress.note, backend="gloo", timeout=_LONGEST)
+
+
+def _device(config: PredictConfig, ranks: Ranks) -> Any:
+    """Where the model computes: where its rank does; without PyTorch, its name."""
+    if ranks.device is not None:
+        return ranks.device
+    return config.device if config.gpus is None else f"cuda:{config.gpus[0]}"
 
 
 def _predict(
@@ -192,7 +210,7 @@ def _predict(
 
 def _task(config: PredictConfig, ranks: Ranks, progress: Progress) -> tuple[Task, tuple[str, ...]]:
     """What pictures are predicted with, and what is written."""
-    model = load(config.model, ranks.device, trust=config.trust)
+    model = load(config.model, _device(config, ranks), trust=config.trust)
     for note in model.notes:
         progress.note(note)
     model = with_views(with_limits(model, config.max_instances, config.nms), config.tta)

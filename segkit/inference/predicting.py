@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from segkit.data.records import Image, Result
 from segkit.data.windows import TiffWindows
@@ -20,10 +18,11 @@ from segkit.inference.notes import Notes
 from segkit.inference.phases import Phases
 from segkit.inference.tiled import Tiling, halves, predict_tiles
 from segkit.inference.tiles import Tile
-from segkit.models.tensors import Prediction, prediction_to_results
+from segkit.models.tensors import ArrayPrediction, Prediction, prediction_to_results
 from segkit.progress import Progress
 
 ClassMap = npt.NDArray[np.uint8]
+Found = Prediction | ArrayPrediction
 
 
 class Predicted(NamedTuple):
@@ -78,31 +77,30 @@ class PicturePredictor:
 
     def _fits(self, loaded: Loaded) -> bool:
         image = loaded.image
-        if not isinstance(image, Tensor):
+        if not isinstance(image, np.ndarray):
             return False
         return self._too_large is None or image.shape[-2] * image.shape[-1] < self._too_large
 
-    def _whole(self, loaded: Sequence[Loaded]) -> list[Prediction | None]:
+    def _whole(self, loaded: Sequence[Loaded]) -> list[Found | None]:
         """The predictions of a batch; None for what does not fit into memory, even alone."""
         try:
             return list(self._together(loaded))
         except DoesNotFit:
             return [self._alone(each) for each in loaded]
 
-    def _alone(self, loaded: Loaded) -> Prediction | None:
+    def _alone(self, loaded: Loaded) -> Found | None:
         if not self._fits(loaded):
             return None
         try:
             return self._together([loaded])[0]
         except DoesNotFit:
-            assert isinstance(loaded.image, Tensor)
+            assert isinstance(loaded.image, np.ndarray)
             height, width = loaded.image.shape[-2:]
             self._too_large = min(height * width, self._too_large or height * width)
             return None
 
-    @torch.inference_mode()
-    def _together(self, loaded: Sequence[Loaded]) -> list[Prediction]:
-        images = [each.image for each in loaded if isinstance(each.image, Tensor)]
+    def _together(self, loaded: Sequence[Loaded]) -> list[Found]:
+        images = [each.image for each in loaded if isinstance(each.image, np.ndarray)]
         names = [each.done.picture.name for each in loaded if each.done is not None]
         together = Phases()
         with together.timed("model"):
@@ -111,14 +109,12 @@ class PicturePredictor:
             each.phases.seconds["model"] += together.seconds["model"] / len(loaded)
         return predictions
 
-    def _finish(
-        self, loaded: Loaded, done: PictureResults, prediction: Prediction | None, notes: Notes
-    ) -> PictureResults:
+    def _finish(self, loaded: Loaded, done: PictureResults, prediction: Found | None, notes: Notes) -> PictureResults:
         """The results of a picture that are kept."""
         if prediction is None:
             results, class_map = self._tiled(loaded, done, notes)
         else:
-            assert isinstance(loaded.image, Tensor)
+            assert isinstance(loaded.image, np.ndarray)
             with loaded.phases.timed("encode"):
                 record = Image(0, done.picture.name, done.height, done.width)
                 height, width = loaded.image.shape[-2:]
@@ -136,7 +132,7 @@ class PicturePredictor:
     def _tiled(self, loaded: Loaded, done: PictureResults, notes: Notes) -> tuple[list[Result], ClassMap | None]:
         """The results of a picture that is too large to be predicted whole."""
         image, card = loaded.image, self._task.model.card
-        if isinstance(image, Tensor):
+        if isinstance(image, np.ndarray):
             assert loaded.given is not None
             tiling: Tiling | None = halves(card.framing, done.height, done.width)
             assert tiling is not None
@@ -171,15 +167,14 @@ class PicturePredictor:
         def window(tile: Tile) -> npt.NDArray[np.uint8]:
             return picture.window(tile.top, tile.left, tile.height, tile.width)
 
-        with torch.inference_mode():
-            return predict_tiles(
-                self._task.model,
-                self._predictor,
-                done.picture.name,
-                (done.height, done.width),
-                window,
-                tiling,
-                self._task.choice,
-                self._progress,
-                phases,
-            )
+        return predict_tiles(
+            self._task.model,
+            self._predictor,
+            done.picture.name,
+            (done.height, done.width),
+            window,
+            tiling,
+            self._task.choice,
+            self._progress,
+            phases,
+        )

@@ -8,7 +8,6 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from segkit.choices import ARCHITECTURES, EngineName
 from segkit.data.records import Dataset, Result
@@ -19,12 +18,12 @@ from segkit.evaluate.metrics import Metrics
 from segkit.evaluate.pixels.confusion import paint
 from segkit.evaluate.pixels.per_image import PixelScores
 from segkit.inference.folds import Predictor
-from segkit.loading.dataset import Sample, pictures_for_evaluation, size_for_model
 from segkit.loading.loader import load_batches
 from segkit.loading.sampler import evaluation_batches
-from segkit.models.backbones import padded_frame
+from segkit.loading.whole import Sample, WholePictures, size_for_model
 from segkit.models.card import ModelCard
-from segkit.models.tensors import Prediction, labels_of, prediction_to_results
+from segkit.models.sizes import padded_frame
+from segkit.models.tensors import ArrayPrediction, Prediction, labels_of, prediction_to_results
 from segkit.progress import SILENT, Progress
 from segkit.runtime.ranks import Ranks
 
@@ -69,7 +68,6 @@ class ScoreOptions:
     areas: tuple[float, ...] = ()
 
 
-@torch.inference_mode()
 def score(
     predictor: Predictor,
     card: ModelCard,
@@ -95,7 +93,7 @@ def score(
         Interrupted: On all ranks: one of them should stop.
     """
     scores = _RankScores(card, dataset, options)
-    pictures = pictures_for_evaluation(dataset, card.framing, card.levels)
+    pictures = WholePictures(dataset, card.framing, card.levels)
     keys = evaluation_batches(_frames(dataset, card), predictor.batch, ranks.rank, ranks.world_size)
     unscored = {image.id: image for image in (dataset.images[key.image] for batch in keys for key in batch)}
     unreadable: list[str] = []
@@ -158,7 +156,7 @@ class _RankScores:
         self._limit = card.settings.detections if card.framing.kind == "instances" else None
         self._full = 0  # images in which the model found as many instances as it may
 
-    def add(self, samples: Sequence[Sample], predictions: Sequence[Prediction]) -> None:
+    def add(self, samples: Sequence[Sample], predictions: Sequence[Prediction | ArrayPrediction]) -> None:
         """Score a batch."""
         dataset, results = self._dataset, []
         for sample, prediction in zip(samples, predictions, strict=True):

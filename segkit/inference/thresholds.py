@@ -10,7 +10,7 @@ from segkit.data.records import Category
 from segkit.errors import ConfigError, InputError
 from segkit.evaluate.provenance import digest_of
 from segkit.inference.choose import Choice
-from segkit.runs.checkpoint import folder_of_scores
+from segkit.runs.find import folder_of_scores
 
 METRICS, PROMISE = "metrics.json", "promise.json"
 

@@ -6,21 +6,20 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from segkit.config.predict import PredictConfig
 from segkit.data.geometry import Framing
 from segkit.data.records import Image, Result
-from segkit.inference.batches import BatchPredictor, memory_for
+from segkit.inference.batches import BatchPredictor, computing, memory_for
 from segkit.inference.choose import Choice
 from segkit.inference.model import LoadedModel
 from segkit.inference.phases import Phases
 from segkit.inference.tiles import Piece, Tile, merge_pieces, pieces_of, tiles_of
 from segkit.inference.what_fits import WhatFits
-from segkit.loading.dataset import load_for_model, size_for_model, to_tensor
 from segkit.loading.decode import resize_rgb
-from segkit.models.tensors import Prediction, prediction_to_results
-from segkit.models.unet import instances_of, num_maps
+from segkit.loading.whole import channels_first, load_for_model, size_for_model
+from segkit.models.label_instances import instances_of, num_maps
+from segkit.models.tensors import ArrayPrediction, Prediction, as_array, prediction_to_results
 from segkit.progress import SILENT, Progress
 
 Pixels = npt.NDArray[np.uint8]
@@ -132,14 +131,16 @@ def predict_tiles(
         return merge_pieces(pieces, tiles, *size), None
 
 
-def _results(found: Prediction, record: Image, size: tuple[int, ...], model: LoadedModel) -> list[Result]:
+def _results(
+    found: Prediction | ArrayPrediction, record: Image, size: tuple[int, ...], model: LoadedModel
+) -> list[Result]:
     card = model.card
     return prediction_to_results(
         found, record, size[0], size[1], card.categories, aligned_masks=card.settings.aligned_masks
     )
 
 
-def _for_model(window: Window, tile: Tile, framing: Framing, scale: float | None, phases: Phases) -> torch.Tensor:
+def _for_model(window: Window, tile: Tile, framing: Framing, scale: float | None, phases: Phases) -> Pixels:
     """A tile as the model gets it."""
     with phases.timed("read"):
         pixels = window(tile)
@@ -147,7 +148,7 @@ def _for_model(window: Window, tile: Tile, framing: Framing, scale: float | None
         if scale is None:
             return load_for_model(pixels, framing)
         height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
-        return to_tensor(resize_rgb(pixels, height, width))
+        return channels_first(resize_rgb(pixels, height, width))
 
 
 def _blended(
@@ -178,6 +179,7 @@ def _bands(
     """
     assert model.maps is not None
     height, width = size
+    maps_of = computing(model.maps, model.device)
     tops = sorted({tile.top for tile in tiles})
     depth = num_maps(len(model.card.categories), model.card.unet.instances) + 1
     open_rows = np.zeros((depth, 0, width), np.float32)
@@ -187,11 +189,11 @@ def _bands(
         open_rows = np.concatenate([open_rows, more], axis=1)
         for tile in row:
             image = _for_model(window, tile, model.card.framing, None, phases)
-            with phases.timed("model"), torch.inference_mode(), memory_for(f"{name}, a tile", image):
-                (found,) = model.maps([image.to(model.device)])
+            with phases.timed("model"), memory_for(f"{name}, a tile", image):
+                (found,) = maps_of([image])
             weights = _weights(tile, size)
             part = open_rows[:, :, tile.left : tile.left + tile.width]
-            part[:-1] += found.float().cpu().numpy() * weights
+            part[:-1] += as_array(found) * weights
             part[-1] += weights
         ready = (tops[number + 1] if number + 1 < len(tops) else height) - top
         yield top, open_rows[:, :ready]

@@ -7,10 +7,7 @@ pixels, make a line, which goes on to larger images.
 import os
 from dataclasses import dataclass
 
-import torch
-
 from segkit.inference.model import LoadedModel
-from segkit.memory.measure.tracker import LiveTensors
 from segkit.runtime.available import available_memory
 from segkit.runtimes.files import format_of
 from segkit.units import format_bytes
@@ -48,7 +45,7 @@ class WhatFits:
 
 def measure(model: LoadedModel) -> WhatFits | None:
     """Measure a model of PyTorch on its device; None where what it allocates cannot be seen, as in other runtimes."""
-    if format_of(model.path) not in (None, "safetensors"):
+    if model.device is None or format_of(model.path) not in (None, "safetensors"):
         return None
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if model.device.type == "cpu" else 1
     left = available_memory(model.device) // here
@@ -59,6 +56,10 @@ def measure(model: LoadedModel) -> WhatFits | None:
 
 def _peak(model: LoadedModel, side: int) -> int:
     """The bytes of tensors that are alive at most while an image of noise is predicted."""
+    import torch
+
+    from segkit.memory.measure.tracker import LiveTensors  # noqa: PLC0415 -- likewise
+
     noise = torch.Generator().manual_seed(0)
     image = torch.randint(0, 256, (model.card.channels, side, side), dtype=torch.uint8, generator=noise)
     live = LiveTensors()

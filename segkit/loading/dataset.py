@@ -5,8 +5,7 @@ ranks that share a batch see the very same pixels.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,15 +15,16 @@ from torch.utils.data import Dataset as TorchDataset
 
 from segkit.choices import AugmentLevel
 from segkit.data.depth import Levels
-from segkit.data.geometry import Framing, Warp, resized_dimensions
+from segkit.data.geometry import Framing, Warp
 from segkit.data.label_maps import IGNORED, paint_labels
 from segkit.data.records import Dataset, Image
 from segkit.data.touching import normalised_distances, paint_instances
 from segkit.errors import SegkitError
-from segkit.loading.augment import STRENGTHS, Strength, augment_pixels, paste, random_warp
+from segkit.loading.augment import STRENGTHS, augment_pixels, paste, random_warp
 from segkit.loading.decode import decode_framed, resize_rgb
 from segkit.loading.packed import FlatAnnotations
 from segkit.loading.sampler import Key
+from segkit.loading.whole import Sample
 from segkit.models.tensors import BoxMask, Target, box_masks_to_target, labels_of
 
 _SUBSTITUTES = 10  # images tried in place of one that cannot be loaded, before the dataset counts as broken
@@ -32,19 +32,9 @@ _SUBSTITUTES = 10  # images tried in place of one that cannot be loaded, before 
 Pixels = npt.NDArray[np.uint8]
 
 
-class Sample(NamedTuple):
-    """One image for the model, its target, and its record."""
-
-    image: Tensor  # uint8 [C, H, W]
-    target: Target
-    record: Image
-    instead_of: str | None = None  # why the image that this one replaces could not be loaded
-    key: Key | None = None  # which image of the dataset, and which change of it
-
-
 def to_device(samples: Sequence[Sample], device: torch.device) -> tuple[list[Tensor], list[Target]]:
     """The images and targets of samples on a device; copies from pinned memory do not wait."""
-    images = [sample.image.to(device, non_blocking=True) for sample in samples]
+    images = [torch.as_tensor(sample.image).to(device, non_blocking=True) for sample in samples]
     targets = []
     for target in (sample.target for sample in samples):
         moved = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in target.items()}
@@ -52,6 +42,16 @@ def to_device(samples: Sequence[Sample], device: torch.device) -> tuple[list[Ten
             moved["corners"] = target["boxes"].long().tolist()  # while they are here
         targets.append(moved)
     return images, cast(list[Target], targets)
+
+
+def pinned(batch: Sequence[Sample | SegkitError]) -> list[Sample | SegkitError]:
+    """A batch in pinned memory."""
+    return [_pin(each) if isinstance(each, Sample) else each for each in batch]
+
+
+def _pin(sample: Sample) -> Sample:
+    target = {name: value.pin_memory() if isinstance(value, Tensor) else value for name, value in sample.target.items()}
+    return sample._replace(image=torch.as_tensor(sample.image).pin_memory(), target=cast(Target, target))
 
 
 class Pictures(TorchDataset["Sample | SegkitError"]):
@@ -67,9 +67,8 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
         levels: Levels | None = None,
         *,
         seed: int,
-        augment: AugmentLevel | None,
+        augment: AugmentLevel,
         accept_boxes: bool,
-        targets: bool = True,
         distances: bool = False,
         replace_bad: bool = False,
     ) -> None:
@@ -80,18 +79,16 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
             framing: How images are brought to size.
             levels: What values of more than 8 bits become.
             seed: Seed of the augmentation.
-            augment: How strongly training images are changed; None for evaluation: whole images, unchanged.
+            augment: How strongly training images are changed.
             accept_boxes: For models of boxes: learn the annotated box where it is not the segmentation's.
-            targets: Whether to load targets too.
             distances: Whether label maps come with the normalised distances of their instances.
             replace_bad: Replace an image that cannot be loaded by the next one.
         """
-        self._with_targets, self._with_distances, self._replace_bad = targets, distances, replace_bad
-        needed = dataset if targets else replace(dataset, annotations=())
-        self._annotations = FlatAnnotations(needed, labels_of(dataset.categories), accept_boxes=accept_boxes)
+        self._with_distances, self._replace_bad = distances, replace_bad
+        self._annotations = FlatAnnotations(dataset, labels_of(dataset.categories), accept_boxes=accept_boxes)
         self._path_of, self._levels, self._uncovered = dataset.paths.of, levels, dataset.uncovered
         self._framing, self._seed = framing, seed
-        self._strength: Strength | None = None if augment is None else STRENGTHS[augment]
+        self._strength = STRENGTHS[augment]
 
     def __len__(self) -> int:
         return len(self._annotations)
@@ -127,11 +124,7 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
         record, rng = self._annotations.image(key.image), self._rng(key)
         pixels = self._pixels(record)
         warp = self._warp(rng, record)
-        image = warp.image(resize_rgb(pixels, warp.height, warp.width))
-        if self._strength is not None:
-            image = augment_pixels(rng, self._strength, image)
-        if not self._with_targets:
-            return Sample(to_tensor(image), {}, record, key=key)
+        image = augment_pixels(rng, self._strength, warp.image(resize_rgb(pixels, warp.height, warp.width)))
         if self._framing.kind == "semantic":
             labels = self._label_map(key.image, record, warp)
             target: Target = {"semantic": torch.from_numpy(labels)}
@@ -140,7 +133,7 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
                 target["distances"] = torch.from_numpy(normalised_distances(instances))
         else:
             masks = self._masks(key.image, record, warp)
-            if self._strength is not None and rng.random() < self._strength.paste:
+            if rng.random() < self._strength.paste:
                 image, masks = self._pasted(rng, image, masks)
             target = box_masks_to_target(masks)
         # 62 bits of their own: what the model draws at random is independent of the augmentation
@@ -154,9 +147,7 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
         return decode_framed(self._path_of(record), (record.height, record.width), self._levels)
 
     def _warp(self, rng: np.random.Generator, record: Image) -> Warp:
-        if self._strength is not None:
-            return random_warp(rng, self._strength, record.height, record.width, self._framing)
-        return Warp(*size_for_model(record.height, record.width, self._framing))
+        return random_warp(rng, self._strength, record.height, record.width, self._framing)
 
     def _masks(self, index: int, record: Image, warp: Warp) -> list[BoxMask]:
         """The instances that have pixels left after a change of frame."""
@@ -179,24 +170,6 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
         regions = ((item.segmentation, IGNORED if item.iscrowd else item.label) for item in items)
         elsewhere = IGNORED if self._uncovered == "ignore" else 0
         return warp.label_map(paint_labels(record.height, record.width, regions, elsewhere), IGNORED)
-
-
-def pictures_for_evaluation(dataset: Dataset, framing: Framing, levels: Levels | None = None) -> Pictures:
-    """Whole images, unchanged and without targets."""
-    return Pictures(dataset, framing, levels, seed=0, augment=None, accept_boxes=True, targets=False)
-
-
-def size_for_model(height: int, width: int, framing: Framing) -> tuple[int, int]:
-    """Height and width of an image as the model gets it in evaluation and prediction."""
-    if framing.kind == "semantic":
-        return height, width
-    return resized_dimensions(height, width, framing.size, framing.max_size)
-
-
-def load_for_model(pixels: Pixels, framing: Framing) -> Tensor:
-    """An image [H, W, C] as the model gets it in evaluation and prediction: uint8 [C, H, W]."""
-    height, width = size_for_model(pixels.shape[0], pixels.shape[1], framing)
-    return to_tensor(resize_rgb(pixels, height, width))
 
 
 def to_tensor(pixels: Pixels) -> Tensor:

@@ -10,15 +10,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
 
 from segkit.data.channels import resized
 from segkit.data.depth import Levels
 from segkit.data.pictures import Header, check_size, opened, orientation_of, read_header, stored_size
 from segkit.data.pixels import load_rgb
+from segkit.data.resize import shrunk
 from segkit.errors import InputError
 from segkit.formats.pictures.framed import load_framed, to_frame
+from segkit.runtime.loaded_torch import torch_if_loaded
 
 _END = b"\xff\xd9"  # the marker that a whole JPEG ends with
 
@@ -75,11 +75,15 @@ def resize_rgb(pixels: npt.NDArray[np.uint8], height: int, width: int) -> npt.ND
     """Resize an image [H, W, C]: bilinear, and antialiased where it shrinks.
 
     PyTorch's kernel for bytes takes a quarter of the time of OpenCV's ``INTER_AREA``, with almost the same result.
+    Where PyTorch is not loaded, ``segkit.data.resize`` gives the same bytes.
     """
     if pixels.shape[:2] == (height, width):
         return pixels
     if height > pixels.shape[0]:
         return resized(pixels, height, width, cv2.INTER_LINEAR)
+    if (torch := torch_if_loaded()) is None:
+        return shrunk(pixels, height, width)
     planes = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)
-    small = F.interpolate(planes, size=(height, width), mode="bilinear", antialias=True, align_corners=False)
+    resize = torch.nn.functional.interpolate
+    small = resize(planes, size=(height, width), mode="bilinear", antialias=True, align_corners=False)
     return np.ascontiguousarray(small[0].permute(1, 2, 0).numpy())

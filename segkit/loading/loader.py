@@ -2,21 +2,17 @@
 
 from collections.abc import Callable, Generator, Iterable
 from itertools import chain
-from typing import cast
-
-from torch import Tensor
 
 from segkit.errors import DeviceError, SegkitError, tells_of_memory
-from segkit.loading.dataset import Pictures, Sample
 from segkit.loading.sampler import Key
+from segkit.loading.whole import Loads, Sample
 from segkit.loading.worker_pool import Batch, WorkerLost, load_in_processes
-from segkit.models.tensors import Target
 
 _HINT = "use fewer --workers, or --workers 0; the causes are most often too little memory or a limit (ulimit -n, -u)"
 
 
 def load_batches(
-    pictures: Pictures,
+    pictures: Loads,
     batches: Iterable[list[Key]],
     *,
     workers: int,
@@ -38,9 +34,10 @@ def load_batches(
         alive: Called again and again while a batch is loaded, with how far it is.
     """
     source = iter(batches)
+    finish: Callable[[Batch], Batch] = _pinning() if pin_memory else list
     while workers > 0:
         try:
-            yield from load_in_processes(pictures, source, workers, _pinned if pin_memory else list, alive)
+            yield from load_in_processes(pictures, source, workers, finish, alive)
             return
         except WorkerLost as lost:
             unloaded, workers = lost.keys, lost.left
@@ -58,12 +55,12 @@ def load_batches(
         yield batch
 
 
-def _names(pictures: Pictures, keys: list[Key]) -> str:
+def _names(pictures: Loads, keys: list[Key]) -> str:
     names = [pictures.file_name(key) for key in keys]
     return names[0] if len(names) == 1 else f"one of {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}"
 
 
-def _load(pictures: Pictures, key: Key) -> Sample | SegkitError:
+def _load(pictures: Loads, key: Key) -> Sample | SegkitError:
     try:
         return pictures[key]
     except Exception as error:
@@ -72,10 +69,7 @@ def _load(pictures: Pictures, key: Key) -> Sample | SegkitError:
         return DeviceError("out of memory while an image was loaded", "try a smaller --batch or --size")
 
 
-def _pinned(batch: Batch) -> Batch:
-    return [_pin(each) if isinstance(each, Sample) else each for each in batch]
+def _pinning() -> Callable[[Batch], Batch]:
+    from segkit.loading.dataset import pinned  # noqa: PLC0415 -- evaluation loads without PyTorch
 
-
-def _pin(sample: Sample) -> Sample:
-    target = {name: value.pin_memory() if isinstance(value, Tensor) else value for name, value in sample.target.items()}
-    return sample._replace(image=sample.image.pin_memory(), target=cast(Target, target))
+    return pinned

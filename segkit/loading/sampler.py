@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from torch.utils.data import Sampler
 
 from segkit.data.records import Dataset, id_order
 
@@ -27,7 +26,7 @@ class Key(NamedTuple):
     frame: tuple[int, int] | None = None
 
 
-class TrainingOrder(Sampler[list[Key]]):
+class TrainingOrder:
     """The keys of every batch, endlessly."""
 
     def __init__(

@@ -11,9 +11,10 @@ import torch
 
 from segkit.data.label_maps import IGNORED
 from segkit.loading.augment import Strength, augment_pixels
-from segkit.loading.dataset import Pictures, Sample, to_tensor
+from segkit.loading.dataset import Pictures, to_tensor
 from segkit.loading.decode import resize_rgb
 from segkit.loading.sampler import Key
+from segkit.loading.whole import Sample
 from segkit.models.tensors import Target
 
 _STRONG = Strength(light=0.4, colour=0.2, erase=0.7)

@@ -20,12 +20,11 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import cv2
-import torch
-from torch import Tensor
 
 from segkit.errors import SegkitError, tells_of_memory
-from segkit.loading.dataset import Pictures, Sample
 from segkit.loading.sampler import Key
+from segkit.loading.whole import Loads, Sample
+from segkit.runtime.loaded_torch import torch_if_loaded
 from segkit.runtime.processes import describe_end, worker_context
 
 Batch = list[Sample | SegkitError]
@@ -53,7 +52,7 @@ class WorkerLost(Exception):
 
 
 def load_in_processes(
-    pictures: Pictures,
+    pictures: Loads,
     batches: Iterator[list[Key]],
     workers: int,
     finish: Callable[[Batch], Batch],
@@ -113,7 +112,7 @@ class _Pool:
         self._loaded: queue.SimpleQueue[Batch | _End | BaseException] = queue.SimpleQueue()
         self._submitted = self.started = 0
 
-    def start(self, pictures: Pictures, workers: int) -> None:
+    def start(self, pictures: Loads, workers: int) -> None:
         """Start the processes.
 
         Raises:
@@ -151,7 +150,7 @@ class _Pool:
         return outcome
 
     def _receive(self, device: int | None) -> None:
-        if device is not None:
+        if device is not None and (torch := torch_if_loaded()) is not None:
             torch.cuda.set_device(device)  # where ``finish`` pins memory
         processes = self._processes
         while (number := self._expected.get()) is not None:
@@ -184,12 +183,14 @@ class _Pool:
 
 
 def _cuda_device() -> int | None:
-    return torch.cuda.current_device() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
+    torch = torch_if_loaded()
+    return torch.cuda.current_device() if torch is not None and torch.cuda.is_initialized() else None
 
 
-def _work(pictures: Pictures, connection: socket.socket) -> None:
+def _work(pictures: Loads, connection: socket.socket) -> None:
     """In the process: load one batch after another."""
-    torch.set_num_threads(1)
+    if (torch := torch_if_loaded()) is not None:
+        torch.set_num_threads(1)
     cv2.setNumThreads(0)
     while True:
         try:
@@ -212,7 +213,9 @@ class _Pickler(pickle.Pickler):
     """Pickles tensors as NumPy arrays, whose bytes stay where they are until they are sent."""
 
     def reducer_override(self, value: Any) -> Any:
-        return (torch.from_numpy, (value.numpy(),)) if isinstance(value, Tensor) else NotImplemented
+        if (torch := torch_if_loaded()) is not None and isinstance(value, torch.Tensor):
+            return torch.from_numpy, (value.numpy(),)
+        return NotImplemented
 
 
 def _send(connection: socket.socket, value: Any) -> None:

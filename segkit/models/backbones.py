@@ -18,12 +18,11 @@ from segkit.models.efficientnet_lite import EfficientNetLite
 from segkit.models.frozen_norm import FrozenNorm, fold_norms
 from segkit.models.input_channels import IMAGENET_MEAN, IMAGENET_STD, statistics
 from segkit.models.plain_encoder import WIDTHS, PlainEncoder
+from segkit.models.sizes import DEFAULT_EPS, STRIDES
 
 Norm = Callable[..., nn.Module]
 
-STRIDES = (2, 4, 8, 16, 32)
 _STRIDES_OF_PLAIN = (1, 2, 4, 8, 16)
-DEFAULT_EPS = 1e-5  # torch's: what norms add to variances
 EPS: dict[BackboneName, float] = {
     "mobilenet_v3_small": 1e-3, "mobilenet_v3_large": 1e-3, "efficientnet_lite0": 1e-3, "efficientnet_lite2": 1e-3,
 }  # fmt: skip
@@ -104,11 +103,6 @@ def normalise(image: Tensor) -> Tensor:
 def _of_channels(values: Sequence[float], device: torch.device) -> Tensor:
     """Constants [C, 1, 1]; they are filled in on the device, as the host would wait for a copy."""
     return torch.stack([torch.full((1, 1), value, device=device) for value in values])
-
-
-def padded_frame(height: int, width: int) -> tuple[int, int]:
-    """The frame that a model pads an image to: sides that the deepest stride divides."""
-    return -(-height // STRIDES[-1]) * STRIDES[-1], -(-width // STRIDES[-1]) * STRIDES[-1]
 
 
 class Body(nn.ModuleDict):

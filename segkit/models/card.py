@@ -1,30 +1,25 @@
-"""The model card: what is needed to build and use a model; every checkpoint and exported file holds it."""
+"""The model card: what is needed to build and use a model; every checkpoint and exported file holds it.
+
+It is read without PyTorch, as exported files are run without it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, assert_never
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from segkit.choices import BackboneName, ModelName, NormName
 from segkit.data.depth import Levels
 from segkit.data.geometry import Framing
 from segkit.data.records import Category, Uncovered
 from segkit.errors import InputError
-from segkit.models.backbones import DEFAULT_EPS
-from segkit.models.condinst import CondInst
-from segkit.models.detector import Detector
 from segkit.models.detector_settings import DetectorSettings
-from segkit.models.rfdetr import RFDETR
 from segkit.models.rfdetr_settings import RFDETRSettings
-from segkit.models.solov2 import SOLOv2
-from segkit.models.unet import UNet
+from segkit.models.sizes import DEFAULT_EPS, Width
 from segkit.models.unet_settings import UnetSettings
-from segkit.models.widths import Width, narrow
 
-InstanceModel = Detector | CondInst | SOLOv2 | RFDETR
-"""The models that find instances."""
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +29,8 @@ class ModelCard:
     ``levels`` say what values of more than 8 bits become; cards of an older segkit have none, and each grey image is
     stretched by itself. ``norm_eps`` is what the norms of the feature extractor add to variances: weights need the one
     that they were made with. ``unet`` is what a U-Net is made with; the U-Nets of older cards are without. ``widths``
-    are those of layers that were pruned. ``rfdetr`` is what an RF-DETR is made with; other models have none.
+    are those of layers that were pruned; in a ``sparse`` model single weights were, which are zero and stay so.
+    ``rfdetr`` is what an RF-DETR is made with; other models have none.
     """
 
     model: ModelName
@@ -50,6 +46,7 @@ class ModelCard:
     unet: UnetSettings = UnetSettings()
     widths: tuple[Width, ...] = ()
     rfdetr: RFDETRSettings | None = None
+    sparse: bool = False
 
     @property
     def channels(self) -> int:
@@ -61,10 +58,9 @@ class ModelCard:
         plain = asdict(self)
         for part in ("settings", "unet", *(("rfdetr",) if self.rfdetr is not None else ())):
             plain[part] |= {name: list(value) for name, value in plain[part].items() if isinstance(value, tuple)}
+        plain |= {"widths": [list(each) for each in self.widths], "categories": list(plain["categories"])}
         # Without these as before they were known, so that an older segkit reads the cards of other models.
-        plain |= {"widths": [list(each) for each in self.widths]}
-        kept = {name: value for name, value in plain.items() if value or name not in ("widths", "rfdetr")}
-        return kept | {"categories": list(plain["categories"])}
+        return {name: value for name, value in plain.items() if value or name not in ("widths", "rfdetr", "sparse")}
 
     @staticmethod
     def from_plain(plain: dict[str, Any]) -> "ModelCard":
@@ -84,40 +80,11 @@ class ModelCard:
             parts["levels"] = Levels(**pairs, channels=channels and tuple((low, high) for low, high in channels))
         return ModelCard(**plain | parts)
 
-    def build(self) -> nn.Module:
-        """The model, with random weights.
+    def build(self) -> "nn.Module":
+        """The model, with random weights; see ``segkit.models.build``."""
+        from segkit.models.build import build_model  # noqa: PLC0415 -- a card is read without PyTorch
 
-        All models are called alike: ``model(images, targets) -> {loss name: scalar}`` in training,
-        ``model(images) -> list[Prediction]`` in evaluation, with images as uint8 [C, H, W] each; C is 3 but for U-Nets.
-
-        Raises:
-            ValueError: The widths are not those of layers that it has.
-        """
-        model = self._whole()
-        narrow(model, self.widths)
-        return model
-
-    def _whole(self) -> nn.Module:
-        """The model with all channels of its architecture."""
-        num_classes = len(self.categories) + 1  # and background
-        match self.model:
-            case "maskrcnn" | "fasterrcnn":
-                masks = self.model == "maskrcnn"
-                return Detector(
-                    num_classes, self.backbone, self.norm, self.settings, masks=masks, norm_eps=self.norm_eps
-                )
-            case "condinst":
-                return CondInst(num_classes, self.backbone, self.norm, self.settings, self.norm_eps)
-            case "solov2":
-                return SOLOv2(num_classes, self.backbone, self.norm, self.settings, self.norm_eps)
-            case "rfdetr":
-                if self.rfdetr is None:
-                    raise ValueError("the card of an RF-DETR without its numbers")
-                return RFDETR(num_classes, self.settings, self.rfdetr, self.framing.size)
-            case "unet":
-                return UNet(num_classes, self.backbone, self.norm, self.loss, self.norm_eps, self.unet, self.channels)
-            case _:
-                assert_never(self.model)
+        return build_model(self)
 
 
 def _with_tuples(plain: dict[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool, LastLevelP6P7
 
 from segkit.choices import BackboneName, NormName
-from segkit.models.backbones import MEAN, NORMS, STD, STRIDES, make_body, normalise
+from segkit.models.backbones import MEAN, NORMS, STD, make_body, normalise
 from segkit.models.detector_settings import DetectorSettings
+from segkit.models.sizes import STRIDES
 from segkit.models.tensors import Target
 
 

@@ -2,38 +2,38 @@
 
 Dimension letters: N instances, H and W the image as the model gets it, M the side of a mask head's output,
 K categories (labels 1..K; 0 is background). Boxes are xyxy float32 in pixels. Only this module converts between
-these and COCO's conventions.
+these and COCO's conventions. On the side of files it works on arrays: exported files predict without PyTorch.
 """
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-from torchvision.models.detection.roi_heads import expand_boxes, expand_masks
 
 from segkit.data.coverage import Crop
 from segkit.data.masks import crop_to_rle
 from segkit.data.records import Category, Image, Result, Segmentation, in_label_order
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 _MASK_THRESHOLD = 0.5
+Floats = npt.NDArray[np.float32]
 
 
 class Target(TypedDict, total=False):
     """The ground truth of one image: instances, with masks in one of two forms, or a label map."""
 
-    boxes: Tensor  # [N, 4]
-    labels: Tensor  # int64 [N]
-    masks: Tensor  # uint8 [N, H, W]
-    box_masks: Tensor  # uint8 [sum of h * w]: masks cut to their boxes (whole pixels), one after the other, row by row
+    boxes: "Tensor"  # [N, 4]
+    labels: "Tensor"  # int64 [N]
+    masks: "Tensor"  # uint8 [N, H, W]
+    box_masks: "Tensor"  # uint8 [sum of h * w]: masks cut to their boxes (whole pixels), one after another, by rows
     corners: list[list[int]]  # ``boxes`` of masks that are cut to them, on the host
-    semantic: Tensor  # uint8 [H, W], 255 where pixels are ignored
-    distances: Tensor  # uint8 [H, W], normalised distances times 255 (segkit.data.touching)
-    weak: Tensor  # uint8 [3, H, W]: of an image without annotations, the view that a teacher sees
+    semantic: "Tensor"  # uint8 [H, W], 255 where pixels are ignored
+    distances: "Tensor"  # uint8 [H, W], normalised distances times 255 (segkit.data.touching)
+    weak: "Tensor"  # uint8 [3, H, W]: of an image without annotations, the view that a teacher sees
     seed: int  # of random choices that the model makes for this image
     frame: tuple[int, int]  # height and width that the batch is padded to
 
@@ -41,12 +41,29 @@ class Target(TypedDict, total=False):
 class Prediction(TypedDict, total=False):
     """The instances found in one image, by falling score; masks come in one of two forms, or not at all."""
 
-    boxes: Tensor  # [N, 4]
-    labels: Tensor  # int64 [N]
-    scores: Tensor  # [N]
-    masks: Tensor  # float [N, M, M]: probabilities in the frame of the box
+    boxes: "Tensor"  # [N, 4]
+    labels: "Tensor"  # int64 [N]
+    scores: "Tensor"  # [N]
+    masks: "Tensor"  # float [N, M, M]: probabilities in the frame of the box
     box_masks: list[npt.NDArray[np.bool_]]  # N bitmaps [h, w] whose top left pixel is the box's
     semantic: npt.NDArray[np.uint8]  # [H, W]
+
+
+class ArrayPrediction(TypedDict, total=False):
+    """The same on the host, as arrays: what runtimes without PyTorch give."""
+
+    boxes: Floats  # [N, 4]
+    labels: npt.NDArray[np.int64]  # [N]
+    scores: Floats  # [N]
+    masks: Floats  # [N, M, M]
+    box_masks: list[npt.NDArray[np.bool_]]
+    semantic: npt.NDArray[np.uint8]
+
+
+def as_array(values: Any) -> Floats:
+    """Numbers on the host as float32: an array as it is, a tensor copied from its device."""
+    host = values if isinstance(values, np.ndarray) else values.detach().float().cpu().numpy()
+    return np.asarray(host, np.float32)
 
 
 def labels_of(categories: Sequence[Category]) -> dict[int, int]:
@@ -70,6 +87,8 @@ class BoxMask(NamedTuple):
 
 def box_masks_to_target(masks: Sequence[BoxMask]) -> Target:
     """The target of a detector: boxes are the tight boxes of the masks."""
+    import torch  # noqa: PLC0415 -- for training; files predict without it
+
     corners = [(m.left, m.top, m.left + m.bitmap.shape[1], m.top + m.bitmap.shape[0]) for m in masks]
     pixels = np.concatenate([m.bitmap.ravel() for m in masks]) if masks else np.zeros(0, np.uint8)
     return {
@@ -80,7 +99,7 @@ def box_masks_to_target(masks: Sequence[BoxMask]) -> Target:
 
 
 def prediction_to_results(
-    prediction: Prediction,
+    prediction: Prediction | ArrayPrediction,
     image: Image,
     model_height: int,
     model_width: int,
@@ -102,16 +121,16 @@ def prediction_to_results(
             runs of torchvision's ``paste_masks_in_image``.
     """
     category_ids = {label: category_id for category_id, label in labels_of(categories).items()}
-    scale = torch.tensor([image.width / model_width, image.height / model_height] * 2)
-    boxes = prediction["boxes"].float().cpu() * scale  # [N, 4]
-    boxes[:, 0::2] = boxes[:, 0::2].clamp(0, image.width)
-    boxes[:, 1::2] = boxes[:, 1::2].clamp(0, image.height)
+    scale = np.array([image.width / model_width, image.height / model_height] * 2, np.float32)
+    boxes = as_array(prediction["boxes"]) * scale  # [N, 4]
+    boxes[:, 0::2] = boxes[:, 0::2].clip(0, image.width)
+    boxes[:, 1::2] = boxes[:, 1::2].clip(0, image.height)
     segmentations: Sequence[Segmentation | None]
     if "masks" in prediction:
         encode = _encode_aligned if aligned_masks else _encode_as_torchvision
-        segmentations = encode(prediction["masks"].float().cpu(), boxes, image)
+        segmentations = encode(as_array(prediction["masks"]), boxes, image)
     elif "box_masks" in prediction:
-        corners = boxes[:, :2].round().int().tolist()
+        corners = np.rint(boxes[:, :2]).astype(np.int64).tolist()
         segmentations = [
             crop_to_rle(mask, top, left, image.height, image.width)
             for mask, (left, top) in zip(prediction["box_masks"], corners, strict=True)
@@ -128,7 +147,7 @@ def prediction_to_results(
     ]
 
 
-def _encode_aligned(masks: Tensor, boxes: Tensor, image: Image) -> list[Segmentation]:
+def _encode_aligned(masks: Floats, boxes: Floats, image: Image) -> list[Segmentation]:
     """Mask probabilities [N, M, M] in their boxes [N, 4] (pixels of the image) -> RLE.
 
     A pixel takes the probability at its centre, interpolated between the centres of the mask's cells, and towards zero
@@ -141,37 +160,54 @@ def _encode_aligned(masks: Tensor, boxes: Tensor, image: Image) -> list[Segmenta
     return out
 
 
-def mask_in_box(mask: Tensor, box: Sequence[float]) -> tuple[int, int, npt.NDArray[np.bool_]]:
+def mask_in_box(mask: Any, box: Sequence[float]) -> tuple[int, int, npt.NDArray[np.bool_]]:
     """The pixels of an instance, as ``_encode_aligned`` takes them.
 
     Args:
-        mask: Probabilities [M, M] in the frame of the box.
+        mask: Probabilities [M, M] in the frame of the box, an array or a tensor.
         box: xyxy in pixels.
 
     Returns:
         The row and the column of the first pixel whose centre is in the box, and the pixels from there on, [h, w].
     """
     x1, y1, x2, y2 = box
+    mask = as_array(mask)
     top, down = _cells_at_centres(y1, y2, mask.shape[0])
     left, across = _cells_at_centres(x1, x2, mask.shape[1])
-    inside: npt.NDArray[np.bool_] = (down @ mask @ across.T > _MASK_THRESHOLD).numpy()
-    return top, left, inside
+    return top, left, down @ mask @ across.T > _MASK_THRESHOLD
 
 
-def _cells_at_centres(low: float, high: float, cells: int) -> tuple[int, Tensor]:
+def _cells_at_centres(low: float, high: float, cells: int) -> tuple[int, Floats]:
     """The first pixel whose centre is between two coordinates, and the shares of all such in the cells, [P, cells]."""
     first = math.ceil(low - 0.5)
-    centres = torch.arange(first, math.ceil(high - 0.5)) + 0.5
-    places = (centres - low) * (cells / max(high - low, 1e-6)) - 0.5
-    return first, (1 - (places[:, None] - torch.arange(cells)).abs()).clamp(min=0)
+    centres = np.arange(first, math.ceil(high - 0.5), dtype=np.float32) + np.float32(0.5)
+    places = (centres - np.float32(low)) * np.float32(cells / max(high - low, 1e-6)) - np.float32(0.5)
+    shares = 1 - np.abs(places[:, None] - np.arange(cells, dtype=np.float32))
+    return first, np.asarray(shares.clip(min=0), np.float32)
 
 
-def _encode_as_torchvision(masks: Tensor, boxes: Tensor, image: Image) -> list[Segmentation]:
-    """The same, for masks that were not aligned: the runs of torchvision, whose box is a pixel wider on average."""
-    padded, scale = expand_masks(masks[:, None], padding=1)  # a border, so that edges interpolate towards zero
+def _encode_as_torchvision(masks: Floats, boxes: Floats, image: Image) -> list[Segmentation]:
+    """The same, for masks that were not aligned: the runs of torchvision, whose box is a pixel wider on average.
+
+    As its ``paste_masks_in_image`` does: masks get a border of zeros and boxes grow with it, whose corners are cut to
+    whole pixels; then cells are interpolated.
+    """
+    padded = np.pad(masks, ((0, 0), (1, 1), (1, 1)))
+    half = (boxes[:, 2:] - boxes[:, :2]) * np.float32(0.5)
+    centre = (boxes[:, 2:] + boxes[:, :2]) * np.float32(0.5)
+    half *= np.float32(padded.shape[-1] / max(masks.shape[-1], 1))
+    corners = np.concatenate([centre - half, centre + half], axis=1).astype(np.int64)
     out: list[Segmentation] = []
-    for mask, (x1, y1, x2, y2) in zip(padded, expand_boxes(boxes, scale).to(torch.int64).tolist(), strict=True):
-        side = (max(y2 - y1 + 1, 1), max(x2 - x1 + 1, 1))
-        scaled = F.interpolate(mask[None], size=side, mode="bilinear", align_corners=False)[0, 0]
-        out.append(crop_to_rle((scaled > _MASK_THRESHOLD).numpy(), y1, x1, image.height, image.width))
+    for mask, (x1, y1, x2, y2) in zip(padded, corners.tolist(), strict=True):
+        down = _cells_of_pixels(max(y2 - y1 + 1, 1), mask.shape[0])
+        across = _cells_of_pixels(max(x2 - x1 + 1, 1), mask.shape[1])
+        inside = down @ mask @ across.T > _MASK_THRESHOLD
+        out.append(crop_to_rle(inside, y1, x1, image.height, image.width))
     return out
+
+
+def _cells_of_pixels(pixels: int, cells: int) -> Floats:
+    """The shares of pixels in the cells that they lie over, [pixels, cells]: of bilinear interpolation."""
+    places = (np.arange(pixels, dtype=np.float32) + np.float32(0.5)) * np.float32(cells / pixels) - np.float32(0.5)
+    places = places.clip(0, cells - 1)
+    return np.asarray((1 - np.abs(places[:, None] - np.arange(cells, dtype=np.float32))).clip(min=0), np.float32)

@@ -8,28 +8,25 @@ normalised distances that part instances (``segkit.data.touching``).
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
-import cv2
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 from torch import Tensor, nn
 
 from segkit.choices import BackboneName, InstancesName, NormName
 from segkit.data.label_maps import IGNORED
-from segkit.data.touching import SCALE, part
-from segkit.models.backbones import DEFAULT_EPS, NORMS, make_body, normalise, padded_frame, strides_of
+from segkit.data.touching import SCALE
+from segkit.models.backbones import NORMS, make_body, normalise, strides_of
 from segkit.models.input_channels import take_channels
+from segkit.models.label_instances import instances_of
 from segkit.models.losses import distance_loss, semantic_losses
+from segkit.models.sizes import DEFAULT_EPS, padded_frame
 from segkit.models.tensors import Prediction, Target
 from segkit.models.unet_settings import UnetSettings
 
 _WIDTHS = (256, 128, 64, 48, 32)  # channels of the decoder at strides 16, 8, 4, 2, 1
 _WIDTHS_OF_PLAIN = (512, 256, 128, 64)  # at strides 8, 4, 2, 1, as in the paper
-_MIN_PIXELS = 16  # smaller components are noise
 _FIRST_DISTANCE = -2.0  # a logit
 _PLAIN = UnetSettings()
 
@@ -143,11 +140,6 @@ def maps_of(logits: Tensor, instances: InstancesName) -> Tensor:
     return torch.cat([logits[:-1].softmax(0), logits[-1:].sigmoid()])
 
 
-def num_maps(num_categories: int, instances: InstancesName) -> int:
-    """The number M of maps."""
-    return num_categories + 1 + (instances == "distance")
-
-
 def drop_channels(features: Tensor, share: float, seeds: Sequence[int]) -> Tensor:
     """Set channels of every image [C, H, W] to zero and scale up the others (spatial dropout: Tompson et al. 2015).
 
@@ -190,62 +182,11 @@ def split_instances(maps: Tensor, instances: InstancesName = "components") -> Pr
     """
     probabilities, distances = (maps, None) if instances == "components" else (maps[:-1], maps[-1].cpu().numpy())
     best, labels = probabilities.max(dim=0)
-    return instances_of(labels.to(torch.uint8).cpu().numpy(), best.cpu().numpy(), distances)
-
-
-class _Instance(NamedTuple):
-    score: float
-    label: int
-    box: tuple[int, int, int, int]
-    mask: npt.NDArray[np.bool_]
-
-
-def instances_of(
-    label_map: npt.NDArray[np.uint8], confidence: npt.NDArray[Any], distances: npt.NDArray[Any] | None = None
-) -> Prediction:
-    """The instances of each label, as ``split_instances`` gives them.
-
-    Args:
-        label_map: The most probable label of every pixel, [H, W].
-        confidence: Its probability.
-        distances: Normalised distances, which part connected components; None: nothing parts them.
-    """
-    found: list[_Instance] = []
-    for label in np.unique(label_map[label_map > 0]).tolist():
-        count, components, stats, _ = cv2.connectedComponentsWithStats((label_map == label).astype(np.uint8))
-        for component in range(1, count):
-            left, top, width, height, pixels = stats[component].tolist()
-            if pixels >= _MIN_PIXELS:
-                window = np.s_[top : top + height, left : left + width]
-                inside = components[window] == component
-                near = None if distances is None else distances[window].astype(np.float32)
-                found += _parts(label, (top, left), inside, confidence[window].astype(np.float32), near)
-    found.sort(key=lambda instance: -instance.score)
+    found = instances_of(labels.to(torch.uint8).cpu().numpy(), best.cpu().numpy(), distances)
     return {
-        "boxes": torch.tensor([each.box for each in found], dtype=torch.float32).reshape(-1, 4),
-        "labels": torch.tensor([each.label for each in found], dtype=torch.int64),
-        "scores": torch.tensor([each.score for each in found], dtype=torch.float32),
-        "box_masks": [each.mask for each in found],
-        "semantic": label_map,
+        "boxes": torch.from_numpy(found["boxes"]),
+        "labels": torch.from_numpy(found["labels"]),
+        "scores": torch.from_numpy(found["scores"]),
+        "box_masks": found["box_masks"],
+        "semantic": found["semantic"],
     }
-
-
-def _parts(
-    label: int,
-    corner: tuple[int, int],
-    inside: npt.NDArray[np.bool_],
-    confidence: npt.NDArray[np.float32],
-    distances: npt.NDArray[np.float32] | None,
-) -> list[_Instance]:
-    """The instances of one connected component, in a window that begins at (top, left)."""
-    numbers = None if distances is None else part(inside, distances)
-    if numbers is None:
-        numbers = inside.astype(np.int32)
-    out = []
-    for number, window in enumerate(ndimage.find_objects(numbers), 1):
-        mask = numbers[window] == number
-        if np.count_nonzero(mask) >= _MIN_PIXELS:
-            top, left = corner[0] + window[0].start, corner[1] + window[1].start
-            box = (left, top, left + mask.shape[1], top + mask.shape[0])
-            out.append(_Instance(float(confidence[window][mask].mean()), label, box, mask))
-    return out

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from segkit.choices import ARCHITECTURES, BackboneName, HeadsName, ModelName, NormName
 from segkit.errors import InputError
-from segkit.models.backbones import DEFAULT_EPS, EPS, make_body
+from segkit.models.backbones import EPS, make_body
 from segkit.models.card import ModelCard, read_card
 from segkit.models.detector_settings import DetectorSettings
 from segkit.models.layer_names import (
@@ -30,7 +30,7 @@ from segkit.models.layer_names import (
 from segkit.models.rfdetr import RFDETR
 from segkit.models.rfdetr_settings import RFDETRSettings
 from segkit.models.safetensors_file import read_safetensors
-from segkit.models.widths import Width
+from segkit.models.sizes import DEFAULT_EPS, Width
 
 _PLACES = ("model", "state_dict", "model_state_dict", "model_state", "module", "net")  # of the state dict in a file
 _DEEPEST = 4  # dicts inside each other; a file may hold a dict that holds itself
@@ -64,6 +64,7 @@ class WeightFile:
         norm_eps: What the norms of the feature extractor added to variances.
         widths: The layers that were pruned.
         rfdetr: What an RF-DETR was made with.
+        sparse: Whether weights are zero that are to stay so.
         notes: What was unwrapped or renamed.
     """
 
@@ -79,6 +80,7 @@ class WeightFile:
     norm_eps: float = DEFAULT_EPS
     widths: tuple[Width, ...] = ()
     rfdetr: RFDETRSettings | None = None
+    sparse: bool = False
     notes: tuple[str, ...] = field(default=())
 
 
@@ -159,6 +161,7 @@ def recognise(
             _head_norm_of(card, state) if is_detector else None,
             _eps_of(card, backbone, is_detector=is_detector, published=published),
             card.widths if card is not None else (),
+            sparse=card is not None and card.sparse,
             notes=tuple(notes or ()),
         )
     raise InputError(
@@ -178,6 +181,7 @@ def _of_transformer(state: State, card: ModelCard, notes: list[str]) -> WeightFi
         card.model,
         tuple(category.name for category in card.categories),
         rfdetr=card.rfdetr,
+        sparse=card.sparse,
         notes=tuple(notes),
     )
 

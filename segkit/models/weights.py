@@ -21,13 +21,14 @@ from torchvision.models.detection import (
 from segkit.choices import ARCHITECTURES, BackboneName, HeadsName, ModelName
 from segkit.errors import ConfigError, InputError
 from segkit.models.adapt import body_name
-from segkit.models.backbones import DEFAULT_EPS, EPS
+from segkit.models.backbones import EPS
 from segkit.models.input_channels import adapted, first_convolution
 from segkit.models.layer_names import State, from_old_torchvision
 from segkit.models.packaged_weights import LICENCE, PACKAGED, is_installed, packaged_file
 from segkit.models.rfdetr import RFDETR
 from segkit.models.rfdetr_weights import LICENCE as LICENCE_OF_RFDETR
 from segkit.models.rfdetr_weights import published, read_for_rfdetr
+from segkit.models.sizes import DEFAULT_EPS
 from segkit.models.weight_files import WeightFile, read_weight_file, recognise
 
 _COCO: dict[tuple[ModelName, HeadsName], Any] = {

@@ -5,25 +5,12 @@ names; only shapes change, and the model card says which.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import cast
 
 from torch import Tensor, nn
 
 from segkit.models.frozen_norm import FrozenNorm
-
-
-class Width(NamedTuple):
-    """The channels of a layer that has fewer than its architecture.
-
-    Attributes:
-        layer: Its name in the model.
-        outputs: Output channels; 0: as many as the architecture has, as those of heads for the categories.
-        inputs: Input channels, likewise.
-    """
-
-    layer: str
-    outputs: int
-    inputs: int
+from segkit.models.sizes import Width
 
 
 def widths_of(narrowed: nn.Module, whole: nn.Module) -> tuple[Width, ...]:

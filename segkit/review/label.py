@@ -20,7 +20,7 @@ from segkit.progress import SILENT, Progress
 from segkit.review.diverse import choose_diverse
 from segkit.review.next_folder import NextPicture, names_in
 from segkit.review.value import Valued, value_pictures
-from segkit.runtime.device import reraise_out_of_memory, resolve_device
+from segkit.runtime.memory_errors import reraise_out_of_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def plan_next(config: LabelConfig, progress: Progress = SILENT) -> NextPlan:
         what = "no pictures there" if not pictures else f"all of its {len(pictures)} pictures have a LabelMe file"
         raise InputError(f"{config.folder}: {what}", "name a folder that has pictures without annotations")
     with reraise_out_of_memory("try a smaller --batch, or --device cpu"):
-        model = load(config.model, resolve_device(config.device), trust=config.trust)
+        model = load(config.model, config.device, trust=config.trust)
         for note in model.notes:
             progress.note(note)
         valued, failed = value_pictures(model, name_pictures(free), shares, config.batch, progress)

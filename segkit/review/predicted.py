@@ -16,8 +16,8 @@ from segkit.inference.score import ScoreOptions, score
 from segkit.progress import Progress
 from segkit.review.predictions import Predictions, in_categories
 from segkit.runs.folder import dataset_of_run, fold_of_run
-from segkit.runtime.device import reraise_out_of_memory, resolve_device
-from segkit.runtime.ranks import Ranks
+from segkit.runtime.memory_errors import reraise_out_of_memory
+from segkit.runtime.ranks import by_itself
 
 _ACTIVITY = "predicting"
 
@@ -29,7 +29,7 @@ def predict_dataset(config: CheckConfig, dataset: Dataset, progress: Progress) -
         InputError: There is no such model, or it predicts no instances.
     """
     with reraise_out_of_memory("try a smaller --batch, or --device cpu"):
-        model = load(config.model, resolve_device(config.device), trust=config.trust)
+        model = load(config.model, config.device, trust=config.trust)
         for note in model.notes:
             progress.note(note)
         if model.card.uncovered == "ignore":
@@ -37,7 +37,7 @@ def predict_dataset(config: CheckConfig, dataset: Dataset, progress: Progress) -
         predictor, out_of_fold, said = _predictor(model, dataset, config.batch, progress)
         unlabelled = replace(dataset, annotations=(), categories=model.card.categories)
         options = ScoreOptions(iou_types=(), pixels=False, details=True, workers=0, skip_bad=True)
-        scored = score(predictor, model.card, unlabelled, Ranks(0, 1, model.device), options, progress)
+        scored = score(predictor, model.card, unlabelled, by_itself(), options, progress)
     names = {category.id: category.name for category in model.card.categories}
     results, categories = in_categories(dataset, scored.results, names)
     missing = sorted({c.name for c in dataset.categories} - set(names.values()))
@@ -62,7 +62,7 @@ def _predictor(
     folds = read_folds(trained_on)[1]
     held_out = {image.id: folds.get(same[image.id], fold) if image.id in same else fold for image in dataset.images}
     try:
-        models = models_of_folds(model, trained_on, model.device)
+        models = models_of_folds(model, trained_on, model.device or "cpu")
     except InputError as error:
         said = (f"only the run of fold {fold} predicts: {error.message}",)
         return alone, {image: number == fold for image, number in held_out.items()}, said

@@ -26,7 +26,7 @@ from torchvision.ops import box_iou
 from segkit.config.predict import PredictConfig
 from segkit.data.pixels import thumbnail
 from segkit.data.records import Image, Result
-from segkit.inference.adjust import View
+from segkit.inference.adjust import View, in_tensors
 from segkit.inference.choose import Choice
 from segkit.inference.input_files import Picture
 from segkit.inference.journal import Origin
@@ -76,6 +76,7 @@ def value_pictures(
         batch: Images at once.
         progress: Shows how many are done.
     """
+    model = in_tensors(model)
     names = {category.id: category.name for category in model.card.categories}
     weights, failed = _rarity(names, shares), list[str]()
     valued: list[Valued] = []
@@ -116,8 +117,8 @@ def _predicted(
     task = Task(model, config, Choice({}), Origin(model.path, None, None))
     tried = [load_picture(picture, task) for picture in pictures]
     failed += [message for each in tried for message in each.notes.failed]
-    loaded = [(each.done, each.image) for each in tried if each.done is not None and isinstance(each.image, Tensor)]
-    images = [image for _, image in loaded]
+    loaded = [(each.done, each.image) for each in tried if each.done is not None and isinstance(each.image, np.ndarray)]
+    images = [torch.from_numpy(image) for _, image in loaded]
     predictor, view = model.in_batches(batch, progress, "predicting"), View(flip_x=True)
     found = predictor(images, [done.picture.name for done, _ in loaded])
     changed = [view.image(image) for image in images]

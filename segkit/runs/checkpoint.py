@@ -1,4 +1,4 @@
-"""Checkpoints: written, found and loaded.
+"""Checkpoints: written and loaded.
 
 Files load with ``torch.load(..., weights_only=True)``; ``["model"]`` is the state dict. A file is written under a
 temporary name, flushed to the disk, and renamed: a crash leaves the old file or the new one, never a part of one. The
@@ -16,9 +16,9 @@ from torch import nn
 from segkit.data.files import temporary_file
 from segkit.errors import InputError
 from segkit.models.card import ModelCard, read_card
-from segkit.runs.folder import CONFIG, LATEST, find_run
+from segkit.runs.find import LAST, PREVIOUS
+from segkit.runs.folder import CONFIG
 
-LAST, PREVIOUS, BEST = "last.pt", "last.previous.pt", "best.pt"
 _NEEDED = ("raw", "optimizer", "scaler", "random", "step")  # to go on with a run
 _VERSION = 2
 _OTHER = "use the run's other one"
@@ -129,47 +129,6 @@ def _check_whole(path: Path, content: dict[str, Any]) -> None:
     values = [value for value in content["model"].values() if value.is_floating_point()]
     if not all(bool(value.isfinite().all()) for value in values):
         raise InputError(f"{path}: has weights that are not finite", "start again with a smaller --lr")
-
-
-def find_checkpoint(model: Path | None) -> Path:
-    """The checkpoint that MODEL means: a file, or a run's best one (else its last); by default of the latest run.
-
-    Raises:
-        InputError: There is none.
-    """
-    path = model if model is not None else Path("runs") / LATEST
-    if path.name == LATEST and path.is_file():
-        path = find_run(path)
-    if path.is_dir():
-        if (own := _checkpoint_in(path)) is not None:
-            return own
-        raise InputError(
-            f"{path}: holds no checkpoint",
-            "was it interrupted before the first one? see segkit train --resume",
-        )
-    if not path.exists():
-        hint = "train one: segkit train" if model is None else None
-        raise InputError(f"{path}: no such {'run' if model is None else 'model'}", hint)
-    if not path.is_file():  # a named pipe would be waited for
-        raise InputError(f"{path}: not a regular file", "save its content into a file, and name that")
-    return path
-
-
-def _checkpoint_in(run: Path) -> Path | None:
-    """The checkpoint that a run means: its best one, else its last."""
-    return next((run / name for name in (BEST, LAST, PREVIOUS) if (run / name).is_file()), None)
-
-
-def folder_of_scores(model: Path) -> Path:
-    """Where the scores of a model on its own validation split go.
-
-    The checkpoint that a run means has the run's folder. Any other file has a folder beside it that is named after it,
-    so that the scores of ``last.pt`` or ``model.onnx`` do not replace those of the run.
-    """
-    own = _checkpoint_in(model.parent)
-    if own is not None and own.resolve() == model.resolve():
-        return model.parent
-    return model.parent / f"eval-{model.stem if model.suffix == '.pt' else model.name}"
 
 
 def load_model(path: Path, device: torch.device) -> tuple[nn.Module, ModelCard]:

@@ -3,17 +3,22 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _NO_LIMIT = 1 << 60  # version 1 writes a number near 2^63
 
 
-def available_memory(device: torch.device) -> int:
+def available_memory(device: "torch.device") -> int:
     """Bytes that this process can still take: what is free, and of a GPU also what its allocator keeps unused."""
     if device.type == "cuda":
+        import torch  # noqa: PLC0415 -- files predict without PyTorch
+
         free, _ = torch.cuda.mem_get_info(device)
         return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
     return min([int(psutil.virtual_memory().available), *left_in_groups(_CGROUPS, Path("/proc/self/cgroup"))])

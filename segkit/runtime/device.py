@@ -2,14 +2,16 @@
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from segkit.choices import Precision
-from segkit.errors import ConfigError, DeviceError, tells_of_memory
+from segkit.errors import ConfigError, DeviceError
+from segkit.runtime.device_names import check_device_name
 from segkit.runtime.torch_private import cpu_has_bf16
 
 
@@ -17,16 +19,13 @@ def resolve_device(name: str) -> torch.device:
     """The device of a name: auto, cpu, cuda, cuda:1.
 
     Raises:
+        ConfigError: It is no such name.
         DeviceError: It does not exist.
     """
+    check_device_name(name)
     if name == "auto":
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ConfigError(f"--device {name}: not a device", "use auto, cpu, cuda or cuda:1") from None
-    if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"--device {name}: segkit runs on cpu and cuda")
+    device = torch.device(name)
     if device.type == "cuda":
         _check_gpu(device.index or 0)
         return torch.device("cuda", device.index or 0)  # set_device refuses a device without a number
@@ -77,6 +76,16 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     return nullcontext() if dtype is torch.float32 else torch.autocast(device.type, dtype)
 
 
+def on_device(function: Callable[[Sequence[Tensor]], Any], device: torch.device) -> Callable[[Sequence[Any]], Any]:
+    """A model as a function of images on the host, arrays or tensors; it computes in fp32, and without gradients."""
+
+    def compute(images: Sequence[Any]) -> Any:
+        with fp32_precision(device), torch.inference_mode():
+            return function([torch.as_tensor(image).to(device) for image in images])
+
+    return compute
+
+
 @contextmanager
 def fp32_precision(device: torch.device) -> Iterator[None]:
     """Compute in fp32 proper, in which predictions and scores are defined: on a GPU without TF32, as on a CPU."""
@@ -92,11 +101,6 @@ def fp32_precision(device: torch.device) -> Iterator[None]:
         products.allow_tf32, convolutions.allow_tf32 = before
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out: torch has a class for that, libraries below it only words."""
-    return isinstance(error, torch.OutOfMemoryError) or tells_of_memory(error)
-
-
 def free_memory(device: torch.device) -> None:
     """Free what nothing uses: Python's reference cycles, and the blocks that CUDA's allocator caches."""
     gc.collect()
@@ -109,22 +113,6 @@ def limit_memory(device: torch.device, budget: int) -> None:
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, budget / total), device)
-
-
-@contextmanager
-def reraise_out_of_memory(hint: str) -> Iterator[None]:
-    """Raise an out-of-memory error of the device as a ``DeviceError``.
-
-    Args:
-        hint: How to need less memory.
-    """
-    try:
-        yield
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        first = str(error).partition(". GPU")[0].partition("\n")[0]
-        raise DeviceError(f"out of memory: {first}", hint) from error
 
 
 def device_name(device: torch.device) -> str:

@@ -14,8 +14,8 @@ from typing import Any
 import torch.distributed as dist
 
 from segkit.errors import DeviceError
+from segkit.runtime.ranks import HINT
 
-HINT = "torchrun and srun set RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT; unset them for a run by itself"
 _LAUNCHERS = ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_USE_AGENT_STORE", "SLURM_STEP_ID")
 _LAUNCHED_SECONDS = 600.0  # many nodes that load torch from one slow disk do not start together
 _ALONE_SECONDS = 120.0  # where nothing tells of a launcher: ranks that are started by hand

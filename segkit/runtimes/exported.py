@@ -1,4 +1,4 @@
-"""An exported file as a model that predicts, whichever runtime runs it."""
+"""An exported file as a model that predicts, whichever runtime runs it: arrays in, arrays out, without PyTorch."""
 
 import json
 from abc import ABC, abstractmethod
@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
 from segkit.choices import ARCHITECTURES
 from segkit.errors import InputError, SegkitError
 from segkit.models.card import ModelCard, read_card
-from segkit.models.tensors import Prediction
-from segkit.models.unet import split_instances
-from segkit.runtime.device import is_out_of_memory
+from segkit.models.label_instances import instances_in_maps
+from segkit.models.tensors import ArrayPrediction, Floats
+from segkit.runtime.memory_errors import is_out_of_memory
+
+Arrays = dict[str, npt.NDArray[Any]]
 
 CARD_KEY, ABOUT_KEY = "segkit", "segkit_export"
 """The keys of a file's metadata: the model card, and what else is to be known of the file."""
@@ -59,7 +61,7 @@ def about_in(text: str | None, path: Path) -> dict[str, Any]:
 
 
 class ExportedModel(ABC):
-    """A model in evaluation mode: images in, a list of ``Prediction`` out, on the CPU.
+    """A model in evaluation mode: images in, a list of ``ArrayPrediction`` out, on the CPU.
 
     Attributes:
         path: The file.
@@ -76,26 +78,31 @@ class ExportedModel(ABC):
     notes: tuple[str, ...] = ()
 
     @abstractmethod
-    def run(self, images: Tensor) -> dict[str, Tensor]:
+    def run(self, images: npt.NDArray[np.uint8]) -> Arrays:
         """What the graph gives, by the names of its outputs.
 
         Args:
             images: uint8 [B, C, H, W]; a single image where it takes no batches.
         """
 
-    def outputs(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
-        """The same of images of any sizes (uint8 [C, H, W] each), for each image; those of one size go together."""
-        found: list[dict[str, Tensor]] = [{} for _ in images]
+    def outputs(self, images: Sequence[Any]) -> list[Arrays]:
+        """The same for each image; those of one size go together.
+
+        Args:
+            images: uint8 [C, H, W] each, of any sizes: arrays, or tensors on the CPU.
+        """
+        given = [np.asarray(image) for image in images]
+        found: list[Arrays] = [{} for _ in given]
         groups: dict[Any, list[int]] = {}
-        for place, image in enumerate(images):
-            groups.setdefault(tuple(image.shape) if self.takes_batches else place, []).append(place)
+        for place, image in enumerate(given):
+            groups.setdefault(image.shape if self.takes_batches else place, []).append(place)
         for places in groups.values():
-            named = self._run(torch.stack([images[place].cpu() for place in places]))
+            named = self._run(np.stack([given[place] for place in places]))
             for number, place in enumerate(places):
                 found[place] = _of_image(named, number)
         return found
 
-    def _run(self, images: Tensor) -> dict[str, Tensor]:
+    def _run(self, images: npt.NDArray[np.uint8]) -> Arrays:
         """``run``, with an error of the runtime in words.
 
         Raises:
@@ -111,24 +118,24 @@ class ExportedModel(ABC):
             what = f"its graph cannot be run on an input of {size}: {why}"
             raise InputError(f"{self.path}: {what}", "export it again") from error
 
-    def __call__(self, images: Sequence[Tensor]) -> list[Prediction]:
+    def __call__(self, images: Sequence[Any]) -> list[ArrayPrediction]:
         """Predictions of images (uint8 [C, H, W] each)."""
         if self.card.framing.kind == "semantic":
-            return [split_instances(each, self.card.unet.instances) for each in self.maps(images)]
-        return cast(list[Prediction], self.outputs(images))  # boxes, labels, scores and masks, by their names
+            return [instances_in_maps(each, self.card.unet.instances) for each in self.maps(images)]
+        return cast(list[ArrayPrediction], self.outputs(images))  # boxes, labels, scores and masks, by their names
 
-    def maps(self, images: Sequence[Tensor]) -> list[Tensor]:
+    def maps(self, images: Sequence[Any]) -> list[Floats]:
         """Of a U-Net: what it predicts of every pixel, float [M, H, W] for each image (``segkit.models.unet``)."""
         return [_maps_in(each) for each in self.outputs(images)]
 
 
-def _maps_in(named: dict[str, Tensor]) -> Tensor:
+def _maps_in(named: Arrays) -> Floats:
     if "distances" not in named:
         return named["probabilities"]
-    return torch.cat([named["probabilities"], named["distances"][None]])
+    return np.concatenate([named["probabilities"], named["distances"][None]])
 
 
-def _of_image(named: dict[str, Tensor], number: int) -> dict[str, Tensor]:
+def _of_image(named: Arrays, number: int) -> Arrays:
     """The outputs for one image of a batch."""
     if "images_of" in named:
         here = named["images_of"] == number

@@ -18,6 +18,9 @@ SUFFIXES: dict[ExportFormat, str] = {
 }
 """How the names of exported files end, by format."""
 
+WITHOUT_TORCH: frozenset[ExportFormat | None] = frozenset({"onnx", "openvino", "litert"})
+"""The formats whose files predict without PyTorch."""
+
 
 def format_of(path: Path) -> ExportFormat | None:
     """The format of an exported file by its name; None: it is none."""
@@ -29,7 +32,7 @@ def open_exported(path: Path, device: str = "cpu", *, threads: int = 0, trust: b
 
     Args:
         path: The file.
-        device: Where ONNX Runtime computes; the others compute on the CPU.
+        device: Where ONNX Runtime computes: ``cpu``, ``cuda``, ``cuda:1`` or ``auto``; the others compute on the CPU.
         threads: Of the CPU, in runtimes that have such a setting; 0: as many as they take.
         trust: Whether its maker is trusted: needed for files that are programs.
 

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
+import numpy.typing as npt
 
 from segkit.errors import InputError
 from segkit.extras import extra_package
-from segkit.runtimes.exported import CARD_KEY, ExportedModel, card_in, output_names
+from segkit.runtimes.exported import CARD_KEY, Arrays, ExportedModel, card_in, output_names
 
 INTERPRETER = "ai_edge_litert.interpreter"
 _MOST_BYTES = 2 << 30
@@ -47,7 +46,7 @@ class LiteRtModel(ExportedModel):
         height, width = (int(side) for side in self._input["shape"][2:])
         self.size: tuple[int, int] = (height, width)
 
-    def run(self, images: Tensor) -> dict[str, Tensor]:
+    def run(self, images: npt.NDArray[np.uint8]) -> Arrays:
         """See ``ExportedModel``.
 
         Raises:
@@ -58,9 +57,9 @@ class LiteRtModel(ExportedModel):
             raise InputError(
                 f"{self.path}: takes images of {own} pixels, not of {other}", "use the ONNX file of the model"
             )
-        self._interpreter.set_tensor(self._input["index"], np.ascontiguousarray(images.numpy()))
+        self._interpreter.set_tensor(self._input["index"], np.ascontiguousarray(images))
         self._interpreter.invoke()
-        found = (torch.from_numpy(self._interpreter.get_tensor(each["index"]).copy()) for each in self._outputs)
+        found = (self._interpreter.get_tensor(each["index"]).copy() for each in self._outputs)
         return dict(zip(output_names(self.card), found, strict=True))
 
 

@@ -4,15 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime as ort
-import torch
-from torch import Tensor
 
 from segkit.errors import InputError
-from segkit.runtimes.exported import CARD_KEY, ExportedModel, card_in, output_names
+from segkit.runtimes.exported import CARD_KEY, Arrays, ExportedModel, card_in, output_names
 from segkit.runtimes.foreign_onnx import check_onnx
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_DRIVER = Path("/dev/nvidiactl")  # of NVIDIA on Linux
 
 
 class OnnxModel(ExportedModel):
@@ -23,7 +23,7 @@ class OnnxModel(ExportedModel):
 
         Args:
             path: The file.
-            device: ``cuda`` or ``cuda:1`` for ONNX Runtime's CUDA provider, where there is one.
+            device: ``cpu``; ``cuda`` or ``cuda:1`` for ONNX Runtime's CUDA provider; ``auto``: that where there is one.
             threads: Of the CPU; 0: as many as ONNX Runtime takes.
 
         Raises:
@@ -37,7 +37,8 @@ class OnnxModel(ExportedModel):
             self._session = ort.InferenceSession(str(path), options, providers=_providers(device))
         except Exception as error:  # ONNX Runtime's own exceptions derive from nothing useful
             raise InputError(f"{path}: not an ONNX file that can be run") from error
-        if device.startswith("cuda") and self._session.get_providers()[0] != _CUDA:
+        wants_gpu = device.startswith("cuda") or (device == "auto" and _DRIVER.exists())
+        if wants_gpu and self._session.get_providers()[0] != _CUDA:
             self.notes = (f"warning: ONNX Runtime has no CUDA here: {path.name} runs on the CPU",)
         self.path, self.card = path, card_in(self._session.get_modelmeta().custom_metadata_map.get(CARD_KEY), path)
         self._outputs = [output.name for output in self._session.get_outputs()]
@@ -47,18 +48,18 @@ class OnnxModel(ExportedModel):
         self._input = inputs[0]
         self.takes_batches = self._input == "images"
 
-    def run(self, images: Tensor) -> dict[str, Tensor]:
+    def run(self, images: npt.NDArray[np.uint8]) -> Arrays:
         """See ``ExportedModel``."""
         given = images if self.takes_batches else images[0]
-        values: list[Any] = self._session.run(None, {self._input: np.ascontiguousarray(given.numpy())})
-        named = {name: torch.from_numpy(value) for name, value in zip(self._outputs, values, strict=True)}
+        values: list[Any] = self._session.run(None, {self._input: np.ascontiguousarray(given)})
+        named = dict(zip(self._outputs, values, strict=True))
         if not self.takes_batches and "probabilities" in named:
             named = {name: value[None] for name, value in named.items()}
         return named
 
 
 def _providers(device: str) -> list[Any]:
-    if not device.startswith("cuda") or _CUDA not in ort.get_available_providers():
+    if device == "cpu" or _CUDA not in ort.get_available_providers():
         return [_CPU]
     number = device.partition(":")[2] or "0"
     return [(_CUDA, {"device_id": number}), _CPU]

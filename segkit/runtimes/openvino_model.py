@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
+import numpy.typing as npt
 
 from segkit.errors import InputError
 from segkit.extras import extra_package
-from segkit.runtimes.exported import CARD_KEY, ExportedModel, card_in, output_names
+from segkit.runtimes.exported import CARD_KEY, Arrays, ExportedModel, card_in, output_names
 
 
 class OpenVinoModel(ExportedModel):
@@ -44,9 +43,9 @@ class OpenVinoModel(ExportedModel):
             raise InputError(f"{path}: its graph is not that of its model card", "export it again")
         self.takes_batches = inputs == ["images"]
 
-    def run(self, images: Tensor) -> dict[str, Tensor]:
+    def run(self, images: npt.NDArray[np.uint8]) -> Arrays:
         """See ``ExportedModel``."""
         given = images if self.takes_batches else images[0]
-        found = self._compiled(np.ascontiguousarray(given.numpy()))
+        found = self._compiled(np.ascontiguousarray(given))
         values = [found[output] for output in self._compiled.outputs]
-        return {name: torch.from_numpy(value.copy()) for name, value in zip(self._outputs, values, strict=True)}
+        return {name: value.copy() for name, value in zip(self._outputs, values, strict=True)}

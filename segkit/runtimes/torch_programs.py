@@ -9,12 +9,13 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torchvision  # noqa: F401  # its operators are in the files
-from torch import Tensor
 
 from segkit.errors import InputError
-from segkit.runtimes.exported import ABOUT_KEY, CARD_KEY, ExportedModel, about_in, card_in
+from segkit.runtimes.exported import ABOUT_KEY, CARD_KEY, Arrays, ExportedModel, about_in, card_in
 
 _MOST_BYTES = 16 << 20  # of metadata
 
@@ -49,10 +50,11 @@ class TorchProgram(ExportedModel):
         self.takes_batches = about["input"] == "images"
 
     @torch.inference_mode()
-    def run(self, images: Tensor) -> dict[str, Tensor]:
+    def run(self, images: npt.NDArray[np.uint8]) -> Arrays:
         """See ``ExportedModel``."""
-        values = self._program(images if self.takes_batches else images[0])
-        return dict(zip(self._outputs, values, strict=True))
+        given = torch.from_numpy(images)
+        values = self._program(given if self.takes_batches else given[0])
+        return {name: value.numpy() for name, value in zip(self._outputs, values, strict=True)}
 
 
 def _load(path: Path) -> Any:

@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from segkit.errors import InputError
 from segkit.models.card import ModelCard
 from segkit.models.safetensors_file import read_metadata, read_safetensors
-from segkit.models.tensors import Prediction
+from segkit.models.tensors import ArrayPrediction, Floats
 from segkit.models.unet import UNet
-from segkit.runtimes.exported import CARD_KEY, ExportedModel, card_in
+from segkit.runtimes.exported import CARD_KEY, Arrays, ExportedModel, card_in
 
 
 def model_of(path: Path) -> tuple[nn.Module, ModelCard]:
@@ -51,18 +54,22 @@ class WeightsModel(ExportedModel):
         self.path = path
         self.module, self.card = model_of(path)
 
-    def run(self, images: Tensor) -> dict[str, Tensor]:
+    def run(self, images: npt.NDArray[np.uint8]) -> Arrays:
         """There is no graph to run: the model itself predicts."""
         raise NotImplementedError
 
     @torch.inference_mode()
-    def maps(self, images: Sequence[Tensor]) -> list[Tensor]:
+    def maps(self, images: Sequence[Any]) -> list[Floats]:
         """Of a U-Net, what it predicts of every pixel."""
         assert isinstance(self.module, UNet)
-        return self.module.maps(images)
+        return [each.numpy() for each in self.module.maps([torch.as_tensor(image) for image in images])]
 
     @torch.inference_mode()
-    def __call__(self, images: Sequence[Tensor]) -> list[Prediction]:
+    def __call__(self, images: Sequence[Any]) -> list[ArrayPrediction]:
         """Predictions of images."""
-        found: list[Prediction] = self.module(images)
-        return found
+        found = self.module([torch.as_tensor(image) for image in images])
+        return [{name: _plain(value) for name, value in each.items()} for each in found]  # type: ignore[misc]  # by the names of a prediction
+
+
+def _plain(value: Any) -> Any:
+    return value.numpy() if isinstance(value, torch.Tensor) else value

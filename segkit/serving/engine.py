@@ -10,15 +10,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from segkit.data.pictures import read_header
 from segkit.data.records import Image, Result
 from segkit.errors import InputError, SegkitError
 from segkit.inference.input_files import Picture
 from segkit.inference.load import Loaded, Task, load_picture
-from segkit.models.tensors import Prediction, prediction_to_results
+from segkit.models.tensors import ArrayPrediction, Prediction, prediction_to_results
 from segkit.progress import Progress
 from segkit.serving.metrics import ServerMetrics
 
@@ -128,8 +127,8 @@ class Engine:
         if not loaded:
             return
         try:
-            with self._timed("predict"), torch.inference_mode():
-                images = [each.image for _, each in loaded if isinstance(each.image, Tensor)]
+            with self._timed("predict"):
+                images = [each.image for _, each in loaded if isinstance(each.image, np.ndarray)]
                 predictions = self._predictor(images, [_NAME] * len(images))
             self.metrics.batches.inc()
             with self._timed("encode"):
@@ -162,9 +161,9 @@ class Engine:
             raise InputError(_without(path, found.notes.failed[0]))
         return found
 
-    def _instances(self, request: _Request, loaded: Loaded, prediction: Prediction) -> Answer:
+    def _instances(self, request: _Request, loaded: Loaded, prediction: Prediction | ArrayPrediction) -> Answer:
         assert loaded.done is not None
-        assert isinstance(loaded.image, Tensor)
+        assert isinstance(loaded.image, np.ndarray)
         card, height, width = self.task.model.card, loaded.done.height, loaded.done.width
         model_height, model_width = loaded.image.shape[-2:]
         results = prediction_to_results(

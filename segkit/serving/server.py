@@ -18,7 +18,7 @@ from segkit.inference.model import load
 from segkit.inference.thresholds import choice_of, score_used
 from segkit.progress import SILENT, Progress
 from segkit.runs.folder import LATEST
-from segkit.runtime.device import reraise_out_of_memory, resolve_device
+from segkit.runtime.memory_errors import reraise_out_of_memory
 from segkit.runtime.signals import asking_signals, signal_handlers
 from segkit.serving.app import make_app
 from segkit.serving.engine import Engine
@@ -56,7 +56,7 @@ def start_engine(config: ServeConfig, progress: Progress = SILENT) -> tuple[Engi
     Raises:
         InputError: There is no such model.
     """
-    model = load(config.model, resolve_device(config.device), trust=config.trust)
+    model = load(config.model, config.device, trust=config.trust)
     for note in model.notes:
         progress.note(note)
     predict = config.predict_config()

@@ -19,9 +19,9 @@ from segkit.data.find_levels import count_channels, find_channel_ranges, find_le
 from segkit.data.geometry import Framing, TargetKind
 from segkit.data.records import Dataset
 from segkit.errors import ConfigError
-from segkit.models.backbones import DEFAULT_EPS
 from segkit.models.card import ModelCard
 from segkit.models.detector_settings import DetectorSettings
+from segkit.models.sizes import DEFAULT_EPS
 from segkit.models.weight_files import WeightFile
 from segkit.models.weights import best_weights, check_backbone, eps_of, without_network
 from segkit.training.transformer_defaults import network_for

@@ -95,6 +95,15 @@ class SharedGradients:
         for bucket in self._buckets:
             bucket.zero_()
 
+    def keep_zeros(self) -> None:
+        """Set the gradients of weights to zero that are zero, so that pruned ones stay so; biases and norms learn.
+
+        An optimizer that has never seen another gradient of a weight does not move it.
+        """
+        for parameter in self._trainable:
+            if parameter.dim() > 1 and parameter.grad is not None:
+                parameter.grad.masked_fill_(parameter == 0, 0.0)
+
     def clip(self, max_norm: float) -> float:
         """Scale the gradients down to a norm of ``max_norm`` (0: no limit); returns their norm before."""
         return float(nn.utils.clip_grad_norm_(self._trainable, max_norm if max_norm > 0 else float("inf")))

@@ -12,12 +12,14 @@ from functools import partial
 import torch
 
 from segkit.errors import ConfigError, DeviceError
-from segkit.loading.dataset import Pictures, Sample, pictures_for_evaluation, to_device
+from segkit.loading.dataset import Pictures, to_device
 from segkit.loading.sampler import Key
+from segkit.loading.whole import Sample, WholePictures
 from segkit.models.adapt import train_mode
 from segkit.progress import Progress
 from segkit.runtime.available import available_memory
-from segkit.runtime.device import autocast, fp32_precision, free_memory, is_out_of_memory, limit_memory
+from segkit.runtime.device import autocast, fp32_precision, free_memory, limit_memory
+from segkit.runtime.memory_errors import is_out_of_memory
 from segkit.runtime.ranks import Ranks
 from segkit.training.gradients import copy_statistics, restore_statistics
 from segkit.training.plan import Plan
@@ -72,7 +74,7 @@ def _that_fits(plan: Plan, state: TrainingState, ranks: Ranks, progress: Progres
     if ranks.device.type == "cuda":
         to_train, to_evaluate = _load(plan.training_pictures(), scene.shapes, scene.frame), list[Sample]()
         if plan.val is not None:
-            whole = pictures_for_evaluation(plan.val, plan.card.framing, plan.card.levels)
+            whole = WholePictures(plan.val, plan.card.framing, plan.card.levels)
             to_evaluate = _load(whole, largest_to_evaluate(plan, part))
         peak_of = partial(_peak_on_gpu, plan, state, teaching.rehearsed(), to_train, to_evaluate, ranks.device)
     needs: dict[int, int | None] = {}
@@ -185,7 +187,9 @@ def _try(
     del placeholders
 
 
-def _load(pictures: Pictures, shapes: Sequence[Shape], frame: tuple[int, int] | None = None) -> list[Sample]:
+def _load(
+    pictures: Pictures | WholePictures, shapes: Sequence[Shape], frame: tuple[int, int] | None = None
+) -> list[Sample]:
     """The images that can be loaded; it raises only where none can."""
     samples = [pictures[Key(0, shape.index, 0, frame)] for shape in shapes]
     good = [sample for sample in samples if isinstance(sample, Sample)]

@@ -29,7 +29,7 @@ from segkit.training.defaults import DataFacts, card_for, epochs_between_evaluat
 from segkit.training.detector_defaults import settings_for, with_settings
 from segkit.training.optim import learning_rate
 from segkit.training.same_data import card_for_data
-from segkit.training.sources import share_of, with_weight_file, with_widths
+from segkit.training.sources import share_of, with_pruning, with_weight_file
 from segkit.training.teachers.find import TeacherFile, find_teacher
 from segkit.training.teachers.unlabelled_images import unlabelled_images
 from segkit.training.transformer_defaults import with_network
@@ -224,7 +224,7 @@ def plan_without_folder(
         card, filled = card_for(filled, training, settings, source), with_settings(filled, settings)
         unet, more = unet_settings_for(filled, training)
         card, filled = replace(card, unet=unet, rfdetr=network), with_unet_settings(filled, unet, card.channels)
-        card = with_widths(card, source, filled.weights)
+        card = with_pruning(card, source, filled.weights)
         notes = (*notes, *more)
     if (
         config.resume is None

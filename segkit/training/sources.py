@@ -14,7 +14,7 @@ from segkit.models.adapt import body_name
 from segkit.models.card import ModelCard
 from segkit.models.weight_files import WeightFile
 from segkit.models.weights import NAMES
-from segkit.runs.checkpoint import find_checkpoint
+from segkit.runs.find import find_checkpoint
 
 
 def share_of(training: Dataset, config: TrainConfig) -> Dataset:
@@ -25,8 +25,8 @@ def share_of(training: Dataset, config: TrainConfig) -> Dataset:
     return part_of(training, stratified_order(training, config.seed)[:count])
 
 
-def with_widths(card: ModelCard, source: WeightFile | None, weights: str | None) -> ModelCard:
-    """A model card with the widths of the pruned model that a run starts from.
+def with_pruning(card: ModelCard, source: WeightFile | None, weights: str | None) -> ModelCard:
+    """A model card with what was pruned of the model that a run starts from: the widths of layers, and single weights.
 
     Args:
         card: The model as options and data have it.
@@ -36,7 +36,10 @@ def with_widths(card: ModelCard, source: WeightFile | None, weights: str | None)
     Raises:
         ConfigError: The pruned model has other layers.
     """
-    if source is None or not source.widths:
+    if source is None:
+        return card
+    card = replace(card, sparse=source.sparse)
+    if not source.widths:
         return card
     with torch.device("meta"):
         whole = replace(card, widths=()).build()

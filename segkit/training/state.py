@@ -14,8 +14,8 @@ from segkit.models.adapt import compile_features, freeze, initialise, save_memor
 from segkit.models.card import ModelCard
 from segkit.models.weights import Loaded, load_weights
 from segkit.progress import Progress
-from segkit.runs.checkpoint import LAST
-from segkit.runtime.device import is_out_of_memory
+from segkit.runs.find import LAST
+from segkit.runtime.memory_errors import is_out_of_memory
 from segkit.runtime.ranks import Ranks
 from segkit.training.optim import Average, groups_of, make_optimizer
 from segkit.training.plan import Plan

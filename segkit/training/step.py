@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 
 from segkit.errors import DeviceError, SegkitError
-from segkit.loading.dataset import Sample, to_device
+from segkit.loading.dataset import to_device
+from segkit.loading.whole import Sample
 from segkit.memory.measure.meter import Meter
 from segkit.progress import SILENT, Progress
-from segkit.runtime.device import autocast, free_memory, is_out_of_memory
+from segkit.runtime.device import autocast, free_memory
+from segkit.runtime.memory_errors import is_out_of_memory
 from segkit.runtime.ranks import Ranks
 from segkit.runtime.signals import StopRequest
 from segkit.training.agreement import Agreement
@@ -219,6 +221,8 @@ def optimizer_step(training: Training, losses: dict[str, float], statistics: Sta
     """
     state, gradients = training.state, training.gradients
     state.scaler.unscale_(state.optimizer)
+    if training.plan.card.sparse:
+        gradients.keep_zeros()
     norm = gradients.clip(training.plan.config.clip_grad or 0.0)
     finite = math.isfinite(sum(losses.values())) and (math.isfinite(norm) or state.scaler.is_enabled())
     if update_weights(state, finite):

@@ -13,9 +13,10 @@ import torch
 from segkit.config.train import TrainConfig
 from segkit.errors import Interrupted, SegkitError
 from segkit.formats.pictures.framed import odd_pictures
-from segkit.loading.dataset import Pictures, Sample
+from segkit.loading.dataset import Pictures
 from segkit.loading.loader import load_batches
 from segkit.loading.sampler import TrainingOrder, by_orientation
+from segkit.loading.whole import Sample
 from segkit.memory.measure.meter import CounterMeter, Meter
 from segkit.models.adapt import reraise_compile_errors, train_mode
 from segkit.models.backbones import met_one_value
@@ -25,9 +26,11 @@ from segkit.runs.checkpoint import load_last
 from segkit.runs.folder import LATEST, METRICS
 from segkit.runs.metrics_file import evaluations_of
 from segkit.runs.tensorboard import require_tensorboard
-from segkit.runtime.device import check_gpus, reraise_out_of_memory, seed_everything
+from segkit.runtime.device import check_gpus, seed_everything
+from segkit.runtime.join import joined_ranks
 from segkit.runtime.launch import launch_ranks
-from segkit.runtime.ranks import Ranks, adopt_slurm, joined_ranks, launched_from_outside
+from segkit.runtime.memory_errors import reraise_out_of_memory
+from segkit.runtime.ranks import Ranks, adopt_slurm, launched_from_outside
 from segkit.runtime.signals import stop_requests
 from segkit.training.agreement import Agreement
 from segkit.training.contract import agree_on_contract

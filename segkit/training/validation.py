@@ -16,7 +16,8 @@ from segkit.inference.batches import BatchPredictor
 from segkit.inference.score import Scored, ScoreOptions, score
 from segkit.models.adapt import train_mode
 from segkit.progress import NotesOnly
-from segkit.runs.checkpoint import BEST, LAST, PREVIOUS, save_checkpoint
+from segkit.runs.checkpoint import save_checkpoint
+from segkit.runs.find import BEST, LAST, PREVIOUS
 from segkit.runs.folder import LATEST, point_latest
 from segkit.runs.samples import draw_samples, sample_images
 from segkit.training.divergence import has_finite_weights, stop_without_finite_outputs

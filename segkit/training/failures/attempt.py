@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.errors import DeviceError, SegkitError
-from segkit.loading.dataset import Sample
+from segkit.loading.whole import Sample
 from segkit.runtime.device import free_memory
 from segkit.training.failures.step_failure import Kind, not_finite
 from segkit.training.gradients import copy_statistics, restore_statistics

@@ -12,8 +12,8 @@ from typing import Any, cast
 from torch import Tensor
 
 from segkit.data.records import Image
-from segkit.loading.dataset import Sample
 from segkit.loading.sampler import Key
+from segkit.loading.whole import Sample
 from segkit.models.tensors import Target
 
 FORMAT = 1

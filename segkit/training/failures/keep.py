@@ -15,10 +15,10 @@ from segkit import __version__
 from segkit.config.fields import write_toml
 from segkit.data.files import checksum, flush_to_disk, remove_left_over
 from segkit.errors import DeviceError
-from segkit.loading.dataset import Sample
+from segkit.loading.whole import Sample
 from segkit.memory.measure.host import resident
 from segkit.memory.measure.torch_private import dump_snapshot
-from segkit.runs.checkpoint import LAST
+from segkit.runs.find import LAST
 from segkit.runs.folder import FAILURES
 from segkit.runtime.device import device_name
 from segkit.runtime.ranks import Ranks

@@ -14,9 +14,10 @@ from segkit.config.fields import load_config
 from segkit.config.train import TrainConfig
 from segkit.data.files import checksum, is_file
 from segkit.errors import InputError
-from segkit.loading.dataset import Sample
+from segkit.loading.whole import Sample
 from segkit.models.card import ModelCard, read_card
-from segkit.runs.checkpoint import LAST, PREVIOUS, load_checkpoint
+from segkit.runs.checkpoint import load_checkpoint
+from segkit.runs.find import LAST, PREVIOUS
 from segkit.runs.folder import CONFIG, FAILURES, LATEST, find_run
 from segkit.training.failures import bottle
 from segkit.training.failures.step_failure import Kind

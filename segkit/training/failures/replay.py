@@ -12,7 +12,7 @@ from segkit.config.replay import ReplayConfig
 from segkit.data.digest import differences, digest_of
 from segkit.data.records import Dataset
 from segkit.errors import ConfigError, InputError
-from segkit.loading.dataset import Sample
+from segkit.loading.whole import Sample
 from segkit.memory.measure.meter import CounterMeter
 from segkit.models.adapt import compile_features, reraise_compile_errors, train_mode
 from segkit.progress import SILENT, Progress
@@ -21,12 +21,12 @@ from segkit.runs.metrics_file import read_metrics
 from segkit.runtime.device import (
     device_name,
     limit_memory,
-    reraise_out_of_memory,
     resolve_device,
     resolve_precision,
     seed_everything,
     select_device,
 )
+from segkit.runtime.memory_errors import reraise_out_of_memory
 from segkit.runtime.ranks import Ranks
 from segkit.training.failures.attempt import Attempt, attempt
 from segkit.training.failures.bottle import key_of, number_to_json

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from segkit.loading.dataset import Sample
+from segkit.loading.whole import Sample
 
 Kind = Literal["out of memory", "not finite", "exception"]
 Phase = Literal["forward and backward", "optimiser"]

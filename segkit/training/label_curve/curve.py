@@ -14,7 +14,7 @@ from segkit.config.train import TrainConfig
 from segkit.data.files import temporary_file
 from segkit.errors import ConfigError, InputError
 from segkit.progress import SILENT, Progress
-from segkit.runs.checkpoint import LAST
+from segkit.runs.find import LAST
 from segkit.runs.folder import CONFIG, METRICS, find_run, new_run
 from segkit.runs.metrics_file import read_metrics
 from segkit.runtime.ranks import launched_from_outside

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from segkit.data.records import Image
-from segkit.loading.dataset import Sample
+from segkit.loading.whole import Sample
 from segkit.memory.measure.meter import StepRecord
 from segkit.memory.measure.torch_private import without_modes
 from segkit.memory.simulate.oracle import Oracle

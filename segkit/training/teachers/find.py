@@ -9,7 +9,8 @@ from segkit.data.records import Category, in_label_order
 from segkit.errors import ConfigError
 from segkit.models.backbones import strides_of
 from segkit.models.card import ModelCard, read_card
-from segkit.runs.checkpoint import find_checkpoint, load_checkpoint
+from segkit.runs.checkpoint import load_checkpoint
+from segkit.runs.find import find_checkpoint
 
 _NAMED = 6  # categories in a message
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.errors import SegkitError
-from segkit.loading.dataset import Sample
+from segkit.loading.whole import Sample
 from segkit.models.tensors import Target
 from segkit.runtime.ranks import Ranks
 from segkit.training.teachers.pseudo_labels import Labeller, Rehearsed

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from segkit.errors import SegkitError
-from segkit.loading.dataset import Sample
+from segkit.loading.whole import Sample
 from segkit.models.tensors import Target
 from segkit.runtime.ranks import Ranks
 

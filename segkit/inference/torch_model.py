@@ -1,0 +1,47 @@
+"""A model that PyTorch computes, from a checkpoint or a safetensors file."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from segkit.inference.batches import Predict
+from segkit.models.card import ModelCard
+from segkit.models.unet import UNet
+from segkit.runs.checkpoint import load_checkpoint, model_in
+from segkit.runtime.device import resolve_device
+from segkit.runtimes.files import format_of
+from segkit.runtimes.weights_file import model_of
+
+
+class TorchModel(NamedTuple):
+    """A model on its device; see ``LoadedModel``."""
+
+    module: nn.Module
+    card: ModelCard
+    device: torch.device
+    step: int | None
+    maps: Predict | None
+
+
+def load_torch_model(path: Path, device: torch.device | str) -> TorchModel:
+    """Load a checkpoint or a safetensors file.
+
+    Args:
+        path: The file.
+        device: Where it is to compute, or its name.
+
+    Raises:
+        InputError: It cannot be read.
+        DeviceError: There is no such device.
+    """
+    where, step = resolve_device(device) if isinstance(device, str) else device, None
+    if format_of(path) == "safetensors":
+        module, card = model_of(path)
+        module = module.to(where)
+    else:
+        content = load_checkpoint(path, where)
+        module, card = model_in(content, path, where)
+        step = content.get("step")
+    return TorchModel(module, card, where, step, module.maps if isinstance(module, UNet) else None)
