@@ -92,12 +92,6 @@ def test_the_name_of_a_file_must_tell_its_format(segkit, here):
     assert not (here / "m.onnx").exists()
 
 
-def test_tensorrt_is_refused_with_the_way_to_an_engine(segkit, here):
-    outcome = segkit("export", checkpoint(here / "m.pt", card_of("unet")), "--format", "tensorrt")
-    assert outcome.code == 1
-    assert "trtexec --onnx=model.onnx" in re.sub(r"\s+", " ", outcome.err)
-
-
 @slow
 def test_half_of_the_size_and_nearly_the_same_predictions(segkit, here):
     source = checkpoint(here / "m.pt", card_of("unet"))

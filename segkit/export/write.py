@@ -11,6 +11,7 @@ from segkit.choices import ExportFormat
 from segkit.errors import InputError
 from segkit.export.graphs import ONE, Graph
 from segkit.export.onnx import quiet, write_onnx
+from segkit.export.tensorrt import check_tensorrt, write_tensorrt
 from segkit.extras import extra_package
 from segkit.models.safetensors_file import write_safetensors
 from segkit.runtime.torch_private import export_with_sides_of_one
@@ -42,7 +43,7 @@ def check_format(format: ExportFormat, kind: str) -> None:
         for module in (INTERPRETER, _LITERT_TORCH):
             extra_package(module, "--format litert", "litert")
     if format == "tensorrt":
-        raise InputError("--format tensorrt: segkit builds no engines: they are for one GPU and driver", _TENSORRT)
+        check_tensorrt()
 
 
 def write(
@@ -56,9 +57,9 @@ def write(
         metadata: Of the file.
         path: File to write.
         half: Whether weights are in 16 bits.
-        size: Height and width, where a file takes images of one size only.
+        size: Height and width, where a file takes images of one size only, or is the fastest with one.
     """
-    if format in ("pt2", "openvino") and graph.input == ONE:
+    if format in ("pt2", "openvino", "tensorrt") and graph.input == ONE:
         raise InputError(
             f"--format {format}: not for CondInst, SOLOv2, RF-DETR and PointRend: their graphs take one image",
             "use onnx",
@@ -82,7 +83,7 @@ def write(
         case "litert":
             _write_litert(graph, metadata, path, size)
         case "tensorrt":
-            raise AssertionError("refused before")
+            write_tensorrt(graph, metadata, path, half=half, size=size)
         case _:
             assert_never(format)
 

@@ -58,5 +58,9 @@ def open_exported(path: Path, device: str = "cpu", *, threads: int = 0, trust: b
             from segkit.runtimes.litert_model import LiteRtModel  # noqa: PLC0415 -- likewise
 
             return LiteRtModel(path, threads)
+        case "tensorrt":
+            from segkit.runtimes.tensorrt_model import TensorRtModel  # noqa: PLC0415 -- likewise
+
+            return TensorRtModel(path, device, trust=trust)
         case _:
             raise InputError(f"{path}: segkit has no runtime for such files", "use the ONNX file of the model")
