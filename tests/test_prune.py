@@ -9,8 +9,10 @@ from random_models import card_of, checkpoint, sharp
 
 from segkit.errors import InputError
 from segkit.export.channels import without_channels
+from segkit.export.sparsity import without_weights
 from segkit.models.card import ModelCard
-from segkit.models.widths import Width, narrow, widths_of
+from segkit.models.sizes import Width
+from segkit.models.widths import narrow, widths_of
 from segkit.runs.checkpoint import load_model, save_checkpoint
 
 IMAGE = [torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))]
@@ -69,7 +71,7 @@ def test_the_channels_with_small_weights_go():
 
 def test_a_card_of_a_whole_model_is_as_it_was():
     plain = card_of("unet").to_plain()
-    assert "widths" not in plain
+    assert not {"widths", "sparse"} & plain.keys()
     assert ModelCard.from_plain(plain).widths == ()
 
 
@@ -151,3 +153,52 @@ def test_options_that_mean_nothing_to_a_pruned_model_are_refused(options, messag
     assert outcome.code == 1
     assert outcome.err.startswith(f"error: {message}")
     assert sorted(path.name for path in here.iterdir()) == ["whole.pt"]
+
+
+@pytest.mark.parametrize("name", ["unet", "condinst"])
+def test_the_smallest_weights_become_zero_wherever_they_are(name):
+    card = card_of(name, "group")
+    model = card.build().eval()
+    sparse, own = without_weights(model, card, 0.6)
+    assert own == replace(card, sparse=True)
+    assert ModelCard.from_plain(own.to_plain()) == own
+    layers = [layer.weight for layer in sparse.modules() if isinstance(layer, torch.nn.Conv2d)]
+    weights = torch.cat([each.flatten() for each in layers])
+    before = torch.cat([layer.weight.flatten() for layer in model.modules() if isinstance(layer, torch.nn.Conv2d)])
+    gone = weights == 0
+    assert gone.float().mean() == pytest.approx(0.6, abs=1e-3)
+    assert before[gone].abs().max() <= before[~gone].abs().min()
+    assert torch.equal(before[~gone], weights[~gone])
+    with pytest.raises(InputError, match=r"--prune 0\.5: 60% of the weights are zero already"):
+        without_weights(sparse, own, 0.5)
+
+
+@pytest.mark.parametrize("options", [("--optimizer", "adamw"), ("--optimizer", "sgd", "--ema", 0.9, "--workers", 0)])
+def test_weights_that_were_pruned_stay_zero_in_training(options, dataset, here, segkit):
+    checkpoint(here / "whole.pt", replace(card_of("unet"), backbone="mobilenet_v3_small"))
+    outcome = segkit("export", "whole.pt", "--prune", 0.7, "--unstructured", "--out", "sparse.pt", "--json")
+    assert outcome.code == 0, outcome.err
+    said = json.loads(outcome.out)
+    assert said["after"]["parameters"] == said["before"]["parameters"]
+    assert said["after"]["zeros"] / said["after"]["parameters"] == pytest.approx(0.7, abs=0.02)
+    assert "neither size nor latency falls on a CPU" in outcome.err
+    more = ("--model", "unet", "--size", 64, "--batch", 2, "--device", "cpu", *options)
+    assert segkit("train", dataset, "--weights", "sparse.pt", *more, "--steps", 2).code == 0
+    assert segkit("train", "--resume", "--steps", 4).code == 0
+    before, own = load_model(here / "sparse.pt", CPU)
+    for file in ("last.pt", "best.pt"):
+        after, card = load_model(here / "runs/latest" / file, CPU)
+        assert own.sparse
+        assert card.sparse
+        learnt = 0
+        for (name, one), (_, other) in zip(before.named_parameters(), after.named_parameters(), strict=True):
+            if one.dim() > 1 and not name.startswith("head"):  # it starts anew where the categories are others
+                assert torch.equal(one == 0, other == 0), name
+                learnt += int((one != other).sum())
+        assert learnt > 1000
+
+
+def test_unstructured_pruning_needs_a_share(here, segkit):
+    outcome = segkit("export", "--unstructured")
+    assert outcome.code == 1
+    assert outcome.err.startswith("error: --unstructured has no effect without --prune")

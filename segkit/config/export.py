@@ -8,7 +8,7 @@ from segkit.config.fields import CommandConfig, argument, flag_of, option, optio
 from segkit.errors import ConfigError
 
 _EXACT, _HALF, _LOSS = 1e-3, 2e-2, 1e-2
-_HALVED: tuple[ExportFormat, ...] = ("onnx", "openvino", "safetensors")
+_HALVED: tuple[ExportFormat, ...] = ("onnx", "openvino", "safetensors", "tensorrt")
 _SMALLER = "Smaller and faster files"
 
 
@@ -46,6 +46,10 @@ class ExportConfig(CommandConfig):
         None, help="Write a checkpoint without this share of the channels of each layer (of a unet, maskrcnn or "
         "fasterrcnn); train it a little more: segkit train --weights FILE.", min=0.0, max=0.95, panel=_SMALLER,
     )  # fmt: skip
+    unstructured: bool = option(
+        False, help="With --prune: set this share of all weights to zero instead, the smallest ones; any model.",
+        panel=_SMALLER,
+    )  # fmt: skip
     bench: bool = option(
         False, help="Write nothing: measure latency, throughput and memory of the model or file on this machine."
     )
@@ -81,6 +85,8 @@ class ExportConfig(CommandConfig):
             ConfigError: Something is.
         """
         if self.prune is None:
+            if self.unstructured:
+                raise ConfigError("--unstructured has no effect without --prune", "add --prune 0.5")
             return
         other = {"format", "half", "int8", "calibrate", "simplify", "tolerance"} & self.given_options()
         flags = [flag_of(f) for f in options_of(type(self)) if f.name in other]

@@ -16,8 +16,10 @@ from segkit.errors import InputError
 from segkit.export.channels import without_channels
 from segkit.export.pictures import dataset_for, images_for
 from segkit.export.score_check import ScorePair, score_of
+from segkit.export.sparsity import without_weights
 from segkit.progress import SILENT, Progress
-from segkit.runs.checkpoint import find_checkpoint, load_model, save_checkpoint
+from segkit.runs.checkpoint import load_model, save_checkpoint
+from segkit.runs.find import find_checkpoint
 from segkit.runtimes.files import format_of
 
 _LEAST, _MOST, _SECONDS = 5, 50, 3.0  # predictions of each model, and how long they go on beyond the least
@@ -29,6 +31,7 @@ class Cost:
 
     Attributes:
         parameters: Their number.
+        zeros: How many of them are zero.
         size: Of its tensors, in bytes.
         flops: Floating point operations of one image.
         p50: Milliseconds of one image, the median.
@@ -36,6 +39,7 @@ class Cost:
     """
 
     parameters: int
+    zeros: int
     size: int
     flops: int
     p50: float
@@ -49,7 +53,8 @@ class PruneSummary:
     Attributes:
         source: The checkpoint.
         out: The pruned one.
-        share: Of the channels that was asked for.
+        share: Of the channels, or of the weights, that was asked for.
+        unstructured: Whether it is of the weights.
         image: Height and width of the image that was measured with.
         threads: Of the CPU, in measurements.
         before: What the source takes.
@@ -60,6 +65,7 @@ class PruneSummary:
     source: Path
     out: Path
     share: float
+    unstructured: bool
     image: tuple[int, int]
     threads: int
     before: Cost
@@ -84,7 +90,8 @@ def prune(config: ExportConfig, progress: Progress = SILENT) -> PruneSummary:
     if out.exists() and out.resolve() == source.resolve():
         raise InputError(f"--out {out}: is the model itself", "choose another name")
     model, card = load_model(source, torch.device("cpu"))
-    smaller, own_card = without_channels(model, card, config.prune)
+    pruned = without_weights if config.unstructured else without_channels
+    smaller, own_card = pruned(model, card, config.prune)
     dataset = dataset_for(source, config.data)
     images, _ = images_for(dataset, card)
     image = images[0][1]
@@ -100,7 +107,9 @@ def prune(config: ExportConfig, progress: Progress = SILENT) -> PruneSummary:
     out.parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(out, {"card": own_card.to_plain(), "model": smaller.state_dict()})
     height, width = image.shape[-2:]
-    return PruneSummary(source, out, config.prune, (height, width), torch.get_num_threads(), before, after, score)
+    return PruneSummary(
+        source, out, config.prune, config.unstructured, (height, width), torch.get_num_threads(), before, after, score
+    )
 
 
 @torch.inference_mode()

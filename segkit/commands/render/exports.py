@@ -79,6 +79,7 @@ def render_prune(summary: "PruneSummary", output: Output) -> None:
             "source": str(summary.source),
             "out": str(summary.out),
             "share": summary.share,
+            "unstructured": summary.unstructured,
             "image": {"height": summary.image[0], "width": summary.image[1]},
             "threads": summary.threads,
             "before": asdict(summary.before),
@@ -99,7 +100,10 @@ def render_prune(summary: "PruneSummary", output: Output) -> None:
     )
     for name, one, other, ratio in rows:
         table.add_row(name, one, other, f"{ratio:.2f}")
+    table.add_row("zero", *(f"{each.zeros / each.parameters:.1%}" for each in (before, after)), "")
     output.stderr.print(table)
+    if summary.unstructured:
+        output.note("zeros are stored and multiplied as other weights are: neither size nor latency falls on a CPU")
     if (score := summary.score) is not None:
         images = counted(score.images, "image", "images")
         output.note(f"{score.name} on {images}: {score.exported:.4f}, and {score.source:.4f} before")
