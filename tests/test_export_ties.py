@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from random_models import card_of, checkpoint, sharp
@@ -53,7 +54,7 @@ def test_a_graph_with_a_fault_is_refused_though_rounding_decides_on_some_images(
     run = OnnxModel.run
 
     def shifted(self, images):
-        return run(self, images.roll(2, -1))
+        return run(self, np.roll(images, 2, -1))
 
     monkeypatch.setattr(OnnxModel, "run", shifted)
     outcome = segkit("export", checkpoint(here / "m.pt", card_of(name, "group")))
