@@ -16,6 +16,7 @@ from segkit.export.about import metadata_of
 from segkit.export.compare import compare
 from segkit.export.graphs import graph_of
 from segkit.export.onnx import write_onnx
+from segkit.inference.adjust import as_tensors
 from segkit.inference.batches import BatchPredictor
 from segkit.loading.sampler import evaluation_batches
 from segkit.models.sizes import padded_frame
@@ -135,7 +136,7 @@ def test_the_exported_file_predicts_what_a_batch_predicts(kind, tmp_path):
     write_onnx(graph, metadata_of(tmp_path / "m.pt", card, graph, "fp32"), tmp_path / "m.onnx")
     exported = OnnxModel(tmp_path / "m.onnx")
     images = [picture(n, size) for n, size in enumerate([(64, 64), (33, 97), (1, 1), (1, 130), (150, 2), (95, 64)])]
-    assert_alike(images, predicted(module, images, 6), exported(images))
+    assert_alike(images, predicted(module, images, 6), [as_tensors(each) for each in exported(images)])
 
 
 def test_only_pictures_of_one_frame_go_through_the_model_together():

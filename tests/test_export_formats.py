@@ -1,7 +1,6 @@
 """Every format: written, run in its own runtime, compared, kept; and a model for predict and eval afterwards."""
 
 import json
-import re
 import zipfile
 
 import cv2
