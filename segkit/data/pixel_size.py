@@ -8,11 +8,13 @@ printers.
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree import ElementTree
 
-from segkit.data.map_place import MapPlace, read_map_place
 from segkit.errors import InputError
+
+if TYPE_CHECKING:
+    from segkit.data.map_place import MapPlace
 
 _METRES = {"nm": 1e-9, "um": 1e-6, "mm": 1e-3, "cm": 1e-2, "m": 1.0}
 _SPELLINGS = {"µm": "um", "\u03bcm": "um", "micron": "um", "microns": "um", "micrometer": "um", "\\u00b5m": "um"}
@@ -80,6 +82,8 @@ def read_pixel_size(path: Path, page: int = 1) -> PixelSize | None:
     """
     if path.suffix.lower() not in (".tif", ".tiff"):
         return None
+    from segkit.data.map_place import read_map_place  # noqa: PLC0415 -- it needs NumPy, and --help must not
+
     if (place := read_map_place(path, page)) is not None:
         return pixel_size_on_map(place, path)
     import tifffile  # noqa: PLC0415 -- few predictions need it
@@ -99,7 +103,7 @@ def read_pixel_size(path: Path, page: int = 1) -> PixelSize | None:
     return PixelSize(x, unit)
 
 
-def pixel_size_on_map(place: MapPlace, path: Path) -> PixelSize:
+def pixel_size_on_map(place: "MapPlace", path: Path) -> PixelSize:
     """The side of the pixels of a picture that lies on the map, in metres.
 
     Raises:
