@@ -290,8 +290,10 @@ def test_fit_reports_what_fits_and_the_command_that_fits(here, segkit):
     changed = dict(zip(command.split()[4::2], command.split()[5::2], strict=True))
     lines = "".join(f"{k[2:].replace('-', '_')} = {v if v.isdigit() else repr(v)}\n" for k, v in changed.items())
     kept = [line for line in Path("c.toml").read_text("utf-8").splitlines() if f"--{line.split()[0]}" not in changed]
-    Path("d.toml").write_text("\n".join(kept) + "\n" + lines, "utf-8")
+    Path("d.toml").write_text("\n".join(kept) + "\nlabel_share = 0.5\n" + lines, "utf-8")
     assert segkit("memprofile", "--fit", "--vram", "2500MiB", "d.toml").code == 0
+    of_part = json.loads(Path("memprofile/fit.json").read_text("utf-8"))["training"]
+    assert (document["training"]["images"], of_part["images"]) == (2, 1)
 
 
 def test_fit_takes_a_dataset_and_a_measured_overhead(here):

@@ -65,6 +65,16 @@ def test_every_training_image_is_validated_once(folded):
     assert sorted(held) == sorted(names)
 
 
+def test_the_report_has_what_is_in_each_fold(folded):
+    report = json.loads((folded / "report.json").read_text())
+    assert list(report["folds"]) == ["1", "2", "3"]
+    for fold, counts in report["folds"].items():
+        _, val = open_fold(folded, int(fold))
+        assert counts["images"] == len(val.images)
+        assert counts["instances"] == len(val.annotations)
+    assert sum(each["images"] for each in report["folds"].values()) == report["splits"]["train"]["images"]
+
+
 def test_a_run_of_a_fold_resumes_and_is_scored_on_that_fold(folded, tmp_path, segkit):
     run = train(config(folded, tmp_path, model="unet", backbone="mobilenet_v3_large", fold=2, steps=2)).run
     held = len(open_fold(folded, 2)[1].images)

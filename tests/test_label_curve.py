@@ -43,11 +43,30 @@ def test_a_power_law_is_found_and_says_how_sure_it_is():
     law = PowerLaw.through(sizes, scores)
     assert law.limit == pytest.approx(0.8, abs=0.02)
     assert law.at(400) == pytest.approx(0.7, abs=0.02)
-    assert 0 < law.plus_minus(400) < 0.03
+    assert law.exponent == 0.5
+    assert law.exponents[0] < 0.5 < law.exponents[1]
+    low, high = law.interval(400)
+    assert low < law.at(400) < high
+    assert 0 < law.plus_minus(400) < 0.05
     assert law.plus_minus(6400) > law.plus_minus(400) > law.plus_minus(60)
     assert PowerLaw.through([10, 10], [0.1, 0.2]) is None
     assert PowerLaw.through([10, 20], [0.1, 0.2]).plus_minus(40) is None
     assert PowerLaw.through([10, 20], [0.1, 0.9]).at(1e6) == 1.0
+
+
+def test_another_exponent_is_fitted_where_scores_contradict_the_usual_one():
+    sizes = [25, 25, 50, 50, 100, 100, 200, 200]
+    for exponent in (0.2, 1.2):
+        noise = [0.001, -0.001] * 4
+        law = PowerLaw.through(sizes, [0.8 - n**-exponent + each for n, each in zip(sizes, noise, strict=True)])
+        assert law.exponent == pytest.approx(exponent, abs=0.11)
+        assert law.exponents[0] <= exponent <= law.exponents[1]
+        assert not law.exponents[0] <= 0.5 <= law.exponents[1]
+        low, high = law.interval(400)
+        assert low < 0.8 - 400**-exponent < high
+    few = PowerLaw.through(sizes[1::2], [0.8 - n**-0.2 for n in sizes[1::2]])
+    assert (few.exponent, few.exponents) == (0.5, None)  # four scores cannot tell
+    assert few.interval(400) is not None
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
 
@@ -111,6 +112,25 @@ def test_categories_are_compared_by_their_names(model):
     other = replace(plan, teacher=replace(plan.teacher, labels=(0, 2, 1)))
     assert compared(other, student, turned) == pytest.approx(compared(plan, student, teacher), rel=1e-5)
     assert compared(plan, student, turned) != pytest.approx(compared(plan, student, teacher), rel=1e-5)
+
+
+def test_a_teacher_is_in_evaluation_mode_without_gradients_and_in_the_precision_of_the_run():
+    """In bf16, its features are: also on a CPU without instructions for it."""
+    plan, seen = taught("unet"), []
+    student, teacher = plan.card.build(), plan.card.build()
+
+    def look(module, inputs, output):
+        seen.append((output.dtype, torch.is_grad_enabled(), module.training, output.requires_grad))
+
+    teacher.decoder[0].register_forward_hook(look)
+    images, targets = micro_batch("semantic")
+    teaching = teaching_with(plan, student, teacher, Average(student, 0.0))
+    for dtype in (torch.bfloat16, torch.float32):
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype is torch.bfloat16):
+            losses = teaching.losses(train_mode(student), images, targets, lambda name: nullcontext())
+        assert seen.pop() == (dtype, False, False, False)
+        assert losses["distil_features"].requires_grad
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
 
 
 def test_every_instance_weighs_the_same_in_features_whatever_its_size():

@@ -38,6 +38,7 @@ class ConversionSummary:
     dropped: int  # shapes that --map dropped
     splits: dict[str, SplitCount]
     split_origins: dict[str, dict[str, int]]  # images in each split, by where the split comes from
+    folds: dict[int, SplitCount]  # of the training split, by number
     categories: dict[str, int]  # instances by name, in the order of their ids
     findings: tuple[Finding, ...]
     label_advice: tuple[Advice, ...]
@@ -55,6 +56,7 @@ class ConversionSummary:
 
     def totals(self) -> dict[str, Any]:
         """The summary as JSON, without the rows."""
+        folds = {str(fold): msgspec.to_builtins(count) for fold, count in self.folds.items()}
         return {
             "format": self.source_format,
             "to": self.target_format,
@@ -66,6 +68,7 @@ class ConversionSummary:
             "images": sum(count.images for count in self.splits.values()),
             "instances": sum(count.instances for count in self.splits.values()),
             "splits": {name: msgspec.to_builtins(count) for name, count in self.splits.items()},
+            **({"folds": folds} if folds else {}),
             "split_origins": [{"from": origin, "images": images} for origin, images in self.split_origins.items()],
             "categories": self.categories,
             **dict(sorted(Counter(f.action for f in self.findings).items())),
@@ -87,12 +90,16 @@ def summarise(
     """
     by_split = {split: Counter[str]() for split in output.splits}
     images, negatives = Counter(image.split for image in output.images), Counter[str]()
+    in_folds: dict[int, list[int]] = {fold: [0, 0, 0] for fold in sorted(set(output.folds.values()))}
     converted = dropped = 0
-    for entry, _, split in output.images:
+    for entry, name, split in output.images:
         names = [output.new_labels[label] for label in entry.labels]
         kept = [name for name in names if name is not None and name != IGNORE]
         by_split[split].update(kept)
         negatives[split] += not kept
+        if (fold := output.folds.get(name)) is not None:
+            for place, more in enumerate((1, len(kept), int(not kept))):
+                in_folds[fold][place] += more
         shapes = sum(entry.num_shapes(index) for index in range(len(names)))
         lost = sum(entry.num_shapes(index) for index, name in enumerate(names) if name is None)
         converted, dropped = converted + shapes - lost, dropped + lost
@@ -112,6 +119,7 @@ def summarise(
         converted=converted - lost_in_writing,
         dropped=dropped,
         splits={split: SplitCount(images[split], by_split[split].total(), negatives[split]) for split in output.splits},
+        folds={fold: SplitCount(*counts) for fold, counts in in_folds.items()},
         split_origins={
             origin: {split: counts[split] for split in output.splits if split in counts}
             for origin, counts in output.split_origins.items()

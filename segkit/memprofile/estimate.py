@@ -20,6 +20,7 @@ from segkit.runtime.device import resolve_precision
 from segkit.training.micro_batch import most_that_fits
 from segkit.training.plan import Plan, plan_without_folder, read_data
 from segkit.training.run_options import found_training
+from segkit.training.sources import share_of
 from segkit.units import format_bytes
 
 GPU_SIZES = tuple(size * 2**30 for size in (6, 8, 12, 16, 24))
@@ -81,7 +82,8 @@ class _Estimator:
         self._configured = replace(configured, gpus=None, device="auto", ranks=1, resume=None)
         self._ranks = len(configured.gpus) if configured.gpus else configured.ranks
         self._overhead, self._gpus, self._progress = overhead, gpus, progress
-        self._data = read_data(configured.dataset, configured.fold)
+        training, val = read_data(configured.dataset, configured.fold)
+        self._data = share_of(training, configured), val
         self._estimates: dict[str, Estimate] = {}
         self._kind: str | None = None  # of the real batches that need the most as configured
         self._dtype = _dtype(configured)

@@ -77,7 +77,9 @@ def render_label_curve(curve: "LabelCurve", output: Output) -> None:
         output.note(f"{len(found['points'])} parts are done; go on with: segkit train --resume {folder}")
         return
     if "now" in found:
-        spread = "" if found["plus_minus"] is None else f" +- {found['plus_minus']:.3f}"
+        spread = "" if found["interval"] is None else " ({:.3f} to {:.3f}, 95 %)".format(*found["interval"])
+        if found["interval"] is not None and found["exponents"] is None:
+            spread = spread.replace(")", ", if scores follow 1 / sqrt(n))")
         most = f"; the category that gains most is {found['gains_most']!r}" if found["gains_most"] else ""
         output.note(
             f"{found['metric']} {found['now']:.3f} now with {found['images']} labelled images, {found['twice']:.3f}"

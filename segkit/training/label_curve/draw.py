@@ -23,9 +23,9 @@ def draw_label_curve(folder: Path, document: dict[str, Any]) -> None:
         at = np.geomspace(min(law.sizes), 2 * max(law.sizes), 60)
         middle = np.array([law.at(size) for size in at])
         axes.plot(at, middle, label="power law")
-        if law.error is not None:
-            around = np.array([law.plus_minus(size) for size in at], float)
-            axes.fill_between(at, middle - around, middle + around, alpha=0.2, label="95 % interval")
+        ends = [each for size in at if (each := law.interval(size)) is not None]
+        if ends:
+            axes.fill_between(at, *np.array(ends).T, alpha=0.2, label="95 % interval")
     axes.set(xscale="log", xlabel="labelled training images", ylabel=document.get("metric", "score"))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
