@@ -11,7 +11,7 @@ from segkit.memory.findings.store_watch import StoreWatch
 from segkit.memory.findings.suspects import Suspects
 from segkit.memory.holders.survivors import Survivors
 from segkit.memory.measure.allocation import Site
-from segkit.memory.measure.budget import Budget
+from segkit.memory.measure.budget import Budget, Deadline
 from segkit.memory.measure.tracker import LiveTensors
 from segkit.memory.measure.user_code import UNKNOWN
 
@@ -30,27 +30,32 @@ def spend(budget, clock, seconds):
 
 def test_two_seconds_and_a_twentieth_of_the_training():
     clock = Clock()
-    budget = Budget(clock=clock)
+    budget = Budget(clock)
     spend(budget, clock, 1.9)
-    assert budget.is_left
-    spend(budget, clock, 0.3)  # a search is not cut off
-    assert not budget.is_left
+    assert budget.left() == pytest.approx(0.1)
+    assert budget.left(reserve=1.0) == 0
+    spend(budget, clock, 0.3)  # a pass over all objects is not cut off
+    assert budget.left() == 0
+    assert budget.left(least=0.4) == pytest.approx(0.4)
     clock.now += 3.9  # of the training: 0.195 s more
-    assert not budget.is_left
+    assert budget.left() == 0
     clock.now += 0.2
-    assert budget.is_left
+    assert budget.left() > 0
     with pytest.raises(ZeroDivisionError), budget.spending():
         spend(budget, clock, 1 / 0)
     assert budget.spent == pytest.approx(2.2)
+    clock.now += 1000
+    assert budget.left() == pytest.approx(2.0)  # at once
 
 
-def test_there_is_time_for_the_least_number_of_times():
+def test_a_deadline_is_over_when_its_time_is_spent():
     clock = Clock()
-    budget = Budget(2, clock)
-    spend(budget, clock, 9)
-    assert budget.is_left
-    spend(budget, clock, 9)
-    assert not budget.is_left
+    deadline = Deadline(0.5, clock)
+    clock.now += 0.4
+    assert not deadline.is_over
+    clock.now += 0.2
+    assert deadline.is_over
+    assert deadline.left == pytest.approx(-0.1)
 
 
 def test_a_container_is_followed_beside_many_that_only_seem_to_grow():
@@ -68,21 +73,47 @@ def test_a_container_is_followed_beside_many_that_only_seem_to_grow():
 
 
 def test_a_search_without_time_waits_for_a_later_step(monkeypatch):
-    tensors = LiveTensors()
+    tensors, clock, searched = LiveTensors(), Clock(), []
     suspects = Suspects(tensors, Survivors(tensors), StoreWatch())
-    clock, searched = Clock(), []
-    suspects.budget = Budget(clock=clock)
-    site = Site(UNKNOWN, "aten.add")
-    monkeypatch.setattr(suspects._survivors, "states", lambda: {site: "leak"})
-    monkeypatch.setattr("segkit.memory.findings.suspects.diagnose", lambda *_, **__: searched.append(clock.now) or [])
+    suspects.budget = budget = Budget(clock)
+    site, other = Site(UNKNOWN, "aten.add"), Site(UNKNOWN, "aten.mul")
+    monkeypatch.setattr(suspects._survivors, "states", lambda: {site: "leak", other: "leak"})
+    left = [[other], []]
+    monkeypatch.setattr(
+        "segkit.memory.findings.suspects.diagnose",
+        lambda tensors, sites, *_, **__: searched.append(sites) or ([], left.pop(0)),
+    )
     facts = RunFacts({}, [], [], {}, 9, None)
-    spend(suspects.budget, clock, 3)
+    suspects.searched[Site(UNKNOWN, "aten.sub")] = "leak"  # the first one is searched in any case
+    spend(budget, clock, 3)
     assert not suspects.search(facts, [])
-    assert (searched, suspects.searched) == ([], {})
+    assert searched == []
     clock.now += 30
     assert suspects.search(facts, [])
-    assert len(searched) == 1
+    del suspects.searched[Site(UNKNOWN, "aten.sub")]
     assert suspects.searched == {site: "leak"}
+    tensors.step += 2
+    assert suspects.search(facts, [])  # goes on with what was left
+    assert searched == [[site, other], [other]]
+    assert suspects.searched == {site: "leak", other: "leak"}
+
+
+def test_what_is_only_suspect_leaves_time_for_leaks(monkeypatch):
+    tensors, clock = LiveTensors(), Clock()
+    suspects = Suspects(tensors, Survivors(tensors), StoreWatch())
+    suspects.budget = budget = Budget(clock)
+    states = {Site(UNKNOWN, "aten.add"): "watch"}
+    monkeypatch.setattr(suspects._survivors, "states", lambda: states)
+    searched = []
+    monkeypatch.setattr(
+        "segkit.memory.findings.suspects.diagnose", lambda tensors, sites, *_, **__: searched.append(sites) or ([], [])
+    )
+    facts = RunFacts({}, [], [], {}, 9, None)
+    spend(budget, clock, 1.6)
+    assert not suspects.search(facts, [])
+    states[Site(UNKNOWN, "aten.mul")] = "leak"
+    assert suspects.search(facts, [])
+    assert len(searched) == 1
 
 
 def test_files_that_do_not_name_it_are_not_read_as_code(tmp_path, monkeypatch):

@@ -17,12 +17,14 @@ from segkit.memory.measure.budget import Budget
 from segkit.memory.measure.categories import CategoryMeter
 from segkit.memory.measure.collector import CollectorBalance, collector_paused
 from segkit.memory.measure.phases import PhaseClock
+from segkit.memory.measure.sampling import Sampling
 from segkit.memory.measure.series import StepSeries
 from segkit.memory.measure.step_hooks import StepHooks
 from segkit.memory.measure.tracker import LiveTensors
 from segkit.memory.measure.user_code import USER_CODE, describe
 
 _LEAST_CENSUSES = 5  # that a container grows is seen in so many
+_LEAST_SECONDS = 1.5  # in which each of these may search for what holds it
 _FIRST_CENSUS = 7  # step
 _MOST_FAILURES = 5  # that are kept; after three the tracker is switched off
 
@@ -33,6 +35,7 @@ class Session:
     Attributes:
         tensors: Counts the live tensors.
         clock: Splits steps into phases.
+        sampling: Decides which steps are followed.
         hooks: Notice when a step ends, and what it does.
         series: The measurements of all steps.
         categories: What the memory at the peak is.
@@ -54,7 +57,8 @@ class Session:
         """
         self.tensors = LiveTensors()
         self.clock = PhaseClock(self.tensors)
-        self.hooks = StepHooks(self.tensors, self.clock, self._on_step, self._restart, every)
+        self.sampling = Sampling(self.tensors)
+        self.hooks = StepHooks(self.tensors, self.clock, self.sampling, self._on_step, self._restart, every)
         self.series = StepSeries(self.tensors, self.clock, self.hooks)
         self.categories = CategoryMeter(self.tensors)
         self.hooks.before_optimizer = self.categories.note_optimizer
@@ -63,11 +67,12 @@ class Session:
         self.suspects = Suspects(self.tensors, self.survivors, self.stores)
         self.host = HostSearch()
         self.censuses: list[float] = []
-        self.census_budget = Budget(_LEAST_CENSUSES)
+        self.census_budget = Budget()
         self._failures: list[str] = []
         self.after_step: Callable[[], None] = lambda: None
         self._deep, self._last_step = deep, steps
         self._balance, self._alive = CollectorBalance(), 0
+        self._cpu_began = time.process_time()
         self._next_census, self._began = _FIRST_CENSUS, time.perf_counter()
         self._active = self._recording = self._collected = False
         self._thread = threading.get_ident()
@@ -79,7 +84,7 @@ class Session:
         self.clock.explicit = not phases
         self.hooks.install(phases)
         self.tensors.__enter__()  # type: ignore[no-untyped-call]
-        self._active, self._began = True, time.perf_counter()
+        self._active, self._began, self._cpu_began = True, time.perf_counter(), time.process_time()
         self._thread = threading.get_ident()
 
     def finish(self, *, forked: bool = False) -> None:
@@ -92,6 +97,7 @@ class Session:
         if not self._active:
             return
         self._active = False
+        self.sampling.wake()
         self.tensors.paused = True
         self.stores.stop()
         self.hooks.uninstall()
@@ -114,10 +120,15 @@ class Session:
 
     def _restart(self) -> None:
         """What was counted until now were no steps."""
-        for each in (self.series, self.survivors, self.suspects):
+        for each in (self.sampling, self.series, self.survivors, self.suspects):
             each.restart()
         self._next_census = _FIRST_CENSUS
         self.host.census = Census()
+
+    @property
+    def seconds(self) -> float:
+        """Processor time of this process since the start, the measuring included."""
+        return time.process_time() - self._cpu_began
 
     @property
     def failures(self) -> list[str]:
@@ -136,48 +147,63 @@ class Session:
         if not self._active:
             return
         before = gc.get_count()[0]
+        followed = self.sampling.end_step(plain=self.clock.current.keys().isdisjoint(("eval", "save")))
         try:
-            self._end_step()
+            self._end_step(followed)
         except Exception as error:
             self._failed(error)
             if len(self._failures) >= 3:
                 self.tensors.paused = True
-        self.tensors.next_step()
+        self.tensors.next_step(followed=followed)
         alive = len(self.tensors.live)
         self._balance.compensate(gc.get_count()[0] - before + alive - self._alive)
         self._alive = alive
+        may_rest = not self._deep and self.hooks.is_in_one_thread
+        self.sampling.begin_step(may_rest=may_rest, undecided=self.survivors.undecided)
         if self._last_step is not None and self.series.count >= self._last_step:
             raise SystemExit(0)
 
-    def _end_step(self) -> None:
-        tensors, now = self.tensors, time.perf_counter()
+    def _end_step(self, followed: bool) -> None:
         self.stores.clear_copies()
         phases = self.clock.take()
         between = sum(peaks.seconds for name, peaks in phases.items() if name in ("eval", "save"))
+        seconds = time.perf_counter() - self._began - between
         if private.on_cuda() and self.series.count == 0 and not self._recording:
             self._recording = private.record_allocations()
-        self.series.add(now - self._began - between, phases, self._name)
-        self.survivors.update(collected=self._collected)
-        step = tensors.step - self.survivors.first_step
-        if tensors.keep_peak:
-            hooks = self.hooks
-            self.categories.take(self.clock, list(hooks.optimizers), list(hooks.modules), list(hooks.teachers))
-        tensors.keep_peak = 3 <= step + 1 <= 6 or step % 10 == 9
+        if followed or private.on_cuda():
+            self.series.add(seconds, phases, self._name)
+        else:
+            self.series.pass_over()
+        if followed:
+            self._search_tensors()
         self.host.census.release()
-        self._collected = self.suspects.search(self._facts(), [self.series.measurements])
-        if self._deep or (step >= self._next_census and self.census_budget.is_left):
-            self._take_census(step)
+        step = self.series.count - 1
+        is_one_of_first = self._deep or self.census_budget.times < _LEAST_CENSUSES
+        seconds = self.census_budget.left(least=_LEAST_SECONDS if is_one_of_first else 0.0)
+        if self._deep or (step >= self._next_census and seconds > 0):
+            self._take_census(step, seconds)
         self.stores.stop_when_done()
         self.suspects.note_stores()
         self.host.note_stores(self.stores)
         self.after_step()
         self._began = time.perf_counter()
 
-    def _take_census(self, step: int) -> None:
+    def _search_tensors(self) -> None:
+        """What has survived, what the peak was, and what keeps what is suspect, after a step that was followed."""
+        tensors = self.tensors
+        self.survivors.update(collected=self._collected)
+        if tensors.keep_peak:
+            hooks = self.hooks
+            self.categories.take(self.clock, list(hooks.optimizers), list(hooks.modules), list(hooks.teachers))
+        step = tensors.step - self.survivors.first_step
+        tensors.keep_peak = 3 <= step + 1 <= 6 or step % 10 == 9
+        self._collected = self.suspects.search(self._facts(), [self.series.measurements])
+
+    def _take_census(self, step: int, seconds: float) -> None:
         self._next_census = max(self._next_census + 6, round(step * 1.45))
         began = time.perf_counter()
         with self.tensors.pause(), collector_paused(), self.census_budget.spending():
-            self.host.take_census(step, self.stores, self._facts(), list(self.suspects.by_key.values()))
+            self.host.take_census(step, self.stores, self._facts(), list(self.suspects.by_key.values()), seconds)
         self.censuses.append(time.perf_counter() - began)
 
     def _facts(self) -> RunFacts:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from segkit.commands.output import Output, shown, table_of
 from segkit.memory.findings.records import Leak
-from segkit.memory.report.wording import VERDICTS, leak_heading, leak_rows
+from segkit.memory.report.wording import VERDICTS, cost_of, leak_heading, leak_rows
 from segkit.units import counted, format_bytes
 
 if TYPE_CHECKING:
@@ -43,14 +43,6 @@ def live_line(output: Output) -> Iterator[Callable[[dict[str, Any]], None]]:
         yield show
 
 
-def _cost(document: dict[str, Any]) -> str:
-    """What the searches have cost, where a recording says so."""
-    cost = document.get("cost", {})
-    if "search_seconds" not in cost:
-        return ""
-    return f"; searches took {cost['search_seconds'] + cost['census_seconds']:.1f} s of processor time"
-
-
 def render_profile(summary: "ProfileSummary", output: Output) -> None:
     """Phases and categories, leaks with their fixes, growth that is no leak, and the verdict."""
     document = summary.document
@@ -78,8 +70,10 @@ def render_profile(summary: "ProfileSummary", output: Output) -> None:
         peak = document["peak"]
         output.note(
             f"{document['steps']} steps, peak {format_bytes(peak['allocated'])} in {peak['phase']} "
-            f"({shown(document['counted'])}), {format_bytes(peak['rss'])} resident{_cost(document)}"
+            f"({shown(document['counted'])}), {format_bytes(peak['rss'])} resident"
         )
+        if cost := cost_of(document):
+            output.note(f"cost: {cost}")
     if document.get("exit_code"):
         output.note(f"the script itself ended with exit code {document['exit_code']}, which is that of this command")
     if summary.page_path is not None:

@@ -3,6 +3,7 @@
 from collections.abc import Hashable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from segkit.memory.containers.census import Census
 from segkit.memory.containers.entry_sizes import deep_bytes, entry_bytes
@@ -18,7 +19,8 @@ from segkit.memory.findings.bounds import RunFacts
 from segkit.memory.findings.source_lines import joins_in_source, stores_in_source
 from segkit.memory.findings.store_watch import StoreWatch
 from segkit.memory.findings.suspect import Suspect
-from segkit.memory.holders.reference_chains import find_holders
+from segkit.memory.holders.reference_chains import ReferenceChain, find_holders
+from segkit.memory.measure.budget import Deadline
 from segkit.memory.measure.trend import Track
 from segkit.memory.measure.user_code import USER_CODE
 
@@ -36,11 +38,14 @@ class HostSearch:
 
     def __init__(self, *, in_worker: bool = False) -> None:
         self.census, self._in_worker = Census(), in_worker
+        self._deadline = Deadline(0.0)
         self.suspects: dict[Hashable, HostSuspect] = {}
         self.past: dict[Hashable, HostSuspect] = {}
         self._no_suspects: dict[Hashable, int] = {}  # values that grew and were something else, and their size then
 
-    def take_census(self, step: int, stores: StoreWatch, facts: RunFacts, suspects: list[Suspect]) -> None:
+    def take_census(
+        self, step: int, stores: StoreWatch, facts: RunFacts, suspects: list[Suspect], seconds: float
+    ) -> None:
         """Take a census, and describe what grows.
 
         Args:
@@ -48,8 +53,10 @@ class HostSearch:
             stores: Watches the containers for the line that stores.
             facts: What is known of the run.
             suspects: What is known to keep tensors, and is left out here.
+            seconds: Processor time for the searches; what is not described by then is described after the next census.
         """
         self.census.take(step)
+        self._deadline = Deadline(seconds)
         explained = {suspect.holder for suspect in suspects if suspect.holder is not None}
         steady = self.census.steady()
         found = self._containers(steady, facts)
@@ -81,8 +88,7 @@ class HostSearch:
             else:
                 found[id(growing.container)] = _with_figures(known, growing, per_step)
         containers = [growing.container for growing, _ in new[:_MOST_CONTAINERS]]
-        groups = list(range(len(containers)))
-        chains = find_holders(containers, groups, [containers, steady], unnamed=True) if containers else []
+        chains = self._find_holders(containers, steady)
         for (growing, per_step), chain in zip(new, chains, strict=False):
             if chain is not None and (chain.container is None or chain.verified):
                 suspect = suspect_of_container(growing.container, chain, facts, self._in_worker)
@@ -92,12 +98,20 @@ class HostSearch:
 
     def _search_values(self, explained: set[str]) -> None:
         """Describe values that are replaced by ever longer ones."""
-        for place, growing in self.census.values.steady()[:_MOST_VALUES]:
-            if growing.per_step < LOG_BYTES or growing.lengths[-1] < 1.5 * self._no_suspects.get(place, 0):
-                continue
-            known = self.suspects.get(place) or self.past.get(place)
+        places = self.census.values.places
+        steady = [
+            (place, growing) for place, growing in self.census.values.steady()[:_MOST_VALUES]
+            if growing.per_step >= LOG_BYTES and growing.lengths[-1] >= 1.5 * self._no_suspects.get(place, 0)
+        ]  # fmt: skip
+        new = [(place, growing) for place, growing in steady if self._known(place) is None]
+        values = [growing.value for _, growing in new]
+        chains = self._find_holders(values, steady, new, *(growing for _, growing in new), places)
+        found = {place: chain for (place, _), chain in zip(new, chains, strict=True)}
+        values.clear()
+        for place, growing in steady:
+            known = self._known(place)
             if known is None:
-                [chain] = find_holders([growing.value], [0], [growing, self.census.values.places], unnamed=True)
+                chain = found[place]
                 if chain is None or not chain.verified or chain.expression in explained:
                     continue
                 files = USER_CODE.files()
@@ -110,15 +124,20 @@ class HostSearch:
 
     def _search_nested(self, explained: set[str], facts: RunFacts) -> None:
         """Describe containers that grow in the containers that they hold."""
-        for nested in self.census.nested.steady()[:_MOST_NESTED]:
-            entries = newest_inner_entries(nested.container)
-            per_step = deep_bytes(entries, set()) / max(1, len(entries)) * nested.per_step
+        steady = [
+            (nested, per_step) for nested in self.census.nested.steady()[:_MOST_NESTED]
+            if id(nested.container) not in self.suspects and (per_step := _inner_bytes(nested)) >= LOG_BYTES
+        ]  # fmt: skip
+        new = [nested for nested, _ in steady if self._known(("nested", id(nested.container))) is None]
+        containers = [nested.container for nested in new]
+        chains = self._find_holders(containers, steady, new, *new, self.census.nested.by_identity)
+        found = {id(nested): chain for nested, chain in zip(new, chains, strict=True)}
+        containers.clear()
+        for nested, per_step in steady:
             key = ("nested", id(nested.container))
-            if per_step < LOG_BYTES or id(nested.container) in self.suspects:
-                continue
-            known = self.past.get(key) or self.suspects.get(key)
+            known = self._known(key)
             if known is None:
-                [chain] = find_holders([nested.container], [0], [nested, self.census.nested.by_identity], unnamed=True)
+                chain = found[id(nested)]
                 if chain is None or not chain.verified:
                     continue
                 names = {each.suspect.holder or "" for each in self.suspects.values()} | explained
@@ -128,6 +147,16 @@ class HostSearch:
                 suspect = suspect_of_container(nested.container, chain, without_datasets, self._in_worker)
                 known = HostSuspect(replace(suspect, bound=None))
             self.suspects[key] = _with_figures(known, nested, per_step)
+
+    def _known(self, key: Hashable) -> HostSuspect | None:
+        return self.suspects.get(key) or self.past.get(key)
+
+    def _find_holders(self, targets: list[Any], *ignored: object) -> list[ReferenceChain | None]:
+        """The chains to some objects, each by itself; None for all of them where there is no time."""
+        if not targets or self._deadline.is_over:
+            return [None] * len(targets)
+        groups = list(range(len(targets)))
+        return find_holders(targets, groups, [targets, *ignored], unnamed=True, deadline=self._deadline)
 
     def note_stores(self, stores: StoreWatch) -> bool:
         """Take over the lines that were seen storing, and those that made what was stored; whether any is new."""
@@ -140,6 +169,12 @@ class HostSearch:
                 self.suspects[key] = replace(each, suspect=suspect)
                 news = True
         return news
+
+
+def _inner_bytes(nested: GrowingContainer) -> float:
+    """Bytes that a container of containers gains in a step."""
+    entries = newest_inner_entries(nested.container)
+    return deep_bytes(entries, set()) / max(1, len(entries)) * nested.per_step
 
 
 def _with_figures(known: HostSuspect, track: Track, per_step: float) -> HostSuspect:

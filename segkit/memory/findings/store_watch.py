@@ -18,17 +18,29 @@ from typing import Any
 from segkit.memory.measure.user_code import USER_CODE, Line, line_of
 
 _STORES_SEEN = 4
-_SECONDS = 20.0  # of processor time, after which a watch that has found nothing ends
+_SECONDS, _STEPS = 3.0, 4  # of processor time, and steps, after which a watch that has found nothing ends
+_UNSEEN = 3  # steps in which a container grew, and no line of the user's code was seen storing: a library does it
 
 
 @dataclass(slots=True)
 class _Watched:
-    """A container, its length at the last line, what gives its newest entries, and how often it was seen growing."""
+    """A container, and what was seen of it.
+
+    Attributes:
+        container: The container.
+        length: Its length at the last line.
+        entry: Gives its newest entries.
+        at_step: Its length at the end of the last step.
+        stores: How often it was seen growing.
+        unseen: In how many steps it grew and was not seen.
+    """
 
     container: Any
     length: int
     entry: Callable[[int], Any] | None
+    at_step: int
     stores: int = 0
+    unseen: int = 0
 
 
 class StoreWatch:
@@ -45,7 +57,7 @@ class StoreWatch:
         self.made: dict[str, Line] = {}
         self._watched: dict[str, _Watched] = {}
         self._last: Line | None = None
-        self._until = 0.0
+        self._until, self._steps = 0.0, 0
         self._owns_tracemalloc = False
         self.active = False
 
@@ -58,11 +70,11 @@ class StoreWatch:
             entry: Gives the newest entries by index, from 0 on; then the lines that made them are searched as well.
         """
         if name not in self.found and name not in self._watched:
-            self._watched[name] = _Watched(container, len(container), entry)
+            self._watched[name] = _Watched(container, len(container), entry, len(container))
             self._start()
 
     def _start(self) -> None:
-        self._until = time.thread_time() + _SECONDS
+        self._until, self._steps = time.thread_time() + _SECONDS, 0
         if self.active or sys.gettrace() is not None:  # a debugger or a coverage tool is at work
             return
         self.active = True
@@ -82,7 +94,14 @@ class StoreWatch:
 
     def stop_when_done(self) -> None:
         """Between steps: end a watch that has found all lines, or has waited long enough."""
-        if self.active and self._watched and time.thread_time() < self._until:
+        self._steps += 1
+        for name, watched in list(self._watched.items()):
+            length = _length(watched.container)
+            watched.unseen += length > watched.at_step and name not in self.found
+            watched.at_step = length
+            if watched.unseen >= _UNSEEN:
+                del self._watched[name]
+        if self.active and self._watched and (time.thread_time() < self._until or self._steps < _STEPS):
             return
         self.stop()
 
@@ -128,10 +147,7 @@ class StoreWatch:
     def _check_lengths(self) -> None:
         """Check whether a container has grown since the last line."""
         for name, watched in list(self._watched.items()):
-            try:
-                length = len(watched.container)
-            except Exception:
-                length = -1
+            length = _length(watched.container)
             if length > watched.length and self._last is not None:
                 self.found.setdefault(name, self._last)
                 if self._knows_maker(name, watched):
@@ -156,6 +172,13 @@ class StoreWatch:
                 if made != self.found[name]:
                     return True
         return watched.stores >= _STORES_SEEN
+
+
+def _length(container: Any) -> int:
+    try:
+        return len(container)
+    except Exception:  # the user's own
+        return -1
 
 
 def _made_at(item: Any) -> Line | None:

@@ -11,10 +11,12 @@ from segkit.memory.holders.causes import Cause
 from segkit.memory.holders.diagnosis import diagnose
 from segkit.memory.holders.survivors import Survivors
 from segkit.memory.measure.allocation import Site
-from segkit.memory.measure.budget import Budget
+from segkit.memory.measure.budget import Budget, Deadline
 from segkit.memory.measure.collector import collector_paused
 from segkit.memory.measure.tracker import LiveTensors
 
+_FOR_LEAKS = 0.5  # seconds of the budget that are not for what is only suspect
+_FIRST_LEAK = 2.0  # seconds for the search that follows the first verdict, whatever was spent before
 _MANY_SITES = 50  # from which on only every third step is checked
 
 
@@ -26,7 +28,7 @@ class Suspects:
         searched: ``leak`` or ``watch`` for every site, at the last search for what keeps its tensors.
         since: The step from which on a site was called a leak.
         searches: Seconds that each search took.
-        budget: The processor time that searches may take.
+        budget: The processor time that they may take.
     """
 
     def __init__(self, tensors: LiveTensors, survivors: Survivors, stores: StoreWatch) -> None:
@@ -60,27 +62,35 @@ class Suspects:
             return False
         states = self._survivors.states()
         new = [site for site, state in states.items() if self.searched.get(site) != state]
-        if not new or step - self._searched_at < min(400, 2 * len(self.searches) ** 2) or not self.budget.is_left:
+        if not new or step - self._searched_at < min(400, 2 * len(self.searches) ** 2):
+            return False
+        is_leak = "leak" in states.values()
+        is_first = is_leak and "leak" not in self.searched.values()
+        seconds = self.budget.left(reserve=0.0 if is_leak else _FOR_LEAKS, least=_FIRST_LEAK if is_first else 0.0)
+        if seconds <= 0:
             return False
         with self.budget.spending():
-            return self._search(new, states, facts, ignored)
+            return self._search(new, states, facts, ignored, Deadline(seconds))
 
-    def _search(self, new: list[Site], states: dict[Site, str], facts: RunFacts, ignored: Sequence[object]) -> bool:
+    def _search(
+        self, new: list[Site], states: dict[Site, str], facts: RunFacts, ignored: Sequence[object], deadline: Deadline
+    ) -> bool:
+        """Search until a deadline; sites for which there is no time stay unsearched."""
         began, self._searched_at = time.perf_counter(), self._tensors.step
         self.searches.append(0.0)
         new.sort(key=lambda site: -self._bytes_per_step(site, 1e9))
         rates = {site: self._bytes_per_step(site, 0.0) for site in new}
         collect = "leak" in states.values()
         with collector_paused():
-            causes = diagnose(
+            causes, unsearched = diagnose(
                 self._tensors, new, [self._survivors.by_site, self.by_key, *ignored],
-                collect=collect, double_backward=facts.double_backward is not None,
+                collect=collect, double_backward=facts.double_backward is not None, deadline=deadline,
             )  # fmt: skip
         for cause in causes:
             self._add(cause, rates, facts)
             cause.chain = cause.container = None
         causes.clear()
-        self.searched.update({site: states[site] for site in new})
+        self.searched.update({site: states[site] for site in new if site not in unsearched})
         for site in new:
             if states[site] == "leak":
                 self.since.setdefault(site, facts.steps)

@@ -25,6 +25,7 @@ from segkit.memory.holders.reference_chains import ReferenceChain, find_holders
 from segkit.memory.holders.referrer_path import ReferrerPath, referrer_path
 from segkit.memory.holders.survival import WATCH
 from segkit.memory.measure.allocation import GRAPH, Allocation, Site
+from segkit.memory.measure.budget import Deadline
 from segkit.memory.measure.torch_private import storage_address
 from segkit.memory.measure.tracker import LiveTensors
 
@@ -38,8 +39,9 @@ def diagnose(
     *,
     collect: bool,
     double_backward: bool,
-) -> list[Cause]:
-    """Find out what keeps the tensors of suspect sites.
+    deadline: Deadline,
+) -> tuple[list[Cause], list[Site]]:
+    """Find out what keeps the tensors of suspect sites; and the sites for which there was no time.
 
     Args:
         tensors: All live tensors.
@@ -47,14 +49,16 @@ def diagnose(
         ignored: The tool's own objects that refer to tensors or to what holds them.
         collect: Whether to collect garbage where nothing else explains a site.
         double_backward: Whether a backward pass has kept its own graph (``create_graph=True``).
+        deadline: When to end.
     """
     with tensors.pause():
         sampled = sample_of_survivors(tensors, suspects)
         sampled.update({site: [tensors.joins[site]] for site in suspects if site in tensors.joins})
         by_storage = python_tensors()
-        diagnosis = _Diagnosis(tensors, sampled, by_storage, ignored)
+        diagnosis = _Diagnosis(tensors, sampled, by_storage, ignored, deadline)
         try:
-            return diagnosis.run(collect, double_backward)
+            left = diagnosis.run(collect, double_backward)
+            return list(diagnosis.causes.values()), [diagnosis.sites[group] for group in sorted(left)]
         finally:
             diagnosis.release()
 
@@ -66,6 +70,7 @@ class _Diagnosis:
         sites: The suspect sites; a group is an index into them.
         sampled: Some allocations of each site.
         by_storage: Python tensors by the address of their storage.
+        deadline: When to end.
         ignored: Own objects that refer to tensors, or to what holds them; the lists among them are emptied at the end.
         causes: What was found, by key.
     """
@@ -76,8 +81,9 @@ class _Diagnosis:
         sampled: dict[Site, list[Allocation]],
         by_storage: dict[int, list[torch.Tensor]],
         ignored: Sequence[object],
+        deadline: Deadline,
     ) -> None:
-        self.tensors, self.sampled, self.by_storage = tensors, sampled, by_storage
+        self.tensors, self.sampled, self.by_storage, self.deadline = tensors, sampled, by_storage, deadline
         self.ignored = [by_storage, sampled, self, vars(self), *by_storage.values()]
         self._callers = list(ignored)  # not to be emptied here
         self.allocations = [allocation for allocations in sampled.values() for allocation in allocations]
@@ -95,15 +101,23 @@ class _Diagnosis:
                 each.clear()
         self.ignored = []
 
-    def run(self, collect: bool, double_backward: bool) -> list[Cause]:
-        """Explain all groups, from the plainest way to hold a tensor to the most hidden one."""
+    def run(self, collect: bool, double_backward: bool) -> set[int]:
+        """Explain all groups, from the plainest way to hold a tensor to the most hidden one.
+
+        Returns the groups for which there was no time. Where there was, that nothing is found is an explanation, too.
+        """
+        whole = self.deadline
+        self.deadline = Deadline(0.75 * whole.left)  # the rest is for graphs
         left = self._explain_by_names(set(self.groups))
-        left = self._explain_by_graphs(left)
-        if left and not collect:
+        self.deadline = whole
+        if not self.deadline.is_over:
+            left = self._explain_by_graphs(left)
+        if left and not collect and not self.deadline.is_over:
             left = self._explain_by_names(left, unnamed=True)
-        if left:
+        if left and not self.deadline.is_over:
             self._explain_unnamed(left, collect, double_backward)
-        return list(self.causes.values())
+            left = set()
+        return left
 
     def _of(self, groups: set[int]) -> Iterator[tuple[Allocation, int]]:
         """The allocations of some groups."""
@@ -117,7 +131,7 @@ class _Diagnosis:
         if not targets:
             return []
         skipped = [*self.ignored, *self._callers, self._callers, targets, *ignored]
-        return find_holders(targets, groups, skipped, unnamed=unnamed)
+        return find_holders(targets, groups, skipped, unnamed=unnamed, deadline=self.deadline)
 
     def _explain_by_names(self, asked: set[int], unnamed: bool = False) -> set[int]:
         """Explain groups whose tensors a Python name reaches; returns those that are left."""
@@ -129,7 +143,7 @@ class _Diagnosis:
                 groups.append(group)
         chains = self._find_holders(targets, groups, unnamed=unnamed)
         unheld = [each for each, chain in zip(targets, chains, strict=True) if chain is None]
-        arrays = arrays_around(unheld) if unheld else {}
+        arrays = arrays_around(unheld) if unheld and not self.deadline.is_over else {}
         if arrays:
             searched = [arrays.get(id(each), each) for each in targets]
             chains = self._find_holders(searched, groups, targets, arrays, unheld)
@@ -162,7 +176,7 @@ class _Diagnosis:
                 else:
                     wanted[allocation.key] = index
         roots = possible_roots(self.by_storage)
-        found = find_graph_roots(roots, wanted, tokens)
+        found = find_graph_roots(roots, wanted, tokens, self.deadline)
         self.ignored += [roots, found, wanted, tokens]
         chosen = best_roots(found)
         targets = [each.root for each in chosen]

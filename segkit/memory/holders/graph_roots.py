@@ -4,7 +4,6 @@ A tensor with a ``grad_fn`` keeps every node below it, and with them the saved t
 refers. After a backward pass the saved tensors are gone and the nodes stay: about half a kilobyte each of host memory.
 """
 
-import time
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,11 +11,12 @@ from typing import Any
 
 import torch
 
+from segkit.memory.measure.budget import Deadline
 from segkit.memory.measure.graph_token import LEAVES, token_of
 from segkit.memory.measure.torch_private import saved_attributes, storage_address
 
 NODE_BYTES = 500  # measured: a Mask R-CNN step keeps 230 to 254 KB in 509 nodes
-_NODES, _SECONDS = 200_000, 1.0  # of processor time, so that a busy machine does not change what is found
+_NODES, _SECONDS = 200_000, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +34,18 @@ class GraphRoot:
     reached: frozenset[int]
 
 
-def find_graph_roots(roots: Sequence[torch.Tensor], wanted: dict[int, int], tokens: dict[int, int]) -> list[GraphRoot]:
+def find_graph_roots(
+    roots: Sequence[torch.Tensor], wanted: dict[int, int], tokens: dict[int, int], deadline: Deadline | None = None
+) -> list[GraphRoot]:
     """The roots whose graphs reach a target, each with the targets that it reaches.
 
     Args:
         roots: Tensors with a graph.
         wanted: Target by the address of its storage.
         tokens: Target by the identity of an object that a node owns.
+        deadline: When to end; by default after a second.
     """
-    walk = _Walk(wanted, tokens)
+    walk = _Walk(wanted, tokens, deadline or Deadline(_SECONDS))
     out = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -56,16 +59,15 @@ def find_graph_roots(roots: Sequence[torch.Tensor], wanted: dict[int, int], toke
 class _Walk:
     """Visits each node once, however many roots there are."""
 
-    def __init__(self, wanted: dict[int, int], tokens: dict[int, int]) -> None:
-        self.wanted, self.tokens = wanted, tokens
+    def __init__(self, wanted: dict[int, int], tokens: dict[int, int], deadline: Deadline) -> None:
+        self.wanted, self.tokens, self.deadline = wanted, tokens, deadline
         self.children: dict[Any, list[Any]] = {}
         self.targets: dict[Any, tuple[int, ...]] = {}
         self.names: dict[type, tuple[str, ...]] = {}
-        self.deadline = time.thread_time() + _SECONDS
 
     def below(self, top: Any) -> tuple[int, set[int]]:
         seen, stack, reached = {top}, [top], set[int]()
-        while stack and len(seen) < _NODES and time.thread_time() < self.deadline:
+        while stack and len(seen) < _NODES and not self.deadline.is_over:
             node = stack.pop()
             if node not in self.children:
                 self.children[node] = [each for each, _ in node.next_functions if each is not None]

@@ -7,7 +7,6 @@ level costs one pass over the heap. It ends at the names of ``roots``.
 import gc
 import inspect
 import sys
-import time
 import types
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from segkit.memory.holders.roots import (
     running_locals,
     unnamed_root,
 )  # fmt: skip
+from segkit.memory.measure.budget import Deadline
 from segkit.memory.measure.user_code import is_own_file, is_own_object
 
 _LEVELS, _FRONTIER, _SECONDS = 24, 3000, 1.5
@@ -59,7 +59,12 @@ class ReferenceChain:
 
 
 def find_holders(
-    targets: Sequence[object], groups: Sequence[int], ignored: Iterable[object] = (), *, unnamed: bool = False
+    targets: Sequence[object],
+    groups: Sequence[int],
+    ignored: Iterable[object] = (),
+    *,
+    unnamed: bool = False,
+    deadline: Deadline | None = None,
 ) -> list[ReferenceChain | None]:
     """The chain from the best known name to each object; None where no Python name reaches it.
 
@@ -69,11 +74,12 @@ def find_holders(
         ignored: The tool's own objects that refer to them.
         unnamed: Where no name reaches an object, begin with the nearest object of a class of the user's: what a
             ``for`` loop iterates over has no name.
+        deadline: When to end; by default after one and a half seconds.
     """
-    search = _Search(targets, groups, ignored)
+    search, deadline = _Search(targets, groups, ignored), deadline or Deadline(_SECONDS)
     try:
-        search.run()
-        if unnamed:
+        search.run(deadline)
+        if unnamed and not deadline.is_over:  # else there may be a name
             search.begin_with_instances()
         return [search.chain_to(index) for index in range(len(targets))]
     finally:
@@ -106,16 +112,15 @@ class _Search:
         self.skip = {id(each) for each in ignored} | {id(x) for x in vars(self).values()} | {id(vars(self)), id(self)}
         self.skip.add(id(targets))
 
-    def run(self) -> None:
+    def run(self, deadline: Deadline) -> None:
         """Go outwards, level by level, until every target has a good name."""
-        deadline = time.thread_time() + _SECONDS
         frontier: list[Any] = list(self.objects.values())
         for level in range(_LEVELS):
             self.skip.add(id(frontier))
             for each in frontier:
                 for root in self.locals.get(id(each), ()):
                     self._note_root(level, root, each)
-            if self._is_settled(level) or time.thread_time() > deadline:
+            if self._is_settled(level) or deadline.is_over:
                 return
             frontier = self._next_level(level, frontier)[:_FRONTIER]
             if not frontier:

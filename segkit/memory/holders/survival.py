@@ -94,6 +94,11 @@ class SiteSurvival:
         pace = (last - first) / max(1, times - 1)
         return now - last > GRACE + max(WATCH, 4 * pace)
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether something that matters was kept, and nothing was ever freed."""
+        return bool(self.cohorts) and not self.freed and self.bytes >= RARE_BYTES * len(self.cohorts)
+
     def is_rare(self, now: int) -> bool:
         """Whether something is added now and then, late as well, and never freed: a gallery, rare evaluations.
 

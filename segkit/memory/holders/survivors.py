@@ -64,3 +64,15 @@ class Survivors:
             if allocation.joined[0] >= WATCH and now - allocation.step <= GRACE:
                 out[site] = "leak" if allocation.joined[0] >= LEAK else "watch"
         return out
+
+    def undecided(self) -> str | None:
+        """What has to be followed further: ``watch``, sites of which a few more steps will tell whether they leak.
+
+        Or ``kept``: something of a few steps was kept and never freed, and there may be more of it now and then.
+        """
+        now, states = self._tensors.step, self.states()
+        for site, state in states.items():
+            if state == "watch" and not (site in self.by_site and self.by_site[site].is_rare(now)):
+                return "watch"
+        kept = (survival for site, survival in self.by_site.items() if states.get(site) != "leak")
+        return "kept" if any(survival.is_kept for survival in kept) else None

@@ -113,13 +113,14 @@ class StepMeasurement:
         reserved: Taken from the device by PyTorch's allocator.
         driver: In use on the device as the driver counts it; read in some steps only.
         pinned: Pinned host memory that PyTorch holds.
-        tensors: In tensors in the host's memory.
+        tensors: In tensors in the host's memory, with what steps that were not followed have added.
         rss: Resident set of the process.
         malloc: Allocated by malloc and not freed.
         retained: Freed, but not returned to the system.
         elements: Values that the model was given.
         instances: Instances in the targets.
         phases: The phases of the step.
+        step: Its number, from 1.
         name: The images of the step, where they have names.
     """
 
@@ -136,4 +137,5 @@ class StepMeasurement:
     elements: int
     instances: int
     phases: dict[str, PhasePeaks]
+    step: int = 0
     name: str | None = None

@@ -28,6 +28,7 @@ from segkit.memory.measure.compiled import CompiledCode
 from segkit.memory.measure.epochs import Epochs
 from segkit.memory.measure.graph_token import attach_token, deepest
 from segkit.memory.measure.phases import PhaseClock
+from segkit.memory.measure.sampling import Sampling
 from segkit.memory.measure.step_input import NOTHING, input_of
 from segkit.memory.measure.tracers import Tracers
 from segkit.memory.measure.tracker import LiveTensors
@@ -60,6 +61,7 @@ class StepHooks:
         self,
         tensors: LiveTensors,
         clock: PhaseClock,
+        sampling: Sampling,
         on_step: Callable[[], None],
         on_restart: Callable[[], None],
         every: int = 1,
@@ -69,12 +71,13 @@ class StepHooks:
         Args:
             tensors: Gets phases, modules and graphs.
             clock: Gets phases.
+            sampling: Is asked where a model runs.
             on_step: Called at the end of a step.
             on_restart: Called when something with a higher priority turns out to end a step: what was counted until
                 then were no steps.
             every: Optimiser steps to a step.
         """
-        self.tensors, self.clock, self._every = tensors, clock, every
+        self.tensors, self.clock, self.sampling, self._every = tensors, clock, sampling, every
         self._on_step, self._on_restart = on_step, on_restart
         self.kind: str | None = None
         self.optimizers: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -100,6 +103,11 @@ class StepHooks:
         self._undo: list[Callable[[], Any]] = []
         self._attach_guarded, self._enter_guarded = self._guarded(self._attach_tokens), self._guarded(self._enter)
         self._note_guarded, self._note_dataset_guarded = self._guarded(self.note), self._guarded(self._note_dataset)
+
+    @property
+    def is_in_one_thread(self) -> bool:
+        """Whether all that was seen ran in one thread, so that it can be followed or not from one step to the next."""
+        return self._entered == {threading.get_ident()} and not self.compiled.graphs
 
     def install(self, phases: bool = True) -> None:
         """Install all hooks; ``phases`` False leaves steps and phases to the caller."""
@@ -196,9 +204,13 @@ class StepHooks:
                 if kind not in self.module_classes:
                     self.module_classes.append(kind)
                 self._names.update({id(each): name for name, each in module.named_modules()})
-            self.input = self.input.plus(input_of(args, self.sizes))
+            given = input_of(args, self.sizes)
+            self.input = self.input.plus(given)
+            self.sampling.before_forward(is_evaluation=not torch.is_grad_enabled(), elements=given.elements)
             self._enter("loss" if private.is_loss(module) else "forward" if torch.is_grad_enabled() else "eval")
         self._outer.append(self.tensors.module)
+        if self.tensors.resting:
+            return
         name = self._names.get(id(module))
         self.tensors.module = f"{name} ({type(module).__name__})" if name else type(module).__name__
 
@@ -228,6 +240,8 @@ class StepHooks:
         create = args[position] if len(args) > position else kwargs.get("create_graph", False)
         if kind == "backward" and create and self.double_backward is None:
             self.double_backward = line
+        if self.tensors.resting:
+            return
         for root in roots if isinstance(roots, tuple | list) else (roots,):
             node = getattr(root, "grad_fn", None)
             token = attach_token(deepest(node)) if node is not None else None
@@ -241,7 +255,7 @@ class StepHooks:
         try:
             batch = original(*args, **kwargs)
         except StopIteration:
-            self.epochs.end_epoch(args[0], self.tensors.step)
+            self.epochs.end_epoch(args[0], self.tensors.steps)
             raise
         finally:
             self._enter_guarded(before if before == "eval" else "load")
@@ -249,7 +263,7 @@ class StepHooks:
         return batch
 
     def _note_dataset(self, iterator: Any) -> None:
-        self.epochs.begin_batch(iterator, self.tensors.step)
+        self.epochs.begin_batch(iterator, self.tensors.steps)
         dataset = private.dataset_of_loader(iterator)
         if dataset is not None and hasattr(type(dataset), "__len__"):
             with contextlib.suppress(Exception):  # the user's own: a stream may have no length

@@ -133,18 +133,40 @@ def without_mode(mode: TorchDispatchMode) -> Iterator[None]:
 
     Where it is not on the stack, or where a mode of torch's own (fake tensors, a tracer) is above it, nothing is done.
     """
-    modes: Any = _python_dispatch  # which exports none of these
-    depth = torch._C._len_torch_dispatch_stack()
-    stack = [modes._get_dispatch_stack_at(index) for index in range(depth)]
-    at = next((index for index, each in enumerate(stack) if each is mode), None)
-    if at is None or any(getattr(each, "_mode_key", None) is not None for each in stack[at:]):
+    above = _take_off(mode)
+    if above is None:
         yield
         return
-    _change_stack(depth - at, stack[at + 1 :])
     try:
         yield
     finally:
-        _change_stack(depth - at - 1, stack[at:])
+        _change_stack(len(above), [mode, *above])
+
+
+def take_off(mode: TorchDispatchMode) -> bool:
+    """Take one dispatch mode off this thread's stack until ``put_back``; whether that was possible."""
+    return _take_off(mode) is not None
+
+
+def put_back(mode: TorchDispatchMode) -> None:
+    """Put a dispatch mode below all others of this thread, which end before it does."""
+    stack = _stack()
+    _change_stack(len(stack), [mode, *stack])
+
+
+def _stack() -> list[TorchDispatchMode]:
+    modes: Any = _python_dispatch  # which exports none of these
+    return [modes._get_dispatch_stack_at(index) for index in range(torch._C._len_torch_dispatch_stack())]
+
+
+def _take_off(mode: TorchDispatchMode) -> list[TorchDispatchMode] | None:
+    """Take a mode off the stack; the modes that were above it, or None where it is left there."""
+    stack = _stack()
+    at = next((index for index, each in enumerate(stack) if each is mode), None)
+    if at is None or any(getattr(each, "_mode_key", None) is not None for each in stack[at:]):
+        return None
+    _change_stack(len(stack) - at, stack[at + 1 :])
+    return stack[at + 1 :]
 
 
 def _change_stack(count: int, modes: list[TorchDispatchMode]) -> None:
@@ -221,7 +243,9 @@ def profiler_is_on() -> bool:
 
 def is_fake(tensor: torch.Tensor) -> bool:
     """Whether a tensor has a shape and no memory."""
-    return tensor.device.type == "meta" or type(tensor).__name__ in ("FakeTensor", "FunctionalTensor")
+    if type(tensor) is torch.Tensor or type(tensor) is nn.Parameter:  # most are: without further questions
+        return tensor.is_meta
+    return tensor.is_meta or type(tensor).__name__ in ("FakeTensor", "FunctionalTensor")
 
 
 def loader_iterator() -> Any:

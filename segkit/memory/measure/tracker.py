@@ -19,15 +19,18 @@ from segkit.memory.measure.torch_private import (
     is_fake,
     never_compile,
     operation_name,
+    put_back,
     returns_new_tensors,
     storage_address,
     storage_key,
+    take_off,
     without_mode,
 )
 from segkit.memory.measure.user_code import USER_CODE, Line, describe
 
 # Views of storages that were not made by an operation: data from outside enters through these.
-_ENTRANCES = ("aten::lift_fresh", "aten::set_", "aten::detach", "aten::alias", "aten::_reshape_alias")
+_VIEWS = ("aten::set_", "aten::detach", "aten::alias", "aten::_reshape_alias")
+_ENTRANCES = ("aten::lift_fresh", *_VIEWS)
 _LARGE = 2**18  # bytes: of larger tensors, the library's line is noted as well
 
 
@@ -35,7 +38,8 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
     """Counts the bytes of live storages and their peak, and groups them by the step that made them.
 
     Attributes:
-        step: The number of the step that goes on.
+        step: The number of the step that goes on, of those that are followed.
+        steps: The number of the step that goes on.
         phase: What the step is doing.
         module: The module whose forward is running.
         counted: The type of device whose tensors are counted: the CPU, until a tensor is on another.
@@ -48,6 +52,8 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         joins: By site, the latest tensor that was concatenated with its predecessor.
         keep_peak: Whether to remember what is alive at the peak.
         peak_allocations: That.
+        unseen: Bytes of the host's memory that steps which were not followed have added.
+        resting: Whether this step is not followed: only what is freed is noted (see ``sampling``).
         paused: Whether nothing is noted: the tool itself is at work.
         is_aside: Whether a tracer records what is computed: nothing may be noted, and no hook may touch a tensor.
         failure: An error in here, after which nothing is noted any more.
@@ -68,10 +74,11 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.step, self.allocated, self.peak, self.others = 0, 0, 0, 0
+        self.steps = self.unseen = 0
         self.counted = "cpu"
         self.phase = "load"
         self.module: str | None = None
-        self.paused = self.is_aside = False
+        self.paused = self.is_aside = self.resting = False
         self.failure: str | None = None
         self.live: dict[int, Allocation] = {}
         self.cohorts: dict[int, dict[int, Allocation]] = {0: {}}
@@ -79,21 +86,25 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         self.keep_peak = False
         self.peak_allocations: list[Allocation] = []
         self.joins: dict[Site, Allocation] = {}
-        self._rising = False
+        self._rising = self._has_rested = False
+        self._numbers = [0]
         self._graphs = 0
         self._sites: dict[tuple[str, int, str], Site] = {}
-        self._operations: dict[Any, str] = {}
+        self._operations: dict[int, str] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **kwargs) if kwargs else func(*args)
-        operation = self._operations.get(func)
+        operation = self._operations.get(id(func))  # operators live for ever, and their hash is code in Python
         if operation is None:
-            operation = self._operations[func] = _allocating_operation(func)
+            operation = self._operations[id(func)] = _allocating_operation(func)
         if operation and not self.paused:
             try:
-                for each in out if isinstance(out, (tuple, list)) else (out,):
-                    if isinstance(each, torch.Tensor):
-                        self._note(each, operation, args, sys._getframe(1))
+                if type(out) is torch.Tensor:
+                    self._note(out, operation, args, sys._getframe(1))
+                else:
+                    for each in out if isinstance(out, (tuple, list)) else (out,):
+                        if isinstance(each, torch.Tensor):
+                            self._note(each, operation, args, sys._getframe(1))
             except Exception as error:  # the script must not notice
                 self.failure, self.paused = describe(error), True
         return out
@@ -103,10 +114,18 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         """Bytes alive in the host's memory."""
         return self.allocated if self.counted == "cpu" else self.others
 
-    def next_step(self) -> None:
-        """Begin a step."""
-        self.step += 1
-        self.cohorts[self.step] = {}
+    def next_step(self, *, followed: bool = True) -> None:
+        """Begin a step; ``followed``: whether the one that ends was."""
+        self.steps += 1
+        if followed:
+            self.step += 1
+            self.cohorts[self.step] = {}
+            self._numbers.append(self.steps)
+        self._numbers[-1] = self.steps
+
+    def number_of(self, step: int) -> int:
+        """The number among all steps of one that was followed."""
+        return self._numbers[min(step, len(self._numbers) - 1)]
 
     def reset_peak(self) -> None:
         """Begin to measure a new peak."""
@@ -138,9 +157,21 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         finally:
             self.is_aside = before
 
+    def rest(self) -> bool:
+        """Do not follow what comes, until ``resume``; whether that is possible."""
+        self.resting = take_off(self)
+        self._has_rested |= self.resting
+        return self.resting
+
+    def resume(self) -> None:
+        """Follow what comes again."""
+        if self.resting:
+            put_back(self)
+            self.resting = False
+
     def note_from_outside(self, tensor: torch.Tensor, operation: str, frame: FrameType) -> None:
         """Note a tensor that no operation has made that is seen here; ``frame``: where it was made."""
-        if not self.paused:
+        if not self.paused and not self.resting:
             self._note(tensor, operation, (), frame)
 
     def _note(self, tensor: torch.Tensor, operation: str, args: Any, frame: FrameType) -> None:
@@ -148,8 +179,8 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         if storage is None or key in self.live:
             return
         size = storage.nbytes()
-        if size == 0 or is_fake(tensor):
-            return
+        if size == 0 or is_fake(tensor) or (self._has_rested and operation in _VIEWS):
+            return  # a view of what a step made that was not followed
         allocation = self._allocation(storage, key, USER_CODE.innermost(frame), operation)
         allocation.size, allocation.device = size, tensor.device.type
         if self.keep_peak and size >= _LARGE:

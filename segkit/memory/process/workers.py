@@ -15,6 +15,8 @@ from segkit.memory.measure import host
 from segkit.memory.measure.collector import collector_paused
 from segkit.memory.measure.user_code import USER_CODE
 
+_SECONDS = 1.5  # of processor time in which a census may search for what holds what grows
+
 
 class WorkerWatch:
     """Counts a worker's batches, and takes a census now and then."""
@@ -58,7 +60,8 @@ class WorkerWatch:
             return
         self._next = max(self._next + 3, round(self._batches * 1.4))
         with collector_paused():
-            self._host.take_census(self._batches, self._stores, RunFacts(files=USER_CODE.files()), [])
+            facts = RunFacts(files=USER_CODE.files())
+            self._host.take_census(self._batches, self._stores, facts, [], _SECONDS)
         now = host.mapped()
         if now is not None:
             self._rows.append([self._batches, *now])

@@ -46,12 +46,20 @@ def report_of(session: Session, limit: int | None = None) -> dict[str, Any]:
         "model": ", ".join(session.hooks.module_classes[:4]) or "no module was called",
         "problems": [*session.failures, *private.missing(private.FOR_PROFILES)],
         "unseen": [UNSEEN] if session.hooks.compiled.graphs and not on_cuda else [],
-        "cost": {
-            "searches": len(session.suspects.searches), "longest_search": max(session.suspects.searches, default=None),
-            "search_seconds": session.suspects.budget.spent, "census_seconds": session.census_budget.spent,
-            "censuses": len(session.censuses), "longest_census": max(session.censuses, default=None),
-        },
+        "cost": _cost(session),
         "series": _series(series),
+    }  # fmt: skip
+
+
+def _cost(session: Session) -> dict[str, Any]:
+    """What the measuring has taken, in seconds of processor time; None where that is not known."""
+    sampling, searches = session.sampling, session.suspects.searches
+    return {
+        "searches": len(searches), "longest_search": max(searches, default=None),
+        "search_seconds": session.suspects.budget.spent, "census_seconds": session.census_budget.spent,
+        "censuses": len(session.censuses), "longest_census": max(session.censuses, default=None),
+        "following_seconds": sampling.seconds, "followed": sampling.full, "passed_over": sampling.light,
+        "seconds": session.seconds,
     }  # fmt: skip
 
 
@@ -86,7 +94,7 @@ def _peak(session: Session) -> dict[str, Any]:
     return {
         "allocated": max(peaks.values(), default=0),
         "phase": max(peaks, key=lambda name: peaks[name], default=None),
-        "step": highest * session.series.stride + 1 if measurements else None,
+        "step": measurements[highest].step if measurements else None,
         "reserved": max((each.reserved for each in session.clock.highs.values()), default=0) or None,
         "driver": max((each.driver or 0 for each in measurements), default=0) or None,
         "pinned": max((each.pinned or 0 for each in measurements), default=0) or None,
@@ -97,14 +105,14 @@ def _peak(session: Session) -> dict[str, Any]:
 
 def _top_steps(series: StepSeries) -> list[dict[str, Any]]:
     """The five steps with the highest peaks."""
-    highest = sorted(enumerate(series.measurements), key=lambda step: -step[1].peak)[:5]
+    highest = sorted(series.measurements, key=lambda each: -each.peak)[:5]
     return [
-        {"step": index * series.stride + 1, "peak": each.peak, "elements": each.elements,
+        {"step": each.step, "peak": each.peak, "elements": each.elements,
          "instances": each.instances, "pictures": each.name}
-        for index, each in highest
+        for each in highest
     ]  # fmt: skip
 
 
 def _series(series: StepSeries) -> dict[str, Any]:
-    names = ("allocated", "peak", "reserved", "rss", "malloc", "seconds")
+    names = ("step", "allocated", "peak", "reserved", "rss", "malloc", "seconds")
     return {"stride": series.stride} | {name: [getattr(each, name) for each in series.measurements] for name in names}

@@ -105,7 +105,8 @@ def _containers(session: Session) -> list[Growth]:
         elif survival.added < len(survival.cohorts) or survival.oldest > GRACE + WATCH:
             name, bound = "sliding window", f"it holds the last {len(survival.cohorts)} steps"
         else:
-            last = max(survival.cohorts) - session.survivors.first_step + 1
+            number_of = session.tensors.number_of
+            last = number_of(max(survival.cohorts)) - number_of(session.survivors.first_step) + 1
             name, bound = "cache that filled", f"nothing was added since step {last}"
         known = out.get(what, Growth(name, what, 0, bound))
         out[what] = replace(known, bytes=(known.bytes or 0) + survival.bytes)

@@ -30,7 +30,7 @@ def leaks_of(session: Session, limits: Mapping[Where, MemoryLimit]) -> tuple[lis
         if suspect.bound is not None and is_kept(suspect.bound, found.entries, per_entry, limits["host"]):
             growth.append(bounded_growth(suspect, suspect.bound, found.per_step, found.entries))
         elif found.state != "log":
-            note = may_be_emptied(suspect, max(0, session.tensors.step - found.span), session)
+            note = may_be_emptied(suspect, max(0, session.tensors.steps - found.span), session)
             leaks.append(host_leak(found, limits["host"], note=note))
         elif not _is_librarys(suspect.scope):  # small logs of a library are not the user's
             growth.append(small_growth(str(suspect.holder), found.per_step, found.span))

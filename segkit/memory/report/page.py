@@ -14,7 +14,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from segkit.memory.findings.records import Leak
-from segkit.memory.report.wording import VERDICTS, leak_heading, leak_rows
+from segkit.memory.report.wording import VERDICTS, cost_of, leak_heading, leak_rows
 from segkit.units import format_bytes
 
 _TEMPLATES = Environment(
@@ -33,6 +33,7 @@ def render_page(report: dict[str, Any]) -> str:
         verdict=VERDICTS[report["verdict"]],
         leaks=[Leak.from_json(leak) for leak in report["leaks"]],
         curves=_curves(report),
+        cost=cost_of(report),
     )
 
 
@@ -41,8 +42,8 @@ def _curves(report: dict[str, Any]) -> Markup:
     series = report["series"]
     if not series["peak"]:
         return Markup()
-    steps = [1 + index * series["stride"] for index in range(len(series["peak"]))]
-    figure = Figure(figsize=(10, 5.2), layout="constrained")
+    steps = series.get("step") or [1 + index * series["stride"] for index in range(len(series["peak"]))]
+    figure = Figure(figsize=(5.4, 5), layout="constrained")  # small: the letters are legible on a narrow screen
     upper, lower = figure.subplots(2, 1, sharex=True)
     for axes, lines in (
         (upper, (("peak in the step", "peak"), ("held at its end", "allocated"), ("reserved", "reserved"))),

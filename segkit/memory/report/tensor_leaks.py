@@ -116,6 +116,7 @@ def _judge(
     if state == "watch" and not is_rare and suspect.verified and _is_old(suspect, session):
         state = "leak"
     oldest = min((min(each.cohorts) for each in survivals if each.cohorts), default=0)
+    oldest = session.tensors.number_of(oldest)
     note = may_be_emptied(suspect, oldest, session) if suspect.kind not in NEVER_MEANT else None
     leak = _leak(suspect, "watch" if note else state, session, limits, note)
     if suspect.bound is not None and is_kept(suspect.bound, leak.steps_seen, leak.bytes_per_step, limits[leak.where]):

@@ -4,7 +4,7 @@ The profiled process imports this as well: the standard library has to do.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from segkit.memory.findings.fixes import WHERE
 from segkit.memory.findings.records import Leak
@@ -62,3 +62,21 @@ def leak_rows(leak: Leak) -> list[tuple[str, str]]:
         ("graph", f"{leak.graph_nodes} autograd nodes a step" if leak.graph_nodes else None),
     ]
     return [(label, text) for label, text in rows if text]
+
+
+def cost_of(document: dict[str, Any]) -> str:
+    """What the measuring has taken of the script's time; empty for a report that does not say it."""
+    cost = document.get("cost", {})
+    if "search_seconds" not in cost:
+        return ""
+    searches = cost["search_seconds"] + cost["census_seconds"]
+    text = f"searches took {searches:.1f} s of processor time"
+    following, whole = cost.get("following_seconds"), cost.get("seconds")
+    if following is not None:
+        text += f", following the tensors about {following:.1f} s"
+    if whole:
+        text += f", of {whole:.1f} s in all"
+    if cost.get("passed_over"):
+        count = cost["followed"] + cost["passed_over"]
+        text += f"; tensors were followed in {cost['followed']} of {count} steps"
+    return text
