@@ -1,5 +1,6 @@
 """Weights of an RF-DETR-Seg in the form of transformers: a name on the Hugging Face hub, or a folder from there."""
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -122,13 +123,15 @@ def _errors_of(weights: str) -> Iterator[None]:
 @contextmanager
 def _quiet(package: Any) -> Iterator[None]:
     """Silence transformers' bars and messages: what is missing is said by segkit."""
-    logging = package.utils.logging
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(50)
-    logging.disable_progress_bar()
+    own, hub = package.utils.logging, logging.getLogger("huggingface_hub")
+    level, level_of_hub, bars = own.get_verbosity(), hub.level, own.is_progress_bar_enabled()
+    own.set_verbosity(logging.CRITICAL)
+    hub.setLevel(logging.CRITICAL)
+    own.disable_progress_bar()
     try:
         yield
     finally:
-        logging.set_verbosity(level)
+        own.set_verbosity(level)
+        hub.setLevel(level_of_hub)
         if bars:
-            logging.enable_progress_bar()
+            own.enable_progress_bar()
