@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-ModelName = Literal["maskrcnn", "fasterrcnn", "condinst", "solov2", "rfdetr", "unet"]
+ModelName = Literal["maskrcnn", "fasterrcnn", "panoptic", "condinst", "solov2", "rfdetr", "unet"]
 
 BackboneName = Literal[
     "resnet18", "resnet34", "resnet50", "resnet101",
@@ -58,17 +58,21 @@ class Architecture:
         masks: Whether it predicts a mask for every instance; else boxes only.
         pixels: Whether it predicts a label for every pixel, and learns from label maps.
         regions: Whether it proposes regions, and looks at each (two stages).
+        stuff: Whether it also finds stuff, regions without instances, so that each pixel is of one segment.
         nms: The IoU above which one of two detections is dropped, by default.
         queries: Whether it finds instances by a fixed number of queries, in squares of one size, on a feature extractor
             and with norms of its own (a transformer).
+        extends: The model that it has all layers of, so that it may start from the weights of one.
     """
 
     options: tuple[str, ...]
     masks: bool = True
     pixels: bool = False
     regions: bool = False
+    stuff: bool = False
     nms: float = 0.5
     queries: bool = False
+    extends: ModelName | None = None
 
 
 _TWO_STAGES = (
@@ -79,6 +83,12 @@ _TWO_STAGES = (
 ARCHITECTURES: dict[ModelName, Architecture] = {
     "maskrcnn": Architecture((*_TWO_STAGES, "mask_head", "mask_size"), regions=True),
     "fasterrcnn": Architecture(_TWO_STAGES, masks=False, regions=True),
+    "panoptic": Architecture(
+        (*_TWO_STAGES, "mask_head", "mask_size", "stuff", "semantic_weight"),
+        regions=True,
+        stuff=True,
+        extends="maskrcnn",
+    ),
     "condinst": Architecture(("rois", "detections", "nms", "mask_size"), nms=0.6),
     "solov2": Architecture(("rois", "detections", "mask_size")),
     "rfdetr": Architecture(("variant", "detections", "nms", "mask_size"), nms=1.0, queries=True),

@@ -8,6 +8,7 @@ from segkit.data.geometry import Framing
 from segkit.data.records import Category
 from segkit.models.card import ModelCard
 from segkit.models.detector import DetectorSettings
+from segkit.models.panoptic_settings import PanopticSettings
 from segkit.models.rfdetr_settings import RFDETRSettings
 from segkit.runs.checkpoint import save_checkpoint
 
@@ -32,7 +33,8 @@ def card_of(name, norm="batch", settings=SETTINGS, categories=CATEGORIES):
         return ModelCard(
             name, "dinov2", "frozen", "ce+dice", settings, framing, categories, "background", rfdetr=TINY_RFDETR
         )
-    return ModelCard(name, "resnet18", norm, "ce+dice", settings, framing, categories, "background")
+    stuff = PanopticSettings((1,)) if name == "panoptic" else None
+    return ModelCard(name, "resnet18", norm, "ce+dice", settings, framing, categories, "background", panoptic=stuff)
 
 
 def sharp(card):

@@ -185,6 +185,8 @@ def _sample(shape, frame, card):
     boxes = torch.from_numpy(shape.boxes).float()
     masks = torch.ones(shape.mask_bytes, dtype=torch.uint8)
     target = {"boxes": boxes, "labels": torch.ones(len(boxes), dtype=torch.int64), "box_masks": masks, "seed": 1}
+    if card.panoptic is not None:
+        target["semantic"] = torch.randint(0, len(card.categories) + 1, image.shape[1:], dtype=torch.uint8)
     if frame is not None:
         target["frame"] = frame
     return Sample(image, target, record)

@@ -31,6 +31,7 @@ MIB = 2**20
         {"size": 96, "batch": 2, "micro_batch": 1, "precision": "bf16", "optimizer": "sgd", "memory": "low"},
         {"size": 96, "model": "fasterrcnn", "batch": 1, "backbone": "mobilenet_v3_large", "norm": "group"},
         {"size": 96, "batch": 2, "mask_head": "pointrend", "optimizer": "sgd"},
+        {"size": 96, "model": "panoptic", "stuff": ("b",), "batch": 2, "optimizer": "sgd"},
         {"size": 96, "model": "condinst", "batch": 2, "optimizer": "sgd"},
         {"size": 96, "model": "solov2", "batch": 2, "micro_batch": 1, "optimizer": "sgd"},
         {"size": 128, "model": "unet", "batch": 2, "ema": 0.9, "instances": "components"},

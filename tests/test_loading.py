@@ -144,15 +144,16 @@ def test_a_pasted_instance_covers_the_instances_below():
         def random(self):
             return 1.0
 
-    pixels, crops = paste(Always(), image, own, other, others)
+    pixels, left, pasted = paste(Always(), image, own, other, others)
+    crops = left + pasted
     assert (pixels[:3, 2:] == 9).all()
     assert (pixels[3:] == 0).all()
     assert [(c.label, c.top, c.left, c.bitmap.shape) for c in crops] == [
         (1, 0, 0, (4, 4)), (1, 8, 8, (2, 2)), (2, 0, 2, (3, 8)),
     ]  # fmt: skip
     assert crops[0].bitmap.sum() == 4 * 4 - 3 * 2
-    covered = paste(Always(), image, [BoxMask(1, 0, 3, np.ones((2, 2), np.uint8))], other, others)[1]
-    assert [c.label for c in covered] == [2]
+    _, covered, over = paste(Always(), image, [BoxMask(1, 0, 3, np.ones((2, 2), np.uint8))], other, others)
+    assert [c.label for c in covered + over] == [2]
 
 
 @pytest.mark.parametrize("aligned", [True, False])

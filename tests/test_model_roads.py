@@ -25,6 +25,7 @@ CHOICES = {
     "second version, boxes": {"--heads": "v2", "--model": "fasterrcnn"},
     "second version, group norm": {"--heads": "v2", "--norm": "group"},
     "PointRend": {"--mask-head": "pointrend", "--mask-size": 112},
+    "panoptic": {"--model": "panoptic", "--stuff": "disc", "--semantic-weight": "uncertainty"},
     "CondInst": {"--model": "condinst", "--mask-size": 112},
     "SOLOv2": {"--model": "solov2", "--norm": "group"},
     "RF-DETR": {"--model": "rfdetr", "--backbone": "dinov2", "--weights": "a folder of transformers"},

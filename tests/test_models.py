@@ -23,12 +23,20 @@ from segkit.models.adapt import train_mode
 from segkit.models.backbones import freeze_stem, make_body
 from segkit.models.card import ModelCard
 from segkit.models.detector_settings import DetectorSettings
+from segkit.models.panoptic_settings import PanopticSettings
 from segkit.models.tensors import prediction_to_results
 from segkit.models.unet import split_instances
 from segkit.models.weights import load_weights
 
 MODELS = (*get_args(ModelName), "pointrend")
-SIDES = {"maskrcnn": 28, "pointrend": 56, "condinst": 56, "solov2": 56, "rfdetr": 56}  # of masks in their boxes
+SIDES = {
+    "maskrcnn": 28,
+    "panoptic": 28,
+    "pointrend": 56,
+    "condinst": 56,
+    "solov2": 56,
+    "rfdetr": 56,
+}  # of masks in their boxes
 SMALL = DetectorSettings(proposals=50, rois=16, detections=20, anchor_sizes=(8, 16, 32, 64, 128))
 
 
@@ -51,7 +59,9 @@ def build(name="maskrcnn", backbone="resnet18", norm="batch", num_classes=3, set
         name, settings = "maskrcnn", replace(settings, mask_head="pointrend", mask_size=56)
     if name == "rfdetr":
         return card_of(name, categories=categories).build()
-    return ModelCard(name, backbone, norm, "ce+dice", settings, framing, categories, "background").build()
+    stuff = PanopticSettings((1,)) if name == "panoptic" else None
+    card = ModelCard(name, backbone, norm, "ce+dice", settings, framing, categories, "background", panoptic=stuff)
+    return card.build()
 
 
 def batch(with_instances=True):

@@ -206,7 +206,8 @@ OTHER_VALUES = {
     "--lr-steps": "3,6", "--lr-gamma": "0.2", "--teacher": "runs/t", "--teacher-weight": "2",
     "--mask-head": "pointrend", "--mask-size": "56", "--instances": "distance", "--channels": "1",
     "--variant": "small", "--class-weights": "auto", "--label-smoothing": "0.1",
-    "--unlabelled": "more", "--unlabelled-weight": "0.5", "--unfreeze-after": "3", "--fold": "2",
+    "--unlabelled": "more", "--unlabelled-weight": "0.5", "--unfreeze-after": "3", "--fold": "2", "--stuff": "sky",
+    "--semantic-weight": "2",
     "--label-share": "0.5", "--label-curve": "--label-curve", "--curve-seeds": "4",
 }  # fmt: skip
 MAY_CHANGE = {

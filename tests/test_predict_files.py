@@ -226,7 +226,7 @@ def test_a_journal_that_is_a_link_is_not_written_through(segkit, here, model):
 
 
 def test_an_id_mask_holds_those_of_the_highest_scores_and_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("segkit.inference.outputs.MOST_IDS", 2)
+    monkeypatch.setattr("segkit.inference.number_maps.MOST_IDS", 2)
     masks = [np.zeros((4, 6), np.uint8) for _ in range(3)]
     for number, mask in enumerate(masks):
         mask[number] = 1

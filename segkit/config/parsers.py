@@ -150,6 +150,19 @@ def parse_count_or_auto(text: str) -> int | str:
     raise ValueError(f"{text!r} is neither a number from 1 to {_MOST_IMAGES} nor auto")
 
 
+def parse_weight_or_uncertainty(text: str) -> float | str:
+    """Read a number above 0, or ``uncertainty``."""
+    if text.strip() == "uncertainty":
+        return "uncertainty"
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = 0.0
+    if not 0 < weight <= _MOST_FACTOR:
+        raise ValueError(f"{text!r} is neither a number above 0 nor uncertainty")
+    return weight
+
+
 def parse_factors(text: str) -> tuple[tuple[str, float], ...]:
     """Read ``backbone=0.1,heads=2``: pairs of a name and a factor."""
     pairs = []

@@ -77,7 +77,8 @@ def _parse_area(text: str) -> str:
 
 
 OUTPUTS = (
-    "overlay", "labelme", "coco", "idmask", "csv", "classmap", "imagej", "qupath", "geojson", "gpkg", "crops"
+    "overlay", "labelme", "coco", "idmask", "csv", "classmap", "panoptic", "imagej", "qupath", "geojson", "gpkg",
+    "crops",
 )  # fmt: skip
 _ALSO = {"roi": "imagej"}  # other names
 
@@ -103,7 +104,7 @@ class PredictConfig(CommandConfig):
     format: tuple[str, ...] = option(
         ("overlay", "coco"),
         help=f"Output formats: {','.join(OUTPUTS)} (imagej is also called roi). For a U-Net classmap is among the "
-        "defaults.",
+        "defaults; for a model of things and stuff that and panoptic.",
         parse=_parse_formats,
         metavar="NAMES",
     )

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from segkit.config.fields import MOST_STEPS, CommandConfig, option
+from segkit.config.fields import MOST_STEPS, option
+from segkit.config.panoptic import PanopticConfig
 from segkit.config.parsers import parse_names
 from segkit.errors import ConfigError
 
@@ -12,7 +13,7 @@ _WITH_UNLABELLED = ("maskrcnn", "fasterrcnn", "unet")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TeachingConfig(CommandConfig):
+class TeachingConfig(PanopticConfig):
     """Options of distillation and of images without annotations; ``TrainConfig`` has all the others."""
 
     teacher: Path | None = option(

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from segkit.choices import ARCHITECTURES
 from segkit.config.devices import check_devices
 from segkit.config.model_options import check_model_options
 from segkit.config.parsers import loss_terms
@@ -25,6 +26,7 @@ def check_together(config: "TrainConfig") -> None:
     if config.momentum == 1:
         raise ConfigError("--momentum 1: no gradient would ever be forgotten", "use 0.9, for example")
     check_model_options(config)
+    config.check_stuff(ARCHITECTURES[config.model].stuff)
     if config.label_smoothing and "ce" not in loss_terms(config.loss):
         raise ConfigError(f"--label-smoothing changes cross entropy, which --loss {config.loss} is without")
     config.check_teaching(config.model, config.compile, config.ema)

@@ -6,8 +6,8 @@ of polygons or an RLE. Sources that know no ids (LabelMe) are read as ``Annotate
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, TypedDict
 
@@ -136,6 +136,16 @@ class Dataset:
     def paths(self) -> PicturePaths:
         """Where its pictures are."""
         return PicturePaths(self.images_dir, self.find_picture)
+
+    def without(self, categories: Collection[int]) -> "Dataset":
+        """The same images without some categories, by their ids, and without their annotations."""
+        if not categories:
+            return self
+        return replace(
+            self,
+            categories=tuple(each for each in self.categories if each.id not in categories),
+            annotations=tuple(each for each in self.annotations if each.category_id not in categories),
+        )
 
     def annotations_of(self) -> dict[int, list[Annotation]]:
         """The annotations by image id, of images that have some."""

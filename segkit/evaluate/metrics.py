@@ -71,6 +71,18 @@ class SemanticMetrics:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PanopticMetrics:
+    """Panoptic quality and its factors (-1: nothing to average over): of all categories, of things, and of stuff."""
+
+    PQ: float
+    SQ: float
+    RQ: float
+    things: dict[str, float]
+    stuff: dict[str, float]
+    per_category: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
     """What an evaluation found."""
 
@@ -81,6 +93,7 @@ class Metrics:
     bbox: InstanceMetrics | None = None
     boundary: InstanceMetrics | None = None
     semantic: SemanticMetrics | None = None
+    panoptic: PanopticMetrics | None = None
     lvis: dict[str, dict[str, float]] | None = None
     details: dict[str, Any] | None = None
     compare: dict[str, Any] | None = None
@@ -100,6 +113,8 @@ class Metrics:
 
     def primary(self) -> tuple[str, float]:
         """The name and value of the metric by which models are compared."""
+        if self.panoptic is not None:
+            return "PQ", self.panoptic.PQ
         if self.semantic is not None:
             return "mIoU", self.semantic.mIoU
         if self.segm is not None:
@@ -108,7 +123,7 @@ class Metrics:
 
     def finds_something(self) -> bool:
         """Whether the metric by which models are compared is above 0 for a category; background is none."""
-        if self.semantic is None:
+        if self.semantic is None or self.panoptic is not None:
             return self.primary()[1] > 0
         scores = {name: each["IoU"] for name, each in self.semantic.per_category.items()}
         return any((score or 0.0) > 0 for name, score in scores.items() if name != "background")

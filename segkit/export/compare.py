@@ -26,7 +26,7 @@ class PredictionDifference:
         instances: Number of instances that the source predicts.
         boxes: Of box corners, as a share of the image's longer side.
         scores: Of scores.
-        masks: Of mask probabilities; of a U-Net, of all its maps at all pixels.
+        masks: Of mask probabilities, and of those of classes; of a U-Net, of all its maps at all pixels.
         unmatched: Number of instances that only one of the two predicts, without those near a cut-off.
     """
 
@@ -76,6 +76,8 @@ def compare(
     masks = 0.0
     if "masks" in source:
         masks = _of_masks(source["masks"][here].cpu(), exported["masks"][there])
+    if "classes" in source:
+        masks = max(masks, _largest(source["classes"].cpu(), exported["classes"]))
     if "semantic" in source:
         masks = float((source["semantic"] != exported["semantic"]).mean())
     return PredictionDifference(picture, len(source["boxes"]), boxes, scores, masks, unmatched)

@@ -19,6 +19,7 @@ from segkit.models.backbones import MEAN, STD
 from segkit.models.detector import Detector
 from segkit.models.heads import PerImageRoIHeads
 from segkit.models.mask_predictor import MaskPredictor
+from segkit.models.panoptic import PanopticFPN
 from segkit.models.roi_align import PyramidRoIAlign
 from segkit.models.rpn import PerImageRPN
 from segkit.models.sizes import STRIDES
@@ -55,7 +56,16 @@ class DetectorGraph(nn.Module):
         out: tuple[Tensor, ...] = (boxes[image, place], labels[image, place], scores[image, place])
         if self.model.roi_heads.has_mask():
             out = (*out, self._masks(features, image, *out[:2]))
-        return (*out, image)
+        return (*out, *self._more(features, images), image)
+
+    def _more(self, features: dict[str, Tensor], images: Tensor) -> tuple[Tensor, ...]:
+        """What else the model finds in the images of a batch: nothing.
+
+        Args:
+            features: The maps of the pyramid.
+            images: The images, without padding.
+        """
+        return ()
 
     def _proposals(self, features: list[Tensor], frame: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
         """The regions of each image that may hold an instance, [B, P, 4], and which of them are used, [B, P]."""
@@ -110,6 +120,18 @@ class DetectorGraph(nn.Module):
         chosen = labels[:, None, None, None].expand(-1, 1, logits.shape[-2], side)
         masks: Tensor = logits.gather(1, chosen)[:, 0].sigmoid()
         return masks
+
+
+class PanopticGraph(DetectorGraph):
+    """The same with the probabilities of classes before the last output, [B, C, h, w] in cells."""
+
+    model: PanopticFPN
+
+    def _more(self, features: dict[str, Tensor], images: Tensor) -> tuple[Tensor, ...]:
+        """See ``DetectorGraph``."""
+        stride = self.model.semantic.stride
+        cells = images[:, :1, ::stride, ::stride]  # as many as there are without the padding
+        return (self.model.class_probabilities(features)[:, :, : cells.shape[-2], : cells.shape[-1]],)
 
 
 def pad(images: Tensor) -> Tensor:

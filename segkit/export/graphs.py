@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from segkit.export.detector_graph import DetectorGraph, has_graph, pad
+from segkit.export.detector_graph import DetectorGraph, PanopticGraph, has_graph, pad
 from segkit.models.card import ModelCard
 from segkit.models.detector import Detector
 from segkit.models.input_channels import statistics
+from segkit.models.panoptic import PanopticFPN
 from segkit.models.rfdetr import RFDETR
 from segkit.runtimes.exported import output_names
 
@@ -89,8 +90,13 @@ def graph_of(model: nn.Module, card: ModelCard) -> Graph:
     if isinstance(model, Detector) and has_graph(model):
         outputs = [*outputs, "images_of"]
         free = {BATCH: {0: "batch", 2: "height", 3: "width"}, **{name: {0: "instances"} for name in outputs}}
+        if isinstance(model, PanopticFPN):
+            free["classes"] = {0: "batch", 2: "rows", 3: "columns"}
+            return Graph(PanopticGraph(model).eval(), BATCH, outputs, free)
         return Graph(DetectorGraph(model).eval(), BATCH, outputs, free)
     if isinstance(model, RFDETR):
         model.fix_positions()
     free = {ONE: {1: "height", 2: "width"}, **{name: {0: "instances"} for name in outputs}}
+    if "classes" in outputs:
+        free["classes"] = {1: "rows", 2: "columns"}
     return Graph(_OneImage(model, outputs).eval(), ONE, outputs, free)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from segkit.errors import ConfigError
 from segkit.inference.batches import Predict
 from segkit.inference.model import LoadedModel
 from segkit.models.build import InstanceModel
@@ -88,15 +89,21 @@ def in_tensors(model: LoadedModel) -> LoadedModel:
 
 def as_tensors(prediction: ArrayPrediction) -> Prediction:
     """A prediction of arrays as one of tensors."""
-    names = ("boxes", "labels", "scores", "masks")
+    names = ("boxes", "labels", "scores", "masks", "classes")
     plain: dict[str, Any] = dict(prediction)
     return cast(Prediction, plain | {name: torch.from_numpy(plain[name]) for name in names if name in plain})
 
 
 def with_views(model: LoadedModel, kinds: Sequence[str]) -> LoadedModel:
-    """A model whose predictions are the mean over several views of each image."""
+    """A model whose predictions are the mean over several views of each image.
+
+    Raises:
+        ConfigError: It finds stuff.
+    """
     if not kinds:
         return model
+    if model.card.stuff:
+        raise ConfigError(f"--tta: {model.path} finds stuff, whose maps are not averaged over views", "leave --tta out")
     model, views = in_tensors(model), views_of(kinds)
     if model.card.framing.kind == "semantic":
         assert model.maps is not None

@@ -7,6 +7,7 @@ from pathlib import Path
 from segkit.choices import ARCHITECTURES
 from segkit.config.evaluate import EvalConfig
 from segkit.data.files import check_links
+from segkit.data.panoptic_merge import LEAST_SCORE
 from segkit.data.records import Dataset
 from segkit.errors import ConfigError, InputError
 from segkit.evaluate.evaluation import Evaluation
@@ -62,7 +63,7 @@ def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluatio
         folder,
         str(model.path),
         file,
-        dataset,
+        dataset.without(model.card.stuff),  # the details are of instances, and pixels have their own
         tuple(scored.results),
         scored.pixels,
         len(dataset.annotations),
@@ -116,7 +117,7 @@ def _score_options(model: LoadedModel, config: EvalConfig, file: Path) -> ScoreO
     iou_types = config.iou
     if config.task == "semantic":
         iou_types = config.iou or ()
-        if model.card.framing.kind != "semantic":
+        if model.card.framing.kind != "semantic" and not model.card.stuff:
             raise ConfigError(f"--task semantic: {model.path} predicts instances, not a label for every pixel")
     elif config.task == "instance":
         iou_types = config.iou or default_iou_types(model.card) or ("segm",)
@@ -132,6 +133,7 @@ def _score_options(model: LoadedModel, config: EvalConfig, file: Path) -> ScoreO
         lvis=file if config.lvis else None,
         workers=config.workers or 0,
         areas=config.areas,
+        least_score=config.score if config.needs_details else LEAST_SCORE,
     )
 
 

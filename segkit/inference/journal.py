@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from segkit.data.files import temporary_file
 from segkit.data.map_place import MapPlace
+from segkit.data.panoptic_merge import Panoptic, Segment
 from segkit.data.pixel_size import PixelSize
 from segkit.data.records import Result
 from segkit.evaluate.predicted_images import JOURNAL
@@ -60,6 +61,8 @@ class PictureResults:
         class_map: The label of every pixel [H, W], where the model predicts one; None likewise.
         place: Where the picture lies on the map, where that is asked for and known.
         without: Formats of which it has no file, as it was read in parts.
+        panoptic: Things and stuff as segments, where the model finds stuff; None likewise.
+        segments: The records of these segments as COCO has them, where they are read from the journal.
         labelme: The fingerprint of the LabelMe file that was written; None: none was, or an older segkit did.
     """
 
@@ -70,6 +73,8 @@ class PictureResults:
     results: tuple[Result, ...] = ()
     pixels: npt.NDArray[np.uint8] | None = None
     class_map: npt.NDArray[np.uint8] | None = None
+    panoptic: Panoptic | None = None
+    segments: tuple[dict[str, Any], ...] | None = None
     pixel_size: PixelSize | None = None
     labelme: str | None = None
     place: MapPlace | None = None
@@ -93,9 +98,16 @@ class PictureResults:
             "height": self.height,
             "width": self.width,
             "instances": instances,
+            **({} if self.panoptic is None else {"segments": [segment_record(s) for s in self.panoptic.segments]}),
             **({} if self.labelme is None else {"labelme": self.labelme}),
             **({"without": list(self.without)} if self.without else {}),
         }
+
+
+def segment_record(segment: Segment) -> dict[str, Any]:
+    """A segment as COCO's panoptic format has it, and its score."""
+    plain = {"id": segment.number, "category_id": segment.category_id, "area": segment.area}
+    return plain | {"bbox": list(segment.bbox), "iscrowd": 0, "score": segment.score}
 
 
 def read_journal(out: Path) -> Iterator[PictureResults]:
@@ -124,6 +136,7 @@ def _read_line(line: bytes) -> PictureResults | None:
         picture = Picture(Path(raw["path"]), name, raw.get("stem", stem_of(name)), *of_file)
         origin = Origin(Path(raw["model"]), raw.get("checksum"), raw.get("score"), raw.get("options"))
         more = {"labelme": raw.get("labelme"), "without": tuple(raw.get("without", ()))}
+        more["segments"] = tuple(raw["segments"]) if "segments" in raw else None
         return PictureResults(picture, raw["height"], raw["width"], origin, results, **more)
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
         return None

@@ -7,6 +7,7 @@ from segkit.data.files import check_links, fingerprint, path_inside, remove_empt
 from segkit.evaluate.predicted_images import JOURNAL
 from segkit.inference.input_files import Picture
 from segkit.inference.journal import PictureResults, read_journal
+from segkit.inference.number_maps import PANOPTIC
 from segkit.inference.tables import FILES as TABLES
 
 # Folders with a file for each picture, and the endings of these.
@@ -15,6 +16,7 @@ ENDINGS = {
     "labelme": ".json",
     "idmask": ".png",
     "classmap": ".png",
+    "panoptic": ".png",
     "measures": ".json",
     "imagej": ".zip",
     "qupath": ".geojson",
@@ -27,6 +29,7 @@ FOLDERS = (*ENDINGS, FRAMES)
 OWN_FILES = (
     "results.json",
     "images.json",
+    PANOPTIC,
     *TABLES,
     "estimates.csv",
     JOURNAL,  # the last: it tells of the others

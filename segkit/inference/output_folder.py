@@ -70,13 +70,24 @@ def formats_of(config: PredictConfig, model: LoadedModel) -> tuple[str, ...]:
         extra_package("roifile", "--format imagej", "imagej")
     if "gpkg" in formats:
         extra_package("pyogrio", "--format gpkg", "geo")
-    if kind.pixels:
-        return formats if "format" in config.given_options() else (*formats, "classmap")
+    if kind.pixels or kind.stuff:
+        if "panoptic" in formats and not kind.stuff:
+            raise _no_segments(model)
+        own = ("classmap", "panoptic") if kind.stuff else ("classmap",)
+        return formats if "format" in config.given_options() else (*formats, *own)
+    if "panoptic" in formats:
+        raise _no_segments(model)
     if "classmap" in formats:
         raise ConfigError(f"--format classmap: {model.path} predicts instances, not a label for every pixel")
     if "idmask" in formats and not kind.masks:
         raise ConfigError(f"--format idmask: {model.path} predicts boxes only", "use overlay, coco, labelme or csv")
     return formats
+
+
+def _no_segments(model: LoadedModel) -> ConfigError:
+    return ConfigError(
+        f"--format panoptic: {model.path} does not find things and stuff", "train one: segkit train --model panoptic"
+    )
 
 
 def _clear(config: PredictConfig) -> None:

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import numpy.typing as npt
 from PIL import Image as PilImage
 
 from segkit.data.files import check_links, fingerprint, path_inside, relative_path, temporary_file
-from segkit.data.masks import rle_crop, to_rle
 from segkit.data.overlay import category_colours, class_map_picture, draw_overlay
 from segkit.data.records import Category, Image, Result
 from segkit.errors import InputError
@@ -25,6 +23,7 @@ from segkit.inference.annotated import Style, write_videos
 from segkit.inference.crops import write_crops
 from segkit.inference.journal import PictureResults, journal_of, read_journal
 from segkit.inference.measure import measure_picture
+from segkit.inference.number_maps import PANOPTIC, id_mask, segments_picture, write_panoptic
 from segkit.inference.output_files import ENDINGS, FOLDERS, FRAMES
 from segkit.inference.tables import FILES as TABLES
 from segkit.inference.tables import Measured, write_tables
@@ -32,7 +31,6 @@ from segkit.progress import SILENT, Progress
 from segkit.units import counted
 
 _OF_PIXELS = ("overlay", "crops")  # what needs the whole picture
-MOST_IDS = 65535  # instances of an id mask: PNGs have 16 bits
 
 
 class Writer:
@@ -50,6 +48,7 @@ class Writer:
         categories: Sequence[Category],
         style: "Style | None" = None,
         rank: int = 0,
+        stuff: frozenset[int] = frozenset(),
     ) -> None:
         """Open the journal of an output folder, which is made if it is missing.
 
@@ -59,6 +58,7 @@ class Writer:
             categories: Of the model.
             style: Of overlays and tables; None: as by default.
             rank: Of several processes; each has a journal of its own.
+            stuff: Ids of the categories that are stuff.
 
         Raises:
             InputError: It cannot be written, or a link leads out of the folder.
@@ -71,7 +71,7 @@ class Writer:
             raise InputError(f"{self._path}: is a link, which is not written through", "remove it")
         self._out, self._formats, self._categories = out, formats, tuple(categories)
         self._names = {category.id: category.name for category in categories}
-        self._style = style or Style()
+        self._style, self._stuff = style or Style(), stuff
         self.notes: list[str] = []
         self.kept: list[str] = []
         try:
@@ -111,7 +111,9 @@ class Writer:
         if "labelme" in self._formats:
             done = replace(done, labelme=self._write_labelme(done, self._out / "labelme" / f"{stem}.json"))
         if "idmask" in self._formats:
-            self._save(_id_mask(done), f"idmask/{stem}.png")
+            self._save(id_mask(done), f"idmask/{stem}.png")
+        if "panoptic" in self._formats and done.panoptic is not None:
+            self._save(segments_picture(done.panoptic), f"panoptic/{stem}.png")
         if "classmap" in self._formats and done.class_map is not None:
             with temporary_file(self._out / "classmap" / f"{stem}.png", inside=self._out) as temporary:
                 class_map_picture(done.class_map, self._names).save(temporary, "PNG")
@@ -155,7 +157,8 @@ class Writer:
 
     def _write_labelme(self, done: PictureResults, path: Path) -> str | None:
         """Write a LabelMe file and return its fingerprint; None: one with other content is there, and stays."""
-        shapes = list(result_shapes(done.results, self._names, done.height, done.width, self._style.tolerance))
+        drawn = (*(done.panoptic.stuff() if done.panoptic is not None else ()), *done.results)
+        shapes = list(result_shapes(drawn, self._names, done.height, done.width, self._style.tolerance))
         image_path = relative_path(done.picture.path, path.parent)
         content = labelme_content(labelme_document(shapes, image_path, done.height, done.width))
         if path.is_file() and path.read_bytes() != content:
@@ -182,6 +185,9 @@ class Writer:
             files["coco"] = out / "results.json"
             write_results(files["coco"], (result for _, results in self._pictures() for result in results))
             write_coco(out / "images.json", (image for image, _ in self._pictures()), (), self._categories)
+        if "panoptic" in self._formats:
+            files["panoptic"] = out / PANOPTIC
+            self._write_panoptic()
         if "csv" in self._formats:
             files["csv"] = out / TABLES[0]
             self._write_tables()
@@ -193,6 +199,13 @@ class Writer:
             )
         counts = Counter(self._names[result.category_id] for _, results in self._pictures() for result in results)
         return files, {name: counts[name] for name in self._names.values()}
+
+    def _write_panoptic(self) -> None:
+        """Write the annotation file of the panoptic PNGs."""
+        missing = write_panoptic(self._out / PANOPTIC, read_journal(self._out), self._categories, self._stuff)
+        if missing:
+            have = counted(missing, "picture of earlier calls has", "pictures of earlier calls have")
+            self.notes.append(f"{PANOPTIC}: {have} no segments: left out")
 
     def _pictures(self) -> Iterator[tuple[Image, list[Result]]]:
         """The images and results in the journal, with COCO ids from 1.
@@ -229,18 +242,3 @@ class Writer:
 
     def _measures_of(self, done: PictureResults) -> Path:
         return path_inside(self._out, f"measures/{done.picture.stem}.json")
-
-
-def _id_mask(done: PictureResults) -> npt.NDArray[np.uint16]:
-    """Instance numbers from 1 in the order of the results, 0 for none; the one of the highest score is on top.
-
-    Instances beyond those that 16 bits can number, of the lowest scores, are not in it.
-    """
-    out = np.zeros((done.height, done.width), np.uint16)
-    for number, result in reversed(list(enumerate(done.results[:MOST_IDS], 1))):
-        if result.segmentation is None:
-            continue
-        if (crop := rle_crop(to_rle(result.segmentation, done.height, done.width))) is not None:
-            top, left, bitmap = crop
-            out[top : top + bitmap.shape[0], left : left + bitmap.shape[1]][bitmap > 0] = number
-    return out

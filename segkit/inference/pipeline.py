@@ -13,7 +13,8 @@ from segkit.config.predict import PredictConfig
 from segkit.inference.input_files import Picture
 from segkit.inference.load import Task, load_picture
 from segkit.inference.notes import Notes
-from segkit.inference.outputs import MOST_IDS, Writer
+from segkit.inference.number_maps import MOST_IDS
+from segkit.inference.outputs import Writer
 from segkit.inference.predicting import PicturePredictor, Predicted
 from segkit.progress import Progress
 from segkit.runtime.ahead import Behind, in_order

@@ -182,7 +182,7 @@ def _predict(
         style = Style(
             config.labels, config.line_width, without_cut=cut, tolerance=config.polygon_tolerance, every=config.every
         )
-        with closing(Writer(config.out, formats, model.card.categories, style, ranks.rank)) as writer:
+        with closing(Writer(config.out, formats, model.card.categories, style, ranks.rank, model.card.stuff)) as writer:
             ranks.barrier()  # the journal of the first one is there
             if config.watch:
                 assert stop is not None

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from segkit.data.records import Image, Result
+from segkit.data.records import Image
 from segkit.data.windows import TiffWindows
 from segkit.errors import InputError
 from segkit.inference.batches import DoesNotFit
@@ -16,12 +16,12 @@ from segkit.inference.journal import PictureResults
 from segkit.inference.load import InMemory, Loaded, Task
 from segkit.inference.notes import Notes
 from segkit.inference.phases import Phases
-from segkit.inference.tiled import Tiling, halves, predict_tiles
+from segkit.inference.segments import classes_of, segments_of
+from segkit.inference.tiled import InTiles, Tiling, halves, predict_tiles
 from segkit.inference.tiles import Tile
-from segkit.models.tensors import ArrayPrediction, Prediction, prediction_to_results
+from segkit.models.tensors import ArrayPrediction, Prediction, labels_of, prediction_to_results
 from segkit.progress import Progress
 
-ClassMap = npt.NDArray[np.uint8]
 Found = Prediction | ArrayPrediction
 
 
@@ -34,7 +34,8 @@ class Predicted(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes of memory that it holds."""
-        return sum(each.nbytes for each in (self.done.pixels, self.done.class_map) if each is not None)
+        numbers = None if self.done.panoptic is None else self.done.panoptic.numbers
+        return sum(each.nbytes for each in (self.done.pixels, self.done.class_map, numbers) if each is not None)
 
 
 class PicturePredictor:
@@ -111,25 +112,30 @@ class PicturePredictor:
 
     def _finish(self, loaded: Loaded, done: PictureResults, prediction: Found | None, notes: Notes) -> PictureResults:
         """The results of a picture that are kept."""
+        card = self._task.model.card
         if prediction is None:
-            results, class_map = self._tiled(loaded, done, notes)
+            results, class_map, classes = self._tiled(loaded, done, notes)
         else:
             assert isinstance(loaded.image, np.ndarray)
             with loaded.phases.timed("encode"):
                 record = Image(0, done.picture.name, done.height, done.width)
                 height, width = loaded.image.shape[-2:]
-                card = self._task.model.card
                 results = prediction_to_results(
                     prediction, record, height, width, card.categories, aligned_masks=card.settings.aligned_masks
                 )
                 class_map = prediction.get("semantic")
+                classes = classes_of(prediction, card, (height, width), (done.height, done.width))
         with loaded.phases.timed("encode"):
             kept = self._task.choice.of(results, done.height, done.width, done.pixel_size)
+            panoptic = None
+            if classes is not None:
+                panoptic = segments_of(kept, classes, card, least_score=0.0)  # they were chosen
+                class_map = panoptic.label_map(labels_of(card.categories))
         if prediction is not None:
             notes.predicted(done.picture.name, len(kept))
-        return replace(done, results=kept, class_map=class_map)
+        return replace(done, results=kept, class_map=class_map, panoptic=panoptic)
 
-    def _tiled(self, loaded: Loaded, done: PictureResults, notes: Notes) -> tuple[list[Result], ClassMap | None]:
+    def _tiled(self, loaded: Loaded, done: PictureResults, notes: Notes) -> InTiles:
         """The results of a picture that is too large to be predicted whole."""
         image, card = loaded.image, self._task.model.card
         if isinstance(image, np.ndarray):
@@ -163,7 +169,7 @@ class PicturePredictor:
 
     def _in_tiles(
         self, done: PictureResults, picture: InMemory | TiffWindows, tiling: Tiling, phases: Phases
-    ) -> tuple[list[Result], ClassMap | None]:
+    ) -> InTiles:
         def window(tile: Tile) -> npt.NDArray[np.uint8]:
             return picture.window(tile.top, tile.left, tile.height, tile.width)
 

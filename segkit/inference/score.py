@@ -1,6 +1,6 @@
 """A model's predictions for a dataset, and their score: the same code inside training and after it."""
 
-from collections import Counter
+from collections import ChainMap, Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -10,14 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from segkit.choices import ARCHITECTURES, EngineName
-from segkit.data.records import Dataset, Result
+from segkit.data.panoptic_merge import LEAST_SCORE
+from segkit.data.records import Dataset, Image, Result
 from segkit.errors import Interrupted, SegkitError
 from segkit.evaluate.coco.score import score_results
 from segkit.evaluate.coco.streaming import Stream
 from segkit.evaluate.metrics import Metrics
 from segkit.evaluate.pixels.confusion import paint
 from segkit.evaluate.pixels.per_image import PixelScores
+from segkit.evaluate.pixels.segments import SegmentScores
 from segkit.inference.folds import Predictor
+from segkit.inference.segments import classes_of, segments_of
 from segkit.loading.loader import load_batches
 from segkit.loading.sampler import evaluation_batches
 from segkit.loading.whole import Sample, WholePictures, size_for_model
@@ -53,6 +56,7 @@ class ScoreOptions:
         workers: Processes that load images.
         skip_bad: Count an image that cannot be loaded as one without predictions, and warn, instead of raising.
         areas: Edges of size classes that are scored besides COCO's.
+        least_score: Of a model that finds things and stuff: the score from which on instances are segments.
     """
 
     iou_types: tuple[str, ...] | None = None
@@ -66,6 +70,7 @@ class ScoreOptions:
     workers: int = 0
     skip_bad: bool = False
     areas: tuple[float, ...] = ()
+    least_score: float = LEAST_SCORE
 
 
 def score(
@@ -138,19 +143,25 @@ class _RankScores:
 
     def __init__(self, card: ModelCard, dataset: Dataset, options: ScoreOptions) -> None:
         self._card, self._dataset, self._options = card, dataset, options
+        things = dataset.without(card.stuff)  # of stuff there are no instances
         self._iou_types = default_iou_types(card) if options.iou_types is None else options.iou_types
         # Boundary IoU and LVIS's AP are computed from all results at once, and then so are the others.
         self._at_the_end = "boundary" in self._iou_types or options.lvis is not None
         by_batch = tuple(kind for kind in ("segm", "bbox") if kind in self._iou_types and not self._at_the_end)
-        self.stream = Stream(dataset, by_batch, options.max_dets, options.engine, options.areas)
+        self.stream = Stream(things, by_batch, options.max_dets, options.engine, options.areas)
         self._pixels: PixelScores | None = None
-        if ARCHITECTURES[card.model].pixels if options.pixels is None else options.pixels:
+        self._segments: SegmentScores | None = None
+        kind = ARCHITECTURES[card.model]
+        if (kind.pixels or kind.stuff) if options.pixels is None else options.pixels:
+            if kind.stuff:
+                self._segments = SegmentScores(dataset, card.stuff)
             self._pixels = PixelScores(
                 dataset,
                 intervals=options.intervals,
                 details=options.details,
                 boundary="boundary" in self._iou_types,
             )
+        self._things, self._most = things, max(map(len, things.annotations_of().values()), default=0)
         self._annotations, self._labels = dataset.annotations_of(), labels_of(dataset.categories)
         self._kept: list[Result] = []
         self._limit = card.settings.detections if card.framing.kind == "instances" else None
@@ -162,15 +173,43 @@ class _RankScores:
         for sample, prediction in zip(samples, predictions, strict=True):
             image, (height, width) = sample.record, sample.image.shape[-2:]
             self._full += len(prediction["boxes"]) == self._limit
-            results += prediction_to_results(
+            found = prediction_to_results(
                 prediction, image, height, width, dataset.categories, aligned_masks=self._card.settings.aligned_masks
             )
+            results += found
             if self._pixels is not None:
-                truth = paint(image, self._annotations.get(image.id, []), self._labels, dataset.uncovered)
-                self._pixels.add(image, truth, prediction["semantic"])
+                self._add_pixels(self._pixels, image, prediction, (height, width), found)
         self.stream.add([sample.record for sample in samples], results)
         keep_all = self._options.details or self._at_the_end
         self._kept += results if keep_all else [r for r in results if r.image_id in self._options.keep_results_of]
+
+    def _add_pixels(
+        self,
+        pixels: PixelScores,
+        image: Image,
+        prediction: Prediction | ArrayPrediction,
+        size: tuple[int, int],
+        results: list[Result],
+    ) -> None:
+        """Score the label of every pixel, and the segments where a model predicts some.
+
+        Args:
+            pixels: Takes the labels.
+            image: The image.
+            prediction: Of it, in the frame that the model got.
+            size: Height and width of that frame.
+            results: Its instances.
+        """
+        annotations = self._annotations.get(image.id, [])
+        labels = prediction.get("semantic")
+        if self._segments is not None:
+            classes = classes_of(prediction, self._card, size, (image.height, image.width))
+            assert classes is not None
+            segments = segments_of(results, classes, self._card, self._options.least_score)
+            self._segments.add(image, annotations, segments)
+            labels = segments.label_map(self._labels)
+        assert labels is not None
+        pixels.add(image, paint(image, annotations, self._labels, self._dataset.uncovered), labels)
 
     def gather(self, ranks: Ranks, unreadable: list[str]) -> Scored:
         """The score of the images of all ranks; every rank calls it.
@@ -181,14 +220,14 @@ class _RankScores:
         """
         options, pixels = self._options, self._pixels
         counts = pixels.confusion.counts if pixels is not None else 0
-        stream = self.stream
-        parts, results, confusions, warned, beyond, full = zip(
-            *ranks.gather((stream.parts, self._kept, counts, unreadable, stream.beyond, self._full)), strict=True
+        stream, sums = self.stream, self._segments.images if self._segments is not None else {}
+        parts, results, confusions, warned, beyond, full, segments = zip(
+            *ranks.gather((stream.parts, self._kept, counts, unreadable, stream.beyond, self._full, sums)), strict=True
         )
         kept = sorted(chain.from_iterable(results), key=lambda r: str(r.image_id))
         if self._at_the_end:
             metrics = score_results(
-                self._dataset,
+                self._things,
                 kept,
                 self._iou_types,
                 options.max_dets,
@@ -201,14 +240,15 @@ class _RankScores:
         if pixels is not None:
             pixels.confusion.counts = np.sum(confusions, axis=0)
             metrics = replace(metrics, semantic=pixels.confusion.metrics())
+        if self._segments is not None:
+            metrics = replace(metrics, panoptic=self._segments.metrics(dict(ChainMap(*segments))))
         warnings = [*metrics.warnings, *chain.from_iterable(warned), *self._warnings(sum(full))]
         return Scored(replace(metrics, warnings=list(dict.fromkeys(warnings))), kept, pixels)
 
     def _warnings(self, full: int) -> list[str]:
         warnings = [] if self._dataset.annotations else ["the data has no annotations: there is nothing to score"]
-        most = max(map(len, self._annotations.values()), default=0)
-        if self._limit is not None and most > self._limit:
-            warnings.append(f"an image has {most} instances, but the model predicts at most {self._limit}")
+        if self._limit is not None and self._most > self._limit:
+            warnings.append(f"an image has {self._most} instances, but the model predicts at most {self._limit}")
         if full:
             where = "1 image reaches" if full == 1 else f"{full} images reach"
             warnings.append(f"{where} the model's limit of {self._limit} instances: what it finds beyond is not scored")

@@ -9,15 +9,18 @@ import numpy.typing as npt
 
 from segkit.config.predict import PredictConfig
 from segkit.data.geometry import Framing
+from segkit.data.panoptic_merge import ClassMap
 from segkit.data.records import Image, Result
 from segkit.inference.batches import BatchPredictor, computing, memory_for
 from segkit.inference.choose import Choice
 from segkit.inference.model import LoadedModel
 from segkit.inference.phases import Phases
+from segkit.inference.segments import classes_of
 from segkit.inference.tiles import Piece, Tile, merge_pieces, pieces_of, tiles_of
 from segkit.inference.what_fits import WhatFits
 from segkit.loading.decode import resize_rgb
 from segkit.loading.whole import channels_first, load_for_model, size_for_model
+from segkit.models.card import ModelCard
 from segkit.models.label_instances import instances_of, num_maps
 from segkit.models.tensors import ArrayPrediction, Prediction, as_array, prediction_to_results
 from segkit.progress import SILENT, Progress
@@ -26,6 +29,20 @@ Pixels = npt.NDArray[np.uint8]
 Window = Callable[[Tile], Pixels]  # the pixels of a tile, RGB [h, w, 3]
 _LEAST_SIDE = 64  # pixels of the model; smaller tiles see too little
 _LARGE = 4  # times as many pixels as the model gets: from there on, ``auto`` makes tiles
+
+
+class InTiles(NamedTuple):
+    """What was found of a picture in tiles.
+
+    Attributes:
+        results: Its instances.
+        labels: Of a U-Net: the label of every pixel [H, W].
+        classes: Of a model of things and stuff: the class of every pixel.
+    """
+
+    results: list[Result]
+    labels: Pixels | None = None
+    classes: ClassMap | None = None
 
 
 class Tiling(NamedTuple):
@@ -94,8 +111,8 @@ def tiling_of(
 def predict_tiles(
     model: LoadedModel, predictor: BatchPredictor, name: str, size: tuple[int, int], window: Window,
     tiling: Tiling, choice: Choice, progress: Progress = SILENT, phases: Phases | None = None,
-) -> tuple[list[Result], Pixels | None]:  # fmt: skip
-    """The results of a picture, and the label of every pixel where the model predicts one.
+) -> InTiles:  # fmt: skip
+    """The results of a picture, and what is known of every pixel.
 
     Args:
         model: The model.
@@ -115,6 +132,7 @@ def predict_tiles(
     if model.maps is not None:
         return _blended(model, name, size, window, tiles, phases)
     pieces: list[Piece] = []
+    seams = _Seams(model.card, size)
     for start in range(0, len(tiles), predictor.batch):
         part = tiles[start : start + predictor.batch]
         progress.alive(f"{name}, tile {start + 1} of {len(tiles)}")
@@ -126,9 +144,38 @@ def predict_tiles(
             for number, (tile, image, found) in enumerate(zip(part, images, predictions, strict=True), start):
                 record = Image(0, name, tile.height, tile.width)
                 results = _results(found, record, tuple(image.shape[-2:]), model)
+                seams.add(tile, found, (image.shape[-2], image.shape[-1]))
                 pieces += pieces_of(number, tile, [r for r in results if choice.is_certain(r)], *size)
     with phases.timed("encode"):
-        return merge_pieces(pieces, tiles, *size), None
+        return InTiles(merge_pieces(pieces, tiles, *size), None, seams.classes())
+
+
+class _Seams:
+    """The classes of a picture's pixels from those of its tiles: each pixel has that of the tile it lies deepest in."""
+
+    def __init__(self, card: ModelCard, size: tuple[int, int]) -> None:
+        self._card, self._size = card, size
+        self._found: ClassMap | None = None
+        self._depth = np.zeros((0, 0), np.float32)
+
+    def add(self, tile: Tile, prediction: Prediction | ArrayPrediction, model_size: tuple[int, int]) -> None:
+        """Take what a model of stuff predicts of a tile; of other models there is nothing."""
+        own = classes_of(prediction, self._card, model_size, (tile.height, tile.width))
+        if own is None:
+            return
+        if self._found is None:
+            self._found = ClassMap(np.zeros(self._size, np.uint8), np.zeros(self._size, np.float32))
+            self._depth = np.zeros(self._size, np.float32)
+        here = np.s_[tile.top : tile.top + tile.height, tile.left : tile.left + tile.width]
+        depth = _weights(tile, self._size)
+        deeper = depth > self._depth[here]
+        self._found.classes[here][deeper] = own.classes[deeper]
+        self._found.probability[here][deeper] = own.probability[deeper]
+        self._depth[here][deeper] = depth[deeper]
+
+    def classes(self) -> ClassMap | None:
+        """Those of the picture."""
+        return self._found
 
 
 def _results(
@@ -153,7 +200,7 @@ def _for_model(window: Window, tile: Tile, framing: Framing, scale: float | None
 
 def _blended(
     model: LoadedModel, name: str, size: tuple[int, int], window: Window, tiles: Sequence[Tile], phases: Phases
-) -> tuple[list[Result], Pixels]:
+) -> InTiles:
     """The same of a U-Net: its maps are a mean over tiles, weighted by the distance from the edges of each."""
     height, width = size
     labels = np.zeros(size, np.uint8)
@@ -166,7 +213,7 @@ def _blended(
         labels[rows], confidence[rows] = maps.argmax(axis=0), maps.max(axis=0)
     with phases.timed("encode"):
         found = instances_of(labels, confidence, distances)
-        return _results(found, Image(0, name, height, width), size, model), labels
+        return InTiles(_results(found, Image(0, name, height, width), size, model), labels)
 
 
 def _bands(

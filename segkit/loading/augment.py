@@ -82,7 +82,7 @@ def augment_pixels(rng: np.random.Generator, strength: Strength, pixels: Pixels)
 
 def paste(
     rng: np.random.Generator, image: Pixels, masks: Sequence[BoxMask], other: Pixels, other_masks: Sequence[BoxMask]
-) -> tuple[Pixels, list[BoxMask]]:
+) -> tuple[Pixels, list[BoxMask], list[BoxMask]]:
     """Copy some instances of another image onto this one, at their own place (Ghiasi et al. 2021).
 
     Instances of this image lose the pixels that are covered, and go when nothing is left of them
@@ -96,7 +96,7 @@ def paste(
         other_masks: Its instances.
 
     Returns:
-        The new image [H, W, 3], and its instances, own ones first.
+        The new image [H, W, 3], its own instances, and those of the other one.
     """
     covered = np.zeros(image.shape[:2], np.bool_)
     image, pasted = image.copy(), []
@@ -115,7 +115,17 @@ def paste(
         window = np.s_[mask.top : mask.top + mask.bitmap.shape[0], mask.left : mask.left + mask.bitmap.shape[1]]
         if (left := _tight(mask._replace(bitmap=mask.bitmap * ~covered[window]))) is not None:
             own.append(left)
-    return image, own + pasted
+    return image, own, pasted
+
+
+def paint_over(labels: Pixels, masks: Sequence[BoxMask]) -> Pixels:
+    """A label map [H, W] with instances over it; the same array where there are none."""
+    if masks:
+        labels = labels.copy()
+    for mask in masks:
+        window = np.s_[mask.top : mask.top + mask.bitmap.shape[0], mask.left : mask.left + mask.bitmap.shape[1]]
+        labels[window][mask.bitmap > 0] = mask.label
+    return labels
 
 
 def _tight(mask: BoxMask) -> BoxMask | None:

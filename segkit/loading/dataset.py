@@ -4,7 +4,7 @@ How an image is augmented is a pure function of seed, epoch and image: a resumed
 ranks that share a batch see the very same pixels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import cast
 
 import numpy as np
@@ -20,7 +20,7 @@ from segkit.data.label_maps import IGNORED, paint_labels
 from segkit.data.records import Dataset, Image
 from segkit.data.touching import normalised_distances, paint_instances
 from segkit.errors import SegkitError
-from segkit.loading.augment import STRENGTHS, augment_pixels, paste, random_warp
+from segkit.loading.augment import STRENGTHS, augment_pixels, paint_over, paste, random_warp
 from segkit.loading.decode import decode_framed, resize_rgb
 from segkit.loading.packed import FlatAnnotations
 from segkit.loading.sampler import Key
@@ -70,6 +70,7 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
         augment: AugmentLevel,
         accept_boxes: bool,
         distances: bool = False,
+        stuff: Collection[int] | None = None,
         replace_bad: bool = False,
     ) -> None:
         """Pack a dataset for loading.
@@ -82,9 +83,12 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
             augment: How strongly training images are changed.
             accept_boxes: For models of boxes: learn the annotated box where it is not the segmentation's.
             distances: Whether label maps come with the normalised distances of their instances.
+            stuff: Of a model that finds things and stuff: the labels that are no instances, of which a label map is
+                learnt, in which things are, too.
             replace_bad: Replace an image that cannot be loaded by the next one.
         """
         self._with_distances, self._replace_bad = distances, replace_bad
+        self._stuff = stuff
         self._annotations = FlatAnnotations(dataset, labels_of(dataset.categories), accept_boxes=accept_boxes)
         self._path_of, self._levels, self._uncovered = dataset.paths.of, levels, dataset.uncovered
         self._framing, self._seed = framing, seed
@@ -132,10 +136,13 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
                 instances = paint_instances(labels, [mask.crop for mask in self._masks(key.image, record, warp)])
                 target["distances"] = torch.from_numpy(normalised_distances(instances))
         else:
-            masks = self._masks(key.image, record, warp)
+            masks, pasted = self._masks(key.image, record, warp), list[BoxMask]()
             if rng.random() < self._strength.paste:
-                image, masks = self._pasted(rng, image, masks)
-            target = box_masks_to_target(masks)
+                image, masks, pasted = self._pasted(rng, image, masks)
+            target = box_masks_to_target([*masks, *pasted])
+            if self._stuff is not None:
+                labels = paint_over(self._label_map(key.image, record, warp), pasted)
+                target["semantic"] = torch.from_numpy(labels)
         # 62 bits of their own: what the model draws at random is independent of the augmentation
         seed = np.random.SeedSequence([self._seed, 2, key.epoch, key.image, key.copy]).generate_state(1, np.uint64)
         target["seed"] = int(seed[0] >> 2)
@@ -151,13 +158,16 @@ class Pictures(TorchDataset["Sample | SegkitError"]):
 
     def _masks(self, index: int, record: Image, warp: Warp) -> list[BoxMask]:
         """The instances that have pixels left after a change of frame."""
-        items = [item for item in self._annotations.items(index) if not item.iscrowd]
+        stuff = self._stuff or ()
+        items = [item for item in self._annotations.items(index) if not item.iscrowd and item.label not in stuff]
         size, inside = (record.height, record.width), warp.inside()
         masks = [(item.label, warp.box_mask(item.segmentation, *size, inside)) for item in items]
         return [BoxMask(label, *mask) for label, mask in masks if mask is not None]
 
-    def _pasted(self, rng: np.random.Generator, image: Pixels, masks: list[BoxMask]) -> tuple[Pixels, list[BoxMask]]:
-        """Instances of another image over this one."""
+    def _pasted(
+        self, rng: np.random.Generator, image: Pixels, masks: list[BoxMask]
+    ) -> tuple[Pixels, list[BoxMask], list[BoxMask]]:
+        """The image with instances of another one over it, what is left of its own ones, and these instances."""
         other = int(rng.integers(len(self)))
         record = self._annotations.image(other)
         warp = self._warp(rng, record)

@@ -7,6 +7,7 @@ from torch import nn
 from segkit.models.card import ModelCard
 from segkit.models.condinst import CondInst
 from segkit.models.detector import Detector
+from segkit.models.panoptic import PanopticFPN
 from segkit.models.rfdetr import RFDETR
 from segkit.models.solov2 import SOLOv2
 from segkit.models.unet import UNet
@@ -37,6 +38,11 @@ def _whole(card: ModelCard) -> nn.Module:
         case "maskrcnn" | "fasterrcnn":
             masks = card.model == "maskrcnn"
             return Detector(num_classes, card.backbone, card.norm, card.settings, masks=masks, norm_eps=card.norm_eps)
+        case "panoptic":
+            assert card.panoptic is not None
+            return PanopticFPN(
+                num_classes, card.backbone, card.norm, card.settings, card.panoptic, norm_eps=card.norm_eps
+            )
         case "condinst":
             return CondInst(num_classes, card.backbone, card.norm, card.settings, card.norm_eps)
         case "solov2":

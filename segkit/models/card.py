@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any
 from segkit.choices import BackboneName, ModelName, NormName
 from segkit.data.depth import Levels
 from segkit.data.geometry import Framing
-from segkit.data.records import Category, Uncovered
+from segkit.data.records import Category, Uncovered, in_label_order
 from segkit.errors import InputError
 from segkit.models.detector_settings import DetectorSettings
+from segkit.models.panoptic_settings import PanopticSettings
 from segkit.models.rfdetr_settings import RFDETRSettings
 from segkit.models.sizes import DEFAULT_EPS, Width
 from segkit.models.unet_settings import UnetSettings
 
 if TYPE_CHECKING:
     from torch import nn
+
+_NEWER = ("widths", "rfdetr", "sparse", "panoptic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,8 @@ class ModelCard:
     stretched by itself. ``norm_eps`` is what the norms of the feature extractor add to variances: weights need the one
     that they were made with. ``unet`` is what a U-Net is made with; the U-Nets of older cards are without. ``widths``
     are those of layers that were pruned; in a ``sparse`` model single weights were, which are zero and stay so.
-    ``rfdetr`` is what an RF-DETR is made with; other models have none.
+    ``rfdetr`` is what an RF-DETR is made with; other models have none. ``panoptic`` says what is stuff, of a model that
+    finds some.
     """
 
     model: ModelName
@@ -47,20 +51,30 @@ class ModelCard:
     widths: tuple[Width, ...] = ()
     rfdetr: RFDETRSettings | None = None
     sparse: bool = False
+    panoptic: PanopticSettings | None = None
 
     @property
     def channels(self) -> int:
         """The channels of the images that the model takes."""
         return 3 if self.levels is None else self.levels.num_channels
 
+    @property
+    def stuff(self) -> frozenset[int]:
+        """The ids of the categories that are stuff: the model finds regions of them, and no instances."""
+        labels = self.panoptic.stuff if self.panoptic is not None else ()
+        return frozenset(category.id for label, category in enumerate(in_label_order(self.categories), 1)
+                         if label in labels)  # fmt: skip
+
     def to_plain(self) -> dict[str, Any]:
         """Plain values, as ``weights_only`` loading and JSON allow."""
         plain = asdict(self)
         for part in ("settings", "unet", *(("rfdetr",) if self.rfdetr is not None else ())):
             plain[part] |= {name: list(value) for name, value in plain[part].items() if isinstance(value, tuple)}
+        if plain["panoptic"] is not None:
+            plain["panoptic"]["stuff"] = list(plain["panoptic"]["stuff"])
         plain |= {"widths": [list(each) for each in self.widths], "categories": list(plain["categories"])}
         # Without these as before they were known, so that an older segkit reads the cards of other models.
-        return {name: value for name, value in plain.items() if value or name not in ("widths", "rfdetr", "sparse")}
+        return {name: value for name, value in plain.items() if value or name not in _NEWER}
 
     @staticmethod
     def from_plain(plain: dict[str, Any]) -> "ModelCard":
@@ -74,6 +88,8 @@ class ModelCard:
         }
         if (network := plain.get("rfdetr")) is not None:
             parts["rfdetr"] = RFDETRSettings(**_with_tuples(network))
+        if (panoptic := plain.get("panoptic")) is not None:
+            parts["panoptic"] = PanopticSettings(**_with_tuples(panoptic))
         if (levels := plain.get("levels")) is not None:
             channels = levels.get("channels")
             pairs = {kind: tuple(pair) if pair else None for kind, pair in levels.items() if kind != "channels"}

@@ -102,17 +102,30 @@ class Detector(GeneralizedRCNN):  # type: ignore[misc]  # torchvision has no typ
     def forward(self, images: Sequence[Tensor], targets: Sequence[Target] | None = None) -> Any:
         """Losses of images and targets in training; a list of ``Prediction`` of images in evaluation."""
         known: Any = targets or ()
-        seeds = [target["seed"] for target in known if "seed" in target]
-        self.rpn.fg_bg_sampler.seeds, self.roi_heads.fg_bg_sampler.seeds = seeds, [seed + 1 for seed in seeds]
-        self.transform.frame = frame_of(known)
+        self.begin(known)
         if not self.training:
             return super().forward(images, targets)
         # As torchvision's, without its look at every box, for which a GPU has to be waited for: targets are checked
         # where they are made.
         batch, known = self.transform(list(images), list(known))
-        features = self.backbone(batch.tensors)
-        proposals, of_rpn = self.rpn(batch, features, known)
-        _, losses = self.roi_heads(features, proposals, batch.image_sizes, known)
+        return self.learn(batch, self.backbone(batch.tensors), known)
+
+    def begin(self, targets: Sequence[Target]) -> None:
+        """Take the seeds of random choices, and the frame that images are padded to, from targets."""
+        seeds = [target["seed"] for target in targets if "seed" in target]
+        self.rpn.fg_bg_sampler.seeds, self.roi_heads.fg_bg_sampler.seeds = seeds, [seed + 1 for seed in seeds]
+        self.transform.frame = frame_of(targets)
+
+    def learn(self, batch: Any, features: dict[str, Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
+        """The losses of a batch by name.
+
+        Args:
+            batch: Images, normalised and padded, with their sizes (torchvision's ``ImageList``).
+            features: Of its pyramid.
+            targets: The ground truth of each image.
+        """
+        proposals, of_rpn = self.rpn(batch, features, targets)
+        _, losses = self.roi_heads(features, proposals, batch.image_sizes, targets)
         return {**losses, **of_rpn}
 
 

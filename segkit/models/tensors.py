@@ -31,7 +31,7 @@ class Target(TypedDict, total=False):
     masks: "Tensor"  # uint8 [N, H, W]
     box_masks: "Tensor"  # uint8 [sum of h * w]: masks cut to their boxes (whole pixels), one after another, by rows
     corners: list[list[int]]  # ``boxes`` of masks that are cut to them, on the host
-    semantic: "Tensor"  # uint8 [H, W], 255 where pixels are ignored
+    semantic: "Tensor"  # uint8 [H, W], 255 where pixels are ignored; beside instances, where stuff is learnt
     distances: "Tensor"  # uint8 [H, W], normalised distances times 255 (segkit.data.touching)
     weak: "Tensor"  # uint8 [3, H, W]: of an image without annotations, the view that a teacher sees
     seed: int  # of random choices that the model makes for this image
@@ -47,6 +47,7 @@ class Prediction(TypedDict, total=False):
     masks: "Tensor"  # float [N, M, M]: probabilities in the frame of the box
     box_masks: list[npt.NDArray[np.bool_]]  # N bitmaps [h, w] whose top left pixel is the box's
     semantic: npt.NDArray[np.uint8]  # [H, W]
+    classes: "Tensor"  # float [C, h, w]: of a model of stuff, probabilities at a stride: things, then its other classes
 
 
 class ArrayPrediction(TypedDict, total=False):
@@ -58,6 +59,7 @@ class ArrayPrediction(TypedDict, total=False):
     masks: Floats  # [N, M, M]
     box_masks: list[npt.NDArray[np.bool_]]
     semantic: npt.NDArray[np.uint8]
+    classes: Floats  # [C, h, w]
 
 
 def as_array(values: Any) -> Floats:

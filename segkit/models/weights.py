@@ -33,8 +33,10 @@ from segkit.models.weight_files import WeightFile, read_weight_file, recognise
 
 _COCO: dict[tuple[ModelName, HeadsName], Any] = {
     ("maskrcnn", "v1"): MaskRCNN_ResNet50_FPN_Weights.COCO_V1,
+    ("panoptic", "v1"): MaskRCNN_ResNet50_FPN_Weights.COCO_V1,
     ("fasterrcnn", "v1"): FasterRCNN_ResNet50_FPN_Weights.COCO_V1,
     ("maskrcnn", "v2"): MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
+    ("panoptic", "v2"): MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
     ("condinst", "v1"): FCOS_ResNet50_FPN_Weights.COCO_V1,
     ("fasterrcnn", "v2"): FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
 }

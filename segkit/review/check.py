@@ -165,7 +165,8 @@ def _notes(contents: Contents) -> list[str]:
 
 
 def _suspects(contents: Contents, predictions: Predictions, least: float) -> tuple[list[CheckFinding], list[str]]:
-    dataset = replace(contents.dataset, categories=predictions.categories)
+    unjudged = {each.id for each in predictions.categories if each.name in predictions.unjudged}
+    dataset = replace(contents.dataset, categories=predictions.categories).without(unjudged)
     judged, kind = judge(dataset, predictions.results)
     names = {category.id: category.name for category in predictions.categories}
     suspects = [each for each in find_suspects(judged, names.__getitem__) if each.confidence >= max(least, 1e-6)]

@@ -43,8 +43,11 @@ def predict_dataset(config: CheckConfig, dataset: Dataset, progress: Progress) -
     missing = sorted({c.name for c in dataset.categories} - set(names.values()))
     if missing:
         said += (f"the model does not know {', '.join(map(repr, missing))}: such annotations look spurious or swapped",)
+    stuff = frozenset(category.name for category in model.card.categories if category.id in model.card.stuff)
+    if stuff:
+        said += (f"{', '.join(map(repr, sorted(stuff)))}: stuff for the model, and not judged",)
     framing = None if model.card.framing.kind == "semantic" else (model.card.framing.size, model.card.framing.max_size)
-    return Predictions(str(model.path), results, categories, out_of_fold, framing, said)
+    return Predictions(str(model.path), results, categories, out_of_fold, framing, said, stuff)
 
 
 def _predictor(

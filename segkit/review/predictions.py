@@ -24,6 +24,7 @@ class Predictions:
         out_of_fold: By image id, whether the model has not learnt from it; images that are not in it: not known.
         framing: Shorter and longest side of images as the model gets them; None: not known.
         notes: What is to be said of them.
+        unjudged: Names of categories that are stuff for the model: it finds no instances of them.
     """
 
     source: str
@@ -32,6 +33,7 @@ class Predictions:
     out_of_fold: Mapping[int, bool]
     framing: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
+    unjudged: frozenset[str] = frozenset()
 
     def honesty(self, images: int) -> str:
         """In words, how many of so many images were predicted by a model that has not learnt from them."""

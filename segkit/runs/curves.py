@@ -63,6 +63,7 @@ def _scores(axes: Axes, evaluations: Sequence[dict[str, Any]]) -> None:
         ("segm", "AP50", "mask AP50"),
         ("bbox", "AP", "box AP"),
         ("semantic", "mIoU", "mIoU"),
+        ("panoptic", "PQ", "PQ of things and stuff"),
     ):
         if evaluations and part in evaluations[0]:
             axes.plot(at, [max(0.0, line[part][figure]) for line in evaluations], marker="o", markersize=3, label=label)

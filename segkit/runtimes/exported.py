@@ -22,11 +22,16 @@ CARD_KEY, ABOUT_KEY = "segkit", "segkit_export"
 """The keys of a file's metadata: the model card, and what else is to be known of the file."""
 
 
+_OF_IMAGES = ("classes",)  # outputs beside those of instances that have a row for each image
+
+
 def output_names(card: ModelCard) -> list[str]:
     """The outputs of an exported file, in their order, without the one that says which image an instance is in."""
     if card.framing.kind == "semantic":
         return ["probabilities", *(["distances"] if card.unet.instances == "distance" else [])]
-    return ["boxes", "labels", "scores", *(["masks"] if ARCHITECTURES[card.model].masks else [])]
+    kind = ARCHITECTURES[card.model]
+    more = [name for name, there in (("masks", kind.masks), ("classes", kind.stuff)) if there]
+    return ["boxes", "labels", "scores", *more]
 
 
 def card_in(text: str | None, path: Path) -> ModelCard:
@@ -139,7 +144,8 @@ def _of_image(named: Arrays, number: int) -> Arrays:
     """The outputs for one image of a batch."""
     if "images_of" in named:
         here = named["images_of"] == number
-        return {name: value[here] for name, value in named.items() if name != "images_of"}
+        own = {name: value for name, value in named.items() if name != "images_of"}
+        return {name: value[number] if name in _OF_IMAGES else value[here] for name, value in own.items()}
     if "boxes" in named:  # of a graph for a single image
         return named
     return {name: value[number] for name, value in named.items()}

@@ -21,10 +21,10 @@ def _vanishing(plan: Plan) -> list[str]:
     if framing.kind == "semantic":
         return []
     images = {image.id: image for image in plan.train.images}
-    names = {category.id: category.name for category in plan.train.categories}
+    names = {category.id: category.name for category in plan.things.categories}
     total: Counter[str] = Counter()
     tiny: Counter[str] = Counter()
-    for annotation in plan.train.annotations:
+    for annotation in plan.things.annotations:
         if not annotation.iscrowd:
             name = names[annotation.category_id]
             total[name] += 1

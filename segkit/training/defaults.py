@@ -114,7 +114,7 @@ def _resolve_model(config: TrainConfig, on_cpu: bool, source: WeightFile | None)
         raise ConfigError(
             f"--backbone plain is for --model unet; {config.model} cannot be built on it", "leave --backbone out"
         )
-    if source is not None and source.model not in (None, config.model):
+    if source is not None and source.model not in (None, config.model, ARCHITECTURES[config.model].extends):
         raise ConfigError(
             f"{config.weights}: is a {source.model} with {source.backbone}, not a {config.model} with {backbone}",
             f"use --model {source.model} --backbone {source.backbone}",

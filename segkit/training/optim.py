@@ -20,12 +20,14 @@ def groups_of(module: nn.Module, factors: dict[str, float]) -> list[dict[str, An
     Args:
         module: The model.
         factors: Multiples of the learning rate, by names that ``segkit.models.adapt.select`` knows; where two names
-            stand for a parameter, the one that stands for fewer parameters counts.
+            stand for a parameter, the one that stands for fewer parameters counts. Those that a model has of its own
+            (``lr_factors``) count where it is not named.
 
     Raises:
         ConfigError: No layer has a name.
     """
     chosen: dict[str, tuple[int, float]] = {}
+    factors = getattr(module, "lr_factors", {}) | factors
     for name, factor in factors.items():
         found = select(module, name, "--lr-factors")
         chosen |= {each: (len(found), factor) for each in found if len(found) <= chosen.get(each, (len(found), 1.0))[0]}

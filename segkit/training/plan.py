@@ -28,6 +28,7 @@ from segkit.training.balance import balanced
 from segkit.training.defaults import DataFacts, card_for, epochs_between_evaluations, resolve_defaults
 from segkit.training.detector_defaults import settings_for, with_settings
 from segkit.training.optim import learning_rate
+from segkit.training.panoptic_defaults import panoptic_settings_for, things_of, with_panoptic_weight
 from segkit.training.same_data import card_for_data
 from segkit.training.sources import share_of, with_pruning, with_weight_file
 from segkit.training.teachers.find import TeacherFile, find_teacher
@@ -65,6 +66,11 @@ class Plan:
     unlabelled: Dataset | None = None
 
     @property
+    def things(self) -> Dataset:
+        """The training split without what is stuff for the model: what it learns instances from."""
+        return self.train.without(self.card.stuff)
+
+    @property
     def epoch_length(self) -> int:
         """Images in an epoch: all of them, some more than once where categories are balanced."""
         return epoch_length(len(self.train.images), self.repeats)
@@ -79,6 +85,7 @@ class Plan:
             augment=self.config.augment,
             accept_boxes=not ARCHITECTURES[self.card.model].masks,
             distances=self.card.unet.instances == "distance",
+            stuff=self.card.panoptic.stuff if self.card.panoptic is not None else None,
             replace_bad=self.config.bad_pictures == "skip",
         )
 
@@ -203,7 +210,8 @@ def plan_without_folder(
     Raises:
         SegkitError: Data, options and device do not go together.
     """
-    facts, config = DataFacts.of(training), with_weight_file(config)
+    things = things_of(config, training)
+    facts, config = DataFacts.of(things), with_panoptic_weight(with_weight_file(config))
     source = file_of(config.weights, config.model) if card is None else None
     filled = resolve_defaults(config, facts, device, world_size, source)
     batch, lr = filled.batch, filled.lr
@@ -219,11 +227,12 @@ def plan_without_folder(
         limits.append(-(-filled.epochs * length // batch))
     notes: tuple[str, ...] = ()
     if card is None:
-        settings, notes = settings_for(filled, facts, device.type == "cpu", training, source)
-        filled, settings, network = with_network(filled, settings, (training, val), source)
+        settings, notes = settings_for(filled, facts, device.type == "cpu", things, source)
+        filled, settings, network = with_network(filled, settings, (things, val), source)
         card, filled = card_for(filled, training, settings, source), with_settings(filled, settings)
         unet, more = unet_settings_for(filled, training)
         card, filled = replace(card, unet=unet, rfdetr=network), with_unet_settings(filled, unet, card.channels)
+        card = replace(card, panoptic=panoptic_settings_for(filled, training))
         card = with_pruning(card, source, filled.weights)
         notes = (*notes, *more)
     if (
@@ -262,9 +271,10 @@ def _check_annotations(config: TrainConfig, training: Dataset, val: Dataset | No
     Raises:
         ConfigError: They are not.
     """
-    if ARCHITECTURES[config.model].pixels and len(training.categories) > MOST_CATEGORIES:
+    kind = ARCHITECTURES[config.model]
+    if (kind.pixels or kind.stuff) and len(training.categories) > MOST_CATEGORIES:
         raise ConfigError(
-            f"{config.dataset}: has {len(training.categories)} categories; a U-Net's label maps hold {MOST_CATEGORIES}",
+            f"{config.dataset}: has {len(training.categories)} categories; label maps hold {MOST_CATEGORIES}",
             "use --model maskrcnn, or fewer categories: segkit convert --map",
         )
     annotations = training.annotations
@@ -274,13 +284,13 @@ def _check_annotations(config: TrainConfig, training: Dataset, val: Dataset | No
             "are they single objects? make them instances: segkit convert SRC --crowds instances",
         )
     boxes = sum(annotation.segmentation is None for annotation in annotations)
-    if boxes and ARCHITECTURES[config.model].masks:
+    if boxes and kind.masks:
         raise ConfigError(
             f"{config.dataset}: {boxes} of its {len(annotations)} annotations are boxes without a segmentation",
             "boxes are enough for --model fasterrcnn; to learn the masks alone: segkit convert SRC --boxes crowd",
         )
     masks_missing = val is not None and val.annotations and not any(a.segmentation for a in val.annotations)
-    if masks_missing and ARCHITECTURES[config.model].masks:
+    if masks_missing and kind.masks:
         raise ConfigError(
             f"{config.dataset}: the annotations of its val split are boxes without a segmentation",
             "masks cannot be scored by them; boxes are enough for --model fasterrcnn",

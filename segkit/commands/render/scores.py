@@ -7,7 +7,7 @@ from typing import Any
 from segkit.commands.output import Output, shown, table_of
 from segkit.evaluate.analysis.coverage import coverage_said
 from segkit.evaluate.analysis.intervals import FEW_IMAGES
-from segkit.evaluate.metrics import COMPARED, InstanceMetrics, Metrics, compared_on, verdict
+from segkit.evaluate.metrics import COMPARED, InstanceMetrics, Metrics, PanopticMetrics, compared_on, verdict
 from segkit.units import counted, format_interval, format_score
 
 _NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -19,6 +19,8 @@ def render_metrics_table(metrics: Metrics, output: Output) -> None:
     for kind, title in _PARTS:
         if (part := getattr(metrics, kind)) is not None:
             _instances(title, part, output)
+    if metrics.panoptic is not None:
+        _panoptic(metrics.panoptic, output)
     if metrics.semantic is not None:
         table = table_of("pixels", "category", "IoU", "F1")
         for name, scores in metrics.semantic.per_category.items():
@@ -34,6 +36,19 @@ def render_metrics_table(metrics: Metrics, output: Output) -> None:
         )
     for warning in metrics.warnings:
         output.note(f"warning: {shown(warning)}")
+
+
+def _panoptic(part: PanopticMetrics, output: Output) -> None:
+    """Panoptic quality by category, of things and of stuff."""
+    names = ("PQ", "SQ", "RQ")
+    table = table_of("things and stuff", "category", "kind", *names)
+    for category, row in part.per_category.items():
+        kind = "thing" if row["isthing"] else "stuff"
+        table.add_row(shown(category), kind, *(format_score(row[name]) for name in names))
+    for kind in ("things", "stuff"):
+        table.add_row("mean", kind, *(format_score(getattr(part, kind)[name]) for name in names))
+    table.add_row("mean", "all", *(format_score(getattr(part, name)) for name in names), style="bold")
+    output.stderr.print(table)
 
 
 def _instances(title: str, part: InstanceMetrics, output: Output) -> None:

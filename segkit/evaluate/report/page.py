@@ -69,7 +69,7 @@ def render_report(
     page = _TEMPLATES.get_template("report.html").render(
         subject=evaluation.subject,
         metrics=metrics,
-        headlines=_instance_headlines(metrics, details) + _pixel_headlines(metrics.semantic),
+        headlines=_instance_headlines(metrics, details) + _pixel_headlines(metrics),
         comparison=_comparison(metrics.compare or {}),
         compared_on=None if metrics.compare is None else compared_on(metrics.compare),
         coverage=_coverage(metrics.semantic, details),
@@ -105,10 +105,16 @@ def _instance_headlines(metrics: Metrics, details: Details | None) -> list[Headl
     return headlines
 
 
-def _pixel_headlines(semantic: SemanticMetrics | None) -> list[Headline]:
+def _pixel_headlines(metrics: Metrics) -> list[Headline]:
+    semantic, panoptic = metrics.semantic, metrics.panoptic
+    headlines = []
+    if panoptic is not None:
+        kinds = (("things and stuff", panoptic.PQ), ("things", panoptic.things["PQ"]), ("stuff", panoptic.stuff["PQ"]))
+        headlines = [Headline(f"PQ of {name}", format_score(value)) for name, value in kinds]
     if semantic is None:
-        return []
+        return headlines
     return [
+        *headlines,
         Headline("mIoU", format_score(semantic.mIoU), format_interval(semantic.mIoU_interval)),
         Headline("F1 (Dice)", format_score(semantic.F1)),
         Headline("pixel accuracy", f"{semantic.pixel_accuracy:.1%}"),

@@ -28,6 +28,7 @@ _PARTS = {
     "network.model.model.backbone.backbone": "feature extractor",
     "network.model.model.backbone.projector": "feature pyramid",
     "network.model.model.decoder": "decoder",
+    "semantic": "semantic branch",
 }
 
 

@@ -125,7 +125,9 @@ def _point(run: Path, share: float, seed: int, images: int) -> dict[str, Any]:
 
 def _score(line: dict[str, Any]) -> tuple[str, str, str, float]:
     """What runs are compared by: its kind, its name, its name for a category, and its value."""
-    for kind, whole, figure in (("semantic", "mIoU", "IoU"), ("segm", "AP", "AP"), ("bbox", "AP", "AP")):
+    for kind, whole, figure in (
+        ("panoptic", "PQ", "PQ"), ("semantic", "mIoU", "IoU"), ("segm", "AP", "AP"), ("bbox", "AP", "AP"),
+    ):  # fmt: skip
         if kind in line:
             return kind, whole, figure, max(0.0, float(line[kind][whole]))
     raise AssertionError

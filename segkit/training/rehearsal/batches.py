@@ -72,7 +72,7 @@ def scenes_of(plan: Plan, count: int) -> list[Scene]:
     if framing.kind == "semantic":
         crop = Shape(0, "a crop of any picture", framing.size, framing.size, np.zeros((0, 4), np.int64), 0)
         return [Scene("a crop", (crop,) * count, None, at_most=False)]
-    pictures = _ResizedImages(plan.train, framing)
+    pictures = _ResizedImages(plan.things, framing)
     areas, counts = pictures.sides.prod(axis=1), pictures.counts
     largest = pictures.first(np.lexsort((-counts, -areas)), count)
     crowded = pictures.first(np.lexsort((-areas, -counts)), count)

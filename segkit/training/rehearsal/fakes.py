@@ -42,6 +42,8 @@ def fake_sample(shape: Shape, frame: tuple[int, int] | None, card: ModelCard, or
         "box_masks": torch.empty(shape.mask_bytes, dtype=torch.uint8),
         "seed": 0,
     }
+    if card.panoptic is not None:
+        target["semantic"] = torch.empty(shape.height, shape.width, dtype=torch.uint8)
     if frame is not None:
         target["frame"] = frame
     return Sample(image, target, record)

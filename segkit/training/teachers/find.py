@@ -69,6 +69,11 @@ def find_teacher(run: Path, card: ModelCard) -> TeacherFile:
             f"--teacher {run}: a decoder on {own.backbone} has other strides than one on {card.backbone}",
             "plain teaches plain, and any other backbone any other",
         )
+    if _stuff_names(own) != _stuff_names(card):
+        raise ConfigError(
+            f"--teacher {run}: other categories are stuff for it than for the student",
+            "train both with --model panoptic and the same --stuff",
+        )
     for model in (card.model, own.model):
         if not (ARCHITECTURES[model].regions or ARCHITECTURES[model].pixels):
             raise ConfigError(
@@ -100,6 +105,10 @@ def _labels(run: Path, teacher: ModelCard, student: ModelCard) -> tuple[int, ...
 
 def _names(categories: tuple[Category, ...]) -> list[str]:
     return [category.name for category in in_label_order(categories)]
+
+
+def _stuff_names(card: ModelCard) -> set[str]:
+    return {category.name for category in card.categories if category.id in card.stuff}
 
 
 def _list(names: list[str]) -> str:
