@@ -1,6 +1,7 @@
 """``predict`` when memory runs out: fewer pictures at once, then tiles, with the same answers; and it says so."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -10,6 +11,7 @@ from drawn_discs import disc_model, draw_discs, save
 from random_models import card_of, checkpoint
 
 from segkit.data.masks import rle_area
+from segkit.errors import ConfigError
 from segkit.formats.coco.file import read_results
 from segkit.inference.model import load
 from segkit.inference.what_fits import measure
@@ -134,3 +136,25 @@ def test_control_groups_limit_what_is_left(tmp_path):
     (tmp_path / "one").write_text("5:cpu:/\n4:memory:/c\n0::/\n")
     assert list(left_in_groups(tmp_path / "1", tmp_path / "one")) == [450]
     assert list(left_in_groups(tmp_path / "none", tmp_path / "none")) == []
+
+
+def test_vram_limits_what_the_allocator_of_the_gpu_gives_out(scene, monkeypatch):
+    limits = []
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=24 * 2**30))
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *given: limits.append(given))
+    monkeypatch.setattr("segkit.inference.torch_model.load_checkpoint", lambda path, device: limits.append(path) or {})
+    monkeypatch.setattr("segkit.inference.torch_model.model_in", lambda *given: (None, None))
+    gpu = torch.device("cuda", 1)
+    path = scene / "m.pt"
+    path.touch()
+    load(path, gpu, vram=6 * 2**30)
+    assert limits == [(0.25, gpu), path]  # before the weights are there
+    (scene / "m.onnx").touch()
+    with pytest.raises(ConfigError, match=r"--vram: m\.onnx"):
+        load(scene / "m.onnx", gpu, vram=6 * 2**30)
+    with pytest.raises(ConfigError, match="--vram: a GPU of 6 bytes"):
+        load(path, gpu, vram=6)
+
+    assert load(path, torch.device("cpu"), vram=6 * 2**30).notes == (
+        "warning: --vram limits the memory of a GPU, and there is none in use",
+    )

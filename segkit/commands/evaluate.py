@@ -67,6 +67,8 @@ def _evaluation_of(config: EvalConfig, output: Output) -> "Evaluation":
     if is_annotator(config.subject):
         return with_provenance(config, evaluate_annotator(config, output.progress()))
     if is_results(config.subject):
+        if config.vram is not None:
+            output.note("warning: --vram has no effect: results are scored, and no model runs")
         return with_provenance(config, evaluate_results(config))
     output.before_pytorch()
     from segkit.inference.evaluate import evaluate_model

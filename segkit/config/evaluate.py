@@ -6,7 +6,7 @@ from typing import Literal
 
 from segkit.choices import EngineName, ScoringTool
 from segkit.config.fields import MOST_PROCESSES, CommandConfig, argument, flag_of, option, options_of
-from segkit.config.parsers import parse_areas, parse_names, parse_promise
+from segkit.config.parsers import SIZE_UNITS, parse_areas, parse_names, parse_promise, parse_size
 from segkit.errors import ConfigError
 
 Task = Literal["auto", "instance", "semantic"]
@@ -81,6 +81,11 @@ class EvalConfig(CommandConfig):
         help="Library that computes AP: ultrafast-pycocotools (fast) or pycocotools; the numbers are the same.",
     )
     batch: int = option(4, help="Images per forward pass.", min=1, max=65536)
+    vram: int | None = option(
+        None, help="GPU memory to use at most; where a batch needs more, fewer images go through the model at once. "
+        f"{SIZE_UNITS}  [default: all free memory]",
+        parse=parse_size, metavar="SIZE",
+    )  # fmt: skip
     device: str = option("auto", help="Device: auto, cpu, cuda, cuda:1.")
     trust: bool = option(
         False, help="Run an exported file that is a program (TorchScript, PT2): only if you know who made it."

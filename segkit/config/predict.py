@@ -174,6 +174,11 @@ class PredictConfig(CommandConfig):
         parse=_parse_pixel_size, metavar="SIZE", panel=_MEASURES,
     )  # fmt: skip
     batch: int = option(4, help="Images per forward pass.", min=1, max=65536)
+    vram: int | None = option(
+        None, help="Memory of each GPU to use at most; where a batch needs more, fewer images go through the model at "
+        f"once. {SIZE_UNITS}  [default: all free memory]",
+        parse=parse_size, metavar="SIZE",
+    )  # fmt: skip
     gpus: tuple[int, ...] | None = option(
         None, help="GPUs that share the pictures, one process each.", parse=parse_indices, metavar="0,1,..."
     )

@@ -35,7 +35,7 @@ def evaluate_model(config: EvalConfig, progress: Progress = SILENT) -> Evaluatio
     Raises:
         InputError: There is no such model or data, the data has other categories, or a link leads out of the run.
     """
-    model = load(config.subject, config.device, trust=config.trust)
+    model = load(config.subject, config.device, trust=config.trust, vram=config.vram)
     for note in model.notes:
         progress.note(note)
     file, whole, name = _data(model, config)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segkit.errors import InputError
+from segkit.errors import ConfigError, InputError
 from segkit.inference.batches import BatchPredictor, Predict
 from segkit.models.card import ModelCard
 from segkit.progress import Progress
 from segkit.runs.find import find_checkpoint
-from segkit.runtime.device_names import check_device_name
+from segkit.runtime.device_names import NO_GPU, check_device_name
 from segkit.runtimes.exported import ExportedModel
 from segkit.runtimes.files import WITHOUT_TORCH, format_of, open_exported
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import torch
 
 Maps = Callable[[Sequence[Any]], list[Any]]
+
+_HINT = "leave --vram out, or predict with the run or the checkpoint that it was made from"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,9 @@ def needs_torch(model: Path | None) -> bool:
         return True
 
 
-def load(model: Path | None, device: "torch.device | str", *, trust: bool = False) -> LoadedModel:
+def load(
+    model: Path | None, device: "torch.device | str", *, trust: bool = False, vram: int | None = None
+) -> LoadedModel:
     """Load what MODEL means; None is the latest run.
 
     Args:
@@ -77,9 +81,11 @@ def load(model: Path | None, device: "torch.device | str", *, trust: bool = Fals
         device: Where it computes, or what ``--device`` says; exported files may compute on the CPU only, which
             ``notes`` say.
         trust: Whether the maker of a file is trusted that is a program.
+        vram: Bytes of a GPU's memory that it may use; None: all that is free.
 
     Raises:
         InputError: There is no such model, or the file is none.
+        ConfigError: ``vram`` is too little, or the file is run by a library that it does not limit.
     """
     path = find_checkpoint(model)
     kind, name = format_of(path), str(device)
@@ -87,11 +93,13 @@ def load(model: Path | None, device: "torch.device | str", *, trust: bool = Fals
     if kind is None or kind == "safetensors":  # on every device
         from segkit.inference.torch_model import load_torch_model  # noqa: PLC0415 -- files need no PyTorch
 
-        module, card, where, step, maps = load_torch_model(path, device)
-        return LoadedModel(path, module, card, where, step, maps)
+        module, card, where, step, maps, warnings = load_torch_model(path, device, vram)
+        return LoadedModel(path, module, card, where, step, maps, warnings)
+    if vram is not None and name.startswith("cuda"):
+        raise ConfigError(f"--vram: {path.name} is run by a library of its own, which --vram does not limit", _HINT)
     exported = open_exported(path, name, trust=trust)
     maps = exported.maps if exported.card.framing.kind == "semantic" else None
-    notes = exported.notes
+    notes = exported.notes if vram is None else (*exported.notes, NO_GPU)
     if name.startswith("cuda") and kind not in ("onnx", "tensorrt"):
         notes = (*notes, f"warning: {path.name} runs on the CPU, as files of its format do in segkit")
     return LoadedModel(path, exported, exported.card, None, maps=maps, notes=notes)

@@ -210,7 +210,7 @@ def _predict(
 
 def _task(config: PredictConfig, ranks: Ranks, progress: Progress) -> tuple[Task, tuple[str, ...]]:
     """What pictures are predicted with, and what is written."""
-    model = load(config.model, _device(config, ranks), trust=config.trust)
+    model = load(config.model, _device(config, ranks), trust=config.trust, vram=config.vram)
     for note in model.notes:
         progress.note(note)
     model = with_views(with_limits(model, config.max_instances, config.nms), config.tta)

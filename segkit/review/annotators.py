@@ -19,7 +19,7 @@ from segkit.review.contents import CheckedImage, Contents, read_annotations
 from segkit.units import counted, format_size
 
 _OF_RUNS = ("config.toml", "*.pt")
-_OF_MODELS = ("compare", "folds", "lvis", "promise", "trust")
+_OF_MODELS = ("compare", "folds", "lvis", "promise", "trust", "vram")
 
 
 def is_annotator(subject: Path | None) -> bool:

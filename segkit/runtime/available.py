@@ -15,12 +15,18 @@ _NO_LIMIT = 1 << 60  # version 1 writes a number near 2^63
 
 
 def available_memory(device: "torch.device") -> int:
-    """Bytes that this process can still take: what is free, and of a GPU also what its allocator keeps unused."""
+    """Bytes that this process can still take.
+
+    Of a GPU that is what is free and what its allocator keeps unused, within ``--vram``.
+    """
     if device.type == "cuda":
         import torch  # noqa: PLC0415 -- files predict without PyTorch
 
         free, _ = torch.cuda.mem_get_info(device)
-        return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+        allocated = torch.cuda.memory_allocated(device)
+        whole = torch.cuda.get_device_properties(device).total_memory
+        limit = whole * torch.cuda.get_per_process_memory_fraction(device)
+        return int(min(free + torch.cuda.memory_reserved(device), limit) - allocated)
     return min([int(psutil.virtual_memory().available), *left_in_groups(_CGROUPS, Path("/proc/self/cgroup"))])
 
 

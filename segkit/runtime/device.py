@@ -11,8 +11,10 @@ from torch import Tensor
 
 from segkit.choices import Precision
 from segkit.errors import ConfigError, DeviceError
-from segkit.runtime.device_names import check_device_name
+from segkit.runtime.device_names import NO_GPU, check_device_name
 from segkit.runtime.torch_private import cpu_has_bf16
+
+_LEAST_VRAM = 2**26  # bytes; below, a unit was forgotten
 
 
 def resolve_device(name: str) -> torch.device:
@@ -113,6 +115,20 @@ def limit_memory(device: torch.device, budget: int) -> None:
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, budget / total), device)
+
+
+def keep_within(device: torch.device, vram: int | None) -> str | None:
+    """Keep predictions within ``--vram``, in bytes; a warning where that does nothing.
+
+    Raises:
+        ConfigError: It is so little that a unit was forgotten.
+    """
+    if vram is None:
+        return None
+    if vram < _LEAST_VRAM:
+        raise ConfigError(f"--vram: a GPU of {vram} bytes", "sizes take units: --vram 6GiB")
+    limit_memory(device, vram)
+    return None if device.type == "cuda" else NO_GPU
 
 
 def device_name(device: torch.device) -> str:

@@ -4,6 +4,8 @@ import re
 
 from segkit.errors import ConfigError
 
+NO_GPU = "warning: --vram limits the memory of a GPU, and there is none in use"
+
 
 def check_device_name(name: str) -> None:
     """Check that a name means a device: auto, cpu, cuda, cuda:1.
