@@ -138,15 +138,14 @@ def crop_to_rle(crop: npt.NDArray[Any], top: int, left: int, height: int, width:
         width: Likewise.
     """
     y0, x0 = max(top, 0), max(left, 0)
-    inside = np.asarray(crop)[y0 - top : max(height - top, 0), x0 - left : max(width - left, 0)] != 0
-    columns = np.ascontiguousarray(inside.T)  # [w, h]: COCO counts down the columns
-    edges = np.zeros((columns.shape[0], columns.shape[1] + 2), np.int8)
-    edges[:, 1:-1] = columns
-    steps = np.diff(edges, axis=1)  # [w, h + 1]: 1 where a run begins, -1 where it has ended
-    begin_x, begin_y = np.nonzero(steps == 1)
-    end_x, end_y = np.nonzero(steps == -1)
-    begins = (begin_x + x0) * height + begin_y + y0
-    ends = (end_x + x0) * height + end_y + y0
+    inside = np.asarray(crop)[y0 - top : max(height - top, 0), x0 - left : max(width - left, 0)]
+    rows, columns = inside.shape
+    # COCO counts down the columns. A zero before the first and after each keeps their runs apart.
+    pixels = np.zeros(1 + columns * (rows + 1), np.bool_)
+    pixels[1:].reshape(columns, rows + 1)[:, :rows] = inside.T
+    x, y = np.divmod(np.flatnonzero(pixels[1:] != pixels[:-1]), rows + 1)  # where runs begin and have ended, in turns
+    places = (x + x0) * height + y + y0
+    begins, ends = places[0::2], places[1::2]
     if len(begins) > 1:  # runs that touch over a column border are one run
         apart = begins[1:] != ends[:-1]
         begins = np.concatenate([begins[:1], begins[1:][apart]])
