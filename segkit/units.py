@@ -30,6 +30,11 @@ def counted(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
 
 
+def any_of(names: Sequence[str]) -> str:
+    """Names of which one is meant: ``a``, ``a or b``, ``a, b or c``."""
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
 def format_size(height: int, width: int) -> str:
     """The size of an image, with the order of its numbers."""
     return f"{height}x{width} pixels (height x width)"

@@ -248,9 +248,18 @@ def test_torchvisions_weights_of_fcos_teach_a_condinst(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"model": "condinst", "anchor_sizes": (8, 16)}, "--anchor-sizes is for --model maskrcnn or fasterrcnn"),
-        ({"model": "solov2", "nms": 0.5}, "--nms is for --model maskrcnn or fasterrcnn or condinst; solov2 has none"),
-        ({"model": "condinst", "mask_head": "pointrend"}, "--mask-head is for --model maskrcnn; condinst has none"),
+        (
+            {"model": "condinst", "anchor_sizes": (8, 16)},
+            "--anchor-sizes is for --model maskrcnn, ",
+        ),
+        (
+            {"model": "solov2", "nms": 0.5},
+            "fasterrcnn, panoptic, condinst or rfdetr; solov2 has none",
+        ),
+        (
+            {"model": "condinst", "mask_head": "pointrend"},
+            "is for --model maskrcnn or panoptic; condinst has none",
+        ),
     ],
 )
 def test_options_of_other_models_are_refused(options, message):

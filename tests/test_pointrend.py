@@ -150,7 +150,10 @@ def test_the_size_of_masks_follows_the_instances_and_can_be_named(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"model": "fasterrcnn", "mask_head": "pointrend"}, "--mask-head is for --model maskrcnn; fasterrcnn has none"),
+        (
+            {"model": "fasterrcnn", "mask_head": "pointrend"},
+            "is for --model maskrcnn or panoptic; fasterrcnn",
+        ),
         ({"model": "unet", "mask_size": 56}, "--mask-size is for detectors; unet has none"),
         ({"mask_head": "pointrend", "mask_size": 100}, "--mask-size 100: one of 56, 112, 224 is needed"),
         ({"mask_head": "conv", "mask_size": 56}, "--mask-size is for --mask-head pointrend; masks of conv have 28"),

@@ -224,7 +224,7 @@ def test_folders_of_something_else_are_refused(tmp_path, rfdetr_folder):
         ({"norm": "group"}, "--norm group: rfdetr has layer norms alone"),
         ({"init": "kaiming"}, "--init kaiming: rfdetr starts as its authors' does"),
         ({"compile": True}, "--compile is not for rfdetr"),
-        ({"anchor_sizes": (8, 16)}, "--anchor-sizes is for --model maskrcnn or fasterrcnn; rfdetr has none"),
+        ({"anchor_sizes": (8, 16)}, "--anchor-sizes is for --model maskrcnn, fasterrcnn or panoptic; rfdetr has none"),
         ({"variant": "nano", "model": "unet"}, "--variant is for --model rfdetr; unet has none"),
         ({"variant": "nano", "model": "maskrcnn"}, "--variant is for --model rfdetr; maskrcnn has none"),
     ],

@@ -71,14 +71,14 @@ def test_tiles_find_what_the_whole_picture_shows(tmp_path_factory, unet, drawing
     """Also objects that are larger than a tile."""
     height, width, discs, tiling = drawing
     model = disc_model(tmp_path_factory.mktemp("m") / "m.pt", unet=unet)
-    (whole, _), (tiled, _) = whole_and_tiled(model, draw_discs(height, width, discs), tiling, None)
-    assert masks_of(tiled) == masks_of(whole)
+    whole, tiled = whole_and_tiled(model, draw_discs(height, width, discs), tiling, None)
+    assert masks_of(tiled.results) == masks_of(whole.results)
 
 
 def test_labels_of_tiles_are_those_of_the_whole_picture(tmp_path):
     model = disc_model(tmp_path / "m.pt", unet=True)
     pixels = draw_discs(150, 210, [(60, 60, 50, 1), (150, 100, 40, 2)])
-    (_, whole), (_, tiled) = whole_and_tiled(model, pixels, Tiling(64, 16), None)
+    whole, tiled = (each.labels for each in whole_and_tiled(model, pixels, Tiling(64, 16), None))
     assert (whole == tiled).all()
     assert set(np.unique(whole)) == {0, 1, 2}
 
@@ -103,9 +103,9 @@ def test_probabilities_are_blended_over_the_overlap(tmp_path):
     pixels = draw_discs(96, 160, [(80, 48, 36, 1)])
     predictor = BatchPredictor(model.predict, model.device, 4, SILENT)
     window = lambda tile: pixels[tile.top : tile.top + tile.height, tile.left : tile.left + tile.width]  # noqa: E731
-    found, labels = predict_tiles(model, predictor, "a", (96, 160), window, Tiling(64, 32), Choice({1: 0.1, 2: 0.1}))
-    assert (labels == (pixels[..., 0] > 128)).mean() > 0.99
-    assert len(found) == 1
+    found = predict_tiles(model, predictor, "a", (96, 160), window, Tiling(64, 32), Choice({1: 0.1, 2: 0.1}))
+    assert (found.labels == (pixels[..., 0] > 128)).mean() > 0.99
+    assert len(found.results) == 1
 
 
 def piece_results(tile, mask, score=0.9):

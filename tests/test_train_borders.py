@@ -77,7 +77,7 @@ def test_a_unet_refuses_more_categories_than_label_maps_hold(dataset, tmp_path, 
         (tmp_path / f"d/{split}.json").write_text(json.dumps(document))
     outcome = segkit("train", tmp_path / "d", "--model", "unet", "--weights", "none", "--out", tmp_path / "runs")
     assert outcome.code == 1
-    assert "has 255 categories; a U-Net's label maps hold 254\nhint: use --model maskrcnn" in outcome.err
+    assert "has 255 categories; label maps hold 254\nhint: use --model maskrcnn" in outcome.err
     assert not (tmp_path / "runs").exists()
 
 

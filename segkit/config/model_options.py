@@ -4,6 +4,7 @@ from typing import Any
 
 from segkit.choices import ARCHITECTURES
 from segkit.errors import ConfigError
+from segkit.units import any_of
 
 _OF_SOME = tuple(dict.fromkeys(name for each in ARCHITECTURES.values() for name in each.options))
 MASK_SIZES = (56, 112, 224)
@@ -23,7 +24,7 @@ def check_model_options(config: Any) -> None:
         if getattr(config, name) and name not in ARCHITECTURES[config.model].options:
             models = [model for model, each in ARCHITECTURES.items() if name in each.options]
             several = ARCHITECTURES[config.model].pixels and len(models) > 1
-            whom = "detectors" if several else f"--model {' or '.join(models)}"
+            whom = "detectors" if several else f"--model {any_of(models)}"
             raise ConfigError(f"--{name.replace('_', '-')} is for {whom}; {config.model} has none")
     if ARCHITECTURES[config.model].queries:
         _check_transformer(config)
