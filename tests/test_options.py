@@ -60,6 +60,7 @@ def test_these_options_take_sizes():
     assert {(record.__name__, flag_of(each)) for record, each in SIZE_OPTIONS} == {
         ("TrainConfig", "--vram"), ("MemprofileConfig", "--vram"), ("MemprofileConfig", "--limit"),
         ("MemprofileConfig", "--overhead"), ("PredictConfig", "--max-rss"),
+        ("PredictConfig", "--vram"), ("EvalConfig", "--vram"),
     }  # fmt: skip
 
 
