@@ -5,10 +5,15 @@ import json
 import numpy as np
 import pytest
 import torch
+from onnxruntime import InferenceSession
 from random_models import card_of, checkpoint, sharp
+from torch import nn
 
 from segkit.export.compare import compare, compare_maps
 from segkit.export.conditioning import without_suppression
+from segkit.export.detector_graph import pad
+from segkit.export.graphs import Graph, graph_of
+from segkit.export.onnx import write_onnx
 from segkit.models.unet import split_instances
 from segkit.runtimes.onnx_model import OnnxModel
 
@@ -102,3 +107,28 @@ def test_candidates_hold_what_suppression_leaves_out_and_the_model_stays_as_it_i
     assert len(without_suppression(model, noise)["boxes"]) > len(before["boxes"])
     with torch.inference_mode():
         assert torch.equal(model([noise])[0]["boxes"], before["boxes"])
+
+
+class Regions(nn.Module):
+    """The regions of a detector's graph, as they are ordered."""
+
+    def __init__(self, graph):
+        super().__init__()
+        self.graph = graph
+
+    def forward(self, images):
+        frame = pad(images.float() / 255)
+        return self.graph._proposals(list(self.graph.model.backbone(frame).values()), frame, *images.shape[-2:])[0]
+
+
+def test_regions_of_the_least_objectness_are_in_their_order(tmp_path):
+    """ONNX Runtime's sigmoid is 0 for all logits below -18, as regions of nearly empty images have them."""
+    module = sharp(card := card_of("fasterrcnn"))
+    # Coarse levels score more than fine ones, which come first where all are equal.
+    module.rpn.head.cls_logits.register_forward_hook(lambda _, __, logits: logits - 40 - logits.shape[-1])
+    regions = Regions(graph_of(module, card).module).eval()
+    write_onnx(Graph(regions, "images", ["regions"], {"images": {0: "b", 2: "h", 3: "w"}}), {}, tmp_path / "m.onnx")
+    images = np.random.default_rng(0).integers(0, 256, (1, 3, 96, 128), dtype=np.uint8)
+    (found,) = InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"]).run(None, {"images": images})
+    with torch.inference_mode():
+        assert np.allclose(found, regions(torch.from_numpy(images)), atol=0.01)
