@@ -1,7 +1,8 @@
 """The score after each round of annotating: pictures that ``segkit label --next`` chooses, against random ones.
 
-Starts from 20 annotated pictures; each round annotates five more (the drawn truth) and trains anew from random weights.
-Both ways start from the same pictures and use the same seeds, and are scored on the same 60 others.
+Starts from 20 annotated pictures; each round annotates five more (the drawn truth) and trains anew from ImageNet
+weights: from random ones, scores of short runs differ more by chance. Both ways start from the same pictures and use
+the same seeds, and are scored on the same 60 others.
 
     python benchmarks/label_next.py OUT --steps 600 --seeds 3     # about 30 trainings of 600 steps
     python benchmarks/label_next.py OUT --steps 2 --seeds 1 --rounds 1 --pool 12 --start 4
@@ -18,6 +19,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+_TRAIN = ("--backbone", "efficientnet_lite0", "--weights", "imagenet")
 
 
 def segkit(*words: object) -> str:
@@ -45,7 +47,7 @@ def score(pool: Path, test: Path, work: Path, options: argparse.Namespace, seed:
     labels = test / "labels.txt"  # also of categories that nobody has annotated yet
     segkit("convert", pool, "--out", work / "data", "--val", 0, "--labels", labels, "--quiet")
     segkit(
-        "train", work / "data", "--weights", "none", "--steps", options.steps, "--seed", seed, "--eval-every", 10**6,
+        "train", work / "data", "--steps", options.steps, "--seed", seed, "--eval-every", 10**6,
         "--out", work / "runs", "--name", "r", "--model", options.model, "--size", options.size, "--quiet",
         *options.train,
     )  # fmt: skip
@@ -97,7 +99,9 @@ def main() -> None:
     ):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--model", default="unet")
-    parser.add_argument("--train", type=shlex.split, default=[], metavar="OPTIONS", help="more options of segkit train")
+    parser.add_argument(
+        "--train", type=shlex.split, default=list(_TRAIN), metavar="OPTIONS", help="more options of segkit train"
+    )
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     draw(options.out / "test", 60, 10**6)
