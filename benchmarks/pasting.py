@@ -53,10 +53,10 @@ def as_torchvision(prediction: dict[str, torch.Tensor], height: int, width: int)
 def as_segkit(prediction: dict[str, torch.Tensor], height: int, width: int) -> list[dict[str, Any]]:
     """What ``segkit predict`` does."""
     results = prediction_to_results(
-        prediction,  # type: ignore[arg-type]
+        prediction,
         Image(1, "a", height, width), height, width, CATEGORIES, aligned_masks=False,
     )  # fmt: skip
-    return [result.segmentation for result in results]  # type: ignore[misc]
+    return [result.segmentation for result in results]
 
 
 def seconds(work: Callable[[], object], runs: int) -> list[float]:

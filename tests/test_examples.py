@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,12 @@ def test_the_loop_between_a_person_and_a_model_up_to_the_window_of_labelme():
         for part in ("Cohen's kappa", "check/check.html", "what to annotate next"):
             assert part in said
         assert (folder / "check/check.html").is_file()
-        suspects = sorted((folder / "suspects").glob("*.json"))
-        assert all(json.loads(path.read_text("utf-8"))["shapes"] is not None for path in suspects)
+        again = [sys.executable, "-m", "segkit", "label", "more", "--next", "5", "--model", "runs/fold1", "--json"]
+        listed = subprocess.run(again, cwd=folder, capture_output=True, text=True, check=True).stdout
+        named = [Path(each["image"]).name for each in json.loads(listed)["next"]]
+        assert len(named) == 5
+        assert all(name in done.stdout for name in named)
         with pytest.raises(subprocess.TimeoutExpired):  # the window stays open: LabelMe could read what is there
-            subprocess.run([labelme_program(), str(folder / "suspects")], env=offscreen, timeout=20, check=True)
+            subprocess.run([labelme_program(), str(folder / "second")], env=offscreen, timeout=20, check=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -8,6 +8,7 @@ import torch
 from onnxruntime import InferenceSession
 from random_models import card_of, checkpoint, sharp
 from torch import nn
+from torchvision.models.detection.image_list import ImageList
 
 from segkit.export.compare import compare, compare_maps
 from segkit.export.conditioning import without_suppression
@@ -110,25 +111,34 @@ def test_candidates_hold_what_suppression_leaves_out_and_the_model_stays_as_it_i
 
 
 class Regions(nn.Module):
-    """The regions of a detector's graph, as they are ordered."""
+    """The regions of a detector in their order: of its graph, or of the model as it is traced."""
 
-    def __init__(self, graph):
+    def __init__(self, model, graph):
         super().__init__()
-        self.graph = graph
+        self.model, self.graph = model, graph
 
     def forward(self, images):
-        frame = pad(images.float() / 255)
-        return self.graph._proposals(list(self.graph.model.backbone(frame).values()), frame, *images.shape[-2:])[0]
+        images = images if images.ndim == 4 else images[None]
+        frame, size = pad(images.float() / 255), images.shape[-2:]
+        features = self.model.backbone(frame)
+        if self.graph is not None:
+            return self.graph._proposals(list(features.values()), frame, *size)[0][0]
+        return self.model.rpn(ImageList(frame, [tuple(size)]), features)[0][0]
 
 
-def test_regions_of_the_least_objectness_are_in_their_order(tmp_path):
-    """ONNX Runtime's sigmoid is 0 for all logits below -18, as regions of nearly empty images have them."""
+@pytest.mark.parametrize("logits", [lambda x: x - 40 - x.shape[-1], lambda x: 0.02 * x - 13 - 1e-4 * x.shape[-1]])
+@pytest.mark.parametrize("own_graph", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_regions_of_the_least_objectness_are_in_their_order(tmp_path, own_graph, logits):
+    """ONNX Runtime's sigmoid is 0 for all logits below -18, and has coarse steps above.
+
+    Coarse levels score more than fine ones, which come first where all are equal.
+    """
     module = sharp(card := card_of("fasterrcnn"))
-    # Coarse levels score more than fine ones, which come first where all are equal.
-    module.rpn.head.cls_logits.register_forward_hook(lambda _, __, logits: logits - 40 - logits.shape[-1])
-    regions = Regions(graph_of(module, card).module).eval()
-    write_onnx(Graph(regions, "images", ["regions"], {"images": {0: "b", 2: "h", 3: "w"}}), {}, tmp_path / "m.onnx")
-    images = np.random.default_rng(0).integers(0, 256, (1, 3, 96, 128), dtype=np.uint8)
-    (found,) = InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"]).run(None, {"images": images})
+    module.rpn.head.cls_logits.register_forward_hook(lambda _, __, own: logits(own))
+    regions = Regions(module, graph_of(module, card).module if own_graph else None).eval()
+    given, free = ("images", {0: "b", 2: "h", 3: "w"}) if own_graph else ("image", {1: "h", 2: "w"})
+    write_onnx(Graph(regions, given, ["regions"], {given: free}), {}, tmp_path / "m.onnx")
+    images = np.random.default_rng(0).integers(0, 256, (1, 3, 96, 128) if own_graph else (3, 96, 128), dtype=np.uint8)
+    (found,) = InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"]).run(None, {given: images})
     with torch.inference_mode():
         assert np.allclose(found, regions(torch.from_numpy(images)), atol=0.01)

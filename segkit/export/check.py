@@ -78,13 +78,13 @@ def _batches(images: Sequence[tuple[str, Tensor]], *, at_once: bool) -> list[lis
 
 
 def _without_instances(model: InstanceModel, images: Sequence[tuple[str, Tensor]]) -> list[list[tuple[str, Tensor]]]:
-    """A picture in which the model finds nothing, if one of these is: graphs may fail on what has no rows."""
+    """A plain picture of the least size in which the model finds nothing: graphs may fail on what has no rows."""
     shape = min((image.shape for _, image in images), key=lambda shape: shape[-1] * shape[-2])
-    plain = [(f"a picture of nothing but {value}", torch.full(shape, value, dtype=torch.uint8)) for value in _PLAIN]
     with torch.inference_mode():
-        for name, image in (*plain, *images):
+        for value in _PLAIN:
+            image = torch.full(shape, value, dtype=torch.uint8)
             if not len(model([image])[0]["scores"]):
-                return [[(name, image)]]
+                return [[(f"a picture of nothing but {value}", image)]]
     return []
 
 

@@ -21,7 +21,7 @@ from segkit.models.heads import PerImageRoIHeads
 from segkit.models.mask_predictor import MaskPredictor
 from segkit.models.panoptic import PanopticFPN
 from segkit.models.roi_align import PyramidRoIAlign
-from segkit.models.rpn import PerImageRPN
+from segkit.models.rpn import PerImageRPN, ranked
 from segkit.models.sizes import STRIDES
 
 _LEAST_BOX = 1e-2  # side of a detection, in pixels: torchvision's
@@ -81,7 +81,7 @@ class DetectorGraph(nn.Module):
             delta = _by_place(delta).reshape(delta.shape[0], -1, 4)  # [B, H * W * A, 4]
             delta = delta.gather(1, chosen[..., None].expand(-1, -1, 4))
             found = _clipped(_decoded(delta, anchors[chosen], rpn.box_coder), height, width)
-            score = torch.where(_is_large(found, rpn.min_size), _rank(logit), _UNUSED)
+            score = torch.where(_is_large(found, rpn.min_size), ranked(logit).sigmoid(), _UNUSED)
             kept = suppress(found, score, rpn.nms_thresh, 0.5 * _UNUSED, most)
             boxes.append(found)
             scores.append(torch.where(kept, score, _UNUSED))
@@ -177,15 +177,6 @@ def _clipped(boxes: Tensor, height: int, width: int) -> Tensor:
     """Boxes [..., 4] inside an image."""
     x, y = boxes[..., 0::2].clamp(0, width), boxes[..., 1::2].clamp(0, height)
     return torch.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], dim=-1)
-
-
-def _rank(logits: Tensor) -> Tensor:
-    """What orders regions as their sigmoid does, in every runtime.
-
-    ONNX Runtime's sigmoid is 0 for all logits below -18, and where an image has few objects, some of the regions that
-    are looked at score less.
-    """
-    return logits.sigmoid() + 1e-3 * (logits + 15).clamp(-400, 0)
 
 
 def _is_large(boxes: Tensor, least: float) -> Tensor:

@@ -58,7 +58,7 @@ def _peak(model: LoadedModel, side: int) -> int:
     """The bytes of tensors that are alive at most while an image of noise is predicted."""
     import torch
 
-    from segkit.memory.measure.tracker import LiveTensors  # noqa: PLC0415 -- likewise
+    from segkit.memory.measure.tracker import LiveTensors  # noqa: PLC0415 -- as torch: files predict without it
 
     noise = torch.Generator().manual_seed(0)
     image = torch.randint(0, 256, (model.card.channels, side, side), dtype=torch.uint8, generator=noise)

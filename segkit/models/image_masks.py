@@ -1,5 +1,7 @@
 """Masks of whole images at a stride: their targets, their loss, and what becomes of them in boxes."""
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -8,6 +10,21 @@ from torchvision.ops import clip_boxes_to_image, roi_align
 from segkit.models.tensors import Prediction, Target
 
 _THRESHOLD = 0.5
+
+
+def masks_in_boxes(target: Target) -> Iterator[tuple[tuple[int, int, int, int], Tensor]]:
+    """Each instance's box in whole pixels (xyxy), and its mask there [h, w].
+
+    Args:
+        target: The instances of an image, with masks of the whole image or cut to their boxes.
+    """
+    end = 0
+    for number, (x1, y1, x2, y2) in enumerate(target["boxes"].long().tolist()):
+        if "masks" in target:
+            yield (x1, y1, x2, y2), target["masks"][number, y1:y2, x1:x2]
+        else:
+            begin, end = end, end + (y2 - y1) * (x2 - x1)
+            yield (x1, y1, x2, y2), target["box_masks"][begin:end].view(y2 - y1, x2 - x1)
 
 
 def stride_masks(target: Target, height: int, width: int, stride: int) -> Tensor:
@@ -20,13 +37,7 @@ def stride_masks(target: Target, height: int, width: int, stride: int) -> Tensor
         stride: Pixels to a cell.
     """
     out = torch.zeros(len(target["labels"]), height, width, dtype=torch.uint8, device=target["labels"].device)
-    corners, end = target["boxes"].long().tolist(), 0
-    for number, (x1, y1, x2, y2) in enumerate(corners):
-        if "masks" in target:
-            mask = target["masks"][number, y1:y2, x1:x2]
-        else:
-            mask = target["box_masks"][end : end + (y2 - y1) * (x2 - x1)].view(y2 - y1, x2 - x1)
-            end += (y2 - y1) * (x2 - x1)
+    for number, ((x1, y1, x2, y2), mask) in enumerate(masks_in_boxes(target)):
         left, top = x1 % stride, y1 % stride
         padded = F.pad(mask, (left, -x2 % stride, top, -y2 % stride)).float()
         cells = F.avg_pool2d(padded[None], stride)[0].mul_(255).round_()

@@ -8,6 +8,12 @@ from segkit.errors import InputError
 from segkit.extras import extra_package
 
 _EXTRA = "transformers"
+_BUILT = (
+    "hidden_expansion", "c2f_num_blocks", "activation_function", "decoder_activation_function", "attention_bias",
+    "num_feature_levels", "layer_norm_eps", "segmentation_head_activation_function", "mlp_ratio", "hidden_act",
+    "num_channels", "qkv_bias", "use_swiglu_ffn", "apply_layernorm",
+)  # fmt: skip
+"""What an ``RfDetrConfig`` may have otherwise than segkit builds it; a folder with such a network is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +140,3 @@ def settings_of(config: Any, what: str) -> RFDETRSettings:
                     "use one of the published sizes: --variant nano, small or medium",
                 )
     return settings
-
-
-_BUILT = (
-    "hidden_expansion", "c2f_num_blocks", "activation_function", "decoder_activation_function", "attention_bias",
-    "num_feature_levels", "layer_norm_eps", "segmentation_head_activation_function", "mlp_ratio", "hidden_act",
-    "num_channels", "qkv_bias", "use_swiglu_ffn", "apply_layernorm",
-)  # fmt: skip

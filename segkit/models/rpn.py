@@ -13,6 +13,7 @@ from torchvision.ops import clip_boxes_to_image
 
 from segkit.models.box_codes import OF_ANCHORS, decode_boxes, encode_boxes
 from segkit.models.matching import BETWEEN, match_regions
+from segkit.models.pyramid import is_traced
 from segkit.models.suppress import TOGETHER_ON_CPU, TOGETHER_ON_GPU, suppress
 from segkit.models.tensors import Target
 
@@ -32,6 +33,15 @@ class Anchors(AnchorGenerator):  # type: ignore[misc]  # torchvision has no type
         sizes = image_list.image_sizes
         (anchors,) = super().forward(ImageList(image_list.tensors, sizes[:1]), feature_maps)
         return [anchors] * len(sizes)
+
+
+def ranked(objectness: Tensor) -> Tensor:
+    """Logits in the same order, whose sigmoid has that order in every runtime.
+
+    ONNX Runtime's sigmoid has steps of 6e-8 and is 0 for all logits below -18. Where an image has few objects, some of
+    the regions that are looked at score less, and only their order counts.
+    """
+    return torch.where(objectness < 0, 0.01 * objectness.clamp(min=-400), objectness)
 
 
 class PerImageRPN(RegionProposalNetwork):  # type: ignore[misc]
@@ -64,6 +74,19 @@ class PerImageRPN(RegionProposalNetwork):  # type: ignore[misc]
             proposals = self.choose_proposals(objectness, codes, anchors, levels, images.image_sizes)
         labels, matches = self.assign_targets_to_anchors(anchors, targets)
         return proposals, self.compute_loss(objectness, codes, anchors, labels, matches, targets)
+
+    def filter_proposals(
+        self,
+        proposals: Tensor,
+        objectness: Tensor,
+        image_shapes: list[tuple[int, int]],
+        num_anchors_per_level: list[int],
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Torchvision's, in evaluation; in a traced graph, regions are in the same order in every runtime."""
+        objectness = ranked(objectness) if is_traced() else objectness
+        found: tuple[list[Tensor], list[Tensor]]
+        found = super().filter_proposals(proposals, objectness, image_shapes, num_anchors_per_level)
+        return found
 
     def choose_proposals(
         self,

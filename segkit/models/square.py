@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from segkit.models.image_masks import masks_in_boxes
 from segkit.models.tensors import Target
 
 
@@ -60,13 +61,7 @@ def _covered(target: Target, height: int, width: int, cells: int) -> Tensor:
     device = target["labels"].device
     out = torch.zeros(len(target["labels"]), cells, cells, device=device)
     down, across = _overlaps(cells, height, device), _overlaps(cells, width, device)
-    corners, end = target["boxes"].long().tolist(), 0
-    for number, (x1, y1, x2, y2) in enumerate(corners):
-        if "masks" in target:
-            mask = target["masks"][number, y1:y2, x1:x2]
-        else:
-            mask = target["box_masks"][end : end + (y2 - y1) * (x2 - x1)].view(y2 - y1, x2 - x1)
-            end += (y2 - y1) * (x2 - x1)
+    for number, ((x1, y1, x2, y2), mask) in enumerate(masks_in_boxes(target)):
         out[number] = down[:, y1:y2] @ mask.float() @ across[:, x1:x2].T
     return out
 
