@@ -21,9 +21,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 
+from segkit.data.masks import mask_to_rle, rle_bbox, rle_to_mask, to_rle
 from segkit.data.panoptic_merge import ClassMap, merge_panoptic
 from segkit.data.records import Dataset, Result
 from segkit.evaluate.pixels.confusion import Confusion, paint
@@ -31,10 +33,12 @@ from segkit.evaluate.pixels.segments import SegmentScores
 from segkit.formats.dataset_folder import open_split
 from segkit.inference.model import LoadedModel, load
 from segkit.inference.score import ScoreOptions, score
-from segkit.loading.dataset import load_for_model
 from segkit.loading.decode import decode_framed
+from segkit.loading.whole import load_for_model
 from segkit.models.tensors import labels_of
 from segkit.progress import SILENT
+from segkit.runs.folder import METRICS
+from segkit.runs.metrics_file import read_metrics
 from segkit.runtime.ranks import Ranks
 
 CPU = torch.device("cpu")
@@ -69,6 +73,35 @@ class Runs:
         return found
 
 
+def in_parts(dataset: Path, stuff: Sequence[str], least: int, out: Path) -> Path:
+    """A copy of the annotations in which each connected part of a thing is an instance, or a crowd if it is small."""
+    if not out.is_dir():
+        out.mkdir(parents=True)
+        for split in ("train", "val"):
+            content = json.loads((dataset / f"{split}.json").read_text())
+            regions = {each["id"] for each in content["categories"] if each["name"] in stuff}
+            sides = {each["id"]: (each["height"], each["width"]) for each in content["images"]}
+            parts = []
+            for each in content["annotations"]:
+                whole = each["category_id"] in regions or each["iscrowd"]
+                parts += [each] if whole else _parts(each, *sides[each["image_id"]], least)
+            content["annotations"] = [each | {"id": number} for number, each in enumerate(parts, 1)]
+            (out / f"{split}.json").write_text(json.dumps(content))
+        (out / "images").symlink_to((dataset / "images").resolve())
+    return out
+
+
+def _parts(annotation: Mapping[str, Any], height: int, width: int, least: int) -> list[dict[str, Any]]:
+    count, labels = cv2.connectedComponents(rle_to_mask(to_rle(annotation["segmentation"], height, width)))
+    out = []
+    for label in range(1, count):
+        mask = labels == label
+        rle, area = mask_to_rle(mask), int(mask.sum())
+        own = {"segmentation": rle, "area": area, "bbox": list(rle_bbox(rle)), "iscrowd": int(area < least)}
+        out.append({**annotation, **own})
+    return out
+
+
 def without_stuff(dataset: Path, stuff: Sequence[str], out: Path) -> Path:
     """A copy of the annotations of a dataset in which things alone are."""
     if not out.is_dir():
@@ -83,17 +116,12 @@ def without_stuff(dataset: Path, stuff: Sequence[str], out: Path) -> Path:
     return out
 
 
-def scores_of_one(run: Path, val: Dataset) -> dict[str, float]:
-    """What a model of both tasks scores."""
-    model = load(run / "last.pt", CPU)
-    predictor = model.in_batches(4, SILENT, "evaluating")
-    metrics = score(predictor, model.card, val, Ranks(0, 1, CPU), ScoreOptions(), SILENT).metrics
-    assert metrics.segm is not None
-    assert metrics.semantic is not None
-    assert metrics.panoptic is not None
-    panoptic = metrics.panoptic
-    parts = {"PQ": panoptic.PQ, "PQ things": panoptic.things["PQ"], "PQ stuff": panoptic.stuff["PQ"]}
-    return {"AP": metrics.segm.AP, "mIoU": metrics.semantic.mIoU, **parts}
+def scores_of_one(run: Path) -> dict[str, float]:
+    """What a model of both tasks scores: the evaluation at the end of its training."""
+    found = [line for line in read_metrics(run / METRICS) if line["kind"] == "eval"][-1]
+    panoptic = found["panoptic"]
+    parts = {"PQ": panoptic["PQ"], **{f"PQ {kind}": panoptic[kind]["PQ"] for kind in ("things", "stuff")}}
+    return {"AP": found["segm"]["AP"], "mIoU": found["semantic"]["mIoU"], **parts}
 
 
 def scores_of_two(detector: Path, network: Path, val: Dataset, stuff: Sequence[str]) -> dict[str, float]:
@@ -130,7 +158,7 @@ def _classes(model: LoadedModel, val: Dataset, image: Any) -> ClassMap:
     assert model.maps is not None
     pixels = decode_framed(val.paths.of(image), (image.height, image.width), model.card.levels)
     with torch.inference_mode():
-        (maps,) = model.maps([load_for_model(pixels, model.card.framing)])
+        (maps,) = model.maps([torch.from_numpy(load_for_model(pixels, model.card.framing))])
     best, labels = maps[: len(model.card.categories) + 1].max(dim=0)
     return ClassMap(labels.numpy().astype(np.uint8), best.numpy().astype(np.float32))
 
@@ -163,6 +191,7 @@ def main() -> None:
     parser.add_argument("--weights", default="none")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--semantic-weight", default="0.5", help="of the one network; a list is one row for each")
+    parser.add_argument("--parts", type=int, default=0, help="each connected part of things is an instance, or a crowd")
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no run after so many")
     words = sys.argv[1:]
     cut = words.index("--") if "--" in words else len(words)
@@ -170,6 +199,8 @@ def main() -> None:
     asked.more = words[cut + 1 :]  # options of every run
     asked.out.mkdir(parents=True, exist_ok=True)
     runs, stuff = Runs(asked), asked.stuff.split(",")
+    if asked.parts:
+        asked.dataset = in_parts(asked.dataset, stuff, asked.parts, asked.out / "parts")
     val = open_split(asked.dataset, "val")
     things = without_stuff(asked.dataset, stuff, asked.out / "things")
     scores: dict[str, list[Mapping[str, float]]] = {}
@@ -181,7 +212,7 @@ def main() -> None:
             options = ["--model", "panoptic", "--stuff", asked.stuff, "--semantic-weight", weight, *common]
             if (made := runs.made(name, asked.dataset, options)) is not None:
                 kind = f"one network, weight {weight}"
-                scores.setdefault(kind, []).append(scores_of_one(asked.out / name, val))
+                scores.setdefault(kind, []).append(scores_of_one(asked.out / name))
                 costs.setdefault(kind, []).append({"s": made["seconds"], "MiB": made["memory"] / 2**20})
         two = [
             runs.made(f"maskrcnn-{seed}", things, ["--model", "maskrcnn", *common]),
