@@ -1,12 +1,13 @@
 """A model in 32 and in 8 bits: the size of its file, its score, and its latency, measured in turns.
 
-python benchmarks/int8.py DATASET --model unet --out FOLDER [--run RUN] [--time 20m | --steps 300] [--size 512]
+python benchmarks/int8.py DATASET --out FOLDER [--run RUN | --train "--model unet --steps 300"]
 
-Without --run, a model is trained first. What --int8 leaves in 32 bits to keep the score within --tolerance is named.
+Without --run, a model is trained first, with these options. What --int8 leaves in 32 bits to keep the score within --tolerance is named.
 """
 
 import argparse
 import json
+import shlex
 import statistics
 import subprocess
 import sys
@@ -54,12 +55,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--model", default="maskrcnn")
-    parser.add_argument("--backbone")
     parser.add_argument("--run", type=Path, help="take this run instead of training one")
-    parser.add_argument("--time", default=None)
-    parser.add_argument("--steps", type=int, default=None)
-    parser.add_argument("--size", type=int, default=None)
+    parser.add_argument("--train", type=shlex.split, default=[], metavar="OPTIONS", help="options of segkit train")
     parser.add_argument("--tolerance", type=float, default=0.003, help="loss of AP or mIoU that is allowed in 8 bits")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeat", type=int, default=40)
@@ -67,11 +64,10 @@ def main():
     options.out.mkdir(parents=True, exist_ok=True)
     run = options.run
     if run is None:
-        asked = ("backbone", "time", "steps", "size")
-        given = [w for name in asked if (v := getattr(options, name)) is not None for w in (f"--{name}", v)]
-        train = ("--model", options.model, "--out", options.out / "runs", "--name", "run", "--device", "cpu")
-        segkit("train", options.dataset, *train, *given)
         run = options.out / "runs" / "run"
+        fixed = ("--out", run.parent, "--name", run.name, "--device", "cpu")
+        if not (run / "last.pt").is_file():
+            segkit("train", options.dataset, *fixed, *options.train)
     whole, small = options.out / "fp32.onnx", options.out / "int8.onnx"
     segkit("export", run, "--out", whole, "--data", options.dataset)
     said = segkit(
@@ -82,7 +78,7 @@ def main():
     speeds = latencies((whole, small), images, options.threads, options.repeat)
     flags = set(Path("/proc/cpuinfo").read_text().split()) if Path("/proc/cpuinfo").is_file() else set()
     print(json.dumps({
-        "dataset": str(options.dataset), "model": options.model, "image": list(images[0].shape[1:]),
+        "dataset": str(options.dataset), "model": OnnxModel(whole).card.model, "image": list(images[0].shape[1:]),
         "files": {
             file.stem: {"MB": round(file.stat().st_size / 1e6, 1), **scores_of(file, options.dataset), **speed}
             for file, speed in zip((whole, small), speeds, strict=True)

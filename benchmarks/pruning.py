@@ -3,8 +3,9 @@
     python benchmarks/pruning.py DATASET --out FOLDER [--share 0.4] [--steps 200] [--seeds 3] [--train "--model unet"]
 
 For each seed: a run of so many steps, ``segkit export --prune`` of its last weights, and a run of a tenth of the steps
-from them with the same options. Scores are those of ``segkit eval`` on the validation split; latencies are measured by
-the export, both models in turns in one process. A line of JSON a seed, then mean and range in a line of Markdown.
+from them with the same options. Scores are those of ``segkit eval`` on the validation split. Operations and latencies
+are those of the first and the last model, which find about as much, on validation images: in PyTorch and in ONNX
+Runtime, in turns, one thread. A line of JSON a seed, then mean and range in a line of Markdown.
 """
 
 import argparse
@@ -15,6 +16,13 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+import torch
+from int8 import latencies
+
+from segkit.export.pictures import dataset_for, images_for
+from segkit.export.prune import costs_of
+from segkit.runs.checkpoint import load_model
 
 
 def segkit(*words: object) -> Any:
@@ -39,17 +47,33 @@ def measured(dataset: Path, out: Path, share: float, steps: int, seed: int, opti
     if not (whole / "last.pt").is_file():
         segkit("train", dataset, *options, *fixed, "--steps", steps, "--name", whole.name)
     pruned = out / f"pruned-{seed}.pt"
-    cost = segkit("export", whole / "last.pt", "--prune", share, "--out", pruned, "--json")
+    segkit("export", whole / "last.pt", "--prune", share, "--out", pruned)
     if not (tuned / "last.pt").is_file():
         rest = [*options, *fixed, "--steps", max(1, steps // 10), "--name", tuned.name, "--weights", pruned]
         segkit("train", dataset, *rest)
     scores = {name: round(score(path, dataset), 4) for name, path in (
         ("whole", whole / "last.pt"), ("pruned", pruned), ("tuned", tuned / "last.pt"),
     )}  # fmt: skip
-    ratios = {
-        what: round(cost["after"][what] / cost["before"][what], 3) for what in ("parameters", "flops", "p50", "p95")
-    }
-    return {"seed": seed, **scores, **ratios}
+    return {"seed": seed, **scores, **ratios((whole / "last.pt", tuned / "last.pt"), dataset)}
+
+
+def ratios(checkpoints: tuple[Path, Path], dataset: Path) -> dict[str, float]:
+    """What the second model takes, as a share of what the first takes."""
+    torch.set_num_threads(1)
+    models, files = [], []
+    for path in checkpoints:
+        model, card = load_model(path, torch.device("cpu"))
+        models.append(model)
+        files.append(path.with_name("model.onnx"))
+        segkit("export", path, "--out", files[-1], "--data", dataset)
+    images = [image for _, image in images_for(dataset_for(checkpoints[0], dataset), card)[0]]
+    before, after = costs_of(models, images[0])
+    whole, less = latencies(files, [images[0].numpy()], 1, 30)
+    return {
+        "parameters": round(after.parameters / before.parameters, 3), "flops": round(after.flops / before.flops, 3),
+        "PyTorch p50": round(after.p50 / before.p50, 3), "ONNX p50": round(less["p50"] / whole["p50"], 3),
+        "ONNX p95": round(less["p95"] / whole["p95"], 3), "ms before": whole["p50"], "ms after": less["p50"],
+    }  # fmt: skip
 
 
 def main() -> None:

@@ -43,6 +43,7 @@ def test_a_pruned_model_is_smaller_and_is_built_from_its_card(name, norm, backbo
     smaller, own = without_channels(model, card, 0.4)
     assert 0.3 < size(smaller) / size(model) < 0.7
     assert replace(own, widths=()) == card
+    assert all(width.outputs % 8 == 0 for width in own.widths)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     save_checkpoint(tmp_path / "p.pt", {"card": own.to_plain(), "model": smaller.state_dict()})
     loaded, read = load_model(tmp_path / "p.pt", CPU)

@@ -24,6 +24,7 @@ from segkit.models.widths import widths_of
 _SIDE = 128  # of the image on which the layers are followed
 _MASK_SIDE = 14  # of a region as the mask head gets it
 _MOST_DIFFERENCE = 1e-3
+_MULTIPLE = 8  # of channels: a kernel that computes so many at once is slow with others
 _PRUNED = ("maskrcnn", "fasterrcnn", "unet")
 
 
@@ -81,6 +82,7 @@ def without_channels(model: nn.Module, card: ModelCard, share: float) -> tuple[n
         example,
         importance=pruning.importance.GroupMagnitudeImportance(p=2),
         pruning_ratio=share,
+        pruning_ratio_dict={layer: _rounded(share, count) for layer, count in _counts(layers)},
         ignored_layers=list(layers.kept()),
     )
     pruner.step()
@@ -91,6 +93,21 @@ def without_channels(model: nn.Module, card: ModelCard, share: float) -> tuple[n
     out.load_state_dict({name: given[name] for name in out.state_dict()})
     _check(_Layers(out), layers, example)
     return out, smaller
+
+
+def _counts(layers: nn.Module) -> Iterator[tuple[nn.Module, int]]:
+    """The layers that have output channels, and how many."""
+    for layer in layers.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            yield layer, layer.out_channels
+        elif isinstance(layer, nn.Linear):
+            yield layer, layer.out_features
+
+
+def _rounded(share: float, count: int) -> float:
+    """The share of channels to remove so that a multiple of eight is left, and no fewer."""
+    left = max(_MULTIPLE, round(count * (1 - share) / _MULTIPLE) * _MULTIPLE)
+    return max(0.0, 1 - (left + 0.5) / count)  # torch-pruning rounds down what is left
 
 
 def _with_plain_norms(model: nn.Module, card: ModelCard) -> Any:

@@ -96,7 +96,7 @@ def prune(config: ExportConfig, progress: Progress = SILENT) -> PruneSummary:
     images, _ = images_for(dataset, card)
     image = images[0][1]
     progress.start("measuring", None)
-    before, after = _costs((model, smaller), image)
+    before, after = costs_of((model, smaller), image)
     progress.done()
     score = None
     if config.data is not None and dataset is not None:
@@ -113,8 +113,11 @@ def prune(config: ExportConfig, progress: Progress = SILENT) -> PruneSummary:
 
 
 @torch.inference_mode()
-def _costs(models: Sequence[nn.Module], image: Tensor) -> list[Cost]:
-    """What models take; they predict in turns, as other work on the machine slows down all alike then."""
+def costs_of(models: Sequence[nn.Module], image: Tensor) -> list[Cost]:
+    """What models take for an image, uint8 [C, H, W].
+
+    They predict in turns, as other work on the machine slows down all alike then.
+    """
     spent: list[list[float]] = [[] for _ in models]
     flops = []
     for model in models:
