@@ -15,13 +15,13 @@ from pathlib import Path
 
 
 def measured(command):
-    """Seconds and the largest resident memory in MiB of a command."""
+    """Seconds, seconds of the processor, and the largest resident memory in MiB of a command."""
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{command}: ended with {status}")
-    return time.perf_counter() - began, usage.ru_maxrss / 1024
+    return time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def main():
@@ -53,10 +53,11 @@ def main():
                 found = measured(command)
                 measurements[name] += [found] if number else []  # the first fills the caches
         for name, found in measurements.items():
-            seconds, memory = zip(*found, strict=True)
+            seconds, processor, memory = zip(*found, strict=True)
             print(json.dumps({
                 "road": name, "seconds": round(statistics.median(seconds), 2),
-                "spread": [round(min(seconds), 2), round(max(seconds), 2)], "MiB": round(statistics.median(memory)),
+                "spread": [round(min(seconds), 2), round(max(seconds), 2)],
+                "processor": round(statistics.median(processor), 2), "MiB": round(statistics.median(memory)),
             }))  # fmt: skip
 
 

@@ -2,7 +2,8 @@
 
 python benchmarks/int8.py DATASET --out FOLDER [--run RUN | --train "--model unet --steps 300"]
 
-Without --run, a model is trained first, with these options. What --int8 leaves in 32 bits to keep the score within --tolerance is named.
+Without --run, a model is trained first, with these options. What --int8 leaves in 32 bits to keep the score within
+--tolerance is named.
 """
 
 import argparse
