@@ -1,11 +1,14 @@
 """The networks that find instances, at equal numbers of steps: mask AP, boundary AP, seconds and memory.
 
     python benchmarks/networks.py DATASET [--steps 150] [--seeds 0,1,2] [--size 128] [--models maskrcnn,pointrend]
+        [--weights imagenet --backbone efficientnet_lite0] [--out FOLDER] [-- --detections 20]
 
 DATASET is a folder that ``segkit convert`` wrote, with a validation split. For each network and seed, ``segkit train``
-from random weights on a CPU, with all options that are not named here at their defaults, then ``segkit eval --iou
-segm,boundary`` of its last weights. ``pointrend`` is Mask R-CNN with ``--mask-head pointrend``. Seconds are CPU time
-(user and system) of the training, its checkpoints included; the peak is the largest resident memory of its process.
+on a CPU, from random weights unless others are named, with all options that are not named here or after ``--`` at their
+defaults, then ``segkit eval --iou segm,boundary`` of its last weights. ``pointrend`` is Mask R-CNN with ``--mask-head
+pointrend``. Seconds are CPU time (user and system) of the training, its checkpoints and its evaluation at the end
+included; the peak is the largest resident memory of its process. With ``--out``, a training that is there already is
+not run again. rfdetr has no backbone to choose: it begins at random, at the next multiple of 12 pixels.
 
     python benchmarks/networks.py DATASET --fit 320,512,800 [--models ...]
 
@@ -16,10 +19,12 @@ frozen norms, and the default batch at once, in bf16. ``rfdetr`` is nano, at the
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,10 +58,17 @@ class Measured(NamedTuple):
 def measure(name: str, arguments: argparse.Namespace, seed: int, folder: Path) -> Measured:
     """Train and score one network."""
     run = f"{name}-{seed}"
+    kept = folder / f"{run}.json"
+    if kept.is_file():
+        return Measured(**json.loads(kept.read_text()))
+    shutil.rmtree(folder / run, ignore_errors=True)
+    own = ["--weights", "none", "--size", str(_multiple(arguments.size))]
+    if name != "rfdetr":
+        own = ["--weights", arguments.weights, "--backbone", arguments.backbone, "--size", str(arguments.size)]
     command = [
-        sys.executable, "-m", "segkit", "train", str(arguments.dataset), *NETWORKS[name], "--weights", "none",
-        "--steps", str(arguments.steps), "--seed", str(seed), "--size", str(arguments.size), "--device", "cpu",
-        "--precision", "fp32", "--eval-every", "100000", "--name", run, "--out", str(folder), "--quiet",
+        sys.executable, "-m", "segkit", "train", str(arguments.dataset), *NETWORKS[name], *own,
+        "--steps", str(arguments.steps), "--seed", str(seed), "--device", "cpu", "--precision", arguments.precision,
+        "--eval-every", "100000", "--name", run, "--out", str(folder), "--quiet", *arguments.more,
     ]  # fmt: skip
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
     _, status, usage = os.wait4(process.pid, 0)
@@ -69,7 +81,14 @@ def measure(name: str, arguments: argparse.Namespace, seed: int, folder: Path) -
     )  # fmt: skip
     metrics = json.loads(scored.stdout)
     seconds = usage.ru_utime + usage.ru_stime
-    return Measured(metrics["segm"]["AP"], metrics["boundary"]["AP"], seconds, usage.ru_maxrss / 2**20)
+    one = Measured(metrics["segm"]["AP"], metrics["boundary"]["AP"], seconds, usage.ru_maxrss / 2**20)
+    kept.write_text(json.dumps(one._asdict()))
+    return one
+
+
+def _multiple(size: int) -> int:
+    """The next size that rfdetr can see."""
+    return -(-size // 12) * 12
 
 
 def fit(name: str, arguments: argparse.Namespace) -> str:
@@ -79,7 +98,7 @@ def fit(name: str, arguments: argparse.Namespace) -> str:
     data, cells = read_data(arguments.dataset), []
     for size in map(int, arguments.fit.split(",")):
         if name == "rfdetr":
-            own = {"size": -(-size // 12) * 12}
+            own = {"size": _multiple(size)}
         else:
             own = {"size": size, "backbone": "resnet50", "norm": "frozen", "freeze": ("stem",)}
         config = TrainConfig(dataset=arguments.dataset, weights="none", **own, **options)
@@ -97,13 +116,20 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--models", default=",".join(COMPARED))
     parser.add_argument("--fit", default="")
-    arguments = parser.parse_args()
+    parser.add_argument("--weights", default="none")
+    parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--out", type=Path, help="keep the runs in this folder")
+    words = sys.argv[1:]
+    cut = words.index("--") if "--" in words else len(words)
+    arguments = parser.parse_args(words[:cut])
+    arguments.more = words[cut + 1 :]  # options of every training
     if arguments.fit:
         for name in arguments.models.split(","):
             print(fit(name, arguments), flush=True)
         return
     rows: dict[str, list[Measured]] = {}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() if arguments.out is None else nullcontext(arguments.out) as folder:
         for name in arguments.models.split(","):
             for seed in map(int, arguments.seeds.split(",")):
                 one = measure(name, arguments, seed, Path(folder))

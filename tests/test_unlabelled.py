@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from segkit.config.train import TrainConfig
 from segkit.data.label_maps import IGNORED
 from segkit.data.records import Annotation, Category
 from segkit.loading.sampler import Key
+from segkit.models.backbones import BatchNorm2d
 from segkit.progress import Progress
 from segkit.runtime.ranks import Ranks
 from segkit.training.rehearsal.batches import scenes_of
@@ -62,6 +64,20 @@ def test_a_threshold_lets_as_much_through_as_is_expected():
     other = Thresholds([0.0, 2.0, 0.1, 50.0], 0.4, 0.95)
     other.restore(json.loads(json.dumps(thresholds.to_plain())))
     assert other.of_labels().tolist() == least.tolist()
+
+
+def test_of_a_frequent_label_the_least_sure_are_left_out_though_they_are_very_sure():
+    """Nine tenths of the pixels are background, and all of them are found to be it with more than 0.97."""
+    thresholds, rng = Thresholds([0.9, 0.1], 0.6, 0.9999), np.random.default_rng(0)
+    confidence = np.where(np.arange(20_000) % 10 > 0, 0.999, 0.975) + rng.uniform(-5e-4, 5e-4, 20_000)
+    thresholds.count(np.zeros(20_000), confidence, 20_000)
+    thresholds.end(ALONE)
+    taught = confidence >= thresholds.of_labels()[0]
+    assert taught.mean() == pytest.approx(0.9, abs=0.15)
+    assert not taught[confidence < 0.98].any()
+    older = {"counts": np.ones((2, 50)).tolist(), "total": 5.0}  # a run that counted in bins of 0.02
+    thresholds.restore(older)
+    assert thresholds.of_labels()[0] > 0.98
 
 
 def annotated(*labels):
@@ -140,16 +156,23 @@ def test_both_views_show_the_same_place_and_depend_on_the_key_alone(parts, other
     assert np.median(correlations) > 0.4
 
 
-def guarded():
-    return MeanTeacher(ANNOTATIONS_ALONE, torch.nn.Linear(1, 1), LabelMaps(annotated(1)), 2.0, 30)
+def guarded(labeller=None):
+    return MeanTeacher(ANNOTATIONS_ALONE, torch.nn.Linear(1, 1), labeller or LabelMaps(annotated(1)), 2.0, 30)
+
+
+class _Sure(LabelMaps):
+    """Takes images for labelled as they are."""
+
+    def label(self, teacher, targets):
+        return targets
 
 
 def test_pseudo_labels_count_for_less_where_the_score_falls_below_that_of_labels_alone():
     teaching = guarded()
     assert teaching.after_evaluation("AP", 0.9, 5) is None  # before the switch
-    assert not teaching.switches(10, 0.2)
-    assert teaching.switches(12, 0.25)
-    assert not teaching.switches(13, 0.3)
+    assert not teaching.switches(10, 0.4)
+    assert teaching.switches(12, 0.5)
+    assert not teaching.switches(13, 0.55)
     assert "30 unlabelled images" in teaching.after_evaluation("AP", 0.5, 12)
     assert teaching.after_evaluation("AP", 0.5, 20) is None
     said = [teaching.after_evaluation("AP", 0.4, step) for step in (30, 40, 50, 60)]
@@ -161,6 +184,57 @@ def test_pseudo_labels_count_for_less_where_the_score_falls_below_that_of_labels
     assert other.gave(["a", "b"]) == teaching.gave(["a", "b"])
     assert teaching.gave(["a", "b"])["best_after"] == 0.5
     assert teaching.more(lambda: pytest.fail("nothing is loaded any more")) == []
+
+
+def test_the_weight_of_pseudo_labels_rises_after_the_switch_also_in_a_run_that_goes_on():
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 1, 1), BatchNorm2d(1))
+    teaching = guarded(_Sure(annotated(1)))
+
+    def weight_of(teaching):
+        teaching.begin()
+        images, targets = [torch.ones(3, 2, 2)] * 2, [{"weak": torch.ones(3, 2, 2)}] * 2
+        found = teaching.losses(_OneLoss(module), images, targets, lambda name: nullcontext())
+        return found["unlabelled"].item()
+
+    assert teaching.switches(12, 0.55)
+    first = weight_of(teaching)
+    assert 0 < first < 0.05  # of 2
+    teaching.switches(20, 0.65)
+    assert first < weight_of(teaching) < 1
+    other = guarded(_Sure(annotated(1)))
+    other.restore(json.loads(json.dumps(teaching.to_plain())))
+    assert weight_of(other) == weight_of(teaching)
+    teaching.switches(30, 0.8)
+    assert weight_of(teaching) == 2
+    older = {name: value for name, value in teaching.to_plain().items() if name not in ("since", "risen")}
+    other.restore(older)  # an older run's weight has not risen slowly, and does not begin to
+    other.switches(31, 0.55)
+    assert weight_of(other) == 2
+
+
+class _OneLoss(torch.nn.Module):
+    """Its loss is 1, and its norms see every batch."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, images, targets):
+        return {"loss": self.module(torch.stack(images)).sum() * 0 + 1}
+
+
+def test_statistics_of_norms_are_those_of_annotated_images():
+    module = _OneLoss(torch.nn.Sequential(torch.nn.Conv2d(3, 1, 1), BatchNorm2d(1))).train()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    teaching = guarded(_Sure(annotated(1)))
+    teaching.switches(12, 0.55)
+    teaching.begin()
+    images = [torch.rand(3, 4, 4) for _ in range(2)]
+    phase = lambda name: nullcontext()  # noqa: E731
+    teaching.losses(module, images, [{"weak": each} for each in images], phase)["unlabelled"].backward()
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    teaching.losses(module, images, [{}, {}], phase)
+    assert not torch.equal(module.module[1].running_mean, before["module.1.running_mean"])
 
 
 class _Interrupting(Progress):
@@ -177,16 +251,16 @@ class _Interrupting(Progress):
 
 def test_a_resumed_run_with_unlabelled_pictures_equals_an_uninterrupted_one(dataset, others, tmp_path):
     whole = train(unlabelled(dataset, others, tmp_path, steps=6))
-    part = train(unlabelled(dataset, others, tmp_path, steps=6), _Interrupting(3)).run
-    assert 3 <= len(lines(part)) < 6
+    part = train(unlabelled(dataset, others, tmp_path, steps=6), _Interrupting(4)).run
+    assert 4 <= len(lines(part)) < 6
     train(TrainConfig(resume=str(part)))
     assert losses(part) == losses(whole.run)
     resumed = weights(part)
     assert all(torch.equal(value, resumed[name]) for name, value in weights(whole.run).items())
-    assert ["unlabelled" in each for each in losses(whole.run)] == [False] * 2 + [True] * 4
+    assert ["unlabelled" in each for each in losses(whole.run)] == [False] * 3 + [True] * 3
     gave = whole.unlabelled
-    assert gave["from_step"] == 2
-    assert gave["shown"] == 8
+    assert gave["from_step"] == 3
+    assert gave["shown"] == 6
     assert gave["labels_alone"] is not None
     assert set(gave["thresholds"]) == {each.strip() for each in (whole.run / "labels.txt").read_text().splitlines()}
 
@@ -208,7 +282,7 @@ def test_unlabelled_options_are_refused_in_a_line(dataset, others, tmp_path, seg
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["unet", "maskrcnn", "fasterrcnn"])
 def test_ranks_and_micro_batches_learn_the_same_from_unlabelled_pictures(dataset, others, tmp_path, model):
-    some = unlabelled(dataset, others, tmp_path, model=model, batch=4, norm="group", steps=3, backbone="resnet18")
+    some = unlabelled(dataset, others, tmp_path, model=model, batch=4, norm="group", steps=4, backbone="resnet18")
     one, two, small = train(some), train(replace(some, ranks=2)), train(replace(some, micro_batch=1))
     for a, b, c in zip(lines(one.run), lines(two.run), lines(small.run), strict=True):
         for name, value in a["losses"].items():

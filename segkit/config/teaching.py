@@ -29,7 +29,7 @@ class TeachingConfig(PanopticConfig):
     unlabelled: tuple[str, ...] | None = option(
         None,
         help="Folders or globs of pictures without annotations: also learn from what the model's own average finds in "
-        "them (a mean teacher), from a quarter of the run on.",
+        "them (a mean teacher), from half of the run on.",
         parse=parse_names, metavar="DIR,...", panel=_PANEL,
     )  # fmt: skip
     unlabelled_weight: float | None = option(

@@ -156,12 +156,12 @@ class Body(nn.ModuleDict):
 
 
 def _recomputed(stage: nn.Module, x: Tensor) -> Tensor:
-    out: Tensor = checkpoint(stage, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(stage)))
+    out: Tensor = checkpoint(stage, x, use_reentrant=False, context_fn=lambda: (nullcontext(), statistics_kept(stage)))
     return out
 
 
 @contextmanager
-def _statistics_kept(stage: nn.Module) -> Iterator[None]:
+def statistics_kept(stage: nn.Module) -> Iterator[None]:
     """Let batch norms compute the same again without counting the batch a second time."""
     layers = updated_norms(stage)
     momenta = [layer.momentum for layer in layers]

@@ -3,9 +3,11 @@
 After Tarvainen and Valpola 2017 (https://arxiv.org/abs/1703.01780), and for detectors Unbiased Teacher (Liu et al.
 2021) and Soft Teacher (Xu et al. 2021, https://arxiv.org/abs/2106.09018): the model first learns from labels alone;
 then the teacher sees a weak view of each further image, and the student learns from a strong view what the teacher is
-sure of.
+sure of. At the switch the teacher is no better than the student; so the weight of what it finds rises slowly, by the
+curve of Tarvainen and Valpola.
 """
 
+import math
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
@@ -14,12 +16,14 @@ from torch import Tensor, nn
 
 from segkit.errors import SegkitError
 from segkit.loading.whole import Sample
+from segkit.models.backbones import statistics_kept
 from segkit.models.tensors import Target
 from segkit.runtime.ranks import Ranks
 from segkit.training.teachers.pseudo_labels import Labeller, Rehearsed
 from segkit.training.teachers.teaching import Phase, Teaching
 
-SWITCH = 0.25  # of the run: before, labels alone are learnt
+SWITCH = 0.5  # of the run: before, labels alone are learnt; a teacher that has just begun teaches its errors
+_RISE = 0.25  # of the run: so long the weight of pseudo-labels rises after the switch
 _LEAST_WEIGHT = 1 / 8  # of the first weight: with less, pseudo-labels are given up
 
 Batches = Generator[list[Sample | SegkitError]]
@@ -43,6 +47,8 @@ class MeanTeacher(Teaching):
         self.weight = self._first = weight
         self._num = num
         self.switched: int | None = None
+        self._since = 0.0  # the fraction of the run that was over at the switch
+        self._risen = 1.0  # the share of the weight that counts
         self.before: float | None = None
         self.best: float | None = None
         self._kept = self._shown = 0
@@ -99,15 +105,19 @@ class MeanTeacher(Teaching):
             if not kept:
                 first = next(p for p in module.parameters() if p.requires_grad)
                 return {"unlabelled": first.flatten()[0] * 0}
-            found = module(*map(list, zip(*kept, strict=True)))
+            with statistics_kept(module):  # those of strong views are not those of the images that are predicted
+                found = module(*map(list, zip(*kept, strict=True)))
             values = [value for name, value in found.items() if name not in self._labeller.left_out]
-            return {"unlabelled": torch.stack(values).sum() * (self.weight * len(kept) / len(images))}
+            return {"unlabelled": torch.stack(values).sum() * (self.weight * self._risen * len(kept) / len(images))}
 
     def switches(self, step: int, done: float) -> bool:
         """See ``Teaching``."""
-        if self.switched is not None or done < SWITCH:
+        if self.switched is not None:
+            self._risen = risen((done - self._since) / _RISE)
             return False
-        self.switched = step
+        if done < SWITCH:
+            return False
+        self.switched, self._since, self._risen = step, done, risen(0.0)
         return True
 
     def after_evaluation(self, name: str, value: float | None, step: int) -> str | None:
@@ -126,7 +136,7 @@ class MeanTeacher(Teaching):
 
     def to_plain(self) -> dict[str, Any]:
         """See ``Teaching``."""
-        names = ("switched", "before", "best", "weight", "_kept", "_shown")
+        names = ("switched", "before", "best", "weight", "_kept", "_shown", "_since", "_risen")
         own = {name.strip("_"): getattr(self, name) for name in names}
         return self._annotated.to_plain() | own | {"thresholds": self._labeller.thresholds.to_plain()}
 
@@ -137,6 +147,8 @@ class MeanTeacher(Teaching):
             self._labeller.thresholds.restore(plain["thresholds"])
             self.switched, self.before, self.best = plain["switched"], plain["before"], plain["best"]
             self.weight, self._kept, self._shown = plain["weight"], plain["kept"], plain["shown"]
+            self._risen = plain.get("risen", 1.0)  # an older run has no rise,
+            self._since = plain.get("since", -math.inf)  # and goes on without one
 
     def gave(self, categories: Sequence[str]) -> dict[str, Any]:
         """See ``Teaching``."""
@@ -151,6 +163,11 @@ class MeanTeacher(Teaching):
             "shown": self._shown,
             "thresholds": dict(zip(categories, least[1:], strict=True)),
         }
+
+
+def risen(over: float) -> float:
+    """The share of its weight that pseudo-labels have, when so much of their rise is over (Tarvainen and Valpola)."""
+    return math.exp(-5 * (1 - min(1.0, over)) ** 2)
 
 
 def with_weak_view(sample: Sample) -> Sample:

@@ -13,7 +13,10 @@ import numpy.typing as npt
 
 from segkit.runtime.ranks import Ranks
 
-_BINS = 50  # of confidence, from 0 to 1
+# The lower edges of bins of confidence. Towards 1 they are narrow: most pixels of a frequent label are there, and those
+# that are too many of it are the least sure among them.
+_EDGES = np.concatenate([np.arange(45) / 50, 1 - 0.1 ** (1 + np.arange(31) / 10)])
+_FIRST = 0.95  # the threshold while nothing is counted
 _DECAY = 0.98  # of what was counted, by step
 
 
@@ -21,7 +24,7 @@ class Thresholds:
     """The least confidence for each label, from what the teacher found in recent steps."""
 
     def __init__(self, expected: Sequence[float], low: float, high: float) -> None:
-        """Nothing is counted yet: the thresholds are at their upper bound.
+        """Nothing is counted yet.
 
         Args:
             expected: How often each label occurs in an annotated image (or: in a pixel), from background on.
@@ -29,7 +32,7 @@ class Thresholds:
             high: The upper bound.
         """
         self._expected, self._low, self._high = np.asarray(expected, np.float64), low, high
-        self._counts = np.zeros((len(expected), _BINS))
+        self._counts = np.zeros((len(expected), len(_EDGES)))
         self._total = 0.0
         self.begin()
 
@@ -45,8 +48,8 @@ class Thresholds:
             confidence: From 0 to 1, [N].
             among: How many images (or pixels) it was found in.
         """
-        bins = np.clip((confidence * _BINS).astype(np.int64), 0, _BINS - 1)
-        flat = np.bincount(labels.astype(np.int64) * _BINS + bins, minlength=self._new.size)
+        bins = np.maximum(np.searchsorted(_EDGES, confidence, "right") - 1, 0)
+        flat = np.bincount(labels.astype(np.int64) * len(_EDGES) + bins, minlength=self._new.size)
         self._new += flat.reshape(self._new.shape)
         self._seen += among
 
@@ -61,10 +64,11 @@ class Thresholds:
     def of_labels(self) -> npt.NDArray[np.float64]:
         """The threshold of each label: the lowest from which on no more is found than is expected."""
         if not self._total:
-            return np.full(len(self._expected), self._high)
+            return np.full(len(self._expected), min(_FIRST, self._high))
         above = self._counts[:, ::-1].cumsum(1) / self._total  # found from the highest bin down
         bins = (above <= self._expected[:, None]).sum(1)
-        least: npt.NDArray[np.float64] = np.clip(1 - bins / _BINS, self._low, self._high)
+        edges = np.append(_EDGES, 1.0)
+        least: npt.NDArray[np.float64] = np.clip(edges[len(_EDGES) - bins], self._low, self._high)
         return least
 
     def to_plain(self) -> dict[str, Any]:
@@ -73,4 +77,6 @@ class Thresholds:
 
     def restore(self, plain: dict[str, Any]) -> None:
         """The inverse of ``to_plain``."""
-        self._counts, self._total = np.asarray(plain["counts"], np.float64), float(plain["total"])
+        counts = np.asarray(plain["counts"], np.float64)
+        if counts.shape == self._counts.shape:  # else an older run counted in other bins: it counts anew
+            self._counts, self._total = counts, float(plain["total"])
