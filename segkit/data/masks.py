@@ -14,6 +14,7 @@ from pycocotools import mask as coco_mask
 from segkit.data.polygons import Box as Box
 from segkit.data.polygons import measure_polygons
 from segkit.data.records import Polygons, Rle, Segmentation
+from segkit.data.run_text import read_runs
 
 Mask = npt.NDArray[np.uint8]  # [H, W], 0 or 1
 
@@ -53,7 +54,7 @@ def rle_crop(rle: Rle) -> tuple[int, int, Mask] | None:
     left, top, width, height = (int(side) for side in coco_mask.toBbox(rle))
     if not width or not height:
         return None
-    borders = np.cumsum(_run_lengths(rle["counts"]))
+    borders = np.cumsum(read_runs(rle["counts"]))
     begins = borders[0::2][: len(borders) // 2]
     lengths = borders[1::2] - begins
     begins, lengths = begins[lengths > 0], lengths[lengths > 0]
@@ -64,19 +65,6 @@ def rle_crop(rle: Rle) -> tuple[int, int, Mask] | None:
     np.add.at(steps, places, 1)
     np.subtract.at(steps, places + lengths, 1)
     return top, left, np.cumsum(steps[:-1], dtype=np.int8).reshape(width, height).T.view(np.uint8)
-
-
-def _run_lengths(text: str) -> npt.NDArray[np.int64]:
-    """The run lengths of COCO's compressed text (``rleFrString`` in cocoapi)."""
-    digits = np.frombuffer(text.encode("ascii"), np.uint8).astype(np.int64) - 48
-    last = np.flatnonzero(digits & 32 == 0)  # of each number; the lowest five bits come first
-    first = np.concatenate([[0], last[:-1] + 1])
-    places = np.arange(len(digits)) - np.repeat(first, last - first + 1)
-    runs = np.add.reduceat((digits & 31) << 5 * places, first)
-    runs -= (digits[last] >> 4 & 1) << 5 * (last - first + 1)
-    for parity in (1, 2):  # from the fourth on, a number is the difference to the one two before
-        runs[parity::2] = np.cumsum(runs[parity::2])
-    return runs
 
 
 def rle_area(rle: Rle) -> int:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from segkit.data.coverage import Crop
 from segkit.data.masks import crop_to_rle
 from segkit.data.records import Category, Image, Result, Segmentation, in_label_order
+from segkit.models.paste import aligned_to_rles, as_torchvision_to_rles
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -129,8 +130,8 @@ def prediction_to_results(
     boxes[:, 1::2] = boxes[:, 1::2].clip(0, image.height)
     segmentations: Sequence[Segmentation | None]
     if "masks" in prediction:
-        encode = _encode_aligned if aligned_masks else _encode_as_torchvision
-        segmentations = encode(as_array(prediction["masks"]), boxes, image)
+        encode = aligned_to_rles if aligned_masks else as_torchvision_to_rles
+        segmentations = encode(as_array(prediction["masks"]), boxes, image.height, image.width)
     elif "box_masks" in prediction:
         corners = np.rint(boxes[:, :2]).astype(np.int64).tolist()
         segmentations = [
@@ -149,21 +150,8 @@ def prediction_to_results(
     ]
 
 
-def _encode_aligned(masks: Floats, boxes: Floats, image: Image) -> list[Segmentation]:
-    """Mask probabilities [N, M, M] in their boxes [N, 4] (pixels of the image) -> RLE.
-
-    A pixel takes the probability at its centre, interpolated between the centres of the mask's cells, and towards zero
-    outside (as detectron2's ``paste_masks_in_image`` does).
-    """
-    out: list[Segmentation] = []
-    for mask, box in zip(masks, boxes.tolist(), strict=True):
-        top, left, inside = mask_in_box(mask, box)
-        out.append(crop_to_rle(inside, top, left, image.height, image.width))
-    return out
-
-
 def mask_in_box(mask: Any, box: Sequence[float]) -> tuple[int, int, npt.NDArray[np.bool_]]:
-    """The pixels of an instance, as ``_encode_aligned`` takes them.
+    """The pixels of an instance, as ``aligned_to_rles`` takes them.
 
     Args:
         mask: Probabilities [M, M] in the frame of the box, an array or a tensor.
@@ -186,30 +174,3 @@ def _cells_at_centres(low: float, high: float, cells: int) -> tuple[int, Floats]
     places = (centres - np.float32(low)) * np.float32(cells / max(high - low, 1e-6)) - np.float32(0.5)
     shares = 1 - np.abs(places[:, None] - np.arange(cells, dtype=np.float32))
     return first, np.asarray(shares.clip(min=0), np.float32)
-
-
-def _encode_as_torchvision(masks: Floats, boxes: Floats, image: Image) -> list[Segmentation]:
-    """The same, for masks that were not aligned: the runs of torchvision, whose box is a pixel wider on average.
-
-    As its ``paste_masks_in_image`` does: masks get a border of zeros and boxes grow with it, whose corners are cut to
-    whole pixels; then cells are interpolated.
-    """
-    padded = np.pad(masks, ((0, 0), (1, 1), (1, 1)))
-    half = (boxes[:, 2:] - boxes[:, :2]) * np.float32(0.5)
-    centre = (boxes[:, 2:] + boxes[:, :2]) * np.float32(0.5)
-    half *= np.float32(padded.shape[-1] / max(masks.shape[-1], 1))
-    corners = np.concatenate([centre - half, centre + half], axis=1).astype(np.int64)
-    out: list[Segmentation] = []
-    for mask, (x1, y1, x2, y2) in zip(padded, corners.tolist(), strict=True):
-        down = _cells_of_pixels(max(y2 - y1 + 1, 1), mask.shape[0])
-        across = _cells_of_pixels(max(x2 - x1 + 1, 1), mask.shape[1])
-        inside = down @ mask @ across.T > _MASK_THRESHOLD
-        out.append(crop_to_rle(inside, y1, x1, image.height, image.width))
-    return out
-
-
-def _cells_of_pixels(pixels: int, cells: int) -> Floats:
-    """The shares of pixels in the cells that they lie over, [pixels, cells]: of bilinear interpolation."""
-    places = (np.arange(pixels, dtype=np.float32) + np.float32(0.5)) * np.float32(cells / pixels) - np.float32(0.5)
-    places = places.clip(0, cells - 1)
-    return np.asarray((1 - np.abs(places[:, None] - np.arange(cells, dtype=np.float32))).clip(min=0), np.float32)
