@@ -30,18 +30,18 @@ class Frames(NamedTuple):
     """
 
     first: Ints  # [N] where pixel 0 is in the image
-    count: Ints  # [N] of pixels
+    pixels: Ints  # [N] how many
     offset: Doubles  # [N]
     step: Doubles  # [N] cells a pixel, positive
     shift: float
 
-    def places(self, which: Ints, pixels: Ints) -> Doubles:
+    def places(self, which: Ints, numbers: Ints) -> Doubles:
         """The places of pixels among the cells."""
-        return np.asarray((pixels + self.offset[which]) * self.step[which] + self.shift, np.float64)
+        return np.asarray((numbers + self.offset[which]) * self.step[which] + self.shift, np.float64)
 
     def seen(self, side: int) -> tuple[Ints, Ints]:
         """The first pixel that is inside an image of so many rows (or columns), and the one after the last."""
-        return (-self.first).clip(min=0), (side - self.first).clip(max=self.count)
+        return (-self.first).clip(min=0), (side - self.first).clip(max=self.pixels)
 
 
 # Whether pixels are inside: (numbers of masks [P], in ascending order, their columns [P], their rows [P]) -> [P]
@@ -75,7 +75,7 @@ def soft_masks_to_rles(
     if not len(masks):
         return []
     decide = near.decide if near is not None else _by_value(masks, down, across)
-    odd = ~((masks >= 0) & (masks <= 1)).all(axis=(1, 2))
+    odd = no_probabilities(masks)
     cells = np.pad(np.where(odd[:, None, None], np.float32(0), masks), ((0, 0), (1, 1), (1, 1)))
     columns = _Columns.of(down, across, height, width)
     parts = [_crossings(cells, columns, part, down, across, near) for part in columns.parts(cells.shape[-1])]
@@ -86,6 +86,11 @@ def soft_masks_to_rles(
         column, runs = _decided(decide, columns, close, column, runs)
     owner, places = _as_places(column, runs, columns, down, across, height)
     return _as_rles(places, owner, len(masks), height, width)
+
+
+def no_probabilities(masks: Floats) -> Bools:
+    """Which masks [N, M, M] have values that are not between 0 and 1."""
+    return ~np.asarray(((masks >= 0) & (masks <= 1)).all(axis=(1, 2)), np.bool_)
 
 
 class _Columns(NamedTuple):

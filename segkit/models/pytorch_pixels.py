@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from segkit.data.soft_masks import THRESHOLD, Bools, Doubles, Floats, Frames, Ints, Near
+from segkit.data.soft_masks import THRESHOLD, Bools, Doubles, Floats, Frames, Ints, Near, no_probabilities
 
 _ROUNDING = 2.0**-24  # the greatest relative error of one operation in float32
 _OPERATIONS = 8  # roundings of a value, at most: weighting and adding four cells takes five or fewer in any order
@@ -20,7 +20,7 @@ _ROWS = 8  # rows of a mask that are found one by one
 def as_pytorch(torch: Any, masks: Floats, down: Frames, across: Frames) -> Near:
     """Decide as ``interpolate`` (bilinear, corners not aligned) of padded masks [N, M, M] on a CPU would."""
     cells = np.pad(masks, ((0, 0), (1, 1), (1, 1)))
-    odd = ~((masks >= 0) & (masks <= 1)).all(axis=(1, 2))
+    odd = no_probabilities(masks)
 
     def decide(mask: Ints, column: Ints, row: Ints) -> Bools:
         least, greatest = _between(cells, mask, _weights(across, mask, column, cells), _weights(down, mask, row, cells))
@@ -28,7 +28,7 @@ def as_pytorch(torch: Any, masks: Floats, down: Frames, across: Frames) -> Near:
         unsure = np.flatnonzero((inside != (greatest > THRESHOLD)) | odd[mask])
         for one in np.unique(mask[unsure]).tolist():
             own = unsure[mask[unsure] == one]
-            size = int(down.count[one]), int(across.count[one])
+            size = int(down.pixels[one]), int(across.pixels[one])
             values = _values(torch, torch.from_numpy(cells[one]), size, row[own], column[own], alone=not odd[one])
             inside[own] = values > THRESHOLD
         return inside
