@@ -215,6 +215,11 @@ class TrainConfig(RunFolderConfig):
         help="low: recompute the backbone's activations in the backward pass instead of storing them.",
         panel=_DEVICES,
     )
+    shard: bool = option(
+        False,
+        help="Spread parameters, gradients and optimiser state over the ranks (FSDP), for a model larger than a GPU.",
+        panel=_DEVICES,
+    )
     compile: bool = option(False, help="Compile the convolutional layers; the first steps are slow.", panel=_DEVICES)
     precision: Precision = option("auto", help="auto: bf16 if the device supports it, else fp32.", panel=_DEVICES)
     channels_last: bool = option(True, help="Use the channels-last memory format.", panel=_DEVICES)

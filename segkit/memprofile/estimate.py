@@ -186,7 +186,7 @@ class _Estimator:
             "model": card.model, "backbone": card.backbone, "norm": card.norm, "optimizer": config.optimizer,
             "size": card.framing.size, "max_size": card.framing.max_size, "batch": self._plan.batch,
             "micro_batch": micro, "gpus": self._ranks, "precision": str(self._plan.dtype).removeprefix("torch."),
-            "memory": config.memory, "images": len(self._plan.train.images),
+            "memory": config.memory, "shard": config.shard, "images": len(self._plan.train.images),
         }  # fmt: skip
 
     def _warnings(self, first: Estimate) -> list[str]:
@@ -199,6 +199,9 @@ class _Estimator:
                          "later) take bf16")  # fmt: skip
         if self._ranks > 1:
             notes.append("the buffers with which ranks exchange gradients (NCCL) were not counted")
+        if self._configured.shard:
+            notes.append("--shard: the figures are those of one GPU; what is gathered in a step is an upper bound, and "
+                         "an evaluation has the whole model on every GPU")  # fmt: skip
         if self._configured.compile:
             notes.append("--compile was left out: what compiled code needs is not known before it is compiled")
         if self._plan.card.norm == "batch":

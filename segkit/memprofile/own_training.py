@@ -32,6 +32,8 @@ def profile_training(config: MemprofileConfig, progress: Progress) -> dict[str, 
         SegkitError: There is no such run, its config cannot be used here, or Ctrl-C was pressed.
     """
     training = _training_config(config)
+    if found_training(config.run)[0].shard:
+        progress.note("warning: measured on one rank without --shard; what each rank needs with it: memprofile --fit")
     session = Session(every=config.step_every, deep=config.deep)
     with temporary_directory("segkit-memprofile-") as folder:
         session.start(phases=False)
@@ -60,6 +62,6 @@ def _training_config(config: MemprofileConfig) -> TrainConfig:
     gpus = found.gpus[:1] if found.gpus and of_run else None
     device = found.device if of_run else config.device
     return replace(
-        found, gpus=gpus, device="auto" if gpus else device, ranks=1, epochs=None, time=None, name=None, resume=None,
-        patience=None, eval_every=10**9, failures=0,
+        found, gpus=gpus, device="auto" if gpus else device, ranks=1, shard=False, epochs=None, time=None, name=None,
+        resume=None, patience=None, eval_every=10**9, failures=0,
     )  # fmt: skip

@@ -59,3 +59,8 @@ def joined_ranks(
         yield Ranks(rank, world_size, chosen)
     finally:
         dist.destroy_process_group()
+
+
+def is_lost_connection(error: Exception) -> bool:
+    """Whether an exchange with other ranks failed because one of them has ended; gloo has no type for it."""
+    return isinstance(error, dist.DistBackendError) or (isinstance(error, RuntimeError) and "gloo" in str(error))

@@ -14,6 +14,7 @@ import torch
 
 from segkit.choices import ARCHITECTURES, HeadsName, NormName
 from segkit.config.train import TrainConfig
+from segkit.config.train_checks import check_shard
 from segkit.data.depth import Levels
 from segkit.data.find_levels import count_channels, find_channel_ranges, find_levels
 from segkit.data.geometry import Framing, TargetKind
@@ -211,6 +212,7 @@ def _resolve_batch(config: TrainConfig, on_cpu: bool, world_size: int) -> TrainC
     batch = config.batch or (8 if ARCHITECTURES[config.model].pixels else 4)
     if batch % world_size:
         raise ConfigError(f"--batch {batch} cannot be shared by {world_size} ranks", "make it a multiple of the ranks")
+    check_shard(config, world_size)
     micro_batch = config.micro_batch
     if not isinstance(micro_batch, str):
         micro_batch = min(micro_batch or batch, batch // world_size)
@@ -218,6 +220,7 @@ def _resolve_batch(config: TrainConfig, on_cpu: bool, world_size: int) -> TrainC
     return replace(
         config,
         batch=batch,
+        channels_last=config.channels_last and not config.shard,  # fully_shard takes contiguous weights only
         micro_batch=micro_batch,
         workers=workers if config.workers is None else config.workers,
     )

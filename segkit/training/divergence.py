@@ -10,6 +10,7 @@ from segkit.inference.batches import BatchPredictor
 from segkit.models.adapt import body_of
 from segkit.progress import NotesOnly, Progress
 from segkit.runtime.ranks import Ranks
+from segkit.training.shards import local
 from segkit.training.state import MOST_NONFINITE, TrainingState
 from segkit.training.step import Training
 
@@ -100,7 +101,8 @@ def has_finite_outputs(module: nn.Module, device: torch.device, progress: Progre
     return bool(torch.stack(finite).all())
 
 
-def has_finite_weights(state: TrainingState) -> bool:
-    """Whether all weights that a checkpoint would hold are numbers."""
-    values = [*state.module.state_dict().values(), *state.weights().values()]
-    return bool(torch.stack([value.isfinite().all() for value in values if value.is_floating_point()]).all())
+def has_finite_weights(state: TrainingState, ranks: Ranks) -> bool:
+    """Whether all weights that a checkpoint would hold are numbers; every rank must call this."""
+    values = [local(value) for value in (*state.module.state_dict().values(), *state.weights().values())]
+    finite = torch.stack([value.isfinite().all() for value in values if value.is_floating_point()]).all()
+    return ranks.sum([not finite])[0] == 0

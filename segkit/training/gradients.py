@@ -36,9 +36,12 @@ class SharedGradients:
         self._works: list[Any] = []
         self._sending = False
         if not self._alone:
-            for value in module.state_dict().values():
-                dist.broadcast(value, 0)
-            self._make_buckets()
+            self._begin(module)
+
+    def _begin(self, module: nn.Module) -> None:
+        for value in module.state_dict().values():
+            dist.broadcast(value, 0)
+        self._make_buckets()
 
     def _make_buckets(self) -> None:
         members: list[nn.Parameter] = []

@@ -12,7 +12,7 @@ from segkit.runs.folder import CONFIG, LATEST, find_run, newest_without_checkpoi
 LIMITS, _DEVICES = frozenset({"epochs", "steps", "time"}), frozenset({"gpus", "device"})
 _MAY_CHANGE = LIMITS | _DEVICES | {
     "ranks", "workers", "micro_batch", "vram", "memory", "compile", "patience", "bad_pictures", "tensorboard",
-    "failures",
+    "failures", "shard",
 }  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def config_of_run(config: TrainConfig) -> TrainConfig:
     if given & LIMITS:
         values = dict.fromkeys(LIMITS) | values
     if given & _DEVICES:
-        values = {"gpus": None, "device": "auto", "ranks": 1} | values
+        values = {"gpus": None, "device": "auto", "ranks": 1, "shard": False} | values
     return replace(replace(stored, **values), resume=str(run))
 
 

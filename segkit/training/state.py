@@ -19,6 +19,7 @@ from segkit.runtime.memory_errors import is_out_of_memory
 from segkit.runtime.ranks import Ranks
 from segkit.training.optim import Average, groups_of, make_optimizer
 from segkit.training.plan import Plan
+from segkit.training.shards import FUSED_ON_PARTS, load_whole, shard, whole
 from segkit.training.thaw import check_thaw, thaw
 
 MOST_NONFINITE = 10  # steps in a row without a finite loss
@@ -63,6 +64,7 @@ class TrainingState:
         step_began: When the last step began, likewise.
         began: When the run would have begun without breaks, likewise.
         metrics: The last evaluation of this session.
+        sharded: Whether model and optimizer are spread over ranks.
         last_is_whole: Whether it is intact and may be kept as the previous one.
         is_latest: Whether ``runs/latest`` was pointed to the run, which happens at its first checkpoint.
     """
@@ -97,6 +99,7 @@ class TrainingState:
     step_began: float = 0.0
     began: float = 0.0
     metrics: Metrics | None = None
+    sharded: bool = False
     repeated: dict[int, bool] = field(default_factory=dict)
 
     @property
@@ -113,10 +116,10 @@ class TrainingState:
         return {
             "card": card.to_plain(),
             "data": data,
-            "model": self.weights(),
+            "model": whole(self.weights(), ranks),
             "raw": self.module.state_dict() if self.average.decay else None,
             "average_updates": self.average.updates,
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": whole(self.optimizer.state_dict(), ranks),
             "scaler": self.scaler.state_dict(),
             "random": ranks.gather(random_state(ranks.device)),
             **{name: getattr(self, name) for name in _COUNTS},
@@ -124,11 +127,14 @@ class TrainingState:
 
     def restore(self, content: dict[str, Any], ranks: Ranks) -> None:
         """Set the state to that of a checkpoint."""
-        self.module.load_state_dict(content["raw"] or content["model"])
+        if self.sharded:
+            load_whole(self.module, self.optimizer, content)
+        else:
+            self.module.load_state_dict(content["raw"] or content["model"])
+            self.optimizer.load_state_dict(content["optimizer"])
         if self.average.decay:
             self.average.state = {name: value.to(ranks.device) for name, value in content["model"].items()}
             self.average.updates = content["average_updates"]
-        self.optimizer.load_state_dict(content["optimizer"])
         self.scaler.load_state_dict(content["scaler"])
         for name in _COUNTS:
             setattr(self, name, content.get(name, getattr(self, name)))  # an older file lacks some of them
@@ -175,10 +181,14 @@ def start_state(
     prepare(plan, module)
     _check_frozen(plan, module, loaded)
     check_thaw(plan, module)
-    module = module.to(ranks.device)
+    if config.shard:
+        shard(module, ranks)
+    else:
+        module = module.to(ranks.device)
     if config.channels_last:
         module = module.to(memory_format=torch.channels_last)
     state = state_of(plan, module)
+    state.sharded = config.shard
     if last is not None:
         path, content = last
         try:
@@ -240,7 +250,7 @@ def state_of(plan: Plan, module: nn.Module) -> TrainingState:
         lr=plan.lr,
         weight_decay=config.weight_decay or 0.0,
         momentum=config.momentum,
-        fused=True,
+        fused=not config.shard or config.optimizer in FUSED_ON_PARTS,
     )
     scaler = torch.amp.GradScaler(next(module.parameters()).device.type, enabled=plan.dtype is torch.float16)
     average = Average(module, config.ema or 0.0)

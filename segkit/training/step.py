@@ -27,6 +27,7 @@ from segkit.training.agreement import Agreement
 from segkit.training.failures.step_failure import NOBODY, Kind, Phase, StepFailure, StepWatch, not_finite
 from segkit.training.gradients import SharedGradients, copy_statistics, restore_statistics
 from segkit.training.plan import Plan
+from segkit.training.shards import explain_failure
 from segkit.training.state import TrainingState
 from segkit.training.teachers.teaching import ANNOTATIONS_ALONE, Teaching, in_parts
 
@@ -201,7 +202,9 @@ def forward_backward(
             if done < len(batch):
                 training.progress.alive(f"{done} of the {len(batch)} images of a step are done")
     except Exception as error:
-        if not is_out_of_memory(error) or (plan.card.norm == "sync" and training.ranks.world_size > 1):
+        if state.sharded:
+            explain_failure(error, _describe(micro), plan.run)
+        if state.sharded or not is_out_of_memory(error) or (plan.card.norm == "sync" and training.ranks.world_size > 1):
             raise  # ranks that exchange statistics inside the model cannot wait for one that left it
         training.watch.look()
         return {}, DeviceError(f"out of memory with {_describe(micro)}", HINT_MEMORY)
@@ -256,7 +259,7 @@ def update_weights(state: TrainingState, finite: bool) -> bool:
             if not is_out_of_memory(error):
                 raise
             step_counts = {float(values["step"]) for values in state.optimizer.state.values() if "step" in values}
-            if again or len(step_counts) > 1:  # some parameters were updated, others not
+            if again or state.sharded or len(step_counts) > 1:  # some parameters were updated, others not
                 raise DeviceError("out of memory in the optimiser", "--optimizer sgd needs the least") from None
         free_memory(next(state.module.parameters()).device)
     state.scaler.update()

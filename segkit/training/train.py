@@ -53,7 +53,8 @@ from segkit.training.plan import Plan, make_plan
 from segkit.training.run_folder import run_folder
 from segkit.training.run_options import config_of_run
 from segkit.training.same_data import check_data
-from segkit.training.state import start_state
+from segkit.training.shards import ShardedGradients
+from segkit.training.state import TrainingState, start_state
 from segkit.training.step import HINT_MEMORY, Training, train_step
 from segkit.training.summary import TrainingSummary, summarise
 from segkit.training.teachers.choose import teaching_of
@@ -126,7 +127,7 @@ def _train_in_rank(
                     progress.note(said)
                 if plan.card.levels is not None and (said := plan.card.levels.describe()):
                     progress.note(said)
-                gradients = SharedGradients(state.module, ranks)
+                gradients = _gradients(state, ranks)
                 meter = make_meter(ranks.device)
                 watch = FailureKeeper(plan, state, ranks, teaching, warn)
                 training = Training(plan, state, gradients, ranks, meter, progress, stop, warn, clock, teaching, watch)
@@ -134,9 +135,14 @@ def _train_in_rank(
                     return summarise(training, _train(training), contract)
 
 
+def _gradients(state: TrainingState, ranks: Ranks) -> SharedGradients:
+    return (ShardedGradients if state.sharded else SharedGradients)(state.module, ranks)
+
+
 def _plan(config: TrainConfig, ranks: Ranks, progress: Progress) -> tuple[Plan, tuple[Path, dict[str, Any]] | None]:
     """What is fixed, and the file and content of the checkpoint to go on with; says what is odd about the data."""
-    last = load_last(Path(config.resume), ranks.device, progress.note) if config.resume is not None else None
+    place = "cpu" if config.shard else ranks.device  # where a checkpoint is whole
+    last = load_last(Path(config.resume), place, progress.note) if config.resume is not None else None
     plan = make_plan(config, ranks, ModelCard.from_plain(last[1]["card"]) if last is not None else None)
     splits = [plan.train, *([plan.val] if plan.val is not None else [])]
     warnings = [warning for split in splits for warning in (*split.warnings, *odd_pictures(split))]

@@ -23,6 +23,7 @@ from segkit.runs.samples import draw_samples, sample_images
 from segkit.training.divergence import has_finite_weights, stop_without_finite_outputs
 from segkit.training.log import RunLog
 from segkit.training.optim import warmed_up
+from segkit.training.shards import copy_whole, whole
 from segkit.training.step import Training
 
 _LEAST_TRIED = 4  # images, to estimate the time of an evaluation
@@ -112,7 +113,10 @@ def _module_to_score(training: Training) -> Iterator[nn.Module]:
     # Random numbers drawn by an evaluation must not change the training after it.
     with training.meter.phase("eval"), torch.random.fork_rng([device] if device.type == "cuda" else []):
         module = state.module
-        if state.average.decay:
+        if state.sharded:  # ranks evaluate images of their own, each with the whole model
+            module = training.plan.card.build().to(device)
+            copy_whole(state.module, module)
+        elif state.average.decay:
             module = training.plan.card.build().to(device)
             module.load_state_dict(state.weights())
         try:
@@ -150,7 +154,7 @@ def save_last(training: Training) -> None:
     """
     plan, state = training.plan, training.state
     began = training.clock()
-    if not has_finite_weights(state):
+    if not has_finite_weights(state, training.ranks):
         state.broken = True
         training.progress.note(f"warning: after step {state.step} the weights are not finite, and are not saved")
         return
@@ -166,7 +170,7 @@ def save_last(training: Training) -> None:
 def save_best(training: Training) -> None:
     """Write ``best.pt``: the weights and the model card."""
     card, state = training.plan.card, training.state
-    content = {"card": card.to_plain(), "model": state.weights(), "step": state.step}
+    content = {"card": card.to_plain(), "model": whole(state.weights(), training.ranks), "step": state.step}
     _save(training.plan.run / BEST, content, training)
 
 

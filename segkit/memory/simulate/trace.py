@@ -113,6 +113,17 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no
                 allocation.category = category
                 self._sums[category] += allocation.size
 
+    def divide(self, tensors: Sequence[torch.Tensor], ranks: int) -> None:
+        """Count storages that were made before as a part of their bytes: the others are on other ranks."""
+        for tensor in tensors:
+            allocation = self._live.get(storage_address(tensor))
+            if allocation is not None:
+                size = -(-allocation.size // ranks)
+                self.allocated -= allocation.size - size
+                self._sums[allocation.category] -= allocation.size - size
+                allocation.size = size
+                self.events[allocation.number] = (allocation.number, size)
+
     def transient(self, size: int) -> None:
         """Note memory that a kernel allocates and frees before it returns."""
         number = len(self.events)

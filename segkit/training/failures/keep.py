@@ -93,8 +93,9 @@ class FailureKeeper(StepWatch):
                 self._warn(f"step {self._state.step + 1} failed, too; {self._folder} holds {self._most} steps already")
             self._said_full = True
             return
-        if self._plan.card.norm == "sync" and self._ranks.world_size > 1:
-            self._warn("the failing step is not kept: --norm sync computes over all ranks, and a part alone is another")
+        if self._ranks.world_size > 1 and (self._plan.card.norm == "sync" or self._state.sharded):
+            option = "--shard" if self._state.sharded else "--norm sync"
+            self._warn(f"the failing step is not kept: {option} computes over all ranks, and a part alone is another")
             return
         path = self._path
         try:

@@ -25,6 +25,7 @@ from segkit.training.gradients import SharedGradients
 from segkit.training.plan import Plan
 from segkit.training.rehearsal.batches import Scene, Shape
 from segkit.training.rehearsal.fakes import KeptGradients, Phases, fake_sample, to_channels_last
+from segkit.training.rehearsal.sharded_bytes import ShardedBytes
 from segkit.training.state import prepare, state_of
 from segkit.training.step import Training, train_step
 from segkit.training.teachers.choose import teaching_with
@@ -96,8 +97,13 @@ class Rehearsal:
                 parameter.grad = torch.zeros_like(parameter)
                 parameter.register_post_accumulate_grad_hook(self._claim_gradient)  # type: ignore[no-untyped-call]
         self.state.optimizer.step()
-        kept = [v for values in self.state.optimizer.state.values() for v in values.values()]
-        self.trace.claim([v for v in kept if isinstance(v, torch.Tensor)], "optimiser state")
+        values = [v for values in self.state.optimizer.state.values() for v in values.values()]
+        kept = [v for v in values if isinstance(v, torch.Tensor)]
+        self.trace.claim(kept, "optimiser state")
+        self._shards = ShardedBytes.of(plan, module, self._ranks)
+        if self._shards is not None:
+            gradients_made = [p.grad for p in parameters if p.grad is not None]
+            self.trace.divide([*parameters, *gradients_made, *kept], self._ranks)
         alone = Ranks(0, 1, _CPU)
         gradients = (KeptGradients if self._ranks > 1 else SharedGradients)(module, alone)
         gradients.clear()
@@ -131,8 +137,17 @@ class Rehearsal:
                 others = [fake_sample(shape, scene.frame, self._plan.card, self.oracle) for shape in scene.shapes]
                 batch += [with_weak_view(sample) for sample in others]
         self.trace.reset_peak()
+        gathered = self._gathered(None if self._shards is None else self._shards.in_step)
         train_step(self._training, batch)
+        del gathered
         return self.trace.peak()
+
+    def _gathered(self, size: int | None) -> torch.Tensor | None:
+        """What ranks that share a model hold of one another's parts."""
+        if size is None:
+            return None
+        with self.trace.doing("gathered from other ranks"):
+            return torch.empty(size, dtype=torch.uint8)
 
     def evaluate(self, shape: Shape, count: int = 1) -> Peak:
         """The peak of an evaluation between steps, of ``count`` images of the same dimensions at once."""
@@ -143,6 +158,7 @@ class Rehearsal:
         module.eval()
         self.oracle.bounds = Bounds(at_most=True)
         self.trace.reset_peak()
+        gathered = self._gathered(None if self._shards is None else self._shards.whole)
         with self.trace.doing("evaluation"), torch.no_grad():
             size = self._plan.card.channels, shape.height, shape.width
             images = [torch.empty(size, dtype=torch.uint8) for _ in range(count)]
@@ -151,5 +167,6 @@ class Rehearsal:
                     one.max(dim=0)
             else:
                 module(images)
+        del gathered
         train_mode(self.state.module)
         return self.trace.peak()
