@@ -12,7 +12,7 @@ from PIL import Image
 from test_picture_looks import coco, picture
 
 from segkit.data.depth import Levels
-from segkit.data.find_levels import find_levels
+from segkit.data.find_levels import few_levels, find_levels
 from segkit.data.geometry import Framing
 from segkit.data.pixels import load_rgb, load_upright_rgb
 from segkit.formats.dataset_folder import open_split
@@ -131,6 +131,7 @@ def test_a_run_keeps_its_levels_and_says_them(segkit, here):
     done = segkit("train", "in", *options)
     assert done.code == 0, done.err
     assert "become 0 to 255" in done.out + done.err
+    assert "grey levels" not in done.out + done.err
     card = torch.load(here / "runs" / "latest" / "last.pt", weights_only=True)["card"]
     low, high = ModelCard.from_plain(card).levels.integer
     assert 1000 <= low < 1100
@@ -146,6 +147,30 @@ def test_a_run_keeps_its_levels_and_says_them(segkit, here):
     assert "a.png: " not in said
     older = {name: value for name, value in card.items() if name != "levels"}
     assert ModelCard.from_plain(older).levels is None
+
+
+def test_pictures_of_which_few_grey_levels_are_left_are_named(segkit, here):
+    """A dark field with faint structure, and one bright bead that stretches the range."""
+    coco(here / "in" / "train.json", ["a.png", "b.png"], (64, 64))
+    paths = []
+    for number, name in enumerate(("a.png", "b.png")):
+        values = np.random.default_rng(number).normal(300, 30, (64, 64)).astype(np.uint16)
+        values[:4, :4] = 60000
+        paths.append(save(here / "in" / name, values))
+    levels = find_levels(paths)
+    few, many = few_levels(paths, levels)
+    assert few == 1
+    assert 60 < many < 130
+    scaled = [save(path, (np.log(np.asarray(Image.open(path), float)) * 5000).astype(np.uint16)) for path in paths[1:]]
+    assert few_levels(scaled, find_levels(scaled)) is None
+    flat = [save(here / "flat.png", np.repeat(np.uint16([5, 60000]), 800).reshape(40, 40))]
+    assert few_levels(flat, find_levels(flat)) is None  # two values are two levels
+    assert few_levels(paths, Levels()) is None
+    (here / "in" / "b.png").write_bytes((here / "in" / "a.png").read_bytes())
+    options = ("--weights", "none", "--device", "cpu", "--size", 32, "--batch", 2, "--steps", 1, "--model", "unet")
+    done = segkit("train", "in", *options)
+    assert done.code == 0, done.err
+    assert "values, and 1 of 256 grey levels as the model gets them: faint objects may be lost" in done.err
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])

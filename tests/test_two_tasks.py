@@ -324,6 +324,26 @@ def test_a_resumed_run_equals_an_uninterrupted_one(scenes, tmp_path, weight):
 
 
 @pytest.mark.slow
+def test_it_learns_two_pictures_by_heart(scenes, tmp_path):
+    """Things and stuff together: AP of cars, mIoU, and PQ of both rise towards 1."""
+    content = json.loads((scenes / "train.json").read_text())
+    content["images"] = content["images"][:2]
+    ids = {each["id"] for each in content["images"]}
+    content["annotations"] = [each for each in content["annotations"] if each["image_id"] in ids]
+    (tmp_path / "two").mkdir()
+    for split in ("train", "val"):
+        (tmp_path / f"two/{split}.json").write_text(json.dumps(content))
+    (tmp_path / "two/images").symlink_to(scenes / "images")
+    options = TINY | {"steps": 120, "batch": 2, "augment": "none", "size": 96, "norm": "group", "lr": 1e-3}
+    metrics = train(config(tmp_path / "two", tmp_path, **options | {"backbone": "resnet18"})).metrics
+    assert metrics.segm.AP > 0.6
+    assert metrics.semantic.mIoU > 0.85
+    assert metrics.panoptic.PQ > 0.8
+    assert metrics.panoptic.things["PQ"] > 0.7
+    assert metrics.panoptic.stuff["PQ"] > 0.8
+
+
+@pytest.mark.slow
 def test_ranks_and_micro_batches_learn_the_same(scenes, tmp_path):
     some = config(scenes, tmp_path, batch=4, norm="group", steps=2, semantic_weight="uncertainty", **TINY)
     one, two, small = train(some), train(replace(some, ranks=2)), train(replace(some, micro_batch=1))

@@ -23,6 +23,8 @@ _VALUES = 40_000  # of each image
 _OUTSIDE = 0.1  # percent on either side
 _TOP = 65535.0
 _RGB = 3
+_COUNTED, _MOST = 8, (5, 95)  # images whose grey levels are counted; between these percentiles
+_FEW, _TIMES = 8, 4  # levels that are few, if there were so many times as many values
 
 
 def find_levels(paths: Sequence[Path]) -> Levels:
@@ -44,6 +46,40 @@ def find_levels(paths: Sequence[Path]) -> Levels:
     if integer is not None and integer[0] >= 0 and _TOP / 2 < integer[1] <= _TOP:
         integer = (0.0, _TOP)
     return Levels(integer, floating)
+
+
+def few_levels(paths: Sequence[Path], levels: Levels) -> tuple[int, int] | None:
+    """Of how few grey levels nine tenths of an image's pixels are, where they had many more values; None elsewhere.
+
+    It happens where a few bright objects stretch the range of a camera. What differs by less than a level is lost.
+
+    Args:
+        paths: Of the dataset's images.
+        levels: Its levels.
+
+    Returns:
+        The grey levels, and the values that they were, in the middle one of the images that are looked at.
+    """
+    if levels.channels is not None or (levels.integer is None and levels.floating is None):
+        return None
+    found: list[tuple[int, int]] = []
+    for path in spread(paths, _LOOKED_AT):
+        if len(found) >= _COUNTED:
+            break
+        try:
+            values = load_deep(path)
+        except InputError:
+            continue
+        if values is not None and (ends := levels.of(values)) is not None:
+            sample = _sample(values)
+            low, high = np.percentile(sample, _MOST) if sample.size else (0.0, 0.0)
+            some = np.unique(sample[(sample >= low) & (sample <= high)])
+            grey = np.clip((some - ends[0]) * (255 / (ends[1] - ends[0])), 0, 255).round()
+            found.append((len(np.unique(grey)), len(some)))
+    if not found:
+        return None
+    few, many = sorted(found)[len(found) // 2]
+    return (few, many) if few < _FEW and many >= _TIMES * few else None
 
 
 def count_channels(paths: Sequence[Path]) -> int:

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 
+from segkit.data.find_levels import few_levels
 from segkit.data.geometry import resized_dimensions
 from segkit.data.records import Annotation, Image
 from segkit.training.plan import Plan
@@ -11,8 +12,8 @@ _MOST_NAMED = 5  # categories in a warning
 
 
 def warnings_about(plan: Plan) -> list[str]:
-    """Instances that vanish at the model's size, and categories without an instance to learn from."""
-    return [*_vanishing(plan), *_missing(plan)]
+    """Instances that vanish at the model's size, categories without an instance to learn from, and few grey levels."""
+    return [*_vanishing(plan), *_missing(plan), *_grey(plan)]
 
 
 def _vanishing(plan: Plan) -> list[str]:
@@ -61,3 +62,16 @@ def _missing(plan: Plan) -> list[str]:
         left = len(warnings) - _MOST_NAMED
         warnings[_MOST_NAMED:] = [f"the training split has no instance of {left} more categories"]
     return warnings
+
+
+def _grey(plan: Plan) -> list[str]:
+    """Images of more than 8 bits of which few levels are left."""
+    levels = plan.card.levels
+    found = few_levels([plan.train.paths.of(image) for image in plan.train.images], levels) if levels else None
+    if found is None:
+        return []
+    return [
+        f"nine tenths of the pixels of the pictures of more than 8 bits have {found[1]} values, and {found[0]} of 256 "
+        "grey levels as the model gets them: faint objects may be lost; save the square root or the logarithm of the "
+        "values before you convert"
+    ]
