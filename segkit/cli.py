@@ -11,6 +11,7 @@ from typer.main import get_command
 from segkit import __version__
 from segkit.commands.check import check
 from segkit.commands.convert import convert
+from segkit.commands.doctor import doctor
 from segkit.commands.evaluate import evaluate
 from segkit.commands.export import export
 from segkit.commands.label import label
@@ -42,6 +43,7 @@ COMMANDS = {
     "serve": serve,
     "replay": replay,
     "check": check,
+    "doctor": doctor,
 }
 for name, command in COMMANDS.items():
     app.command(name, cls=ConfiguredCommand)(command)

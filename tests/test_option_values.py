@@ -36,6 +36,7 @@ REST = {
     "serve": ["missing"],
     "replay": ["missing"],
     "check": ["missing"],
+    "doctor": ["missing"],
 }
 OPTIONS = [
     (name, option, get_type_hints(command.config_type)[option.name])

@@ -74,6 +74,7 @@ def test_too_little_address_space_for_pytorch_is_said_before_and_after(dataset, 
 
 WITHOUT_PYTORCH = {
     "convert": ["nowhere"], "label": ["nowhere"], "eval": ["a.json", "--data", "nowhere"], "check": ["nowhere"],
+    "doctor": ["nowhere"],
 }  # fmt: skip
 WITH_PYTORCH = [
     ["train", "nowhere"], ["eval", "nowhere"], ["predict", "a.jpg", "--model", "nowhere"], ["export", "nowhere"],

@@ -1,0 +1,36 @@
+"""A check of the machine -> lines on stderr, JSON or a block for a bug report on stdout."""
+
+import sys
+from typing import TYPE_CHECKING
+
+from segkit.commands.output import Output, shown
+from segkit.units import counted
+
+if TYPE_CHECKING:
+    from segkit.doctor.facts import Checkup
+
+_STYLES = {"ok": "green", "note": "yellow", "problem": "red"}
+_UNSAID = ("folder", "weights")  # areas with names of the user's files
+
+
+def render_checkup(found: "Checkup", output: Output, *, report: bool) -> None:
+    """What was found, problems last, where they are read first."""
+    output.json(found.to_plain())
+    if report:
+        sys.stdout.write(block(found))
+    order = {"ok": 0, "note": 1, "problem": 2}
+    for fact in sorted(found.facts, key=lambda each: order[each.state]):
+        output.note(f"[{_STYLES[fact.state]}]{fact.state:<8}[/] {fact.area:<9} {shown(fact.what)}")
+        if fact.hint is not None:
+            output.note(f"{'':18} -> {shown(fact.hint)}")
+    notes = sum(fact.state == "note" for fact in found.facts)
+    output.note(f"{counted(len(found.problems), 'problem', 'problems')}, {counted(notes, 'note', 'notes')}")
+
+
+def block(found: "Checkup") -> str:
+    """Markdown for a bug report."""
+    lines = ["<details><summary>segkit doctor</summary>", "", "| | |", "|---|---|"]
+    lines += [f"| {name} | {value} |" for name, value in found.environment.items()]
+    lines += ["", *(f"- {fact.state}: {fact.area}: {fact.what}" for fact in found.facts
+                    if fact.state != "ok" and fact.area not in _UNSAID)]  # fmt: skip
+    return "\n".join([*lines, "", "</details>", ""])

@@ -1,0 +1,94 @@
+"""PyTorch, in a process of its own: libraries that do not fit together end a process without a word."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from segkit.doctor.facts import Fact
+
+_PATIENCE = 180.0  # seconds: the first import from a network drive takes minutes
+
+_PROBE = """
+import json, pathlib
+import torch
+found = {"torch": torch.__version__, "cuda": torch.version.cuda, "archs": torch.cuda.get_arch_list()}
+import torchvision
+from torchvision.ops import nms
+found["torchvision"] = torchvision.__version__
+nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([0.5]), 0.5)
+found["threads"] = torch.get_num_threads()
+found["available"], found["devices"] = torch.cuda.is_available(), []
+for number in range(torch.cuda.device_count() if found["available"] else 0):
+    one = {"name": torch.cuda.get_device_name(number), "capability": torch.cuda.get_device_capability(number)}
+    try:
+        ones = torch.ones(64, 64).to(f"cuda:{number}")
+        one["sum"] = float((ones @ ones).sum())
+    except Exception as error:
+        one["error"] = str(error).splitlines()[0]
+    found["devices"].append(one)
+folder = pathlib.Path(torch.hub.get_dir()) / "checkpoints"
+found["weights"] = sorted(path.name for path in folder.glob("*.pth")) if folder.is_dir() else []
+print(json.dumps(found))
+"""
+
+
+def probe(patience: float = _PATIENCE, program: str = _PROBE) -> tuple[dict[str, Any] | None, str]:
+    """What PyTorch says of itself, and else why it says nothing.
+
+    Args:
+        patience: Seconds after which it is ended.
+        program: What is run.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", program],
+            capture_output=True,
+            text=True,
+            timeout=patience,
+            check=False,
+            errors="replace",
+        )
+    except subprocess.TimeoutExpired:
+        return None, f"it did not start within {patience:.0f} s"
+    if done.returncode < 0:
+        return None, f"its process was ended by signal {-done.returncode}"
+    if done.returncode:
+        return None, next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no message")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found, ""
+
+
+def check_pytorch(found: dict[str, Any] | None, why: str) -> Iterator[Fact]:
+    """Whether PyTorch and torchvision load and work together, and on each GPU.
+
+    Args:
+        found: What ``probe`` found.
+        why: Why it found nothing.
+    """
+    if found is None:
+        yield Fact("pytorch", "problem", f"PyTorch does not work: {why}", "pip install --upgrade torch torchvision")
+        return
+    built = f"for CUDA {found['cuda']}" if found["cuda"] else "for CPUs only"
+    yield Fact("pytorch", "ok", f"torch {found['torch']} ({built}) and torchvision {found['torchvision']} load")
+    for number, device in enumerate(found["devices"]):
+        capability = ".".join(map(str, device["capability"]))
+        name = f"cuda:{number}, {device['name']} (compute capability {capability})"
+        if "error" in device:
+            built_for = ", ".join(found["archs"])
+            yield Fact(
+                "gpu",
+                "problem",
+                f"{name} does not compute: {device['error']}",
+                f"this PyTorch is built for {built_for}: is the GPU too old or too new for it, or full?",
+            )
+        elif device["sum"] != 64.0**3:
+            yield Fact(
+                "gpu",
+                "problem",
+                f"{name} computes wrong numbers",
+                "its memory or its driver is at fault: nvidia-smi -q",
+            )
+        else:
+            yield Fact("gpu", "ok", f"{name} computes")
