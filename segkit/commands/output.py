@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
-from rich.table import Table
+from rich.table import Column, Table
 
 from segkit.progress import SILENT, Progress
 from segkit.runtime.address_space import limit_on_addresses
@@ -79,6 +79,9 @@ class Output:
         self.stderr.print(text)
 
 
+_WIDE = 130  # columns of a terminal on which all figures of a training have room beside a long bar
+
+
 class _Bars(Progress):
     """Rich's progress bars."""
 
@@ -90,14 +93,16 @@ class _Bars(Progress):
         self.done()
         self._bars = RichProgress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=24 if _console().width >= _WIDE else 10),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
+            # What does not fit is cut off, and nothing else.
+            TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
             console=_console(),
             transient=True,
+            expand=True,
         )
         self._bars.start()
         self._bars.add_task(description, total=total, figures="")

@@ -81,11 +81,12 @@ class RunLog:
                 self._shown.add(message)
                 self._progress.note(f"step {state.step}: {message}; another picture takes its place")
         memory = format_bytes(record.peak if record.peak is not None else record.rss)
-        shown = {"epoch": str(epoch), "loss": f"{loss:.3f}", "memory": memory}
+        shown = {"loss": f"{loss:.3f}", "lr": f"{rate:.1e}", "memory": memory}
         if speed is not None:
             shown["images/s"] = f"{speed:.1f}"
+        shown["epoch"] = str(epoch)
         if config.time:
-            shown["time left"] = format_duration(max(0.0, config.time - state.seconds))
+            shown["time limit in"] = format_duration(max(0.0, config.time - state.seconds))
         self._progress.advance(1, **shown)
 
     def evaluation(self, state: TrainingState, metrics: Metrics, better: bool) -> None:

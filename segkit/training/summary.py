@@ -4,10 +4,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from segkit.evaluate.metrics import Metrics
 from segkit.runs.curves import draw_curves
+from segkit.runs.folder import METRICS
+from segkit.runs.metrics_file import read_metrics
 from segkit.training.contract import Contract, kept
 from segkit.training.step import Training
+
+_OF_THE_LINE = ("kind", "step", "epoch")  # what a line of metrics.jsonl has besides the metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +27,7 @@ class TrainingSummary:
         epochs: Passes over the training images.
         seconds: Time spent, over all sessions.
         metrics: The last evaluation.
+        best: The evaluation after ``best_step``, which best.pt has; None where that is the last one.
         score: The name of the metric that models are compared by, and its best value.
         best_step: The step that had it.
         skipped: Steps skipped because their loss or gradients were not finite.
@@ -47,6 +54,7 @@ class TrainingSummary:
     memory_rise: float | None = None
     memory: dict[str, Any] | None = None
     unlabelled: dict[str, Any] = field(default_factory=dict)
+    best: Metrics | None = None
 
 
 def summarise(training: Training, ended: str, contract: Contract | None = None) -> TrainingSummary:
@@ -77,4 +85,17 @@ def summarise(training: Training, ended: str, contract: Contract | None = None) 
         memory_rise=training.meter.rise(),
         memory=kept(contract, training.meter.peaks()),
         unlabelled=training.teaching.gave([category.name for category in plan.train.categories]),
+        best=_evaluation_after(plan.run, state.best_step) if state.best_step != state.evaluated else None,
     )
+
+
+def _evaluation_after(run: Path, step: int) -> Metrics | None:
+    """An earlier evaluation of a run, from its metrics file; None where it is not there, or not whole."""
+    lines = read_metrics(run / METRICS) if (run / METRICS).is_file() else iter(())
+    found = [line for line in lines if line["kind"] == "eval" and line["step"] == step]
+    try:
+        return (
+            msgspec.convert({k: v for k, v in found[-1].items() if k not in _OF_THE_LINE}, Metrics) if found else None
+        )
+    except msgspec.ValidationError:  # of another version, or edited
+        return None

@@ -40,10 +40,14 @@ def render_training(summary: "TrainingSummary", output: Output) -> None:
             "memory_rise": summary.memory_rise,
             "memory": summary.memory,
             "metrics": summary.metrics.to_json() if summary.metrics is not None else None,
+            **({"best_metrics": summary.best.to_json()} if summary.best is not None else {}),
             **({"unlabelled": summary.unlabelled} if summary.unlabelled else {}),
         }
     )
-    if summary.metrics is not None:
+    if summary.best is not None:
+        output.note(f"best.pt is the model after step {summary.best_step}, which scored:")
+        render_metrics_table(summary.best, output)
+    elif summary.metrics is not None:
         render_metrics_table(summary.metrics, output)
     score = ""
     if summary.score is not None:

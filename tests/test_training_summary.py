@@ -1,0 +1,43 @@
+"""What the end of a training shows: the scores of the model that is kept, not those of the last step."""
+
+import json
+
+from segkit.commands.output import Output
+from segkit.commands.render.models import render_training
+from segkit.evaluate.metrics import InstanceMetrics, Metrics
+from segkit.runs.folder import METRICS
+from segkit.training.summary import TrainingSummary, _evaluation_after
+
+
+def scored(ap):
+    numbers = dict.fromkeys(("AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"), ap)
+    return Metrics(
+        images=2, max_dets=100, segm=InstanceMetrics(AP=ap, **numbers, per_category={"cell": numbers | {"AP": ap}})
+    )
+
+
+def test_the_table_is_that_of_the_best_model(tmp_path, capfd):
+    lines = [{"kind": "eval", "step": step, "epoch": 1} | scored(ap).to_json() for step, ap in ((10, 0.75), (20, 0.25))]
+    cut_off = '{"kind": "eval", "step": 10'
+    (tmp_path / METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines) + cut_off)
+    best = _evaluation_after(tmp_path, 10)
+    assert best == scored(0.75)
+    assert _evaluation_after(tmp_path, 15) is None
+    summary = TrainingSummary(
+        run=tmp_path, ended="complete", steps=20, epochs=1.0, seconds=1.0, metrics=scored(0.25),
+        score=("mask AP", 0.75),
+        best_step=10, skipped=0, bad_pictures=0, micro_batch=1, is_main=True, best=best,
+    )  # fmt: skip
+    render_training(summary, Output(as_json=True))
+    said = capfd.readouterr()
+    assert "best.pt is the model after step 10, which scored:" in said.err
+    assert "0.750" in said.err
+    assert "0.250" not in said.err
+    document = json.loads(said.out)
+    assert (document["metrics"]["segm"]["AP"], document["best_metrics"]["segm"]["AP"]) == (0.25, 0.75)
+
+
+def test_a_line_of_another_version_is_not_shown_as_a_score(tmp_path):
+    (tmp_path / METRICS).write_text('{"kind": "eval", "step": 10, "epoch": 1, "images": "many"}\n')
+    assert _evaluation_after(tmp_path, 10) is None
+    assert _evaluation_after(tmp_path / "gone", 10) is None
