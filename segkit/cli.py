@@ -51,7 +51,10 @@ for name, command in COMMANDS.items():
 
 def _print_version(requested: bool) -> None:
     if requested:
-        typer.echo(f"segkit {__version__}")
+        from segkit.doctor.packages import versions  # noqa: PLC0415 -- not for every --help
+
+        environment = ", ".join(f"{name} {version}" for name, version in versions().items() if name != "segkit")
+        typer.echo(f"segkit {__version__}\n{environment}")
         raise typer.Exit
 
 
@@ -73,8 +76,11 @@ def segkit(
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code; errors of the user are printed in one line, without a traceback."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["help"]:  # segkit help, segkit help train
+        words = [*words[1:2], "--help"]
     try:
-        result = get_command(app).main(arguments, prog_name="segkit", standalone_mode=False)
+        result = get_command(app).main(words, prog_name="segkit", standalone_mode=False)
         return result if isinstance(result, int) else DONE
     except SegkitError as error:
         if "SEGKIT_DEBUG" in os.environ:

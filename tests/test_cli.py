@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,12 @@ def test_the_architecture_page_names_every_folder():
 
 
 def test_version(segkit):
-    assert segkit("--version").out == f"segkit {__version__}\n"
+    first, environment = segkit("--version").out.splitlines()
+    assert first == f"segkit {__version__}"
+    assert f"torch {version('torch')}" in environment
+    for words in (["help"], ["help", "train"]):
+        assert segkit(*words) == segkit(*words[1:], "--help")
+    assert segkit("help", "nothing").code == 2
 
 
 def test_completion_can_be_installed(segkit):

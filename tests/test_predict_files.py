@@ -281,6 +281,6 @@ def test_convert_from_stdin_stays_in_the_output_folder(segkit, here, monkeypatch
     monkeypatch.setattr("sys.stdin", io.StringIO("a.json\ns/a.json\n../other/a.json\ns/../a.json\n"))
     outcome = segkit("convert", "-", "--to", target, "--out", "o", "--images", "copy", "--val", 0)
     assert outcome.code == 0, outcome.err
-    assert "from 3 files" in outcome.err
+    assert "from 3 files (labelme)" in outcome.err
     assert {path: path.read_bytes() for path in here.rglob("a.*") if work / "o" not in path.parents} == before
     assert sorted(path.name for path in here.iterdir()) == ["other", "place"]

@@ -45,7 +45,8 @@ def render_conversion(summary: "ConversionSummary", output: Output) -> None:
     losses = ", ".join(f"{count} {action}" for action, count in sorted(by_action.items()) if action != "noted")
     verb = "would write" if summary.dry_run else "wrote"
     files = counted(summary.files, "file", "files")
-    err.print(f"{verb} {shown(str(summary.out))} from {files}; {losses or 'nothing was lost'}")
+    read = f"{files} ({summary.source_format})"
+    err.print(f"{verb} {shown(str(summary.out))} from {read}; {losses or 'nothing was lost'}")
 
 
 def _findings_table(summary: "ConversionSummary") -> Table:
