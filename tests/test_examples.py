@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -38,3 +39,42 @@ def test_the_loop_between_a_person_and_a_model_up_to_the_window_of_labelme():
             subprocess.run([labelme_program(), str(folder / "second")], env=offscreen, timeout=20, check=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs_as_it_is_printed(tmp_path):
+    """Every command of the page, with few steps in place of hours, and LabelMe's window closed again."""
+    page = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8")
+    lines = [
+        line for block in re.findall(r"^```\n(.*?)^```", page, re.MULTILINE | re.DOTALL) for line in block.splitlines()
+    ]
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    for name, program in (
+        ("segkit", f'exec {sys.executable} -m segkit "$@"'),
+        ("python", f'exec {sys.executable} "$@"'),
+    ):
+        (bin_folder / name).write_text(f"#!/bin/sh\n{program}\n")
+        (bin_folder / name).chmod(0o755)
+    environment = os.environ | {"QT_QPA_PLATFORM": "offscreen", "PATH": f"{bin_folder}:{os.environ['PATH']}"}
+    environment["PYTHONPATH"] = str(ROOT)
+    for line in lines:
+        if line.startswith("pip install"):
+            continue
+        command = re.sub(r"--time \d+h", "--steps 4", line)
+        if command.startswith("segkit label"):
+            command = f"timeout -s INT 20 {command} || [ $? = 124 ]"  # the window stays open until it is closed
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", command],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, (command, done.stderr[-2000:])
+        assert "Traceback" not in done.stderr
+    assert (tmp_path / "runs/latest/model.onnx").is_file()
+    assert (tmp_path / "answers/overlay").is_dir()
+    assert (tmp_path / "predictions/instances.csv").is_file()
