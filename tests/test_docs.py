@@ -97,3 +97,18 @@ def test_the_leaking_example_is_diagnosed(segkit, here):
     assert outcome.code == 3, outcome.err
     assert f"leak.py:{line}" in outcome.err
     assert "loss.item()" in outcome.err
+
+
+TRANSLATIONS = {"docs/zh/tutorial.md": "docs/tutorial.md"}
+
+
+@pytest.mark.parametrize("translation", TRANSLATIONS)
+def test_translations_have_the_same_commands_headings_and_names(translation):
+    """A change of one page without the other is seen: blocks are equal, and so are options and files in the text."""
+    other, own = ((ROOT / page).read_text(encoding="utf-8") for page in (TRANSLATIONS[translation], translation))
+    assert BLOCK.findall(own) == BLOCK.findall(other)
+    levels = [re.findall(r"^(#+) ", BLOCK.sub("", text), re.MULTILINE) for text in (own, other)]
+    assert levels[0] == levels[1]
+    own_names, names = (sorted(re.findall(r"`([^`\n]+)`", BLOCK.sub("", text))) for text in (own, other))
+    assert own_names == names
+    assert re.search(r"[\u4e00-\u9fff]", own)
