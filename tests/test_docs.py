@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -112,3 +114,11 @@ def test_translations_have_the_same_commands_headings_and_names(translation):
     own_names, names = (sorted(re.findall(r"`([^`\n]+)`", BLOCK.sub("", text))) for text in (own, other))
     assert own_names == names
     assert re.search(r"[\u4e00-\u9fff]", own)
+
+
+def test_troubleshooting_md_is_up_to_date():
+    code = "import runpy; print(runpy.run_path('docs/make_troubleshooting.py')['render'](), end='')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    page = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
+    assert done.stdout == page, "run: python docs/make_troubleshooting.py"
+    assert page.count("\n| ") > 300
