@@ -190,7 +190,7 @@ def test_packages_that_are_missing_or_too_old(monkeypatch):
 
 def test_every_extra_says_what_it_is_for():
     extras = set(metadata("segkit").get_all("Provides-Extra") or ())
-    assert extras - {"dev", "all"} <= PURPOSES.keys()
+    assert extras - {"dev", "docs", "all"} <= PURPOSES.keys()
 
 
 def test_a_labelme_that_does_not_start(tmp_path, monkeypatch):

@@ -31,6 +31,7 @@ PURPOSES = {
 }
 """What each extra is for."""
 
+_NOT_FOR_USERS = ("dev", "docs", "all")
 _NAMED = ("torch", "torchvision", "numpy", "opencv-python", "pycocotools", "labelme", "onnx", "onnxruntime", "pillow")
 
 
@@ -106,7 +107,7 @@ def _check_extras(distribution: str, wanted: list[Requirement]) -> Iterator[Fact
     installed = []
     for extra in metadata(distribution).get_all("Provides-Extra") or []:
         needed = [each for each in wanted if _only_with(extra, each)]
-        if extra in ("dev", "all") or not needed:
+        if extra in _NOT_FOR_USERS or not needed:
             continue
         if missing := [each.name for each in needed if _fault(each) is not None]:
             what = f"{extra} is not installed ({', '.join(missing)}): it is for {PURPOSES[extra]}"
