@@ -14,7 +14,9 @@ from segkit.config.fields import load_config
 from segkit.config.train import TrainConfig
 from segkit.data.records import Annotation, Category, Dataset, Image
 from segkit.errors import ConfigError
+from segkit.models.weight_files import WeightFile
 from segkit.training.balance import balanced
+from segkit.training.defaults import DataFacts, resolve_defaults
 from segkit.training.train import train
 
 
@@ -245,3 +247,24 @@ def test_a_step_that_takes_long_shows_that_it_lives(dataset, tmp_path, segkit, m
     assert "training 0/1: 5 of the 6 images of a batch are loaded\n" in outcome.err
     assert "training 0/1: 4 of the 6 images of a step are done\n" in outcome.err
     assert "training 1/1: evaluating 3/3\n" in outcome.err
+
+
+FACTS = DataFacts(num_images=40, short_side=128, most_instances=4, usual_instances=2, instance_side=30.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "source", "rate"),
+    [
+        ({"weights": "none"}, None, 5e-4),
+        ({"weights": "imagenet", "backbone": "efficientnet_lite0"}, None, 5e-4),
+        ({"weights": "coco"}, None, 2e-4),
+        ({"weights": "run.pt"}, "maskrcnn", 2e-4),
+        ({"weights": "body.pt"}, None, 5e-4),
+        ({"weights": "imagenet", "backbone": "efficientnet_lite0", "model": "unet"}, None, 7.07e-4),
+        ({"weights": "run.pt", "model": "unet"}, "unet", 2.83e-4),
+    ],
+)
+def test_the_rate_is_lower_where_the_heads_have_learnt(options, source, rate):
+    file = WeightFile({}, {}, "resnet18", "batch", model=source) if options["weights"].endswith(".pt") else None
+    config = resolve_defaults(TrainConfig(**options), FACTS, torch.device("cpu"), 1, file)
+    assert config.lr == pytest.approx(rate, rel=1e-3)

@@ -88,7 +88,7 @@ def resolve_defaults(
         config = _resolve_model(config, on_cpu, source)
         config = _resolve_size(config, facts, on_cpu)
     config = _resolve_batch(config, on_cpu, world_size)
-    config = _resolve_optimizer(config)
+    config = _resolve_optimizer(config, source)
     if config.epochs is None and config.steps is None and config.time is None:
         assert config.batch is not None
         steps = _STEPS_ON_CPU if on_cpu else _STEPS
@@ -226,18 +226,19 @@ def _resolve_batch(config: TrainConfig, on_cpu: bool, world_size: int) -> TrainC
     )
 
 
-def _resolve_optimizer(config: TrainConfig) -> TrainConfig:
+def _resolve_optimizer(config: TrainConfig, source: WeightFile | None) -> TrainConfig:
     """Optimizer, learning rate and regularisation.
 
     The peak learning rate is linear in the batch for SGD (Goyal et al. 2017), and grows with its square root for
-    adaptive methods.
+    adaptive methods. It is lower where the heads have learnt already, not only the backbone.
     """
     assert config.batch is not None
     optimizer, transformer = config.optimizer or "adamw", ARCHITECTURES[config.model].queries
     if optimizer == "sgd":
         rate, decay = round(0.02 * config.batch / 16, 6), 1e-4
     else:
-        base = _RATE_OF_TRANSFORMERS if transformer else 5e-4 if config.weights == "none" else 2e-4
+        learnt = config.weights == "coco" or (source is not None and (source.model or source.heads) is not None)
+        base = _RATE_OF_TRANSFORMERS if transformer else 2e-4 if learnt else 5e-4
         rate, decay = round(base * float((config.batch / 4) ** 0.5), 6), 0.01
     return replace(
         config,
