@@ -67,10 +67,24 @@ def beside(real: dict[str, Any], estimated: dict[str, Any]) -> dict[str, Any]:
                       "beyond_allocator_gib": gib(real.get("beyond_allocator"))}  # fmt: skip
 
 
+def calibrate(running: Stage, dataset: Path) -> dict[str, Any]:
+    """What this GPU holds besides tensors, as ``--fit --calibrate`` measures and keeps it; bytes and a share."""
+    folder = running.folder / "calibrated"
+    command = [sys.executable, "-m", "segkit", "memprofile", "--fit", "--calibrate", "--vram", "70GiB", "--quiet",
+               str(dataset), "--out", str(folder)]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if not (folder / "fit.json").is_file():
+        raise SystemExit(f"no calibration: {done.stderr[-500:]}")
+    found: dict[str, Any] = json.loads((folder / "fit.json").read_text())["overhead"]
+    return found
+
+
 def main() -> None:
     with stage("fit") as running:
         height, width = (800, 1333) if not running.rehearse else (96, 128)
         dataset = draw_dataset(running.folder / "data", images=8, height=height, width=width, instances=20)
+        with running.case("calibrate") as figures:
+            figures |= calibrate(running, dataset)
         configurations = CONFIGURATIONS if not running.rehearse else TINY
         estimates = {
             name: start_estimate(running.folder / "fit" / str(number), dataset, options)

@@ -51,6 +51,9 @@ class MemprofileConfig(CommandConfig):
         f"on your GPU. {SIZE_UNITS}  [default: an assumed 0.8 GiB and 5 % of the tensors]", parse=parse_size,
         metavar="SIZE",
     )  # fmt: skip
+    calibrate: bool = option(
+        False, help="With --fit: measure what this GPU holds besides tensors, and keep it for later estimates.",
+    )  # fmt: skip
     device: str = option(
         "auto", help="Device for segkit's own training: auto, cpu, cuda, cuda:1.  [default: the run's]"
     )
@@ -71,6 +74,9 @@ class MemprofileConfig(CommandConfig):
         for name in ("vram", "overhead"):
             if getattr(self, name) is not None and not self.fit:
                 raise ConfigError(f"--{name} goes with --fit", f"segkit memprofile --fit --{name} 8GiB")
+        if self.calibrate and (not self.fit or self.overhead is not None):
+            wanted = "goes with --fit" if not self.fit else "and --overhead do not go together"
+            raise ConfigError(f"--calibrate {wanted}", "segkit memprofile --fit --calibrate")
         if len(self.target or ()) + (self.command is not None) > 1 and self.script is None:
             raise ConfigError(
                 "measure one run or one script at a time", "a script comes after --: segkit memprofile -- train.py ARGS"

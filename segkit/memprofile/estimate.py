@@ -13,6 +13,7 @@ from segkit.config.train import TrainConfig
 from segkit.data.files import temporary_file
 from segkit.errors import DONE, NO_FIT
 from segkit.formats.dataset_folder import split_file
+from segkit.memprofile.calibrate import overhead_here
 from segkit.memprofile.cheaper_options import Changes, combinations, options_of, singles
 from segkit.memprofile.needs import EVALUATING, Estimate, Overhead, RehearsedStep, estimate_training
 from segkit.progress import SILENT, Progress
@@ -48,7 +49,10 @@ def estimate_memory(config: MemprofileConfig, progress: Progress = SILENT) -> Me
         SegkitError: There is no such run, config or dataset, or nothing to learn from in it.
     """
     configured, file = _training(config.run)
-    overhead = Overhead() if config.overhead is None else Overhead(config.overhead, 0.0, assumed=False)
+    if config.overhead is None:
+        overhead = overhead_here(progress, measure=config.calibrate)
+    else:
+        overhead = Overhead(config.overhead, 0.0, assumed=False)
     estimator = _Estimator(configured, overhead, config.vram or GPU_SIZES, progress)
     try:
         document = estimator.document(_command(config.run, file))
@@ -110,7 +114,7 @@ class _Estimator:
             "settings": [self._row(each) for each in rows],
             "binding": _binding(first.worst, what, size),
             "overhead": {"fixed": self._overhead.fixed, "share": self._overhead.share,
-                         "assumed": self._overhead.assumed},
+                         "assumed": self._overhead.assumed, "gpu": self._overhead.gpu},
             "warnings": self._warnings(first),
         }  # fmt: skip
 

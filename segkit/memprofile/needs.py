@@ -37,11 +37,13 @@ class Overhead:
         fixed: Bytes, whatever is trained.
         share: Additional bytes, as a share of the peak of the tensors.
         assumed: Whether these are the defaults, and were not measured.
+        gpu: The GPU on which they were measured, with driver and PyTorch; None: they were assumed, or given.
     """
 
     fixed: int = round(0.8 * _GIB)
     share: float = 0.05
     assumed: bool = True
+    gpu: str | None = None
 
     def of(self, allocated: int) -> int:
         """Additional bytes for so many bytes of tensors."""

@@ -61,9 +61,14 @@ def _band(band: dict[str, Any]) -> str:
 
 def _overhead(overhead: dict[str, Any]) -> str:
     fixed = format_bytes(overhead["fixed"])
+    if overhead["gpu"] is not None:
+        return (
+            f"needed: the least that the allocator can work with, {fixed} for driver, CUDA context and workspaces, and "
+            f"{overhead['share']:.1%} of the tensors (measured on {overhead['gpu']})"
+        )
     if not overhead["assumed"]:
         return f"needed: the least that the allocator can work with, and {fixed} as given with --overhead"
     return (
         f"needed: the least that the allocator can work with, {fixed} for driver and CUDA context, and "
-        f"{overhead['share']:.0%} of the tensors for workspaces (assumed; measured on your GPU: --overhead SIZE)"
+        f"{overhead['share']:.0%} of the tensors for workspaces (assumed; to measure your GPU once: --fit --calibrate)"
     )

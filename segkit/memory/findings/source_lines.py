@@ -95,7 +95,7 @@ def last_name(expression: str) -> str | None:
 def _lines(files: Iterable[str], name: str | None, passes: Callable[[ast.AST, str], bool]) -> Iterator[Line]:
     """Lines of some files with a node that passes a test for a name; none where there is no name."""
     for file in mentioning(files, name) if name is not None else ():
-        for node in ast.walk(parsed(file)):
+        for node in _nodes(file):
             if passes(node, str(name)):
                 yield Line(file, getattr(node, "lineno", 0), "")
 
@@ -124,6 +124,12 @@ def parsed(file: str) -> ast.AST:
         return ast.parse(_text(file))
     except (SyntaxError, ValueError):
         return ast.Module([], [])
+
+
+@cache
+def _nodes(file: str) -> list[ast.AST]:
+    """All nodes of a source file: it is walked through once, and asked about every value that grows."""
+    return list(ast.walk(parsed(file)))
 
 
 def _stores(node: ast.AST, name: str) -> bool:

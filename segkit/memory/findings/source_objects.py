@@ -4,6 +4,7 @@ import ast
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from segkit.memory.findings.source_lines import parsed
@@ -42,7 +43,13 @@ class Place:
 def walk(files: Iterable[str]) -> Iterator[tuple[ast.AST, Place]]:
     """All nodes of some source files, each with its place."""
     for file in files:
-        yield from _below(parsed(file), Place(file, (), ()))
+        yield from _nodes(file)
+
+
+@cache
+def _nodes(file: str) -> list[tuple[ast.AST, Place]]:
+    """Those of one file: it is walked through once, and asked about each container that grows."""
+    return list(_below(parsed(file), Place(file, (), ())))
 
 
 def _below(node: ast.AST, place: Place) -> Iterator[tuple[ast.AST, Place]]:
