@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from segkit.export.pictures import calibration_images
+from segkit.loading.calibration import calibration_images
 from segkit.runtimes.onnx_model import OnnxModel
 
 

@@ -40,6 +40,12 @@ class TeachingConfig(PanopticConfig):
         None, help="Validate with this fold of the training split (convert --folds), and train on the others.", min=1,
         max=100, panel=_PANEL,
     )  # fmt: skip
+    qat: Path | None = option(
+        None,
+        help="A run: go on from it for a tenth of its steps, with layers that compute as in 8 bits (quantisation-aware "
+        "training), for segkit export --int8; unet, maskrcnn, fasterrcnn.",
+        metavar="RUN", panel=_PANEL,
+    )  # fmt: skip
     label_share: float | None = option(
         None, help="Learn from this fraction of the training images, in which categories have their shares.",
         min=1e-6, max=1.0, panel=_PANEL,
@@ -65,6 +71,8 @@ class TeachingConfig(PanopticConfig):
         Raises:
             ConfigError: They contradict each other.
         """
+        if self.qat is not None and (self.label_curve or self.teacher is not None or self.unlabelled):
+            raise ConfigError("--qat goes on from a run with its own annotations alone", "leave the other options out")
         if self.label_curve and self.label_share is not None:
             raise ConfigError("--label-curve chooses parts of the labels itself", "leave --label-share out")
         if self.teacher is None and self.teacher_weight is not None:

@@ -300,7 +300,8 @@ class TrainConfig(RunFolderConfig):
         """The same options with the places of data and teachers in full: a run may go on from another folder."""
         teacher = self.teacher.absolute() if self.teacher is not None else None
         unlabelled = tuple(str(Path(each).absolute()) for each in self.unlabelled) if self.unlabelled else None
-        return replace(self, dataset=self.dataset.absolute(), teacher=teacher, unlabelled=unlabelled)
+        qat = self.qat.absolute() if self.qat is not None else None
+        return replace(self, dataset=self.dataset.absolute(), teacher=teacher, unlabelled=unlabelled, qat=qat)
 
 
 def _is_plain(name: str) -> bool:

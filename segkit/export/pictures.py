@@ -11,16 +11,14 @@ from torch import Tensor
 
 from segkit.data.channels import resized, to_grey
 from segkit.data.records import Dataset
-from segkit.errors import InputError
 from segkit.formats.coco.file import read_coco
-from segkit.formats.dataset_folder import find_split, open_split, split_file
+from segkit.formats.dataset_folder import open_split, split_file
 from segkit.formats.pictures.framed import load_framed
 from segkit.loading.whole import load_for_model
 from segkit.models.card import ModelCard
 from segkit.runs.folder import dataset_of_run
 
 Pixels = npt.NDArray[np.uint8]
-MOST_TO_CALIBRATE = 64
 _RGB = 3  # channels
 
 
@@ -84,20 +82,3 @@ def dataset_for(source: Path, data: Path | None) -> Dataset | None:
     trained_on = dataset_of_run(source)
     file = trained_on and (split_file(trained_on, "val") or split_file(trained_on, "train"))
     return read_coco(file) if file else None
-
-
-def calibration_images(data: Path, card: ModelCard) -> list[Tensor]:
-    """Up to 64 images of a dataset, evenly spread over its training images, or those of a COCO file.
-
-    Raises:
-        InputError: It is not there, or has no images.
-    """
-    file = data if data.is_file() else split_file(data, "train") or find_split(data, "val")
-    dataset = read_coco(file)
-    if not dataset.images:
-        raise InputError(f"--calibrate {data}: has no images")
-    chosen = dataset.images[:: -(-len(dataset.images) // MOST_TO_CALIBRATE)]
-    return [
-        torch.from_numpy(load_for_model(pixels, card.framing))
-        for pixels in (load_framed(dataset.paths.of(each), (each.height, each.width), card.levels) for each in chosen)
-    ]

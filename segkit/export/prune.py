@@ -90,6 +90,8 @@ def prune(config: ExportConfig, progress: Progress = SILENT) -> PruneSummary:
     if out.exists() and out.resolve() == source.resolve():
         raise InputError(f"--out {out}: is the model itself", "choose another name")
     model, card = load_model(source, torch.device("cpu"))
+    if card.quantised:
+        raise InputError(f"{source}: computes as in 8 bits and cannot be pruned", "prune the run that it came from")
     pruned = without_weights if config.unstructured else without_channels
     smaller, own_card = pruned(model, card, config.prune)
     dataset = dataset_for(source, config.data)

@@ -8,6 +8,7 @@ from segkit.models.card import ModelCard
 from segkit.models.condinst import CondInst
 from segkit.models.detector import Detector
 from segkit.models.panoptic import PanopticFPN
+from segkit.models.quantised import quantise_layers
 from segkit.models.rfdetr import RFDETR
 from segkit.models.solov2 import SOLOv2
 from segkit.models.unet import UNet
@@ -28,6 +29,8 @@ def build_model(card: ModelCard) -> nn.Module:
     """
     model = _whole(card)
     narrow(model, card.widths)
+    if card.quantised:
+        quantise_layers(model)
     return model
 
 

@@ -22,7 +22,7 @@ from segkit.models.unet_settings import UnetSettings
 if TYPE_CHECKING:
     from torch import nn
 
-_NEWER = ("widths", "rfdetr", "sparse", "panoptic")
+_NEWER = ("widths", "rfdetr", "sparse", "panoptic", "quantised")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class ModelCard:
     that they were made with. ``unet`` is what a U-Net is made with; the U-Nets of older cards are without. ``widths``
     are those of layers that were pruned; in a ``sparse`` model single weights were, which are zero and stay so.
     ``rfdetr`` is what an RF-DETR is made with; other models have none. ``panoptic`` says what is stuff, of a model that
-    finds some.
+    finds some. A ``quantised`` model computes as its file in 8 bits does.
     """
 
     model: ModelName
@@ -52,6 +52,7 @@ class ModelCard:
     rfdetr: RFDETRSettings | None = None
     sparse: bool = False
     panoptic: PanopticSettings | None = None
+    quantised: bool = False
 
     @property
     def channels(self) -> int:

@@ -68,8 +68,10 @@ class Block(nn.Module):
         if stage.expand > 1:
             self._expand_conv = _convolution(inputs, wide, 1)
             self._bn0 = norm(wide)
+            self._relu0 = nn.ReLU6(inplace=True)
         self._depthwise_conv = _convolution(wide, wide, stage.kernel, stride, groups=wide)
         self._bn1 = norm(wide)
+        self._relu1 = nn.ReLU6(inplace=True)
         self._project_conv = _convolution(wide, outputs, 1)
         self._bn2 = norm(outputs)
         self._adds = stride == 1 and inputs == outputs
@@ -77,8 +79,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps [B, C', H', W'] of maps [B, C, H, W]."""
-        y = F.relu6(self._bn0(self._expand_conv(x)), inplace=True) if self._expands else x
-        y = F.relu6(self._bn1(self._depthwise_conv(self._pad(y))), inplace=True)
+        y = self._relu0(self._bn0(self._expand_conv(x))) if self._expands else x
+        y = self._relu1(self._bn1(self._depthwise_conv(self._pad(y))))
         out: Tensor = self._bn2(self._project_conv(y))
         return x + out if self._adds else out
 

@@ -138,6 +138,10 @@ def recognise(
     Raises:
         InputError: It has no feature extractor that is known.
     """
+    if card is not None and card.quantised:
+        raise InputError(
+            f"{what}: its layers compute as in 8 bits, without norms", "start from the run that it came from"
+        )
     if card is not None and ARCHITECTURES[card.model].queries:
         return _of_transformer(state, card, notes or [])
     for prefix in _BODIES:

@@ -29,6 +29,7 @@ from segkit.training.defaults import DataFacts, card_for, epochs_between_evaluat
 from segkit.training.detector_defaults import settings_for, with_settings
 from segkit.training.optim import learning_rate
 from segkit.training.panoptic_defaults import panoptic_settings_for, things_of, with_panoptic_weight
+from segkit.training.quantised_start import card_in_8_bits
 from segkit.training.same_data import card_for_data
 from segkit.training.sources import share_of, with_pruning, with_weight_file
 from segkit.training.teachers.find import TeacherFile, find_teacher
@@ -210,6 +211,9 @@ def plan_without_folder(
     Raises:
         SegkitError: Data, options and device do not go together.
     """
+    if card is None and config.qat is not None:
+        assert config.weights is not None
+        card = card_for_data(card_in_8_bits(Path(config.weights)), training)
     things = things_of(config, training)
     facts, config = DataFacts.of(things), with_panoptic_weight(with_weight_file(config))
     source = file_of(config.weights, config.model) if card is None else None

@@ -9,8 +9,8 @@ from segkit.config.train import TrainConfig
 from segkit.errors import ConfigError, InputError
 from segkit.runs.folder import CONFIG, LATEST, find_run, newest_without_checkpoint
 
-LIMITS, _DEVICES = frozenset({"epochs", "steps", "time"}), frozenset({"gpus", "device"})
-_MAY_CHANGE = LIMITS | _DEVICES | {
+LIMITS, DEVICES = frozenset({"epochs", "steps", "time"}), frozenset({"gpus", "device"})
+MAY_CHANGE = LIMITS | DEVICES | {
     "ranks", "workers", "micro_batch", "vram", "memory", "compile", "patience", "bad_pictures", "tensorboard",
     "failures", "shard",
 }  # fmt: skip
@@ -29,11 +29,11 @@ def config_of_run(config: TrainConfig) -> TrainConfig:
     run = _latest_run(config.out) if config.resume == LATEST else find_run(Path(config.resume))
     stored = load_config(TrainConfig, run / CONFIG)
     given = config.given_options() - {"resume"}
-    values = {name: getattr(config, name) for name in given & _MAY_CHANGE}
+    values = {name: getattr(config, name) for name in given & MAY_CHANGE}
     changed = [
         flag_of(each)
         for each in options_of(TrainConfig)
-        if each.name in given - _MAY_CHANGE and not _is_of_run(each.name, config, stored, run)
+        if each.name in given - MAY_CHANGE and not _is_of_run(each.name, config, stored, run)
     ]
     if changed:
         raise ConfigError(
@@ -49,7 +49,7 @@ def config_of_run(config: TrainConfig) -> TrainConfig:
         )
     if given & LIMITS:
         values = dict.fromkeys(LIMITS) | values
-    if given & _DEVICES:
+    if given & DEVICES:
         values = {"gpus": None, "device": "auto", "ranks": 1, "shard": False} | values
     return replace(replace(stored, **values), resume=str(run))
 

@@ -19,6 +19,7 @@ from segkit.runtime.memory_errors import is_out_of_memory
 from segkit.runtime.ranks import Ranks
 from segkit.training.optim import Average, groups_of, make_optimizer
 from segkit.training.plan import Plan
+from segkit.training.quantised_start import start_in_8_bits
 from segkit.training.shards import FUSED_ON_PARTS, load_whole, shard, whole
 from segkit.training.thaw import check_thaw, thaw
 
@@ -172,7 +173,10 @@ def start_state(
     """
     config, module = plan.config, plan.card.build()
     loaded = Loaded("")
-    if last is None:
+    if last is None and config.qat is not None:
+        module.load_state_dict(start_in_8_bits(config, ranks.device).state_dict())
+        progress.note(f"starting from {config.weights}, with layers that compute as in 8 bits")
+    elif last is None:
         assert config.weights is not None
         initialise(module, config.init)
         names = [category.name for category in plan.card.categories]

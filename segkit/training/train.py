@@ -50,6 +50,7 @@ from segkit.training.log import RunLog
 from segkit.training.micro_batch import choose_micro_batch
 from segkit.training.optim import set_learning_rate
 from segkit.training.plan import Plan, make_plan
+from segkit.training.quantised_start import config_for_8_bits
 from segkit.training.run_folder import run_folder
 from segkit.training.run_options import config_of_run
 from segkit.training.same_data import check_data
@@ -91,6 +92,8 @@ def train(
         is_named, config = config.resume != LATEST, config_of_run(config)
         if not is_named:
             progress.note(f"--resume: the latest run with a checkpoint is {config.resume}")
+    elif config.qat is not None:
+        config = config_for_8_bits(config)
     if config.tensorboard:
         require_tensorboard()
     check_gpus(config.gpus or ())

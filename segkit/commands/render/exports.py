@@ -46,7 +46,8 @@ def render_export(summary: "ExportSummary", output: Output) -> None:
     for d in summary.differences:
         cells = (f"{value:.1e}" if value else "0" for value in (d.boxes, d.scores, d.masks))
         table.add_row(shown(d.picture), str(d.instances), *cells)
-    output.stderr.print(table)
+    if summary.differences:
+        output.stderr.print(table)
     if summary.unjudged:
         names = shown(", ".join(summary.unjudged))
         output.note(f"not compared, as rounding alone changes the predictions there: {names}")
@@ -66,7 +67,8 @@ def _note_changes(summary: "ExportSummary", output: Output) -> None:
         output.note(f"simplified: {summary.nodes[0]} nodes before, {summary.nodes[1]} after; outputs are equal")
     if summary.precision == "int8":
         left = f"; in 32 bits, as the score falls too much otherwise: {', '.join(summary.left_out)}"
-        output.note(f"in 8 bits{left if summary.left_out else ''}; the differences above are those before that")
+        before = "; the differences above are those before that" if summary.differences else ""
+        output.note(f"in 8 bits{left if summary.left_out else ''}{before}")
     if summary.score is not None:
         score, images = summary.score, counted(summary.score.images, "image", "images")
         output.note(f"{score.name} on {images}: {score.exported:.4f}, and {score.source:.4f} of the original")
