@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 import torch
@@ -14,7 +15,7 @@ from segkit.errors import ConfigError
 from segkit.export.graphs import graph_of
 from segkit.export.onnx import quiet, write_onnx
 from segkit.models.card import ModelCard
-from segkit.models.quantised import QuantisedConv2d, Rounding, measure_ranges, quantise_layers
+from segkit.models.quantised import QuantisedConv2d, QuantisedLinear, Rounding, measure_ranges, quantise_layers
 from segkit.runs.checkpoint import load_checkpoint, load_model
 from segkit.training.quantised_start import card_in_8_bits
 
@@ -102,6 +103,55 @@ def test_a_model_is_as_near_to_its_file_as_8_bits_allow(name, backbone, norm, tm
             total += 1
     assert total > 10
     assert same >= 0.7 * total  # the scores of these random weights change much with the last bits
+
+
+def layers_of_file(model, graph, path):
+    """Each quantised layer in the order in which it computes, with the inputs and outputs of its node in the file."""
+    called = []
+    hooks = [
+        layer.register_forward_hook(lambda layer, *_: called.append(layer))
+        for layer in model.modules()
+        if isinstance(layer, QuantisedConv2d | QuantisedLinear)
+    ]
+    with torch.inference_mode():
+        graph.module(images())
+    for hook in hooks:
+        hook.remove()
+    file = onnx.load(str(path))
+    nodes = [node for node in file.graph.node if node.op_type in ("Conv", "Gemm")]
+    for name in dict.fromkeys(name for node in nodes for name in (node.input[0], node.output[0])):
+        file.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(file.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_outputs()]
+    values = dict(zip(names, session.run(None, {"images": images().numpy()}), strict=True))
+    assert len(nodes) == len(called) > 10
+    return [(layer, values[node.input[0]], values[node.output[0]]) for layer, node in zip(called, nodes, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "backbone", "norm"),
+    [
+        ("maskrcnn", "resnet18", "batch"),
+        pytest.param("unet", "plain", "group", marks=pytest.mark.slow),
+        pytest.param("fasterrcnn", "resnet50", "frozen", marks=pytest.mark.slow),
+        pytest.param("second version", "mobilenet_v3_large", "batch", marks=pytest.mark.slow),
+    ],
+)
+def test_each_layer_of_a_file_computes_what_the_model_computes_of_the_same_input(name, backbone, norm, tmp_path):
+    """What whole networks cannot show: there a last bit is rounded apart, and each such step moves many others."""
+    model, card = in_8_bits(replace(card_of(name, norm), backbone=backbone))
+    graph = graph_of(model, card)
+    write_onnx(graph, {}, tmp_path / "m.onnx")
+    for layer, given, found in layers_of_file(model, graph, tmp_path / "m.onnx"):
+        x = torch.from_numpy(given)
+        with torch.inference_mode():
+            assert torch.equal(layer.before(x), x)  # the file has rounded it to the same values
+            expected = layer.compute(x, *layer.rounded())
+        assert expected.shape == found.shape
+        step = (expected.max() - expected.min()) / 255  # of 8 bits; a bias may be rounded apart by one of 32 bits
+        assert (expected - torch.from_numpy(found)).abs().max() <= 0.1 * step
 
 
 def test_gradients_pass_where_values_are_in_range():

@@ -232,9 +232,9 @@ class _LayerNodes(torch.autograd.Function):
     def symbolic(graph: Any, x: Any, _weight: Any, _bias: Any, layer: _Layer) -> Any:
         scales = layer.scales()
         steps = scales * layer.before.scale
-        whole = (layer.weight.detach() / scales.reshape(-1, *[1] * (layer.weight.dim() - 1))).round()
-        whole = whole.clamp(-_LARGEST, _LARGEST).to(torch.int8)
-        bias = (layer.bias.detach() / steps).round().to(torch.int32)
+        weight, bias = (each.detach() for each in layer.rounded())  # what the model computes with, also at a tie
+        whole = (weight / scales.reshape(-1, *[1] * (weight.dim() - 1))).round().to(torch.int8)
+        bias = (bias / steps).round().to(torch.int32)
         parts = []
         for values, scale in ((whole, scales), (bias, steps)):
             constants = (values.contiguous(), scale, torch.zeros(len(scale), dtype=values.dtype))
