@@ -1,6 +1,7 @@
 """The command line: help, start-up, documentation, and how errors are printed."""
 
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -10,6 +11,8 @@ import pytest
 from conftest import ROOT
 
 from segkit import __version__
+from segkit.cli import COMMANDS
+from segkit.config.fields import flag_of, options_of
 
 HEAVY = (
     "torch",
@@ -144,3 +147,14 @@ def test_public_modules_are_documented():
 def test_modules_stay_small():
     sizes = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in Path(ROOT / "segkit").rglob("*.py")}
     assert {str(p): n for p, n in sizes.items() if n > 350} == {}
+
+
+@pytest.mark.parametrize("command", ["train", "predict"])
+def test_help_of_many_options_begins_with_the_most_used(segkit, command):
+    text = segkit(command, "--help").out
+    first = COMMANDS[command].config_type.first
+    names = {each.name: flag_of(each) for each in options_of(COMMANDS[command].config_type)}
+    assert len(first) == 10
+    panel = text.partition("Most used; the others follow")[2].partition("╰")[0]
+    assert re.findall(r"│ (--[a-z-]+)", panel) == [names[name] for name in first]
+    assert set(re.findall(r"│ (--[a-z-]+)", text)) >= {name for name in names.values() if name.startswith("--")}

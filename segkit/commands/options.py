@@ -55,8 +55,11 @@ def configured_by(
     The command returns its exit code.
     """
     hints = get_type_hints(config_type)
+    first = config_type.first
     options = [each for each in options_of(config_type) if not declaration_of(each).after_separator]
-    parameters = [*(_parameter(each, hints[each.name]) for each in options), *_COMMON]
+    options.sort(key=lambda each: first.index(each.name) if each.name in first else len(first))
+    panels = {each.name: _panel(each, first) for each in options}
+    parameters = [*(_parameter(each, hints[each.name], panels[each.name]) for each in options), *_COMMON]
 
     def decorate(command: Callable[[Config, Output], int]) -> Callable[..., None]:
         def from_options(*, ctx: typer.Context, config: Path | None, as_json: bool, quiet: bool, **values: Any) -> None:
@@ -103,10 +106,17 @@ def _check_numbers(value: Any, flag: str, ctx: typer.Context) -> None:
             raise typer.BadParameter(f"{number} is no number to compute with", ctx=ctx, param_hint=f"'{flag}'")
 
 
-def _parameter(each: Field[Any], hint: Any) -> inspect.Parameter:
+def _panel(each: Field[Any], first: tuple[str, ...]) -> str:
+    """The heading of an option in the help; Typer shows those of the heading Options first of all."""
+    if each.name in first:
+        return "Most used; the others follow"
+    return declaration_of(each).panel or ("Further options" if first else "Options")
+
+
+def _parameter(each: Field[Any], hint: Any, panel: str) -> inspect.Parameter:
     default = inspect.Parameter.empty if each.default is MISSING else _typed_default(each)
     return inspect.Parameter(
-        each.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=_annotation(each, hint)
+        each.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=_annotation(each, hint, panel)
     )
 
 
@@ -115,7 +125,7 @@ def _typed_default(each: Field[Any]) -> Any:
     return each.default if declaration_of(each).parse is None else to_toml(each.default) or None
 
 
-def _annotation(each: Field[Any], hint: Any) -> Any:
+def _annotation(each: Field[Any], hint: Any, panel: str) -> Any:
     declared = declaration_of(each)
     text = declared.help.replace("[", "\\[")  # Rich would take [default: ...] for markup
     settings: dict[str, Any] = {"help": text, "show_default": "[default:" not in text}
@@ -125,7 +135,7 @@ def _annotation(each: Field[Any], hint: Any) -> Any:
         if (value := getattr(declared, key)) is not None:
             settings[key] = value
     settings["metavar"] = declared.metavar or _metavar(hint)
-    settings["rich_help_panel"] = declared.panel or "Options"
+    settings["rich_help_panel"] = panel
     if declared.parse is not None:
         settings["parser"] = _parser(declared.parse)
         hint = str | None  # Typer must not look into the parsed type

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_type_hints
 
 import tomli_w
 
@@ -30,8 +30,10 @@ class CommandConfig:
         given: The names of the options that the user gave, on the command line or in ``--config FILE``, also where the
             value equals the default. None for a record made in Python: then every value that differs from its default
             counts as given.
+        first: The options that the help shows first, if it shows many.
     """
 
+    first: ClassVar[tuple[str, ...]] = ()
     given: frozenset[str] | None = field(default=None, compare=False, repr=False)
 
     def given_options(self) -> frozenset[str]:

@@ -92,6 +92,8 @@ def _parse_formats(text: str) -> tuple[str, ...]:
 class PredictConfig(CommandConfig):
     """Options of a prediction."""
 
+    first = ("model", "out", "format", "score", "tile", "measure", "pixel_size", "gpus", "resume", "force")
+
     source: list[str] = argument(
         help="Images, videos, folders, globs, or - to read paths from stdin.", metavar="SOURCE..."
     )

@@ -47,6 +47,8 @@ _MOST_CHANNELS = 512
 class TrainConfig(RunFolderConfig):
     """Options of a training run; ``segkit.training.defaults`` fills in what is None."""
 
+    first = ("model", "weights", "time", "steps", "gpus", "batch", "vram", "size", "resume", "name")
+
     dataset: Path = argument(Path("dataset"), help="Dataset folder, or a COCO file.", metavar="DATASET")
 
     model: ModelName = option("maskrcnn", help="Model architecture.", panel=_MODEL)
