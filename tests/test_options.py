@@ -202,6 +202,7 @@ OTHER_VALUES = {
     "--optimizer": "sgd", "--lr": "0.5", "--lr-factors": "heads=2", "--weight-decay": "0.5", "--momentum": "0.5",
     "--schedule": "poly", "--warmup": "7", "--clip-grad": "1", "--ema": "0.5", "--size": "96", "--max-size": "999",
     "--augment": "none", "--balance": "--balance", "--seed": "1", "--batch": "4", "--name": "b", "--out": "elsewhere",
+    "--qat": "elsewhere",
     "--heads": "v2", "--anchor-sizes": "9,18,36,72,144", "--anchor-ratios": "0.4,1,2", "--fpn-levels": "2,3,4",
     "--roi-size": "5", "--roi-sampling": "1", "--proposals": "77", "--rois": "33", "--detections": "44", "--nms": "0.6",
     "--lr-steps": "3,6", "--lr-gamma": "0.2", "--teacher": "runs/t", "--teacher-weight": "2",
@@ -213,7 +214,8 @@ OTHER_VALUES = {
 }  # fmt: skip
 MAY_CHANGE = {
     "--epochs", "--steps", "--time", "--patience", "--gpus", "--device", "--ranks", "--micro-batch", "--vram",
-    "--memory", "--compile", "--bad-pictures", "--workers", "--tensorboard", "--failures", "--resume", "DATASET",
+    "--memory", "--compile", "--bad-pictures", "--workers", "--tensorboard", "--failures", "--resume", "--shard",
+    "DATASET",
 }  # fmt: skip
 
 

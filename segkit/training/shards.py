@@ -185,5 +185,6 @@ class ShardedGradients(SharedGradients):
         own = float(nn.utils.get_total_norm(parts))
         norm = math.sqrt(self._ranks.sum([own**2])[0])
         if 0 < max_norm < norm:
-            torch._foreach_mul_(parts, max_norm / (norm + 1e-6))
+            for part in parts:
+                part.mul_(max_norm / (norm + 1e-6))
         return norm
