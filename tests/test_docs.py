@@ -61,7 +61,9 @@ def test_commands_can_be_typed(page, monkeypatch):
     for name, *words in commands_of(in_sentences(text)):
         if name not in ("COMMAND", "help"):
             assert name in main.commands, (name, *words)
-            known = {flag for each in main.commands[name].params for flag in (*each.opts, *each.secondary_opts)}
+            known = {"--help"} | {
+                flag for each in main.commands[name].params for flag in (*each.opts, *each.secondary_opts)
+            }
             own = words[: words.index("--")] if "--" in words else words
             assert {word.split("=")[0] for word in own if word.startswith("-") and word != "-"} <= known, words
 
