@@ -34,7 +34,7 @@ def test_the_loop_between_a_person_and_a_model_up_to_the_window_of_labelme():
         listed = subprocess.run(again, cwd=folder, capture_output=True, text=True, check=True).stdout
         named = [Path(each["image"]).name for each in json.loads(listed)["next"]]
         assert len(named) == 5
-        assert all(name in done.stdout for name in named)
+        assert all(name in said for name in named)
         with pytest.raises(subprocess.TimeoutExpired):  # the window stays open: LabelMe could read what is there
             subprocess.run([labelme_program(), str(folder / "second")], env=offscreen, timeout=20, check=True)
     finally:
