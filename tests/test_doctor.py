@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from dataclasses import replace
 from importlib.metadata import metadata
 from types import SimpleNamespace
 
@@ -197,7 +198,7 @@ def test_a_labelme_that_does_not_start(tmp_path, monkeypatch):
     program = tmp_path / "labelme"
     program.write_text("#!/bin/sh\necho 'libEGL.so.1: cannot open shared object file' >&2\nexit 1\n")
     program.chmod(0o755)
-    monkeypatch.setattr(programs.shutil, "which", lambda name, path=None: str(program))
+    monkeypatch.setattr(programs, "labelme_program", lambda: str(program))
     (problem,) = programs.check_labelme()
     assert (problem.state, "libEGL" in problem.what) == ("problem", True)
 
@@ -211,8 +212,28 @@ def test_what_is_in_a_folder(tmp_path, parts, dataset):
     assert runs.state == "note"
 
 
-def test_the_block_for_a_bug_report_names_no_file():
-    facts = (Fact("folder", "problem", "/home/ada/secret"), Fact("gpu", "note", "no driver"))
+def test_the_block_for_a_bug_report_names_no_file_and_no_user(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    held = list(check_memory(Nvml([(os.getpid(), 1 << 30)], used=1 << 30)))[1]
+    facts = (
+        Fact("folder", "problem", "/data/secret"),
+        Fact("gpu", "note", "no driver"),
+        replace(held, state="note", what=f"{held.what} secret"),
+        Fact("pytorch", "problem", "libtorch.so is missing in /home/ada/env"),
+    )
     text = block(Checkup(facts, {"python": "3.11.7"}))
     assert "no driver" in text
+    assert "missing in ~/env" in text
     assert "ada" not in text
+    assert "secret" not in text
+
+
+def test_a_file_of_the_user_that_is_called_torch_is_not_what_is_tried(here):
+    (here / "json.py").write_text("raise SystemError('not the one')")
+    found, why = probe(60.0, "import json; print(json.dumps({'fine': True}))")
+    assert (found, why) == ({"fine": True}, "")
+
+
+def test_a_home_folder_is_not_walked_to_its_end(parts, monkeypatch):
+    monkeypatch.setattr("segkit.doctor.folder._LIST", 5)
+    assert next(check_folder(parts)).what == f"{parts} has more than 5 files"

@@ -1,7 +1,6 @@
 """``segkit label``: starts LabelMe as a program; segkit never imports it."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from segkit.commands.options import configured_by
 from segkit.commands.output import Output
 from segkit.config.label import LabelConfig
 from segkit.errors import DONE, InputError
+from segkit.runtime.labelme import labelme_program
 
 if TYPE_CHECKING:
     from segkit.review.next_folder import Merged
@@ -80,16 +80,3 @@ def _open(folder: Path, config: LabelConfig) -> int:
     labels = config.labels or next((path for path in _DEFAULT_LABELS if path.is_file()), None)
     offered = ["--labels", str(labels)] if labels is not None else []
     return subprocess.run([labelme_program(), str(folder), *offered], check=False).returncode
-
-
-def labelme_program() -> str:
-    """The path of the LabelMe program: next to this Python, or on PATH.
-
-    Raises:
-        InputError: It is not installed.
-    """
-    beside = shutil.which("labelme", path=str(Path(sys.executable).parent))
-    program = beside or shutil.which("labelme")
-    if program is None:
-        raise InputError("LabelMe is not installed", "install it: pip install labelme")
-    return program

@@ -1,6 +1,5 @@
 """Map a function over items in several processes, in order, with a bounded number of results in memory."""
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -19,11 +18,6 @@ Out = TypeVar("Out")
 MAX_WORKERS = 8  # with more, disks are the limit, and every process needs its own memory
 _BATCH = 8  # items that are sent to a process together
 _AHEAD = 2  # batches that are submitted for each process: results cannot pile up in memory
-
-
-def usable_cores() -> int:
-    """Cores that this process may use; containers and schedulers limit them."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def map_in_order(

@@ -15,7 +15,7 @@ from typing import Any
 from segkit.choices import ImagePlacement
 from segkit.config.convert import Boxes
 from segkit.convert.boxes import treat_boxes
-from segkit.convert.parallel import MAX_WORKERS, map_in_order, usable_cores
+from segkit.convert.parallel import MAX_WORKERS, map_in_order
 from segkit.convert.pictures import write_picture
 from segkit.convert.spool import ImageEntry, Spool, encode_instances
 from segkit.data.pixels import thumbnail
@@ -25,6 +25,7 @@ from segkit.formats.encoding import TextEncoding, findings_on_encoding, text_enc
 from segkit.formats.shapes.instances import CROWD_FLAGS
 from segkit.formats.source import Source
 from segkit.progress import Progress
+from segkit.runtime.cores import usable_cores
 from segkit.text import label_text, one_line, without_addresses
 
 _FILES_FOR_PROCESSES = 100  # below, starting processes takes longer than reading

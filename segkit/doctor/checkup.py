@@ -15,9 +15,10 @@ from segkit.doctor.machine import check_machine
 from segkit.doctor.packages import check_packages, check_python, versions
 from segkit.doctor.programs import check_labelme, check_weights
 from segkit.doctor.pytorch import check_pytorch, probe
-from segkit.doctor.settings import check_settings, cores_of_process
+from segkit.doctor.settings import check_settings
 from segkit.errors import InputError
 from segkit.progress import Progress
+from segkit.runtime.cores import usable_cores
 
 
 def examine(config: DoctorConfig, progress: Progress) -> Checkup:
@@ -33,7 +34,7 @@ def examine(config: DoctorConfig, progress: Progress) -> Checkup:
     pytorch, why = probe()
     nvml = driver()
     facts = [*check_python(), *check_packages(), *check_pytorch(pytorch, why), *_gpus(nvml, pytorch)]
-    facts += [*check_machine(folder), *check_settings(os.environ, cores_of_process())]
+    facts += [*check_machine(folder), *check_settings(os.environ, usable_cores())]
     facts += [*check_labelme(), *check_weights(pytorch), *check_folder(folder)]
     progress.done()
     return Checkup(tuple(facts), _environment(nvml, pytorch))

@@ -12,8 +12,8 @@ class Fact:
     """One thing that was looked at.
 
     Attributes:
-        area: What it belongs to: ``python``, ``pytorch``, ``gpu``, ``machine``, ``settings``, ``extras``, ``weights``,
-            ``labelme`` or ``folder``.
+        area: What it belongs to: ``python``, ``pytorch``, ``gpu``, ``gpu use``, ``machine``, ``settings``, ``extras``,
+            ``weights``, ``labelme`` or ``folder``.
         state: How it is.
         what: What was found, in a few words.
         hint: What to do about it; None where there is nothing to do.

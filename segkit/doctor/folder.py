@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from segkit.convert.json_kinds import json_kind
-from segkit.data.files import list_files
+from segkit.data.files import walk_folders
 from segkit.data.pictures import PICTURE_SUFFIXES
 from segkit.doctor.facts import Fact
 from segkit.errors import SegkitError
@@ -15,6 +16,7 @@ from segkit.runs.folder import newest_without_checkpoint
 from segkit.units import counted
 
 _LOOK_AT = 20  # annotation files whose format is asked
+_LIST = 100_000  # files: a home folder is not walked to its end
 
 
 def check_folder(folder: Path) -> Iterator[Fact]:
@@ -41,9 +43,18 @@ def _check_data(folder: Path) -> Iterator[Fact]:
             yield Fact("folder", "ok", f"{place} is a dataset ({val})", f"segkit train {place}")
             return
     name = "this folder" if folder == Path() else str(folder)
-    files = list_files(str(folder), PICTURE_SUFFIXES | {".json"}, ())
-    annotations = [path for path, _ in files if path.suffix.lower() == ".json"]
-    pictures = len(files) - len(annotations)
+    found = (place / each for place, names in walk_folders(folder) for each in names)
+    files = list(islice(found, _LIST + 1))
+    if len(files) > _LIST:
+        yield Fact(
+            "folder",
+            "ok",
+            f"{name} has more than {_LIST} files",
+            "name the one with your pictures: segkit doctor FOLDER",
+        )
+        return
+    annotations = [path for path in files if path.suffix.lower() == ".json"]
+    pictures = sum(path.suffix.lower() in PICTURE_SUFFIXES for path in files)
     kinds = {kind for path in annotations[:_LOOK_AT] if (kind := json_kind(path)) is not None}
     if kinds:
         named = " and ".join(sorted(kinds))

@@ -112,20 +112,22 @@ def _holder(gpu: str, pid: int, used: int | None) -> Fact:
             orphan = process.ppid() == 1 and process.terminal() is None and "python" in process.name()
     except psutil.NoSuchProcess:
         return Fact(
-            "gpu",
+            "gpu use",
             "note",
             f"{gpu}: {much} held by process {pid}, which cannot be seen from here",
             "it runs in another container, or ended badly: sudo fuser -v /dev/nvidia*",
         )
     except psutil.Error:
-        return Fact("gpu", "ok", f"{gpu}: {much} held by process {pid}, of another user")
+        return Fact("gpu use", "ok", f"{gpu}: {much} held by process {pid}, of another user")
     if dead:
-        return Fact("gpu", "note", f"{gpu}: {much} held by {who}, which has ended", "end its parent process to free it")
+        return Fact(
+            "gpu use", "note", f"{gpu}: {much} held by {who}, which has ended", "end its parent process to free it"
+        )
     if orphan:
         return Fact(
-            "gpu",
+            "gpu use",
             "note",
             f"{gpu}: {much} held by {who}, whose parent has ended",
             f"if nobody needs it any more: kill {pid}",
         )
-    return Fact("gpu", "ok", f"{gpu}: {much} held by {who}")
+    return Fact("gpu use", "ok", f"{gpu}: {much} held by {who}")

@@ -1,15 +1,16 @@
 """Memory, disks and limits of the machine."""
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
 from segkit.doctor.facts import Fact
-from segkit.doctor.settings import cores_of_process
 from segkit.runtime.address_space import limit_on_addresses
-from segkit.runtime.available import left_in_groups
+from segkit.runtime.available import available_on_host
+from segkit.runtime.cores import usable_cores
 from segkit.units import format_bytes
 
 try:
@@ -28,7 +29,7 @@ def check_machine(folder: Path, shared: Path = Path("/dev/shm")) -> Iterator[Fac
         folder: Where runs would be written.
         shared: Where the memory that processes share is mounted.
     """
-    yield Fact("machine", "ok", f"{cores_of_process()} processor cores")
+    yield Fact("machine", "ok", f"{usable_cores()} processor cores")
     yield from _check_ram()
     if shared.is_dir() and (size := shutil.disk_usage(shared)).total < _SHARED:
         yield Fact(
@@ -42,22 +43,18 @@ def check_machine(folder: Path, shared: Path = Path("/dev/shm")) -> Iterator[Fac
         yield Fact("machine", "note", f"a process may open {limit} files", f"ulimit -n {4 * _FILES}")
     if (warning := limit_on_addresses()) is not None:
         yield Fact("machine", "problem", warning, "ulimit -v unlimited")
-    for name, place in (("this folder", folder), ("the temporary folder", Path(_temporary()))):
-        yield from _check_disk(name, place)
-
-
-def _temporary() -> str:
-    import tempfile  # noqa: PLC0415 -- it looks for a folder that can be written to, and raises where there is none
-
+    yield from _check_disk("this folder", folder)
     try:
-        return tempfile.gettempdir()
-    except OSError:
-        return "/tmp"
+        yield from _check_disk("the temporary folder", Path(tempfile.gettempdir()))
+    except OSError as error:
+        yield Fact(
+            "machine", "problem", f"there is no temporary folder: {error.strerror}", "set TMPDIR to a folder of yours"
+        )
 
 
 def _check_ram() -> Iterator[Fact]:
     memory = psutil.virtual_memory()
-    left = min([memory.available, *left_in_groups(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))])
+    left = available_on_host()
     text = f"{format_bytes(left)} of {format_bytes(memory.total)} of memory can be used"
     if left < _MEMORY:
         yield Fact(

@@ -1,16 +1,16 @@
 """What segkit starts, or loads from disk: LabelMe, and pretrained weights."""
 
 import os
-import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from segkit.doctor.facts import Fact
+from segkit.doctor.run import outcome_of
+from segkit.errors import InputError
+from segkit.runtime.labelme import labelme_program
 from segkit.units import counted
 
 _PATIENCE = 60.0  # seconds
@@ -22,29 +22,15 @@ def check_labelme(patience: float = _PATIENCE) -> Iterator[Fact]:
     Args:
         patience: Seconds after which it is ended.
     """
-    program = shutil.which("labelme", path=str(Path(sys.executable).parent)) or shutil.which("labelme")
-    if program is None:
-        yield Fact("labelme", "problem", "LabelMe is not installed", "pip install labelme")
+    try:
+        program = labelme_program()
+    except InputError as error:
+        yield Fact("labelme", "problem", error.message, error.hint)
         return
     with tempfile.TemporaryDirectory() as home:  # nothing of the user's settings is read or written
         environment = os.environ | {"QT_QPA_PLATFORM": "offscreen", "HOME": home}
-        try:
-            done = subprocess.run(
-                [program, "--version"],
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=patience,
-                check=False,
-                errors="replace",
-            )
-        except subprocess.TimeoutExpired:
-            yield Fact(
-                "labelme", "problem", f"LabelMe did not start within {patience:.0f} s", "start it by hand: labelme"
-            )
-            return
-    if done.returncode:
-        why = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no message")
+        said, why = outcome_of([program, "--version"], patience, environment)
+    if said is None:
         yield Fact(
             "labelme",
             "problem",

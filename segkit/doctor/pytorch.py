@@ -1,12 +1,12 @@
 """PyTorch, in a process of its own: libraries that do not fit together end a process without a word."""
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 from segkit.doctor.facts import Fact
+from segkit.doctor.run import outcome_of
 
 _PATIENCE = 180.0  # seconds: the first import from a network drive takes minutes
 
@@ -41,23 +41,10 @@ def probe(patience: float = _PATIENCE, program: str = _PROBE) -> tuple[dict[str,
         patience: Seconds after which it is ended.
         program: What is run.
     """
-    try:
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", program],
-            capture_output=True,
-            text=True,
-            timeout=patience,
-            check=False,
-            errors="replace",
-        )
-    except subprocess.TimeoutExpired:
-        return None, f"it did not start within {patience:.0f} s"
-    if done.returncode < 0:
-        return None, f"its process was ended by signal {-done.returncode}"
-    if done.returncode:
-        return None, next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no message")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found, ""
+    # -P: a file of the user's that is called torch.py is not what is tried.
+    said, why = outcome_of([sys.executable, "-P", "-W", "ignore", "-c", program], patience)
+    found: dict[str, Any] | None = None if said is None else json.loads(said.splitlines()[-1])
+    return found, why
 
 
 def check_pytorch(found: dict[str, Any] | None, why: str) -> Iterator[Fact]:

@@ -1,7 +1,6 @@
 """Environment variables that fight each other, or slow a training down."""
 
 import codecs
-import os
 import sys
 from collections.abc import Iterator, Mapping
 
@@ -81,10 +80,3 @@ def _check_allocator(environment: Mapping[str, str]) -> Iterator[Fact]:
                 f"{name}: with backend:{values['backend']} memprofile sees less of the memory",
                 "drop it while you look for a leak",
             )
-
-
-def cores_of_process() -> int:
-    """How many processor cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -10,6 +10,7 @@ Ranges of activations are measured once (``measure_ranges``) and fixed: averages
 on its micro-batches and ranks, and would be updated twice where activations are computed again.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -56,7 +57,7 @@ class Rounding(nn.Module):
         self.seen = None
 
 
-class _Layer(nn.Module):
+class _Layer(nn.Module, ABC):
     """What quantised convolutions and fully connected layers share."""
 
     weight: Any
@@ -96,13 +97,13 @@ class _Layer(nn.Module):
             out = self.compute(x, *((self.weight, self.bias) if self.before.seen is not None else self.rounded()))
         return out if self.after is None else self.after(out)
 
+    @abstractmethod
     def compute(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """The layer with these weights."""
-        raise NotImplementedError
 
+    @abstractmethod
     def node(self) -> tuple[str, dict[str, Any]]:
         """The name and the attributes of ONNX's operator."""
-        raise NotImplementedError
 
 
 class QuantisedConv2d(_Layer, nn.Conv2d):
@@ -116,6 +117,7 @@ class QuantisedConv2d(_Layer, nn.Conv2d):
             norm: The norm after it.
             rounds: Whether outputs are rounded, too: those that an activation changes are rounded after it.
         """
+        # torch's types say tuples of one or two numbers where it keeps tuples of any length.
         nn.Conv2d.__init__(
             self, layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding,  # type: ignore[arg-type]
             layer.dilation, layer.groups, bias=False, device="meta",  # type: ignore[arg-type]

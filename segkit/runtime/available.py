@@ -27,6 +27,11 @@ def available_memory(device: "torch.device") -> int:
         whole = torch.cuda.get_device_properties(device).total_memory
         limit = whole * torch.cuda.get_per_process_memory_fraction(device)
         return int(min(free + torch.cuda.memory_reserved(device), limit) - allocated)
+    return available_on_host()
+
+
+def available_on_host() -> int:
+    """Bytes of the machine's memory that this process can still take, within its control groups."""
     return min([int(psutil.virtual_memory().available), *left_in_groups(_CGROUPS, Path("/proc/self/cgroup"))])
 
 

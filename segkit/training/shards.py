@@ -43,7 +43,9 @@ def shard(module: nn.Module, ranks: Ranks) -> None:
     """
     if not hasattr(FSDPModule, "set_reduce_scatter_unused_params"):
         raise ConfigError(f"--shard needs a newer PyTorch than {torch.__version__}", "or leave --shard out")
-    mesh = DeviceMesh.from_group(dist.group.WORLD, ranks.device.type)  # type: ignore[arg-type]
+    everybody = dist.group.WORLD
+    assert everybody is not None
+    mesh = DeviceMesh.from_group(everybody, ranks.device.type)
     for unit in (*units_of(module), module):  # one after the other: a device never holds more than one of them whole
         _move(unit, ranks)
         sharded = fully_shard(unit, mesh=mesh, reshard_after_forward=unit is not module)

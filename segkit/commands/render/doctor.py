@@ -1,6 +1,7 @@
 """A check of the machine -> lines on stderr, JSON or a block for a bug report on stdout."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segkit.commands.output import Output, shown
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from segkit.doctor.facts import Checkup
 
 _STYLES = {"ok": "green", "note": "yellow", "problem": "red"}
-_UNSAID = ("folder", "weights")  # areas with names of the user's files
+_UNSAID = ("folder", "weights", "gpu use")  # areas with names of files and users
 
 
 def render_checkup(found: "Checkup", output: Output, *, report: bool) -> None:
@@ -33,4 +34,4 @@ def block(found: "Checkup") -> str:
     lines += [f"| {name} | {value} |" for name, value in found.environment.items()]
     lines += ["", *(f"- {fact.state}: {fact.area}: {fact.what}" for fact in found.facts
                     if fact.state != "ok" and fact.area not in _UNSAID)]  # fmt: skip
-    return "\n".join([*lines, "", "</details>", ""])
+    return "\n".join([*lines, "", "</details>", ""]).replace(str(Path.home()), "~")
