@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from segkit.evaluate.analysis.compare import compare_pools
-from segkit.evaluate.analysis.intervals import Parts, confidence_interval
-from segkit.evaluate.analysis.pools import Pool, average_precisions
-from segkit.evaluate.pixels.confusion import iou_of_parts
+from segkit.evaluation.analysis.compare import compare_pools
+from segkit.evaluation.analysis.intervals import Parts, confidence_interval
+from segkit.evaluation.analysis.pools import Pool, average_precisions
+from segkit.evaluation.pixels.confusion import iou_of_parts
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 POPULATIONS = 4

@@ -183,7 +183,7 @@ def boundary_segkit(folder):
 
 def file_segkit(folder, kind="segm"):
     from segkit.config.evaluate import EvalConfig
-    from segkit.evaluate.results_file import evaluate_results
+    from segkit.evaluation.results_file import evaluate_results
 
     config = EvalConfig(subject=folder / "results.json", data=folder / "truth.json", iou=(kind,))
     began = now()
@@ -234,7 +234,7 @@ def loop_reference(folder):
 
 
 def loop_segkit(folder):
-    from segkit.evaluate.coco.streaming import Stream
+    from segkit.evaluation.coco.streaming import Stream
 
     part, groups, of_image = batches(folder)
     stream = Stream(part, ("segm", "bbox"))

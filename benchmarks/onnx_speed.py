@@ -23,8 +23,8 @@ from torchvision.models.detection.backbone_utils import mobilenet_backbone, resn
 
 from segkit.data.geometry import Framing
 from segkit.data.records import Category
-from segkit.export.graphs import graph_of
-from segkit.export.onnx import quiet, write_onnx
+from segkit.exporting.graphs import graph_of
+from segkit.exporting.onnx import quiet, write_onnx
 from segkit.models.card import ModelCard
 from segkit.models.detector_settings import DetectorSettings
 
@@ -41,7 +41,7 @@ def of_segkit(backbone, side, path, one_image):
     model.roi_heads.score_thresh = 0.0
     write_onnx(graph_of(model, card), {"segkit": json.dumps(card.to_plain())}, path)
     if one_image is not None:
-        from segkit.export.graphs import Graph, _OneImage
+        from segkit.exporting.graphs import Graph, _OneImage
         from segkit.runtimes.exported import output_names
 
         names = output_names(card)

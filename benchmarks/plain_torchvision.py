@@ -40,7 +40,7 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 from segkit.data.masks import mask_to_rle, rle_bbox, rle_to_mask, to_rle
 from segkit.data.records import Annotation, Dataset, Image, Result
-from segkit.evaluate.coco.score import score_results
+from segkit.evaluation.coco.score import score_results
 from segkit.formats.dataset_folder import open_split
 from segkit.loading.decode import decode_rgb
 from segkit.models.tensors import labels_of

@@ -39,7 +39,7 @@ from PIL import Image as PilImage
 from segkit.data.geometry import Framing
 from segkit.data.masks import rle_area, to_rle
 from segkit.data.records import Annotation, Category, Dataset, Image, Result
-from segkit.evaluate.coco.score import score_results
+from segkit.evaluation.coco.score import score_results
 from segkit.formats.coco.file import read_results
 from segkit.formats.dataset_folder import open_split
 from segkit.models.card import ModelCard

@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from int8 import latencies
 
-from segkit.export.pictures import dataset_for, images_for
-from segkit.export.prune import costs_of
+from segkit.exporting.pictures import dataset_for, images_for
+from segkit.exporting.prune import costs_of
 from segkit.runs.checkpoint import load_model
 
 

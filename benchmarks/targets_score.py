@@ -31,7 +31,7 @@ import torch
 from segkit.data.geometry import Framing, Warp, resized_dimensions
 from segkit.data.masks import mask_to_rle, rle_area, rle_bbox, rle_to_mask, to_rle
 from segkit.data.records import Annotation, Dataset, Image, Result
-from segkit.evaluate.coco.score import score_results
+from segkit.evaluation.coco.score import score_results
 from segkit.formats.dataset_folder import open_split
 from segkit.loading.augment import STRENGTHS, random_warp
 from segkit.loading.dataset import Pictures

@@ -28,8 +28,8 @@ import torch
 from segkit.data.masks import mask_to_rle, rle_bbox, rle_to_mask, to_rle
 from segkit.data.panoptic_merge import ClassMap, merge_panoptic
 from segkit.data.records import Dataset, Result
-from segkit.evaluate.pixels.confusion import Confusion, paint
-from segkit.evaluate.pixels.segments import SegmentScores
+from segkit.evaluation.pixels.confusion import Confusion, paint
+from segkit.evaluation.pixels.segments import SegmentScores
 from segkit.formats.dataset_folder import open_split
 from segkit.inference.model import LoadedModel, load
 from segkit.inference.score import ScoreOptions, score

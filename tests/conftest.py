@@ -105,7 +105,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dataset(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder ``parts``, converted. Read only."""
     from segkit.config.convert import ConvertConfig
-    from segkit.convert.convert import convert
+    from segkit.conversion.convert import convert
 
     out = tmp_path_factory.mktemp("data") / "dataset"
     convert(ConvertConfig(src=str(parts), out=out, val=0.25))

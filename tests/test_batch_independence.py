@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from random_models import SETTINGS, card_of, sharp
 
 from segkit.choices import ModelName
-from segkit.export.about import metadata_of
-from segkit.export.compare import compare
-from segkit.export.graphs import graph_of
-from segkit.export.onnx import write_onnx
+from segkit.exporting.about import metadata_of
+from segkit.exporting.compare import compare
+from segkit.exporting.graphs import graph_of
+from segkit.exporting.onnx import write_onnx
 from segkit.inference.adjust import as_tensors
 from segkit.inference.batches import BatchPredictor
 from segkit.loading.sampler import evaluation_batches

@@ -132,7 +132,7 @@ def test_grey_is_kept():
 def cells(tmp_path_factory):
     """A dataset of pictures of five channels of 16 bits; what is to be found is in the last one alone."""
     from segkit.config.convert import ConvertConfig
-    from segkit.convert.convert import convert
+    from segkit.conversion.convert import convert
 
     folder = tmp_path_factory.mktemp("channels")
     rng = np.random.default_rng(0)

@@ -78,7 +78,7 @@ def test_the_best_score_is_the_one_that_eval_found_for_this_file(segkit, here, d
     assert refused.code == 1
     assert f"error: --score best: {metrics} has no threshold\nhint: find it: segkit eval" in refused.err
 
-    from segkit.evaluate.provenance import digest_of
+    from segkit.evaluation.provenance import digest_of
 
     content = {"about": {"subject": {"digest": digest_of(discs.path)}},
                "details": {"overall": {"best": {"score": 198.5 / 255}}}}  # fmt: skip

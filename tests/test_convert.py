@@ -14,7 +14,7 @@ from labelme_files import square, write
 from PIL import Image
 from pycocotools.coco import COCO
 
-from segkit.convert.split import SplitImage, assign_splits
+from segkit.conversion.split import SplitImage, assign_splits
 
 
 def load(path):

@@ -16,7 +16,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from segkit.config.convert import ConvertConfig
-from segkit.convert.convert import convert
+from segkit.conversion.convert import convert
 from segkit.errors import InputError
 
 SIZE = (40, 60)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from segkit.config.convert import ConvertConfig
-from segkit.convert.convert import convert
+from segkit.conversion.convert import convert
 from segkit.errors import ConfigError, InputError
 
 EXAMPLES = int(os.environ.get("SEGKIT_FUZZ", "25"))

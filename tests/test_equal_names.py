@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from labelme_files import square
 from PIL import Image
 
-from segkit.convert.names import unique_names
+from segkit.conversion.names import unique_names
 
 TARGETS = ["coco", "labelme", "yolo", "voc", "idmask", "semantic"]
 

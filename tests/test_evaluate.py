@@ -11,9 +11,9 @@ import pytest
 
 from segkit.data.masks import mask_to_rle, rle_area, rle_bbox
 from segkit.data.records import Annotation, Category, Dataset, Image, Result
-from segkit.evaluate.coco.inputs import resolve_max_dets
-from segkit.evaluate.coco.score import score_results
-from segkit.evaluate.pixels.confusion import Confusion, paint
+from segkit.evaluation.coco.inputs import resolve_max_dets
+from segkit.evaluation.coco.score import score_results
+from segkit.evaluation.pixels.confusion import Confusion, paint
 from segkit.formats.coco.file import read_coco
 from segkit.formats.coco.write import write_coco
 

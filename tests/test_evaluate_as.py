@@ -9,14 +9,14 @@ from coco_pairs import random_pair
 from segkit.config.evaluate import EvalConfig
 from segkit.data.masks import mask_to_rle, rle_area, rle_to_mask
 from segkit.data.records import Annotation, Category, Dataset, Image, Result
-from segkit.evaluate.coco.score import score_results
-from segkit.evaluate.coco.streaming import Stream
-from segkit.evaluate.evaluation import Evaluation
-from segkit.evaluate.metrics import Metrics
-from segkit.evaluate.other_tools import scene as rules
-from segkit.evaluate.other_tools.rows import area_under_curve, rows_as
-from segkit.evaluate.other_tools.scene import Scene
-from segkit.evaluate.results_file import evaluate_results
+from segkit.evaluation.coco.score import score_results
+from segkit.evaluation.coco.streaming import Stream
+from segkit.evaluation.evaluation import Evaluation
+from segkit.evaluation.metrics import Metrics
+from segkit.evaluation.other_tools import scene as rules
+from segkit.evaluation.other_tools.rows import area_under_curve, rows_as
+from segkit.evaluation.other_tools.scene import Scene
+from segkit.evaluation.results_file import evaluate_results
 from segkit.formats.coco.file import read_coco, read_results
 
 COCO_EDGES = (0.0, 32.0**2, 96.0**2)

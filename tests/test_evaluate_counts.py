@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_evaluate_together import CATEGORIES, annotation, result, write
 
-from segkit.evaluate.analysis.counts import Detections, short_threshold
-from segkit.evaluate.analysis.tide import ERROR_TYPES
+from segkit.evaluation.analysis.counts import Detections, short_threshold
+from segkit.evaluation.analysis.tide import ERROR_TYPES
 
 IMAGE = {"id": 1, "file_name": "1.png", "height": 64, "width": 64}
 

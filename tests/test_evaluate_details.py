@@ -13,23 +13,23 @@ from hypothesis import strategies as st
 from segkit.data.bands import mask_band
 from segkit.data.masks import mask_to_rle, rle_area, rle_bbox
 from segkit.data.records import Annotation, Category, Dataset, Image, Result
-from segkit.evaluate.analysis.compare import compare_pools
-from segkit.evaluate.analysis.counts import match_image
-from segkit.evaluate.analysis.details import DetailOptions, compute_details
-from segkit.evaluate.analysis.intervals import Parts
-from segkit.evaluate.analysis.pools import average_precisions, mean_ap, pools_of
-from segkit.evaluate.coco.engine import evaluate, fast
-from segkit.evaluate.coco.inputs import prepare_inputs
-from segkit.evaluate.coco.instance_metrics import NUMBERS
-from segkit.evaluate.coco.matching import match_by_overlap
-from segkit.evaluate.coco.outcomes import TRUE_POSITIVE, match_detections
-from segkit.evaluate.coco.overlap import ious, overlaps_by_image
-from segkit.evaluate.coco.score import score_results
-from segkit.evaluate.evaluation import Evaluation
-from segkit.evaluate.metrics import Metrics
-from segkit.evaluate.pixels.confusion import Confusion, paint
-from segkit.evaluate.pixels.per_image import PixelScores
-from segkit.evaluate.report.page import render_report
+from segkit.evaluation.analysis.compare import compare_pools
+from segkit.evaluation.analysis.counts import match_image
+from segkit.evaluation.analysis.details import DetailOptions, compute_details
+from segkit.evaluation.analysis.intervals import Parts
+from segkit.evaluation.analysis.pools import average_precisions, mean_ap, pools_of
+from segkit.evaluation.coco.engine import evaluate, fast
+from segkit.evaluation.coco.inputs import prepare_inputs
+from segkit.evaluation.coco.instance_metrics import NUMBERS
+from segkit.evaluation.coco.matching import match_by_overlap
+from segkit.evaluation.coco.outcomes import TRUE_POSITIVE, match_detections
+from segkit.evaluation.coco.overlap import ious, overlaps_by_image
+from segkit.evaluation.coco.score import score_results
+from segkit.evaluation.evaluation import Evaluation
+from segkit.evaluation.metrics import Metrics
+from segkit.evaluation.pixels.confusion import Confusion, paint
+from segkit.evaluation.pixels.per_image import PixelScores
+from segkit.evaluation.report.page import render_report
 from segkit.formats.coco.file import read_coco, read_results
 
 H, W = 60, 80

@@ -10,7 +10,7 @@ from coco_pairs import random_pair
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from segkit.evaluate.coco.fast_path import check_files
+from segkit.evaluation.coco.fast_path import check_files
 
 ONE = pytest.approx(1, abs=1e-12)  # COCOeval adds the smallest number to what it divides by
 SQUARE = [[2, 2, 12, 2, 12, 12, 2, 12]]

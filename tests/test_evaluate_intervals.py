@@ -11,8 +11,8 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segkit.evaluate.analysis.coverage import coverage_said, measured_coverage
-from segkit.evaluate.analysis.intervals import Parts, confidence_interval, paired_difference
+from segkit.evaluation.analysis.coverage import coverage_said, measured_coverage
+from segkit.evaluation.analysis.intervals import Parts, confidence_interval, paired_difference
 
 sys.path.append(str(ROOT / "benchmarks"))
 from coverage import Population, scores_of, truth_of

@@ -11,14 +11,14 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from segkit.config.evaluate import EvalConfig
-from segkit.evaluate.coco import engine, parts
-from segkit.evaluate.coco.accumulate import accumulate
-from segkit.evaluate.coco.fast_path import check_files
-from segkit.evaluate.coco.inputs import prepare_inputs
-from segkit.evaluate.coco.instance_metrics import NUMBERS
-from segkit.evaluate.coco.outcomes import FALSE_POSITIVE, IGNORED, TRUE_POSITIVE, match_detections
-from segkit.evaluate.coco.streaming import Stream
-from segkit.evaluate.results_file import evaluate_results
+from segkit.evaluation.coco import engine, parts
+from segkit.evaluation.coco.accumulate import accumulate
+from segkit.evaluation.coco.fast_path import check_files
+from segkit.evaluation.coco.inputs import prepare_inputs
+from segkit.evaluation.coco.instance_metrics import NUMBERS
+from segkit.evaluation.coco.outcomes import FALSE_POSITIVE, IGNORED, TRUE_POSITIVE, match_detections
+from segkit.evaluation.coco.streaming import Stream
+from segkit.evaluation.results_file import evaluate_results
 from segkit.formats.coco.file import read_coco, read_results
 
 ARRAYS = ("precision", "recall", "scores")

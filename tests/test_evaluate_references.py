@@ -20,15 +20,15 @@ from pycocotools import mask as coco_mask
 
 from segkit.data.masks import mask_to_rle
 from segkit.data.records import Category, Dataset, Image
-from segkit.evaluate.analysis.details import DetailOptions, compute_details
-from segkit.evaluate.coco.inputs import prepare_inputs
-from segkit.evaluate.coco.overlap import overlaps_by_image
-from segkit.evaluate.coco.score import score_results
-from segkit.evaluate.evaluation import Evaluation
-from segkit.evaluate.other_tools.rows import rows_as
-from segkit.evaluate.other_tools.rules import TOOLS
-from segkit.evaluate.other_tools.scene import Scene
-from segkit.evaluate.pixels.confusion import Confusion
+from segkit.evaluation.analysis.details import DetailOptions, compute_details
+from segkit.evaluation.coco.inputs import prepare_inputs
+from segkit.evaluation.coco.overlap import overlaps_by_image
+from segkit.evaluation.coco.score import score_results
+from segkit.evaluation.evaluation import Evaluation
+from segkit.evaluation.other_tools.rows import rows_as
+from segkit.evaluation.other_tools.rules import TOOLS
+from segkit.evaluation.other_tools.scene import Scene
+from segkit.evaluation.pixels.confusion import Confusion
 from segkit.formats.coco.file import read_coco, read_results
 
 SETS = int(os.environ.get("SEGKIT_REFERENCE_SETS", "4"))

@@ -11,12 +11,12 @@ from PIL import Image
 from random_models import card_of, checkpoint
 
 from segkit.data.records import Category
-from segkit.evaluate.evaluation import Evaluation
-from segkit.evaluate.metrics import Metrics
-from segkit.evaluate.pixels.confusion import paint
-from segkit.evaluate.pixels.per_image import PixelScores
-from segkit.evaluate.report.gallery import label_colours
-from segkit.evaluate.report.page import render_report
+from segkit.evaluation.evaluation import Evaluation
+from segkit.evaluation.metrics import Metrics
+from segkit.evaluation.pixels.confusion import paint
+from segkit.evaluation.pixels.per_image import PixelScores
+from segkit.evaluation.report.gallery import label_colours
+from segkit.evaluation.report.page import render_report
 from segkit.formats.coco.file import read_coco
 from segkit.models.tensors import labels_of
 

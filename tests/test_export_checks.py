@@ -16,9 +16,9 @@ from random_models import card_of, checkpoint
 
 from segkit.config.export import ExportConfig
 from segkit.errors import InputError, SegkitError
-from segkit.export.check import check
-from segkit.export.export import export
-from segkit.export.pictures import images_for
+from segkit.exporting.check import check
+from segkit.exporting.export import export
+from segkit.exporting.pictures import images_for
 from segkit.runs.checkpoint import load_model
 from segkit.runtimes.foreign_onnx import check_onnx
 from segkit.runtimes.onnx_model import OnnxModel

@@ -10,12 +10,12 @@ import torch
 from random_models import card_of, checkpoint, sharp
 
 from segkit.errors import InputError
-from segkit.export.about import metadata_of
-from segkit.export.detector_graph import DetectorGraph
-from segkit.export.graphs import graph_of
-from segkit.export.onnx import quiet
-from segkit.export.suppression import suppress
-from segkit.export.write import write
+from segkit.exporting.about import metadata_of
+from segkit.exporting.detector_graph import DetectorGraph
+from segkit.exporting.graphs import graph_of
+from segkit.exporting.onnx import quiet
+from segkit.exporting.suppression import suppress
+from segkit.exporting.write import write
 from segkit.models.safetensors_file import read_metadata, read_safetensors, write_safetensors
 from segkit.runtime.torch_private import export_with_sides_of_one
 from segkit.runtimes.files import SUFFIXES, open_exported

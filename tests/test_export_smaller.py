@@ -9,8 +9,8 @@ from random_models import card_of, checkpoint
 
 from segkit.config.export import ExportConfig
 from segkit.errors import ConfigError, SegkitError
-from segkit.export.score_check import ScorePair
-from segkit.export.shrink import _sensitive
+from segkit.exporting.score_check import ScorePair
+from segkit.exporting.shrink import _sensitive
 from segkit.formats.coco.file import read_coco
 from segkit.progress import SILENT
 from segkit.runtimes.onnx_model import OnnxModel
@@ -57,7 +57,7 @@ def test_8_bits_are_judged_by_score(segkit, here, dataset, source):
 @pytest.mark.slow
 def test_a_file_that_scores_less_is_not_kept(segkit, here, dataset, source, monkeypatch):
     scores = iter([("mIoU", 0.5), ("mIoU", 0.4)])
-    monkeypatch.setattr("segkit.export.export.score_of", lambda *everything: next(scores))
+    monkeypatch.setattr("segkit.exporting.export.score_of", lambda *everything: next(scores))
     outcome = segkit("export", source, "--data", dataset)
     assert outcome.code == 1
     assert "model.onnx: its mIoU is 0.4000, and that of the original 0.5000" in outcome.err

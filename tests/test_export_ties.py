@@ -10,11 +10,11 @@ from random_models import card_of, checkpoint, sharp
 from torch import nn
 from torchvision.models.detection.image_list import ImageList
 
-from segkit.export.compare import compare, compare_maps
-from segkit.export.conditioning import without_suppression
-from segkit.export.detector_graph import pad
-from segkit.export.graphs import Graph, graph_of
-from segkit.export.onnx import write_onnx
+from segkit.exporting.compare import compare, compare_maps
+from segkit.exporting.conditioning import without_suppression
+from segkit.exporting.detector_graph import pad
+from segkit.exporting.graphs import Graph, graph_of
+from segkit.exporting.onnx import write_onnx
 from segkit.models.unet import split_instances
 from segkit.runtimes.onnx_model import OnnxModel
 

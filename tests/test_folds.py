@@ -8,7 +8,7 @@ import pytest
 import torch
 from training import config, lines
 
-from segkit.convert.split import SplitImage, assign_folds
+from segkit.conversion.split import SplitImage, assign_folds
 from segkit.errors import InputError
 from segkit.formats.folds import open_fold, read_folds
 from segkit.inference.folds import FoldsPredictor, models_of_folds

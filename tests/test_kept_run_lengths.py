@@ -8,8 +8,8 @@ from coco_pairs import random_pair
 from test_evaluate_together import annotation
 
 from segkit.config.evaluate import EvalConfig
-from segkit.evaluate import results_file
-from segkit.evaluate.coco import fast_path, kept_run_lengths
+from segkit.evaluation import results_file
+from segkit.evaluation.coco import fast_path, kept_run_lengths
 
 KEPT = ".t.json.runs"
 

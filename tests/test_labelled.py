@@ -11,7 +11,7 @@ from PIL import Image
 from random_models import card_of
 
 from segkit.errors import ConfigError, InputError
-from segkit.evaluate.analysis.prediction_powered import plain_mean, powered_mean
+from segkit.evaluation.analysis.prediction_powered import plain_mean, powered_mean
 from segkit.inference.input_files import Picture
 from segkit.inference.labelled import open_labelled
 

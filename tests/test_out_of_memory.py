@@ -30,7 +30,7 @@ def test_a_command_without_memory_ends_in_one_line(segkit, parts, here, monkeypa
     def fails(*_):
         raise error
 
-    monkeypatch.setattr("segkit.convert.convert.open_source", fails)
+    monkeypatch.setattr("segkit.conversion.convert.open_source", fails)
     outcome = segkit("convert", parts)
     assert outcome.code == 1
     assert outcome.err.startswith("error: out of memory: ")

@@ -6,7 +6,7 @@ import pytest
 from segkit.data.masks import crop_to_rle, rle_to_mask, to_rle
 from segkit.data.panoptic_merge import ClassMap, class_map_in_image, merge_panoptic
 from segkit.data.records import Annotation, Image, Result
-from segkit.evaluate.pixels.segments import segment_sums, true_segments
+from segkit.evaluation.pixels.segments import segment_sums, true_segments
 
 
 def box(category, score, x, y, w, h, side=20):

@@ -184,10 +184,10 @@ def test_an_exported_file_is_checked_and_can_be_used_as_a_model(road, segkit, pa
 
 
 def test_an_export_that_differs_is_not_kept(road, segkit, tmp_path, monkeypatch):
-    from segkit.export.compare import PredictionDifference
+    from segkit.exporting.compare import PredictionDifference
 
     monkeypatch.setattr(PredictionDifference, "within", lambda difference, tolerance: False)
-    monkeypatch.setattr("segkit.export.check.rounding_explains", lambda *model_and_image: False)
+    monkeypatch.setattr("segkit.exporting.check.rounding_explains", lambda *model_and_image: False)
     outcome = segkit("export", "--out", tmp_path / "m.onnx")
     assert outcome.code == 1
     assert "hint: nothing was written; accept more with --tolerance (now 0.001)" in outcome.err
@@ -198,7 +198,7 @@ def test_a_shifted_instance_is_detected_as_a_difference():
     """One instance in each prediction, at different places: they must not count as equal."""
     import torch
 
-    from segkit.export.compare import compare
+    from segkit.exporting.compare import compare
 
     def found(box):
         return {"boxes": torch.tensor([box]), "labels": torch.tensor([1]), "scores": torch.tensor([0.9])}

@@ -14,8 +14,8 @@ from test_batch_independence import picture
 from segkit.config.fields import load_config, write_toml
 from segkit.config.train import TrainConfig
 from segkit.errors import ConfigError
-from segkit.export.graphs import graph_of
-from segkit.export.onnx import write_onnx
+from segkit.exporting.graphs import graph_of
+from segkit.exporting.onnx import write_onnx
 from segkit.models.mask_points import features_at, mask_values
 from segkit.models.pointrend import PointHead, PointRend, coarse_at, in_pixels, uncertain_points
 from segkit.runtimes.onnx_model import OnnxModel

@@ -11,7 +11,7 @@ from training import config, lines
 
 from segkit.data.records import Annotation, Dataset
 from segkit.data.records import Image as ImageRecord
-from segkit.evaluate.pixels.confusion import Confusion, paint
+from segkit.evaluation.pixels.confusion import Confusion, paint
 from segkit.models.detector import DetectorSettings
 from segkit.training.train import train
 

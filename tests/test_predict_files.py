@@ -13,7 +13,7 @@ from labelme_files import square, write
 from PIL import Image
 from random_models import card_of, checkpoint
 
-from segkit.convert.names import unique_names
+from segkit.conversion.names import unique_names
 from segkit.data.files import path_inside, temporary_file
 from segkit.data.masks import mask_to_rle
 from segkit.data.records import Category, Result

@@ -9,8 +9,8 @@ from random_models import card_of, checkpoint
 
 from segkit.config.predict import PredictConfig
 from segkit.errors import InputError
-from segkit.evaluate.analysis.promise import promised_threshold
-from segkit.evaluate.provenance import digest_of
+from segkit.evaluation.analysis.promise import promised_threshold
+from segkit.evaluation.provenance import digest_of
 from segkit.inference.thresholds import promise_warning, promised_score
 
 

@@ -8,8 +8,8 @@ import torch
 from random_models import card_of, checkpoint, sharp
 
 from segkit.errors import InputError
-from segkit.export.channels import without_channels
-from segkit.export.sparsity import without_weights
+from segkit.exporting.channels import without_channels
+from segkit.exporting.sparsity import without_weights
 from segkit.models.card import ModelCard
 from segkit.models.sizes import Width
 from segkit.models.widths import narrow, widths_of

@@ -12,8 +12,8 @@ from random_models import card_of, checkpoint, sharp
 from torchvision.ops import box_iou
 
 from segkit.errors import ConfigError
-from segkit.export.graphs import graph_of
-from segkit.export.onnx import quiet, write_onnx
+from segkit.exporting.graphs import graph_of
+from segkit.exporting.onnx import quiet, write_onnx
 from segkit.models.card import ModelCard
 from segkit.models.quantised import QuantisedConv2d, QuantisedLinear, Rounding, measure_ranges, quantise_layers
 from segkit.runs.checkpoint import load_checkpoint, load_model

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from segkit.config.convert import ConvertConfig
-from segkit.convert.convert import convert
+from segkit.conversion.convert import convert
 from segkit.errors import InputError
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows cannot fork")

@@ -21,7 +21,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from segkit.config.convert import ConvertConfig
-from segkit.convert.convert import convert
+from segkit.conversion.convert import convert
 from segkit.errors import InputError
 
 FORMATS = ["coco", "labelme", "yolo", "voc", "idmask", "semantic"]

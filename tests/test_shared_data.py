@@ -13,9 +13,9 @@ from pycocotools.cocoeval import COCOeval
 
 from segkit.config.convert import ConvertConfig
 from segkit.config.evaluate import EvalConfig
-from segkit.convert.convert import convert
-from segkit.evaluate.coco.instance_metrics import NUMBERS
-from segkit.evaluate.results_file import evaluate_results
+from segkit.conversion.convert import convert
+from segkit.evaluation.coco.instance_metrics import NUMBERS
+from segkit.evaluation.results_file import evaluate_results
 
 NO_INSTANCES = {"__ignore__", "_background_", "background"}
 CASES = sorted(p.stem for p in (SHARED / "expected").glob("l*.json")) if SHARED.is_dir() else []

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from conftest import SHARED
 
-from segkit.evaluate.pixels.confusion import paint
-from segkit.evaluate.pixels.per_image import PixelScores
+from segkit.evaluation.pixels.confusion import paint
+from segkit.evaluation.pixels.per_image import PixelScores
 from segkit.formats.coco.file import read_coco
 from segkit.models.tensors import labels_of
 

@@ -112,7 +112,7 @@ def short_epochs(tmp_path_factory):
     from make_pictures import make_pictures
 
     from segkit.config.convert import ConvertConfig
-    from segkit.convert.convert import convert
+    from segkit.conversion.convert import convert
 
     folder = tmp_path_factory.mktemp("data")
     make_pictures(folder / "parts", count=40, size=256)

@@ -8,9 +8,9 @@ import pytest
 from labelme_files import square, write
 from PIL import Image
 
-from segkit.convert.label_checks import inspect_labels
-from segkit.convert.near_duplicates import group_similar
-from segkit.convert.split import SplitImage, assign_splits
+from segkit.conversion.label_checks import inspect_labels
+from segkit.conversion.near_duplicates import group_similar
+from segkit.conversion.split import SplitImage, assign_splits
 
 
 def load(path):

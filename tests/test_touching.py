@@ -96,7 +96,7 @@ def make_cells(folder, pictures=6, touching=True):
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory):
     from segkit.config.convert import ConvertConfig
-    from segkit.convert.convert import convert
+    from segkit.conversion.convert import convert
 
     folder = tmp_path_factory.mktemp("cells")
     for name, touching in (("touching", True), ("apart", False)):

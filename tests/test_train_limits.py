@@ -153,7 +153,7 @@ def test_patience_counts_from_the_end_of_the_warm_up(dataset, tmp_path):
 
 
 def test_patience_does_not_count_while_the_score_is_0(dataset, tmp_path, monkeypatch):
-    from segkit.evaluate.metrics import Metrics
+    from segkit.evaluation.metrics import Metrics
 
     some = config(dataset, tmp_path, model="unet", steps=3, lr=0.0, batch=9, eval_every=1, patience=1, warmup=0)
     with monkeypatch.context() as patch:
@@ -164,7 +164,7 @@ def test_patience_does_not_count_while_the_score_is_0(dataset, tmp_path, monkeyp
 
 
 def test_a_model_that_finds_the_background_alone_finds_nothing():
-    from segkit.evaluate.metrics import Metrics, SemanticMetrics
+    from segkit.evaluation.metrics import Metrics, SemanticMetrics
 
     def metrics(**categories):
         scores = {name: {"IoU": value} for name, value in categories.items()}

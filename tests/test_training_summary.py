@@ -4,7 +4,7 @@ import json
 
 from segkit.commands.output import Output
 from segkit.commands.render.models import render_training
-from segkit.evaluate.metrics import InstanceMetrics, Metrics
+from segkit.evaluation.metrics import InstanceMetrics, Metrics
 from segkit.runs.folder import METRICS
 from segkit.training.summary import TrainingSummary, _evaluation_after
 

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="Windows has no locks
 @pytest.mark.parametrize("force", [[], ["--force"]])
 def test_of_two_conversions_into_one_folder_the_second_is_refused(segkit, parts, here, force):
     from segkit.config.convert import ConvertConfig
-    from segkit.convert.convert import convert
+    from segkit.conversion.convert import convert
     from segkit.progress import Progress
 
     outcomes = []

@@ -33,7 +33,7 @@ TINY = {"model": "panoptic", "stuff": STUFF, "backbone": "mobilenet_v3_small", "
 def scenes(tmp_path_factory):
     """Eight scenes, converted."""
     from segkit.config.convert import ConvertConfig
-    from segkit.convert.convert import convert
+    from segkit.conversion.convert import convert
 
     folder = tmp_path_factory.mktemp("scenes")
     convert(ConvertConfig(src=str(road_scenes(folder / "labelme")), out=folder / "dataset", val=0.25))

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from random_models import card_of, sharp
 
-from segkit.export.about import metadata_of
-from segkit.export.graphs import graph_of
-from segkit.export.onnx import write_onnx
+from segkit.exporting.about import metadata_of
+from segkit.exporting.graphs import graph_of
+from segkit.exporting.onnx import write_onnx
 from segkit.formats.coco.file import read_coco, read_results
 
 WITHOUT_TORCH = """

@@ -206,7 +206,7 @@ def number_or_death(number):
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGKILL")
 def test_work_at_which_every_process_dies_is_given_up_and_the_rest_is_done():
-    from segkit.convert.parallel import map_in_order
+    from segkit.conversion.parallel import map_in_order
 
     warnings = []
     results = map_in_order(number_or_death, range(40), workers=4, lost=lambda number: -number, warn=warnings.append)

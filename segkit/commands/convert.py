@@ -15,7 +15,7 @@ def convert(config: ConvertConfig, output: Output) -> int:
     [bold]Example:[/bold]  segkit convert labelme-dir --val 0.2
     """
     from segkit.commands.render.conversion import render_conversion
-    from segkit.convert.convert import convert
+    from segkit.conversion.convert import convert
 
     summary = convert(config, output.progress(), sys.stdin)
     render_conversion(summary, output)

@@ -9,7 +9,7 @@ from segkit.config.evaluate import EvalConfig
 from segkit.errors import DONE, InputError
 
 if TYPE_CHECKING:
-    from segkit.evaluate.evaluation import Evaluation
+    from segkit.evaluation.evaluation import Evaluation
 
 
 @configured_by(EvalConfig)
@@ -19,7 +19,7 @@ def evaluate(config: EvalConfig, output: Output) -> int:
     [bold]Example:[/bold]  segkit eval runs/latest --data dataset --report
     """
     from segkit.commands.render.scores import render_evaluation
-    from segkit.evaluate.report.write import write_evaluation
+    from segkit.evaluation.report.write import write_evaluation
     from segkit.review.annotators import check_options_of_annotator, is_annotator
 
     people = is_annotator(config.subject)
@@ -44,7 +44,7 @@ def evaluate(config: EvalConfig, output: Output) -> int:
 
 def _check_compared(config: EvalConfig, output: Output) -> None:
     """Refuse what cannot be compared before an evaluation that may take long."""
-    from segkit.evaluate.results_file import is_results
+    from segkit.evaluation.results_file import is_results
     from segkit.formats.coco.file import read_results
 
     if config.compare is None:
@@ -60,8 +60,8 @@ def _check_compared(config: EvalConfig, output: Output) -> None:
 
 def _evaluation_of(config: EvalConfig, output: Output) -> "Evaluation":
     """Metrics of a results file, without importing torch, or of a model."""
-    from segkit.evaluate.provenance import with_provenance
-    from segkit.evaluate.results_file import evaluate_results, is_results
+    from segkit.evaluation.provenance import with_provenance
+    from segkit.evaluation.results_file import evaluate_results, is_results
     from segkit.review.annotators import evaluate_annotator, is_annotator
 
     if is_annotator(config.subject):

@@ -14,9 +14,9 @@ def export(config: ExportConfig, output: Output) -> int:
     """
     output.before_pytorch()
     from segkit.commands.render.exports import render_bench, render_export, render_prune
-    from segkit.export.bench import bench
-    from segkit.export.export import export
-    from segkit.export.prune import prune
+    from segkit.exporting.bench import bench
+    from segkit.exporting.export import export
+    from segkit.exporting.prune import prune
 
     if config.bench:
         render_bench(bench(config, output.progress()), output)

@@ -2,7 +2,7 @@
 
 Files speak COCO: ``bbox`` is xywh in pixels, ``category_id`` is any positive integer, a segmentation is a list
 of polygons or an RLE. Sources that know no ids (LabelMe) are read as ``AnnotatedImage``, which holds label names;
-``segkit.convert.convert`` gives ids. No tensors here.
+``segkit.conversion.convert`` gives ids. No tensors here.
 """
 
 from collections import defaultdict

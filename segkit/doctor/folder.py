@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from segkit.convert.json_kinds import json_kind
+from segkit.conversion.json_kinds import json_kind
 from segkit.data.files import walk_folders
 from segkit.data.pictures import PICTURE_SUFFIXES
 from segkit.doctor.facts import Fact

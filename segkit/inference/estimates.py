@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segkit.data.files import path_inside, temporary_file
-from segkit.evaluate.analysis.prediction_powered import Estimate, plain_mean, powered_mean
+from segkit.evaluation.analysis.prediction_powered import Estimate, plain_mean, powered_mean
 from segkit.inference.choose import Choice
 from segkit.inference.journal import PictureResults, read_journal
 from segkit.inference.labelled import LEAST_ANNOTATED, Labelled

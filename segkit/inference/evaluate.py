@@ -10,8 +10,8 @@ from segkit.data.files import check_links
 from segkit.data.panoptic_merge import LEAST_SCORE
 from segkit.data.records import Dataset
 from segkit.errors import ConfigError, InputError
-from segkit.evaluate.evaluation import Evaluation
-from segkit.evaluate.results_file import is_results
+from segkit.evaluation.evaluation import Evaluation
+from segkit.evaluation.results_file import is_results
 from segkit.formats.coco.file import read_coco
 from segkit.formats.dataset_folder import find_split, split_file, with_pictures_in
 from segkit.formats.folds import open_fold, read_folds

@@ -21,7 +21,7 @@ from segkit.data.map_place import MapPlace
 from segkit.data.panoptic_merge import Panoptic, Segment
 from segkit.data.pixel_size import PixelSize
 from segkit.data.records import Result
-from segkit.evaluate.predicted_images import JOURNAL
+from segkit.evaluation.predicted_images import JOURNAL
 from segkit.formats.coco.write import result_record
 from segkit.inference.input_files import Picture, stem_of
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from segkit.config.convert import ConvertConfig
-from segkit.convert.convert import convert
+from segkit.conversion.convert import convert
 from segkit.data.records import Annotation, Dataset, Image, Result
 from segkit.errors import ConfigError, InputError
 from segkit.formats.coco.file import read_coco

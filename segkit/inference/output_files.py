@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segkit.data.files import check_links, fingerprint, path_inside, remove_empty_folders, remove_temporary_files
-from segkit.evaluate.predicted_images import JOURNAL
+from segkit.evaluation.predicted_images import JOURNAL
 from segkit.inference.input_files import Picture
 from segkit.inference.journal import PictureResults, read_journal
 from segkit.inference.number_maps import PANOPTIC

@@ -9,7 +9,7 @@ from segkit.choices import ARCHITECTURES
 from segkit.config.predict import PredictConfig
 from segkit.data.locks import only_writer_in
 from segkit.errors import ConfigError, InputError
-from segkit.evaluate.predicted_images import JOURNAL
+from segkit.evaluation.predicted_images import JOURNAL
 from segkit.extras import extra_package
 from segkit.inference.frames import with_frames
 from segkit.inference.input_files import Picture, name_pictures, with_pages

@@ -14,7 +14,7 @@ from segkit.data.files import check_links, fingerprint, path_inside, relative_pa
 from segkit.data.overlay import category_colours, class_map_picture, draw_overlay
 from segkit.data.records import Category, Image, Result
 from segkit.errors import InputError
-from segkit.evaluate.predicted_images import JOURNAL
+from segkit.evaluation.predicted_images import JOURNAL
 from segkit.formats.coco.write import write_coco, write_results
 from segkit.formats.labelme.write import labelme_content, labelme_document, result_shapes
 from segkit.formats.map_files import geopackage, map_geojson

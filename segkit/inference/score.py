@@ -13,12 +13,12 @@ from segkit.choices import ARCHITECTURES, EngineName
 from segkit.data.panoptic_merge import LEAST_SCORE
 from segkit.data.records import Dataset, Image, Result
 from segkit.errors import Interrupted, SegkitError
-from segkit.evaluate.coco.score import score_results
-from segkit.evaluate.coco.streaming import Stream
-from segkit.evaluate.metrics import Metrics
-from segkit.evaluate.pixels.confusion import paint
-from segkit.evaluate.pixels.per_image import PixelScores
-from segkit.evaluate.pixels.segments import SegmentScores
+from segkit.evaluation.coco.score import score_results
+from segkit.evaluation.coco.streaming import Stream
+from segkit.evaluation.metrics import Metrics
+from segkit.evaluation.pixels.confusion import paint
+from segkit.evaluation.pixels.per_image import PixelScores
+from segkit.evaluation.pixels.segments import SegmentScores
 from segkit.inference.folds import Predictor
 from segkit.inference.segments import classes_of, segments_of
 from segkit.loading.loader import load_batches

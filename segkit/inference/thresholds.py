@@ -8,7 +8,7 @@ from typing import Any
 from segkit.config.predict import DEFAULT_SCORE, KEPT_SCORES, PredictConfig
 from segkit.data.records import Category
 from segkit.errors import ConfigError, InputError
-from segkit.evaluate.provenance import digest_of
+from segkit.evaluation.provenance import digest_of
 from segkit.inference.choose import Choice
 from segkit.runs.find import folder_of_scores
 

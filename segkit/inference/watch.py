@@ -14,7 +14,7 @@ from typing import Any
 from segkit.config.predict import PredictConfig
 from segkit.data.locks import one_at_a_time
 from segkit.errors import ConfigError, SegkitError
-from segkit.evaluate.predicted_images import JOURNAL
+from segkit.evaluation.predicted_images import JOURNAL
 from segkit.inference.journal import take_in_ranks
 from segkit.inference.load import Task
 from segkit.inference.notes import Notes

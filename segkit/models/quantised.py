@@ -4,7 +4,7 @@ Weights and activations are rounded to the values that 8 bits hold, and stay flo
 quantisation", Jacob et al. 2018, https://arxiv.org/abs/1712.05877); backward takes rounding for the identity inside the
 range (straight-through estimator). Weights have a scale for each output channel, activations one for all
 (Krishnamoorthi 2018, https://arxiv.org/abs/1806.08342). Norms are folded into the convolutions before them, as
-exporters do. Weights have 7 of the 8 bits, for the reason in ``segkit.export.quantise``.
+exporters do. Weights have 7 of the 8 bits, for the reason in ``segkit.exporting.quantise``.
 
 Ranges of activations are measured once (``measure_ranges``) and fixed: averages over batches would make a step depend
 on its micro-batches and ranks, and would be updated twice where activations are computed again.

@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath
 from segkit.config.evaluate import EvalConfig
 from segkit.data.records import Annotation, Category, Dataset, Result
 from segkit.errors import ConfigError, InputError
-from segkit.evaluate.analysis.agreement import agreement_of
-from segkit.evaluate.coco.inputs import comparable_iou_types
-from segkit.evaluate.coco.score import score_results
-from segkit.evaluate.evaluation import Evaluation
+from segkit.evaluation.analysis.agreement import agreement_of
+from segkit.evaluation.coco.inputs import comparable_iou_types
+from segkit.evaluation.coco.score import score_results
+from segkit.evaluation.evaluation import Evaluation
 from segkit.formats.json_file import read_json
 from segkit.progress import SILENT, Progress
 from segkit.review.contents import CheckedImage, Contents, read_annotations

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from segkit.config.check import CheckConfig
 from segkit.config.convert import ConvertConfig, SourceFormat
-from segkit.convert.listed_splits import with_listed_splits
-from segkit.convert.names import image_names
-from segkit.convert.plan import folder_of
-from segkit.convert.read import ReadOptions, read_source
-from segkit.convert.refusals import nothing_found
-from segkit.convert.source import open_source
-from segkit.convert.source_splits import source_splits
-from segkit.convert.spool import ImageEntry, Spool
-from segkit.convert.unannotated import pictures_without_annotations
+from segkit.conversion.listed_splits import with_listed_splits
+from segkit.conversion.names import image_names
+from segkit.conversion.plan import folder_of
+from segkit.conversion.read import ReadOptions, read_source
+from segkit.conversion.refusals import nothing_found
+from segkit.conversion.source import open_source
+from segkit.conversion.source_splits import source_splits
+from segkit.conversion.spool import ImageEntry, Spool
+from segkit.conversion.unannotated import pictures_without_annotations
 from segkit.data.locks import temporary_directory
 from segkit.data.records import IGNORE, Annotation, Category, Dataset, Finding, Image, Instance
 from segkit.errors import InputError

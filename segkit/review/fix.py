@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from segkit.convert.names import unique_names
-from segkit.convert.writers.labelme import shapes_of
+from segkit.conversion.names import unique_names
+from segkit.conversion.writers.labelme import shapes_of
 from segkit.data.files import path_inside, relative_path, temporary_file
 from segkit.data.records import Instance
 from segkit.formats.encoding import decode_text

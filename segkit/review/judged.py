@@ -15,9 +15,9 @@ from scipy.optimize import isotonic_regression
 
 from segkit.data.masks import Box, box_ious, mask_ious, to_rle
 from segkit.data.records import Dataset, Result
-from segkit.evaluate.coco.engine import EvaluationInputs, IouType
-from segkit.evaluate.coco.inputs import prepare_inputs
-from segkit.evaluate.coco.overlap import ImageOverlaps, ious, overlaps_by_image
+from segkit.evaluation.coco.engine import EvaluationInputs, IouType
+from segkit.evaluation.coco.inputs import prepare_inputs
+from segkit.evaluation.coco.overlap import ImageOverlaps, ious, overlaps_by_image
 
 MATCH = 0.5  # IoU from which on a prediction is of an annotation, as in eval
 _LEAST_SCORE = 0.05  # predictions below say nothing

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segkit.convert.names import unique_names
+from segkit.conversion.names import unique_names
 from segkit.data.files import checksum, relative_path, temporary_file
 from segkit.data.records import Result
 from segkit.errors import InputError

@@ -7,7 +7,7 @@ from pathlib import Path
 from segkit.config.check import CheckConfig
 from segkit.data.records import Category, Dataset, Result
 from segkit.errors import InputError, SegkitError
-from segkit.evaluate.predicted_images import match_images, with_ids_for_names
+from segkit.evaluation.predicted_images import match_images, with_ids_for_names
 from segkit.formats.coco.file import read_coco, read_results
 from segkit.formats.dataset_folder import find_split
 from segkit.units import counted

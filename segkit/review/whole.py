@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from segkit.convert.label_checks import inspect_labels
-from segkit.convert.near_duplicates import group_similar
+from segkit.conversion.label_checks import inspect_labels
+from segkit.conversion.near_duplicates import group_similar
 from segkit.data.depth import is_deep
 from segkit.data.geometry import resized_dimensions
 from segkit.data.pictures import opened

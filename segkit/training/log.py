@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 from typing import Any, Self
 
-from segkit.evaluate.metrics import Metrics
+from segkit.evaluation.metrics import Metrics
 from segkit.memory.measure.meter import StepRecord
 from segkit.progress import Progress
 from segkit.runs.folder import EVENTS, METRICS

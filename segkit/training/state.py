@@ -9,7 +9,7 @@ from torch import nn
 
 from segkit.data.digest import Digest
 from segkit.errors import ConfigError, InputError
-from segkit.evaluate.metrics import Metrics
+from segkit.evaluation.metrics import Metrics
 from segkit.models.adapt import compile_features, freeze, initialise, save_memory
 from segkit.models.card import ModelCard
 from segkit.models.weights import Loaded, load_weights

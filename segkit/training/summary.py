@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from segkit.evaluate.metrics import Metrics
+from segkit.evaluation.metrics import Metrics
 from segkit.runs.curves import draw_curves
 from segkit.runs.folder import METRICS
 from segkit.runs.metrics_file import read_metrics

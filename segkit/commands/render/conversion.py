@@ -12,7 +12,7 @@ from segkit.text import without_values
 from segkit.units import counted
 
 if TYPE_CHECKING:
-    from segkit.convert.summary import ConversionSummary
+    from segkit.conversion.summary import ConversionSummary
 
 
 _MOST_KINDS = 25

@@ -7,9 +7,9 @@ from segkit.commands.output import Output, shown, table_of
 from segkit.units import counted, format_bytes
 
 if TYPE_CHECKING:
-    from segkit.export.bench import BenchSummary
-    from segkit.export.export import ExportSummary
-    from segkit.export.prune import PruneSummary
+    from segkit.exporting.bench import BenchSummary
+    from segkit.exporting.export import ExportSummary
+    from segkit.exporting.prune import PruneSummary
 
 _RUNTIMES = {
     "onnx": "ONNX Runtime", "torchscript": "PyTorch (TorchScript)", "pt2": "PyTorch (torch.export)",

@@ -9,7 +9,7 @@ from segkit.units import counted, format_bytes, format_duration
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from segkit.evaluate.analysis.prediction_powered import Estimate
+    from segkit.evaluation.analysis.prediction_powered import Estimate
     from segkit.inference.estimates import Row
     from segkit.inference.predict import PredictionSummary
     from segkit.training.label_curve.curve import LabelCurve

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from segkit.commands.output import Output, shown, table_of
-from segkit.evaluate.analysis.coverage import coverage_said
-from segkit.evaluate.analysis.intervals import FEW_IMAGES
-from segkit.evaluate.metrics import COMPARED, InstanceMetrics, Metrics, PanopticMetrics, compared_on, verdict
+from segkit.evaluation.analysis.coverage import coverage_said
+from segkit.evaluation.analysis.intervals import FEW_IMAGES
+from segkit.evaluation.metrics import COMPARED, InstanceMetrics, Metrics, PanopticMetrics, compared_on, verdict
 from segkit.units import counted, format_interval, format_score
 
 _NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl")

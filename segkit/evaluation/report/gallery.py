@@ -1,0 +1,171 @@
+"""The worst and the best images, ground truth and prediction, as JPEG data for a page."""
+
+import base64
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from segkit.data.draw import Drawn, colour, draw_regions
+from segkit.data.label_maps import IGNORED
+from segkit.data.masks import mask_to_rle, rle_to_mask, to_rle
+from segkit.data.records import Dataset, Image, PicturePaths
+from segkit.errors import InputError
+from segkit.evaluation.analysis.details import Details, ImageDetails
+from segkit.evaluation.pixels.per_image import LabelMaps
+from segkit.evaluation.report.tables import worst_first
+from segkit.formats.pictures.framed import load_resized
+
+Pixels = npt.NDArray[np.uint8]
+_TP, _FP, _FN, _CROWD = (46, 160, 67), (218, 54, 51), (240, 150, 0), (128, 128, 128)  # colours, as in report.html
+_WIDTH = 720  # of a panel, pixels
+_LEAST = 400  # narrower images are enlarged, so that their labels can be read
+_OPACITY = 0.55
+_NUM_WORST, _NUM_BEST = 12, 4
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryImage:
+    """One image of the gallery: its name, a caption, and its panels."""
+
+    name: str
+    caption: str
+    panels: tuple[tuple[str, str], ...]  # title, base64 JPEG
+
+
+def instance_gallery(
+    details: Details, images: dict[int, Image], paths: PicturePaths
+) -> tuple[list[GalleryImage], list[GalleryImage]]:
+    """The worst and the best images by panoptic quality at the score threshold."""
+    scored = [i for i in sorted(details.images, key=worst_first) if i.panoptic_total().quality()["PQ"] >= 0]
+    worst = scored[: min(_NUM_WORST, (2 * len(scored) + 2) // 3)]
+    best = scored[max(len(worst), len(scored) - _NUM_BEST) :][::-1]
+
+    def gallery(some: list[ImageDetails]) -> list[GalleryImage]:
+        return [_gallery_image(details, image, images[image.image_id], paths) for image in some]
+
+    return gallery(worst), gallery(best)
+
+
+def _gallery_image(details: Details, found: ImageDetails, image: Image, paths: PicturePaths) -> GalleryImage:
+    pixels, times = _load(paths, image), max(1, round(_LEAST / image.width))
+    sums, quality = found.counts(details.score), max(found.panoptic_total().quality()["PQ"], 0)
+    panels = (("ground truth", _annotations(details, found)), ("prediction", _predictions(details, found)))
+    return GalleryImage(
+        image.file_name,
+        f"TP {sums.tp}, FP {sums.fp}, FN {sums.fn}, PQ {quality:.2f}",
+        tuple((title, _jpeg(draw_regions(*_enlarged(pixels, regions, times)))) for title, regions in panels),
+    )
+
+
+def _annotations(details: Details, found: ImageDetails) -> list[Drawn]:
+    """Annotations, in the colours of true positives and false negatives at the score threshold."""
+    overlaps, matched = found.matches.overlaps, found.matches.matched(details.score)
+    regions = []
+    for g, n in enumerate(overlaps.annotation_index.tolist()):
+        annotation = details.inputs.truth["annotations"][n]
+        name = details.inputs.names[int(overlaps.true_category[g])]
+        if overlaps.crowd[g]:
+            shade, name = _CROWD, f"{name} (crowd)"
+        else:
+            shade = _TP if matched[g] else _FN
+        regions.append(Drawn(annotation.get("segmentation"), annotation["bbox"], shade, name))
+    return regions
+
+
+def _predictions(details: Details, found: ImageDetails) -> list[Drawn]:
+    """Predictions above the score threshold, in the colours of true and false positives, with their error types."""
+    overlaps = found.matches.overlaps
+    errors = {error.detection: error.type for error in found.errors}
+    regions = []
+    for d in np.flatnonzero(overlaps.score >= details.score).tolist():
+        result = details.inputs.results[int(overlaps.result_index[d])]
+        segmentation = result.get("segmentation") if details.iou_type == "segm" else None
+        tag = f"{details.inputs.names[int(overlaps.category[d])]} {overlaps.score[d]:.2f}"
+        shade, text = (_TP, tag) if found.matches.tp[d] else (_CROWD, f"{tag}: in a crowd")
+        if found.matches.fp[d]:
+            shade, text = _FP, f"{tag}: {errors.get(d, 'false positive')}"
+        regions.append(Drawn(segmentation, result["bbox"], shade, text))
+    return regions
+
+
+def _enlarged(pixels: Pixels, regions: Sequence[Drawn], times: int) -> tuple[Pixels, list[Drawn]]:
+    """An image and the regions to be drawn on it, enlarged by a whole number."""
+    if times == 1:
+        return pixels, list(regions)
+    height, width = pixels.shape[:2]
+    enlarged = []
+    for region in regions:
+        segmentation, box = region.segmentation, region.bbox
+        if segmentation:
+            mask = rle_to_mask(to_rle(segmentation, height, width))
+            segmentation = mask_to_rle(mask.repeat(times, axis=0).repeat(times, axis=1))
+        if box is not None:
+            box = (box[0] * times, box[1] * times, box[2] * times, box[3] * times)
+        enlarged.append(replace(region, segmentation=segmentation, bbox=box))
+    size = (width * times, height * times)
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC), np.uint8), enlarged
+
+
+def pixel_gallery(shown: Sequence[LabelMaps], dataset: Dataset) -> list[GalleryImage]:
+    """Images with their true and predicted labels, and the pixels where the two differ."""
+    gallery = []
+    for maps in shown:
+        image, (truth, prediction) = maps.row.image, maps.unpacked()
+        pixels = _load(dataset.paths, image)
+        errors = (truth != prediction) & (truth != IGNORED)
+        differ = pixels.copy()
+        differ[errors] = (pixels[errors] * (1 - _OPACITY) + np.array(_FP) * _OPACITY).astype(np.uint8)
+        gallery.append(
+            GalleryImage(
+                image.file_name,
+                f"mIoU {maps.row.mIoU:.2f}, pixel accuracy {maps.row.pixel_accuracy:.0%}",
+                (
+                    ("ground truth", _jpeg(_painted(pixels, truth))),
+                    ("prediction", _jpeg(_painted(pixels, prediction))),
+                    ("errors", _jpeg(differ)),
+                ),
+            )
+        )
+    return gallery
+
+
+def label_colours(dataset: Dataset) -> list[tuple[str, str]]:
+    """Category names and the colours of their labels in ``pixel_gallery``, as CSS."""
+    return [(c.name, "rgb({}, {}, {})".format(*colour(n))) for n, c in enumerate(dataset.categories)]
+
+
+def _painted(pixels: Pixels, labels: npt.NDArray[np.uint8]) -> Pixels:
+    palette = np.zeros((256, 3))
+    palette[1:IGNORED] = [colour(label - 1) for label in range(1, IGNORED)]
+    mixed = (pixels * (1 - _OPACITY) + palette[labels] * _OPACITY).astype(np.uint8)
+    return np.where(((labels > 0) & (labels != IGNORED))[..., None], mixed, pixels)
+
+
+def _load(paths: PicturePaths, image: Image) -> Pixels:
+    """The image's pixels, or grey ones if there is no such file or it has other dimensions."""
+    path = find_image(paths, image)
+    with contextlib.suppress(InputError):
+        if path is not None:
+            return load_resized(path, (image.height, image.width))
+    return np.full((image.height, image.width, 3), 235, np.uint8)
+
+
+def find_image(paths: PicturePaths, image: Image) -> Path | None:
+    """The image's file; None where there is none."""
+    path = paths.of(image)
+    return path if path.is_file() else None
+
+
+def _jpeg(pixels: Pixels) -> str:
+    height, width = pixels.shape[:2]
+    if width > _WIDTH:
+        pixels = np.asarray(
+            cv2.resize(pixels, (_WIDTH, max(1, round(height * _WIDTH / width))), interpolation=cv2.INTER_AREA), np.uint8
+        )
+    data = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])[1]
+    return base64.b64encode(bytes(data)).decode("ascii")
