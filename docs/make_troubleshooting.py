@@ -12,13 +12,13 @@ ROOT = Path(__file__).resolve().parents[1]
 ERRORS = {"InputError", "ConfigError", "DeviceError"}
 AREAS = {
     "Options": ("config", "units.py", "commands", "cli.py"),
-    "Annotations, and convert": ("convert", "formats"),
+    "Annotations, and convert": ("conversion", "formats"),
     "Pictures, files and folders": ("data", "loading", "extras.py"),
     "Training, and runs": ("training", "runs", "models"),
     "Devices, memory and processes": ("runtime", "memory", "memprofile"),
-    "eval": ("evaluate",),
+    "eval": ("evaluation",),
     "predict": ("inference",),
-    "export, and exported files": ("export", "runtimes"),
+    "export, and exported files": ("exporting", "runtimes"),
     "check, label and serve": ("review", "serving", "doctor"),
 }
 HEAD = """# Troubleshooting
