@@ -1,6 +1,8 @@
-"""Bytes, durations, scores, counts and sizes as text."""
+"""Bytes, durations, scores, counts, sizes and the date as text."""
 
+import os
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 
 def format_bytes(count: float | None) -> str:
@@ -43,3 +45,10 @@ def format_size(height: int, width: int) -> str:
 def format_interval(interval: Sequence[float] | None, form: str = ".3f") -> str:
     """Format a confidence interval as ``0.123 to 0.456``, both ends by ``form``; None as nothing."""
     return "" if interval is None else f"{interval[0]:{form}} to {interval[1]:{form}}"
+
+
+def today() -> str:
+    """The date in UTC; that of SOURCE_DATE_EPOCH, where outputs must be repeatable."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    now = datetime.fromtimestamp(int(epoch), UTC) if epoch.isdecimal() else datetime.now(UTC)
+    return now.date().isoformat()

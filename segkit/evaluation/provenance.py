@@ -1,9 +1,7 @@
 """What an evaluation is of: model or results, data, options, versions, date; and a paragraph that can be quoted."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,9 +10,22 @@ from typing import Any
 from segkit.config.evaluate import EvalConfig
 from segkit.evaluation.evaluation import Evaluation
 from segkit.evaluation.metrics import Metrics
-from segkit.units import counted
+from segkit.units import counted, today
 
-_OPTIONS = ("task", "iou", "max_dets", "lvis", "areas", "as_tool", "promise", "score", "bootstrap", "engine", "batch")
+_OPTIONS = (
+    "task",
+    "iou",
+    "max_dets",
+    "lvis",
+    "areas",
+    "as_tool",
+    "promise",
+    "score",
+    "bootstrap",
+    "engine",
+    "batch",
+    "images_dir",
+)
 _PACKAGES = ("segkit", "numpy", "pycocotools", "ultrafast-pycocotools", "opencv-python", "torch", "torchvision")
 
 
@@ -30,7 +41,7 @@ def with_provenance(config: EvalConfig, evaluation: Evaluation) -> Evaluation:
         },
         "options": {name: _plain(getattr(config, name)) for name in _OPTIONS},
         "versions": {name: found for name in _PACKAGES if (found := _version(name)) is not None},
-        "date": _today(),
+        "date": today(),
     }
     return replace(evaluation, metrics=replace(evaluation.metrics, about=about))
 
@@ -52,6 +63,8 @@ def digest_of(path: Path) -> str | None:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -60,13 +73,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _today() -> str:
-    """The date in UTC; that of SOURCE_DATE_EPOCH, where builds must be repeatable."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
-    now = datetime.fromtimestamp(int(epoch), UTC) if epoch.isdecimal() else datetime.now(UTC)
-    return now.date().isoformat()
 
 
 def methods_paragraph(metrics: Metrics) -> str:

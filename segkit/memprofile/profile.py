@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segkit import __version__
 from segkit.config.memprofile import MemprofileConfig
 from segkit.data.files import temporary_file
 from segkit.errors import FINDINGS, INCONCLUSIVE, NO_FIT, InputError
@@ -13,6 +14,7 @@ from segkit.memory.process.launch import SNAPSHOT, Status, run_script
 from segkit.memory.report.page import render_page
 from segkit.memory.report.read_recording import explain
 from segkit.progress import SILENT, Progress
+from segkit.units import today
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ def _of_script(
 def _written(config: MemprofileConfig, document: dict[str, Any], code: int) -> ProfileSummary:
     """Write both files; the exit code is that of a failed script, else by the verdict."""
     config.out.mkdir(parents=True, exist_ok=True)
+    document["about"] = {"segkit": __version__, "date": today()}
     json_path, page_path = config.out / "memory.json", config.out / "memory.html"
     for path, text in ((json_path, json.dumps(document, indent=1) + "\n"), (page_path, render_page(document))):
         with temporary_file(path) as temporary:

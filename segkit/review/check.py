@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from segkit.config.check import CheckConfig
+from segkit.config.fields import flag_of, options_of
 from segkit.data.records import Dataset
 from segkit.errors import InputError
 from segkit.progress import SILENT, Progress
@@ -30,6 +31,7 @@ from segkit.units import counted
 
 Predict = Callable[[CheckConfig, Dataset, Progress], Predictions]
 _LONGEST = 5 / 3  # of --size: the default of train
+_DECIDE = {"source_format", "images_dir", "size", "max_size", "model", "predictions", "split", "confidence"}
 _WEAK = 0.3  # share of annotations that are found, below which predictions say little
 
 
@@ -45,6 +47,7 @@ class CheckReport:
         scale: Shorter and longest side of images there.
         predictions: Where they are from, and how honest they are; None: there were none.
         notes: What is worth knowing, and is no error.
+        options: What was given besides SRC that decides what is found, as words of a command.
     """
 
     src: str
@@ -54,6 +57,7 @@ class CheckReport:
     scale: tuple[int, int]
     predictions: Predictions | None
     notes: tuple[str, ...]
+    options: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -142,7 +146,13 @@ def _report(
         findings += [f for f in found if f.kind != "doubled" or (f.image, f.annotation) not in known]
         notes += said
     progress.done()
-    return CheckReport(config.src, contents, tuple(findings), sizes, scale, predictions, tuple(notes))
+    options = tuple(
+        word
+        for each in options_of(CheckConfig)
+        if each.name in config.given_options() & _DECIDE
+        for word in (flag_of(each), str(getattr(config, each.name)))
+    )
+    return CheckReport(config.src, contents, tuple(findings), sizes, scale, predictions, tuple(notes), options)
 
 
 def _notes(contents: Contents) -> list[str]:

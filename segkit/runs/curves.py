@@ -13,6 +13,7 @@ from segkit.runs.folder import METRICS
 from segkit.runs.metrics_file import read_metrics
 
 CURVES = "curves.png"
+_DECADES = 30.0  # between the largest and the smallest loss, from which the axis is logarithmic
 _DRAWN = {"loss", "losses", "lr", "peak", "rss"}
 
 
@@ -38,14 +39,48 @@ def draw_curves(run: Path) -> Path | None:
         axes.set_title(title, loc="left", fontsize=11)
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
+    if _spans_decades(loss):
+        loss.set_ylim(bottom=None)
+        loss.set_yscale("log")
+        loss.set_title("Loss, on a logarithmic axis", loc="left", fontsize=11)
     for axes in (rate, memory):
         axes.set_xlabel("step")
+    best = best_step(evaluations)
+    if best is not None:
+        for axes in (loss, scores, rate, memory):
+            axes.axvline(best, color="#666666", linestyle=":", linewidth=1.2)
+        scores.plot([], [], color="#666666", linestyle=":", label=f"best.pt: step {best}")
+        scores.legend(frameon=False, fontsize=8)
     loss.legend(frameon=False, fontsize=8)
     figure.suptitle(run.name, fontsize=12)
     path = run / CURVES
     with temporary_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
     return path
+
+
+def best_step(evaluations: Sequence[dict[str, Any]]) -> int | None:
+    """The step of the model that ``best.pt`` has: the last of those with the highest score; None where none has one."""
+    scores = [(_primary(line), line["step"]) for line in evaluations]
+    found = [(score, step) for score, step in scores if score is not None and score >= 0]
+    return max(found)[1] if found else None
+
+
+def _primary(line: dict[str, Any]) -> float | None:
+    """The score by which models are compared, as ``Metrics.primary`` names it."""
+    for part, figure in (("panoptic", "PQ"), ("semantic", "mIoU"), ("segm", "AP"), ("bbox", "AP")):
+        if part in line:
+            score: float = line[part][figure]
+            return score
+    return None
+
+
+def _spans_decades(axes: Axes) -> bool:
+    """Whether what is plotted falls or rises by more than a factor of 30, so that the small values need a log axis."""
+    lines = [np.asarray(line.get_ydata(), float) for line in axes.lines]
+    drawn, sums = np.concatenate(lines), lines[-1]
+    drawn, sums = drawn[np.isfinite(drawn) & (drawn > 0)], sums[np.isfinite(sums)]
+    return len(sums) > 0 and sums.min() > 0 and drawn.max() > _DECADES * np.percentile(drawn, 2)
 
 
 def _smooth(axes: Axes, at: Sequence[int], values: Sequence[float | None], label: str, **style: Any) -> None:

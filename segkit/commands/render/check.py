@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from segkit.commands.output import Output, shown, table_of
+from segkit.commands.render.scores import render_next
 from segkit.units import counted
 
 if TYPE_CHECKING:
@@ -17,7 +18,9 @@ _MOST_ROWS, _MOST_SIZES = 30, 12
 
 
 def render_check(report: "CheckReport", files: Iterable[Path], output: Output) -> None:
-    """What was found, and what is worth knowing."""
+    """What was found, what is worth knowing, and what to do now."""
+    from segkit.review.page import next_steps
+
     output.json(report.to_json())
     err, contents = output.stderr, report.contents
     facts = [finding for finding in report.findings if finding.confidence is None]
@@ -46,6 +49,7 @@ def render_check(report: "CheckReport", files: Iterable[Path], output: Output) -
     )
     for path in files:
         output.note(f"  {shown(str(path))}")
+    render_next(next_steps(report), output)
 
 
 def _table(title: str, findings: "list[CheckFinding]", *, sure: bool) -> Table:

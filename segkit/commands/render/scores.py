@@ -8,6 +8,7 @@ from segkit.commands.output import Output, shown, table_of
 from segkit.evaluation.analysis.coverage import coverage_said
 from segkit.evaluation.analysis.intervals import FEW_IMAGES
 from segkit.evaluation.metrics import COMPARED, InstanceMetrics, Metrics, PanopticMetrics, compared_on, verdict
+from segkit.evaluation.next_steps import NextStep, next_steps
 from segkit.units import counted, format_interval, format_score
 
 _NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -129,6 +130,17 @@ def render_evaluation(metrics: Metrics, files: Iterable[Path], output: Output) -
         _promise(metrics.promise, output)
     for path in files:
         output.note(f"  {shown(str(path))}")
+    render_next(next_steps(metrics), output)
+
+
+def render_next(steps: Iterable[NextStep], output: Output) -> None:
+    """What to do now; commands are on lines of their own, which can be copied."""
+    for number, step in enumerate(steps):
+        if not number:
+            output.note("Next:")
+        output.note(f"- {shown(step.why)}")
+        if step.command:
+            output.note(f"    {shown(step.command)}")
 
 
 def _details(details: dict[str, Any], output: Output) -> None:

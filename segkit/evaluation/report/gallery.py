@@ -16,13 +16,15 @@ from segkit.data.masks import mask_to_rle, rle_to_mask, to_rle
 from segkit.data.records import Dataset, Image, PicturePaths
 from segkit.errors import InputError
 from segkit.evaluation.analysis.details import Details, ImageDetails
+from segkit.evaluation.analysis.tide import ERROR_TYPES
 from segkit.evaluation.pixels.per_image import LabelMaps
 from segkit.evaluation.report.tables import worst_first
 from segkit.formats.pictures.framed import load_resized
+from segkit.pages import Filter, filter_of
 
 Pixels = npt.NDArray[np.uint8]
 _TP, _FP, _FN, _CROWD = (46, 160, 67), (218, 54, 51), (240, 150, 0), (128, 128, 128)  # colours, as in report.html
-_WIDTH = 720  # of a panel, pixels
+_WIDTH = 960  # of a panel, pixels: a reader can enlarge it
 _LEAST = 400  # narrower images are enlarged, so that their labels can be read
 _OPACITY = 0.55
 _NUM_WORST, _NUM_BEST = 12, 4
@@ -30,11 +32,35 @@ _NUM_WORST, _NUM_BEST = 12, 4
 
 @dataclass(frozen=True, slots=True)
 class GalleryImage:
-    """One image of the gallery: its name, a caption, and its panels."""
+    """One image of the gallery.
+
+    Attributes:
+        name: Of its file.
+        caption: Its scores.
+        panels: Title and base64 JPEG.
+        tags: By key of a filter, the names under which it is found.
+    """
 
     name: str
     caption: str
-    panels: tuple[tuple[str, str], ...]  # title, base64 JPEG
+    panels: tuple[tuple[str, str], ...]
+    tags: dict[str, frozenset[str]]
+
+
+def filters_of(key: str, images: Sequence[GalleryImage], dataset: Dataset) -> list[Filter]:
+    """What a reader can choose among images: a category, and a kind of error where instances are shown.
+
+    Args:
+        key: "instances" or "pixels".
+        images: Of both galleries.
+        dataset: Has the order of the categories.
+    """
+    names = [category.name for category in dataset.categories]
+    found = [filter_of(f"{key}-category", "category", [image.tags[f"{key}-category"] for image in images], names)]
+    if key == "instances":
+        kinds = [image.tags[f"{key}-error"] for image in images]
+        found.append(filter_of(f"{key}-error", "kind of error", kinds, ERROR_TYPES))
+    return [each for each in found if each is not None]
 
 
 def instance_gallery(
@@ -59,7 +85,20 @@ def _gallery_image(details: Details, found: ImageDetails, image: Image, paths: P
         image.file_name,
         f"TP {sums.tp}, FP {sums.fp}, FN {sums.fn}, PQ {quality:.2f}",
         tuple((title, _jpeg(draw_regions(*_enlarged(pixels, regions, times)))) for title, regions in panels),
+        {"instances-category": _categories(details, found), "instances-error": _kinds(details, found)},
     )
+
+
+def _categories(details: Details, found: ImageDetails) -> frozenset[str]:
+    """The categories that are annotated, or predicted at the score threshold."""
+    overlaps = found.matches.overlaps
+    numbers = [*overlaps.true_category, *overlaps.category[overlaps.score >= details.score]]
+    return frozenset(details.inputs.names[int(number)] for number in numbers)
+
+
+def _kinds(details: Details, found: ImageDetails) -> frozenset[str]:
+    """The kinds of errors at the score threshold."""
+    return frozenset(error.type for error in found.errors)
 
 
 def _annotations(details: Details, found: ImageDetails) -> list[Drawn]:
@@ -129,9 +168,16 @@ def pixel_gallery(shown: Sequence[LabelMaps], dataset: Dataset) -> list[GalleryI
                     ("prediction", _jpeg(_painted(pixels, prediction))),
                     ("errors", _jpeg(differ)),
                 ),
+                {"pixels-category": _names_of(dataset, truth, prediction)},
             )
         )
     return gallery
+
+
+def _names_of(dataset: Dataset, *maps: npt.NDArray[np.uint8]) -> frozenset[str]:
+    """The categories whose labels occur in label maps."""
+    labels = set(np.unique(np.concatenate([each.ravel() for each in maps])).tolist())
+    return frozenset(category.name for label, category in enumerate(dataset.categories, 1) if label in labels)
 
 
 def label_colours(dataset: Dataset) -> list[tuple[str, str]]:

@@ -6,8 +6,8 @@ The text is in ``templates/report.html``, which Jinja renders with autoescape; t
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
+from segkit.config.evaluate import EvalConfig
+from segkit.config.fields import flag_of, options_of
 from segkit.data.records import Dataset
 from segkit.evaluation.analysis.coverage import coverage_said
 from segkit.evaluation.analysis.details import Details
@@ -15,13 +15,15 @@ from segkit.evaluation.coco.ids import images_by_integer_id
 from segkit.evaluation.coco.instance_metrics import NUMBERS
 from segkit.evaluation.evaluation import Evaluation
 from segkit.evaluation.metrics import COMPARED, InstanceMetrics, Metrics, SemanticMetrics, compared_on, verdict
+from segkit.evaluation.next_steps import next_steps
 from segkit.evaluation.pixels.per_image import PixelScores
 from segkit.evaluation.provenance import methods_paragraph
 from segkit.evaluation.report import plots
 from segkit.evaluation.report.annotators import annotators_section
-from segkit.evaluation.report.gallery import find_image, instance_gallery, label_colours, pixel_gallery
+from segkit.evaluation.report.gallery import filters_of, find_image, instance_gallery, label_colours, pixel_gallery
+from segkit.pages import page_environment
 from segkit.progress import SILENT, Progress
-from segkit.units import format_interval, format_score
+from segkit.units import counted, format_interval, format_score
 
 _IOU_TYPES = (("segm", "mask"), ("bbox", "box"), ("boundary", "boundary"))
 _INSTANCE_HEAD = (
@@ -29,14 +31,7 @@ _INSTANCE_HEAD = (
     "F1", "best F1", "at score", "PQ",
 )  # fmt: skip
 _PIXEL_COLUMNS = ("IoU", "F1", "precision", "recall", "boundary_IoU")
-_TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).with_name("templates")),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-)
+_TEMPLATES = page_environment(Path(__file__).with_name("templates"))
 
 
 class Headline(NamedTuple):
@@ -67,7 +62,9 @@ def render_report(
         if (part := getattr(metrics, iou_type)) is not None
     ]
     page = _TEMPLATES.get_template("report.html").render(
-        subject=evaluation.subject,
+        title=Path(evaluation.subject).name,
+        facts=_facts(evaluation, metrics),
+        next=next_steps(metrics),
         metrics=metrics,
         headlines=_instance_headlines(metrics, details) + _pixel_headlines(metrics),
         comparison=_comparison(metrics.compare or {}),
@@ -129,6 +126,35 @@ def _coverage(semantic: SemanticMetrics | None, details: Details | None) -> str:
     return coverage_said([*ranges, None if semantic is None else semantic.mIoU_coverage])
 
 
+def _facts(evaluation: Evaluation, metrics: Metrics) -> list[tuple[str, str]]:
+    """What the page is about: model, data, options, versions and date."""
+    about = metrics.about or {"subject": {}, "data": {}, "options": {}, "versions": {}, "date": ""}
+    subject, data, versions = about["subject"], about["data"], about["versions"]
+    made = [subject[key] for key in ("architecture",) if key in subject]
+    made += [f"step {subject['step']}"] if subject.get("step") is not None else []
+    counts = [counted(metrics.images, "image", "images")]
+    if data.get("annotations") is not None:
+        counts.append(counted(data["annotations"], "annotation", "annotations"))
+    changed = [
+        f"{flag_of(each)} {value}"
+        for each in options_of(EvalConfig)
+        if (value := about["options"].get(each.name)) not in (None, [], each.default)
+    ]
+    packages = [f"{name} {versions[name]}" for name in ("segkit", "torch") if name in versions]
+    return [
+        (
+            "model" if made else "results",
+            " ".join([evaluation.subject, f"({', '.join(made)})" if made else ""]).strip(),
+        ),
+        ("dataset", str(evaluation.truth)),
+        ("split", data.get("split") or ""),
+        ("data", ", ".join(counts)),
+        ("options", ", ".join(changed) or "all defaults"),
+        ("made with", ", ".join(packages)),
+        ("date", about["date"]),
+    ]
+
+
 def _about(about: dict[str, Any] | None) -> list[list[str]]:
     """What was evaluated on what, in rows of a table."""
     if about is None:
@@ -172,11 +198,12 @@ def _instances(metrics: Metrics, details: Details, dataset: Dataset) -> dict[str
             "error_costs": plots.error_costs(details),
             "precision_recall": plots.precision_recall(details),
             "over_thresholds": plots.over_thresholds(details),
-            "confusion": plots.confusion(confusion["categories"], confusion["counts"]),
+            "confusion": plots.confusion(confusion["categories"], confusion["counts"], nothing=True),
             "score_histogram": plots.score_histogram(details),
             "size_histogram": plots.size_histogram(details),
         },
         "num_lost": sum(find_image(dataset.paths, image) is None for image in dataset.images),
+        "filters": filters_of("instances", [*worst, *best], dataset),
         "worst": worst,
         "best": best,
     }
@@ -196,6 +223,7 @@ def _category_row(name: str, counts: dict[str, Any], ap: dict[str, float], inter
 def _pixels(semantic: SemanticMetrics, pixels: PixelScores, dataset: Dataset) -> dict[str, Any]:
     first = pixels.confusion.first
     names = ["background", *(category.name for category in dataset.categories)][first:]
+    worst, best = pixel_gallery(pixels.worst(), dataset), pixel_gallery(pixels.best(), dataset)
     return {
         "head": ["category", *(column.replace("_", " ") for column in _PIXEL_COLUMNS), "ground-truth pixels"],
         "rows": [
@@ -206,8 +234,9 @@ def _pixels(semantic: SemanticMetrics, pixels: PixelScores, dataset: Dataset) ->
         "fwIoU": format_score(semantic.fwIoU),
         "confusion": plots.confusion(names, pixels.confusion.counts[first:, first:]),
         "colours": label_colours(dataset),
-        "worst": pixel_gallery(pixels.worst(), dataset),
-        "best": pixel_gallery(pixels.best(), dataset),
+        "filters": filters_of("pixels", [*worst, *best], dataset),
+        "worst": worst,
+        "best": best,
     }
 
 

@@ -22,6 +22,7 @@ _MOST_CELLS = 15  # categories whose confusion is written out as numbers
 _MOST_LIGHT = 0.5  # of a line, as a share of white
 _BLUE, _RED = "#2f6fb7", "#c9342f"
 _HEAT = LinearSegmentedColormap.from_list("heat", ["#ffffff", "#9dc3e6", "#1f4e8c"])
+_GREY = LinearSegmentedColormap.from_list("grey", ["#ffffff", "#8a8f94"])  # of what is no category
 _RC = {
     "svg.hashsalt": "segkit",  # the same input gives the same bytes
     "svg.fonttype": "none",
@@ -154,19 +155,25 @@ def size_histogram(axes: Axes, details: Details) -> None:
     axes.legend(frameon=False, fontsize=8)
 
 
-def confusion(names: Sequence[str], counts: Any) -> Markup:
+def confusion(names: Sequence[str], counts: Any, *, nothing: bool = False) -> Markup:
     """Confusion as shares of each row, written out where there are few categories.
 
     Args:
         names: Of rows and columns.
         counts: [truth, prediction].
+        nothing: The last row is of predictions without an instance. It has no right cell, and its sum means nothing:
+            its cells are in grey, as shares of the predictions of their column.
     """
     matrix = np.asarray(counts, float)
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    shades = _HEAT(share)
+    if nothing:
+        share[-1] = matrix[-1] / np.maximum(matrix.sum(axis=0), 1)
+        shades[-1] = _GREY(share[-1])
     few = len(names) <= _MOST_CELLS
 
     def draw(axes: Axes) -> None:
-        axes.imshow(share, cmap=_HEAT, vmin=0, vmax=1, aspect="auto")
+        axes.imshow(shades, aspect="auto")
         if few:
             for row, column in np.ndindex(share.shape):
                 if matrix[row, column]:

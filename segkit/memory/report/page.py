@@ -5,24 +5,21 @@ module: the Python of a profiled script may have neither Jinja nor Matplotlib.
 """
 
 import io
+import shlex
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Undefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from segkit.memory.findings.records import Leak
 from segkit.memory.report.wording import VERDICTS, cost_of, leak_heading, leak_rows
+from segkit.pages import page_environment
 from segkit.units import format_bytes
 
-_TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).with_name("templates")),
-    autoescape=True,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_TEMPLATES = page_environment(Path(__file__).with_name("templates"), Undefined)
 _TEMPLATES.filters |= {"bytes": format_bytes, "heading": leak_heading, "rows": leak_rows}
 
 
@@ -32,9 +29,23 @@ def render_page(report: dict[str, Any]) -> str:
         report=report,
         verdict=VERDICTS[report["verdict"]],
         leaks=[Leak.from_json(leak) for leak in report["leaks"]],
+        facts=_facts(report),
         curves=_curves(report),
         cost=cost_of(report),
     )
+
+
+def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the page is about; reports of earlier versions say less."""
+    about, limit = report.get("about") or {}, report.get("limit")
+    return [
+        ("model", report["model"]),
+        ("command", shlex.join(map(str, report.get("command") or []))),
+        ("device", report.get("device") or ""),
+        ("memory there is", format_bytes(limit) if limit else ""),
+        ("made with", f"segkit {about['segkit']}" if about else ""),
+        ("date", about.get("date", "")),
+    ]
 
 
 def _curves(report: dict[str, Any]) -> Markup:
