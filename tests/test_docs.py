@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from segkit.cli import app
 
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([ROOT / "README.md", ROOT / "README.zh.md", *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^```(?:sh|bash|console)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 ENDS = {"|", "||", "&&", ";", "&", ">", ">>", "2>", "<", ")", "2>&1"}
@@ -103,7 +103,7 @@ def test_the_leaking_example_is_diagnosed(segkit, here):
     assert "loss.item()" in outcome.err
 
 
-TRANSLATIONS = {"docs/zh/tutorial.md": "docs/tutorial.md"}
+TRANSLATIONS = {"docs/zh/tutorial.md": "docs/tutorial.md", "README.zh.md": "README.md"}
 
 
 @pytest.mark.parametrize("translation", TRANSLATIONS)
@@ -113,6 +113,10 @@ def test_translations_have_the_same_commands_headings_and_names(translation):
     assert BLOCK.findall(own) == BLOCK.findall(other)
     levels = [re.findall(r"^(#+) ", BLOCK.sub("", text), re.MULTILINE) for text in (own, other)]
     assert levels[0] == levels[1]
+    pages = {ROOT / translation, ROOT / TRANSLATIONS[translation]}
+    links = [{(page.parent / link).resolve() for link in LINK.findall(text)} - pages
+             for page, text in ((ROOT / translation, own), (ROOT / TRANSLATIONS[translation], other))]  # fmt: skip
+    assert links[0] == links[1]
     own_names, names = (sorted(re.findall(r"`([^`\n]+)`", BLOCK.sub("", text))) for text in (own, other))
     assert own_names == names
     assert re.search(r"[\u4e00-\u9fff]", own)
