@@ -1,5 +1,6 @@
 """The command line: help, start-up, documentation, and how errors are printed."""
 
+import json
 import os
 import re
 import subprocess
@@ -50,11 +51,20 @@ def test_every_command_has_help_with_an_example(segkit, command):
     assert segkit("--help").out.count(f"│ {command} ") == 1
 
 
-def test_cli_md_is_up_to_date():
-    page = ROOT / "docs/cli.md"
-    code = "import runpy; print(runpy.run_path('docs/make_cli.py')['render'](), end='')"
+def test_the_pages_of_commands_are_up_to_date():
+    code = (
+        "import json, runpy; made = runpy.run_path('docs/make_cli.py')['render']();"
+        "print(json.dumps({str(path): text for path, text in made.items()}))"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout == page.read_text(encoding="utf-8"), "run: python docs/make_cli.py"
+    pages = {ROOT / path: text for path, text in json.loads(done.stdout).items()}
+    assert pages.keys() == {ROOT / "docs/cli.md", *(ROOT / "docs/commands").glob("*.md")}
+    for path, text in pages.items():
+        assert text == path.read_text(encoding="utf-8"), "run: python docs/make_cli.py"
+        if path.name != "cli.md":
+            by_hand = text.partition("<!-- What follows is generated")[0]
+            assert "```" in by_hand, f"{path}: has no example"
+            assert len(by_hand.split()) > 80, f"{path}: has no introduction"
 
 
 def test_the_architecture_page_names_every_folder():
