@@ -237,6 +237,24 @@ def test_named_class_weights_are_in_the_order_of_labels(tmp_path, dataset):
     assert weights == (0.5, *(5.0 if name == names[1] else 1.0 for name in names))
 
 
+def test_categories_with_few_pixels_are_named_before_the_training(tmp_path):
+    from segkit.data.records import Annotation, Category, Dataset, Image
+    from segkit.training.unet_defaults import unet_settings_for
+
+    categories = tuple(Category(number, name) for number, name in enumerate(("road", "tree", "pole"), 1))
+    areas = {1: 5000.0, 2: 3000.0, 3: 40.0}
+    data = Dataset(
+        (Image(1, "a.png", 100, 100),),
+        tuple(Annotation(n, 1, n, None, (0, 0, 10, 10), area) for n, area in areas.items()), categories, tmp_path,
+    )  # fmt: skip
+    asked = TrainConfig(dataset=tmp_path, model="unet", instances="components")
+    settings, notes = unet_settings_for(asked, data)
+    assert settings.class_weights is None
+    assert len(notes) == 1
+    assert notes[0].startswith("few pixels have pole: ")
+    assert "--class-weights auto" in notes[0]
+
+
 @pytest.mark.slow
 def test_a_unet_learns_to_part_discs_that_touch(cells):
     some = config(

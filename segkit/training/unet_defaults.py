@@ -13,6 +13,7 @@ from segkit.models.unet_settings import UnetSettings
 from segkit.training.measure_touching import measure_touching
 
 _BACKGROUND = "background"
+_RARE = 4.0  # the auto weight from which a category is named; of CamVid's: poles, signs, pedestrians, bicyclists
 _RAREST = 0.1, 10.0  # weights beyond these make training unstable
 
 
@@ -53,7 +54,8 @@ def _class_weights(config: TrainConfig, training: Dataset) -> tuple[tuple[float,
     """The weight of each label, background first, and what is to be said of them."""
     names = [_BACKGROUND, *(category.name for category in training.categories)]
     if config.class_weights is None:
-        return None, ()
+        several = len(training.categories) > 1
+        return None, _rare(names, median_frequency_weights(training)) if several else ()
     if config.class_weights == "auto":
         weights = median_frequency_weights(training)
         said = ", ".join(f"{name}={weight:.3g}" for name, weight in zip(names, weights, strict=True))
@@ -66,6 +68,15 @@ def _class_weights(config: TrainConfig, training: Dataset) -> tuple[tuple[float,
         )
     last = {name: place for place, name in enumerate(names)}  # a category of this name is meant, not the rest
     return tuple(given.get(name, 1.0) if last[name] == place else 1.0 for place, name in enumerate(names)), ()
+
+
+def _rare(names: list[str], weights: tuple[float, ...]) -> tuple[str, ...]:
+    """Names the categories that a short training may never predict."""
+    rare = [name for name, weight in zip(names[1:], weights[1:], strict=True) if weight >= _RARE]
+    if not rare:
+        return ()
+    said = ", ".join(rare)
+    return (f"few pixels have {said}: if they are not found, --class-weights auto lets rare categories count more",)
 
 
 def median_frequency_weights(dataset: Dataset) -> tuple[float, ...]:
