@@ -48,6 +48,9 @@ ScoringTool = Literal["ultralytics", "detectron2", "torchvision"]
 
 ExportFormat = Literal["onnx", "torchscript", "pt2", "safetensors", "openvino", "litert", "tensorrt"]
 
+Exporter = Literal["torchscript", "dynamo"]
+"""PyTorch's exporters of ONNX: the one that traces, and the one of ``torch.export``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Architecture:

@@ -37,6 +37,9 @@ ROADS = [
     pytest.param("fasterrcnn", "safetensors", marks=slow),
     pytest.param("maskrcnn", "openvino", marks=slow),
     pytest.param("fasterrcnn", "openvino", marks=slow),
+    pytest.param("unet", "onnx --exporter dynamo", marks=slow),
+    pytest.param("maskrcnn", "onnx --exporter dynamo", marks=slow),  # two minutes
+    pytest.param("fasterrcnn", "onnx --exporter dynamo", marks=slow),
 ]
 
 
@@ -47,22 +50,25 @@ def picture(here):
     return here / "a.png"
 
 
-@pytest.mark.parametrize(("name", "format"), ROADS)
-def test_a_file_predicts_what_its_checkpoint_does(segkit, here, picture, name, format):
-    if format == "openvino":
+@pytest.mark.parametrize(("name", "asked"), ROADS)
+def test_a_file_predicts_what_its_checkpoint_does(segkit, here, picture, name, asked):
+    format, *exporter = asked.split()
+    if kind == "openvino":
         pytest.importorskip("openvino")
+    if exporter:
+        pytest.importorskip("onnxscript")
     source = checkpoint(here / "m.pt", card_of(name))
-    outcome = segkit("export", source, "--format", format, "--json")
+    outcome = segkit("export", source, "--format", kind, *exporter, "--json")
     assert outcome.code == 0, outcome.err
     summary = json.loads(outcome.out)
-    file = here / f"model{SUFFIXES[format]}"
+    file = here / f"model{SUFFIXES[kind]}"
     assert summary["out"] == str(file)
     assert summary["batches"]
     assert any("third of three" in each["picture"] for each in summary["differences"])
     found = []
     for model in (source, file):
         out = here / f"of-{model.name}"
-        options = ("--trust",) if format in ("torchscript", "pt2") else ()
+        options = ("--trust",) if kind in ("torchscript", "pt2") else ()
         outcome = segkit("predict", picture, "--model", model, "--score", 0.05, "--out", out, *options)
         assert outcome.code == 0, outcome.err
         results = json.loads((out / "results.json").read_text())
@@ -194,7 +200,7 @@ def test_pictures_without_instances_and_some_with_in_one_batch(tmp_path, format)
         model.roi_heads.box_predictor.cls_score.bias[0] += 12  # background, but for what is very certain
     graph = graph_of(model, card)
     file = tmp_path / f"m{SUFFIXES[format]}"
-    write(format, graph, metadata_of(file, card, graph, "fp32"), file, half=False, size=(0, 0))
+    write(format, graph, metadata_of(file, card, graph, "fp32"), file, half=False, size=(0, 0), exporter="torchscript")
     exported = open_exported(file, trust=True)
     noise = torch.randint(256, (3, 64, 96), generator=torch.Generator().manual_seed(5), dtype=torch.uint8)
     plain = torch.full((3, 64, 96), 114, dtype=torch.uint8)

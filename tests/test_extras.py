@@ -23,6 +23,7 @@ def test_an_installed_package_is_loaded_and_a_missing_one_is_refused_with_its_ex
         ("openvino", ["--format", "openvino"], "openvino"),
         ("ai_edge_litert.interpreter", ["--format", "litert"], "litert"),
         ("onnxslim", ["--simplify"], "simplify"),
+        ("onnxscript", ["--exporter", "dynamo"], "dynamo"),
     ],
 )
 def test_an_export_without_its_package_writes_nothing(segkit, here, monkeypatch, module, options, extra):

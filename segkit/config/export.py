@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from segkit.choices import ExportFormat
+from segkit.choices import Exporter, ExportFormat
 from segkit.config.fields import CommandConfig, argument, flag_of, option, options_of
 from segkit.errors import ConfigError
 
@@ -31,6 +31,10 @@ class ExportConfig(CommandConfig):
     data: Path | None = option(
         None, help="Dataset with the images to compare on, and to measure AP or mIoU on.  [default: the run's own, "
         "without AP or mIoU]",
+    )  # fmt: skip
+    exporter: Exporter = option(
+        "torchscript", help="Which of PyTorch's exporters writes ONNX; dynamo (torch.export) is for U-Nets and for "
+        "detectors with plain heads, takes a minute or more for a detector, and gives the same outputs.",
     )  # fmt: skip
     half: bool = option(False, help=f"Weights in 16 bits: half the size ({', '.join(_HALVED)}).", panel=_SMALLER)
     int8: bool = option(
@@ -66,6 +70,10 @@ class ExportConfig(CommandConfig):
         for flag, given in (("--int8", self.int8), ("--simplify", self.simplify)):
             if given and self.format != "onnx":
                 raise ConfigError(f"{flag}: is for ONNX files, not for the format {self.format}", "use --format onnx")
+        if self.exporter == "dynamo" and self.format != "onnx":
+            raise ConfigError(
+                f"--exporter dynamo: is for ONNX files, not for the format {self.format}", "use --format onnx"
+            )
         if self.half and self.int8:
             raise ConfigError("--half and --int8: choose one of them")
         if self.calibrate is not None and not self.int8:
@@ -73,7 +81,7 @@ class ExportConfig(CommandConfig):
         if self.trust and not self.bench:
             raise ConfigError("--trust has no effect without --bench", "leave it out")
         self._check_prune()
-        writes = {"prune", "format", "out", "half", "int8", "calibrate", "simplify", "tolerance"}
+        writes = {"prune", "format", "exporter", "out", "half", "int8", "calibrate", "simplify", "tolerance"}
         given_flags = [flag_of(f) for f in options_of(type(self)) if f.name in writes & self.given_options()]
         if self.bench and given_flags:
             raise ConfigError(f"--bench writes nothing: {given_flags[0]} has no effect", "leave one of them out")

@@ -22,6 +22,7 @@ PURPOSES = {
     "video": "videos in predict",
     "openvino": "export --format openvino",
     "simplify": "export --simplify",
+    "dynamo": "export --exporter dynamo",
     "prune": "export --prune",
     "transformers": "--model rfdetr",
     "tensorrt": "export --format tensorrt",

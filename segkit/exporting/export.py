@@ -77,7 +77,7 @@ def export(config: ExportConfig, progress: Progress = SILENT) -> ExportSummary:
     if format_of(source) is not None:
         raise InputError(f"{source}: is an exported file already", "name the run, or its checkpoint")
     model, card = load_model(source, torch.device("cpu"))
-    check_format(config.format, card.framing.kind)
+    check_format(config.format, card.framing.kind, config.exporter)
     _check_8_bits(config, card, source)
     _check_finite(model, source)
     out = _out(config, source)
@@ -90,7 +90,10 @@ def export(config: ExportConfig, progress: Progress = SILENT) -> ExportSummary:
         images, are_real = images_for(dataset, card)
         in_half_at_once = config.half and config.format != "onnx"
         height, width = images[0][1].shape[-2:]
-        write(config.format, graph, metadata, unchecked, half=in_half_at_once, size=(height, width))
+        write(
+            config.format, graph, metadata, unchecked,
+            half=in_half_at_once, size=(height, width), exporter=config.exporter,
+        )  # fmt: skip
         nodes = simplified(unchecked, [image for _, image in images]) if config.simplify else None
         most = config.most_difference_in_half if in_half_at_once else config.most_difference
         exported = open_exported(unchecked, trust=True)

@@ -1,7 +1,8 @@
-"""Model -> ONNX, by PyTorch's TorchScript exporter.
+"""Model -> ONNX, by either of PyTorch's exporters.
 
-The graph does not paste masks into the image: ``segkit.models.tensors`` does that faster on the CPU. Tracing takes 4 s
-where ``torch.export``, on which the newer exporter (dynamo) stands, takes a minute for a detector.
+The graph does not paste masks into the image: ``segkit.models.tensors`` does that faster on the CPU. The older exporter
+traces (TorchScript), and takes 4 s where ``torch.export``, on which the newer one (dynamo) stands, takes a minute for a
+detector. The graphs give the same outputs.
 """
 
 import contextlib
@@ -10,23 +11,63 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
 
+from segkit.choices import Exporter
 from segkit.exporting.graphs import Graph
+from segkit.exporting.suppression import suppression_as_node, suppression_node, suppression_operator
+from segkit.extras import extra_package
+from segkit.runtime.torch_private import export_with_sides_of_one
 
 _OPSET = 17  # RoIAlign with half-pixel coordinates needs 16
 
 
-def write_onnx(graph: Graph, metadata: dict[str, str], path: Path) -> None:
-    """Trace a model and write it.
+def write_onnx(graph: Graph, metadata: dict[str, str], path: Path, exporter: Exporter = "torchscript") -> None:
+    """Write a model.
 
     Args:
-        graph: The model.
+        graph: The model; for dynamo, one that takes a batch.
         metadata: Of the file.
         path: File to write.
+        exporter: Which of PyTorch's exporters writes it.
     """
+    if exporter == "dynamo":
+        _write_program(graph, path)
+    else:
+        _write_trace(graph, path)
+    proto = onnx.load(str(path))
+    onnx.helper.set_model_props(proto, metadata)
+    onnx.save(proto, str(path))
+
+
+def _write_program(graph: Graph, path: Path) -> None:
+    opset = extra_package("onnxscript", "--exporter dynamo", "dynamo").opset18
+    with quiet(), torch.no_grad(), suppression_as_node():
+        suppression_operator()  # before it is named in the table
+        program = torch.onnx.export(
+            program_of(graph),
+            dynamo=True,
+            opset_version=18,
+            input_names=[graph.input],
+            output_names=graph.outputs,
+            custom_translation_table={torch.ops.segkit.suppress.default: suppression_node(opset)},
+            verbose=False,
+        )
+        assert program is not None
+        program.save(str(path))
+
+
+def program_of(graph: Graph) -> torch.export.ExportedProgram:
+    """The program of a graph with a free batch, height and width."""
+    dimensions: Any = dict.fromkeys(graph.free[graph.input], torch.export.Dim.DYNAMIC)
+    with quiet(), torch.no_grad(), export_with_sides_of_one():
+        return torch.export.export(graph.module, (graph.example,), dynamic_shapes=(dimensions,), strict=False)
+
+
+def _write_trace(graph: Graph, path: Path) -> None:
     with quiet(), torch.no_grad():
         torch.onnx.export(
             graph.module,
@@ -38,9 +79,6 @@ def write_onnx(graph: Graph, metadata: dict[str, str], path: Path) -> None:
             output_names=graph.outputs,
             dynamic_axes=graph.free,
         )
-    proto = onnx.load(str(path))
-    onnx.helper.set_model_props(proto, metadata)
-    onnx.save(proto, str(path))
 
 
 @contextlib.contextmanager

@@ -4,11 +4,17 @@ ONNX has an operator for rows of boxes. Elsewhere torchvision's is called for al
 that boxes of different rows do not meet; in 64 bits, so that this changes no overlap.
 """
 
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import Tensor
 from torchvision.ops import nms
+
+_as_node = ContextVar("_as_node", default=False)
 
 
 def suppress(boxes: Tensor, scores: Tensor, iou: float, least: float, most: int) -> Tensor:
@@ -21,8 +27,9 @@ def suppress(boxes: Tensor, scores: Tensor, iou: float, least: float, most: int)
         least: Only boxes with a higher score are looked at.
         most: At most so many of a row are needed, the best ones.
     """
-    if torch.onnx.is_in_onnx_export():
-        chosen = _OnnxSuppression.apply(boxes, scores, iou, least, most)  # [S, 3]: row, 0, place
+    if _as_node.get() or torch.onnx.is_in_onnx_export():
+        operator = suppression_operator() if _as_node.get() else _OnnxSuppression.apply
+        chosen = operator(boxes, scores, iou, least, most)  # [S, 3]: row, 0, place
         row, place = chosen[:, 0], chosen[:, 2]
     else:
         row, place = _in_all_rows(boxes, scores, iou, least)
@@ -44,6 +51,50 @@ def _in_all_rows(boxes: Tensor, scores: Tensor, iou: float, least: float) -> tup
     kept = nms(torch.cat([wide + apart[:, None], others]), torch.cat([scores[row, place].double(), lowest]), iou)
     kept = kept[kept < row.shape[0]]
     return row[kept], place[kept]
+
+
+@contextmanager
+def suppression_as_node() -> Iterator[None]:
+    """Within it, a program of ``torch.export`` has ONNX's operator as one node."""
+    token = _as_node.set(True)
+    try:
+        yield
+    finally:
+        _as_node.reset(token)
+
+
+@functools.cache
+def suppression_operator() -> Any:
+    """ONNX's operator as one of torch's: ``segkit::suppress``, with the same indices in another order."""
+
+    @torch.library.custom_op("segkit::suppress", mutates_args=())
+    def operator(boxes: Tensor, scores: Tensor, iou: float, least: float, most: int) -> Tensor:
+        row, place = _in_all_rows(boxes, scores, iou, least)
+        return torch.stack([row, torch.zeros_like(row), place], dim=1)
+
+    @operator.register_fake
+    def _(boxes: Tensor, scores: Tensor, iou: float, least: float, most: int) -> Tensor:
+        return scores.new_empty((torch.library.get_ctx().new_dynamic_size(), 3), dtype=torch.int64)
+
+    return operator
+
+
+def suppression_node(operators: Any) -> Callable[..., Any]:
+    """How the newer ONNX exporter writes ``segkit::suppress``.
+
+    Args:
+        operators: An opset of onnxscript.
+    """
+
+    def node(boxes: Any, scores: Any, iou: float, least: float, most: int) -> Any:
+        one_class = operators.Unsqueeze(scores, operators.Constant(value_ints=[1]))
+        constants = (
+            operators.Constant(value_ints=[most]),
+            *(operators.Constant(value_floats=[v]) for v in (iou, least)),
+        )
+        return operators.NonMaxSuppression(boxes, one_class, *constants)
+
+    return node
 
 
 class _OnnxSuppression(torch.autograd.Function):

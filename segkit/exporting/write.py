@@ -2,19 +2,18 @@
 
 import zipfile
 from pathlib import Path
-from typing import Any, assert_never
+from typing import assert_never
 
 import torch
 from torch import nn
 
-from segkit.choices import ExportFormat
+from segkit.choices import Exporter, ExportFormat
 from segkit.errors import InputError
 from segkit.exporting.graphs import ONE, Graph
-from segkit.exporting.onnx import quiet, write_onnx
+from segkit.exporting.onnx import program_of, quiet, write_onnx
 from segkit.exporting.tensorrt import check_tensorrt, write_tensorrt
 from segkit.extras import extra_package
 from segkit.models.safetensors_file import write_safetensors
-from segkit.runtime.torch_private import export_with_sides_of_one
 from segkit.runtimes.litert_model import INTERPRETER
 
 _LITERT_TORCH = "litert_torch"
@@ -25,12 +24,13 @@ _TENSORRT = (
 )
 
 
-def check_format(format: ExportFormat, kind: str) -> None:
+def check_format(format: ExportFormat, kind: str, exporter: Exporter) -> None:
     """Check that a format can be written here, before anything is computed.
 
     Args:
         format: The format.
         kind: What the model predicts: ``instances`` or ``semantic``.
+        exporter: Of ONNX.
 
     Raises:
         InputError: It needs a package that is not installed, or is not for such models.
@@ -44,10 +44,19 @@ def check_format(format: ExportFormat, kind: str) -> None:
             extra_package(module, "--format litert", "litert")
     if format == "tensorrt":
         check_tensorrt()
+    if exporter == "dynamo":
+        extra_package("onnxscript", "--exporter dynamo", "dynamo")
 
 
 def write(
-    format: ExportFormat, graph: Graph, metadata: dict[str, str], path: Path, *, half: bool, size: tuple[int, int]
+    format: ExportFormat,
+    graph: Graph,
+    metadata: dict[str, str],
+    path: Path,
+    *,
+    half: bool,
+    size: tuple[int, int],
+    exporter: Exporter,
 ) -> None:
     """Write a model.
 
@@ -58,15 +67,17 @@ def write(
         path: File to write.
         half: Whether weights are in 16 bits.
         size: Height and width, where a file takes images of one size only, or is the fastest with one.
+        exporter: Of ONNX.
     """
-    if format in ("pt2", "openvino", "tensorrt") and graph.input == ONE:
+    if (format in ("pt2", "openvino", "tensorrt") or exporter == "dynamo") and graph.input == ONE:
+        option = "--exporter dynamo" if format == "onnx" else f"--format {format}"
         raise InputError(
-            f"--format {format}: not for CondInst, SOLOv2, RF-DETR and PointRend: their graphs take one image",
-            "use onnx",
+            f"{option}: not for CondInst, SOLOv2, RF-DETR and PointRend: their graphs take one image",
+            "use --format onnx --exporter torchscript",
         )
     match format:
         case "onnx":
-            write_onnx(graph, metadata, path)
+            write_onnx(graph, metadata, path, exporter)
         case "torchscript":
             with quiet(), torch.no_grad():
                 traced = torch.jit.trace(graph.module, (graph.example,), check_trace=False)  # type: ignore[no-untyped-call]  # torch has no types there
@@ -95,10 +106,8 @@ def model_in(graph: Graph) -> nn.Module:
 
 
 def _write_pt2(graph: Graph, metadata: dict[str, str], path: Path) -> None:
-    dimensions: Any = dict.fromkeys(graph.free[graph.input], torch.export.Dim.DYNAMIC)
-    with quiet(), torch.no_grad(), export_with_sides_of_one():
-        program = torch.export.export(graph.module, (graph.example,), dynamic_shapes=(dimensions,), strict=False)
-        torch.export.save(program, str(path), extra_files=metadata)
+    with quiet():
+        torch.export.save(program_of(graph), str(path), extra_files=metadata)
 
 
 def _write_litert(graph: Graph, metadata: dict[str, str], path: Path, size: tuple[int, int]) -> None:
