@@ -52,7 +52,7 @@ def picture(here):
 
 @pytest.mark.parametrize(("name", "asked"), ROADS)
 def test_a_file_predicts_what_its_checkpoint_does(segkit, here, picture, name, asked):
-    format, *exporter = asked.split()
+    kind, *exporter = asked.split()
     if kind == "openvino":
         pytest.importorskip("openvino")
     if exporter:
