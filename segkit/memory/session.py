@@ -23,9 +23,10 @@ from segkit.memory.measure.step_hooks import StepHooks
 from segkit.memory.measure.tracker import LiveTensors
 from segkit.memory.measure.user_code import USER_CODE, describe
 
-_LEAST_CENSUSES = 5  # that a container grows is seen in so many
+_LEAST_CENSUSES = 4  # that a container grows is seen in three, and that it has a bound in one more
 _LEAST_SECONDS = 1.5  # in which each of these may search for what holds it
-_FIRST_CENSUS = 7  # step
+_FIRST_CENSUSES = (7, 14, 23)  # steps; what has grown in these is a leak with the third
+_NEXT_CENSUS, _NEXT_QUIET = 1.6, 2.2  # times as many steps; where nothing grew until now
 _MOST_FAILURES = 5  # that are kept; after three the tracker is switched off
 
 
@@ -73,7 +74,7 @@ class Session:
         self._deep, self._last_step = deep, steps
         self._balance, self._alive = CollectorBalance(), 0
         self._cpu_began = time.process_time()
-        self._next_census, self._began = _FIRST_CENSUS, time.perf_counter()
+        self._next_census, self._began = _FIRST_CENSUSES[0], time.perf_counter()
         self._active = self._recording = self._collected = False
         self._thread = threading.get_ident()
         self._name: str | None = None
@@ -122,7 +123,7 @@ class Session:
         """What was counted until now were no steps."""
         for each in (self.sampling, self.series, self.survivors, self.suspects):
             each.restart()
-        self._next_census = _FIRST_CENSUS
+        self._next_census = _FIRST_CENSUSES[0]
         self.host.census = Census()
 
     @property
@@ -200,11 +201,12 @@ class Session:
         self._collected = self.suspects.search(self._facts(), [self.series.measurements])
 
     def _take_census(self, step: int, seconds: float) -> None:
-        self._next_census = max(self._next_census + 6, round(step * 1.45))
         began = time.perf_counter()
         with self.tensors.pause(), collector_paused(), self.census_budget.spending():
             self.host.take_census(step, self.stores, self._facts(), list(self.suspects.by_key.values()), seconds)
         self.censuses.append(time.perf_counter() - began)
+        later = round(step * (_NEXT_CENSUS if self.host.suspects else _NEXT_QUIET))
+        self._next_census = step + 1 if self._deep else next((each for each in _FIRST_CENSUSES if each > step), later)
 
     def _facts(self) -> RunFacts:
         hooks = self.hooks

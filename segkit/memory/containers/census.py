@@ -48,7 +48,7 @@ class Census:
             key for key, length in lengths.items()
             if length >= _SHORT and length > before.get(key, length) and key not in self.growing
         }  # fmt: skip
-        grown = [each for each in containers if id(each) in longer]
+        grown = [each for each in containers if id(each) in longer] if longer else []
         self._follow(step)
         self.values.take(step, named)
         self.nested.take(step, named)

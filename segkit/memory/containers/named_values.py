@@ -5,12 +5,12 @@ import gc
 import sys
 import types
 from collections import defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from typing import Any, NamedTuple
 
 from segkit.memory.holders.edges import LRU_CACHE
-from segkit.memory.holders.roots import is_user_class, running_variables
-from segkit.memory.measure.user_code import USER_CODE
+from segkit.memory.holders.roots import running_variables, user_modules
+from segkit.memory.measure.heap import held_in, objects_of
 
 _CODE = {types.FunctionType, types.CellType, types.BuiltinFunctionType, type, types.ModuleType, type(None)}
 CONTAINERS = (list, dict, set, collections.deque)
@@ -30,17 +30,17 @@ def objects_by_kind() -> dict[type, list[Any]]:
 
     Most objects are tuples and functions, and belong to libraries: they are passed over at once.
     """
-    objects = gc.get_objects()
-    wanted = {kind for kind in set(map(type, objects)) if _is_wanted(kind)}
+    modules = user_modules()
+    objects = objects_of(lambda kind: _is_wanted(kind, modules))
     out: dict[type, list[Any]] = defaultdict(list)
-    for each in [each for each in objects if type(each) in wanted]:
-        out[type(each)].append(each)
+    for kind, each in zip(map(type, objects), objects, strict=True):
+        out[kind].append(each)
     return out
 
 
-def _is_wanted(kind: type) -> bool:
+def _is_wanted(kind: type, modules: Collection[str]) -> bool:
     known = kind is types.CellType or kind is LRU_CACHE or issubclass(kind, (*CONTAINERS, type))
-    return known or is_user_class(kind)
+    return known or str(kind.__module__) in modules
 
 
 def named_values(objects: dict[type, list[Any]]) -> list[NamedValue]:
@@ -50,20 +50,19 @@ def named_values(objects: dict[type, list[Any]]) -> list[NamedValue]:
         objects: From ``objects_by_kind``.
     """
     out: list[NamedValue] = []
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if name == "__main__" or (file is not None and USER_CODE.owns(file)):
-            out += _in_namespace(name, vars(module))
+    modules = user_modules()
+    for name in modules:
+        out += _in_namespace(name, vars(sys.modules[name]))
     out += [NamedValue((function, name), value) for function, name, value in running_variables()]
-    for cell in objects.get(types.CellType, ()):
-        out += [NamedValue((id(cell), "cell"), value) for value in gc.get_referents(cell) if type(value) not in _CODE]
+    cells = held_in(objects.get(types.CellType, []))
+    out += [NamedValue((id(cell), "cell"), value) for cell, value in cells if type(value) not in _CODE]
     for kind, those in objects.items():
-        if len(those) <= _FEW and is_user_class(kind):
+        if len(those) <= _FEW and str(kind.__module__) in modules:
             for each in those:
                 out += _attributes(each)
         if issubclass(kind, type):
             for each in those:
-                if is_user_class(each):
+                if str(each.__module__) in modules:
                     out += _in_namespace(id(each), vars(each))
     small = [named.value for named in out if type(named.value) is dict and len(named.value) < _FEW]
     for each in {id(each): each for each in small}.values():
@@ -74,8 +73,9 @@ def named_values(objects: dict[type, list[Any]]) -> list[NamedValue]:
 def untracked_dicts(objects: dict[type, list[Any]], named: Iterable[NamedValue]) -> list[dict[Any, Any]]:
     """Dicts of plain values, which the garbage collector leaves out: those within reach of the user's names."""
     candidates = [each.value for each in named]
+    modules = user_modules()
     for kind, those in objects.items():
-        if kind is LRU_CACHE or is_user_class(kind):
+        if kind is LRU_CACHE or str(kind.__module__) in modules:
             candidates += gc.get_referents(*those)
     found = {id(each): each for each in candidates if type(each) is dict and not gc.is_tracked(each)}
     return list(found.values())

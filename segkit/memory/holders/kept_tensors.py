@@ -13,6 +13,7 @@ from segkit.memory.holders.graph_roots import GraphRoot
 from segkit.memory.holders.roots import running_locals
 from segkit.memory.holders.survival import GRACE
 from segkit.memory.measure.allocation import Allocation, Site
+from segkit.memory.measure.heap import objects_of, of_types, references_of
 from segkit.memory.measure.torch_private import storage_address
 from segkit.memory.measure.tracker import LiveTensors
 
@@ -43,9 +44,7 @@ def sample_of_survivors(tensors: LiveTensors, sites: Sequence[Site]) -> dict[Sit
 def python_tensors() -> dict[int, list[torch.Tensor]]:
     """Every tensor that Python sees, by the address of its storage."""
     out: dict[int, list[torch.Tensor]] = defaultdict(list)
-    objects = gc.get_objects()
-    kinds = {kind for kind in set(map(type, objects)) if issubclass(kind, torch.Tensor)}
-    for each in [each for each in objects if type(each) in kinds]:
+    for each in objects_of(lambda kind: issubclass(kind, torch.Tensor)):
         with contextlib.suppress(Exception):  # a subclass may answer differently
             out[storage_address(each)].append(each)
     out.pop(0, None)  # those without a storage
@@ -59,13 +58,13 @@ def arrays_around(targets: Sequence[Any]) -> dict[int, Any]:
         return {}
     wanted = {id(each) for each in targets}
     out: dict[int, Any] = {}
-    for holder in gc.get_objects():
-        if issubclass(type(holder), list | tuple | dict | set | deque):  # isinstance would run code of the objects
-            for each in gc.get_referents(holder):
-                base = each
-                while issubclass(type(base), numpy.ndarray) and (base := base.base) is not None:  # a dtype's is itself
-                    if id(base) in wanted:
-                        out.setdefault(id(base), each)
+    holders = objects_of(lambda kind: issubclass(kind, list | tuple | dict | set | deque))
+    for parts in references_of(holders):
+        for each in of_types(parts, lambda kind: issubclass(kind, numpy.ndarray)):
+            base = each
+            while issubclass(type(base), numpy.ndarray) and (base := base.base) is not None:  # a dtype's is itself
+                if id(base) in wanted:
+                    out.setdefault(id(base), each)
     return out
 
 
@@ -81,9 +80,8 @@ def possible_roots(by_storage: dict[int, list[torch.Tensor]]) -> list[torch.Tens
     # Most are saved tensors, which C++ keeps: there may be thousands of them, and their graphs are parts of others.
     kept = set(running_locals())
     ours = {id(each) for each in (roots, by_storage, *by_storage.values())}
-    for holder in gc.get_objects():
-        if id(holder) not in ours:
-            kept.update(id(each) for each in gc.get_referents(holder) if id(each) in roots)
+    for parts in references_of([holder for holder in gc.get_objects() if id(holder) not in ours]):
+        kept.update(roots.keys() & map(id, parts))
     return [each for key, each in roots.items() if key in kept or each.is_leaf]
 
 

@@ -5,6 +5,7 @@ import itertools
 from typing import Any
 
 from segkit.memory.holders.roots import running_variables
+from segkit.memory.measure.heap import of_types, references_of
 
 _MANY = 300  # objects from which on one pass over all references is faster than gc.get_referrers
 
@@ -32,10 +33,9 @@ def _untracked_referrers(objects: list[Any]) -> list[Any]:
     ids = {id(each) for each in objects}
     out: dict[int, Any] = {}
     variables = [value for _, _, value in running_variables()]  # to which no object refers
-    for parts in itertools.chain([variables], map(gc.get_referents, gc.get_objects())):
-        for each in parts:
-            if type(each) in (dict, tuple) and id(each) not in out and not gc.is_tracked(each):
-                parts_of = each.values() if type(each) is dict else each
-                if not ids.isdisjoint(map(id, parts_of)):
-                    out[id(each)] = each
+    for parts in itertools.chain([variables], references_of(gc.get_objects())):
+        untracked = itertools.filterfalse(gc.is_tracked, of_types(parts, lambda kind: kind in (dict, tuple)))
+        for each in {id(each): each for each in untracked}.values():
+            if not ids.isdisjoint(map(id, each.values() if type(each) is dict else each)):
+                out[id(each)] = each
     return list(out.values())

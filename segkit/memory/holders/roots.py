@@ -93,6 +93,12 @@ def is_user_class(kind: type) -> bool:
     return kind.__module__ == "__main__" or (file is not None and USER_CODE.owns(file))
 
 
+def user_modules() -> set[str]:
+    """The names of the modules that are the user's code."""
+    files = [(name, getattr(module, "__file__", None)) for name, module in list(sys.modules.items())]
+    return {name for name, file in files if name == "__main__" or (file is not None and USER_CODE.owns(file))}
+
+
 def running_locals() -> dict[int, list[Root]]:
     """Local variables of all running functions, by the identity of their values."""
     out: dict[int, list[Root]] = {}

@@ -8,7 +8,7 @@ It works on every device, and is what a CPU, which has no allocator counters, is
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import torch
@@ -26,11 +26,12 @@ from segkit.memory.measure.torch_private import (
     take_off,
     without_mode,
 )
-from segkit.memory.measure.user_code import USER_CODE, Line, describe
+from segkit.memory.measure.user_code import UNKNOWN, USER_CODE, Line, describe, line_of
 
 # Views of storages that were not made by an operation: data from outside enters through these.
 _VIEWS = ("aten::set_", "aten::detach", "aten::alias", "aten::_reshape_alias")
 _ENTRANCES = ("aten::lift_fresh", *_VIEWS)
+_MOST_PLACES = 20_000  # in the code; a script may compile more and more
 _LARGE = 2**18  # bytes: of larger tensors, the library's line is noted as well
 
 
@@ -90,6 +91,8 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         self._numbers = [0]
         self._graphs = 0
         self._sites: dict[tuple[str, int, str], Site] = {}
+        self._places: dict[tuple[int, int, str], tuple[Site, CodeType]] = {}
+        self._free = self._on_free
         self._operations: dict[int, str] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -181,8 +184,8 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         size = storage.nbytes()
         if size == 0 or is_fake(tensor) or (self._has_rested and operation in _VIEWS):
             return  # a view of what a step made that was not followed
-        allocation = self._allocation(storage, key, USER_CODE.innermost(frame), operation)
-        allocation.size, allocation.device = size, tensor.device.type
+        allocation = self._allocation(storage, key, self._site(frame, operation))
+        allocation.size, allocation.device = size, "cpu" if tensor.is_cpu else tensor.device.type
         if self.keep_peak and size >= _LARGE:
             allocation.library_line = USER_CODE.library_line(frame)
         allocation.joined = (0, size)
@@ -204,15 +207,37 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
     def note_graph(self, token: object, line: Line) -> None:
         """Note a step's autograd graph by an object that it owns; it counts no bytes of its own."""
         self._graphs += 1
-        self._allocation(token, -self._graphs, line, GRAPH).phase = "backward"
+        self._allocation(token, -self._graphs, self._site_of(line, GRAPH)).phase = "backward"
 
-    def _allocation(self, owner: Any, key: int, line: Line, operation: str) -> Allocation:
-        """A new allocation in this step's cohort, of no bytes yet."""
-        allocation = Allocation(owner, self._on_free)
+    def _site(self, frame: FrameType, operation: str) -> Site:
+        """The site of an operation that is called at or below a frame.
+
+        To find the number of a line takes longer than all else here. So each place in the code is asked for it once.
+        """
+        users = USER_CODE.innermost_frame(frame)
+        if users is None:
+            return self._site_of(UNKNOWN, operation)
+        code = users.f_code
+        place = (id(code), users.f_lasti, operation)
+        known = self._places.get(place)
+        if known is not None:
+            return known[0]
+        if len(self._places) >= _MOST_PLACES:
+            self._places.clear()
+        site = self._site_of(line_of(users), operation)
+        self._places[place] = (site, code)  # with the code, as its identity would else be that of other code later
+        return site
+
+    def _site_of(self, line: Line, operation: str) -> Site:
         label = (line.file, line.number, operation)
         site = self._sites.get(label)
         if site is None:
             site = self._sites[label] = Site(line, operation)
+        return site
+
+    def _allocation(self, owner: Any, key: int, site: Site) -> Allocation:
+        """A new allocation in this step's cohort, of no bytes yet."""
+        allocation = Allocation(owner, self._free)
         allocation.key, allocation.site, allocation.step = key, site, self.step
         allocation.phase, allocation.module = self.phase, self.module
         allocation.size, allocation.device, allocation.library_line = 0, "cpu", None

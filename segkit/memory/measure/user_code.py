@@ -115,16 +115,21 @@ class UserCode(dict[str, bool]):
 
     def innermost(self, frame: FrameType | None) -> Line:
         """The innermost line of the user's code at or above ``frame``; that of a library where there is none."""
+        users = self.innermost_frame(frame)
+        return line_of(users) if users is not None else UNKNOWN
+
+    def innermost_frame(self, frame: FrameType | None) -> FrameType | None:
+        """The innermost frame of the user's code at or above ``frame``; that of a library where there is none."""
         first = frame
         for _ in range(_DEPTH):
             if frame is None:
                 break
             if self[frame.f_code.co_filename]:
-                return line_of(frame)
+                return frame
             frame = frame.f_back
         while first is not None and first.f_code.co_filename.startswith(_OWN):
             first = first.f_back
-        return line_of(first) if first is not None else UNKNOWN
+        return first
 
     def library_line(self, frame: FrameType) -> str | None:
         """The innermost line outside torch itself, such as ``torchvision/ops/boxes.py:308 (box_iou)``."""
