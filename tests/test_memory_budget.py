@@ -3,6 +3,7 @@
 import ast
 
 import pytest
+import torch
 
 from segkit.memory.containers.census import Census
 from segkit.memory.findings import source_lines
@@ -10,6 +11,7 @@ from segkit.memory.findings.bounds import RunFacts
 from segkit.memory.findings.store_watch import StoreWatch
 from segkit.memory.findings.suspects import Suspects
 from segkit.memory.holders.survivors import Survivors
+from segkit.memory.measure import heap
 from segkit.memory.measure.allocation import Site
 from segkit.memory.measure.budget import Budget, Deadline
 from segkit.memory.measure.tracker import LiveTensors
@@ -127,3 +129,29 @@ def test_files_that_do_not_name_it_are_not_read_as_code(tmp_path, monkeypatch):
     assert len(read) == 1
     assert source_lines.registers_in_source("hook cycle", files) is None
     assert len(read) == 1
+
+
+def test_the_heap_is_asked_for_types_and_references():
+    def outer(value):
+        def inner():
+            return value, later
+
+        if value is None:
+            later = 1
+        return inner
+
+    empty_and_full = outer("kept").__closure__
+    assert [content for _, content in heap.held_in(empty_and_full)] == ["kept"]
+    assert heap.of_types([1, "a", [], True], lambda kind: issubclass(kind, int)) == [1, True]
+    own = [Clock(), Clock()]
+    assert {id(each) for each in heap.objects_of(lambda kind: kind is Clock)} >= set(map(id, own))
+    assert [id(each) for part in heap.references_of([own, (own,)]) for each in part] == [*map(id, own[::-1]), id(own)]
+
+
+def test_many_operations_at_one_place_have_one_site():
+    with LiveTensors() as tensors:
+        kept = [torch.zeros(index + 1) for index in range(3)]
+        kept += [torch.zeros(9), torch.ones(9)]
+    sites = [tensors.live[each.untyped_storage()._cdata].site for each in kept]
+    assert len(set(sites)) == 3
+    assert [site.line.number - sites[0].line.number for site in sites] == [0, 0, 0, 1, 1]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import segkit.memory
+from segkit.memory.report import curves
 from segkit.memory.report.merge import merge
 from segkit.memory.report.page import render_page
 
@@ -94,3 +95,29 @@ def test_recordings_can_be_read(segkit, here):
     outcome = segkit("memprofile", "--explain", "evil.pickle")
     assert outcome.code == 1
     assert "it names" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "whole", "expected"),
+    [
+        (1, 48, True, [20, 40]), (0, 5.3, False, [0, 2, 4]), (0, 0.001, False, [0, 0.0005, 0.001]),
+        (1, 2, True, [1, 2]), (0, 1000, False, [0, 500, 1000]),
+    ],
+)  # fmt: skip
+def test_ticks_are_round(low, high, whole, expected):
+    assert curves.ticks(low, high, whole=whole) == expected
+
+
+def test_curves_stay_inside_the_panel_and_show_the_highest_point():
+    peaks = [100.0 * 2**20] * 2500
+    peaks[1234] = 300.0 * 2**20
+    series = {"peak": peaks, "allocated": peaks, "reserved": [None], "rss": peaks, "malloc": [None], "stride": 1}
+    upper, lower = curves.panels({"series": series})
+    assert [name for name, _ in upper.curves] == ["peak in the step", "held at its end"]
+    assert [name for name, _ in lower.curves] == ["resident"]
+    points = [tuple(map(float, point.split(","))) for point in upper.curves[0][1].split()]
+    assert len(points) <= 1000
+    assert all(curves.LEFT <= x <= curves.WIDTH - curves.RIGHT for x, _ in points)
+    assert min(y for _, y in points) == pytest.approx(curves.TOP, abs=8)
+    assert upper.title == "Allocated, MiB"
+    assert curves.panels({"series": {"peak": []}}) == []
