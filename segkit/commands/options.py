@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
 
+from segkit.commands.complete import completer
 from segkit.commands.output import Output
 from segkit.commands.typer_command import given_names, words_after_separator
 from segkit.config.fields import CommandConfig, declaration_of, flag_of, options_of, read_toml
@@ -129,6 +130,8 @@ def _annotation(each: Field[Any], hint: Any, panel: str) -> Any:
     declared = declaration_of(each)
     text = declared.help.replace("[", "\\[")  # Rich would take [default: ...] for markup
     settings: dict[str, Any] = {"help": text, "show_default": "[default:" not in text}
+    if declared.complete is not None:
+        settings["autocompletion"] = completer(declared.complete)
     if declared.argument:
         return Annotated[hint, typer.Argument(metavar=declared.metavar, **settings)]
     for key in ("min", "max"):

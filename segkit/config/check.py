@@ -15,7 +15,9 @@ class CheckConfig(CommandConfig):
     """Options of a check of annotations."""
 
     src: str = argument(
-        help="A dataset, or a folder or file of annotations in any format that convert reads.", metavar="SRC"
+        help="A dataset, or a folder or file of annotations in any format that convert reads.",
+        metavar="SRC",
+        complete="dataset",
     )
     source_format: SourceFormat = option("auto", flag="--from", help="Format of SRC.")
     images_dir: Path | None = option(None, help="Another folder to look for images in.")
@@ -29,18 +31,22 @@ class CheckConfig(CommandConfig):
     )
     model: Path | None = option(
         None, help="A run, a checkpoint or an exported file, whose predictions show likely annotation errors; for a "
-        "run of a fold (train --fold) those of all folds.", panel=_WITH_MODEL,
+        "run of a fold (train --fold) those of all folds.", panel=_WITH_MODEL, complete="model",
     )  # fmt: skip
     predictions: Path | None = option(
         None, help="The same from a COCO results file of any tool, for the images of SRC.", metavar="RESULTS.json",
         panel=_WITH_MODEL,
     )  # fmt: skip
-    split: str = option("val", help="Split of the dataset folder whose image ids the results have.", panel=_WITH_MODEL)
+    split: str = option(
+        "val", help="Split of the dataset folder whose image ids the results have.", panel=_WITH_MODEL, complete="split"
+    )
     confidence: float = option(
         0.5, help="List likely annotation errors from this confidence on.", min=0.0, max=1.0, panel=_WITH_MODEL
     )
     batch: int = option(4, help="Images per forward pass.", min=1, max=65536, panel=_WITH_MODEL)
-    device: str = option("auto", help="Device: auto, cpu, cuda, cuda:1.", panel=_WITH_MODEL)
+    device: str = option(
+        "auto", help="Device: auto, cpu, cuda, cuda:1.", complete=("auto", "cpu", "cuda"), panel=_WITH_MODEL
+    )
     trust: bool = option(
         False, help="Run an exported file that is a program (TorchScript, PT2): only if you know who made it.",
         panel=_WITH_MODEL,

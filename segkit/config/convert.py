@@ -64,7 +64,9 @@ class ConvertConfig(CommandConfig):
         parse=parse_regex, metavar="dir|REGEX",
     )  # fmt: skip
     group_similar: bool = option(False, help="Keep near-duplicate images in the same split.")
-    keep_splits: Path | None = option(None, help="An earlier dataset, whose images keep their split.")
+    keep_splits: Path | None = option(
+        None, help="An earlier dataset, whose images keep their split.", complete="dataset"
+    )
     seed: int = option(0, help="Random seed of the split.", max=MOST_SEED)
     images: ImagePlacement = option(
         "link",

@@ -21,17 +21,19 @@ class EvalConfig(CommandConfig):
     subject: Path | None = argument(
         None, help="A run, a checkpoint, an exported file, a COCO results file, or the annotations of a second person "
         "(a folder or a COCO file; --data names those of the first).  [default: runs/latest]",
-        metavar="MODEL|RESULTS.json",
+        metavar="MODEL|RESULTS.json", complete="model",
     )  # fmt: skip
-    data: Path | None = option(None, help="Dataset folder or COCO file.  [default: the run's own, else dataset]")
-    split: str = option("val", help="Split of the dataset folder.")
+    data: Path | None = option(
+        None, help="Dataset folder or COCO file.  [default: the run's own, else dataset]", complete="dataset"
+    )
+    split: str = option("val", help="Split of the dataset folder.", complete="split")
     folds: bool = option(
         False, help="Score the runs of all folds (train --fold) together: each image by the run that has not seen it.",
     )  # fmt: skip
     task: Task = option("auto", help="What to evaluate; auto: what the model was trained for.")
     iou: tuple[str, ...] | None = option(
         None, help="Types of IoU: segm, bbox, boundary.  [default: segm, and bbox if there are boxes]",
-        parse=parse_names, metavar="segm,bbox",
+        parse=parse_names, metavar="segm,bbox", complete=_KINDS,
     )  # fmt: skip
     max_dets: str = option("auto", help="Maximum detections per image; auto: enough for the most crowded image.")
     areas: tuple[float, ...] = option(
@@ -58,7 +60,10 @@ class EvalConfig(CommandConfig):
         parse=parse_promise, metavar="'recall >= 0.95'", panel=_ANALYSIS,
     )  # fmt: skip
     compare: Path | None = option(
-        None, help="Another run or results file to compare with: the difference and its p-value.", panel=_ANALYSIS
+        None,
+        help="Another run or results file to compare with: the difference and its p-value.",
+        panel=_ANALYSIS,
+        complete="model",
     )
     images_dir: Path | None = option(
         None, help="Folder of the images for the report, where a COCO file came without them.",
@@ -86,7 +91,7 @@ class EvalConfig(CommandConfig):
         f"{SIZE_UNITS}  [default: all free memory]",
         parse=parse_size, metavar="SIZE",
     )  # fmt: skip
-    device: str = option("auto", help="Device: auto, cpu, cuda, cuda:1.")
+    device: str = option("auto", help="Device: auto, cpu, cuda, cuda:1.", complete=("auto", "cpu", "cuda"))
     trust: bool = option(
         False, help="Run an exported file that is a program (TorchScript, PT2): only if you know who made it."
     )

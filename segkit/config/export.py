@@ -17,7 +17,10 @@ class ExportConfig(CommandConfig):
     """Options of an export."""
 
     model: Path | None = argument(
-        None, help="A run or a checkpoint; with --bench also an exported file.  [default: runs/latest]", metavar="MODEL"
+        None,
+        help="A run or a checkpoint; with --bench also an exported file.  [default: runs/latest]",
+        metavar="MODEL",
+        complete="model",
     )
     format: ExportFormat = option("onnx", help="File format.")
     out: Path | None = option(None, help="File to write.  [default: model.onnx in the run, or as the format has it]")
@@ -30,7 +33,7 @@ class ExportConfig(CommandConfig):
     )
     data: Path | None = option(
         None, help="Dataset with the images to compare on, and to measure AP or mIoU on.  [default: the run's own, "
-        "without AP or mIoU]",
+        "without AP or mIoU]", complete="dataset",
     )  # fmt: skip
     exporter: Exporter = option(
         "torchscript", help="Which of PyTorch's exporters writes ONNX; dynamo (torch.export) is for U-Nets and for "
@@ -41,7 +44,10 @@ class ExportConfig(CommandConfig):
         False, help="8 bits (onnx); without --calibrate only the weights of fully connected layers.", panel=_SMALLER
     )
     calibrate: Path | None = option(
-        None, help="Dataset whose training images --int8 takes the ranges of values from, up to 64.", panel=_SMALLER
+        None,
+        help="Dataset whose training images --int8 takes the ranges of values from, up to 64.",
+        panel=_SMALLER,
+        complete="dataset",
     )
     simplify: bool = option(
         False, help="Simplify the graph with onnxslim (onnx); kept only if its outputs are equal.", panel=_SMALLER

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, get_type_hints
 
 import tomli_w
 
@@ -46,6 +46,10 @@ class CommandConfig:
 Record = TypeVar("Record", bound=CommandConfig)
 
 
+Completion = Literal["model", "run", "dataset", "split", "category"] | tuple[str, ...]
+"""What a value is, by which the shell completes it: a kind of file or name, or one of these words."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Declaration:
     """What the command line needs to know about an option beyond its type and default.
@@ -61,6 +65,7 @@ class Declaration:
         argument: Whether it is given by position.
         after_separator: Whether it holds the words after ``--``, or None where there is no ``--``.
         bare: The value of an option that is typed without one, as in ``--resume``; None if it needs a value.
+        complete: What the shell offers for the value; None: its choices, or files.
     """
 
     help: str
@@ -73,6 +78,7 @@ class Declaration:
     argument: bool = False
     after_separator: bool = False
     bare: str | None = None
+    complete: Completion | None = None
 
 
 def option(default: Any = MISSING, /, **declaration: Any) -> Any:
@@ -85,9 +91,11 @@ def option(default: Any = MISSING, /, **declaration: Any) -> Any:
     return field(default=default, metadata={_METADATA: Declaration(**declaration)})
 
 
-def argument(default: Any = MISSING, /, *, help: str, metavar: str | None = None) -> Any:
+def argument(
+    default: Any = MISSING, /, *, help: str, metavar: str | None = None, complete: Completion | None = None
+) -> Any:
     """Declare a field that the command line takes by position."""
-    return option(default, help=help, metavar=metavar, argument=True)
+    return option(default, help=help, metavar=metavar, argument=True, complete=complete)
 
 
 def options_of(record: type[CommandConfig]) -> list[Field[Any]]:

@@ -24,7 +24,7 @@ class LabelConfig(CommandConfig):
         min=1, max=100_000, panel=_NEXT,
     )  # fmt: skip
     model: Path | None = option(
-        None, help="A run, a checkpoint or an exported file.  [default: runs/latest]", panel=_NEXT
+        None, help="A run, a checkpoint or an exported file.  [default: runs/latest]", panel=_NEXT, complete="model"
     )
     list_only: bool = option(False, flag="--list", help="Only print which pictures; so does --json.", panel=_NEXT)
     dry_run: bool = option(False, help="Also print which files would be written; write nothing.", panel=_NEXT)
@@ -37,7 +37,7 @@ class LabelConfig(CommandConfig):
     )
     score: float = option(0.5, help="Predictions with a lower confidence are not drawn.", min=0.0, max=1.0, panel=_NEXT)
     batch: int = option(4, help="Images per forward pass.", min=1, max=65536, panel=_NEXT)
-    device: str = option("auto", help="Device: auto, cpu, cuda, cuda:1.", panel=_NEXT)
+    device: str = option("auto", help="Device: auto, cpu, cuda, cuda:1.", complete=("auto", "cpu", "cuda"), panel=_NEXT)
     trust: bool = option(
         False, help="Run an exported file that is a program (TorchScript, PT2): only if you know who made it.",
         panel=_NEXT,

@@ -17,7 +17,7 @@ class MemprofileConfig(CommandConfig):
     target: list[str] | None = argument(
         None, help="A run, its config.toml, or -- followed by a PyTorch script or a command, with its arguments.  "
         "[default: runs/latest, else ./dataset with defaults]",
-        metavar="RUN|CONFIG|-- SCRIPT ARGS...",
+        metavar="RUN|CONFIG|-- SCRIPT ARGS...", complete="run",
     )  # fmt: skip
     steps: int | None = option(
         None,

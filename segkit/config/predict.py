@@ -97,7 +97,9 @@ class PredictConfig(CommandConfig):
     source: list[str] = argument(
         help="Images, videos, folders, globs, or - to read paths from stdin.", metavar="SOURCE..."
     )
-    model: Path | None = option(None, help="A run, a checkpoint or an exported file.  [default: runs/latest]")
+    model: Path | None = option(
+        None, help="A run, a checkpoint or an exported file.  [default: runs/latest]", complete="model"
+    )
     pages: Literal["first", "all"] = option(
         "first", help="Of files with several pages (TIFF, GIF, WebP): predict the first, or each as a picture."
     )
@@ -109,14 +111,15 @@ class PredictConfig(CommandConfig):
         "defaults; for a model of things and stuff that and panoptic.",
         parse=_parse_formats,
         metavar="NAMES",
+        complete=OUTPUTS,
     )
     score: float | str = option(
         DEFAULT_SCORE, help="Ignore predictions with a lower confidence: 0.5; cell=0.3,debris=0.7; best, the "
         "threshold with the highest F1 that segkit eval --details found; or promise, that of eval --promise.",
-        parse=parse_score, metavar="SCORE",
+        parse=parse_score, metavar="SCORE", complete=("best", "promise"),
     )  # fmt: skip
     categories: tuple[str, ...] = option(
-        (), help="Only these categories.", parse=parse_names, metavar="NAMES", panel=_CHOICE
+        (), help="Only these categories.", parse=parse_names, metavar="NAMES", panel=_CHOICE, complete="category"
     )
     max_instances: int | None = option(
         None, help="At most so many instances in a picture, the best ones; more than the model's own limit, too.",
@@ -139,7 +142,7 @@ class PredictConfig(CommandConfig):
     )
     tta: tuple[str, ...] = option(
         (), help="Test-time augmentation, the mean over several views of each image: flips, scales, or both.",
-        parse=parse_names, metavar="NAMES",
+        parse=parse_names, metavar="NAMES", complete=("flips", "scales"),
     )  # fmt: skip
     labels: TagKind = option(
         "auto", help="Text at each instance of an overlay; auto: name and score where there are few.", panel=_OVERLAY
@@ -184,7 +187,7 @@ class PredictConfig(CommandConfig):
     gpus: tuple[int, ...] | None = option(
         None, help="GPUs that share the pictures, one process each.", parse=parse_indices, metavar="0,1,..."
     )
-    device: str = option("auto", help="Device: auto, cpu, cuda, cuda:1.")
+    device: str = option("auto", help="Device: auto, cpu, cuda, cuda:1.", complete=("auto", "cpu", "cuda"))
     ranks: int = option(1, help="Processes that share the pictures; only with --device cpu.", min=1, max=MOST_PROCESSES)
     watch: bool = option(
         False, help="Predict what is in the folders and what arrives in them, until Ctrl-C or --until: files that are "

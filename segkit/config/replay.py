@@ -13,9 +13,9 @@ class ReplayConfig(CommandConfig):
 
     folder: Path | None = argument(
         None, help="A folder in failures/ of a run, or a run: the last step that it has kept.  [default: runs/latest]",
-        metavar="FOLDER",
+        metavar="FOLDER", complete="run",
     )  # fmt: skip
-    device: str = option("auto", help="Device: auto, cpu, cuda, cuda:1.")
+    device: str = option("auto", help="Device: auto, cpu, cuda, cuda:1.", complete=("auto", "cpu", "cuda"))
     micro_batch: int | None = option(
         None, help="Images that go through the model at once.  [default: as many as then]", min=1, max=65536
     )

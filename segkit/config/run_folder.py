@@ -21,7 +21,7 @@ class RunFolderConfig(TeachingConfig):
     )
     resume: str | None = option(
         None, help="Continue a run with its own config; --resume alone continues the latest run.", metavar="[RUN]",
-        bare="latest", panel=_PANEL,
+        bare="latest", panel=_PANEL, complete="run",
     )  # fmt: skip
     failures: int = option(
         3, help="Failing steps (out of memory, a loss that is not finite, an exception) to keep at most, in failures/ "

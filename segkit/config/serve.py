@@ -18,7 +18,7 @@ class ServeConfig(CommandConfig):
     """Options of a server."""
 
     model: Path | None = argument(None, help="A run, a checkpoint or an exported file.  [default: runs/latest]",
-                                  metavar="RUN")  # fmt: skip
+                                  metavar="RUN", complete="model")  # fmt: skip
     host: str = option("127.0.0.1", help="Address to listen on; others than this computer's own need --token.")
     port: int = option(8000, help="Port to listen on; 0: any that is free.", min=0, max=65535)
     token: str | None = option(
@@ -39,7 +39,7 @@ class ServeConfig(CommandConfig):
     max_pixels: int = option(
         50_000_000, help="Most pixels of a picture, height x width.", min=1, max=2**30, panel=_LIMITS
     )
-    device: str = option("auto", help="Device: auto, cpu, cuda, cuda:1.")
+    device: str = option("auto", help="Device: auto, cpu, cuda, cuda:1.", complete=("auto", "cpu", "cuda"))
     trust: bool = option(
         False, help="Run an exported file that is a program (TorchScript, PT2): only if you know who made it."
     )

@@ -19,7 +19,7 @@ class TeachingConfig(PanopticConfig):
     teacher: Path | None = option(
         None,
         help="A run of the same categories, usually of a larger network: also learn from what it finds (distillation).",
-        metavar="RUN", panel=_PANEL,
+        metavar="RUN", panel=_PANEL, complete="run",
     )  # fmt: skip
     teacher_weight: float | None = option(
         None, help="Weight of the losses that compare with the teacher.  [default: 1]", min=0.0, max=1000.0,
@@ -44,7 +44,7 @@ class TeachingConfig(PanopticConfig):
         None,
         help="A run: go on from it for a tenth of its steps, with layers that compute as in 8 bits (quantisation-aware "
         "training), for segkit export --int8; unet, maskrcnn, fasterrcnn.",
-        metavar="RUN", panel=_PANEL,
+        metavar="RUN", panel=_PANEL, complete="run",
     )  # fmt: skip
     label_share: float | None = option(
         None, help="Learn from this fraction of the training images, in which categories have their shares.",

@@ -49,7 +49,9 @@ class TrainConfig(RunFolderConfig):
 
     first = ("model", "weights", "time", "steps", "gpus", "batch", "vram", "size", "resume", "name")
 
-    dataset: Path = argument(Path("dataset"), help="Dataset folder, or a COCO file.", metavar="DATASET")
+    dataset: Path = argument(
+        Path("dataset"), help="Dataset folder, or a COCO file.", metavar="DATASET", complete="dataset"
+    )
 
     model: ModelName = option("maskrcnn", help="Model architecture.", panel=_MODEL)
     backbone: BackboneName | None = option(
@@ -62,7 +64,7 @@ class TrainConfig(RunFolderConfig):
         None,
         help="Initial weights: coco, imagenet, none, a run, or a file; of rfdetr also a name on the Hugging Face hub, "
         "or a folder from there.  [default: the best for the model]",
-        metavar="coco|imagenet|none|RUN|FILE", panel=_MODEL,
+        metavar="coco|imagenet|none|RUN|FILE", panel=_MODEL, complete=("coco", "imagenet", "none"),
     )  # fmt: skip
     init: Initialisation = option(
         "default",
@@ -193,7 +195,9 @@ class TrainConfig(RunFolderConfig):
     gpus: tuple[int, ...] | None = option(
         None, help="GPUs to train on, one process each.", parse=parse_indices, metavar="0,1,...", panel=_DEVICES
     )
-    device: str = option("auto", help="Device: auto, cpu, cuda, cuda:1.", panel=_DEVICES)
+    device: str = option(
+        "auto", help="Device: auto, cpu, cuda, cuda:1.", complete=("auto", "cpu", "cuda"), panel=_DEVICES
+    )
     ranks: int = option(
         1, help="Processes that share each batch; only with --device cpu.", min=1, max=MOST_PROCESSES, panel=_DEVICES
     )
