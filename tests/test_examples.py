@@ -78,3 +78,95 @@ def test_the_tutorial_runs_as_it_is_printed(tmp_path):
     assert (tmp_path / "runs/latest/model.onnx").is_file()
     assert (tmp_path / "answers/overlay").is_dir()
     assert (tmp_path / "predictions/instances.csv").is_file()
+
+
+def test_the_makefile_makes_what_the_sources_are_newer_than(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures/a.json").touch()
+    make = ["make", "-n", "-f", str(ROOT / "examples/pipelines/Makefile"), "TIME=2h", "TRAIN=--model unet"]
+    done = subprocess.run(make, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert [line.split()[:2] for line in done.stdout.splitlines() if line.startswith("segkit")] == [
+        ["segkit", command] for command in ("convert", "train", "eval", "export", "predict")
+    ]
+    assert "segkit train dataset --name made --time 2h --model unet" in done.stdout
+    for number, made in enumerate(
+        ("dataset/train.json", "runs/made/best.pt", "runs/made/evaluation/report.html", "runs/made/model.onnx")
+    ):
+        (tmp_path / made).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / made).touch()
+        os.utime(tmp_path / made, (4_000_000_000 + number, 4_000_000_000 + number))
+    left = subprocess.run(make, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert [line.split()[1] for line in left.splitlines()] == ["predict"]
+
+
+def test_the_service_is_the_one_of_the_page():
+    unit = (ROOT / "examples/pipelines/segkit-watch.service").read_text(encoding="utf-8")
+    assert f"```\n{unit}```" in (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_the_job_goes_on_where_it_was(tmp_path, restarted):
+    """With an srun that says what it would start; the environment of a job is not here."""
+    srun = tmp_path / "srun"
+    srun.write_text('#!/bin/sh\necho "$@"\n')
+    srun.chmod(0o755)
+    if restarted:
+        (tmp_path / "runs/cells").mkdir(parents=True)
+        (tmp_path / "runs/cells/last.pt").touch()
+    script = ["bash", str(ROOT / "examples/pipelines/slurm.sh"), "dataset", "cells"]
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    said = subprocess.run(script, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+    runs = tmp_path / "runs"
+    fresh = f"segkit train dataset --out {runs} --name cells --time 220m"
+    assert said.strip() == (f"segkit train --resume {runs}/cells" if restarted else fresh)
+    assert subprocess.run(script[:2], cwd=tmp_path, capture_output=True, check=False).returncode == 1
+
+
+def ran(script, folder, *arguments, **variables):
+    """Run an example in a copy of the repository's examples, with this environment in place of one of its own."""
+    (folder / ".ci").mkdir()
+    (folder / ".ci/environment").touch()
+    shutil.copytree(ROOT / "examples", folder / "examples")
+    programs = folder / "bin"
+    programs.mkdir()
+    for name, program in (("segkit", f'{sys.executable} -m segkit "$@"'), ("python", f'{sys.executable} "$@"')):
+        (programs / name).write_text(f"#!/bin/sh\nexec {program}\n")
+        (programs / name).chmod(0o755)
+    environment = os.environ | {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)} | variables
+    done = subprocess.run(
+        ["bash", f"examples/{script}", *map(str, arguments)],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not here")
+def test_the_pipeline_carries_data_only(tmp_path):
+    lines = ran("pipelines/pipeline.sh", tmp_path).stdout.splitlines()
+    assert float(lines.pop()) == pytest.approx(1.0)
+    counts = [line.split("\t") for line in lines]
+    assert {name for _, name in counts} == {"disc", "nut", "plate", "washer"}
+    assert all(int(count) > 0 for count, _ in counts)
+
+
+@pytest.mark.slow
+def test_cells_are_counted_and_measured(tmp_path):
+    ran("cells.sh", tmp_path, STEPS="3")
+    tables = tmp_path / "cells-demo/predictions"
+    assert (tables / "pictures.csv").read_text().count("\n") == 5, (
+        "a row for each picture, also for those without cells"
+    )
+    assert "area" in (tables / "instances.csv").read_text().splitlines()[0]
+
+
+@pytest.mark.slow
+def test_pedestrians_are_learnt_from_masks(tmp_path):
+    data = Path(os.environ.get("SEGKIT_SHARED_DATA", ROOT.parent / "shared/data")) / "pennfudan"
+    if not data.is_dir():
+        pytest.skip("no Penn-Fudan here")
+    few = "--weights none --size 64 --backbone resnet18 --detections 5"
+    ran("pedestrians.sh", tmp_path, data, STEPS="3", TRAIN=few)
+    assert any((tmp_path / "pedestrians-demo/predictions/overlay").iterdir())
