@@ -1,9 +1,9 @@
 """A command's options, derived from its config record."""
 
 import inspect
-import math
 from collections.abc import Callable
 from dataclasses import MISSING, Field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
@@ -12,8 +12,9 @@ import typer
 from segkit.commands.complete import completer
 from segkit.commands.output import Output
 from segkit.commands.typer_command import given_names, words_after_separator
-from segkit.config.fields import CommandConfig, declaration_of, flag_of, options_of, read_toml
+from segkit.config.fields import CommandConfig, Declaration, declaration_of, flag_of, options_of, read_toml, read_values
 from segkit.config.parsers import to_toml
+from segkit.config.values import number_of
 from segkit.errors import Interrupted
 
 Config = TypeVar("Config", bound=CommandConfig)
@@ -26,7 +27,15 @@ def _read_config_file(ctx: typer.Context, path: Path | None) -> Path | None:
         known = {parameter.name for parameter in ctx.command.params}
         if unknown := sorted(values.keys() - known):
             raise typer.BadParameter(f"{path}: unknown keys: {', '.join(unknown)}")
-        ctx.default_map = values
+        record: type[CommandConfig] = vars(ctx.command.callback)["config_type"]
+        names = {each.name for each in options_of(record)}
+        try:
+            read = read_values(record, {name: value for name, value in values.items() if name in names})
+        except ValueError as error:
+            raise typer.BadParameter(f"{path}: {error}") from error
+        # As it would be typed: Typer and the parsers read it again; an empty list is what the default is.
+        typed = {name: to_toml(value) for name, value in read.items() if value != ()}
+        ctx.default_map = {name: value for name, value in values.items() if name not in read} | typed
     return path
 
 
@@ -35,15 +44,13 @@ def _common_option(name: str, hint: Any, default: Any, *flags: str, **settings: 
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-_TOO_LARGE = 2**63
-
 _COMMON = [
     _common_option(
         "config", Path | None, None,
         help="TOML file of option values; the command line wins over it.", is_eager=True, callback=_read_config_file,
     ),
     _common_option("as_json", bool, False, "--json", help="One JSON document on stdout."),
-    _common_option("quiet", bool, False, "--quiet", "-q", help="Only errors on stderr."),
+    _common_option("quiet", bool, False, "--quiet", "-q", help="Only errors on stderr; of an answer, one line."),
     inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
 ]  # fmt: skip
 
@@ -90,21 +97,7 @@ def _record(config_type: type[Config], ctx: typer.Context, values: dict[str, Any
         after_separator = {each.name for each in options_of(config_type) if declaration_of(each).after_separator}
         given |= after_separator
         values = values | dict.fromkeys(after_separator, words)
-    for each in options_of(config_type):
-        _check_numbers(values.get(each.name), flag_of(each), ctx)
     return config_type(given=frozenset(given), **{name: value for name, value in values.items() if value is not None})
-
-
-def _check_numbers(value: Any, flag: str, ctx: typer.Context) -> None:
-    """Refuse numbers that nothing can compute with; bounds that mean something are in the option's declaration.
-
-    Raises:
-        typer.BadParameter: A number is not finite, or an integer has more than 63 bits.
-    """
-    for number in value if isinstance(value, tuple) else (value,):
-        too_large = isinstance(number, int) and abs(number) >= _TOO_LARGE
-        if too_large or (isinstance(number, float) and not math.isfinite(number)):
-            raise typer.BadParameter(f"{number} is no number to compute with", ctx=ctx, param_hint=f"'{flag}'")
 
 
 def _panel(each: Field[Any], first: tuple[str, ...]) -> str:
@@ -134,13 +127,11 @@ def _annotation(each: Field[Any], hint: Any, panel: str) -> Any:
         settings["autocompletion"] = completer(declared.complete)
     if declared.argument:
         return Annotated[hint, typer.Argument(metavar=declared.metavar, **settings)]
-    for key in ("min", "max"):
-        if (value := getattr(declared, key)) is not None:
-            settings[key] = value
-    settings["metavar"] = declared.metavar or _metavar(hint)
+    settings["metavar"] = declared.metavar or _metavar(hint, declared)
     settings["rich_help_panel"] = panel
-    if declared.parse is not None:
-        settings["parser"] = _parser(declared.parse)
+    kind = next((kind for kind in (int, float) if kind in (hint, *get_args(hint))), None)
+    if declared.parse is not None or kind is not None:  # in our words, and not in those of a validator
+        settings["parser"] = _parser(declared.parse or partial(number_of, declared, kind))
         hint = str | None  # Typer must not look into the parsed type
     flag = flag_of(each)
     if (hint is bool and each.default is True) or hint == (bool | None):
@@ -148,10 +139,13 @@ def _annotation(each: Field[Any], hint: Any, panel: str) -> Any:
     return Annotated[hint, typer.Option(flag, **settings)]
 
 
-def _metavar(hint: Any) -> str | None:
-    """The placeholder for a plain type; Typer itself lists the choices of a Literal."""
+def _metavar(hint: Any, declared: Declaration) -> str | None:
+    """The placeholder for a plain type, with its bounds; Typer itself lists the choices of a Literal."""
     kinds = (hint, *get_args(hint))
-    return next((word for kind, word in _METAVARS.items() if kind in kinds), None)
+    word = next((word for kind, word in _METAVARS.items() if kind in kinds), None)
+    low, high = ("" if end is None else str(end) for end in (declared.min, declared.max))
+    bounds = f"{low}<=x<={high}" if low and high else f"x>={low}" if low else f"x<={high}" if high else ""
+    return f"{word} [{bounds}]" if bounds else word
 
 
 _METAVARS = {int: "N", float: "X", Path: "PATH", str: "TEXT"}

@@ -4,16 +4,17 @@ One frozen dataclass per command is the only place where an option is written: i
 bounds and help. ``segkit.commands.options`` derives the command line from it.
 """
 
-import math
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, get_type_hints
 
 import tomli_w
 
 from segkit.config.parsers import to_toml
+from segkit.config.values import value_of
 from segkit.errors import ConfigError, InputError
 
 _METADATA = "segkit"
@@ -118,17 +119,6 @@ def flag_of(record_field: Field[Any]) -> str:
     return declared.flag or "--" + record_field.name.replace("_", "-")
 
 
-def out_of_bounds(declared: Declaration, value: Any) -> str | None:
-    """What is wrong with a number, in words; None where it is within its bounds, or no number."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
-    if declared.min is not None and value < declared.min:
-        return f"{value} is less than {declared.min}"
-    if declared.max is not None and value > declared.max:
-        return f"{value} is more than {declared.max}"
-    return None if math.isfinite(value) else f"{value} is not a number"
-
-
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a flat table of option values.
 
@@ -158,21 +148,35 @@ def load_config(record: type[Record], path: Path) -> Record:
         ConfigError: It has keys or values that the record does not know.
     """
     values = read_toml(path)
-    hints = get_type_hints(record)
-    known = {each.name: declaration_of(each) for each in options_of(record)}
-    if unknown := sorted(values.keys() - known.keys()):
+    if unknown := sorted(values.keys() - {each.name for each in options_of(record)}):
         raise ConfigError(f"{path}: unknown keys: {', '.join(unknown)}", "was it written by another version?")
-    for name, value in values.items():
-        if (parse := known[name].parse) and isinstance(value, str):
-            try:
-                values[name] = parse(value)
-            except ValueError as error:
-                raise ConfigError(f"{path}: {name}: {error}") from error
-        elif (wrong := out_of_bounds(known[name], value)) is not None:
-            raise ConfigError(f"{path}: {name}: {wrong}")
-        elif Path in (hints[name], *getattr(hints[name], "__args__", ())):
-            values[name] = Path(value)
     try:
-        return record(**values)
-    except TypeError as error:
+        return record(**read_values(record, values))
+    except (ValueError, TypeError) as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def read_values(record: type[CommandConfig], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a record's options, by the names of its fields.
+
+    Args:
+        record: The record.
+        values: As they were given, in TOML or in Python; see ``segkit.config.values``.
+
+    Raises:
+        ValueError: There is no such option, or a value is not what it takes; the message begins with its name.
+    """
+    hints, options = get_type_hints(record), {each.name: each for each in options_of(record)}
+    found = {}
+    for name, value in values.items():
+        if name not in options:
+            close = get_close_matches(name, options, n=1)
+            raise ValueError(f"{name}: there is no such option" + (f"; is {close[0]} meant?" if close else ""))
+        if options[name].default == () and value in ("", (), []):
+            found[name] = ()
+            continue
+        try:
+            found[name] = value_of(declaration_of(options[name]), hints[name], value)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    return found

@@ -1,0 +1,115 @@
+"""A value of an option as people give it, on a command line, in TOML or in Python -> as its config record holds it."""
+
+import math
+import operator
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+from segkit.config.parsers import to_toml
+
+if TYPE_CHECKING:
+    from segkit.config.fields import Declaration
+
+_TOO_LARGE = 2**63
+
+
+def value_of(declared: "Declaration", hint: Any, value: Any) -> Any:
+    """The value of an option.
+
+    Args:
+        declared: What is known of the option.
+        hint: The type of its field.
+        value: As it was given: text as on the command line, or what it stands for; lists and dicts for tuples.
+
+    Raises:
+        ValueError: It is not what the option takes; the message says what is.
+    """
+    is_plain = get_origin(hint) in (None, Literal, list, tuple)
+    kinds = (hint,) if is_plain else get_args(hint)
+    if value is None and NoneType in kinds:
+        return None
+    if declared.parse is not None:
+        return _parsed(declared, value)
+    return _plain(declared, next(kind for kind in kinds if kind is not NoneType), value)
+
+
+def _parsed(declared: "Declaration", value: Any) -> Any:
+    """A value that has a form of its own."""
+    assert declared.parse is not None
+    if isinstance(value, str):
+        return declared.parse(value)
+    if isinstance(value, Mapping):
+        value = tuple(value.items())
+    elif isinstance(value, list | tuple):
+        value = tuple(tuple(each) if isinstance(each, list) else each for each in value)
+    elif not isinstance(value, os.PathLike):
+        value = _number(value)
+    found = declared.parse(str(to_toml(value)))
+    if isinstance(value, tuple) and isinstance(found, tuple) and len(found) > len(value):
+        raise ValueError(f"{value!r}: a comma in a name ends it")
+    return found
+
+
+def _plain(declared: "Declaration", kind: Any, value: Any) -> Any:
+    """A value of a plain type."""
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise ValueError(f"{value!r} is neither true nor false")
+        return value
+    if kind in (int, float):
+        return number_of(declared, kind, value)
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise ValueError(f"{value!r} is not one of {', '.join(get_args(kind))}")
+        return value
+    if get_origin(kind) is list:
+        return [_text(each) for each in (value if isinstance(value, list | tuple) else (value,))]
+    return Path(_text(value)) if kind is Path else _text(value)
+
+
+def number_of(declared: "Declaration", kind: type[int] | type[float], value: Any) -> int | float:
+    """A number within the bounds of its option.
+
+    Args:
+        declared: What is known of the option.
+        kind: ``int`` or ``float``.
+        value: A number, or its text.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        if isinstance(value, str):
+            number = kind(value) if value.isascii() else kind("")
+        else:
+            number = operator.index(_number(value)) if kind is int else float(_number(value))  # type: ignore[arg-type]
+    except (ValueError, TypeError, OverflowError):
+        raise ValueError(f"{value!r} is not {'a whole number' if kind is int else 'a number'}") from None
+    if abs(number) >= _TOO_LARGE if kind is int else not math.isfinite(number):
+        raise ValueError(f"{number} is no number to compute with")
+    if declared.min is not None and number < declared.min:
+        raise ValueError(f"{number} is less than {declared.min}")
+    if declared.max is not None and number > declared.max:
+        raise ValueError(f"{number} is more than {declared.max}")
+    return number
+
+
+def _number(value: Any) -> int | float:
+    """A number of Python or of NumPy as one of Python."""
+    if not isinstance(value, bool | str | bytes):
+        if hasattr(value, "__index__"):
+            return operator.index(value)
+        if hasattr(value, "__float__"):
+            return float(value)
+    raise ValueError(f"{value!r} is not a number")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str | os.PathLike):
+        return str(os.fspath(value))
+    if isinstance(value, int) and not isinstance(value, bool):  # max_dets=200
+        return str(value)
+    raise ValueError(f"{value!r} is neither a text nor a path")
