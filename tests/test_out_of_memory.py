@@ -85,7 +85,7 @@ WITH_PYTORCH = [
 
 @pytest.mark.parametrize("words", WITH_PYTORCH, ids=" ".join)
 def test_every_command_that_loads_pytorch_warns_of_a_limit_on_addresses(segkit, here, monkeypatch, words):
-    monkeypatch.setattr("segkit.commands.output.limit_on_addresses", lambda: "few addresses")
+    monkeypatch.setattr("segkit.runtime.address_space.limit_on_addresses", lambda: "few addresses")
     outcome = segkit(*words)
     assert outcome.code == 1, outcome.err
     assert outcome.err.startswith("warning: few addresses\nerror: ")
@@ -93,7 +93,7 @@ def test_every_command_that_loads_pytorch_warns_of_a_limit_on_addresses(segkit, 
 
 def test_commands_that_do_not_load_it_do_not(segkit, here, monkeypatch):
     assert WITHOUT_PYTORCH.keys() | {words[0] for words in WITH_PYTORCH} == COMMANDS.keys()  # a new one belongs to one
-    monkeypatch.setattr("segkit.commands.output.limit_on_addresses", lambda: "few addresses")
+    monkeypatch.setattr("segkit.runtime.address_space.limit_on_addresses", lambda: "few addresses")
     (here / "a.json").write_text("[]")
     for command, words in WITHOUT_PYTORCH.items():
         assert segkit(command, *words).err.startswith("error: ")

@@ -54,6 +54,10 @@ class ConversionSummary:
         """Whether everything was converted exactly, and no split has images of another."""
         return not any(finding.counts for finding in self.findings)
 
+    def to_json(self) -> dict[str, Any]:
+        """What ``convert --json`` prints: the totals, and a row for every finding."""
+        return self.totals() | {"findings": [msgspec.to_builtins(row) for row in self.findings]}
+
     def totals(self) -> dict[str, Any]:
         """The summary as JSON, without the rows."""
         folds = {str(fold): msgspec.to_builtins(count) for fold, count in self.folds.items()}

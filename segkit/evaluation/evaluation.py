@@ -1,10 +1,11 @@
-"""An evaluation, before its files are written."""
+"""An evaluation: before its files are written, and after."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from segkit.data.records import Dataset, Result
+from segkit.errors import InputError
 from segkit.evaluation.metrics import Metrics
 from segkit.evaluation.pixels.per_image import PixelScores
 
@@ -38,3 +39,26 @@ class Evaluation:
     model: dict[str, Any] = field(default_factory=dict)
     predicted: frozenset[int] | None = None
     promises: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSummary:
+    """What an evaluation found.
+
+    Attributes:
+        metrics: The numbers, as ``metrics.json`` has them.
+        files: The files that were written.
+    """
+
+    metrics: Metrics
+    files: tuple[Path, ...]
+
+    @property
+    def refused_promise(self) -> InputError | None:
+        """Why no threshold keeps the promise that was asked for; None where one does, or none was asked for."""
+        promise = self.metrics.promise
+        return None if promise is None or "refused" not in promise else InputError(promise["refused"], promise["hint"])
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``eval --json`` prints."""
+        return self.metrics.to_json()

@@ -4,7 +4,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,18 @@ class BenchSummary:
     load_seconds: float
     resident: int
     timings: tuple[Timing, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``export --bench --json`` prints."""
+        return {
+            "model": str(self.model),
+            "bytes": self.size,
+            "image": {"height": self.image[0], "width": self.image[1], "shows": self.picture},
+            "instances": self.instances,
+            "load_seconds": self.load_seconds,
+            "resident_bytes": self.resident,
+            "timings": [asdict(each) for each in self.timings],
+        }
 
 
 def bench(config: ExportConfig, progress: Progress = SILENT) -> BenchSummary:

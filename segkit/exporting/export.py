@@ -3,9 +3,9 @@
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +64,23 @@ class ExportSummary:
     left_out: tuple[str, ...] = ()
     nodes: tuple[int, int] | None = None
     simplify: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``export --json`` prints."""
+        return {
+            "source": str(self.source),
+            "out": str(self.out),
+            "format": self.format,
+            "batches": self.takes_batches,
+            "bytes": self.size,
+            "precision": self.precision,
+            "real_pictures": self.real_pictures,
+            "score": None if self.score is None else asdict(self.score),
+            "left_out": list(self.left_out),
+            "nodes": self.nodes,
+            "differences": [asdict(d) for d in self.differences],
+            "unjudged": list(self.unjudged),
+        }
 
 
 def export(config: ExportConfig, progress: Progress = SILENT) -> ExportSummary:

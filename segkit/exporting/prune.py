@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -71,6 +71,20 @@ class PruneSummary:
     before: Cost
     after: Cost
     score: ScorePair | None
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``export --prune --json`` prints."""
+        return {
+            "source": str(self.source),
+            "out": str(self.out),
+            "share": self.share,
+            "unstructured": self.unstructured,
+            "image": {"height": self.image[0], "width": self.image[1]},
+            "threads": self.threads,
+            "before": asdict(self.before),
+            "after": asdict(self.after),
+            "score": None if self.score is None else asdict(self.score),
+        }
 
 
 def prune(config: ExportConfig, progress: Progress = SILENT) -> PruneSummary:

@@ -37,6 +37,10 @@ class MemoryEstimate:
     json_path: Path
     code: int
 
+    def to_json(self) -> dict[str, Any]:
+        """What ``memprofile --fit --json`` prints."""
+        return self.document
+
 
 def estimate_memory(config: MemprofileConfig, progress: Progress = SILENT) -> MemoryEstimate:
     """Estimate what a training and cheaper ones need on a GPU, and write ``fit.json``.

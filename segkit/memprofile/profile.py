@@ -33,6 +33,16 @@ class ProfileSummary:
     page_path: Path | None
     code: int
 
+    @property
+    def verdict(self) -> str | None:
+        """``clean``, ``watch``, ``leak``, ``inconclusive`` or ``snapshot``; None: the script failed before a step."""
+        verdict: str | None = self.document.get("verdict")
+        return verdict
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``memprofile --json`` prints."""
+        return self.document
+
 
 def memprofile(
     config: MemprofileConfig,

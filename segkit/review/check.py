@@ -9,10 +9,10 @@ from typing import Any
 
 from segkit.config.check import CheckConfig
 from segkit.config.fields import flag_of, options_of
+from segkit.conversion.contents import Contents, read_annotations
 from segkit.data.records import Dataset
 from segkit.errors import InputError
 from segkit.progress import SILENT, Progress
-from segkit.review.contents import Contents, read_contents
 from segkit.review.findings import CheckFinding
 from segkit.review.geometry import outline_findings
 from segkit.review.judged import judge
@@ -97,7 +97,7 @@ def checked(config: CheckConfig, progress: Progress = SILENT, predict: Predict |
         InputError: There is nothing to check, or no model or results of that name.
     """
     _check_folders(config)
-    with read_contents(config, progress) as contents:
+    with read_annotations(config.src, config.source_format, config.images_dir, config.workers, progress) as contents:
         predictions = None
         if config.predictions is not None:
             predictions = read_predictions(config, contents.dataset)

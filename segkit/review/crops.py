@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from segkit.conversion.contents import AnnotatedImage, Contents
 from segkit.data.draw import Drawn, draw_regions
 from segkit.data.masks import crop_to_rle, rle_bbox, rle_crop, to_rle
 from segkit.data.records import Segmentation
 from segkit.errors import InputError
 from segkit.formats.pictures.framed import load_resized
-from segkit.review.contents import CheckedImage, Contents
 from segkit.review.findings import CheckFinding
 
 Pixels = npt.NDArray[np.uint8]
@@ -53,7 +53,7 @@ def show(contents: Contents, findings: Iterable[CheckFinding]) -> list[Shown]:
     return [Shown(finding, panels.get(at, ())) for at, finding in enumerate(kept)]
 
 
-def _load(image: CheckedImage) -> Pixels:
+def _load(image: AnnotatedImage) -> Pixels:
     """The pixels, or grey ones if there is no such file."""
     with contextlib.suppress(InputError):
         if image.picture is not None:
@@ -61,7 +61,7 @@ def _load(image: CheckedImage) -> Pixels:
     return np.full((*image.size, 3), 235, np.uint8)
 
 
-def _panels(pixels: Pixels, image: CheckedImage, finding: CheckFinding) -> tuple[tuple[str, str], ...]:
+def _panels(pixels: Pixels, image: AnnotatedImage, finding: CheckFinding) -> tuple[tuple[str, str], ...]:
     if finding.box is None:
         return (("picture", _jpeg(pixels)),)
     window = _window(finding, image.size)

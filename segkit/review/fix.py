@@ -11,13 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from segkit.conversion.contents import AnnotatedImage, Contents
 from segkit.conversion.names import unique_names
 from segkit.conversion.writers.labelme import shapes_of
 from segkit.data.files import path_inside, relative_path, temporary_file
 from segkit.data.records import Instance
 from segkit.formats.encoding import decode_text
 from segkit.formats.labelme.write import labelme_document, result_shapes
-from segkit.review.contents import CheckedImage, Contents
 from segkit.review.findings import CheckFinding
 
 SUSPECT, PROPOSED = "suspect", "proposed"  # flags of shapes; the first of pictures, too
@@ -54,14 +54,14 @@ def write_fixes(contents: Contents, findings: Sequence[CheckFinding], src: Path,
     return len(places)
 
 
-def _labelme_file(contents: Contents, image: CheckedImage, src: Path) -> Path | None:
+def _labelme_file(contents: Contents, image: AnnotatedImage, src: Path) -> Path | None:
     if contents.format != "labelme":
         return None
     path = src if src.is_file() else src / image.entry.key
     return path if path.is_file() else None
 
 
-def _picture(image: CheckedImage, name: Path, target: Path) -> str:
+def _picture(image: AnnotatedImage, name: Path, target: Path) -> str:
     """The path from a file to its picture; one that had to be decoded is written beside it."""
     if image.entry.temporary is None and image.picture is not None:
         return relative_path(image.picture, target.parent)
@@ -72,7 +72,7 @@ def _picture(image: CheckedImage, name: Path, target: Path) -> str:
     return copy.name
 
 
-def _patched(source: Path, image: CheckedImage, findings: Sequence[CheckFinding]) -> dict[str, Any]:
+def _patched(source: Path, image: AnnotatedImage, findings: Sequence[CheckFinding]) -> dict[str, Any]:
     """A LabelMe file with flags and descriptions on its shapes, and proposed ones."""
     text, _ = decode_text(source.read_bytes().removeprefix(b"\xef\xbb\xbf"))
     document: dict[str, Any] = json.loads(text, strict=False)
@@ -114,7 +114,7 @@ def _text(finding: CheckFinding) -> str:
     return f"{finding.kind}{sure}: {finding.why}"[:_MOST]
 
 
-def _described(image: CheckedImage, findings: Sequence[CheckFinding]) -> dict[str, Any]:
+def _described(image: AnnotatedImage, findings: Sequence[CheckFinding]) -> dict[str, Any]:
     """A LabelMe file of instances that another format has."""
     instances: list[Instance] = list(image.instances)
     for finding in findings:
@@ -129,7 +129,7 @@ def _described(image: CheckedImage, findings: Sequence[CheckFinding]) -> dict[st
     return labelme_document(shapes, "", *image.size, image.entry.flags)
 
 
-def _proposed(image: CheckedImage, findings: Sequence[CheckFinding]) -> list[dict[str, Any]]:
+def _proposed(image: AnnotatedImage, findings: Sequence[CheckFinding]) -> list[dict[str, Any]]:
     """Shapes of what may be missing."""
     shapes = []
     for finding in findings:

@@ -7,9 +7,9 @@ from statistics import median
 import numpy as np
 import numpy.typing as npt
 
+from segkit.conversion.contents import AnnotatedImage, Contents
 from segkit.data.masks import box_ious, mask_ious, to_rle
 from segkit.data.records import Instance, Polygons
-from segkit.review.contents import CheckedImage, Contents
 from segkit.review.findings import CheckFinding, Fact
 
 SAME = 0.95  # IoU from which on two instances are one
@@ -36,7 +36,7 @@ def outline_findings(contents: Contents) -> Iterator[CheckFinding]:
             yield from _duplicates(image, n)
 
 
-def _finding(kind: Fact, why: str, image: CheckedImage, n: int, index: int) -> CheckFinding:
+def _finding(kind: Fact, why: str, image: AnnotatedImage, n: int, index: int) -> CheckFinding:
     instance = image.instances[index]
     number = index if instance.number is None else instance.number
     return CheckFinding(
@@ -128,7 +128,7 @@ def _meeting(a: Floats, b: Floats, c: Floats, d: Floats) -> tuple[float, float]:
     return x, y
 
 
-def _duplicates(image: CheckedImage, n: int) -> Iterator[CheckFinding]:
+def _duplicates(image: AnnotatedImage, n: int) -> Iterator[CheckFinding]:
     """Instances that cover what an earlier one of the picture covers."""
     kept = [index for index, each in enumerate(image.instances) if not each.iscrowd]
     if len(kept) < 2:

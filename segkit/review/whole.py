@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from segkit.conversion.contents import AnnotatedImage, Contents
 from segkit.conversion.label_checks import inspect_labels
 from segkit.conversion.near_duplicates import group_similar
 from segkit.data.depth import is_deep
 from segkit.data.geometry import resized_dimensions
 from segkit.data.pictures import opened
 from segkit.errors import InputError
-from segkit.review.contents import CheckedImage, Contents
 from segkit.review.findings import CheckFinding, Fact
 from segkit.units import counted
 
@@ -61,7 +61,7 @@ def repeated_pictures(contents: Contents) -> Iterator[CheckFinding]:
                 yield _repeated(contents.images, n, other)
 
 
-def _repeated(images: Sequence[CheckedImage], n: int, other: int) -> CheckFinding:
+def _repeated(images: Sequence[AnnotatedImage], n: int, other: int) -> CheckFinding:
     one, two = images[n], images[other]
     same = _are_same(one.picture, two.picture)
     kind: Fact = "same picture in two splits" if same else "near-duplicate pictures in two splits"
@@ -71,7 +71,7 @@ def _repeated(images: Sequence[CheckedImage], n: int, other: int) -> CheckFindin
     return CheckFinding(kind, why, one.name, split=one.split, place=(n, None))
 
 
-def _most_alike(images: Sequence[CheckedImage], n: int, others: Sequence[int]) -> tuple[int, float]:
+def _most_alike(images: Sequence[AnnotatedImage], n: int, others: Sequence[int]) -> tuple[int, float]:
     """Which of some pictures looks most like one, and their correlation.
 
     The difference alone does not do: a picture of little but background is close to all that are like that.

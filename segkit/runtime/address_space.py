@@ -1,5 +1,6 @@
 """The limit on the addresses of this process (``ulimit -v``), which PyTorch's libraries use up in gigabytes."""
 
+from segkit.progress import Progress
 from segkit.units import format_bytes
 
 try:
@@ -24,3 +25,9 @@ def limit_on_addresses() -> str | None:
         f"ulimit -v leaves this process {format_bytes(limit)} of addresses, of which PyTorch takes several GiB: if "
         "it ends without a message, raise that limit"
     )
+
+
+def warn_of_limit(progress: Progress) -> None:
+    """Warn, before PyTorch is loaded, of what may end the process in it without a message."""
+    if (warning := limit_on_addresses()) is not None:
+        progress.note(f"warning: {warning}")

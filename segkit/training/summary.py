@@ -56,6 +56,26 @@ class TrainingSummary:
     unlabelled: dict[str, Any] = field(default_factory=dict)
     best: Metrics | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        """What ``train --json`` prints."""
+        return {
+            "run": str(self.run),
+            "ended": self.ended,
+            "steps": self.steps,
+            "epochs": self.epochs,
+            "seconds": self.seconds,
+            "score": dict([self.score]) if self.score is not None else {},
+            "best_step": self.best_step,
+            "skipped": self.skipped,
+            "bad_pictures": self.bad_pictures,
+            "micro_batch": self.micro_batch,
+            "memory_rise": self.memory_rise,
+            "memory": self.memory,
+            "metrics": self.metrics.to_json() if self.metrics is not None else None,
+            **({"best_metrics": self.best.to_json()} if self.best is not None else {}),
+            **({"unlabelled": self.unlabelled} if self.unlabelled else {}),
+        }
+
 
 def summarise(training: Training, ended: str, contract: Contract | None = None) -> TrainingSummary:
     """The summary of a training that has ended; draws the run's curves.

@@ -34,6 +34,10 @@ class LabelCurve:
     document: dict[str, Any]
     interrupted: bool
 
+    def to_json(self) -> dict[str, Any]:
+        """What ``train --label-curve --json`` prints."""
+        return {"folder": str(self.folder), "interrupted": self.interrupted, **self.document}
+
 
 def is_curve(config: TrainConfig) -> bool:
     """Whether a curve is asked for, or one that exists is to go on."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from segkit.config.evaluate import EvalConfig
+from segkit.conversion.contents import AnnotatedImage, Contents, read_annotations
 from segkit.data.records import Annotation, Category, Dataset, Result
 from segkit.errors import ConfigError, InputError
 from segkit.evaluation.analysis.agreement import agreement_of
@@ -15,7 +16,6 @@ from segkit.evaluation.coco.score import score_results
 from segkit.evaluation.evaluation import Evaluation
 from segkit.formats.json_file import read_json
 from segkit.progress import SILENT, Progress
-from segkit.review.contents import CheckedImage, Contents, read_annotations
 from segkit.units import counted, format_size
 
 _OF_RUNS = ("config.toml", "*.pt")
@@ -164,7 +164,7 @@ def _side_by_side(
     return dataset, results, warnings
 
 
-def _same_pictures(first: Sequence[CheckedImage], second: Sequence[CheckedImage]) -> dict[int, int]:
+def _same_pictures(first: Sequence[AnnotatedImage], second: Sequence[AnnotatedImage]) -> dict[int, int]:
     """Which picture of the second is which of the first: by file, else by name, else by a stem that is used once."""
     found: dict[int, int] = {}
     taken: set[int] = set()
@@ -182,17 +182,17 @@ def _same_pictures(first: Sequence[CheckedImage], second: Sequence[CheckedImage]
     return found
 
 
-def _file(image: CheckedImage) -> str | None:
+def _file(image: AnnotatedImage) -> str | None:
     return None if image.entry.file is None else str(Path(image.entry.file).resolve())
 
 
-def _name(image: CheckedImage) -> str:
+def _name(image: AnnotatedImage) -> str:
     return image.name
 
 
-def _base_name(image: CheckedImage) -> str:
+def _base_name(image: AnnotatedImage) -> str:
     return PurePosixPath(image.name).name
 
 
-def _stem(image: CheckedImage) -> str:
+def _stem(image: AnnotatedImage) -> str:
     return PurePosixPath(image.entry.key).stem

@@ -1,4 +1,4 @@
-"""Annotations of any format, as a check needs them: by the readers of ``convert``, with nothing written."""
+"""Annotations of any format in memory: by the readers of ``convert``, with nothing written."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from segkit.config.check import CheckConfig
 from segkit.config.convert import ConvertConfig, SourceFormat
 from segkit.conversion.listed_splits import with_listed_splits
 from segkit.conversion.names import image_names
@@ -26,7 +25,7 @@ from segkit.progress import Progress
 
 
 @dataclass(frozen=True)
-class CheckedImage:
+class AnnotatedImage:
     """A picture with its instances.
 
     Attributes:
@@ -66,7 +65,7 @@ class Contents:
     """
 
     format: str
-    images: tuple[CheckedImage, ...]
+    images: tuple[AnnotatedImage, ...]
     labels: tuple[str, ...]
     findings: tuple[Finding, ...]
 
@@ -111,17 +110,6 @@ class Contents:
 
 
 @contextmanager
-def read_contents(config: CheckConfig, progress: Progress) -> Iterator[Contents]:
-    """Read a source; pictures that had to be decoded (embedded, turned, resized) are there until the block ends.
-
-    Raises:
-        InputError: There is nothing to read.
-    """
-    with read_annotations(config.src, config.source_format, config.images_dir, config.workers, progress) as contents:
-        yield contents
-
-
-@contextmanager
 def read_annotations(
     src: str, source_format: SourceFormat, images_dir: Path | None, workers: int | None, progress: Progress
 ) -> Iterator[Contents]:
@@ -155,7 +143,7 @@ def read_annotations(
         splits = source_splits(entries, labels)
         lone = pictures_without_annotations(source.format, Path(src), folder / "none", entries, read.findings)
         images = tuple(
-            CheckedImage(
+            AnnotatedImage(
                 entry, name, None if split is None else split.split,
                 tuple(each for each in spool.instances(entry) if each.label != IGNORE),
             )
