@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from segkit import __version__
 from segkit.commands.check import check
 from segkit.commands.convert import convert
 from segkit.commands.doctor import doctor
@@ -25,6 +24,7 @@ from segkit.errors import DONE, FAILED, INTERRUPTED, USAGE, SegkitError, tells_o
 from segkit.runtime.signals import end_quietly, raising_interrupts
 from segkit.runtime.streams import lost_output, make_streams_safe
 from segkit.text import visible
+from segkit.version import __version__
 
 app = typer.Typer(
     invoke_without_command=True,

@@ -35,6 +35,8 @@ class SegkitError(Exception):
         super().__init__(without_addresses(message))
         self.message = without_addresses(message)
         self.hint = hint
+        if hint is not None:
+            self.add_note(f"hint: {hint}")  # in a traceback, too
 
     @property
     def with_hint(self) -> str:

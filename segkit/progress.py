@@ -1,8 +1,10 @@
 """Progress reports: the interface that the core calls, and that the command line implements.
 
-There, it is Rich on a terminal and plain lines elsewhere; ``SILENT`` is for library use, for tests, and for all ranks
-but the first.
+There, it is Rich on a terminal and plain lines elsewhere; for callers from Python it is ``LOGGED``; ``SILENT`` is for
+tests, and for all ranks but the first.
 """
+
+import logging
 
 
 class Progress:
@@ -25,6 +27,18 @@ class Progress:
 
 
 SILENT = Progress()
+
+
+class Logged(Progress):
+    """Gives notes to the logger ``segkit``: warnings, which Python prints on stderr by default, and information."""
+
+    def note(self, message: str) -> None:
+        """See ``Progress``."""
+        said = message.removeprefix("warning: ")
+        logging.getLogger("segkit").log(logging.INFO if said == message else logging.WARNING, "%s", said)
+
+
+LOGGED = Logged()
 
 
 class NotesOnly(Progress):

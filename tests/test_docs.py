@@ -1,7 +1,9 @@
 """The pages: every command in them can be typed, and every link leads somewhere."""
 
+import ast
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from conftest import ROOT
 from typer.main import get_command
 
+import segkit
 from segkit.cli import app
 
 PAGES = sorted([ROOT / "README.md", ROOT / "README.zh.md", *(ROOT / "docs").rglob("*.md")])
@@ -101,6 +104,33 @@ def test_the_leaking_example_is_diagnosed(segkit, here):
     assert outcome.code == 3, outcome.err
     assert f"leak.py:{line}" in outcome.err
     assert "loss.item()" in outcome.err
+
+
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def test_the_page_of_the_python_api_names_what_there_is():
+    page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\bsegkit\.([a-zA-Z_]+)\(", page)) | set(re.findall(r"`([A-Z][A-Za-z]+)`", page))
+    assert named <= set(segkit.__all__) | {"DeprecationWarning", "Path"}
+    functions = {name for name in segkit.__all__ if name[0].islower() and name != "__version__"}
+    assert functions <= named
+    for block in PYTHON.findall(page):
+        ast.parse(block)
+
+
+@pytest.mark.slow
+def test_the_examples_of_the_python_api_run(parts, tmp_path):
+    page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    shutil.copytree(parts, tmp_path / "labelme-dir")
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    code = "\n".join(PYTHON.findall(page))
+    assert "steps=200" in code
+    code = code.replace("steps=200", "steps=3, device='cpu', size=64")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for said in ("mIoU", "stesp: there is no such option; is steps meant?", "leak.py:"):
+        assert said in done.stdout
 
 
 TRANSLATIONS = {"docs/zh/tutorial.md": "docs/tutorial.md", "README.zh.md": "README.md"}

@@ -170,3 +170,22 @@ def test_pedestrians_are_learnt_from_masks(tmp_path):
     few = "--weights none --size 64 --backbone resnet18 --detections 5"
     ran("pedestrians.sh", tmp_path, data, STEPS="3", TRAIN=few)
     assert any((tmp_path / "pedestrians-demo/predictions/overlay").iterdir())
+
+
+@pytest.mark.slow
+def test_the_cells_of_the_notebook_run_in_a_row(tmp_path):
+    """In one process, as a kernel runs them, with few steps; it is stored without what they print."""
+    notebook = json.loads((ROOT / "examples/notebook.ipynb").read_text(encoding="utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in cells)
+    code = "\n".join("".join(cell["source"]) for cell in cells)
+    assert "STEPS = 150" in code
+    (tmp_path / "cells.py").write_text(code.replace("STEPS = 150", "STEPS = 3"))
+    (tmp_path / "leak.py").symlink_to(ROOT / "examples/leak.py")
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'examples'}", "MPLBACKEND": "agg"}
+    done = subprocess.run(
+        [sys.executable, "cells.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "loss.item()" in done.stdout
+    assert "stesp: there is no such option; is steps meant?" in done.stdout

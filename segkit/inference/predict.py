@@ -5,7 +5,7 @@ process would write is what they write.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,10 +14,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from segkit.choices import ARCHITECTURES
 from segkit.config.predict import PredictConfig
 from segkit.data.files import checksum
 from segkit.errors import Interrupted, SegkitError
+from segkit.evaluation.predicted_images import JOURNAL
 from segkit.inference.annotated import Style
 from segkit.inference.choose import Choice
 from segkit.inference.estimates import FILE as ESTIMATES
@@ -44,7 +47,7 @@ from segkit.runtime.signals import StopRequest, stop_requests
 
 OnPicture = Callable[[dict[str, Any]], None]
 _STOPPING = "ending after the pictures at hand; a second request ends at once"
-_GO_ON = "go on with: segkit predict --resume"
+_GO_ON = "go on with: segkit predict --resume, and the other options as they were"
 _LONGEST = timedelta(days=365)  # one rank may wait for another for as long as that one predicts
 
 
@@ -78,19 +81,25 @@ class PredictionSummary:
     is_main: bool = True
     limit: str | None = None
 
+    def records(self) -> Iterator[dict[str, Any]]:
+        """What ``predict --json`` prints of each picture of the folder, also of those that were done before."""
+        with (self.out / JOURNAL).open("rb") as file:
+            for line in file:
+                yield msgspec.json.decode(line)
+
 
 def _pass_on() -> None:
     """The loop sees by itself that it is to stop."""
 
 
-def _pass_over(record: dict[str, Any]) -> None:
+def pass_over(record: dict[str, Any]) -> None:
     """Nobody listens; ranks pickle it."""
 
 
 def predict(
     config: PredictConfig,
     progress: Progress = SILENT,
-    on_picture: OnPicture = _pass_over,
+    on_picture: OnPicture = pass_over,
     stdin: Iterable[str] = (),
 ) -> PredictionSummary:
     """Predict pictures and write the results; a picture that cannot be read does not stop the others.
@@ -109,7 +118,7 @@ def predict(
         InputError: There are no pictures, no model, or the output folder holds predictions already.
         ConfigError: The model does not predict what is to be written.
         DeviceError: A single picture needs more memory than there is, or a rank has died.
-        Interrupted: The user asked ranks to stop.
+        Interrupted: The user asked to stop.
     """
     adopt_slurm()
     joins = launched_from_outside()
@@ -143,6 +152,8 @@ def _predict_in_rank(
             stop = stack.enter_context(stop_requests(on_first))
         try:
             return _predict(config, found, ranks, stop, progress, on_picture)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted", _GO_ON) from None
         except RuntimeError as error:
             if ranks.world_size == 1 or "gloo" not in str(error):
                 raise

@@ -135,7 +135,7 @@ class _LaunchedRanks:
         except (EOFError, OSError):
             pass
         process.join()
-        return _Died(f"rank {rank} {describe_end(process.exitcode)}")
+        return _Died(f"rank {rank} {describe_end(process.exitcode)}", process.exitcode == 1)
 
     def end(self) -> None:
         """Wait a moment for those that are about to end, and kill the others."""
@@ -149,7 +149,11 @@ class _LaunchedRanks:
 
 
 class _Died(Exception):
-    """A rank ended without a word."""
+    """A rank ended without a word to the launcher; Python ends with code 1 when it has printed an error."""
+
+    def __init__(self, message: str, printed: bool) -> None:
+        super().__init__(message)
+        self.printed = printed
 
 
 def _in_rank(
@@ -180,7 +184,8 @@ def _cause(outcomes: list[Any], hint: str) -> Exception:
                 return outcome
     for outcome in outcomes:
         if isinstance(outcome, _Died):
-            return DeviceError(str(outcome), f"was the machine out of memory? {hint}")
+            why = "what it printed before says why" if outcome.printed else f"was the machine out of memory? {hint}"
+            return DeviceError(str(outcome), why)
     if not any(isinstance(outcome, _RankFailed) for outcome in outcomes):
         return next(outcome for outcome in outcomes if isinstance(outcome, RankLost))
     rank, failed = next((rank, each) for rank, each in enumerate(outcomes) if isinstance(each, _RankFailed))

@@ -14,11 +14,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from segkit import __version__
 from segkit.errors import DeviceError, InputError
 from segkit.serving.answers import instances_of, shapes_of
 from segkit.serving.engine import Answer, BusyError, Engine, TooLargeError
 from segkit.serving.requests import Asked, BadRequestError, picture_of_body, read_body, read_params, remote_request
+from segkit.version import __version__
 
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True, undefined=StrictUndefined

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from segkit import __version__
 from segkit.config.fields import write_toml
 from segkit.data.files import checksum, flush_to_disk, remove_left_over
 from segkit.errors import DeviceError
@@ -28,6 +27,7 @@ from segkit.training.plan import Plan
 from segkit.training.state import TrainingState, random_state
 from segkit.training.teachers.teaching import Teaching
 from segkit.units import format_bytes
+from segkit.version import __version__
 
 _MOST_WEIGHTS, _MOST_PICTURES = 2**30, 2**28  # bytes in a bottle
 _SPARE = 2**28  # bytes that stay free on the disk, besides room for a checkpoint

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from segkit import __version__
 from segkit.config.replay import ReplayConfig
 from segkit.data.digest import differences, digest_of
 from segkit.data.records import Dataset
@@ -40,6 +39,7 @@ from segkit.training.step import HINT_MEMORY, Training
 from segkit.training.teachers.choose import teaching_of
 from segkit.training.teachers.find import find_teacher
 from segkit.training.teachers.unlabelled_images import unlabelled_images
+from segkit.version import __version__
 
 _TOO_FEW = 2  # images to look for a smaller part of
 
