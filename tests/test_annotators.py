@@ -50,7 +50,7 @@ def test_two_people(segkit, people, monkeypatch):
     assert agreement["categories"]["kappa"] == pytest.approx((3 / 4 - (3 * 2 + 1 * 2) / 16) / (1 - 8 / 16))
     assert [row["file_name"] for row in agreement["pictures"]] == ["b.png", "a.png"]
     monkeypatch.chdir(people)
-    text = segkit("eval", "second", "--data", "first").err
+    text = segkit("eval", "second", "--data", "first").out
     assert "Cohen's kappa 0.500" in text
     assert "box for the first is nut for the second: 1" in text
     assert not (people / "evaluation").exists()

@@ -133,7 +133,7 @@ def test_coverage_is_said_beside_the_intervals(segkit, tmp_path):
         (tmp_path / f"{name}.json").write_text(json.dumps(document))
     options = (tmp_path / "r.json", "--data", tmp_path / "t.json", "--report", "--out", tmp_path / "o")
     outcome = segkit("eval", *options)
-    said = re.search(r"such intervals contained the score in 9\d to 9\d % of simulated cases", outcome.err)
+    said = re.search(r"such intervals contained the score in 9\d to 9\d % of simulated cases", outcome.out)
     assert said is not None
     assert said[0][1:] in (tmp_path / "o" / "report.html").read_text("utf-8")
     confidence = json.loads((tmp_path / "o" / "metrics.json").read_text())["details"]["confidence"]

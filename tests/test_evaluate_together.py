@@ -138,7 +138,7 @@ def test_results_are_compared_on_the_images_that_were_predicted_for_both(segkit,
     assert compared["segm"]["value"] == 0
     assert compared["segm"]["AP"] == compared["segm"]["other_AP"] == 1
     assert f"{files[1]}: 2 of 4 images were not predicted: they count as nothing found" in outcome["warnings"]
-    said = segkit("eval", files[0], "--compare", files[1], "--data", data, "--bootstrap", 50).err
+    said = segkit("eval", files[0], "--compare", files[1], "--data", data, "--bootstrap", 50).out
     assert "2 images, those that were predicted for both: 2 others are left out" in said
     write(tmp_path / "one" / "images.json", {**truth, "images": truth["images"][2:], "annotations": []})
     write(files[0], [each for each in found if each["image_id"] > 2])

@@ -73,7 +73,7 @@ def test_a_report_of_an_earlier_version_is_shown(segkit, here):
     (here / "old.json").write_text(json.dumps(document))
     outcome = segkit("memprofile", "--explain", "old.json")
     assert outcome.code == 3
-    assert "kept[0]" in outcome.err
+    assert "kept[0]" in outcome.out
     assert "kept[0]" in (here / "memprofile/memory.html").read_text()
 
 

@@ -226,11 +226,11 @@ def test_a_snapshot_names_the_lines_that_hold_what_is_alive(segkit, here):
     (here / "snap.pickle").write_bytes(pickle.dumps({"segments": [segment], "device_traces": [trace]}))
     outcome = segkit("memprofile", "--explain", "snap.pickle")
     assert outcome.code == 0
-    assert "train.py:2" in outcome.err
-    assert "kept.append(out)" in outcome.err
-    assert "30 blocks one after another" in " ".join(outcome.err.split())
-    assert "0 steps" not in outcome.err
-    assert "None" not in outcome.err
+    assert "train.py:2" in outcome.out
+    assert "kept.append(out)" in outcome.out
+    assert "30 blocks one after another" in " ".join(outcome.out.split())
+    assert "0 steps" not in outcome.out
+    assert "None" not in outcome.out
     document = json.loads((here / "memprofile/memory.json").read_text())
     assert document["top"]["alive"][0]["blocks"] == 30
     page = (here / "memprofile/memory.html").read_text()
@@ -250,7 +250,7 @@ def test_the_verdict_and_the_fix_stand_first(segkit, here):
         "series": {"stride": 1, "peak": []}, "top": {"modules": {}, "lines": {}, "steps": []}, "problems": [],
     }  # fmt: skip
     (here / "memory.json").write_text(json.dumps(document))
-    said = segkit("memprofile", "--explain", "memory.json").err.splitlines()
+    said = segkit("memprofile", "--explain", "memory.json").out.splitlines()
     assert said[0].startswith("leak: ")
     assert said[2].split() == ["fix", "Empty", "it."]
     assert any("train.py:7  kept.append(out)" in line for line in said)

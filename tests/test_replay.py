@@ -71,7 +71,7 @@ def test_a_step_without_memory_is_kept_and_the_run_goes_on(dataset, tmp_path, mo
     monkeypatch.undo()
     as_then = segkit("replay", run, "--device", "cpu")
     assert as_then.code == 0, as_then.err
-    assert "then, on cpu: out of memory with 4 pictures at once" in as_then.err
+    assert "then, on cpu: out of memory with 4 pictures at once" in as_then.out
     as_repeated = json.loads(segkit("replay", run / "failures/2", "--micro-batch", 2, "--json").out)
     assert as_repeated["losses_equal"] is True
     assert as_repeated["now"]["losses"] == lines(run)[1]["losses"]
@@ -96,9 +96,9 @@ def test_shrink_finds_the_pictures_that_an_exception_needs(dataset, tmp_path, mo
     assert document["traceback"].rstrip().endswith("ValueError: a bad picture\nof two lines")
     outcome = segkit("replay", tmp_path / "r", "--shrink")
     assert outcome.code == 3, outcome.err
-    assert "now, on cpu: exception: ValueError: a bad picture\\nof two lines" in outcome.err
-    assert f"the smallest part that still fails: {document['images'][2]['file']}\n" in outcome.err
-    assert "the losses" not in outcome.err
+    assert "now, on cpu: exception: ValueError: a bad picture\\nof two lines" in outcome.out
+    assert f"the smallest part that still fails: {document['images'][2]['file']}\n" in outcome.out
+    assert "the losses" not in outcome.out
 
 
 def test_shrink_keeps_what_fails_only_together():

@@ -51,7 +51,7 @@ def _next(config: LabelConfig, output: Output) -> int:
     from segkit.review.label import plan_next
 
     plan = plan_next(config, output.progress())
-    render_next(plan, output, files=config.dry_run)
+    render_next(plan, output.answering() if only_prints else output, files=config.dry_run)
     if only_prints:
         return DONE
     write_next(plan.folder, plan.pictures, plan.categories)

@@ -32,5 +32,6 @@ def memprofile(config: MemprofileConfig, output: Output) -> int:
     with live_line(output) as on_status:
         stdout = sys.stderr.fileno() if output.as_json else None  # the document alone goes to stdout
         summary = memprofile(config, output.progress(), on_status, stdout)
-    render_profile(summary, output)
+    # A script has stdout to itself, as without segkit: what is said of it goes to stderr.
+    render_profile(summary, output if config.script is not None else output.answering())
     return summary.code

@@ -1,9 +1,13 @@
-"""Output of a command: results to stdout, all else to stderr, and progress bars only on a terminal."""
+"""Output of a command: what it answers to stdout, all else to stderr, and progress bars only on a terminal.
+
+Commands that were asked something (``eval``, ``check``, ``doctor``) answer on stdout, so that ``> file`` keeps it.
+Those that were asked to make files say what they made on stderr.
+"""
 
 import json
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rich.console import Console
@@ -13,7 +17,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Column, Table
 
 from segkit.progress import SILENT, Progress
-from segkit.runtime.address_space import limit_on_addresses
+from segkit.runtime.address_space import warn_of_limit
 from segkit.text import visible
 from segkit.units import format_duration
 
@@ -23,9 +27,13 @@ def shown(text: str) -> str:
     return escape(visible(text))
 
 
-def _console(*, quiet: bool = False) -> Console:
-    """The console on stderr; names such as ``:bug:`` stay as they are."""
-    return Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True, emoji=False)
+_LINE = 10_000  # columns
+
+
+def _console(*, quiet: bool = False, stderr: bool = True) -> Console:
+    """The console on stderr or stdout; names such as ``:bug:`` stay as they are."""
+    width = None if stderr or sys.stdout.isatty() else _LINE  # in a file, a row of a table is one line
+    return Console(stderr=stderr, quiet=quiet, highlight=False, soft_wrap=True, emoji=False, width=width)
 
 
 @dataclass(frozen=True)
@@ -34,18 +42,36 @@ class Output:
 
     Attributes:
         as_json: One JSON document on stdout.
-        quiet: Only errors on stderr.
+        quiet: Only errors on stderr, and of an answer only its gist.
+        answers: What is shown and said goes to stdout, unless a document does: it is what the command was asked for.
         started: The progress displays that ``close`` ends.
     """
 
     as_json: bool = False
     quiet: bool = False
+    answers: bool = False
     started: list[Progress] = field(default_factory=list)
+
+    def answering(self) -> "Output":
+        """The same, for a command whose result is what it says."""
+        return replace(self, answers=True)
 
     @property
     def stderr(self) -> Console:
-        """The console for tables, notes and warnings; silent when quiet."""
+        """The console on stderr; silent when quiet."""
         return _console(quiet=self.quiet)
+
+    def show(self, what: Table | str) -> None:
+        """Print a table or a line of the result, unless quiet."""
+        on_stdout = self.answers and not self.as_json
+        _console(quiet=self.quiet, stderr=not on_stdout).print(what)
+        if on_stdout:
+            sys.stdout.flush()  # in order with stderr, where both go to one file
+
+    def gist(self, line: str) -> None:
+        """Print the one line of an answer that is left when quiet."""
+        if self.quiet and self.answers and not self.as_json:
+            _console(stderr=False).print(line)
 
     def progress(self) -> Progress:
         """The progress display for the core: bars on a terminal, lines elsewhere, nothing when quiet."""
@@ -56,8 +82,7 @@ class Output:
 
     def before_pytorch(self) -> None:
         """Warn, before PyTorch is loaded, of what may end the process in it without a message."""
-        if (warning := limit_on_addresses()) is not None:
-            self.note(f"warning: {warning}")
+        warn_of_limit(self.progress())
 
     def close(self) -> None:
         """Restore the terminal, however the command ended."""

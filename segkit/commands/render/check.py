@@ -1,4 +1,4 @@
-"""A check -> tables on stderr, or JSON on stdout."""
+"""A check -> tables or JSON on stdout."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,14 +21,14 @@ def render_check(report: "CheckReport", files: Iterable[Path], output: Output) -
     """What was found, what is worth knowing, and what to do now."""
     from segkit.review.page import next_steps
 
+    output, contents = output.answering(), report.contents
     output.json(report.to_json())
-    err, contents = output.stderr, report.contents
     facts = [finding for finding in report.findings if finding.confidence is None]
     suspects = [finding for finding in report.findings if finding.confidence is not None]
     if facts:
-        err.print(_table("Findings", facts, sure=False))
+        output.show(_table("Findings", facts, sure=False))
     if suspects:
-        err.print(_table("Likely annotation errors", suspects, sure=True))
+        output.show(_table("Likely annotation errors", suspects, sure=True))
     if report.sizes:
         table = table_of(
             f"sizes in pixels at --size {report.scale[0]}", "category", "instances", "smallest", "median", "largest"
@@ -39,14 +39,16 @@ def render_check(report: "CheckReport", files: Iterable[Path], output: Output) -
             table.add_row(shown(name), str(row["instances"]), *cells)
         if len(smallest) > _MOST_SIZES:
             table.add_row(f"... {len(smallest) - _MOST_SIZES} larger ones: --json", "", "", "", "")
-        err.print(table)
+        output.show(table)
     for note in report.notes:
-        output.note(f"note: {shown(note)}")
+        output.show(f"note: {shown(note)}")
     counts = ", ".join(f"{number} {kind}" for kind, number in report.counts.items())
-    output.note(
+    said = (
         f"checked {shown(report.src)} ({contents.format}): {counted(len(contents.images), 'image', 'images')}, "
         f"{counted(contents.counts.total(), 'instance', 'instances')}: {counts or 'nothing was found'}"
     )
+    output.show(said)
+    output.gist(said)
     for path in files:
         output.note(f"  {shown(str(path))}")
     render_next(next_steps(report), output)

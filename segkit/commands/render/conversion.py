@@ -1,9 +1,8 @@
-"""A conversion's summary -> tables on stderr, or JSON on stdout."""
+"""A conversion's summary -> tables, or JSON on stdout."""
 
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-import msgspec
 from rich.table import Table
 
 from segkit.commands.output import Output, shown, table_of
@@ -20,33 +19,35 @@ _MOST_KINDS = 25
 
 def render_conversion(summary: "ConversionSummary", output: Output) -> None:
     """What was written, what was lost, and what looks like a mistake in the source."""
-    output.json(summary.totals() | {"findings": [msgspec.to_builtins(row) for row in summary.findings]})
-    err = output.stderr
+    if summary.dry_run:  # it was asked for what would be
+        output = output.answering()
+    output.json(summary.to_json())
     if summary.label_advice:
-        advice = Table(title="Please check", title_justify="left", box=None, show_header=False)
-        advice.add_column(overflow="fold")
+        output.show("Please check")
         for each in summary.label_advice:
-            remedy = f"  [dim]{shown(each.remedy)}[/dim]" if each.remedy else ""
-            advice.add_row(shown(each.why) + remedy)
-        err.print(advice)
+            output.show(shown(each.why))
+            if each.remedy:  # on a line of its own, and not wrapped: it can be copied
+                output.show(f"  [dim]{shown(each.remedy)}[/dim]")
     if summary.findings:
-        err.print(_findings_table(summary))
+        output.show(_findings_table(summary))
         where = "--json lists all of them" if summary.dry_run else f"full list: {summary.out / 'report.json'}"
-        err.print(shown(where) + "\n")
+        output.show(shown(where) + "\n")
     counts = table_of("", "split", "images", "instances", "images without instances")
     for name, count in summary.splits.items():
         counts.add_row(name, str(count.images), str(count.instances), str(count.negatives))
-    err.print(counts)
+    output.show(counts)
     for origin, images in summary.split_origins.items():
         numbers = ", ".join(f"{split} {count}" for split, count in images.items())
-        err.print("split: " + shown(f"{origin}: {numbers}"))
-    err.print("categories: " + shown(", ".join(f"{name} {n}" for name, n in summary.categories.items())))
+        output.show("split: " + shown(f"{origin}: {numbers}"))
+    output.show("categories: " + shown(", ".join(f"{name} {n}" for name, n in summary.categories.items())))
     by_action = Counter(finding.action for finding in summary.findings)
     losses = ", ".join(f"{count} {action}" for action, count in sorted(by_action.items()) if action != "noted")
     verb = "would write" if summary.dry_run else "wrote"
     files = counted(summary.files, "file", "files")
     read = f"{files} ({summary.source_format})"
-    err.print(f"{verb} {shown(str(summary.out))} from {read}; {losses or 'nothing was lost'}")
+    said = f"{verb} {shown(str(summary.out))} from {read}; {losses or 'nothing was lost'}"
+    output.show(said)
+    output.gist(said)
 
 
 def _findings_table(summary: "ConversionSummary") -> Table:

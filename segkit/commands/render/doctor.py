@@ -1,4 +1,4 @@
-"""A check of the machine -> lines on stderr, JSON or a block for a bug report on stdout."""
+"""A check of the machine -> lines, JSON or a block for a bug report on stdout."""
 
 import sys
 from pathlib import Path
@@ -17,15 +17,19 @@ _UNSAID = ("folder", "weights", "gpu use")  # areas with names of files and user
 def render_checkup(found: "Checkup", output: Output, *, report: bool) -> None:
     """What was found, problems last, where they are read first."""
     output.json(found.to_plain())
-    if report:
+    if report:  # the block alone goes to stdout
         sys.stdout.write(block(found))
+    else:
+        output = output.answering()
     order = {"ok": 0, "note": 1, "problem": 2}
     for fact in sorted(found.facts, key=lambda each: order[each.state]):
-        output.note(f"[{_STYLES[fact.state]}]{fact.state:<8}[/] {fact.area:<9} {shown(fact.what)}")
+        output.show(f"[{_STYLES[fact.state]}]{fact.state:<8}[/] {fact.area:<9} {shown(fact.what)}")
         if fact.hint is not None:
-            output.note(f"{'':18} -> {shown(fact.hint)}")
+            output.show(f"{'':18} -> {shown(fact.hint)}")
     notes = sum(fact.state == "note" for fact in found.facts)
-    output.note(f"{counted(len(found.problems), 'problem', 'problems')}, {counted(notes, 'note', 'notes')}")
+    counts = f"{counted(len(found.problems), 'problem', 'problems')}, {counted(notes, 'note', 'notes')}"
+    output.show(counts)
+    output.gist(counts)
 
 
 def block(found: "Checkup") -> str:

@@ -1,6 +1,5 @@
-"""Summaries of export and of its measurements -> tables on stderr, or JSON on stdout."""
+"""Summaries of export and of its measurements -> tables, or JSON on stdout."""
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from segkit.commands.output import Output, shown, table_of
@@ -19,22 +18,7 @@ _RUNTIMES = {
 
 def render_export(summary: "ExportSummary", output: Output) -> None:
     """How far the exported model differs from the original."""
-    output.json(
-        {
-            "source": str(summary.source),
-            "out": str(summary.out),
-            "format": summary.format,
-            "batches": summary.takes_batches,
-            "bytes": summary.size,
-            "precision": summary.precision,
-            "real_pictures": summary.real_pictures,
-            "score": None if summary.score is None else asdict(summary.score),
-            "left_out": list(summary.left_out),
-            "nodes": summary.nodes,
-            "differences": [asdict(d) for d in summary.differences],
-            "unjudged": list(summary.unjudged),
-        }
-    )
+    output.json(summary.to_json())
     table = table_of(
         f"maximum differences from the original, in {_RUNTIMES[summary.format]}",
         "image",
@@ -47,7 +31,7 @@ def render_export(summary: "ExportSummary", output: Output) -> None:
         cells = (f"{value:.1e}" if value else "0" for value in (d.boxes, d.scores, d.masks))
         table.add_row(shown(d.picture), str(d.instances), *cells)
     if summary.differences:
-        output.stderr.print(table)
+        output.show(table)
     if summary.unjudged:
         names = shown(", ".join(summary.unjudged))
         output.note(f"not compared, as rounding alone changes the predictions there: {names}")
@@ -76,19 +60,7 @@ def _note_changes(summary: "ExportSummary", output: Output) -> None:
 
 def render_prune(summary: "PruneSummary", output: Output) -> None:
     """What a model takes before and after it was pruned, and how to go on."""
-    output.json(
-        {
-            "source": str(summary.source),
-            "out": str(summary.out),
-            "share": summary.share,
-            "unstructured": summary.unstructured,
-            "image": {"height": summary.image[0], "width": summary.image[1]},
-            "threads": summary.threads,
-            "before": asdict(summary.before),
-            "after": asdict(summary.after),
-            "score": None if summary.score is None else asdict(summary.score),
-        }
-    )
+    output.json(summary.to_json())
     height, width = summary.image
     threads = counted(summary.threads, "thread", "threads")
     table = table_of(f"one image of {height}x{width} pixels on the CPU, {threads}", "", "before", "after", "ratio")
@@ -103,7 +75,7 @@ def render_prune(summary: "PruneSummary", output: Output) -> None:
     for name, one, other, ratio in rows:
         table.add_row(name, one, other, f"{ratio:.2f}")
     table.add_row("zero", *(f"{each.zeros / each.parameters:.1%}" for each in (before, after)), "")
-    output.stderr.print(table)
+    output.show(table)
     if summary.unstructured:
         output.note("zeros are stored and multiplied as other weights are: neither size nor latency falls on a CPU")
     if (score := summary.score) is not None:
@@ -115,25 +87,18 @@ def render_prune(summary: "PruneSummary", output: Output) -> None:
 
 def render_bench(summary: "BenchSummary", output: Output) -> None:
     """Latency, throughput and memory."""
-    output.json(
-        {
-            "model": str(summary.model),
-            "bytes": summary.size,
-            "image": {"height": summary.image[0], "width": summary.image[1], "shows": summary.picture},
-            "instances": summary.instances,
-            "load_seconds": summary.load_seconds,
-            "resident_bytes": summary.resident,
-            "timings": [asdict(each) for each in summary.timings],
-        }
-    )
+    output = output.answering()
+    output.json(summary.to_json())
     height, width = summary.image
     title = f"{shown(str(summary.model))}, {height}x{width} pixels, {summary.instances} instances"
     table = table_of(title, "threads", "batch", "p50 ms", "p95 ms", "images/s", "repetitions")
     for each in summary.timings:
         cells = (each.threads, each.batch, f"{each.p50:.1f}", f"{each.p95:.1f}", f"{each.images_per_second:.2f}")
         table.add_row(*map(str, cells), str(each.repetitions))
-    output.stderr.print(table)
-    output.note(
+    output.show(table)
+    said = (
         f"{format_bytes(summary.size)} on disk, {format_bytes(summary.resident)} resident in a process that predicts "
         f"one image at a time, {summary.load_seconds:.2f} s to load"
     )
+    output.show(said)
+    output.gist(said)

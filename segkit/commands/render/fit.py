@@ -1,4 +1,4 @@
-"""Estimates of peak GPU memory -> a table on stderr, or JSON on stdout."""
+"""Estimates of peak GPU memory -> a table or JSON on stdout."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,11 @@ _SHORT = {"fits": "fits", "tight": "tight", "does not fit": "no"}
 
 def render_fit(summary: "MemoryEstimate", output: Output) -> None:
     """What each setting needs, the largest part of it, and the cheapest change that fits each GPU."""
-    document = summary.document
-    output.json(document)
+    document, output = summary.document, output.answering()
+    output.json(summary.to_json())
     training = document["training"]
     gpus = f" on {training['gpus']} GPUs" if training["gpus"] > 1 else ""
-    output.note(
+    output.show(
         f"{training['model']} with {training['backbone']}, size {training['size']}, batch {training['batch']}{gpus}, "
         f"micro-batch {training['micro_batch']}, "
         f"{training['precision']}, {training['optimizer']}, {training['norm']} norm, {training['images']} images"
@@ -34,19 +34,21 @@ def render_fit(summary: "MemoryEstimate", output: Output) -> None:
             *(_band(row[name]) for name in ("allocated", "reserved", "needed")),
             *(f"[{_TONES[verdict]}]{_SHORT[verdict]}[/{_TONES[verdict]}]" for verdict in verdicts),
         )
-    output.stderr.print(table)
-    output.note(f"largest part: {shown(document['binding']['text'])}")
+    output.show(table)
+    output.show(f"largest part: {shown(document['binding']['text'])}")
     for warning in document["warnings"]:
-        output.note(f"note: {shown(warning)}")
-    output.note(shown(_overhead(document["overhead"])))
+        output.show(f"note: {shown(warning)}")
+    output.show(shown(_overhead(document["overhead"])))
     for each in document["vram"]:
         tone = _TONES[each["verdict"]]
-        output.note(f"[{tone}]{_gib(each['vram'])}: {each['verdict']}[/{tone}], {shown(each['why'])}")
+        verdict = f"[{tone}]{_gib(each['vram'])}: {each['verdict']}[/{tone}], {shown(each['why'])}"
+        output.show(verdict)
+        output.gist(verdict)
         if each["cheapest"] is not None:
-            output.note(f"  this fits: {shown(each['cheapest']['command'])}")
+            output.show(f"  this fits: {shown(each['cheapest']['command'])}")
         elif each["verdict"] != "fits":
             why = _PICTURES if document["binding"]["when"] == _EVALUATING else ""
-            output.note(f"  none of the options that were tried makes it fit{why}")
+            output.show(f"  none of the options that were tried makes it fit{why}")
     output.note(shown(str(summary.json_path)))
 
 

@@ -1,4 +1,4 @@
-"""What to annotate next, and what came back -> tables on stderr, or JSON on stdout."""
+"""What to annotate next, and what came back -> tables, or JSON on stdout."""
 
 from typing import TYPE_CHECKING
 
@@ -24,16 +24,18 @@ def render_next(plan: "NextPlan", output: Output, *, files: bool) -> None:
     for each in document["next"]:
         parts = (f"{each['uncertainty'][name]:.2f}" for name in ("score", "mask", "flip", "rarity"))
         table.add_row(shown(each["image"]), f"{each['gain']:.3f}", *parts, str(each["instances"]))
-    output.stderr.print(table)
+    output.show(table)
     if files:
         for each in document["next"]:
-            output.note(f"would write {shown(each['file'])}, and what is saved there to {shown(each['saved_as'])}")
+            output.show(f"would write {shown(each['file'])}, and what is saved there to {shown(each['saved_as'])}")
     for message in plan.failed:
         output.note(f"warning: {shown(message)}")
-    output.note(
+    said = (
         f"{len(document['next'])} of {counted(plan.candidates, 'picture', 'pictures')} without annotations "
         f"({plan.annotated} have some), by {shown(str(plan.model))}"
     )
+    output.show(said)
+    output.gist(said)
 
 
 def render_merged(merged: "Merged", output: Output) -> None:

@@ -1,4 +1,4 @@
-"""Memory profiles -> tables on stderr, or JSON on stdout; and a status line while a script runs."""
+"""Memory profiles -> tables, or JSON on stdout; and a status line while a script runs."""
 
 import os
 import sys
@@ -46,12 +46,14 @@ def live_line(output: Output) -> Iterator[Callable[[dict[str, Any]], None]]:
 def render_profile(summary: "ProfileSummary", output: Output) -> None:
     """Phases and categories, leaks with their fixes, growth that is no leak, and the verdict."""
     document = summary.document
-    output.json(document)
+    output.json(summary.to_json())
     if not document:
         output.note(f"the script failed with exit code {summary.code} before a step was measured")
         return
     tone, (_, sentence) = _TONES[document["verdict"]], VERDICTS[document["verdict"]]
-    output.note(f"[{tone}]{document['verdict']}: {sentence}[/{tone}]")
+    verdict = f"[{tone}]{document['verdict']}: {sentence}[/{tone}]"
+    output.show(verdict)
+    output.gist(verdict)
     for number, leak in enumerate(document["leaks"], 1):
         _leak(number, Leak.from_json(leak), output)
     if document["verdict"] == "snapshot":
@@ -61,21 +63,21 @@ def render_profile(summary: "ProfileSummary", output: Output) -> None:
     for growth in document["growth"]:
         bound = f"; {growth['bound']}" if growth.get("bound") else ""
         size = f" ({format_bytes(growth['bytes'])})" if growth.get("bytes") else ""
-        output.note(f"[cyan]no leak:[/cyan] {shown(growth['name'])}{size}: {shown(growth['what'])}{shown(bound)}")
+        output.show(f"[cyan]no leak:[/cyan] {shown(growth['name'])}{size}: {shown(growth['what'])}{shown(bound)}")
     for problem in document["problems"]:
         output.note(f"warning: part of the measurement failed: {shown(problem.strip().splitlines()[-1])}")
     for what in document.get("unseen", ()):
-        output.note(f"not counted: {shown(what)}")
+        output.show(f"not counted: {shown(what)}")
     if document["verdict"] != "snapshot":
         peak = document["peak"]
-        output.note(
+        output.show(
             f"{document['steps']} steps, peak {format_bytes(peak['allocated'])} in {peak['phase']} "
             f"({shown(document['counted'])}), {format_bytes(peak['rss'])} resident"
         )
         if cost := cost_of(document):
-            output.note(f"cost: {cost}")
+            output.show(f"cost: {cost}")
     if document.get("exit_code"):
-        output.note(f"the script itself ended with exit code {document['exit_code']}, which is that of this command")
+        output.show(f"the script itself ended with exit code {document['exit_code']}, which is that of this command")
     if summary.page_path is not None:
         output.note(f"{shown(str(summary.page_path))}\n{shown(str(summary.json_path))}")
 
@@ -83,7 +85,7 @@ def render_profile(summary: "ProfileSummary", output: Output) -> None:
 def _alive(document: dict[str, Any], output: Output) -> None:
     """What is alive in a snapshot of CUDA's allocator, by the line that allocated it."""
     peak = document["peak"]
-    output.note(
+    output.show(
         f"{format_bytes(peak['allocated'])} are alive, of {format_bytes(peak['reserved'])} that PyTorch has reserved"
     )
     table = table_of("alive, by line", "line", "memory", "blocks", "source")
@@ -91,10 +93,10 @@ def _alive(document: dict[str, Any], output: Output) -> None:
         table.add_row(
             shown(shorter(each["line"])), format_bytes(each["bytes"]), str(each["blocks"]), shown(each["source"])
         )
-    output.stderr.print(table)
+    output.show(table)
     repeated = next((each for each in document["top"]["alive"] if each["repeated"]), None)
     if repeated is not None:
-        output.note(
+        output.show(
             f"{shown(shorter(repeated['line']))} has allocated {repeated['blocks']} blocks one after another that are "
             "all alive: if it runs once a step, that is what a leak looks like; "
             "segkit memprofile -- SCRIPT names what holds them"
@@ -109,13 +111,13 @@ def _tables(document: dict[str, Any], output: Output) -> None:
         seconds = "-" if phase["seconds"] is None else f"{1000 * phase['seconds']:.1f} ms"
         keys = ("allocated", "reserved", "fragmented", "driver", "rss") if on_device else ("allocated", "rss")
         table.add_row(name, seconds, *(format_bytes(phase.get(key)) for key in keys))
-    output.stderr.print(table)
+    output.show(table)
     if document.get("categories"):
         parts = ", ".join(
             f"{name.replace('_', ' ')} {format_bytes(size)}" for name, size in document["categories"].items()
             if size or name == "remainder"
         )  # fmt: skip
-        output.note(f"at the peak: {shown(parts)}")
+        output.show(f"at the peak: {shown(parts)}")
     _largest(document["top"], output)
 
 
@@ -127,15 +129,15 @@ def _largest(top: dict[str, Any], output: Output) -> None:
     what = f", {counted(step['instances'], 'instance', 'instances')}" if step["instances"] else ""
     what += f" ({step['pictures']})" if step["pictures"] else ""
     modules = ", ".join(f"{name} {format_bytes(size)}" for name, size in list(top["modules"].items())[:3])
-    output.note(f"highest peak in step {step['step']}{shown(what)}; largest modules: {shown(modules)}")
+    output.show(f"highest peak in step {step['step']}{shown(what)}; largest modules: {shown(modules)}")
 
 
 def _leak(number: int, leak: Leak, output: Output) -> None:
     word, tone = ("leak", "red") if leak.is_leak else ("watch", "yellow")
-    output.note(f"[{tone}]{word} {number}[/{tone}]: {shown(leak_heading(leak))}")
+    output.show(f"[{tone}]{word} {number}[/{tone}]: {shown(leak_heading(leak))}")
     for label, text in leak_rows(leak):
         if (label, text) != ("valid in", "__main__"):
-            output.note(f"  {label:9}  {shown(shorter(text))}")
+            output.show(f"  {label:9}  {shown(shorter(text))}")
 
 
 def shorter(place: str) -> str:

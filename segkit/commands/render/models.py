@@ -25,25 +25,7 @@ _ENDINGS = {
 
 def render_training(summary: "TrainingSummary", output: Output) -> None:
     """How a run ended, its metrics, and its folder."""
-    output.json(
-        {
-            "run": str(summary.run),
-            "ended": summary.ended,
-            "steps": summary.steps,
-            "epochs": summary.epochs,
-            "seconds": summary.seconds,
-            "score": dict([summary.score]) if summary.score is not None else {},
-            "best_step": summary.best_step,
-            "skipped": summary.skipped,
-            "bad_pictures": summary.bad_pictures,
-            "micro_batch": summary.micro_batch,
-            "memory_rise": summary.memory_rise,
-            "memory": summary.memory,
-            "metrics": summary.metrics.to_json() if summary.metrics is not None else None,
-            **({"best_metrics": summary.best.to_json()} if summary.best is not None else {}),
-            **({"unlabelled": summary.unlabelled} if summary.unlabelled else {}),
-        }
-    )
+    output.json(summary.to_json())
     if summary.best is not None:
         output.note(f"best.pt is the model after step {summary.best_step}, which scored:")
         render_metrics_table(summary.best, output)
@@ -76,7 +58,7 @@ def render_training(summary: "TrainingSummary", output: Output) -> None:
 def render_label_curve(curve: "LabelCurve", output: Output) -> None:
     """What twice the labels would give."""
     found, folder = curve.document, shown(str(curve.folder))
-    output.json({"folder": str(curve.folder), "interrupted": curve.interrupted, **found})
+    output.json(curve.to_json())
     if curve.interrupted:
         output.note(f"{len(found['points'])} parts are done; go on with: segkit train --resume {folder}")
         return
@@ -143,7 +125,7 @@ def _estimates(rows: "Sequence[Row]", output: Output) -> None:
         ends = [_interval(each) for each in (row.powered, row.plain)]
         mean = f"{row.powered.mean:.4g}"
         table.add_row(shown(row.category) or "all", row.measure, mean, *ends, f"{row.predicted:.4g}")
-    output.stderr.print(table)
+    output.show(table)
 
 
 def _interval(estimate: "Estimate") -> str:
