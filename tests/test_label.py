@@ -159,7 +159,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(segkit, pool,
         (["in", "--next", 2], "is no folder of segkit label --next"),
         (["in", "--next", 2, "--into", "in/x"], "is inside of in"),
         (["in", "--score", 0.3], "--score: is for --next"),
-        (["in", "--next", 0], "greater than or equal to 1"),
+        (["in", "--next", 0], "0 is less than 1"),
         (["in", "--next", 2, "--merge"], "--next does so, too"),
     ):
         monkeypatch.chdir(pool)
