@@ -234,6 +234,7 @@ class ExportOptions(TypedDict, total=False):
     out: str | Path | None
     tolerance: float | None
     data: str | Path | None
+    exporter: Literal["torchscript", "dynamo"]
     half: bool
     int8: bool
     calibrate: str | Path | None
