@@ -129,9 +129,12 @@ def _annotation(each: Field[Any], hint: Any, panel: str) -> Any:
         return Annotated[hint, typer.Argument(metavar=declared.metavar, **settings)]
     settings["metavar"] = declared.metavar or _metavar(hint, declared)
     settings["rich_help_panel"] = panel
-    kind = next((kind for kind in (int, float) if kind in (hint, *get_args(hint))), None)
-    if declared.parse is not None or kind is not None:  # in our words, and not in those of a validator
-        settings["parser"] = _parser(declared.parse or partial(number_of, declared, kind))
+    parse = declared.parse
+    for kind in (int, float):
+        if parse is None and kind in (hint, *get_args(hint)):
+            parse = partial(number_of, declared, kind)  # in our words, and not in those of Typer's validator
+    if parse is not None:
+        settings["parser"] = _parser(parse)
         hint = str | None  # Typer must not look into the parsed type
     flag = flag_of(each)
     if (hint is bool and each.default is True) or hint == (bool | None):

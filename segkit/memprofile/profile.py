@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segkit import __version__
 from segkit.config.memprofile import MemprofileConfig
 from segkit.data.files import temporary_file
 from segkit.errors import FINDINGS, INCONCLUSIVE, NO_FIT, InputError
@@ -15,6 +14,7 @@ from segkit.memory.report.page import render_page
 from segkit.memory.report.read_recording import explain
 from segkit.progress import SILENT, Progress
 from segkit.units import today
+from segkit.version import __version__
 
 
 @dataclass(frozen=True, slots=True)

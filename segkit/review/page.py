@@ -4,7 +4,6 @@ import json
 import shlex
 from pathlib import Path
 
-from segkit import __version__
 from segkit.data.files import temporary_file
 from segkit.evaluation.next_steps import NextStep
 from segkit.pages import Filter, filter_of, page_environment
@@ -13,6 +12,7 @@ from segkit.review.check import CheckReport
 from segkit.review.crops import show
 from segkit.review.findings import CheckFinding
 from segkit.units import counted, today
+from segkit.version import __version__
 
 MOST_SHOWN = 200  # findings with pictures: a page of some megabytes
 _TEMPLATES = page_environment(Path(__file__).with_name("templates"))

@@ -1,5 +1,6 @@
 """Scores -> tables, or JSON on stdout."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from segkit.commands.output import Output, shown, table_of
