@@ -112,8 +112,11 @@ def torchvision_model(path: Path, proposals: str = "same", resize: str = "same")
     from torchvision.ops import FrozenBatchNorm2d
 
     ours, card = load_model(path, torch.device("cpu"))
-    norm = torch.nn.BatchNorm2d if card.norm == "batch" else FrozenBatchNorm2d
-    backbone = resnet_fpn_backbone(backbone_name=card.backbone, weights=None, norm_layer=norm, trainable_layers=5)
+    if card.backbone.startswith("resnet"):
+        norm = torch.nn.BatchNorm2d if card.norm == "batch" else FrozenBatchNorm2d
+        backbone = resnet_fpn_backbone(backbone_name=card.backbone, weights=None, norm_layer=norm, trainable_layers=5)
+    else:
+        backbone = ours.backbone  # PyTorch's own modules; torchvision has no function for them
     settings, numbers = card.settings, {}
     if proposals == "same":
         numbers = {
@@ -236,9 +239,7 @@ def main() -> None:
     theirs = (sys.executable, __file__, "--proposals", options.proposals, "--resize", options.resize)
     theirs += ("--plain", model, folder, plain)
     for _ in range(options.runs):  # in turns, so that other work on the machine meets both
-        times["torchvision"].append(
-            timed(sys.executable, __file__, "--proposals", options.proposals, "--plain", model, folder, plain)
-        )
+        times["torchvision"].append(timed(*theirs))
         times["segkit"].append(timed(*ours))
     found = {"segkit": read_results(out / "results.json"), "torchvision": read_results(plain / "results.json")}
     if dataset is None:

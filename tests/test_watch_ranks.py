@@ -31,8 +31,8 @@ class Lines(Progress):
 def config(out, model, **options):
     formats = ("coco", "csv", "idmask")
     return PredictConfig(
-        source=["in"], watch=True, settle=0.3, until=8.0, out=out, model=model, device="cpu", score=0.1,
-        format=formats, batch=2, **options,
+        source=["in"], watch=True, settle=0.3, until=30.0, out=out, model=model, device="cpu", score=0.1,
+        format=formats, batch=1, **options,  # which pictures arrive together is chance, and rounding follows it
     )  # fmt: skip
 
 

@@ -1,6 +1,5 @@
 """How fast a model or an exported file is on this machine, and how much memory it takes."""
 
-import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from segkit.models.card import ModelCard
 from segkit.progress import SILENT, Progress
 from segkit.runs.checkpoint import load_model
 from segkit.runs.find import find_checkpoint
+from segkit.runtime.cores import usable_cores
 from segkit.runtime.processes import describe_end, worker_context
 from segkit.runtimes.files import format_of, open_exported
 
@@ -97,7 +97,7 @@ def bench(config: ExportConfig, progress: Progress = SILENT) -> BenchSummary:
     card = _card_of(path, trust=config.trust)
     images, _ = images_for(dataset_for(path, config.data), card)
     name, image = images[0]
-    threads = sorted({1, os.cpu_count() or 1})
+    threads = sorted({1, usable_cores()})
     progress.start(f"measuring {path.name}", len(threads))
     found: list[dict[str, Any]] = []
     for number in threads:

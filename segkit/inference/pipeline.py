@@ -18,6 +18,7 @@ from segkit.inference.outputs import Writer
 from segkit.inference.predicting import PicturePredictor, Predicted
 from segkit.progress import Progress
 from segkit.runtime.ahead import Behind, in_order
+from segkit.runtime.cores import cores_of_a_process
 
 _MOST_THREADS = 4
 _SPEED_SECONDS = 30.0
@@ -102,7 +103,7 @@ def threads_of(config: PredictConfig) -> int:
     """Threads that read pictures, and as many that write: ranks of one machine share its cores."""
     if config.workers is not None:
         return config.workers
-    return max(1, min(_MOST_THREADS, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    return min(_MOST_THREADS, cores_of_a_process(int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 class _Speed:

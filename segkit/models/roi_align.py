@@ -13,6 +13,7 @@ from torchvision.ops import MultiScaleRoIAlign, roi_align
 from torchvision.ops.poolers import LevelMapper
 
 from segkit.models.host_counts import on_host
+from segkit.models.pooled_rows import pool_rows
 
 _LEVELS = (2, 3, 4, 5)  # of the feature pyramid: strides 4 to 32
 
@@ -25,9 +26,13 @@ class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision 
 
     Attributes:
         products: Whether matrix products are used where they are faster.
+        by_rows: Whether predictions in float32 on a CPU are pooled as sums of rows (``segkit.models.pooled_rows``).
+        rows_first: Whether such regions are [R, n * n, C] then.
     """
 
     products = True
+    by_rows = False
+    rows_first = False
 
     def __init__(self, output_size: int, levels: Sequence[int] = _LEVELS, sampling: int = 2) -> None:
         """Pool from the levels of a pyramid.
@@ -44,6 +49,8 @@ class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision 
     def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
         """See torchvision. In training under CPU autocast to bf16, regions [R, C, n, n] come from products."""
         levels = [features for name, features in x.items() if name in self.featmap_names]
+        if self.by_rows and not self.training:
+            return self._by_rows(levels, boxes)
         faster = self.training and levels[0].device.type == "cpu" and levels[0].dtype is torch.bfloat16
         if not self.training or len(levels) == 1:
             out: Tensor = super().forward(x, boxes, image_shapes)
@@ -80,6 +87,16 @@ class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision 
         whole = torch.cat(parts)
         del parts
         return whole[order.argsort()]
+
+    def _by_rows(self, levels: list[Tensor], boxes: list[Tensor]) -> Tensor:
+        """Regions as sums of rows: [R, C, n, n], or [R, n * n, C] where they are wanted so."""
+        cells, level_of = self.output_size[0], self.map_levels(boxes).split([len(each) for each in boxes])
+        parts = [
+            pool_rows([level[i] for level in levels], self.scales, each, level, cells, self.sampling_ratio)
+            for i, (each, level) in enumerate(zip(boxes, level_of, strict=True))
+        ]
+        rows = torch.cat(parts)
+        return rows if self.rows_first else rows.transpose(1, 2).reshape(len(rows), rows.shape[2], cells, cells)
 
     def _pool(self, features: Tensor, boxes: Tensor) -> Tensor:
         """Regions [R, C, n, m] of features [C, H, W] in boxes [R, 4] of feature coordinates."""

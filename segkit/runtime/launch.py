@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 
 from segkit.errors import DeviceError, Interrupted, SegkitError
+from segkit.runtime.cores import cores_of_a_process
 from segkit.runtime.processes import describe_end, worker_context
 from segkit.runtime.ranks import RankLost
 from segkit.runtime.signals import forwarded_requests, listen_to_launcher
@@ -163,7 +164,7 @@ def _in_rank(
     make_streams_safe()  # when nobody reads the messages any more, the run goes on
     os.environ.update(variables)
     listen_to_launcher(launcher)
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(variables["WORLD_SIZE"])))
+    torch.set_num_threads(cores_of_a_process(int(variables["WORLD_SIZE"])))
     outcome: Any
     try:
         outcome = function(*arguments)

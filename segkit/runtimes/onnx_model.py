@@ -8,6 +8,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from segkit.errors import InputError
+from segkit.runtime.cores import cores_if_limited
 from segkit.runtimes.exported import CARD_KEY, Arrays, ExportedModel, card_in, output_names
 from segkit.runtimes.foreign_onnx import check_onnx
 
@@ -24,14 +25,14 @@ class OnnxModel(ExportedModel):
         Args:
             path: The file.
             device: ``cpu``; ``cuda`` or ``cuda:1`` for ONNX Runtime's CUDA provider; ``auto``: that where there is one.
-            threads: Of the CPU; 0: as many as ONNX Runtime takes.
+            threads: Of the CPU; 0: as many as ONNX Runtime takes, or as this process may use where they are fewer.
 
         Raises:
             InputError: It is not an ONNX file, or segkit did not export it, or it reads files elsewhere.
         """
         options = ort.SessionOptions()
         options.log_severity_level = 3
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads or cores_if_limited()
         check_onnx(path)
         try:
             self._session = ort.InferenceSession(str(path), options, providers=_providers(device))

@@ -6,7 +6,6 @@ The defaults for training from random weights on small datasets were measured:
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from os import cpu_count
 from pathlib import Path
 from statistics import median
 
@@ -25,6 +24,7 @@ from segkit.models.detector_settings import DetectorSettings
 from segkit.models.sizes import DEFAULT_EPS
 from segkit.models.weight_files import WeightFile
 from segkit.models.weights import best_weights, check_backbone, eps_of, without_network
+from segkit.runtime.cores import cores_of_a_process
 from segkit.training.transformer_defaults import network_for
 
 _LARGEST, _LARGEST_ON_CPU, _LEAST_ON_CPU, _LARGEST_CROP, _LARGEST_CROP_ON_CPU = 800, 320, 160, 512, 256
@@ -216,7 +216,7 @@ def _resolve_batch(config: TrainConfig, on_cpu: bool, world_size: int) -> TrainC
     micro_batch = config.micro_batch
     if not isinstance(micro_batch, str):
         micro_batch = min(micro_batch or batch, batch // world_size)
-    workers = 0 if on_cpu else min(8, max(1, (cpu_count() or 1) // world_size))
+    workers = 0 if on_cpu else min(8, cores_of_a_process(world_size))
     return replace(
         config,
         batch=batch,
