@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 
@@ -56,3 +57,70 @@ def test_all_stages_are_rehearsed(tmp_path):
         "machine", "tests", "step", "fit", "vram", "memprofile", "unet", "predict", "oom", "ranks",
     ]  # fmt: skip
     assert not [line for line in lines if line.get("error") is not None]
+
+
+@pytest.fixture
+def everything(monkeypatch):
+    """The names of ``benchmarks/all.py``, which is a script."""
+    return runpy.run_path(str(ROOT / "benchmarks/all.py"))
+
+
+def test_every_benchmark_is_in_the_list_of_all(everything):
+    listed = {each.script.name for each in everything["COMPARISONS"]} | {f"{name}.py" for name in everything["BY_HAND"]}
+    scripts = {path.name for path in (ROOT / "benchmarks").glob("*.py")} - {"all.py", "make_labelme.py"}
+    assert listed == scripts | {"on_gpu.sh"}
+    lines = everything["listing"](None)
+    assert any(line.startswith("targets_score") and "[skipped: needs a dataset: --data]" in line for line in lines)
+    assert len(lines) == len(listed)
+
+
+def test_options_of_the_list_are_those_of_the_scripts(everything):
+    for each in everything["COMPARISONS"]:
+        text = each.script.read_text(encoding="utf-8")
+        flags = {word for word in f"{each.quick} {each.words}".split() if word.startswith("--")}
+        assert [flag for flag in flags if flag not in text] == [], each.name
+
+
+def test_figures_are_medians_over_rounds_of_the_lines_that_all_have(everything):
+    rounds = [["a 1.5 s of 3", "x"], ["a 2.5 s of 3", "b 7"], ["a 9 s of 3"]]
+    (row,) = everything["figures"](rounds)
+    assert row["line"] == "a # s of #"
+    assert [number["median"] for number in row["numbers"]] == [2.5, 3]
+    assert (row["numbers"][0]["least"], row["numbers"][0]["most"]) == (1.5, 9)
+
+
+def test_a_comparison_whose_results_differ_has_no_figures(everything):
+    one = everything["COMPARISONS"][0]
+    good = {"exit_code": 0, "cpu": 1.0, "lines": ["a 1"], "error": ""}
+    bad = good | {"exit_code": 1, "error": "the numbers differ"}
+    assert everything["summary"](one, [good, good])["figures"]
+    row = everything["summary"](one, [good, bad])
+    assert (row["correct"], row["figures"], row["error"]) == (False, [], "the numbers differ")
+
+
+def of_all(*words):
+    command = [sys.executable, str(ROOT / "benchmarks/all.py"), "--quick", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_what_a_machine_cannot_run_is_said(tmp_path):
+    done = of_all("--only", "targets_score", "--json", tmp_path / "all.json")
+    assert done.returncode == 0, done.stderr
+    assert "targets_score: skipped: needs a dataset: --data" in done.stdout
+    found = json.loads((tmp_path / "all.json").read_text())
+    assert (found["comparisons"], list(found["skipped"])) == ([], ["targets_score"])
+    wrong = of_all("--only", "nothing")
+    assert wrong.returncode == 2
+    assert "--only nothing: no such comparison" in wrong.stderr
+
+
+@pytest.mark.slow
+def test_rounds_go_to_and_fro_and_have_medians(tmp_path):
+    done = of_all("--rounds", 2, "--only", "many_instances,pasting", "--json", tmp_path / "all.json")
+    assert done.returncode == 0, done.stderr
+    order = [line.split(": ")[1] for line in done.stderr.splitlines() if line.startswith("round")]
+    assert order == ["many_instances", "pasting", "pasting", "many_instances"]
+    rows = json.loads((tmp_path / "all.json").read_text())["comparisons"]
+    assert [(row["name"], row["correct"], bool(row["figures"])) for row in rows] == [
+        ("many_instances", True, True), ("pasting", True, True),
+    ]  # fmt: skip
