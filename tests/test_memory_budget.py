@@ -1,6 +1,7 @@
 """What a profile costs: searches have a budget of processor time, and read only the files that can tell something."""
 
 import ast
+import threading
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from segkit.memory.findings import source_lines
 from segkit.memory.findings.bounds import RunFacts
 from segkit.memory.findings.store_watch import StoreWatch
 from segkit.memory.findings.suspects import Suspects
+from segkit.memory.holders.edges import expressions_along, readable
 from segkit.memory.holders.survivors import Survivors
 from segkit.memory.measure import heap
 from segkit.memory.measure.allocation import Site
@@ -155,3 +157,26 @@ def test_many_operations_at_one_place_have_one_site():
     sites = [tensors.live[each.untyped_storage()._cdata].site for each in kept]
     assert len(set(sites)) == 3
     assert [site.line.number - sites[0].line.number for site in sites] == [0, 0, 0, 1, 1]
+
+
+def test_a_variable_of_another_thread_is_called_as_that_thread_calls_it():
+    local, filled, done, kept, found = threading.local(), threading.Event(), threading.Event(), [0], []
+
+    def work():
+        local.seen = {"first": kept}
+        found.append(vars(local))
+        filled.set()
+        done.wait()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    filled.wait()
+    try:
+        attributes = found[0]
+        chain = [local, [attributes], attributes, attributes["seen"], kept]  # what is between them has no name
+        assert [readable(each) for each in expressions_along("local", chain)] == [
+            "local", "local", "local.__dict__", "local.seen", "local.seen['first']",
+        ]  # fmt: skip
+    finally:
+        done.set()
+        worker.join()

@@ -10,6 +10,7 @@ ZOO = Path(__file__).parent / "zoo"
 LEAKS = [
     "running_total", "hook_store", "gan_fakes", "maskrcnn_loss_dicts", "worker_list_cache", "host_numpy_list",
     "host_concatenated", "losses_list", "register_buffer_each_step", "thread_keeps", "traceback_kept", "python_cycle",
+    "queue_of_losses", "atexit_callback",
 ]  # fmt: skip
 CLEAN = [
     "deque_50", "epoch_list", "dataset_cache", "maskrcnn_sizes", "cache_by_size", "workers_copy_on_write", "lbfgs",

@@ -58,6 +58,10 @@ FIXES = {
         "Start the loader again instead (`while True: yield from loader`): `itertools.cycle` and `itertools.tee` keep "
         "all that they have given."
     ),
+    "atexit callback": (
+        "Register one function before the loop, and let it read the newest values from a variable: `atexit` keeps what "
+        "it was given until the program ends."
+    ),
     "generator": "Run the generator to its end, or close it (`.close()`): until then it keeps its local variables.",
     "traceback": (
         "Do not keep the exception: store `str(error)`, or call `traceback.clear_frames(error.__traceback__)`. The "
@@ -85,8 +89,7 @@ FIXES = {
         "tensor, graph and hook keep each other alive, and the garbage collector cannot see this."
     ),
     "held by an extension": (
-        "No Python name reaches it: look for what you have passed to a library or to native code (a callback, an "
-        "`atexit` function)."
+        "No Python name reaches it: look for what you have passed to a library or to native code (a callback)."
     ),
     "kept numpy arrays": "Write them to disk, or keep only what you need, and empty `{name}` once an epoch.",
     "kept objects": "Keep only what you need of each step, or write it to disk, and empty `{name}` once an epoch.",

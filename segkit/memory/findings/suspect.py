@@ -23,6 +23,7 @@ from segkit.memory.findings.source_objects import Held
 from segkit.memory.holders.causes import Cause
 from segkit.memory.holders.reference_chains import ReferenceChain
 from segkit.memory.measure.allocation import Site
+from segkit.memory.measure.at_exit import AT_EXIT
 from segkit.memory.measure.user_code import UNKNOWN, USER_CODE, Line, cell_of
 
 GRAPH_KINDS = ("kept graph", "graph kept after backward", "graph over steps", "graph of a sum")
@@ -89,6 +90,8 @@ def suspect_of(cause: Cause, facts: RunFacts) -> Suspect:
     )  # fmt: skip
     if chain is not None and cause.kind == "iterator that keeps":
         return _of_iterator(suspect, chain, files)
+    if chain is not None and cause.kind == "atexit callback":
+        return _at_exit(suspect, chain)
     if chain is not None:
         at = chain.container if cause.container is not None else None
         return replace(
@@ -127,6 +130,15 @@ def _of_iterator(suspect: Suspect, chain: ReferenceChain, files: Collection[str]
     return replace(
         suspect, held_by=chain.expression, holder=f"itertools.{written.removeprefix('itertools.')}", scope=chain.scope,
         verified=chain.verified, stored_at=line,
+    )  # fmt: skip
+
+
+def _at_exit(suspect: Suspect, chain: ReferenceChain) -> Suspect:
+    """Describe what a function that runs at the end keeps, by the line that registers it."""
+    call = AT_EXIT.objects.get(id(chain.objects[0]))
+    return replace(
+        suspect, held_by=chain.expression, holder=chain.root.expression, scope=chain.scope, verified=chain.verified,
+        stored_at=None if call is None else call.line, stored_surely=call is not None,
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from segkit.memory.measure.torch_private import HOOK_DICTS, MODULE_DICTS
 
 _SURE = {
     "optimizer state", "registered again", "hook", "hooks registered again", "lru_cache", "generator", "traceback",
-    "thread", "queue", "iterator that keeps",
+    "thread", "queue", "iterator that keeps", "atexit callback",
 }  # fmt: skip
 """Kinds that explain more than that what is kept has a graph."""
 
@@ -103,8 +103,8 @@ def kind_by_chain(chain: ReferenceChain | None, container: Any) -> str | None:
     by_type = _kind_by_types(chain.objects, container)
     if by_type is not None:
         return by_type
-    if chain.kind == "thread":
-        return "thread"
+    if chain.kind in ("thread", "atexit"):
+        return "thread" if chain.kind == "thread" else "atexit callback"
     if isinstance(container, collections.deque):
         return "deque without bound"
     if any(isinstance(each, types.CellType) for each in chain.objects):

@@ -204,9 +204,10 @@ class _Diagnosis:
         """Explain groups that no Python name reaches: by a cycle, if the garbage collector frees their tensors."""
         allocations = list(self._of(left))
         paths: dict[int, ReferrerPath] = {}
+        until = Deadline(0.4 * self.deadline.left)  # the rest is for names, of what is no garbage
         own = {id(each) for each in (*self.ignored, *self._callers, self.ignored, self._callers, allocations)}
         for allocation, group in allocations:
-            if not paths.get(group, ReferrerPath()).kind and len(paths) < _PATHS:
+            if not paths.get(group, ReferrerPath()).kind and len(paths) < _PATHS and not until.is_over:
                 paths[group] = referrer_path(allocation, self.by_storage, own)
         for storages in self.by_storage.values():
             storages.clear()

@@ -140,9 +140,15 @@ def readable(expression: str) -> str:
 
 
 def _in_thread_local(chain: list[Any], expressions: list[str], child: Any) -> str | None:
-    """Python for the variables that a ``threading.local`` has in this thread; they are some objects away from it."""
+    """Python for the variables that a ``threading.local`` has in a thread; they are some objects away from it.
+
+    In another thread than this one the expression does not give them; it is what the code of that thread calls them.
+    """
     for each, expression in zip(chain, expressions, strict=True):
-        if isinstance(each, threading.local) and type(child) is dict and vars(each) is child:
+        if not isinstance(each, threading.local) or type(child) is not dict:
+            continue
+        is_first = each is not chain[-1] and not expressions[-1].startswith(f"{expression}.__dict__")
+        if vars(each) is child or (is_first and child and all(type(key) is str for key in child)):
             return f"{expression}.__dict__"
     return None
 

@@ -17,6 +17,7 @@ from segkit.memory.holders.referrers import referrers_of
 from segkit.memory.holders.roots import (
     Root,
     class_root,
+    first_unnamed,
     global_root,
     is_user_class,
     iterator_root,
@@ -220,7 +221,7 @@ class _Search:
         if root.kind != "unnamed":
             return _gives(expression, namespace_of(root, value), target)
         if root not in self.first:
-            self.first[root] = _gives(root.expression, {}, value)
+            self.first[root] = first_unnamed(value) is value
         inner = expression.replace(root.expression, "unnamed", 1)
         return self.first[root] and _gives(inner, {"unnamed": value}, target)
 

@@ -13,6 +13,8 @@ import traceback
 import types
 from typing import Any, NamedTuple
 
+from segkit.memory.measure.at_exit import AT_EXIT
+from segkit.memory.measure.heap import objects_of
 from segkit.memory.measure.user_code import USER_CODE, is_own_file
 
 ITERATORS: tuple[type, ...] = (itertools.cycle, type(itertools.tee(())[0]))
@@ -26,7 +28,7 @@ class Root(NamedTuple):
     Attributes:
         expression: The name: ``losses``, ``model``, ``package.module.CACHE``.
         scope: Where the name means this: ``__main__``, ``train() at train.py:31``, with the thread if not the main one.
-        kind: ``global``, ``local``, ``class``, ``thread``, ``context`` or ``unnamed``.
+        kind: ``global``, ``local``, ``class``, ``thread``, ``context``, ``atexit`` or ``unnamed``.
         rank: The smaller, the better known to the user.
     """
 
@@ -69,9 +71,16 @@ def iterator_root(holder: object) -> Root | None:
         if not USER_CODE.owns(code.co_filename):
             return None
         name, at = holder.__name__, f"{code.co_filename}:{code.co_firstlineno}"
-        expression = f"next(o for o in gc.get_objects() if inspect.isgenerator(o) and o.__name__ == {name!r})"
+        expression = f"next(o for o in gc.get_objects() if type(o).__name__ == 'generator' and o.__name__ == {name!r})"
         return Root(expression, f"{UNNAMED} generator {name}() at {at}", "unnamed", 2)
     return unnamed_root(holder) if type(holder) in ITERATORS else None
+
+
+def first_unnamed(value: object) -> object:
+    """What the expression of an object without a name gives: the first object like it, without asking all others."""
+    kind, name = type(value), getattr(value, "__name__", None)
+    alike = objects_of(lambda each: each.__name__ == kind.__name__)
+    return next((each for each in alike if kind is not types.GeneratorType or each.__name__ == name), None)
 
 
 def namespace_of(root: Root, value: Any) -> dict[str, Any]:
@@ -123,6 +132,8 @@ def running_locals() -> dict[int, list[Root]]:
                 del values
     for variable, value in contextvars.copy_context().items():
         out.setdefault(id(value), []).append(Root(f"{variable.name}.get()", "context variable", "context", 1))
+    for key, call in AT_EXIT.objects.items():
+        out.setdefault(key, []).append(Root(f"atexit callback {call.name}", f"registered at {call.line}", "atexit", 2))
     del top, frame  # one is this function's own frame, which would keep itself and all its callers' variables
     return out
 

@@ -24,6 +24,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from segkit.memory.measure import torch_private as private
+from segkit.memory.measure.at_exit import AT_EXIT
 from segkit.memory.measure.compiled import CompiledCode
 from segkit.memory.measure.epochs import Epochs
 from segkit.memory.measure.graph_token import attach_token, deepest
@@ -125,7 +126,7 @@ class StepHooks:
         )
         self._undo += [handle.remove for handle in (*on_modules, *on_optimizers)]
         self._undo.append(private.hide_global_hooks(on_modules))
-        for part in (self._tracers, self.compiled):
+        for part in (self._tracers, self.compiled, AT_EXIT):
             part.install()
             self._undo.append(part.uninstall)
         if phases:
