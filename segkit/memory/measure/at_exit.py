@@ -49,12 +49,12 @@ class AtExit:
             gone = {id(each) for each in args}
             self.objects = {key: each for key, each in self.objects.items() if each.function not in gone}
 
-        atexit.register, atexit.unregister = noting_register, noting_unregister  # type: ignore[assignment]
+        atexit.register, atexit.unregister = noting_register, noting_unregister
 
     def uninstall(self) -> None:
         """End."""
         if self._originals is not None:
-            atexit.register, atexit.unregister = self._originals  # type: ignore[assignment]
+            atexit.register, atexit.unregister = self._originals
         self._originals = None
 
     def _note(self, args: tuple[Any, ...], kwargs: dict[str, Any], line: Line) -> None:
