@@ -15,9 +15,8 @@ head's last layer scaled so that its answers spread; then the AP of segkit's res
 were annotations, says whether the results are the same. Masks without a pixel are left out there: no result matches
 one, so that even torchvision's results have an AP of 0.76 against themselves. The script ends where AP differs by more
 than ``--tolerance``. segkit resizes bytes and torchvision floats: half a grey level moves scores a little, and random
-weights more than trained ones. By default drawn pictures have the size that the model gets, where nothing is resized
-and the results are identical. torchvision does not antialias pictures that it makes smaller, and segkit does, in
-training, too: the script does so as well, for the same AP, unless ``--resize torchvision`` asks for its own way.
+weights more than trained ones. So the script resizes bytes as segkit does, unless ``--resize torchvision`` asks for its
+own way, which does not antialias pictures that it makes smaller: segkit does, in training, too.
 """
 
 import argparse
@@ -42,6 +41,7 @@ from segkit.data.records import Annotation, Category, Dataset, Image, Result
 from segkit.evaluation.coco.score import score_results
 from segkit.formats.coco.file import read_results
 from segkit.formats.dataset_folder import open_split
+from segkit.loading.whole import load_for_model
 from segkit.models.card import ModelCard
 from segkit.models.detector import DetectorSettings
 from segkit.models.tensors import labels_of
@@ -96,12 +96,12 @@ def with_masks_of_torchvision(model: Path, copy: Path) -> None:
     save_checkpoint(copy, {"card": card.to_plain(), "model": module.state_dict(), "step": 1})
 
 
-def antialiased(image: torch.Tensor, size: int, max_size: int) -> torch.Tensor:
-    """A picture [C, H, W] at the size that torchvision's transform gives it, but antialiased."""
-    height, width = image.shape[-2:]
-    scale = min(size / min(height, width), max_size / max(height, width))
-    frame = (int(height * scale), int(width * scale))
-    return torch.nn.functional.interpolate(image[None], size=frame, mode="bilinear", antialias=True)[0]
+def resized(image: torch.Tensor, transform: Any, framing: Framing) -> torch.Tensor:
+    """A normalised picture [C, H, W] made smaller or larger as segkit does it, on its bytes."""
+    mean, std = (torch.tensor(each)[:, None, None] for each in (transform.image_mean, transform.image_std))
+    pixels = ((image * std + mean) * 255).round().byte().permute(1, 2, 0).numpy()
+    normalised: torch.Tensor = transform.normalize(torch.from_numpy(load_for_model(pixels, framing)) / 255)
+    return normalised
 
 
 def torchvision_model(path: Path, proposals: str = "same", resize: str = "same") -> tuple[Any, ModelCard]:
@@ -131,10 +131,7 @@ def torchvision_model(path: Path, proposals: str = "same", resize: str = "same")
     )  # fmt: skip
     model.load_state_dict(ours.state_dict())
     if resize == "same":
-        model.transform.resize = lambda image, target=None: (
-            antialiased(image, card.framing.size, card.framing.max_size),
-            target,
-        )
+        model.transform.resize = lambda image, target=None: (resized(image, model.transform, card.framing), target)
     return model.eval(), card
 
 
