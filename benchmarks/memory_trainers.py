@@ -3,6 +3,7 @@
     python benchmarks/memory_trainers.py                            all that are installed, three rounds of 48 steps
     python benchmarks/memory_trainers.py --steps 96 --only keras,ultralytics --rounds 1
     python benchmarks/memory_trainers.py --leaks                    the same with a leak in each: verdict and holder
+    python benchmarks/memory_trainers.py --leaks --no-bare --rounds 1    only what is found, not what it costs
 
 The trainers are no dependencies of segkit; a folder for them is enough (``--packages``, it goes on PYTHONPATH):
 
@@ -53,11 +54,12 @@ def row(name: str, options: argparse.Namespace, environment: dict[str, str]) -> 
     under: list[float] = []
     report: dict[str, Any] = {}
     for _ in range(options.rounds):
-        seconds, code, said = run([sys.executable, str(script), *arguments], environment)
-        if code:
-            print(f"{name}: {said.strip().splitlines()[-1]}", file=sys.stderr)
-            return None
-        bare.append(seconds)
+        if not options.no_bare:
+            seconds, code, said = run([sys.executable, str(script), *arguments], environment)
+            if code:
+                print(f"{name}: {said.strip().splitlines()[-1]}", file=sys.stderr)
+                return None
+            bare.append(seconds)
         seconds, report, said = watched(script, arguments, environment)
         if not report:
             print(f"{name} under memprofile: {said.strip()[-500:]}", file=sys.stderr)
@@ -66,11 +68,17 @@ def row(name: str, options: argparse.Namespace, environment: dict[str, str]) -> 
     leak = next(iter(report["leaks"]), {})
     return {
         "trainer": name.removesuffix("_trainer"), "steps": report["steps"],
-        "bare": median(bare), "under": median(under), "cost": median(under) / median(bare),
+        "bare": median(bare or [0.0]), "under": median(under), "cost": median(under) / median(bare or under),
         "spread": [round(each, 1) for each in (*bare, *under)], "verdict": report["verdict"],
         "holder": leak.get("holder") or leak.get("held_by"), "stored": leak.get("stored_at"),
+        "made": leak.get("allocated_at"), "kind": leak.get("kind"), "others": len(report["leaks"][1:]),
         "report": report["cost"], "problems": report["problems"],
     }  # fmt: skip
+
+
+def place(line: str | None) -> str:
+    """The file's name and the line's number."""
+    return line.rpartition("/")[2] if line else "-"
 
 
 def main() -> None:
@@ -80,6 +88,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="parts of the names of trainers, with commas between them")
     parser.add_argument("--packages", default="", help="folder with the trainers")
     parser.add_argument("--leaks", action="store_true", help="with a leak in each")
+    parser.add_argument("--no-bare", action="store_true", help="only under memprofile")
     options = parser.parse_args()
     paths = filter(None, [str(HERE.parent), options.packages, os.environ.get("PYTHONPATH")])
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
@@ -91,11 +100,14 @@ def main() -> None:
         if found is not None:
             rows.append(found)
             print(json.dumps(found), flush=True)
-    print("\n| trainer | steps | bare, s | memprofile, s | cost | verdict | holder |\n|---|---|---|---|---|---|---|")
+    print(
+        "\n| trainer | steps | bare, s | memprofile, s | cost | verdict | made | stored | holder |"
+        "\n|---|---|---|---|---|---|---|---|---|"
+    )
     for each in rows:
         print(
             f"| {each['trainer']} | {each['steps']} | {each['bare']:.1f} | {each['under']:.1f} | {each['cost']:.2f}x | "
-            f"{each['verdict']} | {each['holder'] or '-'} |"
+            f"{each['verdict']} | {place(each['made'])} | {place(each['stored'])} | {each['holder'] or '-'} |"
         )
     if rows:
         print(f"median cost {median(each['cost'] for each in rows):.2f}x")
