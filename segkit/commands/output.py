@@ -10,11 +10,13 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.measure import Measurement
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Column, Table
+from rich.text import Text
 
 from segkit.progress import SILENT, Progress
 from segkit.runtime.address_space import warn_of_limit
@@ -74,10 +76,10 @@ class Output:
             _console(stderr=False).print(line)
 
     def progress(self) -> Progress:
-        """The progress display for the core: bars on a terminal, lines elsewhere, nothing when quiet."""
+        """The progress display for the core: bars on a terminal that moves its cursor, lines elsewhere."""
         if self.quiet:
             return SILENT
-        self.started.append(_Bars() if sys.stderr.isatty() else _Lines())
+        self.started.append(_Lines() if _console().is_dumb_terminal or not sys.stderr.isatty() else _Bars())
         return self.started[-1]
 
     def before_pytorch(self) -> None:
@@ -107,6 +109,41 @@ class Output:
 _WIDE = 130  # columns of a terminal on which all figures of a training have room beside a long bar
 
 
+class _Times(ProgressColumn):
+    """How long it has taken, and how long it will: ``1m05s, 12s left``."""
+
+    def render(self, task: Task) -> Text:
+        taken, left = task.finished_time or task.elapsed, task.time_remaining
+        text = format_duration(taken or 0)
+        return Text(text if left is None or task.finished else f"{text}, {format_duration(left)} left")
+
+
+class _Figures(ProgressColumn):
+    """As many figures as there is room for; none is cut off in the middle, so that each can be believed."""
+
+    def render(self, task: Task) -> "_Fitting":
+        return _Fitting(task.fields["figures"])
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    """Texts of which those are shown that fit into a line; the first one is shortened where not even it fits."""
+
+    texts: tuple[str, ...]
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(0, options.max_width)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        line = Text(no_wrap=True, overflow="ellipsis")
+        for text in self.texts:
+            more = Text(text if not line else f"  {text}")
+            if line and line.cell_len + more.cell_len > options.max_width:
+                break
+            line.append_text(more)
+        yield line
+
+
 class _Bars(Progress):
     """Rich's progress bars."""
 
@@ -120,17 +157,14 @@ class _Bars(Progress):
             TextColumn("{task.description}"),
             BarColumn(bar_width=24 if _console().width >= _WIDE else 10),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            # What does not fit is cut off, and nothing else.
-            TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+            _Times(),
+            _Figures(table_column=Column(no_wrap=True, ratio=1)),
             console=_console(),
             transient=True,
             expand=True,
         )
         self._bars.start()
-        self._bars.add_task(description, total=total, figures="")
+        self._bars.add_task(description, total=total, figures=())
 
     def advance(self, count: int = 1, **figures: str) -> None:
         if self._bars is not None:
@@ -138,14 +172,14 @@ class _Bars(Progress):
             self._bars.advance(task, count)
             self._shown = time.monotonic()
             if figures:
-                shown = "  ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.items())
+                shown = tuple(f"{name.replace('_', ' ')} {value}" for name, value in figures.items())
                 self._bars.update(task, figures=shown)
 
     def alive(self, doing: str) -> None:
         now = time.monotonic()
         if self._bars is not None and now - self._shown >= 1.0:
             self._shown = now
-            self._bars.update(self._bars.task_ids[-1], figures=visible(doing))
+            self._bars.update(self._bars.task_ids[-1], figures=(visible(doing),))
 
     def done(self) -> None:
         if self._bars is not None:
