@@ -268,3 +268,10 @@ def test_the_rate_is_lower_where_the_heads_have_learnt(options, source, rate):
     file = WeightFile({}, {}, "resnet18", "batch", model=source) if options["weights"].endswith(".pt") else None
     config = resolve_defaults(TrainConfig(**options), FACTS, torch.device("cpu"), 1, file)
     assert config.lr == pytest.approx(rate, rel=1e-3)
+
+
+def test_gpus_that_wait_for_statistics_of_a_gpu_without_pseudo_labels_are_refused(tmp_path):
+    some = TrainConfig(dataset=tmp_path, model="unet", norm="sync", weights="none", unlabelled=("more",))
+    with pytest.raises(ConfigError, match="--unlabelled and --norm sync do not go together on several GPUs"):
+        resolve_defaults(some, FACTS, torch.device("cuda"), 2)
+    assert resolve_defaults(some, FACTS, torch.device("cuda"), 1).norm == "sync"

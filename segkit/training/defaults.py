@@ -213,6 +213,12 @@ def _resolve_batch(config: TrainConfig, on_cpu: bool, world_size: int) -> TrainC
     if batch % world_size:
         raise ConfigError(f"--batch {batch} cannot be shared by {world_size} ranks", "make it a multiple of the ranks")
     check_shard(config, world_size)
+    if config.unlabelled and config.norm == "sync" and world_size > 1:
+        raise ConfigError(
+            "--unlabelled and --norm sync do not go together on several GPUs: one whose images get no pseudo-labels "
+            "does not compute, and the others would wait for its statistics",
+            "use --norm group or --norm frozen",
+        )
     micro_batch = config.micro_batch
     if not isinstance(micro_batch, str):
         micro_batch = min(micro_batch or batch, batch // world_size)
