@@ -354,7 +354,7 @@ def test_names_are_escaped_in_the_report_of_pixel_scores():
     assert "<img src=x" not in page
     escaped = "&lt;img src=x onerror=&#39;alert(1)&#39;&gt; &amp; &#34;b&#34;"
     for begin in (
-        '<p class="soft">',
+        "<dd>",
         "<td>",
         '<p class="warn">',
         "</span>",

@@ -52,7 +52,7 @@ def test_a_report_says_what_it_is_of_and_what_to_do_next(segkit, here):
     lines = done.err.splitlines()
     assert [line.strip() for line in lines if line.startswith("    segkit ")] == commands, "as on the page, in one line"
     assert lines.index("Next:") < lines.index("    " + commands[0])
-    best = re.search(r"best F1 [\d.]+, with --score ([\d.]+)", done.err)[1]
+    best = re.search(r"best F1 [\d.]+, with --score ([\d.]+)", done.out)[1]
     assert f"--score {best} " in commands[0]
     for kind in ("class", "localisation", "both", "duplicate", "background", "missed"):
         images = len(re.findall(rf'<div class="image item[^"]*instances-error-{_number(page, kind)}\b', page))
