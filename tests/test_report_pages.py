@@ -181,5 +181,9 @@ def test_curves_mark_the_best_step_and_have_a_log_axis_where_it_is_needed(tmp_pa
         (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, [*steps, *scored])) + "\n")
         assert draw_curves(tmp_path) is not None
     assert [figure.axes[0].get_yscale() for figure in drawn] == ["linear", "log"]
+    low, high = drawn[1].axes[0].get_ylim()
+    sums = [1.5 * 1.9**-step for step in range(1, 9)]
+    assert low < min(sums) < max(sums) < high < 3 * max(sums), "the axis is as long as the losses need"
+    assert low > sums[-1] / 5
     for axes in drawn[0].axes:
         assert any(list(each.get_xdata()) == [6, 6] for each in axes.lines)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -39,9 +40,10 @@ def draw_curves(run: Path) -> Path | None:
         axes.set_title(title, loc="left", fontsize=11)
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
+    losses = _drawn(loss)
     if _spans_decades(loss):
-        loss.set_ylim(bottom=None)
         loss.set_yscale("log")
+        loss.set_ylim(0.7 * np.percentile(losses, 2), 1.4 * losses.max())  # a loss of nearly nothing would take it all
         loss.set_title("Loss, on a logarithmic axis", loc="left", fontsize=11)
     for axes in (rate, memory):
         axes.set_xlabel("step")
@@ -75,11 +77,17 @@ def _primary(line: dict[str, Any]) -> float | None:
     return None
 
 
+def _drawn(axes: Axes) -> npt.NDArray[np.float64]:
+    """All positive values that are plotted."""
+    values = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines])
+    positive: npt.NDArray[np.float64] = values[np.isfinite(values) & (values > 0)]
+    return positive
+
+
 def _spans_decades(axes: Axes) -> bool:
     """Whether what is plotted falls or rises by more than a factor of 30, so that the small values need a log axis."""
-    lines = [np.asarray(line.get_ydata(), float) for line in axes.lines]
-    drawn, sums = np.concatenate(lines), lines[-1]
-    drawn, sums = drawn[np.isfinite(drawn) & (drawn > 0)], sums[np.isfinite(sums)]
+    drawn, sums = _drawn(axes), np.asarray(axes.lines[-1].get_ydata(), float)
+    sums = sums[np.isfinite(sums)]
     return len(sums) > 0 and sums.min() > 0 and drawn.max() > _DECADES * np.percentile(drawn, 2)
 
 
