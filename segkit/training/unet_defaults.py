@@ -13,7 +13,7 @@ from segkit.models.unet_settings import UnetSettings
 from segkit.training.measure_touching import measure_touching
 
 _BACKGROUND = "background"
-_RARE = 4.0  # the auto weight from which a category is named; of CamVid's: poles, signs, pedestrians, bicyclists
+_RARE = 3.0  # the auto weight from which a category is named; of CamVid's: poles, signs, pedestrians, bicyclists
 _RAREST = 0.1, 10.0  # weights beyond these make training unstable
 
 
