@@ -123,6 +123,8 @@ def test_a_simplified_graph_has_fewer_nodes(segkit, here):
         ({"int8": True, "format": "pt2"}, "--int8: is for ONNX files"),
         ({"simplify": True, "format": "openvino"}, "--simplify: is for ONNX files"),
         ({"exporter": "dynamo", "format": "pt2"}, "--exporter dynamo: is for ONNX files"),
+        ({"exporter": "dynamo", "int8": True}, "--int8 and --exporter dynamo do not go together"),
+        ({"exporter": "dynamo", "prune": 0.3, "given": frozenset({"exporter", "prune"})}, "--exporter has no effect"),
         ({"calibrate": Path("d")}, "no effect without --int8"),
         ({"bench": True, "half": True}, "--half has no effect"),
         ({"trust": True}, "no effect without --bench"),

@@ -80,6 +80,12 @@ class ExportConfig(CommandConfig):
             raise ConfigError(
                 f"--exporter dynamo: is for ONNX files, not for the format {self.format}", "use --format onnx"
             )
+        if self.exporter == "dynamo" and self.int8:
+            raise ConfigError(
+                "--int8 and --exporter dynamo do not go together: the parts of a model are known by the names that the "
+                "other exporter gives them",
+                "leave --exporter out",
+            )
         if self.half and self.int8:
             raise ConfigError("--half and --int8: choose one of them")
         if self.calibrate is not None and not self.int8:
@@ -102,7 +108,7 @@ class ExportConfig(CommandConfig):
             if self.unstructured:
                 raise ConfigError("--unstructured has no effect without --prune", "add --prune 0.5")
             return
-        other = {"format", "half", "int8", "calibrate", "simplify", "tolerance"} & self.given_options()
+        other = {"format", "exporter", "half", "int8", "calibrate", "simplify", "tolerance"} & self.given_options()
         flags = [flag_of(f) for f in options_of(type(self)) if f.name in other]
         if flags:
             raise ConfigError(

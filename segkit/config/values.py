@@ -82,10 +82,10 @@ def number_of(declared: "Declaration", kind: type[int] | type[float], value: Any
         ValueError: It is none.
     """
     try:
-        if isinstance(value, str):
-            number = kind(value) if value.isascii() else kind("")
-        else:
-            number = operator.index(_number(value)) if kind is int else float(_number(value))  # type: ignore[arg-type]
+        plain = value if isinstance(value, str) else _number(value)
+        if (kind is int and isinstance(plain, float)) or (isinstance(plain, str) and not plain.isascii()):
+            raise ValueError  # half a picture, or digits of another script
+        number = kind(plain)
     except (ValueError, TypeError, OverflowError):
         raise ValueError(f"{value!r} is not {'a whole number' if kind is int else 'a number'}") from None
     if abs(number) >= _TOO_LARGE if kind is int else not math.isfinite(number):

@@ -92,7 +92,7 @@ class ChannelsLastConvTranspose2d(nn.ConvTranspose2d):
 
     def __init__(self, layer: nn.ConvTranspose2d) -> None:
         """Take the place of one without padding; its parameters stay the same."""
-        super().__init__(layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, device="meta")  # type: ignore[arg-type]
+        super().__init__(layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, device="meta")  # type: ignore[arg-type]  # a tuple of any length to mypy
         self.weight, self.bias = layer.weight, layer.bias
 
     def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
@@ -131,7 +131,7 @@ def _taking_rows(layer: nn.Linear, cells: tuple[int, int]) -> nn.Module:
 
 
 def _packed(weight: Tensor, bias: Tensor | None) -> nn.Module:
-    if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch has no types there
         return PackedLinear(weight, bias)
     plain = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
     plain.weight = nn.Parameter(weight)
