@@ -18,6 +18,8 @@ RECORDS = {
     "PredictOptions": ("segkit.config.predict", "PredictConfig"),
     "ExportOptions": ("segkit.config.export", "ExportConfig"),
     "ProfileOptions": ("segkit.config.memprofile", "MemprofileConfig"),
+    "CheckOptions": ("segkit.config.check", "CheckConfig"),
+    "LabelOptions": ("segkit.config.label", "LabelConfig"),
 }
 OTHERS = {  # what makes another thing of a command has a function of its own
     "TrainOptions": {"label_curve"},

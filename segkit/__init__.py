@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     from segkit.api.exporting import bench, export, prune
     from segkit.api.inference import evaluate, predict
     from segkit.api.memprofile import estimate_memory, profile
+    from segkit.api.review import check, label
     from segkit.api.training import label_curve, train
+    from segkit.config.check import CheckConfig
     from segkit.config.convert import ConvertConfig
     from segkit.config.evaluate import EvalConfig
     from segkit.config.export import ExportConfig
+    from segkit.config.label import LabelConfig
     from segkit.config.memprofile import MemprofileConfig
     from segkit.config.predict import PredictConfig
     from segkit.config.train import TrainConfig
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from segkit.memprofile.estimate import MemoryEstimate
     from segkit.memprofile.profile import ProfileSummary
     from segkit.progress import Progress
+    from segkit.review.check import CheckSummary
+    from segkit.review.label import LabelSummary
     from segkit.training.label_curve.curve import LabelCurve
     from segkit.training.summary import TrainingSummary
 
@@ -40,10 +45,13 @@ _PLACES = {
     "segkit.api.exporting": ("bench", "export", "prune"),
     "segkit.api.inference": ("evaluate", "predict"),
     "segkit.api.memprofile": ("estimate_memory", "profile"),
+    "segkit.api.review": ("check", "label"),
     "segkit.api.training": ("label_curve", "train"),
+    "segkit.config.check": ("CheckConfig",),
     "segkit.config.convert": ("ConvertConfig",),
     "segkit.config.evaluate": ("EvalConfig",),
     "segkit.config.export": ("ExportConfig",),
+    "segkit.config.label": ("LabelConfig",),
     "segkit.config.memprofile": ("MemprofileConfig",),
     "segkit.config.predict": ("PredictConfig",),
     "segkit.config.train": ("TrainConfig",),
@@ -58,17 +66,20 @@ _PLACES = {
     "segkit.memprofile.estimate": ("MemoryEstimate",),
     "segkit.memprofile.profile": ("ProfileSummary",),
     "segkit.progress": ("Progress",),
+    "segkit.review.check": ("CheckSummary",),
+    "segkit.review.label": ("LabelSummary",),
     "segkit.training.label_curve.curve": ("LabelCurve",),
     "segkit.training.summary": ("TrainingSummary",),
 }  # fmt: skip
 _MODULES = {name: module for module, names in _PLACES.items() for name in names}
 
 __all__ = [
-    "BenchSummary", "ConfigError", "ConversionSummary", "ConvertConfig", "DeviceError", "EvalConfig",
-    "EvaluationSummary", "ExportConfig", "ExportSummary", "InputError", "Interrupted", "LabelCurve", "MemoryEstimate",
-    "MemprofileConfig", "Metrics", "PredictConfig", "PredictionSummary", "ProfileSummary", "Progress", "PruneSummary",
-    "SegkitError", "TrainConfig", "TrainingSummary", "__version__", "bench", "convert", "estimate_memory", "evaluate",
-    "export", "label_curve", "predict", "profile", "prune", "train",
+    "BenchSummary", "CheckConfig", "CheckSummary", "ConfigError", "ConversionSummary", "ConvertConfig",
+    "DeviceError", "EvalConfig", "EvaluationSummary", "ExportConfig", "ExportSummary", "InputError", "Interrupted",
+    "LabelConfig", "LabelCurve", "LabelSummary", "MemoryEstimate", "MemprofileConfig", "Metrics", "PredictConfig",
+    "PredictionSummary", "ProfileSummary", "Progress", "PruneSummary", "SegkitError", "TrainConfig",
+    "TrainingSummary", "__version__", "bench", "check", "convert", "estimate_memory", "evaluate", "export", "label",
+    "label_curve", "predict", "profile", "prune", "train",
 ]  # fmt: skip
 
 

@@ -13,10 +13,12 @@ import pytest
 from conftest import ROOT
 
 import segkit as api
+from segkit.review.next_plan import NextPlan
 
 LAZY = ("torch", "torchvision", "numpy", "PIL", "typer", "rich", "matplotlib", "pydantic", "segkit.api")
 FUNCTIONS = ("convert", "train", "label_curve", "evaluate", "predict", "export", "prune", "bench", "profile",
-             "estimate_memory")  # fmt: skip
+             "estimate_memory", "check", "label")  # fmt: skip
+PLAN = NextPlan(Path("m.pt"), Path("next"), (), (), {}, 1, 2, ("x.png: is no picture",))
 TINY = {"model": "unet", "backbone": "plain", "weights": "none", "size": 64, "steps": 2, "batch": 2, "device": "cpu"}
 
 
@@ -131,6 +133,28 @@ def test_an_interrupted_prediction_says_how_to_go_on(segkit, here, parts, run):
     again = segkit("predict", *pictures, "--model", run.run, "--out", "o", "--device", "cpu", "--resume")
     assert again.code == 0, again.err
     assert sorted(path.name for path in (here / "o/overlay").iterdir()) == [path.name for path in pictures]
+
+
+def test_check(segkit, here, dataset, capfd):
+    summary = api.check(dataset, out="one", fix=here / "fixes")
+    assert capfd.readouterr() == ("", "")
+    outcome = segkit("check", dataset, "--out", "two", "--json")
+    assert summary.to_json() == json.loads(outcome.out)
+    assert [path.name for path in summary.files] == ["check.json", "check.html"]
+    assert (here / "one/check.json").read_bytes() == (here / "two/check.json").read_bytes()
+    assert summary.fixes == sum(path.suffix == ".json" for path in here.glob("fixes/**/*"))
+
+
+def test_label_says_what_to_annotate_next_and_opens_no_window_for_a_program(segkit, here, parts, monkeypatch):
+    chosen = []
+    monkeypatch.setattr("segkit.review.choose_next.plan_next", lambda config, progress: chosen.append(config) or PLAN)
+    monkeypatch.setattr("segkit.review.label.open_labelme", lambda *_: 1 / 0)
+    summary = api.label(parts, next=3, model="m.pt", list_only=True)
+    outcome = segkit("label", parts, "--next", 3, "--model", "m.pt", "--json")
+    assert (outcome.code, json.loads(outcome.out)) == (0, summary.to_json())
+    assert chosen[0] == chosen[1]
+    assert summary.plan is PLAN
+    assert summary.to_json()["labelme_exit_code"] is None
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from segkit.commands.label import labelme_program
+from segkit.runtime.labelme import labelme_program
 
 ROOT = Path(__file__).parents[1]
 

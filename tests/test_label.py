@@ -28,7 +28,7 @@ def pool(tmp_path, monkeypatch):
     for n in (0, 7):
         write(tmp_path / f"in/{n}.json", [circle], picture=False)
     model = disc_model(tmp_path / "m.pt")
-    monkeypatch.setattr("segkit.review.label.load", lambda *_, **__: model)
+    monkeypatch.setattr("segkit.review.choose_next.load", lambda *_, **__: model)
     monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
     return tmp_path
 
@@ -40,7 +40,7 @@ def opens(pool, monkeypatch, code):
              "files = sorted(p for p in folder.glob('*.json') if p.name != 'next.json')", code)  # fmt: skip
     program.write_text("\n".join(lines))
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setattr("segkit.commands.label.labelme_program", lambda: str(program))
+    monkeypatch.setattr("segkit.runtime.labelme.labelme_program", lambda: str(program))
 
 
 def listing(segkit, pool, count=3, *more):
@@ -83,6 +83,7 @@ files[0].write_text(json.dumps(document))
     before = snapshot(pool / "in")
     outcome = segkit("label", pool / "in", "--next", 3)
     assert outcome.code == 0, outcome.err
+    assert "LabelMe opens on 3 pictures of 6 without annotations" in outcome.err
     assert "1 file was saved; 2 not touched" in outcome.err
     after = snapshot(pool / "in")
     new = first.replace(".png", ".json")
@@ -116,6 +117,7 @@ files[1].write_text("{ broken")
     assert kept == [".json", ".json", ".json", ".png", ".png"]
     again = segkit("label", pool / "in", "--next", 3)  # what is left is not swept away
     assert again.code == 1
+    assert "was saved meanwhile, and is not overwritten; it stays here" in again.err
     assert "has files that segkit did not make" in again.err
     assert sorted(path.suffix for path in (pool / "in-next").iterdir()) == kept
 
@@ -124,8 +126,10 @@ def test_after_a_crash_what_was_saved_is_merged(segkit, pool, monkeypatch):
     opens(pool, monkeypatch, "files[0].write_text(files[0].read_text() + ' '); import os; os.kill(os.getppid(), 2)")
     assert segkit("label", pool / "in", "--next", 2).code == 130
     assert (pool / "in-next/next.json").is_file()
-    outcome = segkit("label", pool / "in", "--merge")
+    outcome = segkit("label", pool / "in", "--merge", "--json")
     assert "1 file was saved; 1 not touched" in outcome.err
+    merged = json.loads(outcome.out)["merged"]
+    assert (len(merged["saved"]), merged["untouched"], merged["kept"]) == (1, 1, [])
     assert not (pool / "in-next").exists()
     assert len(list((pool / "in").glob("*.json"))) == 3
     assert segkit("label", pool / "in", "--merge").code == 0
@@ -184,7 +188,7 @@ def test_frames_of_one_scene_do_not_fill_the_list():
 
 @pytest.mark.slow
 def test_the_window_of_labelme_opens_on_the_pictures_and_changes_none(segkit, pool, monkeypatch):
-    from segkit.commands.label import labelme_program
+    from segkit.runtime.labelme import labelme_program
 
     real = labelme_program()
     opens(pool, monkeypatch, f"""

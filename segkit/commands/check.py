@@ -1,7 +1,5 @@
 """``segkit check``."""
 
-from pathlib import Path
-
 from segkit.commands.options import configured_by
 from segkit.commands.output import Output
 from segkit.config.check import CheckConfig
@@ -15,20 +13,8 @@ def check(config: CheckConfig, output: Output) -> int:
     [bold]Example:[/bold]  segkit check dataset --model runs/latest --out check
     """
     from segkit.commands.render.check import render_check
-    from segkit.review.check import checked
-    from segkit.review.fix import write_fixes
-    from segkit.review.page import write_pages
+    from segkit.review.check import check
 
-    predict = None
-    if config.model is not None:
-        output.before_pytorch()
-        from segkit.review.predicted import predict_dataset
-
-        predict = predict_dataset
-    with checked(config, output.progress(), predict) as report:
-        files = [] if config.out is None else write_pages(report, config.out, output.progress())
-        if config.fix is not None:
-            number = write_fixes(report.contents, report.findings, Path(config.src), config.fix)
-            output.note(f"{number} LabelMe files in {config.fix}")
-        render_check(report, files, output)
-    return FINDINGS if config.strict and report.findings else DONE
+    summary = check(config, output.progress())
+    render_check(summary, output)
+    return FINDINGS if config.strict and summary.report.findings else DONE

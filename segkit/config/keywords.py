@@ -251,3 +251,53 @@ class ProfileOptions(TypedDict, total=False):
     limit: str | int | None
     explain: str | Path | None
     device: str
+
+
+class CheckOptions(TypedDict, total=False):
+    """Those of ``CheckConfig``."""
+
+    source_format: Literal[
+        "auto",
+        "labelme",
+        "coco",
+        "yolo",
+        "voc",
+        "idmask",
+        "semantic",
+        "csv",
+        "via",
+        "panoptic",
+        "cvat",
+        "labelstudio",
+        "isat",
+    ]
+    images_dir: str | Path | None
+    size: int | None
+    max_size: int | None
+    model: str | Path | None
+    predictions: str | Path | None
+    split: str
+    confidence: float
+    batch: int
+    device: str
+    trust: bool
+    out: str | Path | None
+    fix: str | Path | None
+    strict: bool
+    workers: int | None
+
+
+class LabelOptions(TypedDict, total=False):
+    """Those of ``LabelConfig``."""
+
+    labels: str | Path | None
+    next: int | None
+    model: str | Path | None
+    list_only: bool
+    dry_run: bool
+    merge: bool
+    into: str | Path | None
+    score: float
+    batch: int
+    device: str
+    trust: bool

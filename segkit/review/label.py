@@ -1,160 +1,84 @@
-"""``label --next``: which pictures without annotations would teach a model most."""
+"""``label``: open LabelMe on a folder, or on the pictures that would teach a model most; what was saved comes back."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from segkit.config.label import LabelConfig
-from segkit.data.files import list_files
-from segkit.data.pictures import PICTURE_SUFFIXES
-from segkit.data.pixels import thumbnail
 from segkit.errors import InputError
-from segkit.formats.labelme.file import read_labelme
-from segkit.formats.labelme.find_picture import find_picture
-from segkit.inference.input_files import name_pictures
-from segkit.inference.model import load
 from segkit.progress import SILENT, Progress
-from segkit.review.diverse import choose_diverse
-from segkit.review.next_folder import NextPicture, names_in
-from segkit.review.value import Valued, value_pictures
-from segkit.runtime.memory_errors import reraise_out_of_memory
+from segkit.review.next_folder import Merged, merge_saved, write_next
+from segkit.review.next_plan import NextPlan
+from segkit.runtime.address_space import warn_of_limit
+from segkit.runtime.labelme import check_labelme, open_labelme
+from segkit.units import counted
+
+_DEFAULT_LABELS = (Path("dataset/labels.txt"), Path("runs/latest/labels.txt"))
 
 
 @dataclass(frozen=True, slots=True)
-class NextPlan:
-    """Which pictures to annotate next.
+class LabelSummary:
+    """What was done.
 
     Attributes:
-        model: The file of the model.
-        folder: Where they will be put together.
-        chosen: The pictures, the most valuable one first, with what each was worth when it was chosen.
-        pictures: The same as they are written, with results of ``--score`` or more.
-        categories: Names by id.
-        annotated: Pictures that have a LabelMe file already.
-        candidates: Pictures that have none.
-        failed: Messages on pictures that cannot be read.
+        plan: With ``--next``, which pictures were chosen.
+        merged: What came back from the folder of ``--next``; None: nothing was looked for there.
+        exit_code: That of LabelMe; None: it was not opened.
     """
 
-    model: Path
-    folder: Path
-    chosen: tuple[tuple[Valued, float], ...]
-    pictures: tuple[NextPicture, ...]
-    categories: Mapping[int, str]
-    annotated: int
-    candidates: int
-    failed: tuple[str, ...]
+    plan: NextPlan | None = None
+    merged: Merged | None = None
+    exit_code: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        names = names_in(self.pictures)
-        return {
-            "model": str(self.model),
-            "folder": str(self.folder),
-            "annotated": self.annotated,
-            "candidates": self.candidates,
-            "next": [
-                {
-                    "image": str(picture.path),
-                    "value": round(valued.value, 4),
-                    "gain": round(gain, 4),
-                    "uncertainty": {part: round(value, 4) for part, value in valued.parts.items()},
-                    "instances": len(picture.results),
-                    "file": str(self.folder / Path(name).with_suffix(".json")),
-                    "saved_as": str(picture.target),
-                }
-                for (valued, gain), picture, name in zip(self.chosen, self.pictures, names, strict=True)
-            ],
-            "failed": list(self.failed),
-        }
+        """What ``label --json`` prints."""
+        plan = {} if self.plan is None else self.plan.to_json()
+        merged = {} if self.merged is None else {"merged": self.merged.to_json()}
+        return plan | merged | {"labelme_exit_code": self.exit_code}
 
 
-def plan_next(config: LabelConfig, progress: Progress = SILENT) -> NextPlan:
-    """Predict the pictures without annotations, and choose.
+def label(config: LabelConfig, progress: Progress = SILENT) -> LabelSummary:
+    """Open LabelMe, list what to annotate next, or merge what was saved.
+
+    Args:
+        config: The options.
+        progress: Shows how many pictures are predicted, and says when LabelMe opens.
 
     Raises:
-        InputError: There are no such pictures, or no model.
+        InputError: There is no such folder or model, no LabelMe, no display, or the folder of ``--next`` is not free.
     """
-    assert config.next is not None
-    _check_into(config)
-    pictures = list_files(str(config.folder), PICTURE_SUFFIXES, ())
-    annotated, shares = _annotated(config.folder)
-    free = {path: name for path, name in pictures if path.resolve() not in annotated}
-    if not free:
-        what = "no pictures there" if not pictures else f"all of its {len(pictures)} pictures have a LabelMe file"
-        raise InputError(f"{config.folder}: {what}", "name a folder that has pictures without annotations")
-    with reraise_out_of_memory("try a smaller --batch, or --device cpu"):
-        model = load(config.model, config.device, trust=config.trust)
-        for note in model.notes:
-            progress.note(note)
-        valued, failed = value_pictures(model, name_pictures(free), shares, config.batch, progress)
-    if not valued:
-        raise InputError(f"{config.folder}: no picture can be read: {failed[0]}")
-    chosen = choose_diverse(
-        [each.value for each in valued],
-        [each.thumbnail for each in valued],
-        _thumbnails(sorted(annotated)),
-        config.next,
-    )
-    best = tuple((valued[place], gain) for place, gain in chosen)
-    return NextPlan(
-        model.path,
-        config.next_folder,
-        best,
-        tuple(_next_pictures([each for each, _ in best], config.score)),
-        {category.id: category.name for category in model.card.categories},
-        len(annotated),
-        len(free),
-        tuple(failed),
-    )
+    if not config.folder.is_dir():
+        raise InputError(f"{config.folder}: no such folder")
+    if config.merge:
+        return LabelSummary(merged=merge_saved(config.next_folder, config.folder))
+    if config.next is not None:
+        return _next(config, progress)
+    check_labelme()
+    return LabelSummary(exit_code=open_labelme(config.folder, _labels(config)))
 
 
-def _check_into(config: LabelConfig) -> None:
-    """Refuse a folder inside of DIR: its pictures would be candidates themselves.
+def _next(config: LabelConfig, progress: Progress) -> LabelSummary:
+    """Choose pictures, and open LabelMe on them unless they are only listed."""
+    opens = not (config.list_only or config.dry_run)
+    earlier = Merged()
+    if opens:
+        check_labelme()
+        earlier = merge_saved(config.next_folder, config.folder)  # what is left of an earlier time
+        for line in earlier.said():
+            progress.note(line)
+    warn_of_limit(progress)
+    from segkit.review.choose_next import plan_next  # noqa: PLC0415 -- a model may need PyTorch
 
-    Raises:
-        InputError: It is inside.
-    """
-    root, into = config.folder.resolve(), config.next_folder.resolve()
-    if into == root or root in into.parents:
-        raise InputError(f"--into {config.next_folder}: is inside of {config.folder}", "choose a folder beside it")
-
-
-def _annotated(folder: Path) -> tuple[set[Path], dict[str, float]]:
-    """The pictures that a LabelMe file below a folder is about, and the share of them that have each label."""
-    found: set[Path] = set()
-    labels: Counter[str] = Counter()
-    for path, key in list_files(str(folder), frozenset({".json"}), ()):
-        with suppress(InputError):
-            if (file := read_labelme(path, picture=False)) is None:
-                continue
-            if (picture := find_picture(path, key, file.image_path, None)) is not None:
-                found.add(picture.path.resolve())
-            labels.update({shape["label"] for shape in file.shapes if isinstance(shape, dict)
-                           and isinstance(shape.get("label"), str)})  # fmt: skip
-    return found, {label: count / max(len(found), 1) for label, count in labels.items()}
+    plan = plan_next(config, progress)
+    if not opens:
+        return LabelSummary(plan)
+    write_next(plan.folder, plan.pictures, plan.categories)
+    pictures = counted(len(plan.pictures), "picture", "pictures")
+    progress.note(f"LabelMe opens on {pictures} of {plan.candidates} without annotations: close it when you are done")
+    code = open_labelme(plan.folder, _labels(config))
+    return LabelSummary(plan, merge_saved(config.next_folder, config.folder), code)
 
 
-def _thumbnails(pictures: Sequence[Path]) -> list[bytes]:
-    found = []
-    for path in pictures:
-        with suppress(InputError):
-            found.append(thumbnail(path) or b"")
-    return found
-
-
-def _next_pictures(chosen: Sequence[Valued], score: float) -> list[NextPicture]:
-    """The chosen pictures, and where the annotations of each will be: beside it, in a file that is not there yet."""
-    taken: set[Path] = set()
-    out = []
-    for each in chosen:
-        path = each.picture.path
-        target = path.with_suffix(".json")
-        if target in taken or target.exists():  # that of a picture of the same stem
-            target = path.with_name(f"{path.name}.json")
-        taken.add(target)
-        kept = tuple(result for result in each.results if result.score >= score)
-        out.append(NextPicture(path, target, kept, each.height, each.width))
-    return out
+def _labels(config: LabelConfig) -> Path | None:
+    """The labels to offer: those that were named, those of the dataset, or of the latest run."""
+    return config.labels or next((path for path in _DEFAULT_LABELS if path.is_file()), None)

@@ -49,6 +49,18 @@ class Merged:
     untouched: int = 0
     kept: tuple[str, ...] = ()
 
+    def said(self) -> list[str]:
+        """The same in lines."""
+        lines = [f"  {path}" for path in self.saved]
+        if self.saved or self.untouched:
+            saved = counted(len(self.saved), "file was saved", "files were saved")
+            lines.append(f"{saved}; {self.untouched} not touched, and still without annotations")
+        return [*lines, *(f"warning: {why}" for why in self.kept)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"saved": list(map(str, self.saved)), "untouched": self.untouched, "kept": list(self.kept)}
+
 
 def names_in(pictures: Sequence[NextPicture]) -> list[str]:
     """Names that sort in the order of the list, as LabelMe opens them: ``03_plate.png``."""

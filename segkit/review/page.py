@@ -8,9 +8,9 @@ from segkit.data.files import temporary_file
 from segkit.evaluation.next_steps import NextStep
 from segkit.pages import Filter, filter_of, page_environment
 from segkit.progress import SILENT, Progress
-from segkit.review.check import CheckReport
 from segkit.review.crops import show
 from segkit.review.findings import CheckFinding
+from segkit.review.report import CheckReport
 from segkit.units import counted, today
 from segkit.version import __version__
 

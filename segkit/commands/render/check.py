@@ -1,7 +1,5 @@
 """A check -> tables or JSON on stdout."""
 
-from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -11,18 +9,20 @@ from segkit.commands.render.scores import render_next
 from segkit.units import counted
 
 if TYPE_CHECKING:
-    from segkit.review.check import CheckReport
+    from segkit.review.check import CheckSummary
     from segkit.review.findings import CheckFinding
 
 _MOST_ROWS, _MOST_SIZES = 30, 12
 
 
-def render_check(report: "CheckReport", files: Iterable[Path], output: Output) -> None:
+def render_check(summary: "CheckSummary", output: Output) -> None:
     """What was found, what is worth knowing, and what to do now."""
     from segkit.review.page import next_steps
 
-    output, contents = output.answering(), report.contents
-    output.json(report.to_json())
+    output, report, contents = output.answering(), summary.report, summary.report.contents
+    output.json(summary.to_json())
+    if summary.fix_folder is not None:
+        output.note(f"{counted(summary.fixes, 'LabelMe file', 'LabelMe files')} in {shown(str(summary.fix_folder))}")
     facts = [finding for finding in report.findings if finding.confidence is None]
     suspects = [finding for finding in report.findings if finding.confidence is not None]
     if facts:
@@ -49,7 +49,7 @@ def render_check(report: "CheckReport", files: Iterable[Path], output: Output) -
     )
     output.show(said)
     output.gist(said)
-    for path in files:
+    for path in summary.files:
         output.note(f"  {shown(str(path))}")
     render_next(next_steps(report), output)
 
