@@ -14,6 +14,12 @@ not run again. rfdetr has no backbone to choose: it begins at random, at the nex
 
 Nothing is trained: what ``memprofile --fit`` says that a step and an evaluation need on a GPU at most, with resnet50,
 frozen norms, and the default batch at once, in bf16. ``rfdetr`` is nano, at the next multiple of 12 pixels.
+
+    python benchmarks/networks.py DATASET --time 320,512,800 [--models ...]
+
+Seconds of one core for an image in training (six steps of two images in fp32, median of the last four) and in a
+prediction (median of five images of that size), and the largest resident memory of the training's process, at each
+size: all options that are not named at their defaults, from random weights.
 """
 
 import argparse
@@ -24,13 +30,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import torch
 
 from segkit.config.train import TrainConfig
+from segkit.inference.model import load
 from segkit.memprofile.needs import Overhead, estimate_training
 from segkit.training.plan import plan_without_folder, read_data
 
@@ -42,8 +51,17 @@ NETWORKS = {
     "rfdetr": ("--model", "rfdetr"),
     "fasterrcnn": ("--model", "fasterrcnn"),
     "unet": ("--model", "unet"),
+    "panoptic": ("--model", "panoptic"),
 }
 COMPARED = ("maskrcnn", "pointrend", "condinst", "solov2")
+
+
+class Timed(NamedTuple):
+    """One network at one size."""
+
+    training: float
+    prediction: float
+    peak: float
 
 
 class Measured(NamedTuple):
@@ -107,6 +125,43 @@ def fit(name: str, arguments: argparse.Namespace) -> str:
     return f"| {name} | {' | '.join(cells)} |"
 
 
+def time_one(name: str, size: int, arguments: argparse.Namespace, folder: Path) -> Timed:
+    """Train some steps in a process of its own, and predict some images in this one."""
+    run = f"{name}-{size}"
+    command = [
+        sys.executable, "-m", "segkit", "train", str(arguments.dataset), *NETWORKS[name], "--weights", "none", "--size",
+        str(_multiple(size) if name == "rfdetr" else size), "--batch", "2", "--steps", "6", "--precision", "fp32",
+        "--device", "cpu", "--name", run, "--out", str(folder), "--quiet", *arguments.more,
+    ]  # fmt: skip
+    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{name} at {size}: the training failed")
+    rows = [json.loads(line) for line in (folder / run / "metrics.jsonl").read_text().splitlines()]
+    speeds = [row["images_per_s"] for row in rows if row["kind"] == "step"][2:]
+    torch.set_num_threads(1)
+    model, spent = load(folder / run / "last.pt", "cpu"), []
+    for path in sorted((arguments.dataset / "images").rglob("*.*"))[:6]:
+        picture = cv2.resize(cv2.imread(str(path)), (size, size))[..., ::-1].copy()
+        picture = torch.from_numpy(picture).permute(2, 0, 1)
+        began = time.process_time()
+        model.predict([picture])
+        spent.append(time.process_time() - began)
+    return Timed(1 / statistics.median(speeds), statistics.median(spent[1:]), usage.ru_maxrss / 2**20)
+
+
+def times(arguments: argparse.Namespace) -> None:
+    """Print the table of ``--time``, a row when it is known."""
+    sizes = [int(size) for size in arguments.time.split(",")]
+    heads = [f"{what}, {size}" for what in ("training s", "prediction s", "peak GiB") for size in sizes]
+    print(f"| network | {' | '.join(heads)} |\n|{'---|' * (len(heads) + 1)}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in arguments.models.split(","):
+            found = [time_one(name, size, arguments, Path(folder)) for size in sizes]
+            cells = [f"{value:.2f}" for column in zip(*found, strict=True) for value in column]
+            print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
 def main() -> None:
     """Print a line for each training, and a table of means with the range over seeds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -116,6 +171,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--models", default=",".join(COMPARED))
     parser.add_argument("--fit", default="")
+    parser.add_argument("--time", default="")
     parser.add_argument("--weights", default="none")
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--precision", default="fp32")
@@ -127,6 +183,9 @@ def main() -> None:
     if arguments.fit:
         for name in arguments.models.split(","):
             print(fit(name, arguments), flush=True)
+        return
+    if arguments.time:
+        times(arguments)
         return
     rows: dict[str, list[Measured]] = {}
     with tempfile.TemporaryDirectory() if arguments.out is None else nullcontext(arguments.out) as folder:
