@@ -93,12 +93,12 @@ def test_what_cannot_be_compared_is_refused(segkit, people, tmp_path, monkeypatc
     for arguments, message in (
         (["other", "--data", "first"], "has no image in common with first"),
         (["size", "--data", "first"], "has no image in common with first"),
-        (["second"], "the first annotator is missing"),
+        (["second"], "annotations, and no model"),
         (["second", "--data", "nothing"], "no such file or folder"),
         (["second", "--data", "first", "--compare", "other"], "--compare: second is annotations, not a model"),
         (["second", "--data", "first", "--task", "semantic"], "--task semantic scores models"),
         (["second", "--data", "first", "--split", "val"], "no images of the split 'val'"),
-        (["empty", "--data", "first"], "holds no checkpoint"),
+        (["empty", "--data", "first"], "a folder that is no run"),
     ):
         outcome = segkit("eval", *arguments)
         assert outcome.code == 1, (arguments, outcome.err)

@@ -207,6 +207,18 @@ def test_links_that_lead_out_of_the_output_folder_are_not_followed(segkit, here,
     assert {path.name for path in (here / "predictions/mine").iterdir()} == {"a.jpg", "b.jpg"}
 
 
+def test_a_model_among_the_pictures_is_named_with_its_option(segkit, here, model):
+    draw(here / "in/a.png")
+    draw(here / "run/curves.png")
+    (here / "run/config.toml").touch()
+    shutil.copy(model, here / "run/best.pt")
+    for given in (model, here / "run"):
+        outcome = segkit("predict", given, "in", "--model", model, "--device", "cpu")
+        assert (outcome.code, "a model, and no picture" in outcome.err) == (1, True), outcome.err
+        assert f"--model {given}" in outcome.err
+    assert not (here / "predictions").exists()
+
+
 def test_an_empty_list_of_formats_is_refused(segkit, here):
     outcome = segkit("predict", "in", "--format", " , ")
     assert outcome.code == 1

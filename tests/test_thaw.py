@@ -50,5 +50,5 @@ def test_the_weights_of_a_run_with_other_categories_keep_what_matches_by_name(da
     assert torch.equal(own[2:], before[2:])
     assert not torch.equal(own[1], before[1])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="holds no checkpoint"):
+    with pytest.raises(InputError, match="a folder that is no run"):
         train(config(dataset, tmp_path, **(SMALL | {"weights": str(tmp_path / "empty")}), steps=1))

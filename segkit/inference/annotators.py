@@ -64,8 +64,12 @@ def evaluate_annotator(config: EvalConfig, progress: Progress = SILENT) -> Evalu
     assert config.subject is not None
     data = config.data or Path("dataset")
     if not data.exists():
-        what = "the first annotator" if config.data is None else "no such file or folder"
-        raise InputError(f"{config.subject}: {data}: {what} is missing", "name the other annotations: --data FOLDER")
+        if config.data is not None:
+            raise InputError(f"{data}: no such file or folder", "--data names the annotations of the other person")
+        raise InputError(
+            f"{config.subject}: annotations, and no model",
+            f"a model on them: segkit eval RUN --data {config.subject}; beside those of another person: --data THEIRS",
+        )
     with (
         _annotations(data, config.images_dir, progress) as first,
         _annotations(config.subject, config.images_dir, progress) as second,

@@ -12,6 +12,8 @@ from segkit.data.files import distinct_names, list_files
 from segkit.data.pictures import PICTURE_SUFFIXES, read_header
 from segkit.data.read_file import VIDEO_SUFFIXES
 from segkit.errors import InputError
+from segkit.runs.find import is_run
+from segkit.runtimes.files import SUFFIXES
 
 _OF_PAGES = frozenset((".tif", ".tiff", ".gif", ".webp", ".png"))
 _LONGEST = 220  # bytes of a stem: file systems allow names of 255, and temporary names are longer
@@ -56,18 +58,25 @@ def find_pictures(
         videos: Whether videos are found in folders, too.
 
     Raises:
-        InputError: There are none, or a source does not exist.
+        InputError: There are none, a source does not exist, or it is a model.
     """
     found: list[tuple[Path, str]] = []
     suffixes = PICTURE_SUFFIXES | VIDEO_SUFFIXES if videos else PICTURE_SUFFIXES
     for source in sources:
         matches = sorted(glob.glob(source, recursive=True)) if glob.has_magic(source) else []  # noqa: PTH207
         for each in matches or [source]:
+            if _is_model(Path(each)):  # which would be passed over, and of a run its plots would be predicted
+                raise InputError(f"{each}: a model, and no picture", f"--model {each} predicts with it")
             found += list_files(each, suffixes, stdin, skip=out)
     if not found and not may_be_none:
         names = " ".join(sources)
         raise InputError(f"{names}: no pictures there", f"known are {' '.join(sorted(suffixes))}")
     return dict(distinct_names(found))
+
+
+def _is_model(path: Path) -> bool:
+    """Whether a source is a run, a checkpoint or an exported file; an XML file may also be somebody's annotations."""
+    return is_run(path) or (path.is_file() and path.suffix in {".pt", *SUFFIXES.values()} - {".xml"})
 
 
 def name_pictures(found: Mapping[Path, str], known: Sequence[Picture] = ()) -> list[Picture]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from segkit.errors import InputError
-from segkit.runs.folder import LATEST, find_run
+from segkit.runs.folder import CONFIG, LATEST, find_run
 
 LAST, PREVIOUS, BEST = "last.pt", "last.previous.pt", "best.pt"
 """The checkpoints of a run."""
@@ -21,10 +21,12 @@ def find_checkpoint(model: Path | None) -> Path:
     if path.is_dir():
         if (own := _checkpoint_in(path)) is not None:
             return own
-        raise InputError(
-            f"{path}: holds no checkpoint",
-            "was it interrupted before the first one? see segkit train --resume",
-        )
+        if (path / CONFIG).is_file():
+            raise InputError(
+                f"{path}: holds no checkpoint",
+                "was it interrupted before the first one? see segkit train --resume",
+            )
+        raise InputError(f"{path}: a folder that is no run", "name a run, such as runs/latest, or the file of a model")
     if not path.exists():
         hint = "train one: segkit train" if model is None else None
         raise InputError(f"{path}: no such {'run' if model is None else 'model'}", hint)
@@ -36,6 +38,11 @@ def find_checkpoint(model: Path | None) -> Path:
 def _checkpoint_in(run: Path) -> Path | None:
     """The checkpoint that a run means: its best one, else its last."""
     return next((run / name for name in (BEST, LAST, PREVIOUS) if (run / name).is_file()), None)
+
+
+def is_run(path: Path) -> bool:
+    """Whether a path is the folder of a run that has a checkpoint."""
+    return (path / CONFIG).is_file() and _checkpoint_in(path) is not None
 
 
 def folder_of_scores(model: Path) -> Path:
