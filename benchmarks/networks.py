@@ -19,7 +19,7 @@ frozen norms, and the default batch at once, in bf16. ``rfdetr`` is nano, at the
 
 Seconds of one core for an image in training (six steps of two images in fp32, median of the last four) and in a
 prediction (median of five images of that size), and the largest resident memory of the training's process, at each
-size: all options that are not named at their defaults, from random weights.
+size: from random weights with resnet50 unless others are named, all options that are not named at their defaults.
 """
 
 import argparse
@@ -33,7 +33,7 @@ import tempfile
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import torch
@@ -73,27 +73,36 @@ class Measured(NamedTuple):
     peak: float
 
 
-def measure(name: str, arguments: argparse.Namespace, seed: int, folder: Path) -> Measured:
-    """Train and score one network."""
-    run = f"{name}-{seed}"
-    kept = folder / f"{run}.json"
-    if kept.is_file():
-        return Measured(**json.loads(kept.read_text()))
-    shutil.rmtree(folder / run, ignore_errors=True)
-    own = ["--weights", "none", "--size", str(_multiple(arguments.size))]
+def trained(name: str, size: int, run: Path, options: list[str], arguments: argparse.Namespace) -> Any:
+    """What a training in a process of its own used."""
+    own = ["--weights", "none", "--size", str(_multiple(size))]
     if name != "rfdetr":
-        own = ["--weights", arguments.weights, "--backbone", arguments.backbone, "--size", str(arguments.size)]
+        own = ["--weights", arguments.weights, "--backbone", arguments.backbone, "--size", str(size)]
     command = [
-        sys.executable, "-m", "segkit", "train", str(arguments.dataset), *NETWORKS[name], *own,
-        "--steps", str(arguments.steps), "--seed", str(seed), "--device", "cpu", "--precision", arguments.precision,
-        "--eval-every", "100000", "--name", run, "--out", str(folder), "--quiet", *arguments.more,
+        sys.executable, "-m", "segkit", "train", str(arguments.dataset), *NETWORKS[name], *own, "--device", "cpu",
+        "--name", run.name, "--out", str(run.parent), "--quiet", *options, *arguments.more,
     ]  # fmt: skip
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
     _, status, usage = os.wait4(process.pid, 0)
     if status:
-        raise SystemExit(f"{name}, seed {seed}: the training failed")
+        raise SystemExit(f"{run.name}: the training failed")
+    return usage
+
+
+def measure(name: str, arguments: argparse.Namespace, seed: int, folder: Path) -> Measured:
+    """Train and score one network."""
+    run = folder / f"{name}-{seed}"
+    kept = folder / f"{run.name}.json"
+    if kept.is_file():
+        return Measured(**json.loads(kept.read_text()))
+    shutil.rmtree(run, ignore_errors=True)
+    options = [
+        "--steps", str(arguments.steps), "--seed", str(seed), "--precision", arguments.precision,
+        "--eval-every", "100000",
+    ]  # fmt: skip
+    usage = trained(name, arguments.size, run, options, arguments)
     scored = subprocess.run(
-        [sys.executable, "-m", "segkit", "eval", str(folder / run / "last.pt"), "--iou", "segm,boundary", "--json",
+        [sys.executable, "-m", "segkit", "eval", str(run / "last.pt"), "--iou", "segm,boundary", "--json",
          "--device", "cpu"],
         stdout=subprocess.PIPE, check=True,
     )  # fmt: skip
@@ -127,20 +136,12 @@ def fit(name: str, arguments: argparse.Namespace) -> str:
 
 def time_one(name: str, size: int, arguments: argparse.Namespace, folder: Path) -> Timed:
     """Train some steps in a process of its own, and predict some images in this one."""
-    run = f"{name}-{size}"
-    command = [
-        sys.executable, "-m", "segkit", "train", str(arguments.dataset), *NETWORKS[name], "--weights", "none", "--size",
-        str(_multiple(size) if name == "rfdetr" else size), "--batch", "2", "--steps", "6", "--precision", "fp32",
-        "--device", "cpu", "--name", run, "--out", str(folder), "--quiet", *arguments.more,
-    ]  # fmt: skip
-    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{name} at {size}: the training failed")
-    rows = [json.loads(line) for line in (folder / run / "metrics.jsonl").read_text().splitlines()]
+    run = folder / f"{name}-{size}"
+    usage = trained(name, size, run, ["--batch", "2", "--steps", "6", "--precision", "fp32"], arguments)
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     speeds = [row["images_per_s"] for row in rows if row["kind"] == "step"][2:]
     torch.set_num_threads(1)
-    model, spent = load(folder / run / "last.pt", "cpu"), []
+    model, spent = load(run / "last.pt", "cpu"), []
     for path in sorted((arguments.dataset / "images").rglob("*.*"))[:6]:
         picture = cv2.resize(cv2.imread(str(path)), (size, size))[..., ::-1].copy()
         picture = torch.from_numpy(picture).permute(2, 0, 1)
@@ -173,12 +174,13 @@ def main() -> None:
     parser.add_argument("--fit", default="")
     parser.add_argument("--time", default="")
     parser.add_argument("--weights", default="none")
-    parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--backbone", help="by default resnet18, and with --time resnet50")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--out", type=Path, help="keep the runs in this folder")
     words = sys.argv[1:]
     cut = words.index("--") if "--" in words else len(words)
     arguments = parser.parse_args(words[:cut])
+    arguments.backbone = arguments.backbone or ("resnet50" if arguments.time else "resnet18")
     arguments.more = words[cut + 1 :]  # options of every training
     if arguments.fit:
         for name in arguments.models.split(","):
