@@ -146,7 +146,8 @@ def time_one(name: str, size: int, arguments: argparse.Namespace, folder: Path) 
         picture = cv2.resize(cv2.imread(str(path)), (size, size))[..., ::-1].copy()
         picture = torch.from_numpy(picture).permute(2, 0, 1)
         began = time.process_time()
-        model.predict([picture])
+        with torch.inference_mode():
+            model.predict([picture])
         spent.append(time.process_time() - began)
     return Timed(1 / statistics.median(speeds), statistics.median(spent[1:]), usage.ru_maxrss / 2**20)
 
