@@ -17,7 +17,10 @@ from test_evaluate_report import hostile_pair
 from typer.main import get_command
 
 from segkit.cli import app
+from segkit.config.memprofile import MemprofileConfig
 from segkit.evaluation.report.plots import confusion
+from segkit.memory.report.page import render_page as memory_page
+from segkit.memprofile.next_steps import next_steps
 from segkit.pages import filter_of, page_environment
 from segkit.runs.curves import best_step, draw_curves
 
@@ -187,3 +190,47 @@ def test_curves_mark_the_best_step_and_have_a_log_axis_where_it_is_needed(tmp_pa
     assert low > sums[-1] / 5
     for axes in drawn[0].axes:
         assert any(list(each.get_xdata()) == [6, 6] for each in axes.lines)
+
+
+def profile(verdict, *, steps=30, **more):
+    """A memory report as far as what to do next depends on it."""
+    leaks = [{"stored_at": "train.py:7", "fix": "Empty it."}] if verdict == "leak" else []
+    peak = {"allocated": 1000, "reserved": 2000}
+    return {"verdict": verdict, "steps": steps, "leaks": leaks, "peak": peak, "categories": {}} | more
+
+
+SCRIPT = {"command": ["train.py", "-b", "my folder"]}
+ACTIVATIONS = {"categories": {"activations": 700, "parameters": 200, "kept": 100}}
+
+
+@pytest.mark.parametrize(
+    ("options", "report", "said", "commands"),
+    [
+        (SCRIPT | {"steps": 20}, profile("leak"), "Change train.py:7 as its fix says.",
+         ["segkit memprofile --steps 20 -- train.py -b 'my folder'"]),
+        (SCRIPT | {"steps": 9}, profile("inconclusive", steps=9), "Measure more steps",
+         ["segkit memprofile --steps 24 -- train.py -b 'my folder'"]),
+        (SCRIPT | {"steps": 50, "limit": 2**30}, profile("watch", steps=9), "Let the script make 24 steps or more",
+         ["segkit memprofile --limit 1073741824 -- train.py -b 'my folder'"]),
+        (SCRIPT, profile("clean", **ACTIVATIONS), "most of the peak is activations (700 B of 1000 B)", []),
+        (SCRIPT, profile("clean"), None, []),
+        ({}, profile("clean"), "on which GPUs", ["segkit memprofile --fit"]),
+        ({"target": ["runs/a b"], "limit": 2**30}, profile("inconclusive", steps=20, peak={"allocated": 2**31}),
+         "which options make it fit", ["segkit memprofile 'runs/a b' --limit 1073741824 --steps 40",
+                                       "segkit memprofile 'runs/a b' --fit --vram 1073741824"]),
+        ({}, profile("leak"), "please report this", ["segkit doctor --report", "segkit memprofile --fit"]),
+        ({"explain": "s.pickle"}, profile("snapshot"), "measure the script itself", ["segkit memprofile -- SCRIPT"]),
+        ({"explain": "m.json"}, profile("leak", command=["t.py"]), "Change train.py:7",
+         ["segkit memprofile -- t.py"]),
+    ],
+)  # fmt: skip
+def test_a_memory_report_says_what_to_do_next(options, report, said, commands):
+    steps = next_steps(MemprofileConfig(**options), report)
+    assert said is None or any(said in step.why for step in steps)
+    found = [step.command for step in steps if step.command is not None]
+    assert found == commands
+    typed(commands)
+    rest = {"model": "m", "growth": [], "series": {"peak": []}, "phases": {}, "counted": "bytes", "leaks": [],
+            "top": {"modules": {}, "lines": {}, "steps": []}}  # fmt: skip
+    page = html.unescape(memory_page(report | rest | {"next": [step._asdict() for step in steps]}))
+    assert re.findall(r"<pre>(.*?)</pre>", page, re.DOTALL) == found

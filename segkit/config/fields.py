@@ -5,7 +5,7 @@ bounds and help. ``segkit.commands.options`` derives the command line from it.
 """
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -117,6 +117,21 @@ def flag_of(record_field: Field[Any]) -> str:
     if declared.argument:
         return declared.metavar or record_field.name.upper()
     return declared.flag or "--" + record_field.name.replace("_", "-")
+
+
+def words_of(config: CommandConfig, names: Collection[str]) -> list[str]:
+    """Options as they are typed, in the order of the help: ``["--size", "64", "--deep"]``.
+
+    Args:
+        config: Whose options.
+        names: Of the options that are wanted; arguments, and those that are None or False, are left out.
+    """
+    words: list[str] = []
+    for each in options_of(type(config)):
+        value, declared = getattr(config, each.name), declaration_of(each)
+        if each.name in names and not declared.argument and not declared.after_separator and value not in (None, False):
+            words += [flag_of(each)] if value is True else [flag_of(each), str(to_toml(value))]
+    return words
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from segkit.config.fields import MOST_STEPS, CommandConfig, argument, flag_of, o
 from segkit.config.parsers import SIZE_UNITS, parse_size, parse_sizes
 from segkit.errors import ConfigError
 
-_LEAST_VRAM = 2**26  # bytes; below, a unit was forgotten
+LEAST_VRAM = 2**26  # bytes; below, a unit was forgotten
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +69,7 @@ class MemprofileConfig(CommandConfig):
                 "measure the script: segkit memprofile --limit 8GiB -- train.py ARGS",
             )
         self._refuse_unused()
-        if self.vram is not None and self.vram[0] < _LEAST_VRAM:
+        if self.vram is not None and self.vram[0] < LEAST_VRAM:
             raise ConfigError(f"--vram: a GPU of {self.vram[0]} bytes", "sizes take units: --vram 6GiB,12GiB")
         for name in ("vram", "overhead"):
             if getattr(self, name) is not None and not self.fit:

@@ -2,13 +2,13 @@
 
 import shlex
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from segkit.evaluation.analysis.tide import ERROR_TYPES
 from segkit.evaluation.metrics import Metrics
+from segkit.next_step import PICTURES, NextStep
 from segkit.units import format_score
 
-PICTURES = "PICTURES"  # in commands: the folder of the user's other pictures
 _LEAST_WORTH = 0.02  # of a score: less is not worth a word
 _ADVICE = {
     "class": "an object is found, and its category is wrong: look for annotations with the wrong category",
@@ -19,13 +19,6 @@ _ADVICE = {
     "background": "things are found that nobody annotated: look whether annotations are missing there",
     "missed": "objects are not found: annotate more pictures like the worst ones",
 }
-
-
-class NextStep(NamedTuple):
-    """One thing to do: why, and the command if there is one."""
-
-    why: str
-    command: str | None = None
 
 
 def next_steps(metrics: Metrics) -> list[NextStep]:

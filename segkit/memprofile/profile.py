@@ -12,6 +12,7 @@ from segkit.errors import FINDINGS, INCONCLUSIVE, NO_FIT, InputError
 from segkit.memory.process.launch import SNAPSHOT, Status, run_script
 from segkit.memory.report.page import render_page
 from segkit.memory.report.read_recording import explain
+from segkit.memprofile.next_steps import next_steps
 from segkit.progress import SILENT, Progress
 from segkit.units import today
 from segkit.version import __version__
@@ -96,6 +97,7 @@ def _written(config: MemprofileConfig, document: dict[str, Any], code: int) -> P
     """Write both files; the exit code is that of a failed script, else by the verdict."""
     config.out.mkdir(parents=True, exist_ok=True)
     document["about"] = {"segkit": __version__, "date": today()}
+    document["next"] = [step._asdict() for step in next_steps(config, document)]
     json_path, page_path = config.out / "memory.json", config.out / "memory.html"
     for path, text in ((json_path, json.dumps(document, indent=1) + "\n"), (page_path, render_page(document))):
         with temporary_file(path) as temporary:

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 from segkit.data.files import temporary_file
-from segkit.evaluation.next_steps import NextStep
+from segkit.next_step import NextStep
 from segkit.pages import Filter, filter_of, page_environment
 from segkit.progress import SILENT, Progress
 from segkit.review.crops import show

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from segkit.config.check import CheckConfig
-from segkit.config.fields import flag_of, options_of
+from segkit.config.fields import words_of
 from segkit.conversion.contents import Contents
 from segkit.review.findings import CheckFinding
 from segkit.review.geometry import outline_findings
@@ -105,12 +105,7 @@ def report_of(config: CheckConfig, contents: Contents, predictions: Predictions 
         known = {(f.image, f.annotation) for f in findings if f.kind == "duplicate"}
         findings += [f for f in found if f.kind != "doubled" or (f.image, f.annotation) not in known]
         notes += said
-    options = tuple(
-        word
-        for each in options_of(CheckConfig)
-        if each.name in config.given_options() & _DECIDE
-        for word in (flag_of(each), str(getattr(config, each.name)))
-    )
+    options = tuple(words_of(config, config.given_options() & _DECIDE))
     return CheckReport(config.src, contents, tuple(findings), sizes, scale, predictions, tuple(notes), options)
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from segkit.commands.output import Output, shown, table_of
-from segkit.commands.render.scores import render_next
+from segkit.commands.render.next_steps import render_next
 from segkit.units import counted
 
 if TYPE_CHECKING:

@@ -11,8 +11,10 @@ from rich.live import Live
 from rich.text import Text
 
 from segkit.commands.output import Output, shown, table_of
+from segkit.commands.render.next_steps import render_next
 from segkit.memory.findings.records import Leak
 from segkit.memory.report.wording import VERDICTS, cost_of, leak_heading, leak_rows
+from segkit.next_step import NextStep
 from segkit.units import counted, format_bytes
 
 if TYPE_CHECKING:
@@ -80,6 +82,7 @@ def render_profile(summary: "ProfileSummary", output: Output) -> None:
         output.show(f"the script itself ended with exit code {document['exit_code']}, which is that of this command")
     if summary.page_path is not None:
         output.note(f"{shown(str(summary.page_path))}\n{shown(str(summary.json_path))}")
+    render_next([NextStep(**each) for each in document["next"]], output)
 
 
 def _alive(document: dict[str, Any], output: Output) -> None:

@@ -3,7 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 from segkit.commands.output import Output, shown, table_of
+from segkit.commands.render.next_steps import render_next
 from segkit.commands.render.scores import render_metrics_table
+from segkit.next_step import NextStep
 from segkit.units import counted, format_bytes, format_duration
 
 if TYPE_CHECKING:
@@ -71,7 +73,8 @@ def render_label_curve(curve: "LabelCurve", output: Output) -> None:
             f"{found['metric']} {found['now']:.3f} now with {found['images']} labelled images, {found['twice']:.3f}"
             f"{spread} at twice as many{shown(most)}"
         )
-    output.note(f"wrote {folder}/curve.json and curve.png")
+    output.note(f"  {folder}/curve.html\n  {folder}/curve.json\n  {folder}/curve.png")
+    render_next([NextStep(**each) for each in found["next"]], output)
 
 
 def _needed(memory: dict[str, Any]) -> str:

@@ -1,14 +1,14 @@
 """Scores -> tables, or JSON on stdout."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from segkit.commands.output import Output, shown, table_of
+from segkit.commands.render.next_steps import render_next
 from segkit.evaluation.analysis.coverage import coverage_said
 from segkit.evaluation.analysis.intervals import FEW_IMAGES
 from segkit.evaluation.evaluation import EvaluationSummary
 from segkit.evaluation.metrics import COMPARED, InstanceMetrics, Metrics, PanopticMetrics, compared_on, verdict
-from segkit.evaluation.next_steps import NextStep, next_steps
+from segkit.evaluation.next_steps import next_steps
 from segkit.units import counted, format_interval, format_score
 
 _NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -133,16 +133,6 @@ def render_evaluation(summary: EvaluationSummary, output: Output) -> None:
     for path in summary.files:
         output.note(f"  {shown(str(path))}")
     render_next(next_steps(metrics), output)
-
-
-def render_next(steps: Iterable[NextStep], output: Output) -> None:
-    """What to do now; commands are on lines of their own, which can be copied."""
-    for number, step in enumerate(steps):
-        if not number:
-            output.note("Next:")
-        output.note(f"- {shown(step.why)}")
-        if step.command:
-            output.note(f"    {shown(step.command)}")
 
 
 def _gist(metrics: Metrics) -> str:

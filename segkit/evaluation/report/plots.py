@@ -37,7 +37,7 @@ _RC = {
 Draw = Callable[[Axes, Details], None]
 
 
-def _svg(draw: Callable[[Axes], None], width: float, height: float) -> Markup:
+def as_svg(draw: Callable[[Axes], None], width: float, height: float) -> Markup:
     """A plot as SVG, of a width and height in inches."""
     with mpl.rc_context(_RC), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # letters that this font has not: the browser has them
@@ -58,7 +58,7 @@ def _plot(width: float, height: float) -> Callable[[Draw], Callable[[Details], M
     """Make a function that draws details on axes return them as SVG."""
 
     def decorate(draw: Draw) -> Callable[[Details], Markup]:
-        return lambda details: _svg(lambda axes: draw(axes, details), width, height)
+        return lambda details: as_svg(lambda axes: draw(axes, details), width, height)
 
     return decorate
 
@@ -188,7 +188,7 @@ def confusion(names: Sequence[str], counts: Any, *, nothing: bool = False) -> Ma
             axes.spines[side].set_visible(False)
 
     side = min(12.0, 2.2 + 0.45 * len(names))
-    return _svg(draw, max(4.5, side * 1.15), max(3.2, side * 0.9))
+    return as_svg(draw, max(4.5, side * 1.15), max(3.2, side * 0.9))
 
 
 def _stairs(recall: Any, precision: Any) -> tuple[Any, Any]:

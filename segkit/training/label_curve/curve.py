@@ -19,6 +19,8 @@ from segkit.runs.folder import CONFIG, METRICS, find_run, new_run
 from segkit.runs.metrics_file import read_metrics
 from segkit.runtime.ranks import launched_from_outside
 from segkit.training.label_curve.draw import draw_label_curve
+from segkit.training.label_curve.next_steps import next_steps
+from segkit.training.label_curve.page import write_page
 from segkit.training.label_curve.power_law import PowerLaw
 from segkit.training.train import train
 
@@ -67,12 +69,14 @@ def train_curve(config: TrainConfig, progress: Progress = SILENT) -> LabelCurve:
         if not (run / DONE).is_file():
             progress.note(f"label curve, part {number} of {len(parts)}: {share:.1%} of the labels, seed {seed}")
             if not _train_part(config, run, share, seed, progress):
-                return LabelCurve(folder, _document(points), True)
+                return LabelCurve(folder, document_of(points), True)
         points.append(json.loads((run / DONE).read_text(encoding="utf-8")))
-    document = _document(points)
+    document = document_of(points)
+    document["next"] = [step._asdict() for step in next_steps(folder, document, config.curve_seeds)]
     with temporary_file(folder / CURVE) as temporary:
         temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     draw_label_curve(folder, document)
+    write_page(folder, document, {"dataset": str(config.dataset), "model": config.model})
     return LabelCurve(folder, document, False)
 
 
@@ -137,7 +141,7 @@ def _score(line: dict[str, Any]) -> tuple[str, str, str, float]:
     raise AssertionError
 
 
-def _document(points: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def document_of(points: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What ``curve.json`` holds."""
     document: dict[str, Any] = {"points": list(points)}
     sizes = [point["images"] for point in points]
