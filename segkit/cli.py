@@ -1,6 +1,5 @@
 """The segkit command line: the Typer app, the list of commands, and the one error boundary."""
 
-import errno
 import os
 import sys
 from typing import Annotated, Any
@@ -20,7 +19,7 @@ from segkit.commands.replay import replay
 from segkit.commands.serve import serve
 from segkit.commands.train import train
 from segkit.commands.typer_command import ConfiguredCommand
-from segkit.errors import DONE, FAILED, INTERRUPTED, USAGE, SegkitError, tells_of_memory
+from segkit.errors import DONE, FAILED, INTERRUPTED, USAGE, SegkitError, user_error
 from segkit.runtime.signals import end_quietly, raising_interrupts
 from segkit.runtime.streams import lost_output, make_streams_safe
 from segkit.text import visible
@@ -98,36 +97,16 @@ def _answer(error: Exception) -> int:
     Raises:
         Exception: It is a fault of segkit's.
     """
-    if tells_of_memory(error) and "SEGKIT_DEBUG" not in os.environ:
-        why = next(iter(str(error).splitlines()), "") or "the system gives no more"
-        return _print_error(f"out of memory: {why}", _MORE_MEMORY, FAILED)
-    if isinstance(error, OSError):
-        if "SEGKIT_DEBUG" in os.environ or (error.errno not in _REMEDIES and error.filename is None):
+    if (answer := user_error(error)) is not None:
+        if "SEGKIT_DEBUG" in os.environ:
             raise error
-        return _print_error(f"{error.filename or 'writing'}: {error.strerror}", _REMEDIES.get(error.errno), FAILED)
+        return _print_error(answer.message, answer.hint, answer.exit_code)
     if not hasattr(error, "format_message"):  # Typer's usage errors have it; anything else is our bug
         raise error
     context: Any = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "segkit"
     message = error.format_message().replace(": Value error, ", ": ", 1)  # pydantic's words, in Typer's of a choice
     return _print_error(message, f"see {command} --help", USAGE)
-
-
-_MORE_MEMORY = "is there a limit (ulimit -v, that of a job or a container)? raise it, or use smaller images or batches"
-
-
-_REMEDIES: dict[int | None, str] = {
-    errno.ENOSPC: "the disk is full: free some space and run the same command again",
-    errno.EDQUOT: "your quota is used up: free some space and run the same command again",
-    errno.EACCES: "no permission to read or write there: choose another folder, or ask for access",
-    errno.EPERM: "no permission to read or write there: choose another folder, or ask for access",
-    errno.EROFS: "that file system cannot be written to: choose another folder",
-    errno.ENOENT: "check the path",
-    errno.EEXIST: "a folder is needed there, but there is a file: choose another name",
-    errno.EISDIR: "a file is needed there, but there is a folder: choose another name",
-    errno.ENOTDIR: "a folder is needed there, but there is a file: choose another name",
-    errno.EMFILE: "too many open files: raise the limit with ulimit -n, or use fewer --workers",
-}
 
 
 def _print_error(message: str, hint: str | None, code: int) -> int:

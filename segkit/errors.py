@@ -94,3 +94,35 @@ def tells_of_memory(error: BaseException) -> bool:
     return any(words in str(error) for words in _MEMORY_WORDS) or (
         isinstance(error, ImportError) and cause is not None and tells_of_memory(cause)
     )
+
+
+_MORE_MEMORY = "is there a limit (ulimit -v, that of a job or a container)? raise it, or use smaller images or batches"
+
+_REMEDIES: dict[int | None, str] = {
+    errno.ENOSPC: "the disk is full: free some space and run the same command again",
+    errno.EDQUOT: "your quota is used up: free some space and run the same command again",
+    errno.EACCES: "no permission to read or write there: choose another folder, or ask for access",
+    errno.EPERM: "no permission to read or write there: choose another folder, or ask for access",
+    errno.EROFS: "that file system cannot be written to: choose another folder",
+    errno.ENOENT: "check the path",
+    errno.EEXIST: "a folder is needed there, but there is a file: choose another name",
+    errno.EISDIR: "a file is needed there, but there is a folder: choose another name",
+    errno.ENOTDIR: "a folder is needed there, but there is a file: choose another name",
+    errno.EMFILE: "too many open files: raise the limit with ulimit -n, or use fewer --workers",
+}
+
+
+def user_error(error: Exception) -> SegkitError | None:
+    """An exception of Python's or of a library's as what it tells the user; None where it is a fault of segkit's.
+
+    Args:
+        error: What was raised: the system gave no memory, or refused a file.
+    """
+    if isinstance(error, SegkitError):
+        return None
+    if tells_of_memory(error):
+        why = next(iter(str(error).splitlines()), "") or "the system gives no more"
+        return SegkitError(f"out of memory: {why}", _MORE_MEMORY)
+    if isinstance(error, OSError) and (error.errno in _REMEDIES or error.filename is not None):
+        return SegkitError(f"{error.filename or 'writing'}: {error.strerror}", _REMEDIES.get(error.errno))
+    return None

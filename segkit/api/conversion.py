@@ -1,12 +1,14 @@
 """``segkit.convert``."""
 
-import os
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Unpack
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Unpack
 
+from segkit.api.boundary import from_python
 from segkit.api.options import PathLike, check_process, config_of
 from segkit.config.convert import ConvertConfig
+from segkit.config.values import of_python, path_text, text_of
+from segkit.errors import ConfigError
 from segkit.progress import LOGGED, Progress
 
 if TYPE_CHECKING:
@@ -14,8 +16,9 @@ if TYPE_CHECKING:
     from segkit.conversion.summary import ConversionSummary
 
 
+@from_python
 def convert(
-    src: ConvertConfig | PathLike | Sequence[PathLike],
+    src: ConvertConfig | PathLike | Iterable[PathLike] | None = None,
     /,
     *,
     progress: Progress = LOGGED,
@@ -27,7 +30,7 @@ def convert(
         ``segkit.convert("labelme-dir", out="dataset", val=0.2).categories``
 
     Args:
-        src: A folder, a file, or a list of files; or all options in a record.
+        src: A folder, a file, or several files, in a list or as ``Path.glob`` gives them; or all options in a record.
         progress: Shows how much is read and written.
         options: Further options of ``ConvertConfig``.
 
@@ -42,6 +45,13 @@ def convert(
 
     check_process()
     paths: Iterable[str] = sys.stdin
-    if isinstance(src, list | tuple):
-        src, paths = "-", [os.fspath(each) for each in src]
-    return convert(config_of(ConvertConfig, src, options), progress, paths)
+    given: dict[str, Any] = dict(options)
+    named = given.pop("src", src)
+    if isinstance(listed := of_python(named), list | tuple):
+        try:
+            named, paths = "-", [path_text(text_of(each)) for each in listed]
+        except ValueError as error:
+            raise ConfigError(f"src: {error}", "name a folder, a file, or a list of files") from None
+    if isinstance(src, ConvertConfig) and named is not src:
+        given["src"], named = named, src
+    return convert(config_of(ConvertConfig, named, given), progress, paths)

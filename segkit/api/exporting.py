@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Unpack
 
+from segkit.api.boundary import from_python
 from segkit.api.options import PathLike, check_process, config_of
 from segkit.config.export import ExportConfig
 from segkit.errors import ConfigError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from segkit.exporting.prune import PruneSummary
 
 
+@from_python
 def export(
     model: ExportConfig | PathLike | None = None,
     /,
@@ -51,6 +53,7 @@ def export(
     return export(config, progress)
 
 
+@from_python
 def prune(
     model: PathLike | None = None,
     /,
@@ -86,6 +89,7 @@ def prune(
     return prune(config, progress)
 
 
+@from_python
 def bench(
     model: PathLike | None = None,
     /,

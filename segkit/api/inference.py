@@ -1,12 +1,14 @@
 """``segkit.evaluate`` and ``segkit.predict``."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Unpack
 
+from segkit.api.boundary import from_python
 from segkit.api.options import PathLike, check_process, config_of
 from segkit.config.evaluate import EvalConfig
 from segkit.config.predict import PredictConfig
+from segkit.errors import ConfigError
 from segkit.progress import LOGGED, Progress
 from segkit.runtime.address_space import warn_of_limit
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from segkit.inference.predict import PredictionSummary
 
 
+@from_python
 def evaluate(
     subject: EvalConfig | PathLike | None = None,
     /,
@@ -50,8 +53,9 @@ def evaluate(
     return evaluate(config, progress)
 
 
+@from_python
 def predict(
-    source: PredictConfig | PathLike | Sequence[PathLike],
+    source: PredictConfig | PathLike | Iterable[PathLike] | None = None,
     /,
     *,
     progress: Progress = LOGGED,
@@ -64,7 +68,7 @@ def predict(
         ``[len(each["instances"]) for each in segkit.predict("new-images").records()]``
 
     Args:
-        source: Images, videos, folders or globs; or all options in a record.
+        source: Images, videos, folders or globs, one or several (a list, ``Path.glob``); or all options in a record.
         progress: Shows how many pictures are done.
         on_picture: Called with the line of ``--json`` of each picture, as soon as it is written; with several ranks it
             is pickled.
@@ -80,6 +84,8 @@ def predict(
         DeviceError: A single picture needs more memory than there is, or a rank has died.
         Interrupted: Ctrl-C was pressed; ``resume=True`` goes on.
     """
+    if on_picture is not None and not callable(on_picture):
+        raise ConfigError(f"on_picture: {on_picture!r} is no function", "name one that takes a dict")
     config = config_of(PredictConfig, source, options)
     check_process()
     warn_of_limit(progress)

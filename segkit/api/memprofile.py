@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from segkit.api.boundary import from_python
 from segkit.api.options import PathLike, check_process, config_of
 from segkit.config.memprofile import MemprofileConfig
+from segkit.config.values import of_python
 from segkit.errors import ConfigError
 from segkit.progress import LOGGED, Progress
 from segkit.runtime.address_space import warn_of_limit
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 _STDERR = 2
 
 
+@from_python
 def profile(
     target: MemprofileConfig | PathLike | Sequence[PathLike] | None = None,
     /,
@@ -56,6 +59,7 @@ def profile(
     return memprofile(config, progress, script_stdout=_STDERR)
 
 
+@from_python
 def estimate_memory(
     target: PathLike | None = None,
     /,
@@ -95,6 +99,6 @@ def _profile_config(
     target: MemprofileConfig | PathLike | Sequence[PathLike] | None, options: Mapping[str, Any]
 ) -> MemprofileConfig:
     """The record: a list is what follows ``--`` on the command line."""
-    if isinstance(target, list | tuple):
-        return config_of(MemprofileConfig, None, {**options, "command": target})
+    if isinstance(words := of_python(target), list | tuple):
+        return config_of(MemprofileConfig, None, {**options, "command": words})
     return config_of(MemprofileConfig, target, options)

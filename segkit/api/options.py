@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import MISSING, replace
 from typing import Any, TypeVar
 
 from segkit.config.fields import CommandConfig, declaration_of, options_of, read_values
@@ -26,16 +26,23 @@ def config_of(record: type[Config], first: Any, options: Mapping[str, Any]) -> C
     """
     defaults = {each.name: each.default for each in options_of(record)}
     values = {name: each for name, each in options.items() if each is not None or defaults.get(name, "") is not None}
-    if not isinstance(first, record) and first is not None:
-        name = next(each.name for each in options_of(record) if declaration_of(each).argument)
-        values = {name: first, **values}
+    argument = next(each.name for each in options_of(record) if declaration_of(each).argument)
+    given = frozenset(values)
+    if isinstance(first, record):
+        given |= first.given_options()
+        # What the record holds, too: its maker may have taken text for a path, as everywhere else.
+        values = {name: getattr(first, name) for name in defaults if getattr(first, name) != defaults[name]} | values
+    elif first is not None:
+        values, given = {argument: first, **values}, given | {argument}
+    elif argument not in values and defaults[argument] is MISSING:
+        raise ConfigError(
+            f"{argument}: is missing", f"name it as the first argument of the function, or as {argument}="
+        )
     try:
         values = read_values(record, values)
     except ValueError as error:
         raise ConfigError(str(error), "docs/cli.md lists the options of each command") from None
-    if isinstance(first, record):
-        return replace(first, given=first.given_options() | values.keys(), **values) if values else first
-    return record(given=frozenset(values), **values)
+    return replace(first, given=given, **values) if isinstance(first, record) else record(given=given, **values)
 
 
 def check_process() -> None:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Unpack
 
+from segkit.api.boundary import from_python
 from segkit.api.options import PathLike, check_process, config_of
 from segkit.config.train import TrainConfig
 from segkit.errors import ConfigError
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from segkit.training.summary import TrainingSummary
 
 
+@from_python
 def train(
     dataset: TrainConfig | PathLike | None = None,
     /,
@@ -52,6 +54,7 @@ def train(
     return train(config, progress)
 
 
+@from_python
 def label_curve(
     dataset: TrainConfig | PathLike | None = None,
     /,

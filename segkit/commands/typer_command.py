@@ -5,13 +5,25 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-from segkit.config.fields import CommandConfig, declaration_of, flag_of, options_of
+from segkit.config.fields import CommandConfig, declaration_of, flag_of, is_path, options_of
+from segkit.config.values import path_text
 
 _AFTER_SEPARATOR = "segkit.after_separator"
 
 
 class ConfiguredCommand(TyperCommand):
-    """A command with two features that Typer lacks: optional values, and a field for the words after ``--``."""
+    """A command with three features that Typer lacks.
+
+    These are optional values, a field for the words after ``--``, and the refusal of an empty path: ``"$UNSET"`` would
+    name the folder that one is in.
+    """
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        paths = {each.name for each in options_of(self._config_type) if is_path(self._config_type, each)} | {"config"}
+        for each in self.params:
+            if each.name in paths:
+                _refuse_empty(each)
 
     def make_parser(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Make the value optional for options with a ``bare`` value."""
@@ -32,6 +44,22 @@ class ConfiguredCommand(TyperCommand):
     def _config_type(self) -> type[CommandConfig]:
         config_type: type[CommandConfig] = vars(self.callback)["config_type"]
         return config_type
+
+
+def _refuse_empty(parameter: Any) -> None:
+    """Make empty text a usage error of a parameter."""
+    process = parameter.process_value
+
+    def checked(ctx: typer.Context, value: Any) -> Any:
+        try:
+            for text in value if isinstance(value, list | tuple) else (value,):
+                if isinstance(text, str):
+                    path_text(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), ctx=ctx, param=parameter) from error
+        return process(ctx, value)
+
+    parameter.process_value = checked
 
 
 def _make_value_optional(parser_option: Any, bare: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_type_hints
 
 import tomli_w
 
@@ -132,6 +132,12 @@ def words_of(config: CommandConfig, names: Collection[str]) -> list[str]:
         if each.name in names and not declared.argument and not declared.after_separator and value not in (None, False):
             words += [flag_of(each)] if value is True else [flag_of(each), str(to_toml(value))]
     return words
+
+
+def is_path(record: type[CommandConfig], record_field: Field[Any]) -> bool:
+    """Whether an option names a file or a folder, as all arguments do."""
+    hint = get_type_hints(record)[record_field.name]
+    return Path in (hint, *get_args(hint)) or declaration_of(record_field).argument
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """A value of an option as people give it, on a command line, in TOML or in Python -> as its config record holds it."""
 
+import io
 import math
 import operator
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from segkit.config.fields import Declaration
 
 _TOO_LARGE = 2**63
+_PAIR = 2
 
 
 def value_of(declared: "Declaration", hint: Any, value: Any) -> Any:
@@ -27,6 +29,7 @@ def value_of(declared: "Declaration", hint: Any, value: Any) -> Any:
     Raises:
         ValueError: It is not what the option takes; the message says what is.
     """
+    value = of_python(value)
     is_plain = get_origin(hint) in (None, Literal, list, tuple)
     kinds = (hint,) if is_plain else get_args(hint)
     if value is None and NoneType in kinds:
@@ -34,6 +37,20 @@ def value_of(declared: "Declaration", hint: Any, value: Any) -> Any:
     if declared.parse is not None:
         return _parsed(declared, value)
     return _plain(declared, next(kind for kind in kinds if kind is not NoneType), value)
+
+
+def of_python(value: Any) -> Any:
+    """Scalars and arrays of NumPy, tensors and columns of tables as numbers, texts and lists; other iterables as lists.
+
+    What is one value stays as it is: texts, mappings and paths; so does an open file, which nobody means by its lines.
+    """
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=str)  # the same on every run
+    if isinstance(value, list | tuple | Mapping | str | bytes | bytearray | os.PathLike | io.IOBase):
+        return value
+    return list(value) if isinstance(value, Iterable) else value
 
 
 def _parsed(declared: "Declaration", value: Any) -> Any:
@@ -47,10 +64,28 @@ def _parsed(declared: "Declaration", value: Any) -> Any:
         value = tuple(tuple(each) if isinstance(each, list) else each for each in value)
     elif not isinstance(value, os.PathLike):
         value = _number(value)
+    _check_pairs(value)
     found = declared.parse(str(to_toml(value)))
     if isinstance(value, tuple) and isinstance(found, tuple) and len(found) > len(value):
         raise ValueError(f"{value!r}: a comma in a name ends it")
     return found
+
+
+def _check_pairs(value: Any) -> None:
+    """Refuse what a list of pairs cannot say as text; what is no such list is left to the option's parser.
+
+    Raises:
+        ValueError: An entry is no pair, has no value, or has a comma or an equals sign where one ends a name.
+    """
+    if not isinstance(value, tuple) or not any(isinstance(each, tuple) for each in value):
+        return
+    for each in value:
+        if not isinstance(each, tuple) or len(each) != _PAIR:
+            raise ValueError(f"{each!r} is not a pair of a name and a value")
+        if None in each:
+            raise ValueError(f"{each!r} has no value")
+        if sign := next((sign for sign in ",=" if sign in str(each[0])), "," if "," in str(each[1]) else None):
+            raise ValueError(f"{each!r}: {sign} in a name ends it")
 
 
 def _plain(declared: "Declaration", kind: Any, value: Any) -> Any:
@@ -66,8 +101,10 @@ def _plain(declared: "Declaration", kind: Any, value: Any) -> Any:
             raise ValueError(f"{value!r} is not one of {', '.join(get_args(kind))}")
         return value
     if get_origin(kind) is list:
-        return [_text(each) for each in (value if isinstance(value, list | tuple) else (value,))]
-    return Path(_text(value)) if kind is Path else _text(value)
+        texts = [text_of(each) for each in (value if isinstance(value, list | tuple) else (value,))]
+        return [path_text(each) for each in texts] if declared.argument else texts
+    text = path_text(text_of(value)) if kind is Path or declared.argument else text_of(value)
+    return Path(text) if kind is Path else text
 
 
 def number_of(declared: "Declaration", kind: type[int] | type[float], value: Any) -> int | float:
@@ -107,7 +144,25 @@ def _number(value: Any) -> int | float:
     raise ValueError(f"{value!r} is not a number")
 
 
-def _text(value: Any) -> str:
+def path_text(text: str) -> str:
+    """The text of a path; what a shell makes of a variable that is not set would name the folder that one is in.
+
+    Raises:
+        ValueError: It is empty, or has a character that no path has.
+    """
+    if not text:
+        raise ValueError("an empty text names no file or folder")
+    if "\0" in text:
+        raise ValueError(f"{text!r}: no path has the character 0")
+    return text
+
+
+def text_of(value: Any) -> str:
+    """A text or a path as text.
+
+    Raises:
+        ValueError: It is neither.
+    """
     if isinstance(value, str | os.PathLike):
         return str(os.fspath(value))
     if isinstance(value, int) and not isinstance(value, bool):  # max_dets=200

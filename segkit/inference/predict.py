@@ -7,7 +7,7 @@ process would write is what they write.
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from itertools import chain
@@ -67,6 +67,7 @@ class PredictionSummary:
         estimates: Counts and areas over all pictures, with ``--labelled``.
         is_main: Whether this process speaks for all ranks.
         limit: Which limit ended a watch, in words.
+        journal: The file of ``records()``, in full: a caller may have changed the folder since.
     """
 
     out: Path
@@ -80,10 +81,11 @@ class PredictionSummary:
     estimates: tuple[Row, ...] = ()
     is_main: bool = True
     limit: str | None = None
+    journal: Path | None = field(default=None, repr=False, compare=False)
 
     def records(self) -> Iterator[dict[str, Any]]:
         """What ``predict --json`` prints of each picture of the folder, also of those that were done before."""
-        with (self.out / JOURNAL).open("rb") as file:
+        with (self.journal or self.out / JOURNAL).open("rb") as file:
             for line in file:
                 yield msgspec.json.decode(line)
 
@@ -216,6 +218,7 @@ def _predict(
         files=files | ({"estimates": config.out / ESTIMATES} if labelled is not None else {}),
         estimates=estimates.rows,
         limit=None if own is None else own.limit,
+        journal=(config.out / JOURNAL).absolute(),
     )
 
 
