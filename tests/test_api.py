@@ -209,6 +209,8 @@ WRONG = [
     (lambda: api.convert("p", out=""), "out: an empty text names no file or folder"),
     (lambda: api.convert("p", out="a\0b"), "out: 'a\\x00b': no path has the character 0"),
     (lambda: api.predict(), "source: is missing"),
+    (lambda: api.label(), "folder: is missing"),
+    (lambda: api.check("p", progress=None), "progress: None is no segkit.Progress"),
     (lambda: api.predict("p", progress=None), "progress: None is no segkit.Progress"),
     (lambda: api.predict("p", on_picture=[]), "on_picture: [] is no function"),
     (lambda: api.predict("p", format=None), None),

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Unpack
 
+from segkit.api.boundary import from_python
 from segkit.api.options import PathLike, check_process, config_of
 from segkit.config.check import CheckConfig
 from segkit.config.label import LabelConfig
@@ -13,8 +14,9 @@ if TYPE_CHECKING:
     from segkit.review.label import LabelSummary
 
 
+@from_python
 def check(
-    src: CheckConfig | PathLike,
+    src: CheckConfig | PathLike | None = None,
     /,
     *,
     progress: Progress = LOGGED,
@@ -45,8 +47,9 @@ def check(
     return check(config, progress)
 
 
+@from_python
 def label(
-    folder: LabelConfig | PathLike,
+    folder: LabelConfig | PathLike | None = None,
     /,
     *,
     progress: Progress = LOGGED,
