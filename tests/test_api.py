@@ -267,8 +267,8 @@ def test_arrays_sets_and_iterators_are_lists():
 
     config = config_of(
         api.TrainConfig, None,
-        {"model": "maskrcnn", "anchor_sizes": np.array([8, 16, 32, 64, 128]), "gpus": range(2), "deterministic": np.bool_(True),
-         "lr": np.array(0.5), "unlabelled": iter(["b", "a"])},
+        {"model": "maskrcnn", "anchor_sizes": np.array([8, 16, 32, 64, 128]), "gpus": range(2),
+         "deterministic": np.bool_(True), "lr": np.array(0.5), "unlabelled": iter(["b", "a"])},
     )  # fmt: skip
     assert (config.anchor_sizes, config.gpus, config.deterministic, config.lr) == (
         (8, 16, 32, 64, 128), (0, 1), True, 0.5,
