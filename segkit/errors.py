@@ -108,6 +108,12 @@ _REMEDIES: dict[int | None, str] = {
     errno.EEXIST: "a folder is needed there, but there is a file: choose another name",
     errno.EISDIR: "a file is needed there, but there is a folder: choose another name",
     errno.ENOTDIR: "a folder is needed there, but there is a file: choose another name",
+    errno.EFBIG: "files may not be that large there: is there a limit (ulimit -f)? raise it, or choose another disk",
+    errno.EIO: "the disk or the network folder failed: try again, or choose another one",
+    errno.ESTALE: "the network folder was changed or lost: try again, or choose another one",
+    errno.ETIMEDOUT: "the network folder does not answer: try again, or choose another one",
+    errno.ENAMETOOLONG: "choose a shorter name, or a folder nearer to the root",
+    errno.ELOOP: "links there lead in a circle: name the folder itself",
     errno.EMFILE: "too many open files: raise the limit with ulimit -n, or use fewer --workers",
 }
 

@@ -297,8 +297,9 @@ def test_a_file_that_the_system_refuses_is_an_error_of_segkit(here, parts):
     with pytest.raises(api.SegkitError) as caught:
         api.convert(parts, out="file/below")
     assert "file" in caught.value.message
-    with pytest.raises(api.SegkitError, match="File name too long"):
+    with pytest.raises(api.SegkitError, match="File name too long") as caught:
         api.convert("a" * 5000)
+    assert "shorter name" in caught.value.hint
 
 
 def test_records_are_found_from_another_folder(here, parts, run, monkeypatch):

@@ -18,7 +18,7 @@ from segkit.data.files import path_inside, temporary_file
 from segkit.data.masks import mask_to_rle
 from segkit.data.records import Category, Result
 from segkit.errors import InputError
-from segkit.inference.input_files import Picture
+from segkit.inference.input_files import Picture, find_pictures
 from segkit.inference.journal import Origin, PictureResults
 from segkit.inference.notes import Notes
 from segkit.inference.outputs import Writer
@@ -296,3 +296,21 @@ def test_convert_from_stdin_stays_in_the_output_folder(segkit, here, monkeypatch
     assert "from 3 files (labelme)" in outcome.err
     assert {path: path.read_bytes() for path in here.rglob("a.*") if work / "o" not in path.parents} == before
     assert sorted(path.name for path in here.iterdir()) == ["other", "place"]
+
+
+def test_a_name_with_brackets_is_that_file_and_no_pattern(here):
+    for name in ("a[1].png", "a1.png"):
+        Image.new("RGB", (8, 8)).save(here / name)
+    (here / "f[1]").mkdir()
+    Image.new("RGB", (8, 8)).save(here / "f[1]/b.png")
+    assert list(find_pictures(["a[1].png"], None, ())) == [Path("a[1].png")]
+    assert list(find_pictures(["f[1]"], None, ())) == [Path("f[1]/b.png")]
+    assert list(find_pictures(["a[0-9].png"], None, ())) == [Path("a1.png")]
+
+
+def test_a_list_of_files_may_begin_with_a_mark_or_be_ended_by_zeros(here):
+    for name in ("a b.png", "c.png"):
+        Image.new("RGB", (8, 8)).save(here / name)
+    both = [Path("a b.png"), Path("c.png")]
+    assert list(find_pictures(["-"], None, ["\ufeffa b.png\r\n", "\n", "c.png"])) == both
+    assert list(find_pictures(["-"], None, ["a b.png\0c.png\0"])) == both

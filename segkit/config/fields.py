@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, TypeVar, get_args, get_type_hints
 import tomli_w
 
 from segkit.config.parsers import to_toml
-from segkit.config.values import value_of
+from segkit.config.values import of_python, value_of
 from segkit.errors import ConfigError, InputError
 
 _METADATA = "segkit"
@@ -189,7 +189,8 @@ def read_values(record: type[CommandConfig], values: Mapping[str, Any]) -> dict[
     """
     hints, options = get_type_hints(record), {each.name: each for each in options_of(record)}
     found = {}
-    for name, value in values.items():
+    for name, given in values.items():
+        value = of_python(given)
         if name not in options:
             close = get_close_matches(name, options, n=1)
             raise ValueError(f"{name}: there is no such option" + (f"; is {close[0]} meant?" if close else ""))

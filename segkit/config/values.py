@@ -24,12 +24,11 @@ def value_of(declared: "Declaration", hint: Any, value: Any) -> Any:
     Args:
         declared: What is known of the option.
         hint: The type of its field.
-        value: As it was given: text as on the command line, or what it stands for; lists and dicts for tuples.
+        value: As ``of_python`` gives it: text as on the command line, or what it stands for; lists and dicts for tuples.
 
     Raises:
         ValueError: It is not what the option takes; the message says what is.
     """
-    value = of_python(value)
     is_plain = get_origin(hint) in (None, Literal, list, tuple)
     kinds = (hint,) if is_plain else get_args(hint)
     if value is None and NoneType in kinds:

@@ -161,17 +161,23 @@ def list_files(
     Args:
         src: A folder (searched recursively, hidden folders left out), a file, or ``-``.
         suffixes: Lower-case suffixes of the files in folders.
-        stdin: Where ``-`` reads paths, one per line.
+        stdin: Where ``-`` reads paths, one a line or ended by zeros.
         skip: A folder to leave out: what is written must not be read back.
 
     Raises:
         InputError: There is no such file or folder.
     """
     if src == "-":
-        paths = [Path(line.rstrip("\r\n")) for line in stdin if line.strip()]
+        paths = _listed(stdin)
         found = list(dict.fromkeys(pair for path in paths for pair in _below(path, suffixes, skip)))
         return distinct_names(found)
     return _below(Path(src), suffixes, skip)
+
+
+def _listed(lines: Iterable[str]) -> list[Path]:
+    """The paths of a list: one a line, also after a byte order mark, or each ended by a 0 (``find -print0``)."""
+    whole = (line.removeprefix("\ufeff") if number == 0 else line for number, line in enumerate(lines))
+    return [Path(each) for line in whole for each in line.rstrip("\r\n").split("\0") if each.strip()]
 
 
 def distinct_names(found: Sequence[tuple[Path, str]]) -> list[tuple[Path, str]]:

@@ -63,7 +63,8 @@ def find_pictures(
     found: list[tuple[Path, str]] = []
     suffixes = PICTURE_SUFFIXES | VIDEO_SUFFIXES if videos else PICTURE_SUFFIXES
     for source in sources:
-        matches = sorted(glob.glob(source, recursive=True)) if glob.has_magic(source) else []  # noqa: PTH207
+        is_pattern = glob.has_magic(source) and not os.path.lexists(source)  # a[1].png may be a file's name
+        matches = sorted(glob.glob(source, recursive=True)) if is_pattern else []  # noqa: PTH207
         for each in matches or [source]:
             if _is_model(Path(each)):  # which would be passed over, and of a run its plots would be predicted
                 raise InputError(f"{each}: a model, and no picture", f"--model {each} predicts with it")
