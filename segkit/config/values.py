@@ -24,7 +24,7 @@ def value_of(declared: "Declaration", hint: Any, value: Any) -> Any:
     Args:
         declared: What is known of the option.
         hint: The type of its field.
-        value: As ``of_python`` gives it: text as on the command line, or what it stands for; lists and dicts for tuples.
+        value: As ``of_python`` gives it: text as on the command line, or what it means; lists and dicts for tuples.
 
     Raises:
         ValueError: It is not what the option takes; the message says what is.
