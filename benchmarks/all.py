@@ -2,33 +2,35 @@
 
     python benchmarks/all.py --list                     what there is, and what this machine cannot run, with the reason
     python benchmarks/all.py --quick                    each with tiny sizes: does it run? minutes
-    python benchmarks/all.py --rounds 3 --json all.json # hours; --only eval,convert takes some of them
+    python benchmarks/all.py --rounds 3 --json all.json --markdown all.md    hours; --only eval_speed,convert takes some
     python benchmarks/all.py --data dataset             # and those that need a dataset that segkit convert wrote
 
 A round runs each comparison once, in a process of its own; every second round goes in the opposite order, so that what
 warms or fills the machine does not favour the same one. A script that compares results ends with an error where they
 differ: such a comparison is named, has no figures, and makes the exit code 1. Figures are the numbers that a script
-prints, line by line, with the median and the range over the rounds.
+prints, line by line, with the median and the range over the rounds. The Markdown has a section for each comparison, as
+docs/benchmarks.md has them: what was run, on what, and tables.
 """
 
 import argparse
 import json
 import os
 import platform
-import re
 import shlex
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from tables import NUMBER, markdown, matched, numbers
+
 HERE = Path(__file__).parent
-NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w.]*\d)")
 DATA, GPU, PEER = "a dataset", "a GPU", "labelme2coco"
 
 
@@ -54,8 +56,8 @@ COMPARISONS = (
     Comparison("many_instances", "1,000 instances in a picture, each format", "--instances 20 --runs 1"),
     Comparison("pasting", "masks as run lengths, beside torchvision", "--instances 10 --sizes 240x320 --runs 1"),
     Comparison("loader", "loading, beside torchvision's reference", "--samples 2 --instances 3 --annotations 200"),
-    Comparison("transport", "batches between processes, beside DataLoader"),
-    Comparison("batches", "pictures of one size and of many", "--models unet"),
+    Comparison("transport", "batches between processes, beside DataLoader", "--batches 4 --runs 1"),
+    Comparison("batches", "pictures of one size and of many", "--models unet --images 4 --rounds 1"),
     Comparison("predict_speed", "prediction, beside a script with torchvision",
                "--pictures 2 --height 64 --width 64 --size 64 --max-size 64"),
     Comparison("onnx_speed", "ONNX graphs, beside torchvision's", "--side 128 --repeat 1"),
@@ -109,7 +111,9 @@ def run(comparison: Comparison, data: Path | None, *, quick: bool) -> dict[str, 
     done = subprocess.run([program, comparison.script, *words], capture_output=True, text=True, check=False)
     after = os.times()
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    program_name = "bash" if program == "bash" else "python"
     return {
+        "command": shlex.join([program_name, f"benchmarks/{comparison.script.name}", *words]),
         "exit_code": done.returncode, "seconds": round(time.monotonic() - began, 1), "cpu": round(cpu, 1),
         "lines": done.stdout.splitlines(), "error": done.stderr[-2000:] if done.returncode else "",
     }  # fmt: skip
@@ -117,18 +121,10 @@ def run(comparison: Comparison, data: Path | None, *, quick: bool) -> dict[str, 
 
 def figures(rounds: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
     """The numbers of lines that all rounds have: the words of a line, and median, least and most of each number."""
-    found: dict[tuple[str, int], list[list[float]]] = {}
-    for lines in rounds:
-        seen: dict[str, int] = {}
-        for line in lines:
-            words = NUMBER.sub("#", line).strip()
-            if "#" in words:
-                number = seen[words] = seen.get(words, 0) + 1
-                found.setdefault((words, number), []).append([float(each) for each in NUMBER.findall(line)])
     return [
         {"line": words, "numbers": [{"median": median(each), "least": min(each), "most": max(each)}
-                                    for each in zip(*values, strict=True)]}
-        for (words, _), values in found.items() if len(values) == len(rounds)
+                                    for each in numbers(lines)]}
+        for (words, _), lines in matched(rounds).items() if NUMBER.search(lines[0])
     ]  # fmt: skip
 
 
@@ -137,12 +133,43 @@ def summary(comparison: Comparison, rounds: list[dict[str, Any]]) -> dict[str, A
     failed = next((each for each in rounds if each["exit_code"]), None)
     cpu = [each["cpu"] for each in rounds]
     return {
-        "name": comparison.name, "about": comparison.about, "rounds": len(rounds),
+        "name": comparison.name, "about": comparison.about, "rounds": len(rounds), "command": rounds[-1]["command"],
         "correct": failed is None, "error": failed["error"] if failed else "",
         "cpu_seconds": {"median": median(cpu), "least": min(cpu), "most": max(cpu)},
         "figures": [] if failed else figures([each["lines"] for each in rounds]),
+        "markdown": [] if failed else markdown([each["lines"] for each in rounds]),
         "last_output": rounds[-1]["lines"],
     }  # fmt: skip
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on."""
+    text = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    processor = next((line.partition(": ")[2] for line in text.splitlines() if line.startswith("model name")), "")
+    git = ["git", "-C", str(HERE), "describe", "--always", "--dirty"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    versions = {name: version(name) for name in ("torch", "torchvision", "pycocotools")}
+    return {"platform": platform.platform(), "processor": processor or platform.processor(), "cores": cores,
+            "python": platform.python_version(), "commit": commit or "unknown", "versions": versions}  # fmt: skip
+
+
+def sections(rows: Sequence[dict[str, Any]], skipped: dict[str, str], on: dict[str, Any], *, quick: bool) -> str:
+    """The figures as Markdown: a section for each comparison."""
+    versions = ", ".join(f"{name} {number}" for name, number in on["versions"].items())
+    where = f"commit {on['commit']}, {on['cores']} cores of {on['processor']}, Python {on['python']}, {versions}"
+    sizes = " (tiny sizes: no measurement)" if quick else ""
+    parts = []
+    for row in rows:
+        cpu = row["cpu_seconds"]
+        rounds = "one round" if row["rounds"] == 1 else f"{row['rounds']} rounds in turns, median (least to most)"
+        said = "\n".join(row["markdown"]) if row["correct"] else f"**Failed**, no figures:\n\n```\n{row['error']}\n```"
+        parts.append(
+            f"## {row['about'][0].upper()}{row['about'][1:]}\n\n`{row['command']}`{sizes}, {where}; {rounds}; "
+            f"{cpu['median']:g} s of CPU a round.\n\n{said}\n"
+        )
+    left = [f"- {name}: {why}" for name, why in skipped.items()]
+    return "\n".join([*parts, *(["## Not run\n", *left, ""] if left else [])])
 
 
 def listing(data: Path | None) -> list[str]:
@@ -163,6 +190,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
     if options.list:
         print("\n".join(listing(options.data)))
@@ -181,9 +209,11 @@ def main() -> int:
             state = "done" if not result["exit_code"] else "FAILED"
             print(f"round {number + 1}: {each.name}: {state}, {result['cpu']} s of CPU", file=sys.stderr, flush=True)
     rows = [summary(each, found[each.name]) for each in chosen]
-    machine = {"platform": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count()}
+    on = machine()
+    if options.markdown is not None:
+        options.markdown.write_text(sections(rows, skipped, on, quick=options.quick), encoding="utf-8")
     if options.json is not None:
-        document = {"machine": machine, "quick": options.quick, "comparisons": rows, "skipped": skipped}
+        document = {"machine": on, "quick": options.quick, "comparisons": rows, "skipped": skipped}
         options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     for row in rows:
         print(

@@ -1,9 +1,10 @@
 """What it costs to bring batches from one loading process to the training: torch's DataLoader and segkit's processes.
 
 The images are already decoded, so that only the transport is measured. Each loader runs in a process of its own, in
-turn: ``python benchmarks/transport.py``.
+turn: ``python benchmarks/transport.py [--batches 60] [--runs 5]``.
 """
 
+import argparse
 import resource
 import statistics
 import subprocess
@@ -18,8 +19,7 @@ from segkit.loading.loader import load_batches
 from segkit.loading.sampler import Key
 from segkit.loading.whole import Sample
 
-BATCHES, BATCH, RUNS = 60, 8, 5
-KEYS = [[Key(0, number) for number in range(BATCH)] for _ in range(BATCHES)]
+BATCH = 8  # images
 
 
 class Decoded:
@@ -36,10 +36,11 @@ def as_list(samples):
     return samples
 
 
-def batches(loader):
+def batches(loader, count):
+    keys = [[Key(0, number) for number in range(BATCH)] for _ in range(count)]
     if loader == "segkit":
-        return load_batches(Decoded(), KEYS, workers=1)
-    return DataLoader(Decoded(), batch_sampler=KEYS, num_workers=1, collate_fn=as_list, prefetch_factor=2)
+        return load_batches(Decoded(), keys, workers=1)
+    return DataLoader(Decoded(), batch_sampler=keys, num_workers=1, collate_fn=as_list, prefetch_factor=2)
 
 
 def seconds(who):
@@ -47,9 +48,9 @@ def seconds(who):
     return used.ru_utime + used.ru_stime
 
 
-def measure(loader):
+def measure(loader, count):
     began, own, children = time.monotonic(), seconds(resource.RUSAGE_SELF), seconds(resource.RUSAGE_CHILDREN)
-    for batch in batches(loader):
+    for batch in batches(loader, count):
         batch[0].image.sum()
     print(
         time.monotonic() - began,
@@ -59,13 +60,19 @@ def measure(loader):
 
 
 def main():
-    if len(sys.argv) > 1:
-        measure(sys.argv[1])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--batches", type=int, default=60)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--loader", choices=("torch", "segkit"), help="measure this one, in this process")
+    asked = parser.parse_args()
+    if asked.loader is not None:
+        measure(asked.loader, asked.batches)
         return
     figures = {"torch": [], "segkit": []}
-    for _ in range(RUNS):
+    for _ in range(asked.runs):
         for loader, rows in figures.items():
-            done = subprocess.run([sys.executable, __file__, loader], capture_output=True, text=True, check=True)
+            own = [sys.executable, __file__, "--batches", str(asked.batches), "--loader", loader]
+            done = subprocess.run(own, capture_output=True, text=True, check=True)
             rows.append([float(each) for each in done.stdout.split()])
     for loader, rows in figures.items():
         for name, column in zip(("elapsed", "CPU, this process", "CPU, worker"), zip(*rows, strict=True), strict=True):

@@ -62,12 +62,13 @@ def test_all_stages_are_rehearsed(tmp_path):
 @pytest.fixture
 def everything(monkeypatch):
     """The names of ``benchmarks/all.py``, which is a script."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     return runpy.run_path(str(ROOT / "benchmarks/all.py"))
 
 
 def test_every_benchmark_is_in_the_list_of_all(everything):
     listed = {each.script.name for each in everything["COMPARISONS"]} | {f"{name}.py" for name in everything["BY_HAND"]}
-    scripts = {path.name for path in (ROOT / "benchmarks").glob("*.py")} - {"all.py", "make_labelme.py"}
+    scripts = {path.name for path in (ROOT / "benchmarks").glob("*.py")} - {"all.py", "make_labelme.py", "tables.py"}
     assert listed == scripts | {"on_gpu.sh"}
     lines = everything["listing"](None)
     assert any(line.startswith("targets_score") and "[skipped: needs a dataset: --data]" in line for line in lines)
@@ -91,11 +92,34 @@ def test_figures_are_medians_over_rounds_of_the_lines_that_all_have(everything):
 
 def test_a_comparison_whose_results_differ_has_no_figures(everything):
     one = everything["COMPARISONS"][0]
-    good = {"exit_code": 0, "cpu": 1.0, "lines": ["a 1"], "error": ""}
+    good = {"command": "python a.py", "exit_code": 0, "cpu": 1.0, "lines": ["a 1"], "error": ""}
     bad = good | {"exit_code": 1, "error": "the numbers differ"}
     assert everything["summary"](one, [good, good])["figures"]
     row = everything["summary"](one, [good, bad])
     assert (row["correct"], row["figures"], row["error"]) == (False, [], "the numbers differ")
+
+
+def test_rounds_become_tables_with_medians_and_ranges(everything):
+    rounds = [
+        ["| | s | MB |", "|---|---|---|", f"| ours | {seconds} | 12 |",
+         json.dumps({"set": "a", "n": {"s": seconds * 2}}), f"plain: {seconds} s | of 3"]
+        for seconds in (1.25, 2.5, 9.0)
+    ]  # fmt: skip
+    rounds[-1].append("only the last")
+    assert everything["markdown"](rounds) == [
+        "| | s | MB |", "|---|---|---|", "| ours | 2.5 (1.2 to 9.0) | 12 |",
+        "", "| set | n.s |", "| --- | --- |", "| a | 5 (2.5 to 18) |",
+        "", "- plain: 2.5 (1.2 to 9.0) s | of 3", "- only the last",
+    ]  # fmt: skip
+    one = everything["COMPARISONS"][0]
+    runs = [{"command": "python a.py", "exit_code": 0, "cpu": 1.0, "lines": each, "error": ""} for each in rounds]
+    rows = [everything["summary"](one, each) for each in (runs, [runs[0] | {"exit_code": 1, "error": "differ"}])]
+    on = {"commit": "abc", "cores": 2, "processor": "P", "python": "3", "versions": {"torch": "2"}}
+    text = everything["sections"](rows, {"on_gpu.sh": "needs a GPU"}, on, quick=False)
+    assert "`python a.py`, commit abc, 2 cores of P, Python 3, torch 2; 3 rounds in turns, median" in text
+    assert "**Failed**, no figures:\n\n```\ndiffer\n```" in text
+    assert text.endswith("## Not run\n\n- on_gpu.sh: needs a GPU\n")
+    assert text.count("\n| ours |") == 1
 
 
 def of_all(*words):
@@ -104,8 +128,9 @@ def of_all(*words):
 
 
 def test_what_a_machine_cannot_run_is_said(tmp_path):
-    done = of_all("--only", "targets_score", "--json", tmp_path / "all.json")
+    done = of_all("--only", "targets_score", "--json", tmp_path / "all.json", "--markdown", tmp_path / "all.md")
     assert done.returncode == 0, done.stderr
+    assert "- targets_score: needs a dataset: --data" in (tmp_path / "all.md").read_text()
     assert "targets_score: skipped: needs a dataset: --data" in done.stdout
     found = json.loads((tmp_path / "all.json").read_text())
     assert (found["comparisons"], list(found["skipped"])) == ([], ["targets_score"])
