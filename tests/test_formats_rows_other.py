@@ -121,6 +121,28 @@ def test_cvat_cuboids_skeletons_and_tracks_are_left_out_and_tags_are_noted(segki
     assert (report["shapes"], report["lost"]) == (5, 4)
 
 
+@pytest.mark.parametrize("start", ["<annotations>", '<?xml version="1.0" encoding="utf-16"?><annotations meta="a">'])
+def test_a_cvat_file_is_found_in_utf_16_and_with_attributes(segkit, here, start):
+    cvat(here, BOX)
+    text = (here / "in/annotations.xml").read_text().replace("<annotations>", start)
+    (here / "in/annotations.xml").write_text(text, encoding="utf-16" if "utf-16" in start else "utf-8")
+    convert(segkit)
+    assert len(annotations(here)) == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_voc_file_that_was_verified_in_labelimg_is_found(segkit, here, encoding):
+    picture(here / "in/a.png")
+    box = "<xmin>10</xmin><ymin>10</ymin><xmax>30</xmax><ymax>20</ymax>"
+    (here / "in/a.xml").write_text(
+        f'<annotation verified="yes"><filename>a.png</filename><object><name>nut</name><bndbox>{box}</bndbox></object>'
+        "</annotation>",
+        encoding=encoding,
+    )
+    convert(segkit)
+    assert len(annotations(here)) == 1
+
+
 @pytest.mark.parametrize(
     "text", ["<annotations><image", '<!DOCTYPE a [<!ENTITY b "c">]><annotations>&b;</annotations>']
 )

@@ -15,7 +15,6 @@ import numpy as np
 from segkit.data.masks import crop_to_rle, rle_area, rle_bbox
 from segkit.data.pictures import MAX_MASK_PIXELS
 from segkit.data.polygons import REACH
-from segkit.data.read_file import head_of
 from segkit.data.records import AnnotatedImage, Finding, Instance, ReadFile
 from segkit.errors import InputError
 from segkit.formats.pictures.find import PicturePlaces, base_name, key_beside, picture_places
@@ -26,16 +25,15 @@ from segkit.formats.shapes.instances import join_instances
 from segkit.formats.shapes.regions import ShapeOptions
 from segkit.formats.shapes.turned import ellipse, turned
 from segkit.formats.source import Source, already_read
-from segkit.formats.xml_file import read_xml
+from segkit.formats.xml_file import begins_with, read_xml
 from segkit.units import counted
 
 _DRAWN = ("polygon", "polyline", "points", "ellipse", "box", "mask", "cuboid", "skeleton")
-_HEAD = 4096
 
 
 def is_cvat(path: Path) -> bool:
     """Whether a file begins as CVAT's XML."""
-    return b"<annotations" in head_of(path, _HEAD)
+    return begins_with(path, "annotations")
 
 
 def open_cvat(files: Sequence[tuple[Path, str]], images_dir: Path | None, shapes: ShapeOptions) -> Source:

@@ -1,14 +1,21 @@
 """XML files of any format, read with limits: nothing is expanded, and nothing outside the file is read."""
 
 import contextlib
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
-from segkit.data.read_file import read_file
+from segkit.data.read_file import head_of, read_file
 from segkit.errors import InputError
 from segkit.formats.encoding import decode_named
 
-_MOST = 256  # MiB
+_MOST, _HEAD = 256, 4096  # MiB; bytes
+
+
+def begins_with(path: Path, element: str) -> bool:
+    """Whether an element, with or without attributes, is in the first bytes of a file, also in UTF-16."""
+    head = head_of(path, _HEAD).replace(b"\0", b"")
+    return re.search(rb"<%s[\s>/]" % element.encode(), head) is not None
 
 
 def read_xml(path: Path) -> ElementTree.Element:

@@ -15,7 +15,6 @@ from typing import NamedTuple
 from segkit.data.files import find_file
 from segkit.data.label_maps import IGNORED as VOID
 from segkit.data.pictures import PICTURE_SUFFIXES
-from segkit.data.read_file import head_of
 from segkit.data.records import IGNORE, Finding, Instance, ReadFile
 from segkit.errors import InputError
 from segkit.formats.label_images.image_sets import read_image_sets
@@ -27,12 +26,12 @@ from segkit.formats.label_images.voc_objects import VocObjects, boxes_of, read_b
 from segkit.formats.pictures.find import find_by_stem
 from segkit.formats.pictures.trees import folded
 from segkit.formats.source import Source
+from segkit.formats.xml_file import begins_with
 
 OBJECTS = ("SegmentationObject", "SegmentationObjectPNG")
 CLASSES = ("SegmentationClass", "SegmentationClassPNG")
 _PICTURES = ("JPEGImages", "images", "Images", "image", "img", "imgs")
 _XML = ("Annotations", "annotations", "Annotation", "annotation", "xmls", "xml")
-_HEAD = 4096
 
 
 class VocImage(NamedTuple):
@@ -57,7 +56,7 @@ def is_voc(root: Path, skip: Path | None = None) -> bool:
 
 def is_voc_file(path: Path) -> bool:
     """Whether an XML file begins as one of VOC: also as labelImg, Roboflow and makesense write them."""
-    return b"<annotation>" in head_of(path, _HEAD)
+    return begins_with(path, "annotation")
 
 
 def _annotation_folders(folder: Path, root: Path) -> list[Path]:
