@@ -6,6 +6,8 @@ import json
 import logging
 import subprocess
 import sys
+import threading
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -314,6 +316,36 @@ def test_an_empty_word_is_no_path_on_the_command_line_either(segkit, here, words
     outcome = segkit(*words)
     assert (outcome.code, "an empty text names no file or folder" in outcome.err) == (2, True), outcome.err
     assert list(here.iterdir()) == []
+
+
+def test_scores_in_threads_leave_stdout_as_it_was(tmp_path, capsys, monkeypatch):
+    """Blocks that overlap: the second ends last, and another thread prints meanwhile."""
+    from segkit.quiet import without_stdout, without_warnings
+
+    shown, filters = sys.stdout, list(warnings.filters)
+    inside, left = threading.Event(), threading.Event()
+
+    def second():
+        with without_stdout(), without_warnings():
+            inside.set()
+            left.wait(60)
+            sys.stdout.write("unheard\n")
+
+    other = threading.Thread(target=second)
+    with without_stdout(), without_warnings():
+        other.start()
+        assert inside.wait(60)
+        sys.stdout.write("unheard\n")
+    sys.stdout.write("heard\n")
+    left.set()
+    other.join()
+    sys.stdout.write("heard, too\n")
+    assert capsys.readouterr().out == "heard\nheard, too\n"
+    assert (sys.stdout, list(warnings.filters)) == (shown, filters)
+    monkeypatch.setattr(sys, "stdout", None)  # pythonw, a service
+    with without_stdout():
+        sys.stdout.write("unheard\n")
+    assert sys.stdout is None
 
 
 def test_warnings_go_to_the_logger(here, dataset, run, caplog):

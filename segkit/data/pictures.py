@@ -8,7 +8,6 @@ import os
 import stat
 import struct
 import threading
-import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +19,7 @@ from PIL import Image
 from segkit.data.quick_header import quick_header
 from segkit.data.tiff_channels import has_overviews, look_at_channels
 from segkit.errors import InputError
+from segkit.quiet import without_warnings
 from segkit.units import format_size
 
 _PHOTOS = (".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -61,7 +61,6 @@ class Header(NamedTuple):
 
 _pillows_limit = threading.RLock()
 _lifted: list[int | None] = []  # a limit for each block that is open, the first of which is restored
-_quiet: list[warnings.catch_warnings] = []  # likewise
 
 
 @contextmanager
@@ -79,24 +78,6 @@ def without_pillows_limit() -> Iterator[None]:
                 Image.MAX_IMAGE_PIXELS = limit
 
 
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Ignore warnings inside the block, which threads may be in together: they share the list of filters."""
-    with _pillows_limit:
-        quiet = warnings.catch_warnings()
-        if not _quiet:
-            quiet.__enter__()
-            warnings.simplefilter("ignore")
-        _quiet.append(_quiet[0] if _quiet else quiet)
-    try:
-        yield
-    finally:
-        with _pillows_limit:
-            first = _quiet.pop()
-            if not _quiet:
-                first.__exit__(None, None, None)
-
-
 _PILLOWS_ERRORS = (
     OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError, OverflowError, RuntimeError,
     struct.error, zlib.error, Image.DecompressionBombError,
@@ -111,7 +92,7 @@ def opened(source: Path | bytes, name: str) -> Iterator[Any]:
             _check_regular(source.stat(), name)
         # Warnings are of harmless defects of metadata.
         with (
-            _without_warnings(),
+            without_warnings(),
             without_pillows_limit(),
             Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture,
         ):

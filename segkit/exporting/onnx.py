@@ -6,9 +6,8 @@ detector. The graphs give the same outputs.
 """
 
 import contextlib
-import io
 import logging
-import warnings
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,10 @@ from segkit.choices import Exporter
 from segkit.exporting.graphs import Graph
 from segkit.exporting.suppression import suppression_as_node, suppression_node, suppression_operator
 from segkit.extras import extra_package
+from segkit.quiet import without_stdout, without_warnings
 from segkit.runtime.torch_private import export_with_sides_of_one
 
+_one_exporter = threading.RLock()  # PyTorch's exporters, and the level of logging, are of the whole process
 _OPSET = 17  # RoIAlign with half-pixel coordinates needs 16
 
 
@@ -84,11 +85,10 @@ def _write_trace(graph: Graph, path: Path) -> None:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Silence an exporter's warnings of its age and of constants: the exported file is run and compared instead."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
+    with _one_exporter, without_warnings(), without_stdout():
+        disabled = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        try:
             yield
-    finally:
-        logging.disable(disabled)
+        finally:
+            logging.disable(disabled)

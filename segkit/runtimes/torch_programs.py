@@ -4,7 +4,6 @@ Both are programs: what is in them runs with the rights of the user. They are op
 maker is trusted.
 """
 
-import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 import torchvision  # noqa: F401  # its operators are in the files
 
 from segkit.errors import InputError
+from segkit.quiet import without_warnings
 from segkit.runtimes.exported import ABOUT_KEY, CARD_KEY, Arrays, ExportedModel, about_in, card_in
 
 _MOST_BYTES = 16 << 20  # of metadata
@@ -58,8 +58,7 @@ class TorchProgram(ExportedModel):
 
 
 def _load(path: Path) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the age of TorchScript
+    with without_warnings():  # of the age of TorchScript
         return _opened(path)
 
 

@@ -3,8 +3,6 @@
 Both give the same numbers to the last bit and take the same plain dicts; no other module knows which one ran.
 """
 
-import contextlib
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -16,6 +14,7 @@ import numpy.typing as npt
 from segkit.choices import EngineName
 from segkit.errors import ConfigError
 from segkit.evaluation.coco.areas import with_coco
+from segkit.quiet import without_stdout
 
 try:
     import ultrafast_pycocotools as fast
@@ -105,7 +104,7 @@ def evaluate(
         areas: Edges of size classes, whose ranges follow COCO's four.
     """
     run = run_matching(inputs, iou_type, max_dets, engine, ious, areas)
-    with contextlib.redirect_stdout(io.StringIO()):
+    with without_stdout():
         run.accumulate()
         run.summarize()
     return _precision_recall(run)
@@ -120,7 +119,7 @@ def evaluate_files(truth: str, results: str, iou_type: IouType, max_dets: list[i
         iou_type: As for ``evaluate``.
         max_dets: As for ``evaluate``.
     """
-    with contextlib.redirect_stdout(io.StringIO()):
+    with without_stdout():
         gt = fast.COCO(truth, verbose=False)
         run = fast.COCOeval(gt, gt.loadRes(results), iou_type)
         run.params.maxDets = max_dets
@@ -130,7 +129,7 @@ def evaluate_files(truth: str, results: str, iou_type: IouType, max_dets: list[i
 
 def run_matching_of_files(truth: str, results: str, iou_type: IouType, max_dets: list[int]) -> Any:
     """The fast engine's ``COCOeval`` of two such files after ``evaluate()``; arguments as for ``evaluate_files``."""
-    with contextlib.redirect_stdout(io.StringIO()):
+    with without_stdout():
         gt = fast.COCO(truth, verbose=False)
         run = fast.COCOeval(gt, gt.loadRes(results), iou_type)
         run.params.maxDets = max_dets
@@ -146,7 +145,7 @@ def evaluate_lvis(inputs: EvaluationInputs, iou_type: IouType) -> dict[str, floa
     """
     if fast is None:
         raise ConfigError("--lvis needs the package ultrafast-pycocotools, which is not installed")
-    with contextlib.redirect_stdout(io.StringIO()):
+    with without_stdout():
         handles = []
         for records in (inputs.truth["annotations"], inputs.results):
             kept = [dict(each) for each in records if each["area"] > 0]  # as LVIS's own loader
@@ -175,7 +174,7 @@ def run_matching(
         areas: As for ``evaluate``.
     """
     coco, coco_eval = _classes(engine)
-    with contextlib.redirect_stdout(io.StringIO()):
+    with without_stdout():
         handles = []
         for annotations in (inputs.truth["annotations"], inputs.results):
             handle = coco()

@@ -1,7 +1,7 @@
 """The report's plots as inline SVG."""
 
 import io
-import warnings
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +16,9 @@ from matplotlib.ticker import MaxNLocator
 from segkit.data.draw import colour
 from segkit.evaluation.analysis.details import Details
 from segkit.evaluation.analysis.tide import ERROR_TYPES, MEANINGS
+from segkit.quiet import without_warnings
 
+_one_plot = threading.RLock()
 _MOST_CURVES = 10
 _MOST_CELLS = 15  # categories whose confusion is written out as numbers
 _MOST_LIGHT = 0.5  # of a line, as a share of white
@@ -39,8 +41,8 @@ Draw = Callable[[Axes, Details], None]
 
 def as_svg(draw: Callable[[Axes], None], width: float, height: float) -> Markup:
     """A plot as SVG, of a width and height in inches."""
-    with mpl.rc_context(_RC), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # letters that this font has not: the browser has them
+    # All threads share the settings. Warnings are of letters that this font has not: the browser has them.
+    with _one_plot, mpl.rc_context(_RC), without_warnings():
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.subplots()
         draw(axes)
