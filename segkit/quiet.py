@@ -12,9 +12,17 @@ from contextlib import contextmanager
 from typing import Any
 
 _lock = threading.RLock()
-_ignoring: list[warnings.catch_warnings] = []  # the first for each block that is open: it is the one to restore
+_ignoring: list["warnings.catch_warnings[Any]"] = []  # the first for each block that is open: it is the one to restore
 _silencing: list["_Passing"] = []  # likewise
-_thread = threading.local()
+
+
+class _Inside(threading.local):
+    """How many blocks without stdout a thread is in."""
+
+    depth = 0
+
+
+_inside = _Inside()
 
 
 @contextmanager
@@ -22,7 +30,7 @@ def without_warnings() -> Iterator[None]:
     """Ignore warnings inside the block; threads share the list of filters, so others warn of nothing meanwhile."""
     with _lock:
         if not _ignoring:
-            first = warnings.catch_warnings()
+            first: warnings.catch_warnings[Any] = warnings.catch_warnings()
             first.__enter__()
             warnings.simplefilter("ignore")
         _ignoring.append(_ignoring[0] if _ignoring else first)
@@ -42,11 +50,11 @@ def without_stdout() -> Iterator[None]:
         if not _silencing:
             sys.stdout = first = _Passing(sys.stdout)
         _silencing.append(_silencing[0] if _silencing else first)
-    _thread.depth = getattr(_thread, "depth", 0) + 1
+    _inside.depth += 1
     try:
         yield
     finally:
-        _thread.depth -= 1
+        _inside.depth -= 1
         with _lock:
             first = _silencing.pop()
             if not _silencing and sys.stdout is first:  # else somebody has put another stream in its place
@@ -61,7 +69,7 @@ class _Passing:
 
     def write(self, text: str) -> int:
         """See ``io.TextIOBase``."""
-        if self.stream is None or getattr(_thread, "depth", 0):
+        if self.stream is None or _inside.depth:
             return len(text)
         return int(self.stream.write(text))
 
