@@ -133,6 +133,23 @@ def test_what_is_kept_rarely_is_to_be_watched(verdict_of, steps, at, store, expe
     assert [leak["holder"] for leak in document["leaks"]] == (["user_script.kept"] if expected == "watch" else [])
 
 
+def test_what_grew_before_the_first_training_step_is_no_leak(verdict_of):
+    """Calls of a model are steps until an optimiser steps; then they were none, and nothing that grew in them counts."""
+    report = verdict_of(
+        HEAD
+        + """
+features = []
+for _ in range(30):
+    with torch.no_grad():
+        features.append(model(torch.rand(64, 8)).numpy().tolist())
+step(torch.rand(1, 8))
+done()
+"""
+    )
+    assert report["steps"] == 1
+    assert (report["verdict"], report["leaks"]) == ("inconclusive", [])
+
+
 def test_a_generator_and_a_cycle_are_named(verdict_of):
     document = verdict_of("""
 def batches():

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from segkit.memory.containers.census import Census
 from segkit.memory.containers.host_search import HostSearch
 from segkit.memory.findings.bounds import RunFacts
 from segkit.memory.findings.store_watch import StoreWatch
@@ -124,7 +123,7 @@ class Session:
         for each in (self.sampling, self.series, self.survivors, self.suspects):
             each.restart()
         self._next_census = _FIRST_CENSUSES[0]
-        self.host.census = Census()
+        self.host = HostSearch()
 
     @property
     def seconds(self) -> float:
