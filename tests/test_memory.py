@@ -6,6 +6,7 @@ import io
 import os
 import sys
 import threading
+import types
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,36 @@ def test_a_closure_a_generator_and_a_thread_are_named():
     assert in_generator.expression == "generator.gi_frame.f_locals['mine'][0]"
     assert in_closure.verified
     assert in_generator.verified
+
+
+class Keep:
+    def __init__(self):
+        self.kept = [torch.rand(2) for _ in range(2)]
+
+
+def keeping():
+    kept = [torch.rand(2) for _ in range(2)]
+    return lambda: kept
+
+
+@pytest.mark.parametrize(
+    ("name", "keeps", "expression", "scope"),
+    [
+        ("callbacks", Keep, "trainer.callbacks[0].kept[1]", "test_a_holder_has"),
+        ("_callbacks", Keep, "self.kept[1]", "the methods of Keep"),
+        ("_callbacks", keeping, "kept[1]", "the closure of <lambda>()"),
+    ],
+)
+def test_a_holder_has_the_words_of_the_user_and_not_the_private_names_of_a_library(name, keeps, expression, scope):
+    trainer = types.SimpleNamespace(**{name: [keeps()]})
+    found = find_holders(
+        (lambda each: [*(each() if callable(each) else each.kept)])(getattr(trainer, name)[0]), [0, 0]
+    )[1]
+    assert found is not None
+    assert found.verified
+    assert found.expression == expression
+    assert found.scope.startswith(scope)
+    assert found.expressions[found.container] == expression.removesuffix("[1]")
 
 
 def test_stores_are_found_in_the_source(tmp_path):

@@ -20,6 +20,7 @@ from segkit.memory.findings.source_lines import joins_in_source, stores_in_sourc
 from segkit.memory.findings.store_watch import StoreWatch
 from segkit.memory.findings.suspect import Suspect
 from segkit.memory.holders.reference_chains import ReferenceChain, find_holders
+from segkit.memory.holders.roots import with_scope
 from segkit.memory.measure.budget import Deadline
 from segkit.memory.measure.trend import Track
 from segkit.memory.measure.user_code import USER_CODE
@@ -57,11 +58,11 @@ class HostSearch:
         """
         self.census.take(step)
         self._deadline = Deadline(seconds)
-        explained = {suspect.holder for suspect in suspects if suspect.holder is not None}
+        explained = {suspect.holds_as for suspect in suspects if suspect.holds_as is not None}
         steady = self.census.steady()
         found = self._containers(steady, facts)
         self.past |= {key: gone for key, gone in self.suspects.items() if key not in found}
-        self.suspects = {key: each for key, each in found.items() if each.suspect.holder not in explained}
+        self.suspects = {key: each for key, each in found.items() if each.suspect.holds_as not in explained}
         for growing in steady:
             each = self.suspects.get(id(growing.container))
             if each is not None and each.state != "log" and not each.suspect.stored_surely:
@@ -112,7 +113,7 @@ class HostSearch:
             known = self._known(place)
             if known is None:
                 chain = found[place]
-                if chain is None or not chain.verified or chain.expression in explained:
+                if chain is None or not chain.verified or with_scope(chain.expression, chain.scope) in explained:
                     continue
                 files = USER_CODE.files()
                 lines = joins_in_source(chain.expression, files) or stores_in_source(chain.expression, files)

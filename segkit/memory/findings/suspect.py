@@ -22,6 +22,7 @@ from segkit.memory.findings.source_lines import (
 from segkit.memory.findings.source_objects import Held
 from segkit.memory.holders.causes import Cause
 from segkit.memory.holders.reference_chains import ReferenceChain
+from segkit.memory.holders.roots import with_scope
 from segkit.memory.measure.allocation import Site
 from segkit.memory.measure.at_exit import AT_EXIT
 from segkit.memory.measure.user_code import UNKNOWN, USER_CODE, Line, cell_of
@@ -75,6 +76,11 @@ class Suspect:
     bound: Bound | None = None
     per_step: float | None = None
     emptied_at: Line | None = None
+
+    @property
+    def holds_as(self) -> str | None:
+        """The container's name, and its scope where the name alone is not enough; None where there is no container."""
+        return with_scope(self.holder, self.scope) if self.holder is not None else None
 
     def seen_stored(self, line: Line) -> "Suspect":
         """The same, with the line that was seen storing."""

@@ -15,8 +15,7 @@ from segkit.memory.measure.budget import Budget, Deadline
 from segkit.memory.measure.collector import collector_paused
 from segkit.memory.measure.tracker import LiveTensors
 
-_FOR_LEAKS = 0.5  # seconds of the budget that are not for what is only suspect
-_FIRST_LEAK = 2.0  # seconds for the search that follows the first verdict, whatever was spent before
+_FOR_LEAKS = 1.25  # seconds of the budget that are not for what is only suspect
 _MANY_SITES = 50  # from which on only every third step is checked
 
 
@@ -65,8 +64,7 @@ class Suspects:
         if not new or step - self._searched_at < min(400, 2 * len(self.searches) ** 2):
             return False
         is_leak = "leak" in states.values()
-        is_first = is_leak and "leak" not in self.searched.values()
-        seconds = self.budget.left(reserve=0.0 if is_leak else _FOR_LEAKS, least=_FIRST_LEAK if is_first else 0.0)
+        seconds = self.budget.left(reserve=0.0 if is_leak else _FOR_LEAKS)
         if seconds <= 0:
             return False
         with self.budget.spending():

@@ -11,7 +11,7 @@ import torch
 
 from segkit.memory.holders.edges import LRU_CACHE
 from segkit.memory.holders.reference_chains import ReferenceChain
-from segkit.memory.holders.roots import ITERATORS
+from segkit.memory.holders.roots import ITERATORS, with_scope
 from segkit.memory.measure.allocation import Site
 from segkit.memory.measure.torch_private import HOOK_DICTS, MODULE_DICTS
 
@@ -62,7 +62,7 @@ class Cause:
     def key(self) -> str:
         """What distinguishes it from other causes."""
         if self.container_expression is not None:
-            return self.container_expression
+            return with_scope(self.container_expression, self.chain.scope if self.chain is not None else None)
         return self.chain.expression if self.chain is not None else f"{self.kind} {self.made_at}"
 
 
@@ -97,7 +97,7 @@ def kind_by_chain(chain: ReferenceChain | None, container: Any) -> str | None:
     """
     if chain is None:
         return None
-    if any(hook in chain.expressions[-1] for hook in HOOK_DICTS):
+    if any(hook in chain.path for hook in HOOK_DICTS):
         modules = [each for each in chain.objects if hasattr(type(each), "register_forward_hook")]
         return "hooks registered again" if _is_attribute(container, modules, HOOK_DICTS) else "hook"
     by_type = _kind_by_types(chain.objects, container)

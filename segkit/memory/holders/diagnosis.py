@@ -23,7 +23,7 @@ from segkit.memory.holders.kept_tensors import (
 )
 from segkit.memory.holders.reference_chains import ReferenceChain, find_holders
 from segkit.memory.holders.referrer_path import ReferrerPath, referrer_path
-from segkit.memory.holders.survival import WATCH
+from segkit.memory.holders.survival import SMALL_BYTES, WATCH
 from segkit.memory.measure.allocation import GRAPH, Allocation, Site
 from segkit.memory.measure.budget import Deadline
 from segkit.memory.measure.torch_private import storage_address
@@ -90,6 +90,8 @@ class _Diagnosis:
         self.groups = [index for index, allocations in enumerate(sampled.values()) for _ in allocations]
         self.causes: dict[str, Cause] = {}
         self.sites = list(sampled)
+        self._named: list[tuple[torch.Tensor, ReferenceChain]] = []  # kept tensors that a name reaches
+        self._unnamed: list[tuple[torch.Tensor, int, ReferenceChain | None]] = []  # and those whose holder has none
 
     def release(self) -> None:
         """Let go of every tensor at once: the tool must not keep what it searches for."""
@@ -100,6 +102,8 @@ class _Diagnosis:
             if type(each) is list and each is not self.allocations:
                 each.clear()
         self.ignored = []
+        self._named.clear()
+        self._unnamed.clear()
 
     def run(self, collect: bool, double_backward: bool) -> set[int]:
         """Explain all groups, from the plainest way to hold a tensor to the most hidden one.
@@ -108,16 +112,24 @@ class _Diagnosis:
         """
         whole = self.deadline
         self.deadline = Deadline(0.75 * whole.left)  # the rest is for graphs
-        left = self._explain_by_names(set(self.groups))
+        left = self._explain_by_names(set(self.groups), unnamed=not collect, later=True)
+        left = self._explain_by_graphs_of_named(left)
+        if left and self.causes and self._are_trifles(left):
+            left = set()
+        if left and not self.deadline.is_over:
+            left = self._explain_by_arrays(left)
         self.deadline = whole
         if not self.deadline.is_over:
             left = self._explain_by_graphs(left)
-        if left and not collect and not self.deadline.is_over:
-            left = self._explain_by_names(left, unnamed=True)
+        left -= self._add_named(*self._without_name(left))
         if left and not self.deadline.is_over:
             self._explain_unnamed(left, collect, double_backward)
             left = set()
         return left
+
+    def _are_trifles(self, groups: set[int]) -> bool:
+        """Whether some groups are numbers in tensors: beside what was found they are not worth a search of the heap."""
+        return all(each.size < SMALL_BYTES and each.site.operation != GRAPH for each, _ in self._of(groups))
 
     def _of(self, groups: set[int]) -> Iterator[tuple[Allocation, int]]:
         """The allocations of some groups."""
@@ -133,23 +145,57 @@ class _Diagnosis:
         skipped = [*self.ignored, *self._callers, self._callers, targets, *ignored]
         return find_holders(targets, groups, skipped, unnamed=unnamed, deadline=self.deadline)
 
-    def _explain_by_names(self, asked: set[int], unnamed: bool = False) -> set[int]:
-        """Explain groups whose tensors a Python name reaches; returns those that are left."""
+    def _explain_by_names(self, asked: set[int], unnamed: bool = False, later: bool = False) -> set[int]:
+        """Explain groups whose tensors a Python name reaches; returns those that are left.
+
+        Args:
+            asked: The groups.
+            unnamed: Where no name reaches a tensor, begin with the nearest object of a class of the user's.
+            later: Put these aside until nothing better is found.
+        """
+        targets, groups = self._targets(asked)
+        chains = self._find_holders(targets, groups, unnamed=unnamed)
+        if later:
+            found = zip(targets, groups, chains, strict=True)
+            self._unnamed += [each for each in found if each[2] is not None and each[2].kind == "unnamed"]
+            chains = [None if chain is None or chain.kind == "unnamed" else chain for chain in chains]
+        return asked - self._add_named(targets, groups, chains)
+
+    def _without_name(self, asked: set[int]) -> tuple[list[Any], list[int], list[ReferenceChain | None]]:
+        """The tensors of some groups that were put aside, the group of each, and the chain to each."""
+        held = [each for each in self._unnamed if each[1] in asked]
+        return [each[0] for each in held], [each[1] for each in held], [each[2] for each in held]
+
+    def _explain_by_arrays(self, asked: set[int]) -> set[int]:
+        """Explain groups whose tensors' memory is in NumPy arrays that a name reaches; returns those that are left."""
+        targets, groups = self._targets(asked)
+        arrays = arrays_around(targets) if targets else {}
+        if not arrays:
+            return asked
+        searched = [arrays.get(id(each), each) for each in targets]
+        chains = self._find_holders(searched, groups, targets, arrays)
+        searched.clear()
+        arrays.clear()
+        return asked - self._add_named(targets, groups, chains)
+
+    def _targets(self, asked: set[int]) -> tuple[list[Any], list[int]]:
+        """The tensors of some groups that Python sees, each with its group."""
         targets: list[Any] = []
         groups: list[int] = []
         for allocation, group in self._of(asked):
             for tensor in self.by_storage.get(allocation.key, ())[:2]:
                 targets.append(tensor)
                 groups.append(group)
-        chains = self._find_holders(targets, groups, unnamed=unnamed)
-        unheld = [each for each, chain in zip(targets, chains, strict=True) if chain is None]
-        arrays = arrays_around(unheld) if unheld and not self.deadline.is_over else {}
-        if arrays:
-            searched = [arrays.get(id(each), each) for each in targets]
-            chains = self._find_holders(searched, groups, targets, arrays, unheld)
-            searched.clear()
-        unheld.clear()
-        arrays.clear()
+        return targets, groups
+
+    def _add_named(self, targets: list[Any], groups: list[int], chains: list[ReferenceChain | None]) -> set[int]:
+        """Note the groups of which names reach half of the tensors or more; returns those groups.
+
+        Args:
+            targets: The tensors.
+            groups: The group of each.
+            chains: The chain to each; None where no name reaches it.
+        """
         votes: dict[int, list[tuple[ReferenceChain, Any]]] = defaultdict(list)
         for target, group, chain in zip(targets, groups, chains, strict=True):
             if chain is not None and not _is_transient(chain):
@@ -159,33 +205,59 @@ class _Diagnosis:
             if len(held) * 2 < len(self.sampled[self.sites[group]]):
                 continue  # something else keeps most of them
             chain, target = next((each for each in held if each[0].container is not None), held[0])
+            self._named += [(target, chain) for chain, target in held]
             self._add_cause(group, chain, target)
             explained.add(group)
-        return asked - explained
+        return explained
+
+    def _explain_by_graphs_of_named(self, left: set[int]) -> set[int]:
+        """Explain groups by the graphs of tensors that have a name: often these keep all the others."""
+        roots = [tensor for tensor, _ in self._named if tensor.grad_fn is not None]
+        if not left or not roots:
+            return left
+        chains = {id(tensor): chain for tensor, chain in self._named}
+        found = sorted(find_graph_roots(roots, *self._wanted(left), self.deadline), key=lambda each: each.nodes)
+        held = [(each, chains[id(each.root)]) for each in found]
+        return left - self._add_graphs(held, left, least=0.5)
 
     def _explain_by_graphs(self, left: set[int]) -> set[int]:
-        """Explain groups of saved tensors, and of graphs, that some tensor's autograd graph keeps."""
+        """Explain groups of saved tensors, and of graphs, that any tensor's autograd graph keeps."""
         if not left:
             return left
-        wanted: dict[int, int] = {}
-        tokens: dict[int, int] = {}
-        for index, (allocation, group) in enumerate(zip(self.allocations, self.groups, strict=True)):
-            if group in left:
-                if allocation.site.operation == GRAPH:
-                    tokens[id(allocation())] = index
-                else:
-                    wanted[allocation.key] = index
         roots = possible_roots(self.by_storage)
+        wanted, tokens = self._wanted(left)
         found = find_graph_roots(roots, wanted, tokens, self.deadline)
         self.ignored += [roots, found, wanted, tokens]
         chosen = best_roots(found)
         targets = [each.root for each in chosen]
         chains = self._find_holders(targets, [0] * len(targets), chosen)
         held = [(graph, chain) for graph, chain in zip(chosen, chains, strict=True) if chain is not None]
+        return left - self._add_graphs(held, left)
+
+    def _wanted(self, asked: set[int]) -> tuple[dict[int, int], dict[int, int]]:
+        """Indices of the allocations of some groups, by the addresses of storages, and by what nodes own."""
+        wanted: dict[int, int] = {}
+        tokens: dict[int, int] = {}
+        for index, (allocation, group) in enumerate(zip(self.allocations, self.groups, strict=True)):
+            if group in asked and allocation.site.operation == GRAPH:
+                tokens[id(allocation())] = index
+            elif group in asked:
+                wanted[allocation.key] = index
+        return wanted, tokens
+
+    def _add_graphs(self, held: list[tuple[GraphRoot, ReferenceChain]], left: set[int], least: float = 0.0) -> set[int]:
+        """Note which groups the graphs of named tensors keep; returns those groups.
+
+        Args:
+            held: The graphs, each with the chain to its root.
+            left: The groups that are not explained.
+            least: The share of a group's allocations that they have to keep.
+        """
         explained: set[int] = set()
         for group in sorted(left):
             own = [each for each in held if any(self.groups[index] == group for index in each[0].reached)]
-            if not own:
+            kept = {index for graph, _ in own for index in graph.reached if self.groups[index] == group}
+            if not own or len(kept) < least * self.groups.count(group):
                 continue
             graph, chain = next((each for each in own if each[1].container is not None), own[0])
             over_steps = next((each for each in own if self._spans_steps(each[0], group)), None)
@@ -193,7 +265,7 @@ class _Diagnosis:
                 graph, chain = over_steps
             self._add_cause(group, chain, graph.root, graph, over_steps is not None)
             explained.add(group)
-        return left - explained
+        return explained
 
     def _spans_steps(self, graph: GraphRoot, group: int) -> bool:
         """Whether one graph goes through several steps: then it is the graph that grows, and not what holds it."""
@@ -203,21 +275,16 @@ class _Diagnosis:
     def _explain_unnamed(self, left: set[int], collect: bool, double_backward: bool) -> None:
         """Explain groups that no Python name reaches: by a cycle, if the garbage collector frees their tensors."""
         allocations = list(self._of(left))
-        paths: dict[int, ReferrerPath] = {}
-        until = Deadline(0.4 * self.deadline.left)  # the rest is for names, of what is no garbage
-        own = {id(each) for each in (*self.ignored, *self._callers, self.ignored, self._callers, allocations)}
-        for allocation, group in allocations:
-            if not paths.get(group, ReferrerPath()).kind and len(paths) < _PATHS and not until.is_over:
-                paths[group] = referrer_path(allocation, self.by_storage, own)
-        for storages in self.by_storage.values():
-            storages.clear()
         if collect:
+            for storages in self.by_storage.values():
+                storages.clear()
             gc.collect()
             alive = python_tensors()
             self.by_storage.update(alive)
             self.ignored += [alive, *alive.values()]
             still = {group for allocation, group in allocations if allocation() is not None}
             left = (left - still) | self._explain_by_names(still, unnamed=True)
+        paths = self._paths([each for each in allocations if each[1] in left], allocations)
         for group in left:
             site, path = self.sites[group], paths.get(group, ReferrerPath())
             kind = _kind_of_unnamed([each for each, its in allocations if its == group], path, double_backward)
@@ -229,6 +296,17 @@ class _Diagnosis:
         for kind in ("ctx cycle", "hook cycle", "C++ cycle"):
             if kind in self.causes and "held by an extension" in self.causes:
                 self.causes[kind].sites += self.causes.pop("held by an extension").sites
+
+    def _paths(self, allocations: list[tuple[Allocation, int]], *ignored: object) -> dict[int, ReferrerPath]:
+        """What refers to a tensor of each of some groups that is still there; of the first groups, as it takes long."""
+        paths: dict[int, ReferrerPath] = {}
+        own = {id(each) for each in (*self.ignored, *self._callers, self.ignored, self._callers, allocations, *ignored)}
+        for allocation, group in allocations:
+            if self.deadline.is_over or len(paths) >= _PATHS:
+                break
+            if allocation() is not None and not paths.get(group, ReferrerPath()).kind:
+                paths[group] = referrer_path(allocation, self.by_storage, own)
+        return paths
 
     def _add_cause(
         self,

@@ -5,6 +5,8 @@ import gc
 import sys
 from collections import defaultdict, deque
 from collections.abc import Sequence
+from itertools import compress
+from operator import not_
 from typing import Any
 
 import torch
@@ -80,7 +82,8 @@ def possible_roots(by_storage: dict[int, list[torch.Tensor]]) -> list[torch.Tens
     # Most are saved tensors, which C++ keeps: there may be thousands of them, and their graphs are parts of others.
     kept = set(running_locals())
     ours = {id(each) for each in (roots, by_storage, *by_storage.values())}
-    for parts in references_of([holder for holder in gc.get_objects() if id(holder) not in ours]):
+    holders = gc.get_objects()
+    for parts in references_of(list(compress(holders, map(not_, map(ours.__contains__, map(id, holders)))))):
         kept.update(roots.keys() & map(id, parts))
     return [each for key, each in roots.items() if key in kept or each.is_leaf]
 

@@ -25,6 +25,7 @@ from segkit.memory.holders.roots import (
     running_locals,
     unnamed_root,
 )  # fmt: skip
+from segkit.memory.holders.users_words import users_root
 from segkit.memory.measure.budget import Deadline
 from segkit.memory.measure.user_code import is_own_file, is_own_object
 
@@ -43,6 +44,7 @@ class ReferenceChain:
         expressions: Python for each of them.
         container: Index in the chain of what holds several of the objects: what grows. None: there is no such thing.
         verified: Whether the expression was evaluated and gave this very object.
+        path: Python for the object from a name that reaches all of the chain; ``expression`` may begin later in it.
     """
 
     expression: str
@@ -52,6 +54,7 @@ class ReferenceChain:
     expressions: tuple[str, ...]
     container: int | None
     verified: bool
+    path: str
 
     @property
     def root(self) -> Root:
@@ -213,8 +216,16 @@ class _Search:
             if counts[index] > max(1, counts[index + 1]) and hasattr(type(each), "__len__")
         ]  # fmt: skip
         container = shared[-1] if shared else None
-        verified = self._evaluates(expressions[-1], root, chain[0], self.targets[target])
-        return ReferenceChain(expressions[-1], root.scope, root.kind, tuple(chain), expressions, container, verified)
+        path, at = expressions[-1], 0
+        nearer = users_root(root, chain, expressions, container) if container is not None else None
+        if nearer is not None:
+            root, at = nearer
+            words = tuple(readable(each) for each in expressions_along(root.expression, chain[at:]))
+            expressions = (root.expression,) * at + words
+        verified = self._evaluates(expressions[-1], root, chain[at], self.targets[target])
+        return ReferenceChain(
+            expressions[-1], root.scope, root.kind, tuple(chain), expressions, container, verified, path
+        )
 
     def _evaluates(self, expression: str, root: Root, value: Any, target: object) -> bool:
         """Whether an expression gives the target; a root without a name is searched for in the heap once."""

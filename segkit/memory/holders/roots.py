@@ -20,6 +20,7 @@ from segkit.memory.measure.user_code import USER_CODE, is_own_file
 ITERATORS: tuple[type, ...] = (itertools.cycle, type(itertools.tee(())[0]))
 """Iterators of Python's that keep what they have given."""
 UNNAMED = "an unnamed"  # begins the scope of an object without a name
+LIBRARYS = 3  # rank of a name from which on it is a library's
 
 
 class Root(NamedTuple):
@@ -28,7 +29,8 @@ class Root(NamedTuple):
     Attributes:
         expression: The name: ``losses``, ``model``, ``package.module.CACHE``.
         scope: Where the name means this: ``__main__``, ``train() at train.py:31``, with the thread if not the main one.
-        kind: ``global``, ``local``, ``class``, ``thread``, ``context``, ``atexit`` or ``unnamed``.
+        kind: ``global``, ``local``, ``class``, ``thread``, ``context``, ``atexit`` or ``unnamed``; ``instance`` or
+            ``closure`` for what is ``self``, or a variable, inside the user's methods and functions.
         rank: The smaller, the better known to the user.
     """
 
@@ -85,7 +87,7 @@ def first_unnamed(value: object) -> object:
 
 def namespace_of(root: Root, value: Any) -> dict[str, Any]:
     """The variables that are needed to evaluate a root's expression; ``value`` is what it names."""
-    if root.kind in ("local", "thread"):
+    if root.kind in ("local", "thread", "instance", "closure"):
         return {root.expression: value}
     if root.kind == "context":
         return {variable.name: variable for variable in contextvars.copy_context()}
@@ -93,6 +95,15 @@ def namespace_of(root: Root, value: Any) -> dict[str, Any]:
         return vars(sys.modules["__main__"])
     package = root.expression.partition(".")[0]
     return {package: sys.modules.get(package)}
+
+
+def with_scope(expression: str, scope: str | None) -> str:
+    """What distinguishes a holder: ``self.kept`` may be in several classes, and the scope of others changes."""
+    return (
+        f"{expression} in {scope}"
+        if scope is not None and scope.startswith(("the methods", "the closure"))
+        else expression
+    )
 
 
 def is_user_class(kind: type) -> bool:
@@ -124,7 +135,7 @@ def running_locals() -> dict[int, list[Root]]:
                 values = frame.f_locals
                 for name, value in values.items():
                     if not name.startswith("."):
-                        rank = (2 if name == "self" else 1) if users else 3
+                        rank = (2 if name == "self" else 1) if users else LIBRARYS
                         kind = "local" if ident == main else "thread"
                         out.setdefault(id(value), []).append(Root(name, scope, kind, rank))
                 if sys.version_info < (3, 13):

@@ -11,6 +11,7 @@ from typing import Literal
 Verdict = Literal["clean", "watch", "leak", "inconclusive", "snapshot"]
 WARM_UP, GRACE = 3, 3  # steps: until the optimiser has its state; until what a step made should be freed
 WATCH, LEAK = 6, 18  # cohorts: steps with survivors
+SMALL_BYTES = 256  # a step: a number or two in a tensor, of which a million are less than a gigabyte
 RARE, RARE_BYTES = 3, 4096  # cohorts of what is added rarely, and the bytes of one from which on it matters
 STEADY = 0.6  # cohorts in the later half of the steps for each in the earlier half
 STEPS_NEEDED = WARM_UP + GRACE + LEAK  # steps after which a run without a suspect site is clean

@@ -8,17 +8,16 @@ from dataclasses import replace
 
 from segkit.memory.findings.records import Growth, Leak, MemoryLimit, Where
 from segkit.memory.findings.source_lines import last_name
-from segkit.memory.findings.suspect import GRAPH_KINDS, Suspect, leak_of
+from segkit.memory.findings.suspect import GRAPH_KINDS, Suspect, absolute, leak_of
 from segkit.memory.holders.graph_roots import NODE_BYTES
-from segkit.memory.holders.survival import LEAK, WATCH, SiteSurvival, Verdict
-from segkit.memory.measure.allocation import Site
+from segkit.memory.holders.survival import LEAK, SMALL_BYTES, WATCH, SiteSurvival, Verdict
+from segkit.memory.measure.allocation import GRAPH, Site
 from segkit.memory.report.growth import bounded_growth, collected_growth, is_kept, may_be_emptied, small_growth
 from segkit.memory.session import Session
 
 NEVER_MEANT = (*GRAPH_KINDS, "reference cycle")  # no program means to keep these, however long it does
 _OLD_STEPS, _OLD_GRAPH = 60, 48  # steps after which no end of an epoch is expected any more; for a graph
 _ONCE_EACH = ("optimizer state", "registered again")  # what a module or an optimiser gets at the first use of a part
-_SMALL_BYTES = 256  # a step: a number or two in a tensor, of which a million are less than a gigabyte
 
 
 def tensor_leaks(session: Session, limits: Mapping[Where, MemoryLimit]) -> tuple[list[Leak], list[Growth]]:
@@ -34,6 +33,12 @@ def tensor_leaks(session: Session, limits: Mapping[Where, MemoryLimit]) -> tuple
             leaks.append(found)
         else:
             growth.append(found)
+    if by_holder:
+        trifles = [
+            site for site, _ in unexplained if site.operation != GRAPH and _bytes_per_step(site, session) < SMALL_BYTES
+        ]
+        unexplained = [(site, state) for site, state in unexplained if site not in trifles]
+        growth += _trifling_growth(trifles, session)
     # A kept graph keeps tensors of many lines, and not all of them were searched for.
     if any(session.suspects.by_key[key].kind in NEVER_MEANT for key in by_holder):
         leaks = _with_rest(leaks, sum(_bytes_per_step(site, session) for site, _ in unexplained), session, limits)
@@ -48,6 +53,16 @@ def tensor_leaks(session: Session, limits: Mapping[Where, MemoryLimit]) -> tuple
 def _bytes_per_step(site: Site, session: Session) -> float:
     survival = session.survivors.by_site.get(site)
     return survival.bytes_per_step if survival is not None else 0.0
+
+
+def _trifling_growth(sites: Sequence[Site], session: Session) -> list[Growth]:
+    """What tensors of a few numbers add, that were not searched for beside a leak."""
+    if not sites:
+        return []
+    largest = max(sites, key=lambda site: _bytes_per_step(site, session))
+    steps = max(len(session.survivors.by_site[site].cohorts) for site in sites)
+    per_step = sum(_bytes_per_step(site, session) for site in sites)
+    return [small_growth(f"what is made at {absolute(largest.line)}", per_step, steps)]
 
 
 def _with_rest(leaks: list[Leak], rest: float, session: Session, limits: Mapping[Where, MemoryLimit]) -> list[Leak]:
@@ -121,7 +136,7 @@ def _judge(
     leak = _leak(suspect, "watch" if note else state, session, limits, note)
     if suspect.bound is not None and is_kept(suspect.bound, leak.steps_seen, leak.bytes_per_step, limits[leak.where]):
         return bounded_growth(suspect, suspect.bound, leak.bytes_per_step, leak.steps_seen)
-    if leak.bytes_per_step < _SMALL_BYTES and not is_rare and suspect.kind not in NEVER_MEANT:
+    if leak.bytes_per_step < SMALL_BYTES and not is_rare and suspect.kind not in NEVER_MEANT:
         return small_growth(str(suspect.holder or suspect.held_by), leak.bytes_per_step, leak.steps_seen)
     return leak
 
