@@ -4,12 +4,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import psutil
 import pytest
 import torch
-from training import config, lines, weights
+from training import config, lines, start, weights
 
 from segkit.config.train import TrainConfig
 from segkit.training.train import train
@@ -139,6 +140,33 @@ def test_a_rank_that_runs_out_of_memory_ends_the_run_and_says_how_to_go_on(datas
     assert "go on with fewer at once: segkit train --resume" in done.stderr
     assert "forward_backward" not in done.stderr  # a traceback of ours; torchrun shows its own
     assert not any("rank.py" in " ".join(each.info["cmdline"] or ()) for each in psutil.process_iter(["cmdline"]))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("killed", ["a rank", "the process that started them"])
+def test_after_a_kill_the_others_end_and_no_process_is_left(dataset, tmp_path, killed):
+    process = start(
+        dataset, tmp_path, "--steps", "500", "--model", "unet", "--batch", "4", "--norm", "group", "--ranks", "2",
+        "--shard", "--eval-every", "1", session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 300
+    while not (tmp_path / "r/last.pt").is_file() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert (tmp_path / "r/last.pt").is_file()
+    of_the_run = psutil.Process(process.pid).children(recursive=True)
+    ranks = [each for each in of_the_run if "spawn_main" in " ".join(each.cmdline())]
+    assert len(ranks) == 2
+    (ranks[1] if killed == "a rank" else process).kill()
+    _, err = process.communicate(timeout=120)
+    if killed == "a rank":
+        assert process.returncode == 1
+        assert "was killed by signal 9" in err
+        assert "segkit train --resume" in err
+        assert "Traceback" not in err
+    _, left = psutil.wait_procs(of_the_run, timeout=60)
+    assert [each for each in left if each.status() != psutil.STATUS_ZOMBIE] == []
+    assert "model" in torch.load(tmp_path / "r/last.pt", weights_only=True)
 
 
 @pytest.mark.parametrize(
