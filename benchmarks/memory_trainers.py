@@ -11,6 +11,7 @@ The trainers are no dependencies of segkit; a folder for them is enough (``--pac
         accelerate segmentation-models-pytorch timm monai pytorch-ignite skorch keras ultralytics   (and what they need)
 
 Every script of ``trainers/`` runs unchanged, each time in a new process, bare and under ``segkit memprofile`` in turns.
+``written`` says whether the weights and numbers in the files that the trainer writes are the same with and without.
 ``cost`` is the ratio of their processor times: user and system, with the start of Python, the import of the trainer
 and, under memprofile, the process that writes the report.
 """
@@ -38,6 +39,21 @@ def run(line: list[str], environment: dict[str, str]) -> tuple[float, int, str]:
     return seconds, done.returncode, done.stdout + done.stderr
 
 
+def digests(folder: str, environment: dict[str, str]) -> dict[str, str]:
+    """What the files in a folder hold, in a process that has the trainers' packages."""
+    line = [sys.executable, str(HERE / "trainers" / "digests.py"), folder]
+    done = subprocess.run(line, capture_output=True, text=True, check=True, env=environment)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def compared(bare: dict[str, str], under: dict[str, str]) -> str:
+    """How what was written with memprofile compares with what was written without it."""
+    if not bare:
+        return "nothing"
+    other = sorted(name for name in bare.keys() | under.keys() if bare.get(name) != under.get(name))
+    return f"other: {', '.join(other)}" if other else f"equal ({len(bare)})"
+
+
 def watched(script: Path, arguments: list[str], environment: dict[str, str]) -> tuple[float, dict[str, Any], str]:
     """The same under memprofile: seconds, report and output."""
     with tempfile.TemporaryDirectory() as out:
@@ -53,18 +69,22 @@ def row(name: str, options: argparse.Namespace, environment: dict[str, str]) -> 
     bare: list[float] = []
     under: list[float] = []
     report: dict[str, Any] = {}
+    written = "not compared"
     for _ in range(options.rounds):
-        if not options.no_bare:
-            seconds, code, said = run([sys.executable, str(script), *arguments], environment)
-            if code:
-                print(f"{name}: {said.strip().splitlines()[-1]}", file=sys.stderr)
+        with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+            if not options.no_bare:
+                seconds, code, said = run([sys.executable, str(script), *arguments], environment | {"TRAINER_OUT": one})
+                if code:
+                    print(f"{name}: {said.strip().splitlines()[-1]}", file=sys.stderr)
+                    return None
+                bare.append(seconds)
+            seconds, report, said = watched(script, arguments, environment | {"TRAINER_OUT": other})
+            if not report:
+                print(f"{name} under memprofile: {said.strip()[-500:]}", file=sys.stderr)
                 return None
-            bare.append(seconds)
-        seconds, report, said = watched(script, arguments, environment)
-        if not report:
-            print(f"{name} under memprofile: {said.strip()[-500:]}", file=sys.stderr)
-            return None
-        under.append(seconds)
+            under.append(seconds)
+            if not options.no_bare:
+                written = compared(digests(one, environment), digests(other, environment))
     leak = next(iter(report["leaks"]), {})
     return {
         "trainer": name.removesuffix("_trainer"), "steps": report["steps"],
@@ -72,7 +92,7 @@ def row(name: str, options: argparse.Namespace, environment: dict[str, str]) -> 
         "spread": [round(each, 1) for each in (*bare, *under)], "verdict": report["verdict"],
         "holder": leak.get("holder") or leak.get("held_by"), "stored": leak.get("stored_at"),
         "made": leak.get("allocated_at"), "kind": leak.get("kind"), "others": len(report["leaks"][1:]),
-        "report": report["cost"], "problems": report["problems"],
+        "report": report["cost"], "problems": report["problems"], "scope": leak.get("scope"), "written": written,
     }  # fmt: skip
 
 
@@ -101,13 +121,14 @@ def main() -> None:
             rows.append(found)
             print(json.dumps(found), flush=True)
     print(
-        "\n| trainer | steps | bare, s | memprofile, s | cost | verdict | made | stored | holder |"
-        "\n|---|---|---|---|---|---|---|---|---|"
+        "\n| trainer | steps | bare, s | memprofile, s | cost | verdict | made | stored | holder | written |"
+        "\n|---|---|---|---|---|---|---|---|---|---|"
     )
     for each in rows:
         print(
             f"| {each['trainer']} | {each['steps']} | {each['bare']:.1f} | {each['under']:.1f} | {each['cost']:.2f}x | "
-            f"{each['verdict']} | {place(each['made'])} | {place(each['stored'])} | {each['holder'] or '-'} |"
+            f"{each['verdict']} | {place(each['made'])} | {place(each['stored'])} | {each['holder'] or '-'} | "
+            f"{each['written']} |"
         )
     if rows:
         print(f"median cost {median(each['cost'] for each in rows):.2f}x")

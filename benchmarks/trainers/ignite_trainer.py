@@ -5,7 +5,7 @@ import sys
 import torch
 from ignite.engine import Events, create_supervised_evaluator, create_supervised_trainer
 from ignite.metrics import Accuracy
-from small import images, network
+from small import images, network, out
 
 steps = int(sys.argv[1])
 model, data = network(), images()
@@ -23,4 +23,5 @@ trainer = create_supervised_trainer(model, torch.optim.AdamW(model.parameters(),
 evaluator = create_supervised_evaluator(model, {"accuracy": Accuracy()})
 trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run(data[:4]))
 trainer.run(data * (steps // 24), max_epochs=3)
+torch.save(model.state_dict(), out() / "last.pt")
 print("done", trainer.state.iteration)

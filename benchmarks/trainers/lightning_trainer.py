@@ -5,7 +5,7 @@ import sys
 
 import lightning
 import torch
-from small import Flat, network
+from small import Flat, network, out
 
 steps = int(sys.argv[1])
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -39,4 +39,5 @@ trainer = lightning.Trainer(
 )  # fmt: skip
 loader = torch.utils.data.DataLoader(Flat(8 * per_epoch), 8)
 trainer.fit(Module(), loader, torch.utils.data.DataLoader(Flat(32), 8))
+trainer.save_checkpoint(out() / "last.ckpt")
 print("done", trainer.global_step)

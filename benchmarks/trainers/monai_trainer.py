@@ -4,8 +4,10 @@ import sys
 
 import torch
 from monai.engines import SupervisedTrainer
+from monai.handlers import CheckpointSaver
 from monai.losses import DiceLoss
 from monai.networks.nets import UNet
+from small import out
 
 steps = int(sys.argv[1])
 torch.manual_seed(0)
@@ -27,6 +29,7 @@ def loss_of(out: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
 trainer = SupervisedTrainer(
     device="cpu", max_epochs=3, train_data_loader=torch.utils.data.DataLoader(data, 4), network=model,
     optimizer=torch.optim.Adam(model.parameters(), 1e-3), loss_function=loss_of,
+    train_handlers=[CheckpointSaver(str(out()), {"network": model}, save_final=True)],
 )  # fmt: skip
 trainer.run()
 print("done", trainer.state.iteration)

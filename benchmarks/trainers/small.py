@@ -1,11 +1,21 @@
-"""The network and the data of the small trainings."""
+"""The network and the data of the small trainings, and the folder that they write to."""
+
+import os
+import tempfile
+from pathlib import Path
 
 import torch
 from torch import nn
 
 
+def out() -> Path:
+    """The folder for what the trainer writes: that of the benchmark, which compares it, or a temporary one."""
+    return Path(os.environ.get("TRAINER_OUT") or tempfile.mkdtemp())
+
+
 def network(classes: int = 5) -> nn.Module:
     """Three blocks of convolutions and a linear layer."""
+    torch.manual_seed(0)
     layers: list[nn.Module] = []
     for inner, outer in ((3, 24), (24, 48), (48, 96)):
         layers += [nn.Conv2d(inner, outer, 3, padding=1), nn.BatchNorm2d(outer), nn.ReLU(), nn.MaxPool2d(2)]

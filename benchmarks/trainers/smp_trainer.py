@@ -4,6 +4,7 @@ import sys
 
 import segmentation_models_pytorch as smp
 import torch
+from small import out
 
 steps = int(sys.argv[1])
 torch.manual_seed(0)
@@ -27,4 +28,6 @@ for step in range(steps):
                 counts = smp.metrics.get_stats(model(x).argmax(1), y, mode="multiclass", num_classes=2)
                 scores.append(float(smp.metrics.iou_score(*counts, reduction="micro")))
         model.train()
+model.save_pretrained(out())
+torch.save(scores, out() / "scores.pt")
 print("done", steps)

@@ -1,10 +1,9 @@
 """Trainer of transformers, with a small vision transformer."""
 
 import sys
-import tempfile
 
 import torch
-from small import Flat
+from small import Flat, out
 from transformers import Trainer, TrainerCallback, TrainingArguments, ViTConfig, ViTForImageClassification
 
 steps = int(sys.argv[1])
@@ -35,11 +34,15 @@ config = ViTConfig(
     hidden_size=96, num_hidden_layers=6, num_attention_heads=3, intermediate_size=192, image_size=64, patch_size=8,
     num_labels=5,
 )  # fmt: skip
-with tempfile.TemporaryDirectory() as folder:
-    arguments = TrainingArguments(
-        folder, max_steps=steps, per_device_train_batch_size=8, report_to=[], save_strategy="no", use_cpu=True,
-        disable_tqdm=True, logging_steps=20, eval_strategy="steps", eval_steps=steps // 3,
-    )  # fmt: skip
-    Keeping(ViTForImageClassification(config), arguments, train_dataset=Data(8 * steps), eval_dataset=Data(32),
-            callbacks=[TrainerCallback()]).train()  # fmt: skip
+torch.manual_seed(0)
+arguments = TrainingArguments(
+    str(out()), max_steps=steps, per_device_train_batch_size=8, report_to=[], save_strategy="no", use_cpu=True,
+    disable_tqdm=True, logging_steps=20, eval_strategy="steps", eval_steps=steps // 3,
+)  # fmt: skip
+trainer = Keeping(
+    ViTForImageClassification(config), arguments, train_dataset=Data(8 * steps), eval_dataset=Data(32),
+    callbacks=[TrainerCallback()],
+)  # fmt: skip
+trainer.train()
+trainer.save_model()
 print("done", steps)

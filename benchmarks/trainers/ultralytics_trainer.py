@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from small import out
 from ultralytics import YOLO
 
 steps, batch = int(sys.argv[1]), 4
@@ -30,6 +31,7 @@ with tempfile.TemporaryDirectory() as name:
         model.add_callback("on_train_batch_end", keep)
     model.train(
         data=str(folder / "data.yaml"), epochs=max(1, steps // 4), imgsz=96, batch=batch, workers=0, device="cpu",
-        project=str(folder / "runs"), name="run", plots=False, amp=False, optimizer="SGD", nbs=batch, verbose=False,
+        project=str(out()), name="run", exist_ok=True, plots=False, amp=False, optimizer="SGD", nbs=batch,
+        verbose=False,
     )  # fmt: skip
 print("done", steps)
