@@ -134,7 +134,7 @@ def test_what_is_kept_rarely_is_to_be_watched(verdict_of, steps, at, store, expe
 
 
 def test_what_grew_before_the_first_training_step_is_no_leak(verdict_of):
-    """Calls of a model are steps until an optimiser steps; then they were none, and nothing that grew in them counts."""
+    """Calls of a model are steps until an optimiser steps; from then on they were none."""
     report = verdict_of(
         HEAD
         + """
