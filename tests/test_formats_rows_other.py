@@ -95,7 +95,7 @@ def test_via_entries_without_a_file_name_or_regions_are_counted(segkit, here):
 def cvat(here, shapes, name="in/annotations.xml"):
     picture(here / "in/a.png")
     image = f'<image id="0" name="a.png" width="64" height="48">{shapes}</image>'
-    (here / name).write_text(f"<annotations><version>1.1</version>{image}</annotations>")
+    (here / name).write_text(f"<annotations><version>1.1</version>{image}</annotations>", "utf-8")
 
 
 BOX = '<box label="nut" xtl="10" ytl="10" xbr="30" ybr="20"/>'
@@ -141,6 +141,17 @@ def test_a_voc_file_that_was_verified_in_labelimg_is_found(segkit, here, encodin
     )
     convert(segkit)
     assert len(annotations(here)) == 1
+
+
+@pytest.mark.parametrize("encoding", ["GBK", "Shift_JIS", "iso-8859-1", "UTF-8", "utf-8-sig"])
+def test_an_xml_file_is_read_in_the_encoding_that_it_declares(segkit, here, encoding):
+    name = "naïve" if encoding == "iso-8859-1" else "日本"
+    cvat(here, BOX.replace("nut", name))
+    text = (here / "in/annotations.xml").read_text("utf-8")
+    declaration = f'<?xml version="1.0" encoding="{encoding.removesuffix("-sig")}"?>\n'
+    (here / "in/annotations.xml").write_text(declaration + text, encoding)
+    convert(segkit, "--strict")
+    assert json.loads((here / "dataset/train.json").read_text("utf-8"))["categories"][0]["name"] == name
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,10 @@ def read_xml(path: Path) -> ElementTree.Element:
     if b"<!ENTITY" in data.replace(b"\0", b""):  # also in UTF-16
         raise InputError(f"{path.name}: declares entities, which no annotation file needs")
     text: str | bytes = data
-    if b"encoding=" not in data[:100]:
-        with contextlib.suppress(ValueError):
-            text = decode_named(data, path.name)
+    declared = re.match(rb"""(?:\xef\xbb\xbf)?\s*<\?xml[^>]*?encoding\s*=\s*["']([\w.:-]+)["']""", data[:_HEAD])
+    with contextlib.suppress(ValueError, LookupError):  # then the parser says what is wrong
+        # Expat knows no encoding of several bytes a letter but UTF-8 and UTF-16: not GBK, Shift-JIS or EUC-KR.
+        text = data.decode(declared[1].decode()) if declared is not None else decode_named(data, path.name)
     try:
         return ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError, LookupError, RecursionError) as error:
