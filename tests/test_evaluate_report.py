@@ -1,5 +1,7 @@
 """The report page of an evaluation, and its tables."""
 
+import base64
+import io
 import json
 import re
 
@@ -42,6 +44,20 @@ def test_the_html_report(segkit, here):
     assert pixels.shape == (2400, 1200, 3)
     assert 0.005 < (pixels.std(axis=2) > 20).mean() < 0.7, "coloured plots on a light page"
     assert pixels.max() == 255
+
+
+def test_pictures_of_narrow_and_high_images_are_shown(segkit, here):
+    """Enlarged until their labels can be read, 8 pixels would become 100,000 rows: no JPEG, and gigabytes."""
+    box, size = [1, 1, 6, 1900], {"height": 2000, "width": 8}
+    truth = {"id": 1, "image_id": 1, "category_id": 1, "bbox": box, "area": 11400, "iscrowd": 0,
+             "segmentation": [[1, 1, 7, 1, 7, 1901, 1, 1901]]}  # fmt: skip
+    document = {"images": [{"id": 1, "file_name": "a.png", **size}], "categories": [{"id": 1, "name": "crack"}]}
+    (here / "t.json").write_text(json.dumps(document | {"annotations": [truth]}))
+    (here / "r.json").write_text(json.dumps([{key: truth[key] for key in list(truth)[1:4]} | {"score": 0.9}]))
+    assert segkit("eval", "r.json", "--data", "t.json", "--report", "--bootstrap", "20", "--iou", "bbox").code == 0
+    shown = re.findall(r"data:image/jpeg;base64,([^\"']*)", (here / "evaluation/report.html").read_text("utf-8"))
+    sizes = [Picture.open(io.BytesIO(base64.b64decode(each))).size for each in shown]
+    assert sizes == [(8, 2000)] * 2
 
 
 def test_the_report_is_reproducible_byte_for_byte(segkit, here):

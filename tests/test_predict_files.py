@@ -255,6 +255,18 @@ def test_an_id_mask_holds_those_of_the_highest_scores_and_says_so(tmp_path, monk
     ]
 
 
+def test_an_overlay_that_no_jpeg_holds_is_made_smaller(tmp_path):
+    pixels = np.zeros((70_000, 3, 3), np.uint8)
+    picture = Picture(Path("scan.png"), "scan.png", "scan")
+    done = PictureResults(picture, *pixels.shape[:2], Origin(Path("m.pt"), None, None), (), pixels=pixels)
+    with closing(Writer(tmp_path, ("overlay",), (Category(1, "c"),))) as writer:
+        writer.write(done)
+        writer.write(done)
+    with Image.open(tmp_path / "overlay/scan.jpg") as overlay:
+        assert overlay.size == (3, 65_500)
+    assert writer.notes == ["overlays of pictures with more than 65500 pixels on a side are smaller: JPEG has no more"]
+
+
 def test_a_journal_with_another_category_is_named(segkit, here, model):
     draw(here / "in/a.png")
     assert segkit("predict", "in", "--model", model, "--score", 0).code == 0

@@ -25,6 +25,7 @@ from segkit.units import format_size
 _PHOTOS = (".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 PICTURE_SUFFIXES = frozenset((*_PHOTOS, ".pbm", ".pgm", ".pnm", ".ppm"))
 MAX_PIXELS = 1 << 30  # that are decoded: 3 GiB as RGB
+MOST_OF_JPEG = 65_500  # pixels on a side that libjpeg writes
 MAX_MASK_PIXELS = 1 << 28  # of a mask that is decoded: files of a few bytes can have so many
 # From twice the limit of Pillow on, a file that holds more pixels per byte than a blank slide is made to fill memory.
 _LARGE, _MAX_PIXELS_PER_BYTE = 178_956_970, 200

@@ -12,6 +12,7 @@ from PIL import Image as PilImage
 
 from segkit.data.files import check_links, fingerprint, path_inside, relative_path, temporary_file
 from segkit.data.overlay import category_colours, class_map_picture, draw_overlay
+from segkit.data.pictures import MOST_OF_JPEG
 from segkit.data.records import Category, Image, Result
 from segkit.errors import InputError
 from segkit.evaluation.predicted_images import JOURNAL
@@ -153,7 +154,14 @@ class Writer:
     def _save(self, pixels: npt.NDArray[Any], name: str) -> None:
         kind = "JPEG" if name.endswith(".jpg") else "PNG"
         with temporary_file(self._out / name, inside=self._out) as temporary:
-            PilImage.fromarray(pixels).save(temporary, kind, quality=92)  # PNG ignores it
+            picture = PilImage.fromarray(pixels)
+            if kind == "JPEG" and max(picture.size) > MOST_OF_JPEG:
+                picture.thumbnail((MOST_OF_JPEG, MOST_OF_JPEG))
+                note = (
+                    f"overlays of pictures with more than {MOST_OF_JPEG} pixels on a side are smaller: JPEG has no more"
+                )
+                self.notes += [note] if note not in self.notes else []
+            picture.save(temporary, kind, quality=92)  # PNG ignores it
 
     def _write_labelme(self, done: PictureResults, path: Path) -> str | None:
         """Write a LabelMe file and return its fingerprint; None: one with other content is there, and stays."""

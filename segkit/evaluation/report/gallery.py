@@ -24,7 +24,7 @@ from segkit.pages import Filter, filter_of
 
 Pixels = npt.NDArray[np.uint8]
 _TP, _FP, _FN, _CROWD = (46, 160, 67), (218, 54, 51), (240, 150, 0), (128, 128, 128)  # colours, as in report.html
-_WIDTH = 960  # of a panel, pixels: a reader can enlarge it
+_WIDTH, _HEIGHT = 960, 3840  # of a panel at most, pixels: a reader can enlarge it, and no JPEG is higher than 65,535
 _LEAST = 400  # narrower images are enlarged, so that their labels can be read
 _OPACITY = 0.55
 _NUM_WORST, _NUM_BEST = 12, 4
@@ -78,7 +78,7 @@ def instance_gallery(
 
 
 def _gallery_image(details: Details, found: ImageDetails, image: Image, paths: PicturePaths) -> GalleryImage:
-    pixels, times = _load(paths, image), max(1, round(_LEAST / image.width))
+    pixels, times = _load(paths, image), max(1, min(round(_LEAST / image.width), _HEIGHT // image.height))
     sums, quality = found.counts(details.score), max(found.panoptic_total().quality()["PQ"], 0)
     panels = (("ground truth", _annotations(details, found)), ("prediction", _predictions(details, found)))
     return GalleryImage(
@@ -209,9 +209,9 @@ def find_image(paths: PicturePaths, image: Image) -> Path | None:
 
 def _jpeg(pixels: Pixels) -> str:
     height, width = pixels.shape[:2]
-    if width > _WIDTH:
-        pixels = np.asarray(
-            cv2.resize(pixels, (_WIDTH, max(1, round(height * _WIDTH / width))), interpolation=cv2.INTER_AREA), np.uint8
-        )
-    data = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])[1]
+    if (share := min(_WIDTH / width, _HEIGHT / height)) < 1:
+        size = (max(1, round(width * share)), max(1, round(height * share)))
+        pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+    done, data = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
+    assert done
     return base64.b64encode(bytes(data)).decode("ascii")
