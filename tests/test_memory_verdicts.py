@@ -9,11 +9,13 @@ import numpy
 import pytest
 import torch
 
+from segkit.memory.findings.records import Leak
 from segkit.memory.holders.graph_roots import NODE_BYTES
 from segkit.memory.holders.kept_tensors import arrays_around
 from segkit.memory.measure.epochs import Epochs
 from segkit.memory.measure.user_code import UserCode
 from segkit.memory.report.document import report_of
+from segkit.memory.report.wording import leak_rows
 from segkit.memory.session import Session
 
 HEAD = """
@@ -168,6 +170,9 @@ for number, x in enumerate(batches()):
     assert found["iterator that keeps"]["holder"].startswith("itertools.cycle(DataLoader(")
     assert "seen" in found["generator"]["holder"]
     assert "generator batches() at" in found["generator"]["scope"]
+    said = {kind: dict(leak_rows(Leak.from_json(leak)))["held by"] for kind, leak in found.items()}
+    assert said["generator"].startswith("seen[")
+    assert said["iterator that keeps"] == found["iterator that keeps"]["holder"]
 
 
 def test_a_graph_of_validations_is_one_leak_of_the_size_that_memory_gains(verdict_of):

@@ -3,6 +3,7 @@
 The profiled process imports this as well: the standard library has to do.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -43,6 +44,24 @@ def leak_heading(leak: Leak) -> str:
     return f"{leak.kind} {WHERE[leak.where]}: {format_bytes(leak.bytes_per_step)} a step{end}"
 
 
+_FOUND = re.compile(r"next\(o for o in gc\.get_objects\(\) if [^()]*\(o\)\.__name__ == '(\w+)'[^()]*\)")
+_VARIABLE = re.compile(r"\.gi_frame\.f_locals\['(\w+)'\]")
+
+
+def held_in_words(leak: Leak) -> str | None:
+    """What holds the memory, as the user's code calls it, where ``held_by`` is Python that finds it in the heap.
+
+    ``itertools.cycle(loader)``; a variable of a generator that no name reaches; ``self`` of an object without a name.
+    """
+    if leak.kind == "iterator that keeps":
+        return leak.holder
+    found = _FOUND.match(leak.held_by or "")
+    if found is None:
+        return leak.held_by
+    inner = str(leak.held_by)[found.end() :]
+    return _VARIABLE.sub(r"\1", inner, 1) if found[1] == "generator" else f"self{inner}"
+
+
 def leak_rows(leak: Leak) -> list[tuple[str, str]]:
     """The fix, and what is known of a leak: label and text."""
 
@@ -55,7 +74,7 @@ def leak_rows(leak: Leak) -> list[tuple[str, str]]:
     rows = [
         ("fix", leak.fix),
         ("but", leak.note),
-        ("held by", leak.held_by or "nothing that Python can name"),
+        ("held by", held_in_words(leak) or "nothing that Python can name"),
         ("valid in", leak.scope),
         ("made at", with_source(leak.allocated_at)),
         ("stored at", f"{stored_at}{surely}" if stored_at is not None else None),
