@@ -15,7 +15,14 @@ from segkit.errors import ConfigError
 from segkit.exporting.graphs import graph_of
 from segkit.exporting.onnx import quiet, write_onnx
 from segkit.models.card import ModelCard
-from segkit.models.quantised import QuantisedConv2d, QuantisedLinear, Rounding, measure_ranges, quantise_layers
+from segkit.models.quantised import (
+    QuantisedConv2d,
+    QuantisedLinear,
+    Rounding,
+    measure_ranges,
+    quantise_layers,
+    sample_of,
+)
 from segkit.runs.checkpoint import load_checkpoint, load_model
 from segkit.training.quantised_start import card_in_8_bits
 
@@ -156,7 +163,7 @@ def test_each_layer_of_a_file_computes_what_the_model_computes_of_the_same_input
 
 def test_gradients_pass_where_values_are_in_range():
     rounding = Rounding()
-    rounding.seen = [torch.tensor(-1.0), torch.tensor(3.0)]
+    rounding.seen = [sample_of(torch.tensor([-1.0, 3.0]))]
     rounding.fix()
     x = torch.tensor([-2.0, -1.0, 0.0, 0.013, 2.9, 4.0], requires_grad=True)
     y = rounding(x)

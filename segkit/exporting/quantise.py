@@ -2,74 +2,82 @@
 
 By ``onnxruntime.quantization``: static, a scale for every channel of a layer's weights, as pairs of QuantizeLinear and
 DequantizeLinear that runtimes fold into kernels of 8 bits. Weights have 7 of the 8 bits: processors without VNNI add
-pairs of products in 16 bits, which overflow otherwise, and nobody would see it.
+pairs of products in 16 bits, which overflow otherwise, and nobody would see it. What is chosen here is which nodes are
+in 8 bits (``segkit.exporting.eight_bits``), the ranges of activations (``segkit.models.quantised.range_of``), and the
+weights (``segkit.exporting.rounded_weights``).
 """
 
 import logging
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
+import onnxruntime as ort
+import torch
 from onnxruntime import quantization
-from onnxruntime.quantization.calibrate import create_calibrator
+from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor
 
-_LAYERS = ("Conv", "Gemm", "MatMul")
-_BETWEEN = ("Add", "MaxPool")  # of features, so that they stay in 8 bits from layer to layer
-_GROUP = re.compile(r"/(?:model/)*(?P<group>(?:backbone/)?(?:body|decoder)/[^/]+|backbone/fpn|[^/]+)/")
+from segkit.exporting.eight_bits import BETWEEN, LAYERS, Nodes, nodes_for_8_bits
+from segkit.exporting.rounded_weights import Inputs, Layer, Rounded, rounded
+from segkit.models.quantised import LEAST_SCALE, Sample, range_of, sample_of
 
-
-class _Images(quantization.CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime has no types
-    """Images one by one."""
-
-    def __init__(self, name: str, images: Sequence[Tensor]) -> None:
-        self._left: Iterator[dict[str, Any]] = iter(
-            [{name: np.ascontiguousarray((each if name == "image" else each[None]).numpy())} for each in images]
-        )
-
-    def get_next(self) -> dict[str, Any] | None:
-        """The next one."""
-        return next(self._left, None)
+_MOST_SIDE = 640  # pixels; of larger images the middle is looked at, as all features are in memory at once
+_FOR_WEIGHTS = 16  # images
+_OVERRIDES = "TensorQuantOverrides"  # an option of ONNX Runtime's quantizer
 
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """A graph whose ranges of values are known.
+    """A graph whose ranges of values are known, and its weights in 8 bits.
 
     Attributes:
-        path: The graph, prepared.
+        path: The graph, prepared: norms are folded into the layers before them.
+        nodes: Those that can be in 8 bits.
         ranges: Of its tensors.
-        groups: The names of the nodes that can be in 8 bits, by the part of the model that they are in.
+        weights: By the name of the weights.
     """
 
     path: Path
+    nodes: Nodes
     ranges: Any
-    groups: dict[str, list[str]]
+    weights: dict[str, Rounded]
 
 
 def calibrate(path: Path, images: Sequence[Tensor]) -> Calibrated:
-    """Run a graph on images, and note the ranges of its tensors.
+    """Run a graph on images, note the ranges of its tensors, and round its weights.
 
     Args:
-        path: The ONNX file; others are written beside it.
-        images: uint8 [3, H, W] each.
+        path: The ONNX file; another is written beside it.
+        images: uint8 [C, H, W] each.
     """
-    prepared, augmented = path.with_suffix(".prepared.onnx"), path.with_suffix(".augmented.onnx")
+    prepared = path.with_suffix(".prepared.onnx")
     _quietly(quant_pre_process, str(path), str(prepared), skip_symbolic_shape=True)
     proto = onnx.load(str(prepared))
-    groups = _groups(proto)
-    calibrator = _quietly(create_calibrator, str(prepared), [*_LAYERS, *_BETWEEN], str(augmented))
-    # One image at a time: the ranges of all are kept until they are put together.
-    for start in range(0, len(images), 8):
-        calibrator.collect_data(_Images(proto.graph.input[0].name, images[start : start + 8]))
-    ranges = calibrator.compute_data()
-    augmented.unlink(missing_ok=True)
-    return Calibrated(prepared, ranges, groups)
+    nodes = nodes_for_8_bits(proto.graph)
+    layers = layers_of(proto, nodes)
+    names = list(dict.fromkeys([*nodes.tensors(), *(each.node.input[0] for each in layers)]))
+    samples: dict[str, list[Sample]] = {name: [] for name in names}
+    inputs = {each.node.input[1]: Inputs() for each in layers}
+    session = session_of(proto, names)
+    every = -(-len(images) // _FOR_WEIGHTS)
+    generator = torch.Generator().manual_seed(0)
+    for number, image in enumerate(images):
+        values = run(session, names, image)
+        for name, value in values.items():
+            samples[name] += [sample_of(torch.from_numpy(value))] if value.size else []
+        for layer in layers if number % every == 0 else ():
+            x = torch.from_numpy(values[layer.node.input[0]])
+            if x.numel():
+                inputs[layer.node.input[1]].add(layer.patches(x, generator))
+    by_name = {each.node.input[1]: each for each in layers}
+    weights = {name: rounded(each, inputs[name]) for name, each in by_name.items()}
+    return Calibrated(prepared, nodes, _ranges(nodes, samples), weights)
 
 
 def quantise(calibrated: Calibrated, left_out: Sequence[str], out: Path) -> None:
@@ -80,20 +88,32 @@ def quantise(calibrated: Calibrated, left_out: Sequence[str], out: Path) -> None
         left_out: The parts that stay as they are.
         out: File to write.
     """
-    nodes = [name for group, names in calibrated.groups.items() if group not in left_out for name in names]
+    proto = onnx.load(str(calibrated.path))
+    chosen = calibrated.nodes.chosen(left_out)
+    layers = [each for each in layers_of(proto, calibrated.nodes) if each.node.name in set(chosen)]
+    initial = {each.name: each for each in proto.graph.initializer}
+    overrides = {}
+    for name, layer in {each.node.input[1]: each for each in layers}.items():
+        found = calibrated.weights[name]
+        initial[name].CopyFrom(onnx.numpy_helper.from_array(found.weight, name))
+        zero = {"zero_point": np.int8(0), "axis": layer.axis, "quant_type": quantization.QuantType.QInt8}
+        overrides[name] = [{"scale": scale, **zero} for scale in found.scales]
+    for layer in layers:
+        _add_to_bias(proto, initial, layer.node, calibrated.weights[layer.node.input[1]].bias)
     quantizer = quantization.QDQQuantizer(
-        onnx.load(str(calibrated.path)),
+        proto,
         True,  # per channel
         True,  # 7 bits
         quantization.QuantType.QInt8,
         quantization.QuantType.QUInt8,
         calibrated.ranges,
-        nodes,
+        chosen,
         [],
-        [*_LAYERS, *_BETWEEN],
-        {},
+        [*LAYERS, *BETWEEN],
+        {_OVERRIDES: overrides},
     )
     _quietly(quantizer.quantize_model)
+    _keep_in_fp32(quantizer.model.model)
     quantizer.model.save_model_to_file(str(out), False)
 
 
@@ -117,16 +137,93 @@ def has_connected_layers(path: Path) -> bool:
     return any(node.op_type in ("Gemm", "MatMul") and weights & set(node.input) for node in proto.graph.node)
 
 
-def _groups(proto: Any) -> dict[str, list[str]]:
-    """The nodes that can be in 8 bits, by the part of the model that they are in, in the order of the graph."""
-    weights = {each.name for each in proto.graph.initializer}
-    groups: dict[str, list[str]] = {}
+def layers_of(proto: Any, nodes: Nodes) -> list[Layer]:
+    """The layers of a graph that can be in 8 bits."""
+    names = {name for part in nodes.parts.values() for name in part}
+    values = {each.name: each for each in proto.graph.initializer}
+    return [
+        Layer(node, onnx.numpy_helper.to_array(values[node.input[1]]))
+        for node in proto.graph.node
+        if node.name in names
+    ]
+
+
+def session_of(proto: Any, names: Sequence[str]) -> ort.InferenceSession:
+    """A graph, ready to give tensors inside it."""
+    inside = onnx.ModelProto()
+    inside.CopyFrom(proto)
+    del inside.graph.output[:]
+    inside.graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names)
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    return ort.InferenceSession(inside.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def run(session: ort.InferenceSession, names: Sequence[str], image: Tensor) -> dict[str, npt.NDArray[np.float32]]:
+    """The tensors of one image, uint8 [C, H, W]; of a large one those of its middle."""
+    top, left = (max(0, side - _MOST_SIDE) // 2 for side in image.shape[-2:])
+    image = image[:, top : top + _MOST_SIDE, left : left + _MOST_SIDE]
+    name = session.get_inputs()[0].name
+    given = np.ascontiguousarray((image if name == "image" else image[None]).numpy())
+    return dict(zip(names, session.run(list(names), {name: given}), strict=True))
+
+
+def _ranges(nodes: Nodes, samples: dict[str, list[Sample]]) -> Any:
+    """ONNX Runtime's record of ranges; what an activation cuts off needs none, and has its range."""
+    found = {}
+    for name, values in samples.items():
+        low, high = range_of(values)
+        found[name] = (np.float32(low), np.float32(max(high, low + LEAST_SCALE)))
+    for before, after in nodes.activated().items():
+        found[before] = found[after]
+    return TensorsData(CalibrationMethod.MinMax, found)
+
+
+def _add_to_bias(proto: Any, initial: dict[str, Any], node: Any, more: npt.NDArray[np.float32]) -> None:
+    """Give a layer a bias of its own; a MatMul has none."""
+    if node.op_type == "MatMul":
+        return
+    old = onnx.numpy_helper.to_array(initial[node.input[2]]) if len(node.input) > 2 else np.zeros_like(more)
+    name = f"{node.name}_bias"
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(old + more, name))
+    del node.input[2:]
+    node.input.append(name)
+
+
+def _keep_in_fp32(proto: Any) -> None:
+    """Keep ONNX Runtime from rounding the weights of layers that are left out.
+
+    When it opens a file, it puts the weights of every Conv, ConvTranspose and Gemm behind a DequantizeLinear in 8 bits,
+    with one scale for all channels (its WeightBiasQuantization) - unless that node has a scale for each channel.
+    """
+    values = {each.name: each for each in proto.graph.initializer}
+    makers = {node.output[0]: node for node in proto.graph.node}
+    nodes = []
     for node in proto.graph.node:
-        is_layer = node.op_type in _LAYERS and bool(weights & set(node.input))
-        inside = re.match(r"/(model/)*(backbone|body|decoder)/", node.name) is not None
-        if (is_layer or (node.op_type in _BETWEEN and inside)) and (match := _GROUP.match(node.name)):
-            groups.setdefault(match["group"], []).append(node.name)
-    return groups
+        before = makers.get(node.input[0]) if node.input else None
+        is_left_out = node.op_type in ("Conv", "ConvTranspose", "Gemm") and node.input[1] in values
+        if is_left_out and before is not None and before.op_type == "DequantizeLinear":
+            channels = _inputs_of(node, values[node.input[1]].dims)
+            names = [f"{node.name}_{what}" for what in ("scale", "zero", "input")]
+            for name, old in zip(names, before.input[1:], strict=False):
+                one = onnx.numpy_helper.to_array(values[old])
+                proto.graph.initializer.append(onnx.numpy_helper.from_array(np.full(channels, one), name))
+            nodes.append(
+                onnx.helper.make_node("DequantizeLinear", [before.input[0], *names[:2]], names[2:], names[2], axis=1)
+            )
+            node.input[0] = names[2]
+        nodes.append(node)
+    kept = [onnx.NodeProto.FromString(each.SerializeToString()) for each in nodes]
+    del proto.graph.node[:]
+    proto.graph.node.extend(kept)
+
+
+def _inputs_of(node: Any, shape: Sequence[int]) -> int:
+    """The number of channels that a layer reads, by the shape of its weights."""
+    found: dict[str, int] = {each.name: each.i for each in node.attribute}
+    if node.op_type == "Conv":
+        return shape[1] * found.get("group", 1)
+    return shape[1] if node.op_type == "Gemm" and found.get("transB") else shape[0]
 
 
 def _quietly(function: Any, *arguments: Any, **named: Any) -> Any:

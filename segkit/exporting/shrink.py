@@ -13,15 +13,16 @@ from torch import Tensor
 from segkit.data.records import Dataset
 from segkit.errors import InputError
 from segkit.exporting.onnx import quiet
-from segkit.exporting.quantise import Calibrated, calibrate, has_connected_layers, quantise, quantise_weights
+from segkit.exporting.quantise import calibrate, has_connected_layers, quantise, quantise_weights
 from segkit.exporting.score_check import score_of
+from segkit.exporting.sensitive_parts import ranked_parts
 from segkit.extras import extra_package
 from segkit.progress import Progress
 from segkit.runtimes.onnx_model import OnnxModel
 
 _EQUAL = 1e-5  # of outputs of a simplified graph
 _IN_FP32 = ("RoiAlign", "Softmax", "Sigmoid", "Exp", "Div", "Range", "Sqrt", "Log")  # places of boxes need 32 bits
-_MOST_PARTS = 3  # that are left out of 8 bits
+_LEFT_OUT = (1, 2, 4, 8)  # numbers of parts that are tried
 
 
 def in_half(path: Path) -> None:
@@ -88,8 +89,8 @@ def in_8_bits(
         path: The file, which is replaced.
         images: To calibrate on; None: only the weights of fully connected layers.
         dataset: To score on.
-        least: The score to reach. Where it is not reached, the part without which the score rises most is left out,
-            and so on, up to three parts.
+        least: The score to reach. Where it is not reached, the part that loses most is left out, then two, four and
+            eight of them.
         progress: Shows what is done.
 
     Returns:
@@ -119,26 +120,37 @@ def in_8_bits(
         exported = OnnxModel(out)
         return score_of(exported, exported.card, dataset, progress)[1]
 
-    left_out = _sensitive(calibrated, scored, least, progress)
-    quantise(calibrated, left_out, out)
-    _with_metadata(out, metadata)
+    left_out = _sensitive(scored, lambda: ranked_parts(calibrated, out, images), least, progress)
     out.replace(path)
     calibrated.path.unlink(missing_ok=True)
     return left_out
 
 
 def _sensitive(
-    calibrated: Calibrated, scored: Callable[[Sequence[str]], float], least: float, progress: Progress
+    scored: Callable[[Sequence[str]], float], ranked: Callable[[], Sequence[str]], least: float, progress: Progress
 ) -> tuple[str, ...]:
-    """The parts that must not be in 8 bits, for a score."""
-    chosen: tuple[str, ...] = ()
-    best = scored(chosen)
-    while best < least and len(chosen) < min(_MOST_PARTS, len(calibrated.groups) - 1):
-        progress.note(f"in 8 bits the score is {best:.4f}: looking for the part that loses most")
-        trials = {part: scored((*chosen, part)) for part in calibrated.groups if part not in chosen}
-        part = max(trials, key=lambda name: trials[name])
-        chosen, best = (*chosen, part), trials[part]
-    return chosen
+    """The parts that must not be in 8 bits, for a score; what was scored last is what is left out.
+
+    Args:
+        scored: The score without parts.
+        ranked: The parts, that which loses most first.
+        least: The score to reach.
+        progress: Shows what is done.
+    """
+    found = scored(())
+    if found >= least:
+        return ()
+    parts = ranked()
+    left_out: tuple[str, ...] = ()
+    for count in _LEFT_OUT:
+        if found >= least or count >= len(parts):
+            break
+        progress.note(
+            f"in 8 bits the score is {found:.4f}, and should be {least:.4f}: leaving out {', '.join(parts[:count])}"
+        )
+        left_out = tuple(parts[:count])
+        found = scored(left_out)
+    return left_out
 
 
 def _with_metadata(path: Path, metadata: Sequence[Any]) -> None:

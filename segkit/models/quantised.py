@@ -4,16 +4,16 @@ Weights and activations are rounded to the values that 8 bits hold, and stay flo
 quantisation", Jacob et al. 2018, https://arxiv.org/abs/1712.05877); backward takes rounding for the identity inside the
 range (straight-through estimator). Weights have a scale for each output channel, activations one for all
 (Krishnamoorthi 2018, https://arxiv.org/abs/1806.08342). Norms are folded into the convolutions before them, as
-exporters do. Weights have 7 of the 8 bits, for the reason in ``segkit.exporting.quantise``.
+exporters do. Weights have 7 of the 8 bits, and ranges are chosen, as ``segkit.exporting.quantise`` has it, too.
 
 Ranges of activations are measured once (``measure_ranges``) and fixed: averages over batches would make a step depend
 on its micro-batches and ranks, and would be updated twice where activations are computed again.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,12 +21,50 @@ from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 
-_LARGEST = 63  # of a weight
+LARGEST_WEIGHT = 63
+LEAST_SCALE = 1e-8
 _LEVELS = 255  # of activations
-_LEAST_SCALE = 1e-8
+_SAMPLE = 2048  # values of an activation of an image
+_SHARES, _LEAST_SHARE = 33, 0.2  # of the whole range that are tried
 _FOLDED = (nn.BatchNorm2d, nn.SyncBatchNorm, FrozenBatchNorm2d)
 _ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU)
 _RESULTS = ("head", "distance", "cls_logits", "bbox_pred", "mask_fcn_logits")  # their outputs are not rounded
+
+
+class Sample(NamedTuple):
+    """What an activation was in one image: its least and largest value, and some of its values [N]."""
+
+    low: Tensor
+    high: Tensor
+    values: Tensor
+
+
+def sample_of(x: Tensor) -> Sample:
+    """Evenly spread values of an activation that is not empty, and its extremes."""
+    flat = x.detach().flatten().float()
+    step = max(1, len(flat) // _SAMPLE) | 1  # odd, so that not all are of the same columns
+    return Sample(flat.amin(), flat.amax(), flat[::step].clone())
+
+
+def range_of(samples: Sequence[Sample]) -> tuple[float, float]:
+    """The range whose 256 values are nearest to an activation's, by the mean of the squared differences.
+
+    Few values lie far out: cutting them off makes all others finer. The range includes 0.
+    """
+    if not samples:  # a head that was never given a region
+        return 0.0, 0.0
+    low = min(0.0, *(float(each.low) for each in samples))
+    high = max(0.0, *(float(each.high) for each in samples))
+    values = torch.cat([each.values for each in samples])
+    shares = torch.linspace(1, _LEAST_SHARE, _SHARES).tolist()
+    errors = []
+    for share in shares:
+        scale = max((high - low) * share / _LEVELS, LEAST_SCALE)
+        zero = round(-low * share / scale)
+        found = ((values / scale).round_().clamp_(-zero, _LEVELS - zero)).mul_(scale)
+        errors.append(found.sub_(values).square_().mean())
+    share = shares[int(torch.stack(errors).argmin())]
+    return low * share, high * share
 
 
 class Rounding(nn.Module):
@@ -36,12 +74,12 @@ class Rounding(nn.Module):
         super().__init__()
         self.scale = nn.Buffer(torch.ones(()))
         self.zero = nn.Buffer(torch.zeros((), dtype=torch.int32))
-        self.seen: list[Tensor] | None = None  # least and largest values, while ranges are measured
+        self.seen: list[Sample] | None = None  # while ranges are measured
 
     def forward(self, x: Tensor) -> Tensor:
-        """Round; or only note the range."""
+        """Round; or only note values."""
         if self.seen is not None:
-            self.seen += [x.detach().amin(), x.detach().amax()] if x.numel() else []
+            self.seen += [sample_of(x)] if x.numel() else []
             return x
         if torch.onnx.is_in_onnx_export():
             out: Tensor = _RoundingNodes.apply(x, float(self.scale), int(self.zero))
@@ -49,11 +87,11 @@ class Rounding(nn.Module):
         return torch.fake_quantize_per_tensor_affine(x.float(), self.scale, self.zero, 0, _LEVELS).to(x.dtype)
 
     def fix(self) -> None:
-        """Take the range that was noted."""
-        values = torch.stack([*(self.seen or ()), self.scale.new_zeros(())]).float()
-        low, high = values.amin(), values.amax()
-        self.scale.copy_(((high - low) / _LEVELS).clamp(min=_LEAST_SCALE))
-        self.zero.copy_((-low / self.scale).round().clamp(0, _LEVELS).int())
+        """Take the range of the values that were noted."""
+        low, high = range_of(self.seen or ())
+        scale = max((high - low) / _LEVELS, LEAST_SCALE)
+        self.scale.fill_(scale)
+        self.zero.fill_(min(max(round(-low / scale), 0), _LEVELS))
         self.seen = None
 
 
@@ -78,12 +116,14 @@ class _Layer(nn.Module, ABC):
     def scales(self) -> Tensor:
         """The scale of each output channel's weights, [C]."""
         largest: Tensor = self.weight.detach().float().flatten(1).abs().amax(1)
-        return (largest / _LARGEST).clamp(min=_LEAST_SCALE)
+        return (largest / LARGEST_WEIGHT).clamp(min=LEAST_SCALE)
 
     def rounded(self) -> tuple[Tensor, Tensor]:
         """Weights of 8 and biases of 32 bits, as floating point numbers."""
         scales, zeros = self.scales(), torch.zeros(len(self.weight), dtype=torch.int32, device=self.weight.device)
-        weight = torch.fake_quantize_per_channel_affine(self.weight.float(), scales, zeros, 0, -_LARGEST, _LARGEST)
+        weight = torch.fake_quantize_per_channel_affine(
+            self.weight.float(), scales, zeros, 0, -LARGEST_WEIGHT, LARGEST_WEIGHT
+        )
         steps = scales * self.before.scale
         bias = self.bias + ((self.bias / steps).round() * steps - self.bias).detach()
         return weight, bias

@@ -1,0 +1,206 @@
+"""What is in 8 bits in a file, by which ranges, and with which weights."""
+
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from onnx import numpy_helper
+
+from segkit.exporting.eight_bits import nodes_for_8_bits
+from segkit.exporting.onnx import quiet
+from segkit.exporting.quantise import calibrate, quantise
+from segkit.exporting.rounded_weights import Inputs, Layer, rounded
+from segkit.exporting.sensitive_parts import ranked_parts
+from segkit.models.quantised import LARGEST_WEIGHT, range_of, sample_of
+
+
+class Network(torch.nn.Module):
+    """A small U-Net; its names are those of segkit's parts."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = torch.nn.ModuleList(
+            [
+                torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.ReLU6()),
+                torch.nn.Sequential(
+                    torch.nn.Conv2d(8, 8, 3, 2, 1, groups=8), torch.nn.ReLU6(), torch.nn.Conv2d(8, 16, 1)
+                ),
+            ]
+        )
+        self.decoder = torch.nn.ModuleList([torch.nn.Sequential(torch.nn.Conv2d(24, 8, 3, padding=1), torch.nn.ReLU())])
+        self.head = torch.nn.Conv2d(8, 4, 1)
+
+    def forward(self, images):
+        first = self.body[0](images.float() / 128 - 1)
+        second = torch.nn.functional.interpolate(self.body[1](first), scale_factor=2.0, mode="nearest")
+        return self.head(self.decoder[0](torch.cat([second, first], 1))).softmax(1)
+
+
+def images(count=6):
+    noise = torch.rand(count, 3, 6, 8, generator=torch.Generator().manual_seed(0))
+    return torch.nn.functional.interpolate(noise, size=(48, 64), mode="bicubic").clamp(0, 1).mul(255).to(torch.uint8)
+
+
+def written(network, path):
+    free = {"images": {0: "batch", 2: "height", 3: "width"}}
+    with quiet(), torch.no_grad():
+        torch.onnx.export(
+            network.eval(), (images(2),), str(path), dynamo=False, opset_version=17, input_names=["images"],
+            output_names=["probabilities"], dynamic_axes=free,
+        )  # fmt: skip
+    return path
+
+
+def outputs(path, names=None):
+    proto = onnx.load(str(path))
+    proto.graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names or ()
+    )
+    session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    return [torch.from_numpy(each) for each in session.run(None, {"images": images().numpy()})]
+
+
+@pytest.fixture
+def network():
+    return Network()
+
+
+def test_what_is_between_layers_is_in_8_bits_and_results_are_not(network, tmp_path):
+    path = written(network, tmp_path / "m.onnx")
+    calibrated = calibrate(path, list(images()))
+    quantise(calibrated, (), tmp_path / "q.onnx")
+    nodes = onnx.load(str(tmp_path / "q.onnx")).graph.node
+    assert list(calibrated.nodes.parts) == ["body.0", "body.1", "decoder.0"]
+    assert not {"Relu", "Clip"} & {node.op_type for node in nodes}
+    makers = {node.output[0]: node.op_type for node in nodes}
+    for node in nodes:
+        if node.op_type in ("Conv", "Concat", "Resize"):
+            assert makers[node.input[0]] == "DequantizeLinear", node.name
+    head = next(node for node in nodes if node.name == "/head/Conv")
+    assert head.input[1] in {each.name for each in calibrated.nodes.graph.initializer}
+    assert [node.op_type for node in nodes if head.output[0] in node.input] == ["Softmax"]
+
+
+def test_what_an_activation_cuts_off_takes_no_part_of_the_range(network, tmp_path):
+    with torch.no_grad():
+        network.body[0][0].weight *= 300  # most of the outputs are below 0 or above 6
+    path = written(network, tmp_path / "m.onnx")
+    quantise(calibrate(path, list(images())), (), tmp_path / "q.onnx")
+    whole, found = outputs(path)[0], outputs(tmp_path / "q.onnx")[0]
+    constant = whole.mean((0, 2, 3), keepdim=True)
+    assert (found - whole).square().mean() < 0.01 * (constant - whole).square().mean()
+
+
+@pytest.mark.parametrize("part", ["body.1", "decoder.0"])
+def test_a_part_that_is_left_out_has_the_very_weights_of_the_model(network, part, tmp_path):
+    """ONNX Runtime would round them, with one scale for all channels, when it opens the file."""
+    with torch.no_grad():
+        network.head.weight[0] *= 1000
+        network.decoder[0][0].weight[0] *= 1000
+    path = written(network, tmp_path / "m.onnx")
+    calibrated = calibrate(path, list(images()))
+    quantise(calibrated, (part,), tmp_path / "q.onnx")
+    proto = onnx.load(str(tmp_path / "q.onnx"))
+    weights = {each.name: numpy_helper.to_array(each) for each in proto.graph.initializer}
+    left_out = [node for node in proto.graph.node if node.op_type == "Conv" and node.input[1] in weights]
+    assert {node.name.split("/")[1] for node in left_out} == {part, "head"}
+    for node in left_out:
+        layer = Layer(node, weights[node.input[1]])
+        pads, strides = layer.attributes["pads"], layer.attributes["strides"]
+        *_, x, found = outputs(tmp_path / "q.onnx", [node.input[0], node.output[0]])
+        expected = torch.nn.functional.conv2d(
+            x, torch.tensor(layer.weight), torch.tensor(weights[node.input[2]]), strides, pads[:2], groups=layer.groups
+        )
+        by_channel = (found - expected).abs().amax((0, 2, 3)) / expected.abs().amax((0, 2, 3))
+        assert by_channel.max() < 1e-4, node.name
+
+
+def convolution(weight):
+    node = onnx.helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1])
+    return Layer(node, weight.numpy())
+
+
+def test_weights_are_rounded_with_regard_to_their_inputs():
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(16, 4, 3, 3, generator=generator)
+    smooth = torch.nn.functional.avg_pool2d(torch.rand(2, 4, 40, 50, generator=generator), 5, 1, 2).relu()
+    layer, inputs = convolution(weight), Inputs()
+    inputs.add(layer.patches(smooth, generator))
+    found = rounded(layer, inputs)
+    steps = torch.tensor(found.weight) / torch.tensor(found.scales)[:, None, None, None]
+    assert (steps - steps.round()).abs().max() < 1e-3
+    assert steps.abs().max() <= LARGEST_WEIGHT + 1e-3
+    nearest = (weight / torch.tensor(found.scales)[:, None, None, None]).round()
+    whole, plain, chosen = (
+        torch.nn.functional.conv2d(smooth, each, bias)[..., 2:-2, 2:-2]
+        for each, bias in (
+            (weight, None),
+            (nearest * torch.tensor(found.scales)[:, None, None, None], None),
+            (torch.tensor(found.weight), torch.tensor(found.bias)),
+        )
+    )
+    assert (chosen - whole).square().mean() < 0.2 * (plain - whole).square().mean()
+
+
+def test_patches_are_the_inputs_of_outputs():
+    generator = torch.Generator().manual_seed(0)
+    weight, x = torch.randn(6, 2, 3, 1, generator=generator), torch.randn(2, 4, 9, 7, generator=generator)
+    node = onnx.helper.make_node(
+        "Conv", ["x", "w"], ["y"], pads=[1, 0, 2, 1], strides=[2, 1], dilations=[2, 1], group=2
+    )
+    layer = Layer(node, weight.numpy())
+    padded = torch.nn.functional.pad(x, (0, 1, 1, 2))
+    expected = torch.nn.functional.conv2d(padded, weight, None, (2, 1), 0, (2, 1), 2)  # [2, 6, h, w]
+    found = (layer.rows() @ layer.patches(x, generator)).reshape(6, -1)  # [6, N]
+    places = {tuple(each.tolist()) for each in expected.permute(0, 2, 3, 1).reshape(-1, 6).round(decimals=3)}
+    assert {tuple(each.tolist()) for each in found.T.round(decimals=3)} <= places
+
+
+def test_a_layer_that_was_given_nothing_is_rounded_to_the_nearest():
+    weight = torch.randn(4, 2, 3, 3, generator=torch.Generator().manual_seed(0))
+    found = rounded(convolution(weight), Inputs())
+    assert (torch.tensor(found.weight) - weight).abs().max() <= 0.501 * found.scales.max()
+    assert not found.bias.any()
+
+
+def test_a_range_cuts_off_few_values_far_out_and_has_0():
+    values = torch.linspace(2, 3, 200_000)
+    values[1] = 3.6
+    low, high = range_of([sample_of(values)])
+    assert low == 0
+    assert 3 <= high < 3.6
+    assert range_of([sample_of(torch.tensor([-1.0])), sample_of(torch.tensor([3.0]))]) == (-1, 3)
+    assert range_of([]) == (0, 0)
+
+
+def test_the_part_with_the_largest_error_comes_first(network, tmp_path):
+    with torch.no_grad():
+        network.decoder[0][0].weight[:, 0] *= 1e4  # the others are rounded to nothing beside it
+        network.body[1][2].weight[0] *= 1e-4
+        network.body[1][2].bias[0] = 0
+    path = written(network, tmp_path / "m.onnx")
+    calibrated = calibrate(path, list(images()))
+    quantise(calibrated, (), tmp_path / "q.onnx")
+    ranked = ranked_parts(calibrated, tmp_path / "q.onnx", list(images()))
+    assert ranked[0] == "decoder.0"
+    assert sorted(ranked) == ["body.0", "body.1", "decoder.0"]
+
+
+def test_a_convolution_whose_output_is_chosen_from_gives_results():
+    make = onnx.helper.make_node
+    weights = [numpy_helper.from_array(torch.zeros(1, 1, 1, 1).numpy(), name) for name in ("w", "v", "u")]
+    graph = onnx.helper.make_graph(
+        [
+            make("Conv", ["x", "w"], ["a"], "/body/body.0/Conv"),
+            make("Conv", ["a", "v"], ["b"], "/rpn/head/Conv"),
+            make("TopK", ["b", "k"], ["c", "i"], "/TopK"),
+            make("Gather", ["a", "i"], ["d"], "/Gather"),
+            make("Conv", ["d", "u"], ["e"], "/mask/Conv"),
+            make("ConvTranspose", ["e", "w"], ["f"], "/mask/ConvTranspose"),
+        ],
+        "g", [], [onnx.helper.make_tensor_value_info("f", 1, None)], weights,
+    )  # fmt: skip
+    nodes = nodes_for_8_bits(graph)
+    assert nodes.parts == {"body/body.0": ["/body/body.0/Conv"], "mask": ["/mask/Conv"]}
+    assert nodes.chosen(["mask"]) == ["/body/body.0/Conv"]
