@@ -1,13 +1,17 @@
 """What is in 8 bits in a file, by which ranges, and with which weights."""
 
+from dataclasses import replace
+
 import onnx
 import onnxruntime as ort
 import pytest
 import torch
 from onnx import numpy_helper
+from random_models import card_of, sharp
 
 from segkit.exporting.eight_bits import nodes_for_8_bits
-from segkit.exporting.onnx import quiet
+from segkit.exporting.graphs import graph_of
+from segkit.exporting.onnx import quiet, write_onnx
 from segkit.exporting.quantise import calibrate, quantise
 from segkit.exporting.rounded_weights import Inputs, Layer, rounded
 from segkit.exporting.sensitive_parts import ranked_parts
@@ -185,6 +189,21 @@ def test_the_part_with_the_largest_error_comes_first(network, tmp_path):
     ranked = ranked_parts(calibrated, tmp_path / "q.onnx", list(images()))
     assert ranked[0] == "decoder.0"
     assert sorted(ranked) == ["body.0", "body.1", "decoder.0"]
+
+
+def test_a_detector_is_in_8_bits_but_for_its_results(tmp_path):
+    card = replace(card_of("maskrcnn", "batch"), backbone="resnet18")
+    write_onnx(graph_of(sharp(card).eval(), card), {}, tmp_path / "m.onnx")
+    calibrated = calibrate(tmp_path / "m.onnx", list(images(2)))
+    quantise(calibrated, (), tmp_path / "q.onnx")
+    parts = calibrated.nodes.parts
+    layers = {name.split("/")[-2] for names in parts.values() for name in names}
+    assert {"conv1", "fc6", "fc7"} <= layers
+    assert not {"cls_logits", "bbox_pred", "cls_score", "mask_fcn_logits"} & layers
+    assert (tmp_path / "q.onnx").stat().st_size < 0.3 * (tmp_path / "m.onnx").stat().st_size
+    boxes, labels, scores, masks, image = outputs(tmp_path / "q.onnx")
+    assert len(boxes) == len(labels) == len(scores) == len(masks) == len(image) > 0
+    assert sorted(ranked_parts(calibrated, tmp_path / "q.onnx", list(images(2)))) == sorted(parts)
 
 
 def test_a_convolution_whose_output_is_chosen_from_gives_results():
