@@ -18,7 +18,7 @@ from segkit.commands.predict import predict
 from segkit.commands.replay import replay
 from segkit.commands.serve import serve
 from segkit.commands.train import train
-from segkit.commands.typer_command import ConfiguredCommand
+from segkit.commands.typer_command import ConfiguredCommand, Program
 from segkit.errors import DONE, FAILED, INTERRUPTED, USAGE, SegkitError, user_error
 from segkit.runtime.signals import end_quietly, raising_interrupts
 from segkit.runtime.streams import lost_output, make_streams_safe
@@ -26,6 +26,7 @@ from segkit.text import visible
 from segkit.version import __version__
 
 app = typer.Typer(
+    cls=Program,
     invoke_without_command=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",

@@ -7,13 +7,14 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
 from conftest import ROOT
 
 from segkit import __version__
 from segkit.cli import COMMANDS
-from segkit.config.fields import flag_of, options_of
+from segkit.config.fields import declaration_of, flag_of, options_of
 
 HEAVY = (
     "torch",
@@ -48,7 +49,7 @@ def test_every_command_has_help_with_an_example(segkit, command):
     assert f"Example:  segkit {command}" in outcome.out
     for flag in ("--json", "--quiet", "--config"):
         assert flag in outcome.out
-    assert segkit("--help").out.count(f"│ {command} ") == 1
+    assert segkit("--help").out.count(f"\n  {command} ") == 1
 
 
 def test_the_pages_of_commands_are_up_to_date():
@@ -165,6 +166,30 @@ def test_help_of_many_options_begins_with_the_most_used(segkit, command):
     first = COMMANDS[command].config_type.first
     names = {each.name: flag_of(each) for each in options_of(COMMANDS[command].config_type)}
     assert len(first) == 10
-    panel = text.partition("Most used; the others follow")[2].partition("╰")[0]
-    assert re.findall(r"│ (--[a-z-]+)", panel) == [names[name] for name in first]
-    assert set(re.findall(r"│ (--[a-z-]+)", text)) >= {name for name in names.values() if name.startswith("--")}
+    panel = text.partition("Most used; the others follow:")[2].partition("\n\n")[0]
+    assert re.findall(r"^  (--[a-z-]+)", panel, re.MULTILINE) == [names[name] for name in first]
+    flags = {name for name in names.values() if name.startswith("--")}
+    assert set(re.findall(r"^  (--[a-z-]+)", text, re.MULTILINE)) >= flags
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_the_same_in_boxes_and_without(segkit, command, monkeypatch):
+    """Boxes are for a terminal that draws; what is in a pipe, or read aloud, has neither boxes nor markup."""
+    plain = segkit(command, "--help").out
+    assert not set(plain) & set("│╭╰─━")
+    assert "[bold]" not in plain
+    assert "\\[" not in plain
+    monkeypatch.setattr("segkit.commands.typer_command.can_draw", lambda: True)
+    boxed = segkit(command, "--help").out
+    assert "╭─ " in boxed
+    for text in (plain, boxed):
+        words = " ".join(re.sub("[│╭╰╮╯─]", " ", text).split())
+        for each in options_of(COMMANDS[command].config_type):
+            declared = declaration_of(each)
+            if declared.after_separator:
+                continue
+            assert declared.argument or flag_of(each) in words
+    for hint in get_type_hints(COMMANDS[command].config_type).values():
+        for kind in (hint, *get_args(hint)):
+            names = map(str, get_args(kind) if get_origin(kind) is Literal else ())
+            assert [name for name in names if name not in boxed] == [], "none is cut off in the middle"

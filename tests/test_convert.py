@@ -34,6 +34,7 @@ def test_a_folder_becomes_a_dataset(segkit, here, parts):
     assert outcome.code == 0
     assert outcome.out == ""
     assert "nothing was lost" in outcome.err
+    assert outcome.err.splitlines()[-1].startswith("    segkit train ")
     train, val = load(here / "dataset/train.json"), load(here / "dataset/val.json")
     assert len(train["images"]) + len(val["images"]) == 12
     assert train["categories"] == val["categories"]

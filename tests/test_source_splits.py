@@ -216,7 +216,7 @@ def test_one_stray_file_does_not_undo_the_splits(segkit, here):
     found, report = splits(segkit, "in")
     assert found["val"] == [f"val/val{number}.png" for number in range(4)]
     assert found["train"] == ["stray.png", *(f"train/train{number}.png" for number in range(8))]
-    assert origins(report) == {"folders train, val": {"train": 8, "val": 4}, "assigned by rule (train)": {"train": 1}}
+    assert origins(report) == {"folders train, val": {"train": 8, "val": 4}, "drawn by segkit (train)": {"train": 1}}
     rows = [(row["file"], row["why"]) for row in report["findings"]]
     assert rows == [("stray.json", "the source has no split for it: it is in train")]
 

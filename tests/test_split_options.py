@@ -45,7 +45,7 @@ def test_the_folder_of_the_source_names_no_split(segkit, here):
         write(here / f"test/{number}.json", [square(10, 10, 20)], size=(40, 60))
     found, report = splits(segkit, here / "test")
     assert {split: len(names) for split, names in found.items()} == {"train": 8, "val": 2}
-    assert origins(report) == {"assigned by rule (val 0.2, seed 0)": {"train": 8, "val": 2}}
+    assert origins(report) == {"drawn by segkit (val 0.2, seed 0)": {"train": 8, "val": 2}}
 
 
 def test_one_image_in_two_splits_of_the_source_is_reported(segkit, here):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import MISSING, Field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -47,10 +47,11 @@ def _common_option(name: str, hint: Any, default: Any, *flags: str, **settings: 
 _COMMON = [
     _common_option(
         "config", Path | None, None,
-        help="TOML file of option values; the command line wins over it.", is_eager=True, callback=_read_config_file,
+        help="TOML file with values of options; options on the command line win.", is_eager=True,
+        callback=_read_config_file,
     ),
     _common_option("as_json", bool, False, "--json", help="One JSON document on stdout."),
-    _common_option("quiet", bool, False, "--quiet", "-q", help="Only errors on stderr; of an answer, one line."),
+    _common_option("quiet", bool, False, "--quiet", "-q", help="Show only errors, and one line of an answer."),
     inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
 ]  # fmt: skip
 
@@ -121,7 +122,7 @@ def _typed_default(each: Field[Any]) -> Any:
 
 def _annotation(each: Field[Any], hint: Any, panel: str) -> Any:
     declared = declaration_of(each)
-    text = declared.help.replace("[", "\\[")  # Rich would take [default: ...] for markup
+    text = _with_choices(hint, declared.help).replace("[", "\\[")  # Rich would take [default: ...] for markup
     settings: dict[str, Any] = {"help": text, "show_default": "[default:" not in text}
     if declared.complete is not None:
         settings["autocompletion"] = completer(declared.complete)
@@ -143,15 +144,35 @@ def _annotation(each: Field[Any], hint: Any, panel: str) -> Any:
 
 
 def _metavar(hint: Any, declared: Declaration) -> str | None:
-    """The placeholder for a plain type, with its bounds; Typer itself lists the choices of a Literal."""
+    """The placeholder for a plain type, with its bounds; Typer itself lists the choices of a Literal if few."""
     kinds = (hint, *get_args(hint))
+    if bool in kinds or _many_choices(hint):
+        return "" if bool in kinds else "NAME"
     word = next((word for kind, word in _METAVARS.items() if kind in kinds), None)
-    low, high = ("" if end is None else str(end) for end in (declared.min, declared.max))
-    bounds = f"{low}<=x<={high}" if low and high else f"x>={low}" if low else f"x<={high}" if high else ""
-    return f"{word} [{bounds}]" if bounds else word
+    low = None if declared.min is None else f"{declared.min:g}"
+    high = None if declared.max is None or declared.max >= _NO_BOUND else f"{declared.max:g}"
+    if low is not None and high is not None:
+        return f"{word} ({low} to {high})"
+    return word if low is None and high is None else f"{word} ({f'from {low}' if high is None else f'to {high}'})"
+
+
+def _many_choices(hint: Any) -> tuple[str, ...]:
+    """The choices of a Literal that would be cut off in the middle of a word between the option and its text."""
+    choices = next((get_args(kind) for kind in (hint, *get_args(hint)) if get_origin(kind) is Literal), ())
+    return choices if len("|".join(map(str, choices))) > _WIDEST else ()
+
+
+def _with_choices(hint: Any, text: str) -> str:
+    """The text of an option with its choices, which can be broken between words there."""
+    if not (choices := _many_choices(hint)):
+        return text
+    text, default, of_default = text.partition("[default:")
+    return f"{text.rstrip()} NAME is one of {', '.join(choices)}.  {default}{of_default}".rstrip()
 
 
 _METAVARS = {int: "N", float: "X", Path: "PATH", str: "TEXT"}
+_WIDEST = 18  # letters
+_NO_BOUND = 10**6  # a bound beyond is there for slips
 
 
 def _parser(parse: Callable[[str], Any]) -> Callable[[Any], Any]:

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
 from rich.measure import Measurement
-from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
+from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Column, Table
 from rich.text import Text
@@ -118,6 +118,14 @@ class _Times(ProgressColumn):
         return Text(text if left is None or task.finished else f"{text}, {format_duration(left)} left")
 
 
+class _Count(ProgressColumn):
+    """How many units are done, and of how many: ``12/40``; nothing where neither is known."""
+
+    def render(self, task: Task) -> Text:
+        of = "" if task.total is None else f"/{int(task.total)}"
+        return Text(f"{int(task.completed)}{of}" if task.completed or of else "")
+
+
 class _Figures(ProgressColumn):
     """As many figures as there is room for; none is cut off in the middle, so that each can be believed."""
 
@@ -156,7 +164,7 @@ class _Bars(Progress):
         self._bars = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24 if _console().width >= _WIDE else 10),
-            MofNCompleteColumn(),
+            _Count(),
             _Times(),
             _Figures(table_column=Column(no_wrap=True, ratio=1)),
             console=_console(),

@@ -8,7 +8,7 @@ from segkit.errors import DONE, FINDINGS
 
 @configured_by(ReplayConfig)
 def replay(config: ReplayConfig, output: Output) -> int:
-    """Run a step again in which a training failed: memory, a loss that is not finite, or an exception.
+    """Run again the step in which a training failed: out of memory, a loss that is not finite, an error.
 
     A run keeps such steps in failures/. Exit code 0: the step runs through now; 3: it fails again.
 

@@ -3,8 +3,9 @@
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
+from segkit.commands.plain_help import can_draw, write_plain_help
 from segkit.config.fields import CommandConfig, declaration_of, flag_of, is_path, options_of
 from segkit.config.values import path_text
 
@@ -40,10 +41,22 @@ class ConfiguredCommand(TyperCommand):
             args, ctx.meta[_AFTER_SEPARATOR] = args[:separator], args[separator + 1 :]
         return super().parse_args(ctx, args)
 
+    def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+        """Draw boxes only where they can be seen."""
+        super().format_help(ctx, formatter) if can_draw() else write_plain_help(self, ctx, formatter)
+
     @property
     def _config_type(self) -> type[CommandConfig]:
         config_type: type[CommandConfig] = vars(self.callback)["config_type"]
         return config_type
+
+
+class Program(TyperGroup):
+    """The commands, with the same help."""
+
+    def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+        """Draw boxes only where they can be seen."""
+        super().format_help(ctx, formatter) if can_draw() else write_plain_help(self, ctx, formatter)
 
 
 def _refuse_empty(parameter: Any) -> None:

@@ -47,7 +47,7 @@ class TeachingConfig(PanopticConfig):
         metavar="RUN", panel=_PANEL, complete="run",
     )  # fmt: skip
     label_share: float | None = option(
-        None, help="Learn from this fraction of the training images, in which categories have their shares.",
+        None, help="Learn from this fraction of the training images only; each category keeps its share.",
         min=1e-6, max=1.0, panel=_PANEL,
     )  # fmt: skip
     label_curve: bool = option(

@@ -120,12 +120,13 @@ class TrainConfig(RunFolderConfig):
         min=1, max=_MOST_REGIONS, panel=_DETECTOR,
     )  # fmt: skip
     detections: int | None = option(
-        None, help="Instances that are found in an image at most.  [default: 1.5 times the most in an image, from 100]",
+        None, help="The most instances that are found in an image.  [default: 1.5 times the most in any image, 100 or "
+        "more]",
         min=1, max=_MOST_REGIONS, panel=_DETECTOR,
     )  # fmt: skip
     nms: float | None = option(
-        None, help="IoU above which one of two detections of a category is dropped.  [default: 0.5; condinst 0.6, "
-        "rfdetr 1 (none)]",
+        None, help="Of two detections of a category that overlap by more than this IoU, the one with the lower score "
+        "is dropped.  [default: 0.5; condinst 0.6, rfdetr 1 (none)]",
         min=0.01, max=1.0, panel=_DETECTOR,
     )  # fmt: skip
     mask_head: MaskHeadName | None = option(
@@ -139,9 +140,9 @@ class TrainConfig(RunFolderConfig):
     )  # fmt: skip
     instances: InstancesName | None = option(
         None,
-        help="How a U-Net makes instances of its label map: connected components, or distance: those come apart where "
-        "the predicted distances from the edge have several peaks.  [default: distance where instances of a category "
-        "touch in the training split]",
+        help="How a U-Net finds single instances in its label map. components: each connected region is one; distance: "
+        "regions that touch are parted, by how far each pixel is from an edge.  [default: distance where instances of "
+        "a category touch in the training split]",
         panel=_UNET,
     )
     channels: int | None = option(
@@ -186,7 +187,7 @@ class TrainConfig(RunFolderConfig):
     )
     eval_every: int | None = option(
         None,
-        help="Epochs between evaluations.  [default: as many as let evaluations take at most a tenth of the time]",
+        help="Epochs between evaluations.  [default: so that evaluations take at most a tenth of the time]",
         min=1,
         max=MOST_STEPS,
         panel=_BUDGET,
@@ -227,7 +228,9 @@ class TrainConfig(RunFolderConfig):
         panel=_DEVICES,
     )
     compile: bool = option(False, help="Compile the convolutional layers; the first steps are slow.", panel=_DEVICES)
-    precision: Precision = option("auto", help="auto: bf16 if the device supports it, else fp32.", panel=_DEVICES)
+    precision: Precision = option(
+        "auto", help="Numbers to compute with; auto: bf16 if the device supports it, else fp32.", panel=_DEVICES
+    )
     channels_last: bool = option(True, help="Use the channels-last memory format.", panel=_DEVICES)
     deterministic: bool = option(False, help="Use deterministic algorithms only.", panel=_DEVICES)
 
@@ -278,8 +281,8 @@ class TrainConfig(RunFolderConfig):
     augment: AugmentLevel = option("light", help="Strength of the data augmentation.", panel=_DATA)
     balance: bool | None = option(
         None,
-        help="Show images with rare categories more often.  [default: where a category is in at most a quarter as "
-        "many images as a usual one, of 50 images or more]",
+        help="Show images with rare categories more often.  [default: if there are 50 images or more, and one category "
+        "is in few of them: at most a quarter of what is usual]",
         panel=_DATA,
     )
     bad_pictures: Literal["stop", "skip"] = option(

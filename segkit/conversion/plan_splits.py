@@ -166,9 +166,7 @@ def _origins(
     for where in by_where:
         by_where[where] = describe([each for each in kept.values() if each.where == where])
     shares = [f"{name} {share:g}" for name, share in (("val", rule.val), ("test", rule.test)) if share]
-    drawn = (
-        f"assigned by rule ({', '.join([*shares, f'seed {config.seed}'])})" if shares else "assigned by rule (train)"
-    )
+    drawn = f"drawn by segkit ({', '.join([*shares, f'seed {config.seed}'])})" if shares else "drawn by segkit (train)"
     origins: dict[str, Counter[str]] = {}
     for index, (name, split) in enumerate(zip(names, splits, strict=True)):
         earlier = f"the earlier dataset in {config.keep_splits or config.out}"

@@ -1,5 +1,6 @@
 """The result of a conversion: its summary, and ``report.json``."""
 
+import shlex
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from segkit.conversion.label_checks import Advice, inspect_labels
 from segkit.conversion.output import OutputDataset
 from segkit.conversion.read import SourceContents
 from segkit.data.records import IGNORE, Finding
+from segkit.next_step import NextStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,16 @@ class ConversionSummary:
     def lossless(self) -> bool:
         """Whether everything was converted exactly, and no split has images of another."""
         return not any(finding.counts for finding in self.findings)
+
+    def next_steps(self) -> list[NextStep]:
+        """What to do with the dataset; nothing where none was written, or one that ``train`` does not read."""
+        if self.dry_run or self.target_format != "coco" or "train" not in self.splits:
+            return []
+        folder = shlex.quote(str(self.out))
+        return [
+            NextStep("Look for mistakes in the annotations.", f"segkit check {folder} --out check"),
+            NextStep("Train a model.", f"segkit train {folder}"),
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """What ``convert --json`` prints: the totals, and a row for every finding."""

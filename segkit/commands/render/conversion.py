@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from segkit.commands.output import Output, shown, table_of
+from segkit.commands.render.next_steps import render_next
 from segkit.data.records import Finding
 from segkit.text import without_values
 from segkit.units import counted
@@ -23,7 +24,7 @@ def render_conversion(summary: "ConversionSummary", output: Output) -> None:
         output = output.answering()
     output.json(summary.to_json())
     if summary.label_advice:
-        output.show("Please check")
+        output.show("Please check; where something is wrong, convert again with the option below it:")
         for each in summary.label_advice:
             output.show(shown(each.why))
             if each.remedy:  # on a line of its own, and not wrapped: it can be copied
@@ -48,6 +49,7 @@ def render_conversion(summary: "ConversionSummary", output: Output) -> None:
     said = f"{verb} {shown(str(summary.out))} from {read}; {losses or 'nothing was lost'}"
     output.show(said)
     output.gist(said)
+    render_next(summary.next_steps(), output)
 
 
 def _findings_table(summary: "ConversionSummary") -> Table:
@@ -58,7 +60,8 @@ def _findings_table(summary: "ConversionSummary") -> Table:
         if (why := plain.get(finding.why)) is None:
             why = plain[finding.why] = without_values(finding.why)
         kinds[finding.action, finding.shape_type or "", why].append(finding)
-    table = Table(title="Not converted exactly", title_justify="left", box=None, header_style="dim")
+    title = "Not converted exactly" if any(row.action != "noted" for row in summary.findings) else "Good to know"
+    table = Table(title=title, title_justify="left", box=None, header_style="dim")
     table.add_column("count", justify="right")
     for column in ("", "why", "first case"):
         table.add_column(column, overflow="fold")
