@@ -11,7 +11,7 @@ from segkit.doctor.facts import Fact
 from segkit.runtime.address_space import limit_on_addresses
 from segkit.runtime.available import available_on_host
 from segkit.runtime.cores import usable_cores
-from segkit.units import format_bytes
+from segkit.units import counted, format_bytes
 
 try:
     import resource
@@ -29,7 +29,7 @@ def check_machine(folder: Path, shared: Path = Path("/dev/shm")) -> Iterator[Fac
         folder: Where runs would be written.
         shared: Where the memory that processes share is mounted.
     """
-    yield Fact("machine", "ok", f"{usable_cores()} processor cores")
+    yield Fact("machine", "ok", counted(usable_cores(), "processor core", "processor cores"))
     yield from _check_ram()
     if shared.is_dir() and (size := shutil.disk_usage(shared)).total < _SHARED:
         yield Fact(
