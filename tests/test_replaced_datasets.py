@@ -43,6 +43,33 @@ def convert_and_die(config, monkeypatch, count, before):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
 
 
+@pytest.mark.parametrize("target", ["coco", "yolo", "labelme", "panoptic"])
+@pytest.mark.parametrize("placed", ["link", "copy", "reference"])
+def test_a_dataset_that_is_converted_in_place_keeps_its_pictures(parts, here, target, placed):
+    """A link or a path to a picture of the dataset that is replaced would lead to nothing."""
+    out = here / "d"
+    convert(ConvertConfig(src=str(parts), out=out, images="copy", workers=1))
+    outside = here / "outside.jpg"
+    first = next(path for path in sorted((out / "images").rglob("*.jpg")))
+    first.rename(outside)
+    first.symlink_to(outside)
+    pictures = sorted(path.read_bytes() for path in (out / "images").rglob("*.jpg"))
+    images = placed if target in ("coco", "labelme") or placed != "reference" else "link"
+    again = convert(ConvertConfig(src=str(out), out=out, images=images, target_format=target, workers=1, force=True))
+    assert again.left_out == 0
+    assert sorted(path.read_bytes() for path in out.rglob("*.jpg")) == pictures
+    assert outside.is_file()
+
+
+def test_pictures_of_the_source_are_not_deleted_by_images_none(parts, here):
+    out = here / "d"
+    convert(ConvertConfig(src=str(parts), out=out, images="copy", workers=1))
+    before = content_of(out)
+    with pytest.raises(InputError, match="--images none would delete"):
+        convert(ConvertConfig(src=str(out / "train.json"), out=out, images="none", workers=1, force=True))
+    assert content_of(out) == before
+
+
 @pytest.mark.parametrize("before", [True, False])
 def test_a_kill_between_renames_leaves_one_whole_dataset(parts, here, monkeypatch, before):
     out = here / "d"

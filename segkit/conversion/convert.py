@@ -19,7 +19,7 @@ from segkit.conversion.refusals import nothing_found
 from segkit.conversion.source import open_source
 from segkit.conversion.spool import Spool
 from segkit.conversion.summary import ConversionSummary, summarise, write_report
-from segkit.conversion.target_folder import check_target, temporary_folder
+from segkit.conversion.target_folder import check_target, replaced_by, temporary_folder
 from segkit.conversion.unannotated import pictures_without_annotations
 from segkit.conversion.writers.coco import write_coco_dataset
 from segkit.conversion.writers.idmask import write_idmask_dataset
@@ -64,6 +64,10 @@ def convert(config: ConvertConfig, progress: Progress = SILENT, stdin: Iterable[
     """
     if not config.dry_run:
         check_target(config.out, config.force)
+        if config.images == "none" and replaced_by(config.out) and _is_inside(config.src, config.out):
+            raise InputError(
+                f"{config.out}: --images none would delete the images that {config.src} names", "choose another --out"
+            )
     texts = TextEncoding(config.encoding, None if config.src == "-" else str(folder_of(Path(config.src))))
     with text_encoding(texts) as noticed:
         return _convert(config, progress, stdin, texts, noticed)
@@ -94,7 +98,13 @@ def _convert(
     ):
         pictures = None if root is None or config.dry_run else root / _WORK / "pictures"
         options = ReadOptions(
-            config.images, pictures, config.group_similar, config.crowds == "instances", texts, config.boxes
+            config.images,
+            pictures,
+            config.group_similar,
+            config.crowds == "instances",
+            texts,
+            config.boxes,
+            () if config.dry_run else replaced_by(config.out),
         )
         contents = read_source(source, options, spool, config.workers, progress)
         if not contents.entries:
@@ -113,6 +123,11 @@ def _convert(
             entries = sorted(["report.json", *(entry.name for entry in root.iterdir() if entry.name != _WORK)])
             write_report(summary, for_next_conversion(config, output), entries, root / "report.json")
     return summary
+
+
+def _is_inside(src: str, folder: Path) -> bool:
+    """Whether a source is a folder or a file in it; a list of files is read where it is read."""
+    return src != "-" and Path(src).resolve().is_relative_to(folder.resolve())
 
 
 def _unannotated(config: ConvertConfig, kind: str, contents: SourceContents) -> list[Finding]:

@@ -1,6 +1,7 @@
 """Pictures of a dataset: how they get into it."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from segkit.choices import ImagePlacement
@@ -11,7 +12,9 @@ from segkit.data.records import AnnotatedImage, replace_surrogates
 _PILLOW_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".tif": "TIFF", ".webp": "WEBP"}
 
 
-def write_picture(image: AnnotatedImage, target: Path | None, placement: ImagePlacement) -> str | None:
+def write_picture(
+    image: AnnotatedImage, target: Path | None, placement: ImagePlacement, replaced: Sequence[Path] = ()
+) -> str | None:
     """Write an image's picture to ``target``, in the frame that its points were drawn in.
 
     Args:
@@ -19,6 +22,8 @@ def write_picture(image: AnnotatedImage, target: Path | None, placement: ImagePl
         target: The file to write; None only checks whether it could be written.
         placement: ``link`` or ``copy`` a picture that can be used as it is; leave it where it is (``reference``);
             write no pictures (``none``).
+        replaced: Files and folders, resolved, that will be deleted when the dataset is written: what a link or a path
+            to a picture there leads to would be lost.
 
     Returns:
         The file written; None where there is none.
@@ -28,6 +33,12 @@ def write_picture(image: AnnotatedImage, target: Path | None, placement: ImagePl
     """
     picture = image.picture
     source = picture.data or picture.path
+    if placement in ("link", "reference") and replaced and picture.path is not None:
+        place = picture.path.resolve()
+        if any(place.is_relative_to(each) for each in replaced):
+            placement = "copy"
+        elif any((picture.path.parent.resolve() / picture.path.name).is_relative_to(each) for each in replaced):
+            placement = "link"  # to where the link leads that is deleted
     if placement == "reference" and (
         picture.path is None or not picture.is_ready or replace_surrogates(str(picture.path)) != str(picture.path)
     ):

@@ -53,6 +53,7 @@ class ReadOptions:
         no_crowds: Whether crowds become instances.
         texts: The encoding of texts that are not UTF-8.
         boxes: What becomes of boxes without a mask.
+        replaced: What the new dataset takes the place of: pictures in there are copied, whatever the placement.
     """
 
     placement: ImagePlacement
@@ -61,6 +62,7 @@ class ReadOptions:
     no_crowds: bool = False
     texts: TextEncoding = TextEncoding()
     boxes: Boxes = "keep"
+    replaced: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,9 @@ def _read_unit(item: tuple[int, Any], read: Callable[[Any], ReadFile], options: 
     if options.no_crowds and any(instance.iscrowd for instance in image.instances):
         image = replace(image, instances=tuple(map(_without_crowd, image.instances)))
     try:
-        temporary = write_picture(image, _temporary_picture(image, number, options), options.placement)
+        temporary = write_picture(
+            image, _temporary_picture(image, number, options), options.placement, options.replaced
+        )
         small = thumbnail(image.picture.path or image.picture.data) if options.thumbnails else None
     except InputError as error:
         lost = sum(instance.num_shapes for instance in image.instances)

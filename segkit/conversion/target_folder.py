@@ -166,6 +166,11 @@ def _recover(out: Path) -> None:
     shutil.rmtree(waste, ignore_errors=True)
 
 
+def replaced_by(out: Path) -> tuple[Path, ...]:
+    """What a new dataset in a folder takes the place of: the entries of an earlier one, with links resolved."""
+    return tuple((out.resolve() / entry) for entry in _entries_of(out))
+
+
 def _entries_of(out: Path) -> list[str]:
     """The entries that an earlier conversion made."""
     try:
