@@ -255,6 +255,15 @@ def test_an_id_mask_holds_those_of_the_highest_scores_and_says_so(tmp_path, monk
     ]
 
 
+def test_pictures_in_the_output_folder_are_not_deleted_before_they_are_predicted(segkit, here, model):
+    draw(here / "in/a.png")
+    assert segkit("predict", "in", "--model", model).code == 0
+    outcome = segkit("predict", "predictions/overlay", "--model", model, "--force")
+    assert outcome.code == 1
+    assert "predictions/overlay/a.jpg: is in predictions, which --force empties first" in outcome.err
+    assert (here / "predictions/overlay/a.jpg").is_file()
+
+
 def test_an_overlay_that_no_jpeg_holds_is_made_smaller(tmp_path):
     pixels = np.zeros((70_000, 3, 3), np.uint8)
     picture = Picture(Path("scan.png"), "scan.png", "scan")

@@ -1,6 +1,6 @@
 """The output folder of ``predict``: who may write there, what is there already, and what is left to do."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -112,6 +112,20 @@ def _clear(config: PredictConfig) -> None:
     remove_predictions(config.out)
 
 
+def _refuse_own_pictures(config: PredictConfig, found: Iterable[Path]) -> None:
+    """Check that ``--force`` deletes none of the pictures that are to be predicted, such as earlier overlays.
+
+    Raises:
+        InputError: It would.
+    """
+    if not config.force or config.resume:
+        return
+    own = [config.out.resolve() / entry for entry in OWN_ENTRIES]
+    for path in found:
+        if any(path.resolve().is_relative_to(each) for each in own):
+            raise InputError(f"{path}: is in {config.out}, which --force empties first", "choose another --out")
+
+
 def _predicted_before(config: PredictConfig, model: Path, origin: Origin) -> list[PictureResults]:
     """What ``--resume`` skips, without the instances.
 
@@ -157,6 +171,7 @@ def work_of(
         ConfigError: LabelMe files of pages are asked for.
     """
     by_ranks = config.resume and bool(left_by_ranks(config.out))
+    _refuse_own_pictures(config, found)
     _clear(config)
     journal = _predicted_before(config, model, origin)
     before = [done.picture for done in journal]
