@@ -4,6 +4,7 @@ import ast
 import inspect
 import json
 import logging
+import multiprocessing
 import subprocess
 import sys
 import threading
@@ -286,6 +287,22 @@ def test_files_come_from_any_iterable(here, parts):
     for number, given in enumerate((iter(files), set(files), dict.fromkeys(map(str, files)).keys())):
         assert api.convert(given, out=f"o{number}").files == 2
     assert api.convert(src=parts, dry_run=True).files == len(list(parts.glob("*.json")))
+
+
+def _convert_in_pool(source):
+    return api.convert(source, out="o", workers=2).files
+
+
+def test_a_process_of_a_pool_converts_alone(here, parts):
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(_convert_in_pool, (parts,)) == len(list(parts.glob("*.json")))
+
+
+def test_a_process_without_stdin_has_no_list_of_files(here, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    for call in (api.convert, api.predict):
+        with pytest.raises(api.InputError):
+            call("-")
 
 
 def test_texts_in_a_record_are_taken_for_paths(here, parts):

@@ -44,7 +44,7 @@ def convert(
     from segkit.conversion.convert import convert
 
     check_process()
-    paths: Iterable[str] = sys.stdin
+    paths: Iterable[str] = sys.stdin or ()  # None: pythonw, a service
     given: dict[str, Any] = dict(options)
     named = given.pop("src", src)
     if isinstance(listed := of_python(named), list | tuple):

@@ -91,4 +91,4 @@ def predict(
     warn_of_limit(progress)
     from segkit.inference.predict import pass_over, predict
 
-    return predict(config, progress, on_picture or pass_over, sys.stdin)
+    return predict(config, progress, on_picture or pass_over, sys.stdin or ())

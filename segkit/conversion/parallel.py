@@ -1,5 +1,6 @@
 """Map a function over items in several processes, in order, with a bounded number of results in memory."""
 
+import multiprocessing
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -40,7 +41,7 @@ def map_in_order(
         lost: Gives the result of an item that is given up; None: raise.
         warn: Called with a message when a process dies.
     """
-    if workers <= 1:
+    if workers <= 1 or multiprocessing.current_process().daemon:  # as of a Pool: it may start none
         yield from map(function, items)
         return
     source = iter(items)
