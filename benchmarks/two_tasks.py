@@ -192,6 +192,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--semantic-weight", default="0.5", help="of the one network; a list is one row for each")
     parser.add_argument("--parts", type=int, default=0, help="each connected part of things is an instance, or a crowd")
+    parser.add_argument("--detections", type=int, default=100, help="of the networks that have instances")
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no run after so many")
     words = sys.argv[1:]
     cut = words.index("--") if "--" in words else len(words)
@@ -206,16 +207,16 @@ def main() -> None:
     scores: dict[str, list[Mapping[str, float]]] = {}
     costs: dict[str, list[Mapping[str, float]]] = {}
     for seed in range(asked.seeds):
-        common = ["--seed", str(seed)]
+        common, found_most = ["--seed", str(seed)], ["--detections", str(asked.detections)]
         for weight in asked.semantic_weight.split(","):
             name = f"panoptic-{weight}-{seed}"
-            options = ["--model", "panoptic", "--stuff", asked.stuff, "--semantic-weight", weight, *common]
+            options = ["--model", "panoptic", "--stuff", asked.stuff, "--semantic-weight", weight, *common, *found_most]
             if (made := runs.made(name, asked.dataset, options)) is not None:
                 kind = f"one network, weight {weight}"
                 scores.setdefault(kind, []).append(scores_of_one(asked.out / name))
                 costs.setdefault(kind, []).append({"s": made["seconds"], "MiB": made["memory"] / 2**20})
         two = [
-            runs.made(f"maskrcnn-{seed}", things, ["--model", "maskrcnn", *common]),
+            runs.made(f"maskrcnn-{seed}", things, ["--model", "maskrcnn", *common, *found_most]),
             runs.made(f"unet-{seed}", asked.dataset, ["--model", "unet", *common]),
         ]
         made_both = [each for each in two if each is not None]
