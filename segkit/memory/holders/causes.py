@@ -10,9 +10,11 @@ from typing import Any
 import torch
 
 from segkit.memory.holders.edges import LRU_CACHE
+from segkit.memory.holders.graph_roots import GraphRoot
 from segkit.memory.holders.reference_chains import ReferenceChain
+from segkit.memory.holders.referrer_path import ReferrerPath
 from segkit.memory.holders.roots import ITERATORS, with_scope
-from segkit.memory.measure.allocation import Site
+from segkit.memory.measure.allocation import GRAPH, Allocation, Site
 from segkit.memory.measure.torch_private import HOOK_DICTS, MODULE_DICTS
 
 _SURE = {
@@ -58,12 +60,30 @@ class Cause:
     ctx_attribute: str | None = None
     note: str = ""
 
+    def add_graph(self, graph: GraphRoot, site: Site, spans_steps: bool) -> None:
+        """Note that a graph keeps tensors of a site, and whether it goes through several steps."""
+        self.via_graph = True
+        self.graph_nodes = max(self.graph_nodes, graph.nodes)
+        self.spans_steps |= spans_steps
+        self.saved |= site.operation != GRAPH
+
     @property
     def key(self) -> str:
         """What distinguishes it from other causes."""
         if self.container_expression is not None:
             return with_scope(self.container_expression, self.chain.scope if self.chain is not None else None)
         return self.chain.expression if self.chain is not None else f"{self.kind} {self.made_at}"
+
+
+def kind_of_unnamed(allocations: Sequence[Allocation], path: ReferrerPath, double_backward: bool) -> str:
+    """The kind of leak where no Python name reaches any of the allocations of a site, after garbage was collected."""
+    freed = sum(allocation() is None for allocation in allocations)
+    if freed * 2 > len(allocations):
+        return "reference cycle"
+    if path.kind:
+        return path.kind
+    of_graph = any(each.site.operation == GRAPH or each.saved or each.phase == "backward" for each in allocations)
+    return "C++ cycle" if of_graph and double_backward else "held by an extension"
 
 
 def kind_of(cause: Cause, target: Any) -> str:

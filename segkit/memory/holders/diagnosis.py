@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from segkit.memory.holders.causes import Cause, kind_of
+from segkit.memory.holders.causes import Cause, kind_of, kind_of_unnamed
 from segkit.memory.holders.graph_roots import GraphRoot, find_graph_roots
 from segkit.memory.holders.kept_tensors import (
     arrays_around,
@@ -198,7 +198,7 @@ class _Diagnosis:
         """
         votes: dict[int, list[tuple[ReferenceChain, Any]]] = defaultdict(list)
         for target, group, chain in zip(targets, groups, chains, strict=True):
-            if chain is not None and not _is_transient(chain):
+            if chain is not None and not chain.is_transient:
                 votes[group].append((chain, target))
         explained = set()
         for group, held in votes.items():
@@ -287,7 +287,7 @@ class _Diagnosis:
         paths = self._paths([each for each in allocations if each[1] in left], allocations)
         for group in left:
             site, path = self.sites[group], paths.get(group, ReferrerPath())
-            kind = _kind_of_unnamed([each for each, its in allocations if its == group], path, double_backward)
+            kind = kind_of_unnamed([each for each, its in allocations if its == group], path, double_backward)
             cause = self.causes.setdefault(kind, Cause(kind, [], site, note=path.types))
             cause.sites.append(site)
             if path.attribute is not None:
@@ -343,25 +343,6 @@ class _Diagnosis:
             cause.made_at, cause.chain = site, chain  # the kept object itself says more than what its graph keeps
         cause.sites.append(site)
         if graph is not None:
-            cause.via_graph = True
-            cause.graph_nodes = max(cause.graph_nodes, graph.nodes)
-            cause.spans_steps |= spans_steps or (len(graph.reached) > 1 and container is None)
-            cause.saved |= site.operation != GRAPH
+            cause.add_graph(graph, site, spans_steps or (len(graph.reached) > 1 and container is None))
         cause.concatenated = first.joined[0] >= WATCH
         cause.kind = kind_of(cause, target)
-
-
-def _kind_of_unnamed(allocations: Sequence[Allocation], path: ReferrerPath, double_backward: bool) -> str:
-    """The kind of leak where no Python name reaches any of the allocations of a site, after garbage was collected."""
-    freed = sum(allocation() is None for allocation in allocations)
-    if freed * 2 > len(allocations):
-        return "reference cycle"
-    if path.kind:
-        return path.kind
-    of_graph = any(each.site.operation == GRAPH or each.saved or each.phase == "backward" for each in allocations)
-    return "C++ cycle" if of_graph and double_backward else "held by an extension"
-
-
-def _is_transient(chain: ReferenceChain) -> bool:
-    """Whether an object is only passing through a library's function."""
-    return chain.kind == "local" and chain.container is None and "/torch/" in chain.scope

@@ -61,6 +61,11 @@ class ReferenceChain:
         """The name that the chain begins with."""
         return Root(self.expressions[0], self.scope, self.kind, 0)
 
+    @property
+    def is_transient(self) -> bool:
+        """Whether the object is only passing through a library's function."""
+        return self.kind == "local" and self.container is None and "/torch/" in self.scope
+
 
 def find_holders(
     targets: Sequence[object],
