@@ -88,7 +88,7 @@ def _spans_decades(axes: Axes) -> bool:
     """Whether what is plotted falls or rises by more than a factor of 30, so that the small values need a log axis."""
     drawn, sums = _drawn(axes), np.asarray(axes.lines[-1].get_ydata(), float)
     sums = sums[np.isfinite(sums)]
-    return len(sums) > 0 and sums.min() > 0 and drawn.max() > _DECADES * np.percentile(drawn, 2)
+    return len(sums) > 0 and bool(sums.min() > 0 and drawn.max() > _DECADES * np.percentile(drawn, 2))
 
 
 def _smooth(axes: Axes, at: Sequence[int], values: Sequence[float | None], label: str, **style: Any) -> None:
