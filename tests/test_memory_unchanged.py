@@ -156,6 +156,7 @@ def test_compiled_code_stays_compiled_and_its_outputs_are_counted(backend):
     assert document["problems"] == []
 
 
+@pytest.mark.filterwarnings("ignore:Guards may run slower:RuntimeWarning")  # on Python 3.13.0
 def test_hooks_of_the_script_are_still_warned_of():
     handle = nn.modules.module.register_module_forward_hook(lambda *args: None)
     try:

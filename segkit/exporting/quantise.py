@@ -92,6 +92,9 @@ def quantise(calibrated: Calibrated, left_out: Sequence[str], out: Path) -> None
     chosen = calibrated.nodes.chosen(left_out)
     layers = [each for each in layers_of(proto, calibrated.nodes) if each.node.name in set(chosen)]
     initial = {each.name: each for each in proto.graph.initializer}
+    for node in proto.graph.node:  # equal tensors are one, which PyTorch's exporter gives several names
+        if node.op_type == "Identity" and node.input[0] in initial:
+            initial[node.output[0]] = initial[node.input[0]]
     overrides = {}
     for name, layer in {each.node.input[1]: each for each in layers}.items():
         found = calibrated.weights[name]

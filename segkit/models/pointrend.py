@@ -135,7 +135,9 @@ class PointRend(nn.Module):
                 logits.view(-1, 1, side, side), scale_factor=2.0, mode="bilinear", align_corners=False
             ).flatten(1)
             side *= 2
-            chosen = (-logits.abs()).topk(_POINTS, dim=1).indices
+            # A row more: the TopK of ONNX Runtime 1.28 divides by their number, and ends the process where it is 0.
+            certain = torch.cat([logits, logits.new_zeros(1, side**2)]).abs()
+            chosen = (-certain).topk(_POINTS, dim=1).indices[:-1]
             logits = logits.scatter(1, chosen, self._at_cells(fine, boxes, labels, coarse, chosen, side))
         return logits.view(-1, 1, side, side).sigmoid()
 
