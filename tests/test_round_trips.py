@@ -244,7 +244,7 @@ def check_names(names, *targets):
     try:
         write(folder / "in", {name: ([box("a", 3, 4, 5 + n, 6)], None) for n, name in enumerate(names)})
         start = run(folder / "in", "coco", folder / "start")
-        drawn = any("rule (val" in origin for origin in start.split_origins)  # the folders name no val
+        drawn = any("drawn by segkit (val" in origin for origin in start.split_origins)  # the folders name no val
         options = {"val": 0.0} if drawn else {}
         before = content(folder / "in", folder / "before", **options)
         source = folder / "in"
