@@ -15,6 +15,7 @@ from segkit.runs.metrics_file import read_metrics
 
 CURVES = "curves.png"
 _DECADES = 30.0  # between the largest and the smallest loss, from which the axis is logarithmic
+_ROOM = 0.18  # of the height of the losses, for their legend
 _DRAWN = {"loss", "losses", "lr", "peak", "rss"}
 
 
@@ -43,8 +44,11 @@ def draw_curves(run: Path) -> Path | None:
     losses = _drawn(loss)
     if _spans_decades(loss):
         loss.set_yscale("log")
-        loss.set_ylim(0.7 * np.percentile(losses, 2), 1.4 * losses.max())  # a loss of nearly nothing would take it all
+        least, most = 0.7 * np.percentile(losses, 2), losses.max()  # a loss of nearly nothing would take it all
+        loss.set_ylim(least, most * (most / least) ** _ROOM)
         loss.set_title("Loss, on a logarithmic axis", loc="left", fontsize=11)
+    elif len(losses):
+        loss.set_ylim(0, (1 + _ROOM) * losses.max())
     for axes in (rate, memory):
         axes.set_xlabel("step")
     best = best_step(evaluations)
@@ -53,7 +57,7 @@ def draw_curves(run: Path) -> Path | None:
             axes.axvline(best, color="#666666", linestyle=":", linewidth=1.2)
         scores.plot([], [], color="#666666", linestyle=":", label=f"best.pt: step {best}")
         scores.legend(frameon=False, fontsize=8)
-    loss.legend(frameon=False, fontsize=8)
+    loss.legend(frameon=False, fontsize=8, loc="upper center", ncols=3)
     figure.suptitle(run.name, fontsize=12)
     path = run / CURVES
     with temporary_file(path) as temporary:
