@@ -1,4 +1,8 @@
-"""What Typer's own command class lacks: optional values, the words after ``--``, and which options were given."""
+"""What Typer's own command class lacks: optional values, the words after ``--``, and which options were given.
+
+Overrides name ``typer.Context``, which alone is public; the methods of Typer's own copy of Click take its base class,
+so that mypy refuses each of them without an ignore.
+"""
 
 from typing import Any
 
