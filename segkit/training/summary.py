@@ -1,5 +1,6 @@
 """How a run ended."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,12 @@ from typing import Any
 import msgspec
 
 from segkit.evaluation.metrics import Metrics
+from segkit.next_step import NextStep
 from segkit.runs.curves import draw_curves
 from segkit.runs.folder import METRICS
 from segkit.runs.metrics_file import read_metrics
 from segkit.training.contract import Contract, kept
+from segkit.training.next_steps import next_steps
 from segkit.training.step import Training
 
 _OF_THE_LINE = ("kind", "step", "epoch")  # what a line of metrics.jsonl has besides the metrics
@@ -37,6 +40,7 @@ class TrainingSummary:
         memory_rise: Bytes per step by which the held memory rose steadily; None where it did not.
         memory: What was said before the first step, and what was needed (``contract.kept``).
         unlabelled: What images without annotations gave (``Teaching.gave``).
+        next: What to do now.
     """
 
     run: Path
@@ -55,6 +59,7 @@ class TrainingSummary:
     memory: dict[str, Any] | None = None
     unlabelled: dict[str, Any] = field(default_factory=dict)
     best: Metrics | None = None
+    next: tuple[NextStep, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """What ``train --json`` prints."""
@@ -74,6 +79,7 @@ class TrainingSummary:
             "metrics": self.metrics.to_json() if self.metrics is not None else None,
             **({"best_metrics": self.best.to_json()} if self.best is not None else {}),
             **({"unlabelled": self.unlabelled} if self.unlabelled else {}),
+            "next": [step._asdict() for step in self.next],
         }
 
 
@@ -88,6 +94,7 @@ def summarise(training: Training, ended: str, contract: Contract | None = None) 
     plan, state = training.plan, training.state
     if training.ranks.is_main:
         draw_curves(plan.run)
+    scores = _evaluations(plan.run)
     name = state.metrics.primary()[0] if state.metrics is not None else "score"
     return TrainingSummary(
         run=plan.run,
@@ -105,17 +112,19 @@ def summarise(training: Training, ended: str, contract: Contract | None = None) 
         memory_rise=training.meter.rise(),
         memory=kept(contract, training.meter.peaks()),
         unlabelled=training.teaching.gave([category.name for category in plan.train.categories]),
-        best=_evaluation_after(plan.run, state.best_step) if state.best_step != state.evaluated else None,
+        best=scores.get(state.best_step) if state.best_step != state.evaluated else None,
+        next=tuple(next_steps(plan.run, ended, state.step, scores, state.best_step)),
     )
 
 
-def _evaluation_after(run: Path, step: int) -> Metrics | None:
-    """An earlier evaluation of a run, from its metrics file; None where it is not there, or not whole."""
+def _evaluations(run: Path) -> dict[int, Metrics]:
+    """The evaluations of a run by their steps, from its metrics file, without those of another version, or edited."""
     lines = read_metrics(run / METRICS) if (run / METRICS).is_file() else iter(())
-    found = [line for line in lines if line["kind"] == "eval" and line["step"] == step]
-    try:
-        return (
-            msgspec.convert({k: v for k, v in found[-1].items() if k not in _OF_THE_LINE}, Metrics) if found else None
-        )
-    except msgspec.ValidationError:  # of another version, or edited
-        return None
+    found = {}
+    for line in lines:
+        if line["kind"] == "eval":
+            with suppress(msgspec.ValidationError):
+                found[line["step"]] = msgspec.convert(
+                    {name: value for name, value in line.items() if name not in _OF_THE_LINE}, Metrics
+                )
+    return found

@@ -55,6 +55,8 @@ def render_training(summary: "TrainingSummary", output: Output) -> None:
         )
     if summary.ended == "interrupted":
         output.note(f"go on with: segkit train --resume {shown(str(summary.run))}")
+    else:
+        render_next(summary.next, output)
 
 
 def render_label_curve(curve: "LabelCurve", output: Output) -> None:
