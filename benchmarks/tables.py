@@ -12,6 +12,8 @@ from statistics import median
 from typing import Any
 
 NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w.]*\d)")
+# A number, or one with the range that a script printed itself.
+SPREAD = re.compile(rf"({NUMBER.pattern}) \(({NUMBER.pattern}) to ({NUMBER.pattern})\)|{NUMBER.pattern}")
 
 
 def matched(rounds: Sequence[Sequence[str]]) -> dict[tuple[str, int], list[str]]:
@@ -57,10 +59,7 @@ def _item(lines: Sequence[str]) -> tuple[str, tuple[str, ...], list[str]]:
         rows = [dict(_flat(each)) for each in documents]
         if all(row.keys() == rows[0].keys() for row in rows):
             return "document", tuple(rows[0]), [_over([row[key] for row in rows]) for key in rows[0]]
-    spread = iter(
-        [_spread(values, text) for values, text in zip(numbers(lines), NUMBER.findall(lines[-1]), strict=True)]
-    )
-    text = NUMBER.sub(lambda _: next(spread), lines[-1]).strip()
+    text = _spreads(lines).strip()
     return ("table", (), [text]) if text.startswith("|") else ("line", (), [f"- {text}"])
 
 
@@ -90,12 +89,28 @@ def _over(values: Sequence[Any]) -> str:
     return str(last) if isinstance(last, str) else json.dumps(last)
 
 
+def _spreads(lines: Sequence[str]) -> str:
+    """The last line with its numbers over the rounds; of what is a range already, the widest."""
+    columns = zip(numbers(lines), NUMBER.findall(lines[-1]), strict=True)
+
+    def over(found: re.Match[str]) -> str:
+        values, text = next(columns)
+        if found[1] is None:
+            return _spread(values, text)
+        (lows, low), (highs, high) = next(columns), next(columns)
+        return f"{_like(text, median(values))} ({_like(low, min(lows))} to {_like(high, max(highs))})"
+
+    return SPREAD.sub(over, lines[-1])
+
+
 def _spread(values: Sequence[float], text: str) -> str:
-    """A number over the rounds, with the decimals that it was printed with."""
-    if "e" in text:
-        return _range(values, lambda each: f"{each:g}")
-    decimals = len(text.partition(".")[2])
-    return _range(values, lambda each: f"{each:.{decimals}f}") if len(set(values)) > 1 else text
+    """A number over the rounds, as it was printed."""
+    return _range(values, lambda each: _like(text, each)) if len(set(values)) > 1 else text
+
+
+def _like(text: str, value: float) -> str:
+    """A number with the decimals of another."""
+    return f"{value:g}" if "e" in text else f"{value:.{len(text.partition('.')[2])}f}"
 
 
 def _range(values: Sequence[float], shown: Callable[[float], str]) -> str:

@@ -122,6 +122,12 @@ def test_rounds_become_tables_with_medians_and_ranges(everything):
     assert text.count("\n| ours |") == 1
 
 
+def test_ranges_that_a_script_printed_are_not_nested(everything):
+    rounds = [["| a | 0.5 (0.4 to 0.7) | 3 |"], ["| a | 0.6 (0.5 to 0.8) | 5 |"], ["| a | 0.4 (0.3 to 0.6) | 4 |"]]
+    assert everything["markdown"](rounds) == ["| a | 0.5 (0.3 to 0.8) | 4 (3 to 5) |"]
+    assert everything["markdown"](rounds[:1]) == ["| a | 0.5 (0.4 to 0.7) | 3 |"]
+
+
 def of_all(*words):
     command = [sys.executable, str(ROOT / "benchmarks/all.py"), "--quick", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
