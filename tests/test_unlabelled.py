@@ -167,22 +167,30 @@ class _Sure(LabelMaps):
         return targets
 
 
-def test_pseudo_labels_count_for_less_where_the_score_falls_below_that_of_labels_alone():
+def test_pseudo_labels_count_for_less_where_labels_alone_do_better():
     teaching = guarded()
     assert teaching.after_evaluation("AP", 0.9, 5) is None  # before the switch
     assert not teaching.switches(10, 0.4)
+    assert not teaching.compares
     assert teaching.switches(12, 0.5)
+    assert teaching.compares
     assert not teaching.switches(13, 0.55)
     assert "30 unlabelled images" in teaching.after_evaluation("AP", 0.5, 12)
-    assert teaching.after_evaluation("AP", 0.5, 20) is None
-    said = [teaching.after_evaluation("AP", 0.4, step) for step in (30, 40, 50, 60)]
-    assert "AP 0.400 is below 0.500, that of labels alone: the weight of pseudo-labels is 1 now" in said[0]
+    assert teaching.after_evaluation("AP", 0.6, 20, 0.55) is None
+    assert teaching.weight == 2
+    said = teaching.after_evaluation("AP", 0.6, 25, 0.65)  # more than at the switch, but less than labels alone
+    assert "AP 0.600 with unlabelled images, 0.650 without" in said
+    assert "the weight of pseudo-labels is 1 now" in said
+    assert teaching.after_evaluation("AP", 0.7, 28, 0.7) is None
+    assert teaching.weight == 2
+    said = [teaching.after_evaluation("AP", 0.4, step, 0.5) for step in (30, 40, 50, 60)]
     assert teaching.weight == 0
     assert "given up" in said[3]
+    assert not teaching.compares
     other = guarded()
     other.restore(json.loads(json.dumps(teaching.to_plain())))
     assert other.gave(["a", "b"]) == teaching.gave(["a", "b"])
-    assert teaching.gave(["a", "b"])["best_after"] == 0.5
+    assert teaching.gave(["a", "b"])["best_after"] == teaching.gave(["a", "b"])["labels_alone"] == 0.7
     assert teaching.more(lambda: pytest.fail("nothing is loaded any more")) == []
 
 
@@ -256,12 +264,31 @@ def test_a_resumed_run_with_unlabelled_pictures_equals_an_uninterrupted_one(data
     assert losses(part) == losses(whole.run)
     resumed = weights(part)
     assert all(torch.equal(value, resumed[name]) for name, value in weights(whole.run).items())
+    one, other = (torch.load(run / "last.pt", weights_only=True)["labels_alone"] for run in (whole.run, part))
+    assert all(torch.equal(value, other["raw"][name]) for name, value in one["raw"].items())
     assert ["unlabelled" in each for each in losses(whole.run)] == [False] * 3 + [True] * 3
     gave = whole.unlabelled
     assert gave["from_step"] == 3
     assert gave["shown"] == 6
+    assert gave["at_switch"] is not None
     assert gave["labels_alone"] is not None
     assert set(gave["thresholds"]) == {each.strip() for each in (whole.run / "labels.txt").read_text().splitlines()}
+
+
+def test_labels_alone_go_on_beside_to_the_bit_and_what_is_kept_is_never_worse(dataset, others, tmp_path):
+    """The weight is such that pseudo-labels ruin the model, wherever they are learnt from."""
+    some = unlabelled(dataset, others, tmp_path, steps=6, eval_every=1, unlabelled_weight=1000.0)
+    both, alone = train(some), train(replace(some, unlabelled=None, unlabelled_weight=None, ema=0.999))
+    last = [torch.load(each.run / "last.pt", weights_only=True) for each in (both, alone)]
+    beside = last[0]["labels_alone"]
+    assert all(torch.equal(value, beside["raw"][name]) for name, value in last[1]["raw"].items())
+    assert all(torch.equal(value, beside["average"][name]) for name, value in last[1]["model"].items())
+    assert both.score >= alone.score
+    scores = [each for each in lines(both.run, "eval") if "labels_alone" in each]
+    assert [each["semantic"]["mIoU"] for each in lines(alone.run, "eval")][-len(scores) :] == [
+        each["labels_alone"] for each in scores
+    ]
+    assert all(each["semantic"]["mIoU"] == max(each["labels_alone"], each["with_unlabelled"]) for each in scores)
 
 
 def test_unlabelled_options_are_refused_in_a_line(dataset, others, tmp_path, segkit):

@@ -20,7 +20,7 @@ class FitVerdict(NamedTuple):
     why: str
 
 
-_FIXED = ("parameters", "buffers", "gradients", "optimiser state", "averaged weights", "teacher")
+_FIXED = ("parameters", "buffers", "gradients", "optimiser state", "averaged weights", "teacher", "labels alone")
 _GIB = 2**30
 _FILLED = 0.95  # of what the allocator has reserved: over many steps, some of it is lost between blocks
 EVALUATING = "evaluating"

@@ -21,7 +21,7 @@ from segkit.training.state import TrainingState
 from segkit.units import format_bytes
 
 _LEAST_STEPS = 100  # of a run on a CPU: a rehearsal takes as long as some steps
-_OF_TRAINING = ("gradients", "optimiser state", "averaged weights", "teacher")
+_OF_TRAINING = ("gradients", "optimiser state", "averaged weights", "teacher", "labels alone")
 _HINT = "a smaller --max-size, or cut the images into tiles"
 
 

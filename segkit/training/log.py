@@ -89,10 +89,10 @@ class RunLog:
             shown["time limit in"] = format_duration(max(0.0, config.time - state.seconds))
         self._progress.advance(1, **shown)
 
-    def evaluation(self, state: TrainingState, metrics: Metrics, better: bool) -> None:
-        """Log the evaluation after a step, and whether it was the best so far."""
+    def evaluation(self, state: TrainingState, metrics: Metrics, better: bool, sides: dict[str, float]) -> None:
+        """Log the evaluation after a step, whether it was the best so far, and what it was chosen from."""
         epoch = self._plan.epoch(state.step)
-        self._write({"kind": "eval", "step": state.step, "epoch": epoch} | metrics.to_json())
+        self._write({"kind": "eval", "step": state.step, "epoch": epoch} | metrics.to_json() | sides)
         name, value = metrics.primary()
         mark = "best so far" if better else f"best {state.best:.3f} at step {state.best_step}"
         mark += "" if metrics.finds_something() else ", nothing is found yet"

@@ -169,8 +169,11 @@ def _try(
     """A step and an evaluation, with placeholders for what an optimizer that has not stepped yet will keep."""
     module = state.module
     learning = [p for p in module.parameters() if p.requires_grad]
-    copies = 0 if state.optimizer.state else _STATES[plan.config.optimizer or "adamw"]
-    placeholders = [torch.zeros_like(p) for _ in range(copies) for p in learning]
+    copies, compared = 0 if state.optimizer.state else _STATES[plan.config.optimizer or "adamw"], list[torch.Tensor]()
+    if plan.unlabelled is not None and plan.val is not None:  # the same run beside it (``labels_alone``)
+        copies += _STATES[plan.config.optimizer or "adamw"]
+        compared = [value.clone() for value in (*module.state_dict().values(), *state.average.state.values())]
+    placeholders = [*compared, *(torch.zeros_like(p) for _ in range(copies) for p in learning)]
     teaching.begin()
     further = [with_weak_view(sample) for sample in to_train] if plan.unlabelled is not None else []
     for part in in_parts([*to_train, *further], len(to_train)):

@@ -36,6 +36,13 @@ HINT_MEMORY = "try a smaller --size, --memory low, --precision bf16, or a smalle
 Statistics = list[tuple[Tensor, Tensor]]
 
 
+@dataclass(slots=True)
+class Beside:
+    """A training that goes on beside another one, while there is one (``labels_alone``)."""
+
+    training: "Training | None" = None
+
+
 @dataclass(frozen=True, slots=True)
 class Training:
     """A training in this process: what every part of it uses.
@@ -52,6 +59,7 @@ class Training:
         clock: Seconds since some moment.
         teaching: What the model learns from.
         watch: Takes notice of steps that fail.
+        beside: The same run with labels alone, to compare with.
     """
 
     plan: Plan
@@ -65,6 +73,7 @@ class Training:
     clock: Callable[[], float] = time.monotonic
     teaching: Teaching = ANNOTATIONS_ALONE
     watch: StepWatch = NOBODY
+    beside: Beside = field(default_factory=Beside)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ from segkit.training.data_checks import warnings_about
 from segkit.training.divergence import stop_after_nonfinite_steps, stop_without_finite_steps
 from segkit.training.failures.keep import FailureKeeper
 from segkit.training.gradients import SharedGradients
+from segkit.training.labels_alone import restore_alone, step_alone
 from segkit.training.limits import (
     PROBE_AFTER,
     leaves_evaluation_out,
@@ -118,6 +119,7 @@ def _train_in_rank(
         with reraise_out_of_memory(HINT_MEMORY), reraise_compile_errors():
             plan, last = _plan(config, ranks, progress)
             state = start_state(plan, last, ranks, progress)
+            kept_alone = last[1].get("labels_alone") if last is not None else None
             train_mode(state.module)
             teaching = teaching_of(plan, state.module, state.average, ranks.device)
             teaching.restore(last[1].get("teaching", {}) if last is not None else {})
@@ -134,6 +136,8 @@ def _train_in_rank(
                 meter = make_meter(ranks.device)
                 watch = FailureKeeper(plan, state, ranks, teaching, warn)
                 training = Training(plan, state, gradients, ranks, meter, progress, stop, warn, clock, teaching, watch)
+                restore_alone(training, kept_alone)
+                del kept_alone
                 with saved_on_failure(training):
                     return summarise(training, _train(training), contract)
 
@@ -180,6 +184,7 @@ def _train(training: Training) -> str:
             set_learning_rate(state.optimizer, rate)
             with meter.phase("load"):
                 batch = next(batches)
+            step_alone(training, batch, rate)
             outcome = train_step(training, batch)  # forward, backward, optimizer step
             state.step += 1
             state.seconds = outcome.agreed.seconds

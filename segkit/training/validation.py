@@ -21,6 +21,7 @@ from segkit.runs.find import BEST, LAST, PREVIOUS
 from segkit.runs.folder import LATEST, point_latest
 from segkit.runs.samples import draw_samples, sample_images
 from segkit.training.divergence import has_finite_weights, stop_without_finite_outputs
+from segkit.training.labels_alone import begin_again, content_of
 from segkit.training.log import RunLog
 from segkit.training.optim import warmed_up
 from segkit.training.shards import copy_whole, whole
@@ -57,14 +58,9 @@ def _validate(training: Training, log: RunLog, in_time: bool) -> None:
                 stop_without_finite_outputs(training, module)
             save_best(training)
         return
-    with _module_to_score(training) as module:
-        stop_without_finite_outputs(training, module)
-        scored = _score(training, module, plan.val, in_time)
+    scored, sides = _score_both(training, plan.val, in_time)
     state.metrics, state.evaluated = scored.metrics, state.step
     name, value = scored.metrics.primary()
-    said = training.teaching.after_evaluation(name, value if value >= 0 else None, state.step)
-    if said is not None:
-        training.progress.note(said)
     nothing_to_find = value < 0  # no model is better than another: the last one is kept
     better = nothing_to_find or state.best is None or value >= state.best
     if not nothing_to_find:
@@ -83,7 +79,35 @@ def _validate(training: Training, log: RunLog, in_time: bool) -> None:
             f"step {state.step}: the validation split has nothing to score; best.pt is the last model"
         )
     else:
-        log.evaluation(state, scored.metrics, better)
+        log.evaluation(state, scored.metrics, better, sides)
+
+
+def _score_both(training: Training, val: Dataset, in_time: bool) -> tuple[Scored, dict[str, float]]:
+    """Score the model, and the one beside it; where that is better, the run begins again from it and has its scores.
+
+    Returns:
+        The scores, and of unlabelled images with and without them.
+    """
+    scored = _score_once(training, val, in_time)
+    name, value = scored.metrics.primary()
+    other, alone, sides = training.beside.training, None, dict[str, float]()
+    if other is not None and value >= 0:
+        scored_alone = _score_once(other, val, in_time)
+        alone = scored_alone.metrics.primary()[1]
+        sides = {"labels_alone": alone, "with_unlabelled": value}
+        if alone > value:
+            begin_again(training)
+            scored = scored_alone
+    said = training.teaching.after_evaluation(name, value if value >= 0 else None, training.state.step, alone)
+    if said is not None:
+        training.progress.note(said)
+    return scored, sides
+
+
+def _score_once(training: Training, val: Dataset, in_time: bool) -> Scored:
+    with _module_to_score(training) as module:
+        stop_without_finite_outputs(training, module)
+        return _score(training, module, val, in_time)
 
 
 def estimate_evaluation(training: Training) -> None:
@@ -103,7 +127,8 @@ def estimate_evaluation(training: Training) -> None:
     with _module_to_score(training) as module:
         stop_without_finite_outputs(training, module)
         _score(training, module, part, in_time=True)
-    training.state.eval_seconds = max(1e-6, (training.clock() - began) * len(val.images) / len(some))
+    models = 1 if training.beside.training is None else 2
+    training.state.eval_seconds = max(1e-6, (training.clock() - began) * models * len(val.images) / len(some))
 
 
 @contextmanager
@@ -161,7 +186,10 @@ def save_last(training: Training) -> None:
     with training.meter.phase("save"):
         keep = plan.run / PREVIOUS if state.last_is_whole and state.saved_step != state.step else None
         content = state.to_checkpoint(plan.card, plan.data, training.ranks)
-        _save(plan.run / LAST, content | {"teaching": training.teaching.to_plain()}, training, keep)
+        content |= {"teaching": training.teaching.to_plain()}
+        if training.beside.training is not None:
+            content |= {"labels_alone": content_of(training.beside.training.state)}
+        _save(plan.run / LAST, content, training, keep)
         state.saved_step, state.last_is_whole = state.step, True
     state.saved_at = training.clock()
     state.save_seconds = state.saved_at - began

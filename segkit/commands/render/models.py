@@ -97,11 +97,10 @@ def _note_unlabelled(gave: dict[str, Any], output: Output) -> None:
     text = f"unlabelled: {counted(gave['images'], 'image', 'images')} {begun}"
     if gave["shown"]:
         text += f", pseudo-labels for {gave['used']} of {gave['shown']} that were shown"
-    if gave["labels_alone"] is not None:
-        after = "no evaluation after" if gave["best_after"] is None else f"at best {gave['best_after']:.3f} after"
-        text += f"; score {gave['labels_alone']:.3f} of labels alone, {after} (labels were learnt from further, too)"
+    if gave["best_after"] is not None and gave["labels_alone"] is not None:
+        text += f"; best score after as many steps: {gave['best_after']:.3f} with, {gave['labels_alone']:.3f} without"
     if gave["shown"] and not gave["weight"]:
-        text += "; given up, as scores fell below those of labels alone"
+        text += "; given up, as scores were below those of labels alone"
     output.note(text)
 
 

@@ -100,6 +100,12 @@ class Rehearsal:
         values = [v for values in self.state.optimizer.state.values() for v in values.values()]
         kept = [v for v in values if isinstance(v, torch.Tensor)]
         self.trace.claim(kept, "optimiser state")
+        if plan.unlabelled is not None and plan.val is not None:  # the same run beside it (``labels_alone``)
+            beside = [*module.state_dict().values(), *self.state.average.state.values(), *kept]
+            if self._ranks > 1:  # gradients are in buckets, which are its own
+                beside += [p for p in parameters if p.requires_grad]
+            self._beside = [torch.empty_like(value) for value in beside]
+            self.trace.claim(self._beside, "labels alone")
         self._shards = ShardedBytes.of(plan, module, self._ranks)
         if self._shards is not None:
             gradients_made = [p.grad for p in parameters if p.grad is not None]

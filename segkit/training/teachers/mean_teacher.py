@@ -50,6 +50,7 @@ class MeanTeacher(Teaching):
         self._since = 0.0  # the fraction of the run that was over at the switch
         self._risen = 1.0  # the share of the weight that counts
         self.before: float | None = None
+        self.alone: float | None = None
         self.best: float | None = None
         self._kept = self._shown = 0
         self._source: Batches | None = None
@@ -60,6 +61,16 @@ class MeanTeacher(Teaching):
         other = MeanTeacher(self._annotated.rehearsed(), self.teacher, labeller, self._first, self._num)
         other.switched = 0
         return other
+
+    @property
+    def annotated(self) -> Teaching:
+        """See ``Teaching``."""
+        return self._annotated
+
+    @property
+    def compares(self) -> bool:
+        """See ``Teaching``: while pseudo-labels are learnt from."""
+        return self._active
 
     @property
     def _active(self) -> bool:
@@ -120,23 +131,29 @@ class MeanTeacher(Teaching):
         self.switched, self._since, self._risen = step, done, risen(0.0)
         return True
 
-    def after_evaluation(self, name: str, value: float | None, step: int) -> str | None:
-        """See ``Teaching``: where the score is below that of labels alone, pseudo-labels count for less."""
+    def after_evaluation(self, name: str, value: float | None, step: int, alone: float | None = None) -> str | None:
+        """See ``Teaching``: where labels alone do better, pseudo-labels count for less, and else for more again."""
         if self.switched is None or value is None:
             return None
         if self.before is None:
             self.before = value
             return f"from here on {self._num} unlabelled images are learnt from, too ({name} {value:.3f} without)"
         self.best = value if self.best is None else max(value, self.best)
-        if value >= self.before or not self.weight:
+        if alone is None or not self.weight:
+            return None
+        self.alone = alone if self.alone is None else max(alone, self.alone)
+        if value >= alone:
+            self.weight = min(2 * self.weight, self._first)
             return None
         self.weight = self.weight / 2 if self.weight / 2 >= _LEAST_WEIGHT * self._first else 0.0
         told = f"the weight of pseudo-labels is {self.weight:g} now" if self.weight else "pseudo-labels are given up"
-        return f"step {step}: {name} {value:.3f} is below {self.before:.3f}, that of labels alone: {told}"
+        return (
+            f"step {step}: {name} {value:.3f} with unlabelled images, {alone:.3f} without: going on from there; {told}"
+        )
 
     def to_plain(self) -> dict[str, Any]:
         """See ``Teaching``."""
-        names = ("switched", "before", "best", "weight", "_kept", "_shown", "_since", "_risen")
+        names = ("switched", "before", "alone", "best", "weight", "_kept", "_shown", "_since", "_risen")
         own = {name.strip("_"): getattr(self, name) for name in names}
         return self._annotated.to_plain() | own | {"thresholds": self._labeller.thresholds.to_plain()}
 
@@ -146,6 +163,7 @@ class MeanTeacher(Teaching):
         if "thresholds" in plain:
             self._labeller.thresholds.restore(plain["thresholds"])
             self.switched, self.before, self.best = plain["switched"], plain["before"], plain["best"]
+            self.alone = plain.get("alone")  # an older run did not compare
             self.weight, self._kept, self._shown = plain["weight"], plain["kept"], plain["shown"]
             self._risen = plain.get("risen", 1.0)  # an older run has no rise,
             self._since = plain.get("since", -math.inf)  # and goes on without one
@@ -156,7 +174,8 @@ class MeanTeacher(Teaching):
         return {
             "images": self._num,
             "from_step": self.switched,
-            "labels_alone": self.before,
+            "at_switch": self.before,
+            "labels_alone": self.alone,
             "best_after": self.best,
             "weight": self.weight,
             "used": self._kept,

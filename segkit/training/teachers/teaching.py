@@ -35,6 +35,16 @@ class Teaching:
             losses: dict[str, Tensor] = module(images, targets)
         return losses
 
+    @property
+    def annotated(self) -> "Teaching":
+        """What is learnt from annotated images."""
+        return self
+
+    @property
+    def compares(self) -> bool:
+        """Whether the run is to be compared with one of the annotated images alone, from the next step on."""
+        return False
+
     def rehearsed(self) -> "Teaching":
         """The same for a rehearsal: what it needs at most, from the first step on."""
         return self
@@ -65,13 +75,14 @@ class Teaching:
         """
         return False
 
-    def after_evaluation(self, name: str, value: float | None, step: int) -> str | None:
+    def after_evaluation(self, name: str, value: float | None, step: int, alone: float | None = None) -> str | None:
         """Take notice of a score, alike on all ranks; returns what is to be said.
 
         Args:
             name: Of the score.
             value: The score; None where there is nothing to score by.
             step: Steps done.
+            alone: The score after as many steps with the annotated images alone; None where none were done.
         """
         return None
 
