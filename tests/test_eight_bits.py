@@ -10,6 +10,7 @@ from onnx import numpy_helper
 from random_models import card_of, sharp
 
 from segkit.exporting.eight_bits import nodes_for_8_bits
+from segkit.exporting.fast_eight_bits import make_fast
 from segkit.exporting.graphs import graph_of
 from segkit.exporting.onnx import quiet, write_onnx
 from segkit.exporting.quantise import calibrate, quantise
@@ -65,6 +66,10 @@ def outputs(path, names=None):
     return [torch.from_numpy(each) for each in session.run(None, {"images": images().numpy()})]
 
 
+def operators(path):
+    return {node.op_type for node in onnx.load(str(path)).graph.node}
+
+
 @pytest.fixture
 def network():
     return Network()
@@ -79,11 +84,56 @@ def test_what_is_between_layers_is_in_8_bits_and_results_are_not(network, tmp_pa
     assert not {"Relu", "Clip"} & {node.op_type for node in nodes}
     makers = {node.output[0]: node.op_type for node in nodes}
     for node in nodes:
-        if node.op_type in ("Conv", "Concat", "Resize"):
+        if node.op_type in ("Conv", "Concat"):
             assert makers[node.input[0]] == "DequantizeLinear", node.name
     head = next(node for node in nodes if node.name == "/head/Conv")
     assert head.input[1] in {each.name for each in calibrated.nodes.graph.initializer}
     assert [node.op_type for node in nodes if head.output[0] in node.input] == ["Softmax"]
+
+
+def test_features_in_8_bits_are_enlarged_by_repeating_pixels_and_stay_the_same(network, tmp_path, monkeypatch):
+    path = written(network, tmp_path / "m.onnx")
+    calibrated = calibrate(path, list(images()))
+    quantise(calibrated, (), tmp_path / "fast.onnx")
+    monkeypatch.setattr("segkit.exporting.fast_eight_bits._repeat_in_8_bits", lambda proto: None)
+    quantise(calibrated, (), tmp_path / "plain.onnx")
+    kinds = [
+        {each.op_type for each in onnx.load(str(tmp_path / f"{name}.onnx")).graph.node} for name in ("fast", "plain")
+    ]
+    assert ("Resize" in kinds[0], "Resize" in kinds[1]) == (False, True)
+    assert torch.equal(outputs(tmp_path / "fast.onnx")[0], outputs(tmp_path / "plain.onnx")[0])
+
+
+def test_features_that_are_not_in_8_bits_are_enlarged_as_before(network, tmp_path):
+    path = written(network, tmp_path / "m.onnx")
+    calibrated = calibrate(path, list(images()))
+    quantise(calibrated, ("body.1",), tmp_path / "q.onnx")
+    assert "Resize" in operators(tmp_path / "q.onnx")
+    assert (outputs(tmp_path / "q.onnx")[0] - outputs(path)[0]).abs().max() < 0.1
+
+
+def test_nothing_is_computed_that_nobody_reads(network, tmp_path):
+    """What the head reads in 32 bits has a scale for each channel; that with one scale is read no more."""
+    path = written(network, tmp_path / "m.onnx")
+    quantise(calibrate(path, list(images())), (), tmp_path / "q.onnx")
+    graph = onnx.load(str(tmp_path / "q.onnx")).graph
+    read = {name for node in graph.node for name in node.input} | {each.name for each in graph.output}
+    assert [node.name for node in graph.node if not read & set(node.output)] == []
+    assert {each.name for each in graph.initializer} <= read
+
+
+def test_what_only_a_graph_in_a_graph_reads_is_kept():
+    make, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    result = [info("inner", 1, None)]
+    one, other = (
+        onnx.helper.make_graph([make("Identity", [name], ["inner"])], "branch", [], result) for name in ("a", "b")
+    )
+    nodes = [make("Neg", ["x"], [name]) for name in ("a", "b", "c")]
+    nodes.append(make("If", ["chosen"], ["y"], then_branch=one, else_branch=other))
+    given = [info("x", 1, [1]), info("chosen", 9, [])]
+    proto = onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", given, [info("y", 1, None)]))
+    make_fast(proto)
+    assert [node.output[0] for node in proto.graph.node] == ["a", "b", "y"]
 
 
 def test_what_an_activation_cuts_off_takes_no_part_of_the_range(network, tmp_path):
@@ -223,3 +273,16 @@ def test_a_convolution_whose_output_is_chosen_from_gives_results():
     nodes = nodes_for_8_bits(graph)
     assert nodes.parts == {"body/body.0": ["/body/body.0/Conv"], "mask": ["/mask/Conv"]}
     assert nodes.chosen(["mask"]) == ["/body/body.0/Conv"]
+
+
+def test_probabilities_of_a_unet_are_computed_step_by_step_and_never_overflow(tmp_path):
+    card = card_of("unet", "batch")
+    model = sharp(card).eval()
+    with torch.no_grad():
+        model.head.bias += 1000  # logits beyond 89 have no power of e in 32 bits
+    write_onnx(graph_of(model, card), {}, tmp_path / "m.onnx")
+    assert "Softmax" not in operators(tmp_path / "m.onnx")
+    expected = model.maps(list(images()))[0]
+    assert expected.isfinite().all()
+    found = outputs(tmp_path / "m.onnx")[0][0]
+    assert (found - expected).abs().max() < 1e-3

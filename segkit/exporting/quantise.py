@@ -24,6 +24,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor
 
 from segkit.exporting.eight_bits import BETWEEN, LAYERS, Nodes, nodes_for_8_bits
+from segkit.exporting.fast_eight_bits import make_fast
 from segkit.exporting.rounded_weights import Inputs, Layer, Rounded, rounded
 from segkit.models.quantised import LEAST_SCALE, Sample, range_of, sample_of
 
@@ -116,7 +117,7 @@ def quantise(calibrated: Calibrated, left_out: Sequence[str], out: Path) -> None
         {_OVERRIDES: overrides},
     )
     _quietly(quantizer.quantize_model)
-    _keep_in_fp32(quantizer.model.model)
+    make_fast(quantizer.model.model)
     quantizer.model.save_model_to_file(str(out), False)
 
 
@@ -191,42 +192,6 @@ def _add_to_bias(proto: Any, initial: dict[str, Any], node: Any, more: npt.NDArr
     proto.graph.initializer.append(onnx.numpy_helper.from_array(old + more, name))
     del node.input[2:]
     node.input.append(name)
-
-
-def _keep_in_fp32(proto: Any) -> None:
-    """Keep ONNX Runtime from rounding the weights of layers that are left out.
-
-    When it opens a file, it puts the weights of every Conv, ConvTranspose and Gemm behind a DequantizeLinear in 8 bits,
-    with one scale for all channels (its WeightBiasQuantization) - unless that node has a scale for each channel.
-    """
-    values = {each.name: each for each in proto.graph.initializer}
-    makers = {node.output[0]: node for node in proto.graph.node}
-    nodes = []
-    for node in proto.graph.node:
-        before = makers.get(node.input[0]) if node.input else None
-        is_left_out = node.op_type in ("Conv", "ConvTranspose", "Gemm") and node.input[1] in values
-        if is_left_out and before is not None and before.op_type == "DequantizeLinear":
-            channels = _inputs_of(node, values[node.input[1]].dims)
-            names = [f"{node.name}_{what}" for what in ("scale", "zero", "input")]
-            for name, old in zip(names, before.input[1:], strict=False):
-                one = onnx.numpy_helper.to_array(values[old])
-                proto.graph.initializer.append(onnx.numpy_helper.from_array(np.full(channels, one), name))
-            nodes.append(
-                onnx.helper.make_node("DequantizeLinear", [before.input[0], *names[:2]], names[2:], names[2], axis=1)
-            )
-            node.input[0] = names[2]
-        nodes.append(node)
-    kept = [onnx.NodeProto.FromString(each.SerializeToString()) for each in nodes]
-    del proto.graph.node[:]
-    proto.graph.node.extend(kept)
-
-
-def _inputs_of(node: Any, shape: Sequence[int]) -> int:
-    """The number of channels that a layer reads, by the shape of its weights."""
-    found: dict[str, int] = {each.name: each.i for each in node.attribute}
-    if node.op_type == "Conv":
-        return shape[1] * found.get("group", 1)
-    return shape[1] if node.op_type == "Gemm" and found.get("transB") else shape[0]
 
 
 def _quietly(function: Any, *arguments: Any, **named: Any) -> Any:

@@ -46,10 +46,11 @@ def _cut_out(graph: Any, layers: set[str], known: set[str]) -> tuple[list[Any], 
     Both are tensors of the graph in 32 bits, the last with what they are in 8: an activation that was removed is only
     in the rounding of its outputs, which cuts them off.
     """
-    makers = {name: node for node in graph.node for name in node.output}
     readers = readers_of(graph)
     own = {name for node in graph.node if node.name in layers for name in node.output if name in known}
-    outputs = {name: _rounded_form(name, readers) for name in sorted(own) if _is_read_outside(name, readers, layers)}
+    ends = [name for name in sorted(own) if _is_read_outside(name, readers, layers)]
+    outputs = {name: _rounded_form(name, graph, readers) for name in ends}
+    makers = {name: node for node in graph.node for name in node.output}
     nodes: dict[str, Any] = {}
     given: dict[str, None] = {}
     left = list(outputs.values())
@@ -67,12 +68,19 @@ def _cut_out(graph: Any, layers: set[str], known: set[str]) -> tuple[list[Any], 
     return ordered, list(given), outputs
 
 
-def _rounded_form(name: str, readers: dict[str, list[Any]]) -> str:
-    """The tensor that is read in the place of another one: it after rounding, where it is rounded."""
-    for reader in readers.get(name, ()):
-        if reader.op_type in ("QuantizeLinear", "DequantizeLinear"):
-            return _rounded_form(reader.output[0], readers)
-    return name
+def _rounded_form(name: str, graph: Any, readers: dict[str, list[Any]]) -> str:
+    """The tensor that is read in the place of another one: it after rounding, where it is rounded.
+
+    Where only nodes in 8 bits read it, a node that makes floating point numbers of it is added to the graph.
+    """
+    rounding = next((each for each in readers.get(name, ()) if each.op_type == "QuantizeLinear"), None)
+    if rounding is None:
+        return name
+    whole = f"{name}_rounded"
+    graph.node.append(
+        onnx.helper.make_node("DequantizeLinear", [rounding.output[0], *rounding.input[1:]], [whole], whole)
+    )
+    return whole
 
 
 def _is_read_outside(name: str, readers: dict[str, list[Any]], layers: set[str]) -> bool:
