@@ -4,12 +4,12 @@
     python benchmarks/less.py unlabelled DATASET --out FOLDER [--steps 200] [--share 0.1] [--seeds 3]
 
 ``distil``: a student of a small network with and without a teacher of a larger one, which was trained on the same
-dataset for longer. ``unlabelled``: the same run on a share of the labels (stratified), without and with the other
-training pictures as unlabelled ones; both with averaged weights. All begin with ``--weights``. Other options have
-their defaults or come after ``--``, for example ``-- --size 96 --eval-every 50`` (else the guard of pseudo-labels sees
-no score between the switch and the end). Runs are in FOLDER: what is there already is not run again, and ``--minutes``
-says from when on none is begun. A table in Markdown on stdout: mask AP and mIoU after the last step, mean and range
-over seeds, and the gain of each seed.
+dataset for longer. ``unlabelled``: a run on a share of the labels (stratified), with the other training pictures as
+unlabelled ones. It goes on with labels alone beside it, to the bit as a run without them (tests/test_unlabelled.py),
+so that it gives both scores. All begin with ``--weights``. Other options have their defaults or come after ``--``, for
+example ``-- --size 96 --eval-every 50`` (else both are compared at the end only). Runs are in FOLDER: what is there
+already is not run again, and ``--minutes`` says from when on none is begun. A table in Markdown on stdout: mask AP and
+mIoU after the last step, mean and range over seeds, and the gain of each seed.
 """
 
 import argparse
@@ -54,9 +54,7 @@ class Runs:
             score.write_text(done.stdout)
             for kept in ("last.pt", "last.previous.pt"):
                 (self.asked.out / name / kept).unlink(missing_ok=True)
-        metrics = json.loads(score.read_text())["metrics"]
-        known = {"mask AP": ("segm", "AP"), "mIoU": ("semantic", "mIoU")}
-        return {name: float(metrics[part][score]) for name, (part, score) in known.items() if part in metrics}
+        return _headline(json.loads(score.read_text())["metrics"])
 
 
 def distil(runs: Runs) -> Rows:
@@ -78,12 +76,31 @@ def unlabelled(runs: Runs) -> Rows:
     asked, scores = runs.asked, Rows()
     for seed in range(asked.seeds):
         part, others = _part(asked.dataset, asked.share, seed, asked.out / f"part-{seed}")
-        for name, more in (("labels alone", []), ("with unlabelled", ["--unlabelled", str(others)])):
-            options = ["--backbone", asked.smaller, "--steps", str(asked.steps), "--seed", str(seed), *more]
-            options += ["--weights", asked.weights]
-            score = runs.score(f"{name.replace(' ', '-')}-{seed}", part, [*options, "--ema", str(asked.ema)])
-            scores.setdefault(f"{asked.share:.0%} of labels, {name}", []).append(score)
+        options = ["--backbone", asked.smaller, "--steps", str(asked.steps), "--seed", str(seed)]
+        options += ["--weights", asked.weights, "--ema", str(asked.ema), "--unlabelled", str(others)]
+        kept = runs.score(f"unlabelled-{seed}", part, options)
+        sides = _sides(asked.out / f"unlabelled-{seed}") if kept is not None else dict.fromkeys(_SIDES)
+        for name, score in [*sides.items(), ("what is kept", kept)]:
+            label = f"{asked.share:.0%} of labels, {name.replace('_', ' ')}"
+            scores.setdefault(label, []).append(score)
     return scores
+
+
+_SIDES = ("with_unlabelled", "mean_of_both", "labels_alone")
+
+
+def _sides(run: Path) -> dict[str, Scores]:
+    """The scores after the last step of each model that the run chose from; the last one is with labels alone."""
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    last = [line for line in lines if line["kind"] == "eval"][-1]
+    kept = _headline(last)
+    sides = {side: last.get(side, kept) for side in _SIDES}  # all one where pseudo-labels were given up
+    return {side: {name: scores[name] for name in kept} for side, scores in sides.items()}
+
+
+def _headline(metrics: Mapping[str, Mapping[str, float]]) -> Scores:
+    known = {"mask AP": ("segm", "AP"), "mIoU": ("semantic", "mIoU")}
+    return {name: float(metrics[part][score]) for name, (part, score) in known.items() if part in metrics}
 
 
 def smaller(dataset: Path, factor: int, out: Path) -> Path:

@@ -12,9 +12,11 @@ import torch
 from real_steps import dataset_of, plan_of, real_steps, rehearsed_steps
 from training import config, lines, losses, weights
 
+from segkit.config.evaluate import EvalConfig
 from segkit.config.train import TrainConfig
 from segkit.data.label_maps import IGNORED
 from segkit.data.records import Annotation, Category
+from segkit.inference.evaluate import evaluate
 from segkit.loading.sampler import Key
 from segkit.models.backbones import BatchNorm2d
 from segkit.progress import Progress
@@ -130,6 +132,12 @@ def test_pixels_above_the_threshold_are_targets_and_the_others_are_ignored():
     (target,) = labeller.label(Teacher(), [asked() | {"semantic": inside}])
     assert target["semantic"].unique(return_counts=True)[0].tolist() == [1, IGNORED]
     assert (target["semantic"] == 1).sum() == 25 * 40
+    shares[0], shares[1] = 0.97, 0.02  # all of it is background: some of it is learnt from, always the same
+    first, again = (labeller.label(Teacher(), [asked() | {"semantic": inside}])[0]["semantic"] for _ in range(2))
+    assert torch.equal(first, again)
+    assert 0.05 < (first == 0).float().mean() < 0.2
+    assert first.unique().tolist() == [0, IGNORED]
+    shares[0] = 0.05
     shares[1] = 0.9
     assert labeller.label(Teacher(), [asked() | {"semantic": inside}]) == [None]
 
@@ -277,18 +285,21 @@ def test_a_resumed_run_with_unlabelled_pictures_equals_an_uninterrupted_one(data
 
 def test_labels_alone_go_on_beside_to_the_bit_and_what_is_kept_is_never_worse(dataset, others, tmp_path):
     """The weight is such that pseudo-labels ruin the model, wherever they are learnt from."""
-    some = unlabelled(dataset, others, tmp_path, steps=6, eval_every=1, unlabelled_weight=1000.0)
+    some = unlabelled(dataset, others, tmp_path, steps=14, eval_every=1, lr=0.003, unlabelled_weight=1000.0)
     both, alone = train(some), train(replace(some, unlabelled=None, unlabelled_weight=None, ema=0.999))
     last = [torch.load(each.run / "last.pt", weights_only=True) for each in (both, alone)]
     beside = last[0]["labels_alone"]
     assert all(torch.equal(value, beside["raw"][name]) for name, value in last[1]["raw"].items())
     assert all(torch.equal(value, beside["average"][name]) for name, value in last[1]["model"].items())
     assert both.score >= alone.score
+    kept = evaluate(EvalConfig(subject=both.run)).metrics  # best.pt has the weights that had the score
+    assert kept.semantic.mIoU == pytest.approx(both.score[1], abs=1e-6)
     scores = [each for each in lines(both.run, "eval") if "labels_alone" in each]
-    assert [each["semantic"]["mIoU"] for each in lines(alone.run, "eval")][-len(scores) :] == [
-        each["labels_alone"] for each in scores
-    ]
-    assert all(each["semantic"]["mIoU"] == max(each["labels_alone"], each["with_unlabelled"]) for each in scores)
+    sides = [[each[side]["mIoU"] for side in ("labels_alone", "with_unlabelled", "mean_of_both")] for each in scores]
+    assert any(labels > pseudo for labels, pseudo, _ in sides)
+    of_alone = [each["semantic"]["mIoU"] for each in lines(alone.run, "eval")]
+    assert of_alone[-len(sides) :] == [each[0] for each in sides]
+    assert [each["semantic"]["mIoU"] for each in scores] == [max(each) for each in sides]
 
 
 def test_unlabelled_options_are_refused_in_a_line(dataset, others, tmp_path, segkit):

@@ -121,6 +121,13 @@ class Metrics:
             return "mask AP", self.segm.AP
         return "box AP", self.bbox.AP if self.bbox is not None else -1.0
 
+    def headline(self) -> dict[str, float]:
+        """The main score of each part that was computed, by name."""
+        found = {"PQ": self.panoptic.PQ} if self.panoptic is not None else {}
+        found |= {"mIoU": self.semantic.mIoU} if self.semantic is not None else {}
+        found |= {"mask AP": self.segm.AP} if self.segm is not None else {}
+        return found | ({"box AP": self.bbox.AP} if self.bbox is not None else {})
+
     def finds_something(self) -> bool:
         """Whether the metric by which models are compared is above 0 for a category; background is none."""
         if self.semantic is None or self.panoptic is not None:

@@ -2,7 +2,9 @@
 
 What unlabelled images do to a score is known only from what it would be without them. So from the switch on a copy of
 the state learns from the annotated images alone; step by step it is what a run without ``--unlabelled`` would be.
-Evaluations score both (``validation``), and where the copy is better, the run begins again from it.
+Evaluations score both (``validation``), and where the copy is better, the run begins again from it. They score the mean
+of the weights of both, too: what began alike and learnt from the same labels often lies in one valley of the loss, and
+the mean is better than both (Wortsman et al. 2022, https://arxiv.org/abs/2203.05482).
 """
 
 from copy import deepcopy
@@ -20,6 +22,8 @@ from segkit.training.optim import set_learning_rate
 from segkit.training.state import TrainingState, prepare, state_of
 from segkit.training.step import Beside, Training, train_step
 from segkit.training.thaw import is_thawed, thaw
+
+Weights = dict[str, torch.Tensor]
 
 
 def step_alone(run: Training, batch: list[Sample] | SegkitError, rate: float) -> None:
@@ -56,6 +60,15 @@ def begin_again(run: Training) -> None:
     """Let a run go on from what was learnt from labels alone."""
     if run.beside.training is not None:
         _learn(run.state, content_of(run.beside.training.state))
+
+
+def mean_weights(run: Training) -> Weights | None:
+    """The mean of the weights with unlabelled images and with labels alone; None where there is one of them only."""
+    if run.beside.training is None:
+        return None
+    other = run.beside.training.state.weights()
+    pairs = ((name, value, other[name]) for name, value in run.state.weights().items())
+    return {name: (one + two) / 2 if one.is_floating_point() else one for name, one, two in pairs}
 
 
 def restore_alone(run: Training, content: dict[str, Any] | None) -> None:

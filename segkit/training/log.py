@@ -89,8 +89,17 @@ class RunLog:
             shown["time limit in"] = format_duration(max(0.0, config.time - state.seconds))
         self._progress.advance(1, **shown)
 
-    def evaluation(self, state: TrainingState, metrics: Metrics, better: bool, sides: dict[str, float]) -> None:
-        """Log the evaluation after a step, whether it was the best so far, and what it was chosen from."""
+    def evaluation(
+        self, state: TrainingState, metrics: Metrics, better: bool, sides: dict[str, dict[str, float]]
+    ) -> None:
+        """Log the evaluation after a step, whether it was the best so far, and what it was chosen from.
+
+        Args:
+            state: The state after it.
+            metrics: What it found.
+            better: Whether none before was better.
+            sides: The main scores of the models that it is the better one of; empty where there is one model.
+        """
         epoch = self._plan.epoch(state.step)
         self._write({"kind": "eval", "step": state.step, "epoch": epoch} | metrics.to_json() | sides)
         name, value = metrics.primary()

@@ -21,11 +21,13 @@ from segkit.runs.find import BEST, LAST, PREVIOUS
 from segkit.runs.folder import LATEST, point_latest
 from segkit.runs.samples import draw_samples, sample_images
 from segkit.training.divergence import has_finite_weights, stop_without_finite_outputs
-from segkit.training.labels_alone import begin_again, content_of
+from segkit.training.labels_alone import Weights, begin_again, content_of, mean_weights
 from segkit.training.log import RunLog
 from segkit.training.optim import warmed_up
 from segkit.training.shards import copy_whole, whole
 from segkit.training.step import Training
+
+Sides = dict[str, dict[str, float]]
 
 _LEAST_TRIED = 4  # images, to estimate the time of an evaluation
 _TOLERANCE = 1.05  # of the time limit: an evaluation that takes longer than was estimated is given up
@@ -58,7 +60,7 @@ def _validate(training: Training, log: RunLog, in_time: bool) -> None:
                 stop_without_finite_outputs(training, module)
             save_best(training)
         return
-    scored, sides = _score_both(training, plan.val, in_time)
+    scored, sides, weights = _score_all(training, plan.val, in_time)
     state.metrics, state.evaluated = scored.metrics, state.step
     name, value = scored.metrics.primary()
     nothing_to_find = value < 0  # no model is better than another: the last one is kept
@@ -71,7 +73,7 @@ def _validate(training: Training, log: RunLog, in_time: bool) -> None:
         state.stale = 0 if improved or not counts else state.stale + 1
         state.best, state.best_step = (value, state.step) if better else (state.best, state.best_step)
     if better:
-        save_best(training)
+        save_best(training, weights)
         if training.ranks.is_main:
             draw_samples(plan.run, plan.val, scored.results, f"after step {state.step}: {name} {value:.3f}")
     if nothing_to_find:
@@ -82,30 +84,35 @@ def _validate(training: Training, log: RunLog, in_time: bool) -> None:
         log.evaluation(state, scored.metrics, better, sides)
 
 
-def _score_both(training: Training, val: Dataset, in_time: bool) -> tuple[Scored, dict[str, float]]:
-    """Score the model, and the one beside it; where that is better, the run begins again from it and has its scores.
+def _score_all(training: Training, val: Dataset, in_time: bool) -> tuple[Scored, Sides, Weights | None]:
+    """Score the model and, where one goes on beside it with labels alone, that and the mean of both.
+
+    Where the other one is better than the model, the run begins again from it.
 
     Returns:
-        The scores, and of unlabelled images with and without them.
+        The best scores, the main ones of each, and the weights that have the best, where those are the mean.
     """
     scored = _score_once(training, val, in_time)
     name, value = scored.metrics.primary()
-    other, alone, sides = training.beside.training, None, dict[str, float]()
+    other, mean, alone = training.beside.training, mean_weights(training), None
+    best, sides, weights = scored, Sides(), None
     if other is not None and value >= 0:
-        scored_alone = _score_once(other, val, in_time)
-        alone = scored_alone.metrics.primary()[1]
-        sides = {"labels_alone": alone, "with_unlabelled": value}
+        of_alone, of_mean = _score_once(other, val, in_time), _score_once(training, val, in_time, mean)
+        alone = of_alone.metrics.primary()[1]
+        named = {"labels_alone": of_alone, "with_unlabelled": scored, "mean_of_both": of_mean}
+        sides = {side: each.metrics.headline() for side, each in named.items()}
+        best = max((scored, of_mean, of_alone), key=lambda each: each.metrics.primary()[1])
+        weights = mean if best is of_mean else None
         if alone > value:
             begin_again(training)
-            scored = scored_alone
     said = training.teaching.after_evaluation(name, value if value >= 0 else None, training.state.step, alone)
     if said is not None:
         training.progress.note(said)
-    return scored, sides
+    return best, sides, weights
 
 
-def _score_once(training: Training, val: Dataset, in_time: bool) -> Scored:
-    with _module_to_score(training) as module:
+def _score_once(training: Training, val: Dataset, in_time: bool, weights: Weights | None = None) -> Scored:
+    with _module_to_score(training, weights) as module:
         stop_without_finite_outputs(training, module)
         return _score(training, module, val, in_time)
 
@@ -127,13 +134,13 @@ def estimate_evaluation(training: Training) -> None:
     with _module_to_score(training) as module:
         stop_without_finite_outputs(training, module)
         _score(training, module, part, in_time=True)
-    models = 1 if training.beside.training is None else 2
+    models = 1 if training.beside.training is None else 3
     training.state.eval_seconds = max(1e-6, (training.clock() - began) * models * len(val.images) / len(some))
 
 
 @contextmanager
-def _module_to_score(training: Training) -> Iterator[nn.Module]:
-    """The model in evaluation mode, with the averaged weights, or where there are none with its own."""
+def _module_to_score(training: Training, weights: Weights | None = None) -> Iterator[nn.Module]:
+    """The model in evaluation mode, with these weights, else the averaged ones, or where there are none its own."""
     state, device = training.state, training.ranks.device
     # Random numbers drawn by an evaluation must not change the training after it.
     with training.meter.phase("eval"), torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -143,7 +150,7 @@ def _module_to_score(training: Training) -> Iterator[nn.Module]:
             copy_whole(state.module, module)
         elif state.average.decay:
             module = training.plan.card.build().to(device)
-            module.load_state_dict(state.weights())
+            module.load_state_dict(state.weights() if weights is None else weights)
         try:
             yield module.eval()
         finally:
@@ -195,10 +202,11 @@ def save_last(training: Training) -> None:
     state.save_seconds = state.saved_at - began
 
 
-def save_best(training: Training) -> None:
-    """Write ``best.pt``: the weights and the model card."""
+def save_best(training: Training, weights: Weights | None = None) -> None:
+    """Write ``best.pt``: the weights (those of the state, if none are given) and the model card."""
     card, state = training.plan.card, training.state
-    content = {"card": card.to_plain(), "model": whole(state.weights(), training.ranks), "step": state.step}
+    model = whole(state.weights(), training.ranks) if weights is None else weights
+    content = {"card": card.to_plain(), "model": model, "step": state.step}
     _save(training.plan.run / BEST, content, training)
 
 

@@ -17,6 +17,7 @@ from segkit.models.tensors import BoxMask, Prediction, Target, box_masks_to_targ
 from segkit.training.teachers.thresholds import Thresholds
 
 _LEAST_COUNTED = 0.1  # of the pixels of an image
+_BACKGROUND = 0.1  # of the pixels of background: the share that is learnt from
 
 
 class Labeller(Protocol):
@@ -79,6 +80,10 @@ class Instances:
 class LabelMaps:
     """Of a U-Net: the labels of pixels above the threshold of their label; the others are ignored.
 
+    A teacher of few labels is right in nearly all of what it finds, and misses a lot: what it takes for background is
+    partly what it misses, and it is as sure of that as of the rest. So only some of the background is learnt from, by
+    the image's own random numbers.
+
     Where the model predicts distances from the edges of instances, the teacher's are the target.
     """
 
@@ -104,8 +109,10 @@ class LabelMaps:
             count = int(inside.sum())
             self.thresholds.count(labels[inside].cpu().numpy(), confidence[inside].cpu().numpy(), count)
             sure = inside & (confidence >= torch.from_numpy(least).to(confidence)[labels])
-            label_map = torch.where(sure, labels, IGNORED).to(torch.uint8)
             enough = int(sure.sum()) >= max(1, _LEAST_COUNTED * count)
+            random = torch.rand(labels.shape, generator=torch.Generator().manual_seed(target["seed"]))
+            sure &= (labels > 0) | (random < _BACKGROUND).to(labels.device)
+            label_map = torch.where(sure, labels, IGNORED).to(torch.uint8)
             found: Target = {"semantic": label_map}
             if len(maps) > len(least):
                 found["distances"] = (maps[-1] * SCALE).round().to(torch.uint8)
