@@ -283,10 +283,19 @@ def test_a_resumed_run_with_unlabelled_pictures_equals_an_uninterrupted_one(data
     assert set(gave["thresholds"]) == {each.strip() for each in (whole.run / "labels.txt").read_text().splitlines()}
 
 
-def test_labels_alone_go_on_beside_to_the_bit_and_what_is_kept_is_never_worse(dataset, others, tmp_path):
-    """The weight is such that pseudo-labels ruin the model, wherever they are learnt from."""
-    some = unlabelled(dataset, others, tmp_path, steps=14, eval_every=1, lr=0.003, unlabelled_weight=1000.0)
-    both, alone = train(some), train(replace(some, unlabelled=None, unlabelled_weight=None, ema=0.999))
+class _Wrong(LabelMaps):
+    """Takes all pixels for one category."""
+
+    def label(self, teacher, targets):
+        return [{"seed": each["seed"], "semantic": torch.ones_like(each["semantic"])} for each in targets]
+
+
+def test_labels_alone_go_on_beside_to_the_bit_and_what_is_kept_is_never_worse(dataset, others, tmp_path, monkeypatch):
+    """Pseudo-labels are wrong, and count for so much that they ruin the model."""
+    monkeypatch.setattr("segkit.training.teachers.choose.labeller_for", lambda card, data: _Wrong(data))
+    more = {"steps": 14, "eval_every": 1, "lr": 0.03, "ema": 0.1, "norm": "group", "unlabelled_weight": 1000.0}
+    some = unlabelled(dataset, others, tmp_path, **more)
+    both, alone = train(some), train(replace(some, unlabelled=None, unlabelled_weight=None))
     last = [torch.load(each.run / "last.pt", weights_only=True) for each in (both, alone)]
     beside = last[0]["labels_alone"]
     assert all(torch.equal(value, beside["raw"][name]) for name, value in last[1]["raw"].items())
