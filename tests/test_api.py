@@ -311,6 +311,24 @@ def test_texts_in_a_record_are_taken_for_paths(here, parts):
         api.convert(api.ConvertConfig(src=str(parts), line_width="x"))
 
 
+@pytest.mark.parametrize(
+    ("record", "options"),
+    [
+        (api.ConvertConfig, {"src": "x", "val": "y"}),
+        (api.TrainConfig, {"size": "a", "max_size": 9}),
+        (api.EvalConfig, {"max_dets": 1.5}),
+        (api.PredictConfig, {"source": ["x"], "batch": "many"}),
+        (api.ExportConfig, {"prune": "half"}),
+        (api.CheckConfig, {"src": "x", "size": 64, "max_size": "y"}),
+        (api.LabelConfig, {"folder": None}),
+    ],
+)
+def test_a_record_refuses_what_an_option_does_not_take(record, options):
+    with pytest.raises(api.ConfigError) as caught:
+        record(**options)
+    assert str(caught.value).split(":")[0] in options
+
+
 def test_a_file_that_the_system_refuses_is_an_error_of_segkit(here, parts):
     (here / "file").touch()
     with pytest.raises(api.SegkitError) as caught:

@@ -67,7 +67,7 @@ def test_what_is_no_score_is_refused(segkit, here, text):
 
 
 def test_a_score_of_a_config_file_is_checked(tmp_path):
-    with pytest.raises(ConfigError, match="--score 5: must be from 0 to 1"):
+    with pytest.raises(ConfigError, match=r"score: '5' is not a score such as 0\.5"):
         PredictConfig(source=["x"], score=5)
 
 

@@ -239,7 +239,7 @@ def test_options_of_other_models_are_refused(more, message):
     ("instances", "more", "message"),
     [
         (3, {"size": 72}, "--size 72: must be a multiple of 16: patches of 8 pixels in 2 x 2 windows"),
-        (3, {"size": 16}, "--size 16: gives 4 patches for 12 queries"),
+        (3, {"size": 16, "given": frozenset(["size"])}, "--size 16: gives 4 patches for 12 queries"),
         (13, {}, "0001.png has 13 instances, and this rfdetr finds at most 12 in an image"),
         (3, {"detections": 13}, "--detections 13: this rfdetr finds at most 12"),
         (3, {"variant": "small"}, "is of another size"),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, replace
 from typing import Any, TypeVar
 
-from segkit.config.fields import CommandConfig, declaration_of, options_of, read_values
+from segkit.config.fields import CommandConfig, declaration_of, given_values, options_of
 from segkit.errors import ConfigError
 
 Config = TypeVar("Config", bound=CommandConfig)
@@ -38,10 +38,7 @@ def config_of(record: type[Config], first: Any, options: Mapping[str, Any]) -> C
         raise ConfigError(
             f"{argument}: is missing", f"name it as the first argument of the function, or as {argument}="
         )
-    try:
-        values = read_values(record, values)
-    except ValueError as error:
-        raise ConfigError(str(error), "docs/cli.md lists the options of each command") from None
+    values = given_values(record, values)
     return replace(first, given=given, **values) if isinstance(first, record) else record(given=given, **values)
 
 

@@ -61,7 +61,7 @@ class CheckConfig(CommandConfig):
         None, help="Processes that read files.  [default: by the number of files]", min=0, max=MOST_PROCESSES
     )
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         if self.model is not None and self.predictions is not None:
             raise ConfigError("--model and --predictions: both give predictions", "name one of them")
         if self.src == "-":

@@ -98,7 +98,7 @@ class ConvertConfig(CommandConfig):
         None, help="Processes that read files.  [default: by the number of files]", min=0, max=MOST_PROCESSES
     )
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         if (self.val or 0.0) + self.test > 1.0:
             raise ConfigError(f"--val {self.val} and --test {self.test} are more than all images")
         if self.folds is not None and self.target_format != "coco":

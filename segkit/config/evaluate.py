@@ -97,7 +97,7 @@ class EvalConfig(CommandConfig):
     )
     workers: int | None = option(None, help="Processes that load images.  [default: 0]", min=0, max=MOST_PROCESSES)
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         if unknown := set(self.iou or ()) - set(_KINDS):
             raise ConfigError(f"--iou: {', '.join(sorted(unknown))}: must be segm, bbox or boundary")
         whole = self.max_dets.isascii() and self.max_dets.isdecimal() and len(self.max_dets) <= 6

@@ -67,7 +67,7 @@ class ExportConfig(CommandConfig):
         False, help="With --bench: run a file that is a program (TorchScript, PT2): only if you know who made it."
     )
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         if self.half and self.format not in _HALVED:
             raise ConfigError(
                 f"--half: files of the format {self.format} have weights in 32 bits only",

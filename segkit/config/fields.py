@@ -37,6 +37,27 @@ class CommandConfig:
     first: ClassVar[tuple[str, ...]] = ()
     given: frozenset[str] | None = field(default=None, compare=False, repr=False)
 
+    def __post_init__(self) -> None:
+        """Read the values of a record made in Python, as those of every function are read, and check them.
+
+        Raises:
+            ConfigError: A value is not what its option takes, or options contradict each other.
+        """
+        if self.given is None:
+            values = {each.name: of_python(getattr(self, each.name)) for each in options_of(type(self))}
+            plain = {each.name: each.default for each in options_of(type(self))}
+            changed = {name: value for name, value in values.items() if value != plain[name]}
+            for name, value in given_values(type(self), changed).items():
+                object.__setattr__(self, name, value)
+        self._check()
+
+    def _check(self) -> None:
+        """Check that the options do not contradict each other.
+
+        Raises:
+            ConfigError: They do.
+        """
+
     def given_options(self) -> frozenset[str]:
         """The names of the options that were given."""
         if self.given is not None:
@@ -175,6 +196,18 @@ def load_config(record: type[Record], path: Path) -> Record:
         return record(**read_values(record, values))
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def given_values(record: type[CommandConfig], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of options that a caller from Python gives, by the names of the record's fields.
+
+    Raises:
+        ConfigError: There is no such option, or a value is not what it takes.
+    """
+    try:
+        return read_values(record, values)
+    except ValueError as error:
+        raise ConfigError(str(error), "docs/cli.md lists the options of each command") from None
 
 
 def read_values(record: type[CommandConfig], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class LabelConfig(CommandConfig):
         panel=_NEXT,
     )  # fmt: skip
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         if self.merge and self.next is not None:
             raise ConfigError("--merge: only merges; --next does so, too", "leave one of them out")
         without = {"into"} if self.merge else set()

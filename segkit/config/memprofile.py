@@ -62,7 +62,7 @@ class MemprofileConfig(CommandConfig):
         None, help="A PyTorch script or a command, with its arguments.", after_separator=True
     )
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         if self.fit and self.script is not None:
             raise ConfigError(
                 "--fit estimates segkit's own training, not a script",

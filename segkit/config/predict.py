@@ -221,7 +221,7 @@ class PredictConfig(CommandConfig):
     resume: bool = option(False, help="Continue in --out: skip images that are already done.")
     force: bool = option(False, help="Replace the predictions in --out.")
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         check_devices(self.device, self.gpus, self.ranks)
         self._check_watch()
         if not self.format:

@@ -44,7 +44,7 @@ class ServeConfig(CommandConfig):
         False, help="Run an exported file that is a program (TorchScript, PT2): only if you know who made it."
     )
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         if self.token is not None and (len(self.token) < _LEAST_TOKEN or not self.token.isprintable()
                                        or not self.token.isascii() or " " in self.token):  # fmt: skip
             raise ConfigError(

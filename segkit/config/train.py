@@ -299,7 +299,7 @@ class TrainConfig(RunFolderConfig):
     )
     seed: int = option(0, help="Random seed.", min=0, max=MOST_SEED, panel=_DATA)
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         if self.name is not None and not _is_plain(self.name):
             raise ConfigError(f"--name {self.name!r}: a plain folder name other than 'latest' is needed")
         if self.resume is None:  # else these are only the changes to the run's own config
