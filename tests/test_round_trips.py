@@ -263,6 +263,12 @@ def test_names_that_look_like_parts_of_a_format_keep_their_own_instances(first, 
     check_names(ODD_NAMES, first, second)
 
 
+@pytest.mark.skipif(os.sep != "/", reason="a backslash parts folders there")
+@pytest.mark.parametrize("target", [*FORMATS, "panoptic"])
+def test_a_backslash_is_a_part_of_a_name(target):
+    check_names(["back\\slash.png", "fo\\lder/a.png", "a.png"], target)
+
+
 @pytest.mark.parametrize("target", [*FORMATS, "panoptic"])
 @settings(max_examples=2 * EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
 @given(names=odd_names)

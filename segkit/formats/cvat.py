@@ -17,7 +17,7 @@ from segkit.data.pictures import MAX_MASK_PIXELS
 from segkit.data.polygons import REACH
 from segkit.data.records import AnnotatedImage, Finding, Instance, ReadFile
 from segkit.errors import InputError
-from segkit.formats.pictures.find import PicturePlaces, base_name, key_beside, picture_places
+from segkit.formats.pictures.find import PicturePlaces, base_name, picture_places
 from segkit.formats.pictures.look import declared_size, find_and_look
 from segkit.formats.pictures.scale import scale_image
 from segkit.formats.shapes.entries import read_shapes
@@ -79,7 +79,7 @@ def _read(
 
 def _image(node: Element, places: PicturePlaces, file_key: str, options: ShapeOptions) -> ReadFile:
     name = node.get("name") or ""
-    key = key_beside(file_key, name)
+    key = places.key_beside(file_key, name)
     drawn = [child for child in node if child.tag in _DRAWN]
     if not base_name(name):
         return ReadFile.left_out(key or file_key, "an image without a name", len(drawn))

@@ -13,7 +13,7 @@ from segkit.formats.coco.instances import CocoFile, RawAnnotation, Unit, join_un
 from segkit.formats.coco.kinds import NoInstances
 from segkit.formats.coco.segmentation import shown
 from segkit.formats.coco.values import identity, read_record
-from segkit.formats.pictures.find import base_name, inner_path, picture_places
+from segkit.formats.pictures.find import base_name, picture_places
 from segkit.formats.pictures.look import Frame, look
 from segkit.formats.pictures.scale import scale_image
 from segkit.formats.source import Source, already_read
@@ -96,7 +96,7 @@ def _image(unit: Unit) -> ReadFile:
     """Read an image with its annotations."""
     file, image, raw = unit
     findings: list[Finding] = []
-    inside = inner_path(image.file_name) or str(image.id)
+    inside = file.places.inner_path(image.file_name) or str(image.id)
     key = f"{file.folder}/{inside}" if file.folder and not inside.startswith(f"{file.folder}/") else inside
     path = file.places.find(image.file_name, file.urls.get(image.id, ""))
     if path is not None and "/" not in inside and path.parent not in file.places.folders:

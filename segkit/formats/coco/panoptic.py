@@ -20,7 +20,7 @@ from segkit.formats.coco.segmentation import shown
 from segkit.formats.coco.values import identity, read_record, reference
 from segkit.formats.label_images.pairs import ImageAndMask
 from segkit.formats.label_images.read import Ids, read_colours, read_pair, to_instance, values_in
-from segkit.formats.pictures.find import PicturePlaces, inner_path, picture_places
+from segkit.formats.pictures.find import PicturePlaces, inner_path, is_plain, picture_places
 from segkit.formats.source import Source
 
 
@@ -98,8 +98,8 @@ def _units(
         picture = places.find(image.file_name, document.urls.get(image.id, ""))
         if picture is not None and path.absolute().parent / path.stem in picture.absolute().parents:
             picture = None  # a PNG of segments
-        mask = find_file(folders, [mask_name])
-        yield Segments(picture, mask, mask_name, inner_path(image.file_name), key, records, names)
+        mask = find_file(folders, [name, mask_name] if isinstance(name, str) and is_plain(name) else [mask_name])
+        yield Segments(picture, mask, mask_name, places.inner_path(image.file_name), key, records, names)
     for image in images.values():
         yield Segments(None, None, "", image.file_name, key, [], names, "an image without a record of its segments")
 

@@ -19,6 +19,7 @@ from segkit.formats.label_images.class_list import find_class_list
 from segkit.formats.label_images.evidence import check_sharp, look_at
 from segkit.formats.label_images.pairs import ImageAndMask, homes_of_lists
 from segkit.formats.label_images.read import Ids, instances_of_ids, read_ids, read_pair, to_instance
+from segkit.formats.pictures.find import own_slashes
 from segkit.formats.source import Source
 from segkit.formats.text import read_text
 from segkit.text import from_spreadsheet_cell
@@ -95,8 +96,8 @@ def _read_names(path: Path) -> Names:
     names: Names = {}
     try:
         for row in csv.DictReader(io.StringIO(read_text(path), newline="")):
-            key = from_spreadsheet_cell(row["file"]).replace("\\", "/"), int(row["instance"])
-            names[key] = from_spreadsheet_cell(row["category"])
+            file, number = from_spreadsheet_cell(row["file"]), int(row["instance"])
+            names[own_slashes(path.parent, file), number] = from_spreadsheet_cell(row["category"])
     except (KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
         hint = "its columns are file, instance, category"
         raise InputError(f"{path}: cannot be read: {error}", hint) from error

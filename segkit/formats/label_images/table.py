@@ -13,7 +13,7 @@ from segkit.data.pictures import PICTURE_SUFFIXES
 from segkit.data.records import Finding
 from segkit.errors import InputError
 from segkit.formats.label_images.pairs import ImageAndMask
-from segkit.formats.pictures.find import inner_path
+from segkit.formats.pictures.find import below, own_slashes
 from segkit.formats.splits import split_of_word
 from segkit.formats.text import read_text
 from segkit.text import from_spreadsheet_cell
@@ -58,12 +58,12 @@ def read_table(path: Path) -> tuple[list[ImageAndMask], list[Finding]]:
     pairs: list[ImageAndMask] = []
     findings: list[Finding] = []
     for number, row in enumerate(rows, 1):
-        cells = [from_spreadsheet_cell(cell.strip()).replace("\\", "/") for cell in row]
+        cells = [own_slashes(path.parent, from_spreadsheet_cell(cell.strip())) for cell in row]
         picture, mask = (cells[column] if column < len(cells) else "" for column in at)
         files = [path.parent / cell if cell else None for cell in (picture, mask)]
         there = [file if file is not None and is_file(file) else None for file in files]
         if picture and there[0] is None and there[1] is not None:  # its reader counts what is in the mask
-            pairs.append(ImageAndMask(None, there[1], inner_path(picture), inner_path(mask)))
+            pairs.append(ImageAndMask(None, there[1], below(picture), below(mask)))
         elif there[0] is None or there[1] is None:
             missing = "picture" if there[0] is None else "mask"
             name = picture if there[0] is None else mask
@@ -71,7 +71,7 @@ def read_table(path: Path) -> tuple[list[ImageAndMask], list[Finding]]:
             findings.append(Finding(name[:200] or f"{path.name}, row {number}", "left out", why, shapes=0))
         else:
             split = cells[splits] if splits is not None and splits < len(cells) else ""
-            pairs.append(ImageAndMask(there[0], there[1], inner_path(picture), inner_path(mask), split=split or None))
+            pairs.append(ImageAndMask(there[0], there[1], below(picture), below(mask), split=split or None))
     if not any(pair.is_whole for pair in pairs):
         raise InputError(
             f"{path}: none of its {len(rows)} rows names a picture and a mask that exist",

@@ -24,7 +24,7 @@ from segkit.formats.label_studio.regions import (
     regions_of,
     size_of,
 )  # fmt: skip
-from segkit.formats.pictures.find import PicturePlaces, base_name, key_beside, picture_places
+from segkit.formats.pictures.find import PicturePlaces, base_name, picture_places
 from segkit.formats.pictures.look import look
 from segkit.formats.pictures.scale import scale_image
 from segkit.formats.shapes.entries import read_shapes
@@ -159,12 +159,12 @@ def _image(
     regions = regions_of(results)
     num_shapes = len(regions) + sum(row.shapes for row in findings)
     found = places.find(*names) if names else None
-    key = key_beside(file_key, base_name(names[0]) if names else "")
+    key = places.key_beside(file_key, base_name(names[0]) if names else "")
     if found is None:
         return ReadFile(
             None, (*findings, Finding(key or file_key, "left out", "image not found", shapes=len(regions))), num_shapes
         )
-    key = key_beside(file_key, found.name)
+    key = places.key_beside(file_key, found.name)
     if found.parent not in places.folders:
         key = places.trees.below(found) or key  # its folder may be named after a split
     try:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from segkit.data.files import is_file
 from segkit.data.pictures import PICTURE_SUFFIXES
-from segkit.formats.pictures.find import find_alike, find_by_stem, picture_places
+from segkit.formats.pictures.find import find_alike, find_by_stem, own_slashes, picture_places
 
 
 class Found(NamedTuple):
@@ -30,7 +30,7 @@ def find_picture(json_path: Path, key: str, image_path: str | None, images_dir: 
     folders = [json_path.parent] + ([images_dir] if images_dir else [])
     named = PurePosixPath(PureWindowsPath(image_path).as_posix()) if image_path else None
     if named and named.suffix.lower() != ".json":
-        there = json_path.parent / named
+        there = json_path.parent / own_slashes(json_path.parent, image_path or "")
         if (found := there if is_file(there) else find_alike(there)) is not None:
             return Found(found, None)
     missing = f"imagePath {image_path!r} does not exist" if named else "no imagePath"

@@ -4,6 +4,7 @@ Annotation files travel: they name pictures by paths of another machine, with th
 Unicode form, or by a URL. Each picture is looked for by itself, as folders may hold some of them only.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -65,9 +66,18 @@ class PicturePlaces:
 
     def _plain(self, name: str) -> Path | None:
         """The file of a name that is relative to one of the folders, as nearly all are."""
-        if not _is_plain(name):
+        if not is_plain(name):
             return None
         return next((path for folder in self.folders if is_file(path := folder / name)), None)
+
+    def inner_path(self, name: str) -> str:
+        """``inner_path`` of a picture's name, where a file that has backslashes in its own name keeps them."""
+        own = "\\" in name and self._plain(name) is not None
+        return below(name) if own else inner_path(name)
+
+    def key_beside(self, file_key: str, name: str) -> str:
+        """The name in reports of a picture that an annotation file names: in the folder of the file, and below that."""
+        return "/".join(filter(None, (file_key.rpartition("/")[0], self.inner_path(name))))
 
     def for_names(self, names: Sequence[str]) -> "PicturePlaces":
         """The same places; the folder of the annotation file comes first where it has most of the file's pictures.
@@ -81,7 +91,7 @@ class PicturePlaces:
         places = replace(self, names=frozenset(folded(inner_path(name)) for name in names))
         if self.base not in self.folders[1:]:
             return places
-        sample = [name for name in names[:: max(1, len(names) // _LOOKED_FOR)] if _is_plain(name) and "/" in name]
+        sample = [name for name in names[:: max(1, len(names) // _LOOKED_FOR)] if is_plain(name) and "/" in name]
         counts = [sum(is_file(folder / name) for name in sample) for folder in (self.base, self.folders[0])]
         if counts[0] <= counts[1]:
             return places
@@ -139,9 +149,9 @@ def _is_dir(folder: Path) -> bool:
         return False
 
 
-def _is_plain(name: str) -> bool:
+def is_plain(name: str) -> bool:
     """Whether a name is relative to a folder, without further ado."""
-    return bool(name) and name[0] not in "/\\" and ".." not in name and "\\" not in name
+    return bool(name) and name[0] not in "/\\" and ".." not in name and ("\\" not in name or os.sep == "/")
 
 
 def _leads_away(name: str) -> bool:
@@ -158,12 +168,17 @@ def find_by_stem(stem: str, folders: Sequence[Path]) -> Path | None:
 
 def inner_path(name: str) -> str:
     """A path of any system without what leads out of a folder: the drive, ``..``, the first slash."""
-    return "/".join(_parts(name.replace("\\", "/")))
+    return below(name.replace("\\", "/"))
 
 
-def key_beside(file_key: str, name: str) -> str:
-    """The name in reports of a picture that an annotation file names: in the folder of the file, and below that."""
-    return "/".join(filter(None, (file_key.rpartition("/")[0], inner_path(name))))
+def below(name: str) -> str:
+    """``inner_path`` of a path with forward slashes."""
+    return "/".join(_parts(name))
+
+
+def own_slashes(folder: Path, name: str) -> str:
+    """A path of any system with forward slashes; backslashes that a file in a folder has in its own name stay."""
+    return name if is_plain(name) and is_file(folder / name) else name.replace("\\", "/")
 
 
 def base_name(name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from segkit.data.records import AnnotatedImage, Finding, ReadFile
 from segkit.errors import InputError
 from segkit.formats.json_file import read_json
-from segkit.formats.pictures.find import PicturePlaces, base_name, key_beside, picture_places
+from segkit.formats.pictures.find import PicturePlaces, base_name, picture_places
 from segkit.formats.pictures.look import find_and_look
 from segkit.formats.shapes.entries import read_shapes
 from segkit.formats.shapes.instances import join_instances
@@ -89,7 +89,7 @@ def _image(
 ) -> ReadFile:
     regions = _regions(raw)
     name = raw["filename"]
-    key = key_beside(file_key, base_name(name) if _is_elsewhere(name) else name)
+    key = places.key_beside(file_key, base_name(name) if _is_elsewhere(name) else name)
     try:
         # Browsers apply the EXIF orientation, so the regions were drawn on the upright image.
         picture, frame, noticed = find_and_look(places, [name], key, None)
