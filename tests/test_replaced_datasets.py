@@ -70,6 +70,22 @@ def test_pictures_of_the_source_are_not_deleted_by_images_none(parts, here):
     assert content_of(out) == before
 
 
+@pytest.mark.parametrize("kept", [["*.json", "*.jpg"], ["*.jpg"]])
+def test_a_folder_of_the_source_is_no_target(parts, here, segkit, kept):
+    """It would not be read, as the dataset of an earlier conversion is not."""
+    shutil.copytree(parts, here / "lm" / "annotated")
+    for path in (here / "lm" / "annotated").iterdir():
+        if not any(path.match(pattern) for pattern in kept):
+            path.rename(here / "lm" / path.name)
+    before = sorted((here / "lm").rglob("*"))
+    outcome = segkit("convert", "lm", "--out", "lm/annotated")
+    assert outcome.code == 1
+    assert "error: lm/annotated: is a folder of lm with files, such as" in outcome.err
+    assert sorted((here / "lm").rglob("*")) == before
+    assert segkit("convert", "lm", "--out", "lm/dataset").code == 0
+    assert segkit("convert", "lm", "--out", "lm/dataset", "--force").code == 0
+
+
 @pytest.mark.parametrize("before", [True, False])
 def test_a_kill_between_renames_leaves_one_whole_dataset(parts, here, monkeypatch, before):
     out = here / "d"

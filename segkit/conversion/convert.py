@@ -19,7 +19,7 @@ from segkit.conversion.refusals import nothing_found
 from segkit.conversion.source import open_source
 from segkit.conversion.spool import Spool
 from segkit.conversion.summary import ConversionSummary, summarise, write_report
-from segkit.conversion.target_folder import check_target, replaced_by, temporary_folder
+from segkit.conversion.target_folder import check_source_apart, check_target, replaced_by, temporary_folder
 from segkit.conversion.unannotated import pictures_without_annotations
 from segkit.conversion.writers.coco import write_coco_dataset
 from segkit.conversion.writers.idmask import write_idmask_dataset
@@ -62,6 +62,7 @@ def convert(config: ConvertConfig, progress: Progress = SILENT, stdin: Iterable[
     Raises:
         InputError: Nothing can be converted, a label is unknown, or the target folder is in use.
     """
+    check_source_apart(config.src, config.out)
     if not config.dry_run:
         check_target(config.out, config.force)
         if config.images == "none" and replaced_by(config.out) and _is_inside(config.src, config.out):

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import msgspec
 
+from segkit.data.files import walk_folders
 from segkit.data.locks import only_writer
+from segkit.data.pictures import PICTURE_SUFFIXES
 from segkit.errors import InputError
 from segkit.runtime.signals import ASKING, signal_handlers
 
@@ -37,6 +39,30 @@ def check_target(out: Path, force: bool) -> None:
             raise InputError(f"{out}: holds a dataset", "replace it with --force, or choose another --out")
     elif entries := [entry for entry in _OWN_ENTRIES if (out / entry).exists()]:
         raise _not_ours(out, entries)
+
+
+def check_source_apart(src: str, out: Path) -> None:
+    """Refuse a target folder that is a part of the source: what is in it would not be read.
+
+    Args:
+        src: The folder of annotations, a file, or ``-``.
+        out: The target folder; that of an earlier dataset is left out of its source on purpose.
+
+    Raises:
+        InputError: It has files of the source.
+    """
+    root = Path(src)
+    if src == "-" or not root.is_dir() or not out.is_dir() or (out / _MARK).is_file():
+        return
+    if out.resolve() == root.resolve() or not out.resolve().is_relative_to(root.resolve()):
+        return
+    read = {".json", ".xml", ".csv", ".txt", ".yaml", ".yml", *PICTURE_SUFFIXES}
+    names = (name for _, some in walk_folders(out) for name in some if Path(name).suffix.lower() in read)
+    if (name := next(names, None)) is not None:
+        raise InputError(
+            f"{out}: is a folder of {src} with files, such as {name}: the target folder is not read",
+            "choose another --out",
+        )
 
 
 def _not_ours(out: Path, entries: Sequence[str]) -> InputError:
