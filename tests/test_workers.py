@@ -14,9 +14,10 @@ import torch
 from test_signals import MARK, Run, answer_signals
 from training import config, losses, same_weights
 
-from segkit.errors import DeviceError
+from segkit.errors import ConfigError, DeviceError
 from segkit.loading.loader import load_batches
 from segkit.loading.sampler import Key
+from segkit.runtime.processes import worker_context
 from segkit.training.train import train
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="starts processes by fork")
@@ -62,6 +63,29 @@ def test_batches_come_in_order_from_any_number_of_processes(workers):
     assert number == 8
     assert warnings == []
     assert not processes_left()
+
+
+def _load_in_daemon(answers):
+    warnings = []
+    numbers = [sample.target["seed"] for sample in loaded(Loading(), 2, warnings)]
+    try:
+        worker_context(fork=False)
+    except ConfigError as error:
+        warnings.append(error.message)
+    answers.send((numbers, warnings))
+
+
+@linux
+def test_a_process_that_may_start_no_others_loads_alone_and_refuses_what_needs_them():
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("fork").Process(target=_load_in_daemon, args=(theirs,), daemon=True)
+    process.start()
+    assert ours.poll(60)
+    numbers, (warning, refused) = ours.recv()
+    process.join()
+    assert numbers == list(range(9))
+    assert "it loads the images itself" in warning
+    assert "may start none" in refused
 
 
 def kill_at(*numbers, by=signal.SIGKILL):

@@ -1,6 +1,5 @@
 """Map a function over items in several processes, in order, with a bounded number of results in memory."""
 
-import multiprocessing
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -10,7 +9,7 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any, TypeVar
 
-from segkit.runtime.processes import worker_context
+from segkit.runtime.processes import may_start_processes, worker_context
 from segkit.runtime.signals import signals_held
 
 Item = TypeVar("Item")
@@ -41,7 +40,7 @@ def map_in_order(
         lost: Gives the result of an item that is given up; None: raise.
         warn: Called with a message when a process dies.
     """
-    if workers <= 1 or multiprocessing.current_process().daemon:  # as of a Pool: it may start none
+    if workers <= 1 or not may_start_processes():
         yield from map(function, items)
         return
     source = iter(items)

@@ -7,6 +7,7 @@ from segkit.errors import DeviceError, SegkitError, tells_of_memory
 from segkit.loading.sampler import Key
 from segkit.loading.whole import Loads, Sample
 from segkit.loading.worker_pool import Batch, WorkerLost, load_in_processes
+from segkit.runtime.processes import may_start_processes
 
 _HINT = "use fewer --workers, or --workers 0; the causes are most often too little memory or a limit (ulimit -n, -u)"
 
@@ -35,6 +36,9 @@ def load_batches(
     """
     source = iter(batches)
     finish: Callable[[Batch], Batch] = _pinning() if pin_memory else list
+    if workers > 0 and not may_start_processes():
+        warn("warning: --workers: a daemonic process, as of a Pool, may start no others: it loads the images itself")
+        workers = 0
     while workers > 0:
         try:
             yield from load_in_processes(pictures, source, workers, finish, alive)

@@ -1,6 +1,6 @@
 """Processes that work for another one: they leave signals to their parent, and die with it.
 
-It imports nothing but the standard library, so that converting may use it.
+It imports little but the standard library, so that converting may use it.
 """
 
 import ctypes
@@ -14,6 +14,7 @@ from contextlib import suppress
 from multiprocessing.resource_tracker import ensure_running
 from typing import Any
 
+from segkit.errors import ConfigError
 from segkit.runtime.signals import ignore_signals, signals_held
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -57,12 +58,25 @@ if sys.platform != "win32":
         Process = _ForkProcess
 
 
+def may_start_processes() -> bool:
+    """Whether this process may start others: Python forbids it to those of a ``multiprocessing.Pool``."""
+    return not multiprocessing.current_process().daemon
+
+
 def worker_context(*, fork: bool) -> Any:
     """A context of ``multiprocessing`` whose processes leave signals to their parent and die with it.
 
     Args:
         fork: Start them by fork, which is fast and shares memory, where the system has a safe one; else by spawn.
+
+    Raises:
+        ConfigError: This process may start none.
     """
+    if not may_start_processes():
+        raise ConfigError(
+            "processes are needed, and a daemonic process, as of a multiprocessing.Pool, may start none",
+            "call segkit from the main process, or from one of concurrent.futures.ProcessPoolExecutor",
+        )
     return _ForkContext() if sys.platform == "linux" and fork else _SpawnContext()
 
 
