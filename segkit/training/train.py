@@ -61,6 +61,7 @@ from segkit.training.step import HINT_MEMORY, Training, train_step
 from segkit.training.summary import TrainingSummary, summarise
 from segkit.training.teachers.choose import teaching_of
 from segkit.training.thaw import is_thawed, thaw
+from segkit.training.unused_options import unused_options
 from segkit.training.validation import estimate_evaluation, save_last, saved_on_failure, validate
 
 _STOPPING = "interrupted: finishing the step and saving; once more, and the run ends at once, without saving"
@@ -154,6 +155,7 @@ def _plan(config: TrainConfig, ranks: Ranks, progress: Progress) -> tuple[Plan, 
     splits = [plan.train, *([plan.val] if plan.val is not None else [])]
     warnings = [warning for split in splits for warning in (*split.warnings, *odd_pictures(split))]
     warnings += warnings_about(plan)
+    warnings += unused_options(plan, config) if last is None else []
     warnings += check_data(plan.run, config.dataset, last[1], plan.data) if last is not None else []
     for warning in warnings:
         progress.note(f"warning: {warning}")
