@@ -76,6 +76,9 @@ def test_channels_have_levels_of_their_own(tmp_path):
     assert find_channel_ranges(paths, 7) is None
     with pytest.raises(InputError, match="has 5 channels, and not 7"):
         decode_channels(paths[0], ((0.0, 1.0),) * 7)
+    Picture.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match="has no 5 channels, as only TIFF files have"):
+        decode_channels(tmp_path / "a.png", ranges)
 
 
 def test_colours_and_transparency_are_no_channels(tmp_path):

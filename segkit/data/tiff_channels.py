@@ -13,11 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from segkit.errors import InputError
+from segkit.units import counted
 
 _ORIENTATION = 274  # the TIFF tag
 _NAMED, _UNNAMED = "SC", "QI"  # tifffile's axes: samples and channels; pages of no meaning
 _ALPHA = (1, 2)  # kinds of extra samples that are transparency
 _REDUCED, _MASK = 1, 4  # of the tag NewSubfileType
+_AS_LEARNT = "the model takes images like those that it learnt from"
 _BEGINNINGS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
 
@@ -33,9 +35,8 @@ class TiffChannels(NamedTuple):
 def look_at_channels(path: Path) -> TiffChannels | None:
     """The channels of a TIFF file; None where they are grey or colours, with or without transparency, or it is none."""
     try:
-        with path.open("rb") as file:
-            if file.read(4) not in _BEGINNINGS:
-                return None
+        if not _is_tiff(path):
+            return None
         with _opened(path) as (tiff, axes, shape):
             here = [axis for axis in range(len(axes)) if axes[axis] in _NAMED]
             if len(axes) != 3 or len(here) != 1 or (axes[here[0]] == "S" and _is_colour(tiff.pages[0])):
@@ -67,17 +68,34 @@ def read_tiff_channels(path: Path, count: int, most_pixels: int) -> npt.NDArray[
     Raises:
         InputError: It cannot be decoded, is too large, or has another number of channels.
     """
+    if not _is_tiff(path):
+        raise InputError(f"{path}: has no {count} channels, as only TIFF files have", _AS_LEARNT)
     with _opened(path) as (tiff, axes, shape):
         here = [axis for axis in range(len(axes)) if axes[axis] in _NAMED + _UNNAMED]
+        if len(axes) > 3:
+            raise InputError(f"{path}: has the axes {axes}, and not only {count} channels", _AS_LEARNT)
         found = shape[here[0]] if len(here) == 1 else 1
-        if len(axes) != 3 or found != count:
-            raise InputError(f"{path}: has {found if len(axes) <= 3 else 'more than'} channels, and not {count}")
+        if len(axes) < 3 or found != count:
+            raise InputError(f"{path}: has {counted(found, 'channel', 'channels')}, and not {count}", _AS_LEARNT)
         if shape[axes.index("Y")] * shape[axes.index("X")] > most_pixels:
             raise InputError(f"{path}: has more than the {most_pixels:,} pixels that are decoded", "cut it into parts")
         if _orientation(tiff) != 1:
             raise InputError(f"{path}: is turned by its orientation tag", "save it upright")
         values = tiff.series[0].asarray().reshape(shape)
     return np.ascontiguousarray(np.moveaxis(values, here[0], 2))
+
+
+def _is_tiff(path: Path) -> bool:
+    """Whether a file begins as a TIFF file.
+
+    Raises:
+        InputError: It cannot be opened.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(4) in _BEGINNINGS
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such image") from None
 
 
 @contextmanager
