@@ -1,6 +1,7 @@
 """Models of other origin: a file that claims to be segkit's and is not gets one clear line."""
 
 import json
+from pathlib import Path
 
 import onnx
 import pytest
@@ -8,6 +9,9 @@ import torch
 from onnx import TensorProto, helper
 from random_models import card_of, checkpoint
 from test_predict_files import draw
+
+from segkit.errors import InputError
+from segkit.models.card import read_card
 
 
 def save_graph(path, card):
@@ -36,6 +40,80 @@ def test_an_onnx_file_with_another_card_or_graph_is_refused(segkit, here, card, 
     assert outcome.code == 1
     assert f"error: m.onnx: {why}" in outcome.err
     assert not (here / "predictions").exists()
+
+
+def spoilt(*keys, value):
+    """The card of a U-Net as JSON, with another value in one place."""
+    card = card_of("unet").to_plain()
+    part = card
+    for key in keys[:-1]:
+        part = part[key]
+    part[keys[-1]] = value
+    return json.dumps(card)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (["model"], "other"),
+        (["model"], "maskrcnn"),
+        (["norm"], 3),
+        (["framing", "size"], "64"),
+        (["framing", "size"], 0),
+        (["framing", "max_size"], 10**12),
+        (["settings", "detections"], -1),
+        (["settings", "anchor_sizes", 0], 10**12),
+        (["settings", "fpn_levels"], [[2]]),
+        (["categories"], []),
+        (["categories", 0, "name"], None),
+        (["categories", 0, "id"], [1]),
+        (["levels"], {"integer": [0, "x"]}),
+        (["levels"], {"channels": []}),
+        (["unet", "instances"], 1),
+        (["panoptic"], {"stuff": ["a"]}),
+        (["widths"], [["a", 1]]),
+    ],
+)
+def test_a_card_with_a_value_that_no_model_has_is_refused(keys, value):
+    read_card(json.loads(spoilt("loss", value="dice")), Path("m.onnx"))
+    with pytest.raises(InputError, match=r"m\.onnx: its model card cannot be read"):
+        read_card(json.loads(spoilt(*keys, value=value)), Path("m.onnx"))
+
+
+def test_metadata_that_are_no_text_are_none(segkit, here):
+    draw(here / "a.png")
+    save_graph(here / "m.onnx", "x" * 50)
+    path = here / "m.onnx"
+    path.write_bytes(path.read_bytes().replace(b"x" * 50, b"\xe9" * 50))
+    outcome = segkit("predict", "a.png", "--model", "m.onnx")
+    assert outcome.code == 1
+    assert "error: m.onnx: was not exported by segkit" in outcome.err
+
+
+def save_labels(path, classes):
+    """An ONNX file with the card of a U-Net of two categories, whose graph gives so many classes, all alike."""
+    ends = [
+        helper.make_tensor_value_info("images", TensorProto.UINT8, ["b", 3, "h", "w"]),
+        helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["b", classes, "h", "w"]),
+    ]
+    nodes = [
+        helper.make_node("Cast", ["images"], ["values"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["values"], ["one"], axes=[1], keepdims=1),
+        helper.make_node("Concat", ["one"] * classes, ["probabilities"], axis=1),
+    ]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, {"segkit": json.dumps(card_of("unet").to_plain())})
+    onnx.save(model, str(path))
+
+
+@pytest.mark.parametrize(("classes", "code"), [(2, 1), (3, 0), (4, 1)])
+def test_a_graph_with_other_classes_than_its_card_is_refused(segkit, here, classes, code):
+    draw(here / "a.png")
+    save_labels(here / "m.onnx", classes)
+    outcome = segkit("predict", "a.png", "--model", "m.onnx")
+    assert outcome.code == code
+    assert ("m.onnx: its graph is not that of its model card" in outcome.err) == (code == 1)
 
 
 @pytest.mark.parametrize("spoil", ["card", "weights", "model", "name"])

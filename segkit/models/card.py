@@ -4,11 +4,14 @@ It is read without PyTorch, as exported files are run without it.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segkit.choices import BackboneName, ModelName, NormName
+import msgspec
+
+from segkit.choices import ARCHITECTURES, BackboneName, ModelName, NormName
 from segkit.data.depth import Levels
 from segkit.data.geometry import Framing
 from segkit.data.records import Category, Uncovered, in_label_order
@@ -22,6 +25,7 @@ from segkit.models.unet_settings import UnetSettings
 if TYPE_CHECKING:
     from torch import nn
 
+_MOST_PIXELS, _MOST = 1 << 16, 1 << 24  # of a side; regions and the like: more than training chooses
 _NEWER = ("widths", "rfdetr", "sparse", "panoptic", "quantised")
 
 
@@ -122,6 +126,27 @@ def _categories(plain: Sequence[dict[str, Any]]) -> tuple[Category, ...]:
     return tuple(Category(**each | {"id": number}) for each, number in zip(plain, ids, strict=True))
 
 
+def _check(card: ModelCard) -> None:
+    """Check the types of all values, and the numbers that decide how much memory is taken.
+
+    Raises:
+        ValueError: One is not of its type, or out of bounds.
+        msgspec.ValidationError: Likewise.
+    """
+    msgspec.convert(asdict(replace(card, categories=())), ModelCard)
+    for each in card.categories:  # ids are texts where those of a COCO file were
+        if not isinstance(each.name, str) or isinstance(each.id, bool) or not isinstance(each.id, int | str):
+            raise ValueError("a category")
+    numbers = [value for part in (card.settings, card.rfdetr) if part is not None for value in asdict(part).values()]
+    for value in chain.from_iterable(each if isinstance(each, tuple) else (each,) for each in numbers):
+        if isinstance(value, int | float) and not 0 <= value <= _MOST:
+            raise ValueError("a number")
+    if not card.categories or ARCHITECTURES[card.model].pixels != (card.framing.kind == "semantic"):
+        raise ValueError("no category, or another model")
+    if not (0 < card.framing.size <= _MOST_PIXELS and 0 < card.framing.max_size <= _MOST_PIXELS and card.channels):
+        raise ValueError("a size")
+
+
 def read_card(plain: Any, path: Path) -> ModelCard:
     """The model card in a file.
 
@@ -130,9 +155,11 @@ def read_card(plain: Any, path: Path) -> ModelCard:
         path: The file.
 
     Raises:
-        InputError: It is no model card.
+        InputError: It is no model card, or has values that no model has: files come from others, too.
     """
     try:
-        return ModelCard.from_plain(plain)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        card = ModelCard.from_plain(plain)
+        _check(card)
+        return card
+    except (KeyError, TypeError, ValueError, AttributeError, msgspec.ValidationError) as error:
         raise InputError(f"{path}: its model card cannot be read", "was it written by a newer segkit?") from error

@@ -114,7 +114,7 @@ class ExportedModel(ABC):
             InputError: The runtime cannot run the graph on these images.
         """
         try:
-            return self.run(images)
+            named = self.run(images)
         except Exception as error:  # each runtime has its own
             if isinstance(error, SegkitError) or is_out_of_memory(error):
                 raise
@@ -122,6 +122,18 @@ class ExportedModel(ABC):
             size = "x".join(map(str, images.shape))
             what = f"its graph cannot be run on an input of {size}: {why}"
             raise InputError(f"{self.path}: {what}", "export it again") from error
+        if not self._fits_card(named):
+            raise InputError(f"{self.path}: its graph is not that of its model card", "export it again")
+        return named
+
+    def _fits_card(self, named: Arrays) -> bool:
+        """Whether the outputs have the labels of the categories and no others, and instances as many of everything."""
+        count = len(self.card.categories)
+        if "probabilities" in named:
+            return named["probabilities"].ndim == 4 and named["probabilities"].shape[1] == count + 1
+        labels = named["labels"]
+        alike = all(len(value) == len(labels) for name, value in named.items() if name not in _OF_IMAGES)
+        return alike and bool(((labels >= 1) & (labels <= count)).all())
 
     def __call__(self, images: Sequence[Any]) -> list[ArrayPrediction]:
         """Predictions of images (uint8 [C, H, W] each)."""

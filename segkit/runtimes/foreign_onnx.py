@@ -9,6 +9,7 @@ import onnx
 from segkit.errors import InputError
 
 _MOST_BYTES = 2 << 30  # protobuf's own limit
+DAMAGED = "was it copied to its end? export it again"
 
 
 def check_onnx(path: Path) -> None:
@@ -22,7 +23,7 @@ def check_onnx(path: Path) -> None:
     try:
         proto = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # protobuf's errors derive from nothing useful
-        raise InputError(f"{path}: not an ONNX file that can be run") from error
+        raise InputError(f"{path}: not an ONNX file that can be run", DAMAGED) from error
     for location in _external(proto):
         target = (path.parent / location).resolve()
         if not location or Path(location).is_absolute() or not target.is_relative_to(path.parent.resolve()):

@@ -10,7 +10,7 @@ import onnxruntime as ort
 from segkit.errors import InputError
 from segkit.runtime.cores import cores_if_limited
 from segkit.runtimes.exported import CARD_KEY, Arrays, ExportedModel, card_in, output_names
-from segkit.runtimes.foreign_onnx import check_onnx
+from segkit.runtimes.foreign_onnx import DAMAGED, check_onnx
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _DRIVER = Path("/dev/nvidiactl")  # of NVIDIA on Linux
@@ -37,11 +37,11 @@ class OnnxModel(ExportedModel):
         try:
             self._session = ort.InferenceSession(str(path), options, providers=_providers(device))
         except Exception as error:  # ONNX Runtime's own exceptions derive from nothing useful
-            raise InputError(f"{path}: not an ONNX file that can be run") from error
+            raise InputError(f"{path}: not an ONNX file that can be run", DAMAGED) from error
         wants_gpu = device.startswith("cuda") or (device == "auto" and _DRIVER.exists())
         if wants_gpu and self._session.get_providers()[0] != _CUDA:
             self.notes = (f"warning: ONNX Runtime has no CUDA here: {path.name} runs on the CPU",)
-        self.path, self.card = path, card_in(self._session.get_modelmeta().custom_metadata_map.get(CARD_KEY), path)
+        self.path, self.card = path, card_in(_metadata(self._session).get(CARD_KEY), path)
         self._outputs = [output.name for output in self._session.get_outputs()]
         inputs = [each.name for each in self._session.get_inputs()]
         if inputs not in (["images"], ["image"]) or set(self._outputs) - {"images_of"} != set(output_names(self.card)):
@@ -57,6 +57,14 @@ class OnnxModel(ExportedModel):
         if not self.takes_batches and "probabilities" in named:
             named = {name: value[None] for name, value in named.items()}
         return named
+
+
+def _metadata(session: ort.InferenceSession) -> dict[str, str]:
+    """The metadata of a file; none where they are no text."""
+    try:
+        return dict(session.get_modelmeta().custom_metadata_map)
+    except UnicodeDecodeError:
+        return {}
 
 
 def _providers(device: str) -> list[Any]:
