@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shutil
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -335,3 +336,17 @@ def test_a_list_of_files_may_begin_with_a_mark_or_be_ended_by_zeros(here):
     both = [Path("a b.png"), Path("c.png")]
     assert list(find_pictures(["-"], None, ["\ufeffa b.png\r\n", "\n", "c.png"])) == both
     assert list(find_pictures(["-"], None, ["a b.png\0c.png\0"])) == both
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its names have no line breaks")
+def test_a_list_that_is_ended_by_zeros_has_names_with_line_breaks(here):
+    for name in ("a\nb.png", " c.png", "d\n"):
+        draw(here / "p.png").rename(here / name)
+    found = find_pictures(["-"], None, ["a\n", "b.png\0", " c.png\0d\n", "\0"])
+    assert list(found) == [Path("a\nb.png"), Path(" c.png"), Path("d\n")]
+
+
+def test_files_of_a_list_that_are_not_there_are_counted(here):
+    draw(here / "a.png")
+    with pytest.raises(InputError, match=r"^b\.png: no such file or folder \(and 1 more of the list\)$"):
+        find_pictures(["-"], None, ["b.png\n", "a.png\n", "c.png\n"])

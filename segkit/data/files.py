@@ -168,16 +168,27 @@ def list_files(
         InputError: There is no such file or folder.
     """
     if src == "-":
-        paths = _listed(stdin)
-        found = list(dict.fromkeys(pair for path in paths for pair in _below(path, suffixes, skip)))
-        return distinct_names(found)
+        found: dict[tuple[Path, str], None] = {}
+        missing: list[InputError] = []
+        for path in _listed(stdin):
+            try:
+                found |= dict.fromkeys(_below(path, suffixes, skip))
+            except InputError as error:
+                missing.append(error)
+        if missing:
+            more = f" (and {len(missing) - 1} more of the list)" if len(missing) > 1 else ""
+            raise InputError(f"{missing[0].message}{more}", missing[0].hint)
+        return distinct_names(list(found))
     return _below(Path(src), suffixes, skip)
 
 
 def _listed(lines: Iterable[str]) -> list[Path]:
     """The paths of a list: one a line, also after a byte order mark, or each ended by a 0 (``find -print0``)."""
-    whole = (line.removeprefix("\ufeff") if number == 0 else line for number, line in enumerate(lines))
-    return [Path(each) for line in whole for each in line.rstrip("\r\n").split("\0") if each.strip()]
+    whole = [line.removeprefix("\ufeff") if number == 0 else line for number, line in enumerate(lines)]
+    if any("\0" in line for line in whole):  # there, a line break is a part of a name
+        whole = "".join(whole).split("\0")
+        return [Path(each) for each in whole if each.strip()]
+    return [Path(line.rstrip("\r\n")) for line in whole if line.strip()]
 
 
 def distinct_names(found: Sequence[tuple[Path, str]]) -> list[tuple[Path, str]]:
