@@ -8,16 +8,41 @@ import subprocess
 import sys
 import time
 import uuid
+from importlib import import_module
 
 import psutil
 import pytest
 import torch
 from training import lines
 
+from segkit.runtime.signals import imports_left_whole
+
 INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)
 MARK = "SEGKIT_TEST_MARK"
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="Windows has no signals to processes")
+
+
+def test_a_module_whose_import_is_interrupted_is_imported_to_its_end(tmp_path, monkeypatch):
+    """A library in C cannot be imported again after half an import: in a notebook all later calls would fail."""
+    text = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(0.2)\nwhole = True\n"
+    (tmp_path / "interrupted_module.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    @imports_left_whole()
+    def interrupted(do):
+        do()
+        time.sleep(60)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        for do in (lambda: import_module("interrupted_module"), lambda: os.kill(os.getpid(), signal.SIGINT)):
+            with pytest.raises(KeyboardInterrupt):
+                interrupted(do)
+        assert sys.modules.pop("interrupted_module").whole
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def answer_signals():

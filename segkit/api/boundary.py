@@ -6,6 +6,7 @@ from typing import ParamSpec, TypeVar
 
 from segkit.errors import ConfigError, user_error
 from segkit.progress import Progress
+from segkit.runtime.signals import imports_left_whole
 
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
@@ -26,7 +27,8 @@ def from_python(function: Callable[Given, Answer]) -> Callable[Given, Answer]:
                 f"progress: {listener!r} is no segkit.Progress", "derive a class from segkit.Progress, or leave it out"
             )
         try:
-            return function(*arguments, **options)
+            with imports_left_whole():
+                return function(*arguments, **options)
         except Exception as error:
             if (answer := user_error(error)) is None:
                 raise

@@ -24,6 +24,7 @@ ASKING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP")
 """The signals that ask a process to end."""
 
 _AGAIN_SECONDS = 1.0  # a sender may reach a process by several ways: what comes within this time is one request
+_IMPORT_SECONDS = 0.05  # between two looks whether an import has ended
 _AT_ONCE_SECONDS = 5.0  # after the second request, so long may unwinding take
 
 
@@ -58,6 +59,37 @@ def raising_interrupts() -> Iterator[None]:
     """Let SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does."""
     with signal_handlers({n: signal.default_int_handler for n in asking_signals() if n != signal.SIGINT}):
         yield
+
+
+@contextmanager
+def imports_left_whole() -> Iterator[None]:
+    """Let a Ctrl-C that comes while a module is imported count when that has ended.
+
+    Half an import of a library in C cannot be repeated: in a notebook, every later call would fail.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before):
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if not _is_importing(frame):
+            before(number, frame)
+            return
+        again = threading.Timer(_IMPORT_SECONDS, _interrupt_main_thread)
+        again.daemon = True
+        again.start()
+
+    with signal_handlers({signal.SIGINT: handle}):
+        yield
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "importlib._bootstrap":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def end_quietly(code: int) -> None:
