@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from segkit.data.files import walk_folders
+from segkit.data.files import named_when_full, walk_folders
 from segkit.data.locks import only_writer
 from segkit.data.pictures import PICTURE_SUFFIXES
 from segkit.errors import InputError
@@ -93,7 +93,8 @@ def temporary_folder(out: Path, work: str, force: bool) -> Iterator[Path]:
         with only_writer(out), _empty_folder(temporary):
             _recover(out)
             check_target(shown, force)  # again: another conversion may just have ended
-            yield temporary
+            with named_when_full(shown):
+                yield temporary
             _move_in(temporary, out, shown, temporary / work)
     except PermissionError as error:
         raise InputError(f"{shown}: no permission to write there", "choose another --out") from error

@@ -1,5 +1,6 @@
 """Files: which ones a command's SRC means, a relative path, and writing one through a temporary file."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -10,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from segkit.errors import InputError
+
+_FULL = tuple(getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG") if hasattr(errno, name))
 
 
 def path_inside(folder: Path, name: str) -> Path:
@@ -48,6 +51,20 @@ def check_links(path: Path, folder: Path) -> None:
 
 
 @contextmanager
+def named_when_full(path: Path) -> Iterator[None]:
+    """Name a file or a folder in the error of a disk that is full while the block writes it.
+
+    The system names none, or that which is copied.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def temporary_file(
     path: Path, *, shared: bool = False, flush: bool = False, inside: Path | None = None
 ) -> Iterator[Path]:
@@ -76,10 +93,11 @@ def temporary_file(
     try:
         if temporary.is_symlink():  # put there by somebody: what is written would go elsewhere
             temporary.unlink()
-        yield temporary
-        if flush:
-            flush_to_disk(temporary)
-        temporary.replace(path)
+        with named_when_full(path):
+            yield temporary
+            if flush:
+                flush_to_disk(temporary)
+            temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -10,7 +10,7 @@ import msgspec
 import numpy.typing as npt
 from PIL import Image as PilImage
 
-from segkit.data.files import check_links, fingerprint, path_inside, relative_path, temporary_file
+from segkit.data.files import check_links, fingerprint, named_when_full, path_inside, relative_path, temporary_file
 from segkit.data.overlay import category_colours, class_map_picture, draw_overlay
 from segkit.data.pictures import MOST_OF_JPEG
 from segkit.data.records import Category, Image, Result
@@ -87,7 +87,8 @@ class Writer:
 
     def close(self) -> None:
         """Close the journal."""
-        self._journal.close()
+        with named_when_full(self._path):
+            self._journal.close()
 
     def write(self, done: PictureResults) -> dict[str, Any]:
         """Write one picture's own files, then its record in the journal, which is returned."""
@@ -97,8 +98,9 @@ class Writer:
 
     def enter(self, record: dict[str, Any]) -> None:
         """Write the record of a picture, whose files are there, into the journal."""
-        self._journal.write(msgspec.json.encode(record) + b"\n")
-        self._journal.flush()
+        with named_when_full(self._path):
+            self._journal.write(msgspec.json.encode(record) + b"\n")
+            self._journal.flush()
 
     def write_files(self, done: PictureResults) -> dict[str, Any]:
         """Write one picture's own files, which several threads may do at once; returns its record."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from segkit.data.files import temporary_file
+from segkit.data.files import named_when_full, temporary_file
 
 
 class MetricsFile:
@@ -23,16 +23,18 @@ class MetricsFile:
             kept = [line for line in read_metrics(path) if line["step"] <= keep_up_to_step]
             with temporary_file(path) as temporary:
                 temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        self._file = path.open("a", encoding="utf-8")
+        self._path, self._file = path, path.open("a", encoding="utf-8")
 
     def write(self, line: dict[str, Any]) -> None:
         """Append a line; numbers that are not finite become null, as JSON has no NaN."""
-        self._file.write(json.dumps(_finite(line)) + "\n")
-        self._file.flush()
+        with named_when_full(self._path):
+            self._file.write(json.dumps(_finite(line)) + "\n")
+            self._file.flush()
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with named_when_full(self._path):
+            self._file.close()
 
 
 def evaluations_of(path: Path, after: int) -> dict[int, bool]:
