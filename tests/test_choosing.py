@@ -238,3 +238,19 @@ def test_an_exported_detector_keeps_its_limit(tmp_path):
     assert with_limits(exported, 20, None) is exported
     with pytest.raises(ConfigError, match="--max-instances 21: the exported file finds at most 20"):
         with_limits(exported, 21, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"min_area": "50px", "max_area": "10px"}, "--min-area 50px: more than --max-area 10px"),
+        ({"labels": "name", "format": ("coco",)}, "--labels is for overlays"),
+        ({"line_width": 2, "format": ("coco",)}, "--line-width is for overlays"),
+        ({"resume": True, "force": True}, "--resume and --force contradict each other"),
+    ],
+)
+def test_options_that_would_do_nothing_or_contradict_are_refused(options, why):
+    with pytest.raises(ConfigError, match=why):
+        PredictConfig(source=["a"], **options)
+    for name in options:
+        PredictConfig(source=["a"], **({name: options[name]} if name != "format" else {}))

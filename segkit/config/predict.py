@@ -224,20 +224,34 @@ class PredictConfig(CommandConfig):
     def _check(self) -> None:
         check_devices(self.device, self.gpus, self.ranks)
         self._check_watch()
+        self._check_what_is_kept()
+        if self.resume and self.force:
+            raise ConfigError("--resume and --force contradict each other", "leave one of them out")
         if not self.format:
             raise ConfigError("--format: nothing would be written", f"name some of {', '.join(OUTPUTS)}")
         if unknown := sorted(set(self.format) - set(OUTPUTS)):
             raise ConfigError(f"--format: {', '.join(unknown)}: must be among {', '.join(OUTPUTS)}")
         if self.polygon_tolerance is not None and "labelme" not in self.format:
             raise ConfigError("--polygon-tolerance is for LabelMe files", "add labelme to --format")
-        if isinstance(self.score, float | int) and not 0 <= self.score <= 1:
-            raise ConfigError(f"--score {self.score}: must be from 0 to 1")
+        for flag, given in (("--labels", self.labels != "auto"), ("--line-width", self.line_width is not None)):
+            if given and "overlay" not in self.format:
+                raise ConfigError(f"{flag} is for overlays", "add overlay to --format")
         if self.overlap is not None and self.tile == "none":
             raise ConfigError("--overlap is for tiles", "add --tile auto, or --tile with a number of pixels")
         if self.overlap is not None and self.tile.isdigit() and self.overlap > int(self.tile) // 2:
             raise ConfigError(f"--overlap {self.overlap}: more than half of a tile of {self.tile} pixels")
         if unknown := sorted(set(self.tta) - {"flips", "scales"}):
             raise ConfigError(f"--tta: {', '.join(unknown)}: must be flips, scales, or both")
+
+    def _check_what_is_kept(self) -> None:
+        """Check the bounds of what is kept.
+
+        Raises:
+            ConfigError: Nothing is within them.
+        """
+        low, high = self.areas
+        if low is not None and high is not None and low[1] == high[1] and low[0] > high[0]:
+            raise ConfigError(f"--min-area {self.min_area}: more than --max-area {self.max_area}")
 
     def _check_watch(self) -> None:
         """Check the options of watched folders.
