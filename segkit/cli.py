@@ -89,11 +89,15 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _print_error("interrupted", None, INTERRUPTED)
     except Exception as error:
-        return _answer(error)
+        return _answer(error, words)
 
 
-def _answer(error: Exception) -> int:
+def _answer(error: Exception, words: list[str]) -> int:
     """Print what is no ``SegkitError`` and not segkit's fault either, and return the exit code.
+
+    Args:
+        error: What was raised.
+        words: The command line.
 
     Raises:
         Exception: It is a fault of segkit's.
@@ -105,7 +109,8 @@ def _answer(error: Exception) -> int:
     if not hasattr(error, "format_message"):  # Typer's usage errors have it; anything else is our bug
         raise error
     context: Any = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "segkit"
+    known = " ".join(["segkit", *(word for word in words[:1] if word in COMMANDS)])  # a parser's error has no context
+    command = context.command_path if context is not None else known
     message = error.format_message().replace(": Value error, ", ": ", 1)  # pydantic's words, in Typer's of a choice
     return _print_error(message, f"see {command} --help", USAGE)
 

@@ -193,3 +193,9 @@ def test_help_says_the_same_in_boxes_and_without(segkit, command, monkeypatch):
         for kind in (hint, *get_args(hint)):
             names = map(str, get_args(kind) if get_origin(kind) is Literal else ())
             assert [name for name in names if name not in boxed] == [], "none is cut off in the middle"
+
+
+def test_the_hint_of_an_option_without_its_value_names_the_command(segkit):
+    outcome = segkit("predict", "a.png", "--nms-across")
+    assert outcome.code == 2
+    assert "hint: see segkit predict --help" in outcome.err
