@@ -83,10 +83,11 @@ def test_a_graph_with_a_fault_is_refused(exported, tmp_path, fault):
         check(model, OnnxModel(tmp_path / "m.onnx"), images, 1e-3, (source, tmp_path / "m.onnx"))
 
 
-def graph_with(location):
+def graph_with(location, **more):
     """A graph whose only weight is in another file."""
     weight = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
-    weight.external_data.add(key="location", value=location)
+    for key, value in ({"location": location} | more).items():
+        weight.external_data.add(key=key, value=value)
     node = helper.make_node("Add", ["image", "w"], ["y"])
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in ("image", "y")]
     return helper.make_model(helper.make_graph([node], "g", values[:1], values[1:], [weight]))
@@ -103,6 +104,15 @@ def test_weights_outside_the_folder_of_a_file_are_not_read(tmp_path, location):
         check_onnx(folder / "m.onnx")
     with pytest.raises(InputError, match="which is not in its folder"):
         OnnxModel(folder / "m.onnx")
+
+
+def test_weights_that_are_cut_off_are_said(tmp_path):
+    (tmp_path / "w.bin").write_bytes(bytes(16))
+    onnx.save(graph_with("w.bin", offset="0", length="16"), str(tmp_path / "m.onnx"))
+    check_onnx(tmp_path / "m.onnx")
+    (tmp_path / "w.bin").write_bytes(bytes(15))
+    with pytest.raises(InputError, match=r"m\.onnx: its weights are cut off: w\.bin"):
+        check_onnx(tmp_path / "m.onnx")
 
 
 def test_weights_that_a_graph_in_a_graph_has_outside_are_not_read(tmp_path):

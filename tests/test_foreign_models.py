@@ -1,8 +1,10 @@
 """Models of other origin: a file that claims to be segkit's and is not gets one clear line."""
 
 import json
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -12,6 +14,8 @@ from test_predict_files import draw
 
 from segkit.errors import InputError
 from segkit.models.card import read_card
+from segkit.runtimes.exported import ABOUT_KEY, CARD_KEY
+from segkit.runtimes.files import open_exported
 
 
 def save_graph(path, card):
@@ -114,6 +118,33 @@ def test_a_graph_with_other_classes_than_its_card_is_refused(segkit, here, class
     outcome = segkit("predict", "a.png", "--model", "m.onnx")
     assert outcome.code == code
     assert ("m.onnx: its graph is not that of its model card" in outcome.err) == (code == 1)
+
+
+@pytest.mark.parametrize("spoil", ["archive", "names"])
+def test_a_program_with_a_damaged_archive_or_other_outputs_is_refused(here, spoil):
+    card, about = json.dumps(card_of("unet").to_plain()), {"outputs": ["other"], "input": "images"}
+    with zipfile.ZipFile(here / "m.torchscript", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(f"m/extra/{CARD_KEY}", card)
+        archive.writestr(f"m/extra/{ABOUT_KEY}", json.dumps(about))
+    path = here / "m.torchscript"
+    if spoil == "archive":
+        content = bytearray(path.read_bytes())
+        content[60:120] = bytes(60)
+        path.write_bytes(content)
+    why = "or a damaged one" if spoil == "archive" else "its graph is not that of its model card"
+    with pytest.raises(InputError, match=why):
+        open_exported(path, trust=True)
+
+
+def test_an_openvino_model_without_names_is_refused(here):
+    openvino = pytest.importorskip("openvino")
+    given = openvino.opset13.parameter([1, 3, 8, 8], np.uint8)
+    model = openvino.Model([openvino.opset13.convert(given, "f32")], [given])
+    model.set_rt_info(json.dumps(card_of("unet").to_plain()), [CARD_KEY])
+    openvino.save_model(model, str(here / "m.xml"))
+    (here / "m.bin").touch()
+    with pytest.raises(InputError, match=r"m\.xml: (not an OpenVINO model|its graph is not that of its model card)"):
+        open_exported(here / "m.xml")
 
 
 @pytest.mark.parametrize("spoil", ["card", "weights", "model", "name"])

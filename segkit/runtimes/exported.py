@@ -1,6 +1,8 @@
 """An exported file as a model that predicts, whichever runtime runs it: arrays in, arrays out, without PyTorch."""
 
 import json
+import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +23,9 @@ Arrays = dict[str, npt.NDArray[Any]]
 CARD_KEY, ABOUT_KEY = "segkit", "segkit_export"
 """The keys of a file's metadata: the model card, and what else is to be known of the file."""
 
+DAMAGED = "was it copied to its end? export it again"
+BAD_ARCHIVE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What reading from a zip archive raises that is damaged, encrypted or none."""
 
 _OF_IMAGES = ("classes",)  # outputs beside those of instances that have a row for each image
 

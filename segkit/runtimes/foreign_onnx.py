@@ -7,9 +7,9 @@ from typing import Any
 import onnx
 
 from segkit.errors import InputError
+from segkit.runtimes.exported import DAMAGED
 
 _MOST_BYTES = 2 << 30  # protobuf's own limit
-DAMAGED = "was it copied to its end? export it again"
 
 
 def check_onnx(path: Path) -> None:
@@ -24,16 +24,18 @@ def check_onnx(path: Path) -> None:
         proto = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # protobuf's errors derive from nothing useful
         raise InputError(f"{path}: not an ONNX file that can be run", DAMAGED) from error
-    for location in _external(proto):
+    for location, end in _external(proto):
         target = (path.parent / location).resolve()
         if not location or Path(location).is_absolute() or not target.is_relative_to(path.parent.resolve()):
             raise InputError(f"{path}: reads {location!r}, which is not in its folder", "use the file from its maker")
         if not target.is_file():
             raise InputError(f"{path}: its weights are not beside it: {location}", "copy both files")
+        if target.stat().st_size < end:
+            raise InputError(f"{path}: its weights are cut off: {location}", "copy both files")
 
 
-def _external(proto: Any) -> Iterator[str]:
-    """The files that tensors of a model are in."""
+def _external(proto: Any) -> Iterator[tuple[str, int]]:
+    """The files that tensors of a model are in, and where each tensor ends."""
     graphs = [proto.graph, *proto.functions]
     while graphs:
         graph = graphs.pop()
@@ -46,4 +48,6 @@ def _external(proto: Any) -> Iterator[str]:
                 graphs += [each for each in (attribute.g, *attribute.graphs) if each.node or each.initializer]
         for tensor in tensors:
             if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-                yield next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+                entries = {entry.key: entry.value for entry in tensor.external_data}
+                numbers = (entries.get(key, "") for key in ("offset", "length"))
+                yield entries.get("location", ""), sum(int(text) for text in numbers if text.isdecimal())

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from segkit.errors import InputError
 from segkit.extras import extra_package
-from segkit.runtimes.exported import CARD_KEY, Arrays, ExportedModel, card_in, output_names
+from segkit.runtimes.exported import BAD_ARCHIVE, CARD_KEY, DAMAGED, Arrays, ExportedModel, card_in, output_names
 
 INTERPRETER = "ai_edge_litert.interpreter"
 _MOST_BYTES = 2 << 30
@@ -38,10 +38,10 @@ class LiteRtModel(ExportedModel):
             self._interpreter: Any = interpreter(str(path), num_threads=threads or None)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise InputError(f"{path}: not a LiteRT file that can be run") from error
+            raise InputError(f"{path}: not a LiteRT file that can be run", DAMAGED) from error
         self._input = self._interpreter.get_input_details()[0]
         self._outputs = sorted(self._interpreter.get_output_details(), key=lambda each: str(each["name"]))
-        if len(self._outputs) != len(output_names(self.card)):
+        if len(self._outputs) != len(output_names(self.card)) or len(self._input["shape"]) != 4:
             raise InputError(f"{path}: its graph is not that of its model card", "export it again")
         height, width = (int(side) for side in self._input["shape"][2:])
         self.size: tuple[int, int] = (height, width)
@@ -73,10 +73,10 @@ def _card_text(path: Path) -> str | None:
         raise InputError(f"{path}: larger than 2 GiB, which no LiteRT file can be")
     with path.open("rb") as file:
         if file.read(8)[4:] != _MAGIC:
-            raise InputError(f"{path}: not a LiteRT file that can be run")
+            raise InputError(f"{path}: not a LiteRT file that can be run", DAMAGED)
     try:
         with zipfile.ZipFile(path) as archive:
             entry = archive.getinfo(CARD_KEY)
             return archive.read(entry).decode() if entry.file_size <= _MOST_METADATA else None
-    except (KeyError, ValueError, zipfile.BadZipFile):
+    except (KeyError, *BAD_ARCHIVE):
         return None

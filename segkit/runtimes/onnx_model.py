@@ -9,8 +9,8 @@ import onnxruntime as ort
 
 from segkit.errors import InputError
 from segkit.runtime.cores import cores_if_limited
-from segkit.runtimes.exported import CARD_KEY, Arrays, ExportedModel, card_in, output_names
-from segkit.runtimes.foreign_onnx import DAMAGED, check_onnx
+from segkit.runtimes.exported import CARD_KEY, DAMAGED, Arrays, ExportedModel, card_in, output_names
+from segkit.runtimes.foreign_onnx import check_onnx
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _DRIVER = Path("/dev/nvidiactl")  # of NVIDIA on Linux
@@ -31,7 +31,7 @@ class OnnxModel(ExportedModel):
             InputError: It is not an ONNX file, or segkit did not export it, or it reads files elsewhere.
         """
         options = ort.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what it logs as an error it raises, too
         options.intra_op_num_threads = threads or cores_if_limited()
         check_onnx(path)
         try:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from segkit.errors import InputError
 from segkit.extras import extra_package
-from segkit.runtimes.exported import CARD_KEY, Arrays, ExportedModel, card_in, output_names
+from segkit.runtimes.exported import CARD_KEY, DAMAGED, Arrays, ExportedModel, card_in, output_names
 
 
 class OpenVinoModel(ExportedModel):
@@ -32,12 +32,12 @@ class OpenVinoModel(ExportedModel):
             card = model.get_rt_info([CARD_KEY]).astype(str) if model.has_rt_info([CARD_KEY]) else None
             self.path, self.card = path, card_in(card, path)
             self._compiled = openvino.Core().compile_model(model, "CPU", settings)
+            inputs = [each.get_any_name() for each in self._compiled.inputs]
         except RuntimeError as error:  # OpenVINO's errors
-            raise InputError(f"{path}: not an OpenVINO model that can be run") from error
+            raise InputError(f"{path}: not an OpenVINO model that can be run", DAMAGED) from error
         known = {*output_names(self.card), "images_of"}  # OpenVINO may give a tensor further names
         names = [known & output.get_names() for output in self._compiled.outputs]
         self._outputs = [name for found in names for name in found]
-        inputs = [each.get_any_name() for each in self._compiled.inputs]
         complete = set(self._outputs) | {"images_of"} == known and all(len(found) == 1 for found in names)
         if inputs not in (["images"], ["image"]) or not complete:
             raise InputError(f"{path}: its graph is not that of its model card", "export it again")

@@ -15,7 +15,17 @@ import torchvision  # noqa: F401  # its operators are in the files
 
 from segkit.errors import InputError
 from segkit.quiet import without_warnings
-from segkit.runtimes.exported import ABOUT_KEY, CARD_KEY, Arrays, ExportedModel, about_in, card_in
+from segkit.runtimes.exported import (
+    ABOUT_KEY,
+    BAD_ARCHIVE,
+    CARD_KEY,
+    DAMAGED,
+    Arrays,
+    ExportedModel,
+    about_in,
+    card_in,
+    output_names,
+)
 
 _MOST_BYTES = 16 << 20  # of metadata
 
@@ -36,6 +46,8 @@ class TorchProgram(ExportedModel):
         metadata = _metadata(path)
         self.path, self.card = path, card_in(metadata.get(CARD_KEY), path)
         about = about_in(metadata.get(ABOUT_KEY), path)
+        if {*about["outputs"]} - {"images_of"} != {*output_names(self.card)}:
+            raise InputError(f"{path}: its graph is not that of its model card", "export it again")
         if not trust:
             kind = "TorchScript file" if path.suffix == ".torchscript" else "PT2 archive"
             raise InputError(
@@ -45,7 +57,7 @@ class TorchProgram(ExportedModel):
         try:
             self._program: Any = _load(path)
         except Exception as error:  # torch raises many kinds
-            raise InputError(f"{path}: a damaged file, or one of another version of PyTorch", "export again") from error
+            raise InputError(f"{path}: a damaged file, or one of another version of PyTorch", DAMAGED) from error
         self._outputs = about["outputs"]
         self.takes_batches = about["input"] == "images"
 
@@ -81,6 +93,6 @@ def _metadata(path: Path) -> dict[str, str]:
                 name = entry.filename.rpartition("extra/")[2]
                 if name in (CARD_KEY, ABOUT_KEY) and entry.file_size <= _MOST_BYTES:
                     found[name] = archive.read(entry).decode()
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise InputError(f"{path}: not a file that PyTorch exports, or a damaged one") from error
+    except BAD_ARCHIVE as error:
+        raise InputError(f"{path}: not a file that PyTorch exports, or a damaged one", DAMAGED) from error
     return found

@@ -14,7 +14,7 @@ from segkit.models.card import ModelCard
 from segkit.models.safetensors_file import read_metadata, read_safetensors
 from segkit.models.tensors import ArrayPrediction, Floats
 from segkit.models.unet import UNet
-from segkit.runtimes.exported import CARD_KEY, Arrays, ExportedModel, card_in
+from segkit.runtimes.exported import CARD_KEY, DAMAGED, Arrays, ExportedModel, card_in
 
 
 def model_of(path: Path) -> tuple[nn.Module, ModelCard]:
@@ -26,7 +26,7 @@ def model_of(path: Path) -> tuple[nn.Module, ModelCard]:
     try:
         metadata, state = read_metadata(path), read_safetensors(path)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path}: not a safetensors file, or a damaged one") from error
+        raise InputError(f"{path}: not a safetensors file, or a damaged one", DAMAGED) from error
     card = card_in(metadata.get(CARD_KEY), path)
     try:
         module = card.build()
