@@ -1,8 +1,11 @@
 """A detector is fitted to the data, says what it chose, and every choice can be named by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from random_models import card_of
 from real_steps import dataset_of, plan_of
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
@@ -12,7 +15,10 @@ from segkit.config.fields import load_config, write_toml
 from segkit.config.train import TrainConfig
 from segkit.data.geometry import Framing
 from segkit.errors import ConfigError
+from segkit.models.card import read_card
 from segkit.models.detector_settings import DetectorSettings
+from segkit.training.defaults import DataFacts, resolve_defaults
+from segkit.training.detector_defaults import settings_for, with_settings
 from segkit.training.fit_anchors import boxes_of, fitted, shares
 from segkit.training.optim import learning_rate
 
@@ -131,3 +137,14 @@ def test_the_rate_falls_at_the_epochs_that_are_named():
     rates = [plan.learning_rate(step / 40, step) / plan.lr for step in range(40)]
     assert rates == [1.0] * 15 + [0.5] * 15 + [0.25] * 10
     assert learning_rate("step", 1.0, 0.7, 50, 0) == pytest.approx(0.1)  # by default at 2/3 and 8/9
+
+
+@pytest.mark.parametrize("model", ["maskrcnn", "condinst"])
+def test_what_is_chosen_for_a_very_crowded_dataset_can_be_given_again(tmp_path, model):
+    data = dataset_of((64, 96, 3))
+    facts = replace(DataFacts.of(data), most_instances=60_000, usual_instances=50_000)
+    filled = resolve_defaults(TrainConfig(model=model, weights="none"), facts, torch.device("cpu"), 1)
+    settings, _ = settings_for(filled, facts, False, data)
+    write_toml(with_settings(filled, settings), tmp_path / "config.toml")
+    assert load_config(TrainConfig, tmp_path / "config.toml").detections == settings.detections == 20_000
+    assert read_card(card_of(model, settings=settings).to_plain(), tmp_path).settings == settings

@@ -20,6 +20,7 @@ from segkit.errors import ConfigError, InputError
 _METADATA = "segkit"
 
 MOST_STEPS, MOST_PROCESSES, MOST_PIXELS, MOST_SEED = 10**9, 1024, 32768, 2**63 - 1
+MOST_REGIONS = 20_000
 """Bounds of options: beyond these a number is a slip, and arithmetic overflows."""
 
 

@@ -18,7 +18,7 @@ from segkit.choices import (
     ScheduleName,
     VariantName,
 )
-from segkit.config.fields import MOST_PIXELS, MOST_PROCESSES, MOST_SEED, MOST_STEPS, argument, option
+from segkit.config.fields import MOST_PIXELS, MOST_PROCESSES, MOST_REGIONS, MOST_SEED, MOST_STEPS, argument, option
 from segkit.config.parsers import (
     SIZE_UNITS,
     parse_count_or_auto,
@@ -39,7 +39,6 @@ from segkit.errors import ConfigError
 _MODEL, _DETECTOR, _UNET, _BUDGET, _DEVICES, _RATES, _DATA = (
     "Model", "Detector", "U-Net", "How long", "Devices and memory", "Optimisation", "Data"
 )  # fmt: skip
-_MOST_REGIONS = 20_000
 _MOST_CHANNELS = 512
 
 
@@ -112,17 +111,17 @@ class TrainConfig(RunFolderConfig):
     )  # fmt: skip
     proposals: int | None = option(
         None, help="Proposals of an image in training.  [default: by the number of instances; at most 2000 on a CPU]",
-        min=1, max=_MOST_REGIONS, panel=_DETECTOR,
+        min=1, max=MOST_REGIONS, panel=_DETECTOR,
     )  # fmt: skip
     rois: int | None = option(
         None, help="Proposals of an image that the heads learn from; in condinst and solov2, masks.  "
         "[default: 512, on a CPU by the instances; masks 64]",
-        min=1, max=_MOST_REGIONS, panel=_DETECTOR,
+        min=1, max=MOST_REGIONS, panel=_DETECTOR,
     )  # fmt: skip
     detections: int | None = option(
         None, help="The most instances that are found in an image.  [default: 1.5 times the most in any image, 100 or "
         "more]",
-        min=1, max=_MOST_REGIONS, panel=_DETECTOR,
+        min=1, max=MOST_REGIONS, panel=_DETECTOR,
     )  # fmt: skip
     nms: float | None = option(
         None, help="Of two detections of a category that overlap by more than this IoU, the one with the lower score "

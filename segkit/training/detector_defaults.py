@@ -4,6 +4,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from segkit.choices import ARCHITECTURES, NormName
+from segkit.config.fields import MOST_REGIONS
 from segkit.config.model_options import MASK_SIZES
 from segkit.config.train import TrainConfig
 from segkit.data.geometry import Framing
@@ -96,22 +97,31 @@ def _one_stage(config: TrainConfig, facts: DataFacts) -> DetectorSettings:
     kind = ARCHITECTURES[config.model]
     return DetectorSettings(
         rois=config.rois or _MASKS,
-        detections=config.detections or max(100, round(1.5 * facts.most_instances)),
+        detections=config.detections or _detections(facts),
         aligned_masks=True,
         nms=config.nms or kind.nms,
         mask_size=_mask_size(config, facts, DetectorSettings()),
     )
 
 
+def _detections(facts: DataFacts) -> int:
+    """How many instances may be found: no more than the option takes, by which a run goes on."""
+    return min(max(100, round(1.5 * facts.most_instances)), MOST_REGIONS)
+
+
 def _regions(facts: DataFacts, on_cpu: bool) -> dict[str, Any]:
     """Regions and detections by the number of instances."""
-    detections = max(100, round(1.5 * facts.most_instances))
+    detections = _detections(facts)
     if on_cpu:
         proposals = min(2000, max(100, 20 * facts.usual_instances))
         return {
             "proposals": proposals, "rois": min(512, max(32, 4 * facts.usual_instances)), "detections": detections
         }  # fmt: skip
-    return {"proposals": max(2000, 10 * facts.usual_instances), "rois": 512, "detections": detections}
+    return {
+        "proposals": min(max(2000, 10 * facts.usual_instances), MOST_REGIONS),
+        "rois": 512,
+        "detections": detections,
+    }
 
 
 def _with_anchors(
