@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -137,6 +138,18 @@ def test_imagepath_may_have_slashes_or_backslashes(tmp_path, named):
     (tmp_path / "images").mkdir()
     Image.fromarray(np.zeros((120, 200, 3), np.uint8)).save(tmp_path / "images" / "a.png")
     assert read((path, "a.json")).image.picture.path.resolve() == tmp_path / "images" / "a.png"
+
+
+@pytest.mark.skipif(os.sep != "/", reason="a backslash parts folders there")
+@pytest.mark.parametrize("named", ["{}", "../in/{}"])
+def test_imagepath_may_have_a_backslash_in_the_name_of_the_file(tmp_path, named):
+    path = write(
+        tmp_path / "in" / "other.json", [square(10, 10, 20)], picture=False, imagePath=named.format("a\\b.png")
+    )
+    Image.fromarray(np.zeros((120, 200, 3), np.uint8)).save(tmp_path / "in" / "a\\b.png")
+    outcome = read((path, "other.json"))
+    assert outcome.image.picture.name == "a\\b.png"
+    assert outcome.findings == ()
 
 
 def test_if_imagepath_is_missing_the_image_with_the_name_of_the_file_is_used_and_reported(tmp_path):

@@ -178,7 +178,8 @@ def below(name: str) -> str:
 
 def own_slashes(folder: Path, name: str) -> str:
     """A path of any system with forward slashes; backslashes that a file in a folder has in its own name stay."""
-    return name if is_plain(name) and is_file(folder / name) else name.replace("\\", "/")
+    own = "\\" in name and os.sep == "/" and is_file(folder / name)
+    return name if own else name.replace("\\", "/")
 
 
 def base_name(name: str) -> str:
