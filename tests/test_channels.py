@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from PIL import Image as Picture
+from PIL import Image
 from training import config
 
 from segkit.config.fields import load_config
@@ -19,6 +19,8 @@ from segkit.data.pictures import read_header
 from segkit.data.pixels import decode, thumbnail
 from segkit.data.tiff_channels import look_at_channels
 from segkit.errors import ConfigError, InputError
+from segkit.inference.input_files import Picture
+from segkit.inference.measure import intensities, stored_values
 from segkit.loading.augment import STRENGTHS, augment_pixels
 from segkit.loading.decode import resize_rgb
 from segkit.models.backbones import make_body, normalise
@@ -63,6 +65,16 @@ def test_channels_are_read_as_they_were_written(tmp_path, way, dtype, count):
     assert len(thumbnail(path)) == 256
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_each_channel_is_measured(tmp_path, way):
+    values = drawn(5)
+    path = write(tmp_path / "a", values, way)
+    found = stored_values(Picture(path, path.name, "a"), preview(path))
+    assert np.array_equal(found, values)
+    rows = intensities(found, (0, 0, np.ones((20, 30), np.uint8)))
+    assert [rows[f"mean_{number}"] for number in range(1, 6)] == pytest.approx(values.mean((0, 1)), rel=1e-5)
+
+
 def test_channels_have_levels_of_their_own(tmp_path):
     values = drawn(5) * np.array([1, 10, 100, 200, 300], np.uint16)
     paths = [write(tmp_path / str(n), np.roll(values, n, 0), "contig") for n in range(3)]
@@ -76,7 +88,7 @@ def test_channels_have_levels_of_their_own(tmp_path):
     assert find_channel_ranges(paths, 7) is None
     with pytest.raises(InputError, match="has 5 channels, and not 7"):
         decode_channels(paths[0], ((0.0, 1.0),) * 7)
-    Picture.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
     with pytest.raises(InputError, match="has no 5 channels, as only TIFF files have"):
         decode_channels(tmp_path / "a.png", ranges)
 
@@ -87,7 +99,7 @@ def test_colours_and_transparency_are_no_channels(tmp_path):
     tifffile.imwrite(tmp_path / "la.tif", rgba[..., :2], photometric="minisblack", planarconfig="contig",
                      extrasamples=["unassalpha"])  # fmt: skip
     tifffile.imwrite(tmp_path / "grey.tif", rgba[..., 0])
-    Picture.fromarray(rgba).save(tmp_path / "rgba.png")
+    Image.fromarray(rgba).save(tmp_path / "rgba.png")
     (tmp_path / "not.tif").write_bytes(b"II*\x00no")
     assert all(look_at_channels(path) is None for path in tmp_path.iterdir())
 
@@ -147,7 +159,7 @@ def cells(tmp_path_factory):
         mask = np.zeros((64, 64), np.uint8)
         mask[y : y + 24, x : x + 24] = 1
         (folder / "source/masks").mkdir(exist_ok=True)
-        Picture.fromarray(mask).save(folder / "source/masks" / f"{number}.png")
+        Image.fromarray(mask).save(folder / "source/masks" / f"{number}.png")
     summary = convert(ConvertConfig(src=str(folder / "source"), out=folder / "d", source_format="idmask", val=0.34))
     assert summary is not None
     return folder
@@ -197,7 +209,7 @@ def test_the_memory_of_a_run_with_channels_is_estimated(run, segkit, here):
 
 
 def test_a_picture_of_other_channels_is_refused_in_prediction(run, segkit, here):
-    Picture.new("RGB", (64, 64)).save("a.png")
+    Image.new("RGB", (64, 64)).save("a.png")
     write(here / "b", drawn(4), "contig")
     outcome = segkit("predict", "a.png", "b.tif", "--model", run, "--device", "cpu")
     assert outcome.code == 1

@@ -10,11 +10,12 @@ from scipy.spatial import cKDTree
 from segkit.data.depth import turned
 from segkit.data.masks import Mask, rle_crop, to_rle
 from segkit.data.overlaps import Crop, covered_pixels
-from segkit.data.pictures import read_header
+from segkit.data.pictures import MAX_PIXELS, read_header
 from segkit.data.pixel_size import PixelSize
 from segkit.data.pixels import load_deep
 from segkit.data.records import Result
 from segkit.data.shape_measures import ShapeMeasures, measure_shape
+from segkit.data.tiff_channels import look_at_channels, read_tiff_channels
 from segkit.inference.choose import touches_edge
 from segkit.inference.input_files import Picture
 from segkit.inference.journal import PictureResults
@@ -90,7 +91,7 @@ def nearest_distances(shapes: Sequence[ShapeMeasures | None]) -> list[float | No
 
 
 def stored_values(picture: Picture, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
-    """The values of a picture as they are stored, also of more than 8 bits, upright: [H, W], or [H, W, 3] in colours.
+    """The values of a picture as they are stored, also of more than 8 bits, upright: [H, W], or [H, W, C] of channels.
 
     Args:
         picture: The picture; frames of videos have 8 bits.
@@ -99,6 +100,9 @@ def stored_values(picture: Picture, pixels: npt.NDArray[np.uint8]) -> npt.NDArra
     Raises:
         InputError: It cannot be decoded.
     """
+    is_whole = picture.frame is None and picture.page in (None, 1)
+    if is_whole and (found := look_at_channels(picture.path)) is not None:
+        return read_tiff_channels(picture.path, found.channels, MAX_PIXELS)
     deep = None if picture.frame is not None else load_deep(picture.path, picture.page or 1)
     values = pixels if deep is None else turned(deep, read_header(picture.path).orientation)
     if values.ndim == 3 and (values[..., 0] == values[..., 1]).all() and (values[..., 0] == values[..., 2]).all():
