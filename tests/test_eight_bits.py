@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
@@ -9,13 +10,15 @@ import torch
 from onnx import numpy_helper
 from random_models import card_of, sharp
 
+from segkit.exporting.calibrate import calibrate
 from segkit.exporting.eight_bits import nodes_for_8_bits
+from segkit.exporting.even_channels import even_out, pairs_of
 from segkit.exporting.fast_eight_bits import make_fast
 from segkit.exporting.graphs import graph_of
 from segkit.exporting.onnx import quiet, write_onnx
-from segkit.exporting.quantise import calibrate, quantise
+from segkit.exporting.quantise import quantise
 from segkit.exporting.rounded_weights import Inputs, Layer, rounded
-from segkit.exporting.sensitive_parts import ranked_parts
+from segkit.exporting.sensitive_parts import _change, ranked_parts
 from segkit.models.quantised import LARGEST_WEIGHT, range_of, sample_of
 
 
@@ -218,6 +221,15 @@ def test_a_layer_that_was_given_nothing_is_rounded_to_the_nearest():
     assert not found.bias.any()
 
 
+def test_a_picture_is_in_8_bits_as_it_is_where_all_its_channels_have_one_scale(network, tmp_path):
+    """Also by a calibration on pictures that are neither black nor white anywhere."""
+    path = written(network, tmp_path / "m.onnx")
+    quantise(calibrate(path, [each // 2 + 60 for each in images()]), (), tmp_path / "q.onnx")
+    first = next(each for each in onnx.load(str(tmp_path / "q.onnx")).graph.node if each.op_type == "Conv")
+    *_, read = outputs(tmp_path / "q.onnx", [first.input[0]])
+    assert (read - (images().float() / 128 - 1)).abs().max() < 1e-6
+
+
 def test_a_range_cuts_off_few_values_far_out_and_has_0():
     values = torch.linspace(2, 3, 200_000)
     values[1] = 3.6
@@ -228,17 +240,55 @@ def test_a_range_cuts_off_few_values_far_out_and_has_0():
     assert range_of([]) == (0, 0)
 
 
-def test_the_part_with_the_largest_error_comes_first(network, tmp_path):
+def test_the_part_that_changes_answers_most_comes_first(network, tmp_path):
     with torch.no_grad():
         network.decoder[0][0].weight[:, 0] *= 1e4  # the others are rounded to nothing beside it
         network.body[1][2].weight[0] *= 1e-4
         network.body[1][2].bias[0] = 0
     path = written(network, tmp_path / "m.onnx")
     calibrated = calibrate(path, list(images()))
-    quantise(calibrated, (), tmp_path / "q.onnx")
-    ranked = ranked_parts(calibrated, tmp_path / "q.onnx", list(images()))
+    ranked = ranked_parts(calibrated, list(images()))
     assert ranked[0] == "decoder.0"
     assert sorted(ranked) == ["body.0", "body.1", "decoder.0"]
+
+
+@pytest.mark.parametrize(
+    ("found", "change"),
+    [
+        ({}, 0.0),
+        ({"scores": [0.6, 0.1]}, 0.2),
+        ({"boxes": [[0, 0, 10, 5], [40, 40, 50, 50]]}, 0.5),
+        ({"labels": [2, 1]}, None),
+        ({"masks": [[[0.5]], [[0.9]]]}, 0.5),
+        (
+            {
+                "boxes": [[40, 40, 50, 50], [0, 0, 10, 10]],
+                "labels": [1, 1],
+                "scores": [0.1, 0.8],
+                "masks": [[[0.9]], [[0]]],
+            },
+            0.0,
+        ),
+        ({"scores": [0.8, 0.29]}, 0.0),
+    ],
+)
+def test_answers_differ_by_the_instances_that_are_clearly_there(found, change):
+    whole = {
+        "boxes": [[0, 0, 10, 10], [40, 40, 50, 50]],
+        "labels": [1, 1],
+        "scores": [0.8, 0.1],
+        "masks": [[[0]], [[0.9]]],
+    }
+    one, other = (
+        {name: np.array(each, np.float32) for name, each in values.items()} for values in (whole, whole | found)
+    )
+    if change is None:
+        assert _change(one, other) >= 1
+    else:
+        assert _change(one, other) == pytest.approx(change)
+    nothing = {name: each[:0] for name, each in one.items()}
+    assert _change(one, nothing) == 1
+    assert _change(nothing, one) == 0
 
 
 def test_a_detector_is_in_8_bits_but_for_its_results(tmp_path):
@@ -253,7 +303,7 @@ def test_a_detector_is_in_8_bits_but_for_its_results(tmp_path):
     assert (tmp_path / "q.onnx").stat().st_size < 0.3 * (tmp_path / "m.onnx").stat().st_size
     boxes, labels, scores, masks, image = outputs(tmp_path / "q.onnx")
     assert len(boxes) == len(labels) == len(scores) == len(masks) == len(image) > 0
-    assert sorted(ranked_parts(calibrated, tmp_path / "q.onnx", list(images(2)))) == sorted(parts)
+    assert sorted(ranked_parts(calibrated, list(images(2)))) == sorted(parts)
 
 
 def test_a_convolution_whose_output_is_chosen_from_gives_results():
@@ -286,3 +336,88 @@ def test_probabilities_of_a_unet_are_computed_step_by_step_and_never_overflow(tm
     assert expected.isfinite().all()
     found = outputs(tmp_path / "m.onnx")[0][0]
     assert (found - expected).abs().max() < 1e-3
+
+
+class Depthwise(torch.nn.Module):
+    """Two layers whose channels differ a hundredfold between them."""
+
+    def __init__(self, activation):
+        super().__init__()
+        torch.manual_seed(0)
+        conv = torch.nn.Conv2d
+        self.body = torch.nn.ModuleList(
+            [torch.nn.Sequential(conv(3, 16, 3, padding=1), activation, conv(16, 16, 3, padding=1, groups=16))]
+        )
+        self.head = conv(16, 4, 1)
+        with torch.no_grad():
+            self.body[0][0].weight *= torch.logspace(-2, 0, 16)[:, None, None, None]
+            self.body[0][0].bias *= torch.logspace(-2, 0, 16)
+            self.body[0][2].weight *= torch.logspace(2, 0, 16)[:, None, None, None]
+
+    def forward(self, images):
+        return self.head(self.body[0](images.float() / 128 - 1)).softmax(1)
+
+
+@pytest.mark.parametrize("activation", [torch.nn.ReLU(), torch.nn.ReLU6()], ids=["relu", "relu6"])
+def test_small_channels_keep_their_places_in_8_bits(activation, tmp_path, monkeypatch):
+    path = written(Depthwise(activation), tmp_path / "m.onnx")
+    whole = outputs(path)[0]
+    calibrated = calibrate(path, list(images()))
+    assert (outputs(calibrated.path)[0] - whole).abs().max() < 1e-5  # in 32 bits nothing changes
+    quantise(calibrated, (), tmp_path / "even.onnx")
+    monkeypatch.setattr("segkit.exporting.calibrate.pairs_of", lambda graph: [])
+    quantise(calibrate(path, list(images())), (), tmp_path / "uneven.onnx")
+    even, uneven = ((outputs(tmp_path / f"{name}.onnx")[0] - whole).square().mean() for name in ("even", "uneven"))
+    assert even < 0.1 * uneven
+
+
+def test_channels_are_evened_only_where_a_depthwise_convolution_alone_reads_them():
+    make, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    weights = [
+        numpy_helper.from_array(np.ones(shape, np.float32), name)
+        for name, shape in (("w", (2, 2, 1, 1)), ("d", (2, 1, 1, 1)))
+    ]
+    weights += [
+        numpy_helper.from_array(np.float32(number), name) for name, number in (("zero", 0), ("one", 1), ("six", 6))
+    ]
+
+    def found(*nodes):
+        graph = onnx.helper.make_graph(
+            [make("Conv", ["x", "w"], ["a"]), *nodes], "g", [], [info("y", 1, None)], weights
+        )
+        return [(each.features, each.limit) for each in pairs_of(graph)]
+
+    depthwise = make("Conv", ["b", "d"], ["y"], group=2)
+    assert found(make("Relu", ["a"], ["b"]), depthwise) == [("b", None)]
+    assert found(make("Clip", ["a", "zero", "six"], ["b"]), depthwise) == [("b", 6.0)]
+    assert found(make("Clip", ["a", "one", "six"], ["b"]), depthwise) == []
+    assert found(make("Sigmoid", ["a"], ["b"]), depthwise) == []
+    assert found(make("Relu", ["a"], ["b"]), make("Conv", ["b", "w"], ["y"])) == []
+    assert found(make("Relu", ["a"], ["b"]), depthwise, make("Neg", ["b"], ["z"])) == []
+    assert found(make("Relu", ["a"], ["b"]), depthwise, make("Neg", ["a"], ["z"])) == []
+
+
+def test_layers_that_share_weights_are_evened_apart():
+    make, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    nodes = [
+        make("Conv", ["x", "w"], ["a"], "one"),
+        make("Relu", ["a"], ["b"]),
+        make("Conv", ["b", "d"], ["c"], "two", group=2),
+        make("Conv", ["c", "w"], ["e"], "three"),
+        make("Relu", ["e"], ["f"]),
+        make("Conv", ["f", "d"], ["y"], "four", group=2),
+    ]
+    generator = np.random.default_rng(0)
+    weights = [
+        numpy_helper.from_array(generator.normal(size=shape).astype(np.float32), name)
+        for name, shape in (("w", (2, 2, 1, 1)), ("d", (2, 1, 1, 1)))
+    ]
+    graph = onnx.helper.make_graph(nodes, "g", [info("x", 1, [1, 2, 3, 3])], [info("y", 1, None)], weights)
+    proto = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    x = {"x": generator.normal(size=(1, 2, 3, 3)).astype(np.float32)}
+    before = ort.InferenceSession(proto.SerializeToString()).run(None, x)[0]
+    largest = {"b": np.array([1, 0.01], np.float32), "f": np.array([0.5, 0], np.float32)}
+    even_out(proto.graph, pairs_of(proto.graph), largest)
+    weights = {each.name: numpy_helper.to_array(each) for each in proto.graph.initializer}
+    assert np.ptp([weights[node.input[1]].sum() for node in proto.graph.node if node.name in ("one", "three")]) > 0
+    assert np.allclose(before, ort.InferenceSession(proto.SerializeToString()).run(None, x)[0], atol=1e-5)

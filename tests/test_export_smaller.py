@@ -87,9 +87,16 @@ def test_the_parts_that_lose_most_are_left_out_in_few_scorings(least, left_out, 
         scored.append(tuple(parts))
         return 0.9 - sum(loss for part, loss in LOSSES.items() if part not in parts)
 
-    assert _sensitive(score, lambda: list(LOSSES), least, SILENT) == tuple(left_out)
+    assert _sensitive(score, lambda: list(LOSSES), least, SILENT) == (tuple(left_out), True)
     assert scored[-1] == tuple(left_out)  # the file that is there
     assert len(scored) == scorings
+
+
+def test_where_no_set_of_parts_reaches_the_score_the_best_is_kept():
+    scores = {0: 0.50, 1: 0.55, 2: 0.58, 4: 0.52, 8: 0.57}
+    parts = "abcdefghij"
+    kept = _sensitive(lambda left_out: scores[len(left_out)], lambda: list(parts), 0.6, SILENT)
+    assert kept == (("a", "b"), False)  # it was not scored last, so that it has to be written again
 
 
 @pytest.mark.slow

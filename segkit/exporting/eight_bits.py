@@ -53,6 +53,14 @@ class Nodes:
                 names |= dict.fromkeys((*inputs, *node.output))
         return [name for name in names if name not in self.activated()]
 
+    def of_images(self) -> list[str]:
+        """Those of them that no layer has made: the values of pixels."""
+        made = set[str]()
+        for node in self.graph.node:
+            if node.op_type in (*LAYERS, *_LAYERS_IN_FP32) or made & set(node.input):
+                made.update(node.output)
+        return [name for name in self.tensors() if name not in made]
+
     def activated(self) -> dict[str, str]:
         """Features that only an activation reads, and its outputs: these have their range, and the activation goes."""
         readers = readers_of(self.graph)

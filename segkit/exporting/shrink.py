@@ -12,8 +12,9 @@ from torch import Tensor
 
 from segkit.data.records import Dataset
 from segkit.errors import InputError
+from segkit.exporting.calibrate import calibrate
 from segkit.exporting.onnx import quiet
-from segkit.exporting.quantise import calibrate, has_connected_layers, quantise, quantise_weights
+from segkit.exporting.quantise import has_connected_layers, quantise, quantise_weights
 from segkit.exporting.score_check import score_of
 from segkit.exporting.sensitive_parts import ranked_parts
 from segkit.extras import extra_package
@@ -89,8 +90,8 @@ def in_8_bits(
         path: The file, which is replaced.
         images: To calibrate on; None: only the weights of fully connected layers.
         dataset: To score on.
-        least: The score to reach. Where it is not reached, the part that loses most is left out, then two, four and
-            eight of them.
+        least: The score to reach. Where it is not reached, the part that changes answers most is left out, then two,
+            four and eight of them; where none of this reaches it, what scores best is kept.
         progress: Shows what is done.
 
     Returns:
@@ -114,13 +115,18 @@ def in_8_bits(
     progress.done()
     metadata = list(onnx.load(str(path)).metadata_props)
 
-    def scored(left_out: Sequence[str]) -> float:
+    def write(left_out: Sequence[str]) -> None:
         quantise(calibrated, left_out, out)
         _with_metadata(out, metadata)
+
+    def scored(left_out: Sequence[str]) -> float:
+        write(left_out)
         exported = OnnxModel(out)
         return score_of(exported, exported.card, dataset, progress)[1]
 
-    left_out = _sensitive(scored, lambda: ranked_parts(calibrated, out, images), least, progress)
+    left_out, is_written = _sensitive(scored, lambda: ranked_parts(calibrated, images), least, progress)
+    if not is_written:
+        write(left_out)
     out.replace(path)
     calibrated.path.unlink(missing_ok=True)
     return left_out
@@ -128,29 +134,29 @@ def in_8_bits(
 
 def _sensitive(
     scored: Callable[[Sequence[str]], float], ranked: Callable[[], Sequence[str]], least: float, progress: Progress
-) -> tuple[str, ...]:
-    """The parts that must not be in 8 bits, for a score; what was scored last is what is left out.
+) -> tuple[tuple[str, ...], bool]:
+    """The parts that must not be in 8 bits, for a score; and whether it is they that were scored last.
 
     Args:
         scored: The score without parts.
-        ranked: The parts, that which loses most first.
+        ranked: The parts, that which changes answers most first.
         least: The score to reach.
         progress: Shows what is done.
     """
-    found = scored(())
+    best: tuple[str, ...] = ()
+    found = most = scored(())
     if found >= least:
-        return ()
-    parts = ranked()
-    left_out: tuple[str, ...] = ()
+        return best, True
+    parts, tried = ranked(), best
     for count in _LEFT_OUT:
         if found >= least or count >= len(parts):
             break
-        progress.note(
-            f"in 8 bits the score is {found:.4f}, and should be {least:.4f}: leaving out {', '.join(parts[:count])}"
-        )
-        left_out = tuple(parts[:count])
-        found = scored(left_out)
-    return left_out
+        tried = tuple(parts[:count])
+        progress.note(f"in 8 bits the score is {found:.4f}, and should be {least:.4f}: leaving out {', '.join(tried)}")
+        found = scored(tried)
+        if found > most:
+            best, most = tried, found
+    return best, best == tried
 
 
 def _with_metadata(path: Path, metadata: Sequence[Any]) -> None:

@@ -53,8 +53,7 @@ def range_of(samples: Sequence[Sample]) -> tuple[float, float]:
     """
     if not samples:  # a head that was never given a region
         return 0.0, 0.0
-    low = min(0.0, *(float(each.low) for each in samples))
-    high = max(0.0, *(float(each.high) for each in samples))
+    low, high = extremes_of(samples)
     values = torch.cat([each.values for each in samples])
     shares = torch.linspace(1, _LEAST_SHARE, _SHARES).tolist()
     errors = []
@@ -65,6 +64,11 @@ def range_of(samples: Sequence[Sample]) -> tuple[float, float]:
         errors.append(found.sub_(values).square_().mean())
     share = shares[int(torch.stack(errors).argmin())]
     return low * share, high * share
+
+
+def extremes_of(samples: Sequence[Sample]) -> tuple[float, float]:
+    """The range of all values, and 0."""
+    return min(0.0, *(float(each.low) for each in samples)), max(0.0, *(float(each.high) for each in samples))
 
 
 class Rounding(nn.Module):
