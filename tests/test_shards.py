@@ -10,9 +10,16 @@ from dataclasses import replace
 import psutil
 import pytest
 import torch
+import torch.distributed as dist
+from random_models import card_of
+from torch.distributed.tensor import DTensor
 from training import config, lines, start, weights
 
 from segkit.config.train import TrainConfig
+from segkit.runtime.ranks import Ranks, by_itself
+from segkit.training.gradients import SharedGradients
+from segkit.training.optim import make_optimizer
+from segkit.training.shards import ShardedGradients, load_whole, shard, whole
 from segkit.training.train import train
 
 
@@ -24,6 +31,58 @@ def near(run, other, steps):
         assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-3 if a["step"] <= 2 else 5e-2)
 
 
+@pytest.fixture
+def one_rank():
+    """A process group of this process alone: ``fully_shard`` works as with several, without their start."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield Ranks(0, 1, torch.device("cpu"))
+    dist.destroy_process_group()
+
+
+def learner(ranks=None):
+    """A model with its optimizer and its gradients, spread over ranks where there are any."""
+    torch.manual_seed(0)
+    module = card_of("unet", norm="group").build().train()
+    if ranks is not None:
+        shard(module, ranks)
+    gradients = ShardedGradients(module, ranks) if ranks is not None else SharedGradients(module, by_itself())
+    groups = [{"params": list(module.parameters()), "decays": True}]
+    optimizer = make_optimizer("adamw", groups, lr=1e-3, weight_decay=0.1, momentum=0.9, fused=True)
+    return module, optimizer, gradients
+
+
+def step_of(module, optimizer, gradients):
+    """A step on the same images every time: its loss, and the norm of its gradients."""
+    torch.manual_seed(1)
+    images = [torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8) for _ in range(2)]
+    labels = [torch.randint(0, 3, (64, 96), dtype=torch.uint8) for _ in range(2)]
+    loss = sum(module(images, [{"semantic": each} for each in labels]).values())
+    gradients.clear()
+    loss.backward()
+    norm = gradients.clip(0.5)
+    optimizer.step()
+    return loss.item(), norm
+
+
+def test_a_spread_model_steps_as_a_whole_one_and_its_checkpoints_are_whole(one_rank):
+    spread, plain = learner(one_rank), learner()
+    assert all(isinstance(each, DTensor) for each in spread[0].parameters())
+    for _ in range(2):
+        assert step_of(*spread) == pytest.approx(step_of(*plain), rel=1e-4)
+    content = {"model": whole(spread[0].state_dict(), one_rank), "optimizer": whole(spread[1].state_dict(), one_rank)}
+    assert not any(isinstance(each, DTensor) for each in content["model"].values())
+    for name, value in plain[0].state_dict().items():
+        assert torch.allclose(content["model"][name], value, atol=1e-4)
+    again = learner(one_rank)
+    load_whole(again[0], again[1], content)
+    plain[0].load_state_dict(content["model"])
+    plain[1].load_state_dict(content["optimizer"])
+    assert step_of(*again) == pytest.approx(step_of(*plain), rel=1e-4)
+    with pytest.raises(ValueError, match="other weights"):
+        load_whole(again[0], again[1], content | {"model": {}})
+
+
+@pytest.mark.slow
 def test_a_model_over_two_ranks_learns_as_on_one_and_its_checkpoint_goes_on_without(dataset, tmp_path):
     some = config(dataset, tmp_path, model="unet", batch=4, norm="group", steps=2)
     one, two = train(some), train(replace(some, ranks=2, shard=True))
@@ -191,12 +250,12 @@ def test_what_it_cannot_do_is_refused(segkit, here, dataset, options, says):
 @pytest.mark.slow
 def test_an_estimate_spreads_what_is_held_between_steps(dataset, tmp_path, segkit):
     held = {}
-    for shard in (False, True):
-        file = tmp_path / f"{shard}.toml"
+    for spread in (False, True):
+        file = tmp_path / f"{spread}.toml"
         file.write_text(f"dataset = '{dataset}'\nmodel = 'unet'\nweights = 'none'\nsize = 64\nbatch = 4\n"
-                        f"gpus = [0, 1]\nshard = {str(shard).lower()}\n")  # fmt: skip
-        outcome = segkit("memprofile", file, "--fit", "--json", "--out", tmp_path / str(shard))
+                        f"gpus = [0, 1]\nshard = {str(spread).lower()}\n")  # fmt: skip
+        outcome = segkit("memprofile", file, "--fit", "--json", "--out", tmp_path / str(spread))
         document = json.loads(outcome.out)
-        held[shard] = document["settings"][0]["held"]
-        assert document["training"]["shard"] is shard
+        held[spread] = document["settings"][0]["held"]
+        assert document["training"]["shard"] is spread
     assert held[True] == pytest.approx(held[False] / 2, rel=0.02)
