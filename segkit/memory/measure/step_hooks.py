@@ -28,6 +28,7 @@ from segkit.memory.measure.at_exit import AT_EXIT
 from segkit.memory.measure.compiled import CompiledCode
 from segkit.memory.measure.epochs import Epochs
 from segkit.memory.measure.graph_token import attach_token, deepest
+from segkit.memory.measure.optimizer_steps import OptimizerSteps
 from segkit.memory.measure.phases import PhaseClock
 from segkit.memory.measure.sampling import Sampling
 from segkit.memory.measure.step_input import NOTHING, input_of
@@ -55,6 +56,7 @@ class StepHooks:
         before_optimizer: Called with an optimiser before it steps.
         epochs: Count the batches that loaders give.
         compiled: Notices what compiled code makes.
+        optimizer_steps: Decides which steps of optimisers are followed operation by operation.
         failures: Errors in hooks that are not reported yet; a hook that has failed three times rests, the others go on.
     """
 
@@ -93,6 +95,7 @@ class StepHooks:
         self.epochs = Epochs()
         self.compiled = CompiledCode(tensors, lambda: self._note_guarded("compiled"))
         self.failures: list[str] = []
+        self.optimizer_steps = OptimizerSteps(tensors)
         self._tracers = Tracers(tensors)
         self._names: dict[int, str] = {}
         self._thread = threading.get_ident()
@@ -137,6 +140,7 @@ class StepHooks:
 
     def uninstall(self) -> None:
         """Remove all hooks."""
+        self.optimizer_steps.follow()
         while self._undo:
             self._undo.pop()()
 
@@ -182,8 +186,10 @@ class StepHooks:
         self.optimizers.add(optimizer)
         self.before_optimizer(optimizer)
         self._enter("step")
+        self.optimizer_steps.begin(optimizer, args, kwargs)
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        self.optimizer_steps.end(optimizer)
         counting = self._counting() if self._counting is not None else None
         self._others[id(optimizer)] += 1  # one that steps twice in the meantime steps more often
         is_first = counting is None or self.kind not in ("optimizer", "watch")
@@ -279,6 +285,7 @@ class StepHooks:
             self._enter_guarded(before)
 
     def _enter(self, phase: str) -> None:
+        self.optimizer_steps.follow()  # should the step of an optimiser have failed
         if self.kind != "watch" or not self.clock.explicit:
             self.clock.enter(phase)
 

@@ -5,6 +5,7 @@ goes on. ``missing`` lists these parts. Without the symbols that are imported at
 """
 
 import importlib
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
@@ -228,6 +229,20 @@ def hide_global_hooks(own: Collection[Any]) -> Callable[[], None]:
 
     module._has_any_global_hook = has_any_global_hook
     return lambda: setattr(module, "_has_any_global_hook", original)
+
+
+def has_step_hooks(optimizer: Any) -> bool:
+    """Whether hooks run around an optimiser's step beside the tool's own: one before, and one after."""
+    module = sys.modules[torch.optim.Optimizer.__module__]
+    own = (getattr(optimizer, f"_optimizer_step_{when}_hooks", None) for when in ("pre", "post"))
+    of_all = (getattr(module, f"_global_optimizer_{when}_hooks", None) for when in ("pre", "post"))
+    return any(each is None or len(each) > 0 for each in own) or any(each is None or len(each) > 1 for each in of_all)
+
+
+def direct(func: Any) -> Any:
+    """What calls the same operator as a dispatch mode is given, without a Python function in between."""
+    is_plain = type(func).__name__ == "OpOverload" and getattr(func, "_pyobj_dispatcher", None) is None
+    return getattr(func, "_op", func) if is_plain else func
 
 
 def is_traced() -> bool:

@@ -16,6 +16,7 @@ import torch
 from segkit.memory.measure.allocation import GRAPH, Allocation, Site
 from segkit.memory.measure.torch_private import (
     TorchDispatchMode,
+    direct,
     is_fake,
     never_compile,
     operation_name,
@@ -93,13 +94,14 @@ class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         self._sites: dict[tuple[str, int, str], Site] = {}
         self._places: dict[tuple[int, int, str], tuple[Site, CodeType]] = {}
         self._free = self._on_free
-        self._operations: dict[int, str] = {}
+        self._operations: dict[int, tuple[Any, str]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **kwargs) if kwargs else func(*args)
-        operation = self._operations.get(id(func))  # operators live for ever, and their hash is code in Python
-        if operation is None:
-            operation = self._operations[id(func)] = _allocating_operation(func)
+        known = self._operations.get(id(func))  # operators live for ever, and their hash is code in Python
+        if known is None:
+            known = self._operations[id(func)] = (direct(func), _allocating_operation(func))
+        call, operation = known
+        out = call(*args, **kwargs) if kwargs else call(*args)
         if operation and not self.paused:
             try:
                 if type(out) is torch.Tensor:
