@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from segkit.memory.containers.census import Census
+from segkit.memory.containers.host_search import HostSearch
 from segkit.memory.findings import source_lines
 from segkit.memory.findings.bounds import RunFacts
 from segkit.memory.findings.store_watch import StoreWatch
@@ -18,6 +19,7 @@ from segkit.memory.measure.allocation import Site
 from segkit.memory.measure.budget import Budget, Deadline
 from segkit.memory.measure.tracker import LiveTensors
 from segkit.memory.measure.user_code import UNKNOWN
+from segkit.memory.session import Session
 
 
 class Clock:
@@ -27,29 +29,82 @@ class Clock:
         return self.now
 
 
-def spend(budget, clock, seconds):
-    with budget.spending():
+def spend(budget, clock, seconds, kind="search"):
+    with budget.spending(kind):
         clock.now += seconds
 
 
-def test_two_seconds_and_a_twentieth_of_the_training():
+def test_censuses_and_searches_have_two_seconds_together_and_a_long_run_a_hundredth():
     clock = Clock()
     budget = Budget(clock)
-    spend(budget, clock, 1.9)
-    assert budget.left() == pytest.approx(0.1)
-    assert budget.left(reserve=1.0) == 0
-    spend(budget, clock, 0.3)  # a pass over all objects is not cut off
-    assert budget.left() == 0
-    assert budget.left(least=0.4) == pytest.approx(0.4)
-    clock.now += 3.9  # of the training: 0.195 s more
-    assert budget.left() == 0
-    clock.now += 0.2
-    assert budget.left() > 0
-    with pytest.raises(ZeroDivisionError), budget.spending():
+    assert budget.may_take_census
+    spend(budget, clock, 0.2, "census")
+    assert budget.for_search() == pytest.approx(2.0 - 0.2 - 3 * 0.2)  # three more of the first four have to follow
+    assert budget.for_search(reserve=1.3) == pytest.approx(0.25)  # half of what is left
+    assert budget.for_search(reserve=1.45) == 0  # too little for a pass over the heap
+    spend(budget, clock, 0.95)
+    assert budget.spent == pytest.approx(1.15)
+    for _ in range(3):
+        assert budget.may_take_census
+        spend(budget, clock, 0.1, "census")
+    assert not budget.may_take_census  # the rest is for a search
+    assert budget.for_search() == pytest.approx(0.55)
+    with pytest.raises(ZeroDivisionError), budget.spending("search"):
         spend(budget, clock, 1 / 0)
-    assert budget.spent == pytest.approx(2.2)
+    spend(budget, clock, 0.55)
+    assert budget.for_search() == 0
+    clock.now += 150
+    assert not budget.may_take_census
+    assert budget.for_search() == 0
+    clock.now += 200  # 350 s of training: 3.5 s
+    assert budget.may_take_census
+    assert budget.for_search() == pytest.approx(1.5)
     clock.now += 1000
-    assert budget.left() == pytest.approx(2.0)  # at once
+    assert budget.for_search() == pytest.approx(2.0)  # at once
+    assert budget.times == {"census": 4, "search": 3}
+
+
+def test_without_a_limit_only_a_search_by_itself_ends():
+    clock = Clock()
+    budget = Budget(clock, is_limited=False)
+    spend(budget, clock, 9, "census")
+    budget.last_census = 0.5
+    assert budget.may_take_census
+    assert budget.for_search() == pytest.approx(1.0)
+
+
+def test_whatever_a_session_has_to_search_it_ends_within_the_budget(monkeypatch):
+    """Where nothing ends a search but its deadline, and there is always something to search for."""
+    clock, session = Clock(), Session()
+    session.budget = session.suspects.budget = Budget(clock)
+    searched = []
+
+    def take(census, step):
+        clock.now += 0.15
+
+    def diagnose(tensors, sites, *_, deadline, **__):
+        searched.append(deadline.left)
+        clock.now += deadline.left
+        return [], list(sites)
+
+    def describe(host, *_):
+        clock.now += max(0.0, min(0.3, host._deadline.left))
+
+    monkeypatch.setattr(Census, "take", take)
+    monkeypatch.setattr("segkit.memory.findings.suspects.diagnose", diagnose)
+    monkeypatch.setattr(HostSearch, "_describe", describe)
+    states = {}
+    monkeypatch.setattr(session.survivors, "states", lambda: states)
+    for step in range(80):
+        session.tensors.step, session.series.count = step, step
+        if step >= 12:
+            states[Site(UNKNOWN, "aten.add")] = "leak" if step >= 24 else "watch"
+        session._end_step(followed=True)
+        clock.now += 0.1
+    assert session.budget.spent <= 2.0
+    assert session.budget.times["census"] == 4
+    assert searched[-1] > 0.5  # when it is called a leak there is time left
+    assert session.failures == []
 
 
 def test_a_deadline_is_over_when_its_time_is_spent():
@@ -78,8 +133,8 @@ def test_a_container_is_followed_beside_many_that_only_seem_to_grow():
 
 def test_a_search_without_time_waits_for_a_later_step(monkeypatch):
     tensors, clock, searched = LiveTensors(), Clock(), []
-    suspects = Suspects(tensors, Survivors(tensors), StoreWatch())
-    suspects.budget = budget = Budget(clock)
+    budget = Budget(clock)
+    suspects = Suspects(tensors, Survivors(tensors), StoreWatch(), budget)
     site, other = Site(UNKNOWN, "aten.add"), Site(UNKNOWN, "aten.mul")
     monkeypatch.setattr(suspects._survivors, "states", lambda: {site: "leak", other: "leak"})
     left = [[other], []]
@@ -88,10 +143,10 @@ def test_a_search_without_time_waits_for_a_later_step(monkeypatch):
         lambda tensors, sites, *_, **__: searched.append(sites) or ([], left.pop(0)),
     )
     facts = RunFacts({}, [], [], {}, 9, None)
-    spend(budget, clock, 3)
+    spend(budget, clock, 2)
     assert not suspects.search(facts, [])
     assert searched == []
-    clock.now += 30
+    clock.now += 300
     assert suspects.search(facts, [])
     assert suspects.searched == {site: "leak"}
     tensors.step += 2
@@ -102,8 +157,8 @@ def test_a_search_without_time_waits_for_a_later_step(monkeypatch):
 
 def test_what_is_only_suspect_leaves_time_for_leaks(monkeypatch):
     tensors, clock = LiveTensors(), Clock()
-    suspects = Suspects(tensors, Survivors(tensors), StoreWatch())
-    suspects.budget = budget = Budget(clock)
+    budget = Budget(clock)
+    suspects = Suspects(tensors, Survivors(tensors), StoreWatch(), budget)
     states = {Site(UNKNOWN, "aten.add"): "watch"}
     monkeypatch.setattr(suspects._survivors, "states", lambda: states)
     searched = []
@@ -111,7 +166,7 @@ def test_what_is_only_suspect_leaves_time_for_leaks(monkeypatch):
         "segkit.memory.findings.suspects.diagnose", lambda tensors, sites, *_, **__: searched.append(sites) or ([], [])
     )
     facts = RunFacts({}, [], [], {}, 9, None)
-    spend(budget, clock, 0.8)
+    spend(budget, clock, 1.1)
     assert not suspects.search(facts, [])
     states[Site(UNKNOWN, "aten.mul")] = "leak"
     assert suspects.search(facts, [])

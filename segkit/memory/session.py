@@ -22,8 +22,6 @@ from segkit.memory.measure.step_hooks import StepHooks
 from segkit.memory.measure.tracker import LiveTensors
 from segkit.memory.measure.user_code import USER_CODE, describe
 
-_LEAST_CENSUSES = 4  # that a container grows is seen in three, and that it has a bound in one more
-_LEAST_SECONDS = 1.5  # in which each of these may search for what holds it
 _FIRST_CENSUSES = (7, 14, 23)  # steps; what has grown in these is a leak with the third
 _NEXT_CENSUS, _NEXT_QUIET = 1.6, 2.2  # times as many steps; where nothing grew until now
 _MOST_FAILURES = 5  # that are kept; after three the tracker is switched off
@@ -43,7 +41,8 @@ class Session:
         suspects: What was found to keep tensors.
         host: What was found to grow in the host's memory.
         censuses: Seconds that each census of containers took.
-        census_budget: The processor time that they may take.
+        budget: The processor time that censuses and searches may take together.
+        has_missed_census: Whether there was no time for one that was due.
         after_step: Called at the end of every step.
     """
 
@@ -64,10 +63,11 @@ class Session:
         self.hooks.before_optimizer = self.categories.note_optimizer
         self.survivors = Survivors(self.tensors)
         self.stores = StoreWatch()
-        self.suspects = Suspects(self.tensors, self.survivors, self.stores)
+        self.budget = Budget(is_limited=not deep)
+        self.suspects = Suspects(self.tensors, self.survivors, self.stores, self.budget)
         self.host = HostSearch()
         self.censuses: list[float] = []
-        self.census_budget = Budget()
+        self.has_missed_census = False
         self._failures: list[str] = []
         self.after_step: Callable[[], None] = lambda: None
         self._deep, self._last_step = deep, steps
@@ -178,10 +178,8 @@ class Session:
             self._search_tensors()
         self.host.census.release()
         step = self.series.count - 1
-        is_one_of_first = self._deep or self.census_budget.times < _LEAST_CENSUSES
-        seconds = self.census_budget.left(least=_LEAST_SECONDS if is_one_of_first else 0.0)
-        if self._deep or (step >= self._next_census and seconds > 0):
-            self._take_census(step, seconds)
+        if self._deep or step >= self._next_census:
+            self._take_census(step)
         self.stores.stop_when_done()
         self.suspects.note_stores()
         self.host.note_stores(self.stores)
@@ -199,10 +197,13 @@ class Session:
         tensors.keep_peak = 3 <= step + 1 <= 6 or step % 10 == 9
         self._collected = self.suspects.search(self._facts(), [self.series.measurements])
 
-    def _take_census(self, step: int, seconds: float) -> None:
+    def _take_census(self, step: int) -> None:
+        self.has_missed_census = not self.budget.may_take_census
+        if self.has_missed_census:
+            return
         began = time.perf_counter()
-        with self.tensors.pause(), collector_paused(), self.census_budget.spending():
-            self.host.take_census(step, self.stores, self._facts(), list(self.suspects.by_key.values()), seconds)
+        with self.tensors.pause(), collector_paused():
+            self.host.take_census(step, self.stores, self._facts(), list(self.suspects.by_key.values()), self.budget)
         self.censuses.append(time.perf_counter() - began)
         later = round(step * (_NEXT_CENSUS if self.host.suspects else _NEXT_QUIET))
         self._next_census = step + 1 if self._deep else next((each for each in _FIRST_CENSUSES if each > step), later)

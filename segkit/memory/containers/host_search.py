@@ -21,10 +21,11 @@ from segkit.memory.findings.store_watch import StoreWatch
 from segkit.memory.findings.suspect import Suspect
 from segkit.memory.holders.reference_chains import ReferenceChain, find_holders
 from segkit.memory.holders.roots import with_scope
-from segkit.memory.measure.budget import Deadline
+from segkit.memory.measure.budget import Budget, Deadline
 from segkit.memory.measure.trend import Track
 from segkit.memory.measure.user_code import USER_CODE
 
+_FOR_TENSORS = 0.5  # seconds that are left for what holds tensors
 _MOST_CONTAINERS, _MOST_VALUES, _MOST_NESTED = 24, 24, 8  # that are searched for after one census
 
 
@@ -45,7 +46,7 @@ class HostSearch:
         self._no_suspects: dict[Hashable, int] = {}  # values that grew and were something else, and their size then
 
     def take_census(
-        self, step: int, stores: StoreWatch, facts: RunFacts, suspects: list[Suspect], seconds: float
+        self, step: int, stores: StoreWatch, facts: RunFacts, suspects: list[Suspect], budget: Budget
     ) -> None:
         """Take a census, and describe what grows.
 
@@ -54,10 +55,16 @@ class HostSearch:
             stores: Watches the containers for the line that stores.
             facts: What is known of the run.
             suspects: What is known to keep tensors, and is left out here.
-            seconds: Processor time for the searches; what is not described by then is described after the next census.
+            budget: Processor time; what is not described by its end is described after a later census.
         """
-        self.census.take(step)
-        self._deadline = Deadline(seconds)
+        with budget.spending("census"):
+            self.census.take(step)
+        self._deadline = Deadline(budget.for_search(_FOR_TENSORS))
+        with budget.spending("search"):
+            self._describe(step, stores, facts, suspects)
+
+    def _describe(self, step: int, stores: StoreWatch, facts: RunFacts, suspects: list[Suspect]) -> None:
+        """Describe what grows by the census of this step."""
         explained = {suspect.holds_as for suspect in suspects if suspect.holds_as is not None}
         steady = self.census.steady()
         found = self._containers(steady, facts)

@@ -15,7 +15,7 @@ from segkit.memory.measure.budget import Budget, Deadline
 from segkit.memory.measure.collector import collector_paused
 from segkit.memory.measure.tracker import LiveTensors
 
-_FOR_LEAKS = 1.25  # seconds of the budget that are not for what is only suspect
+_FOR_LEAKS = 1.0  # seconds of the budget that are not for what is only suspect
 _MANY_SITES = 50  # from which on only every third step is checked
 
 
@@ -27,15 +27,15 @@ class Suspects:
         searched: ``leak`` or ``watch`` for every site, at the last search for what keeps its tensors.
         since: The step from which on a site was called a leak.
         searches: Seconds that each search took.
-        budget: The processor time that they may take.
+        budget: The processor time that they may take, together with the censuses.
     """
 
-    def __init__(self, tensors: LiveTensors, survivors: Survivors, stores: StoreWatch) -> None:
+    def __init__(self, tensors: LiveTensors, survivors: Survivors, stores: StoreWatch, budget: Budget) -> None:
         self.by_key: dict[str, Suspect] = {}
         self.searched: dict[Site, str] = {}
         self.since: dict[Site, int] = {}
         self.searches: list[float] = []
-        self.budget = Budget()
+        self.budget = budget
         self._keys: dict[Site, str] = {}
         self._tensors, self._survivors, self._stores = tensors, survivors, stores
         self._searched_at = -100
@@ -64,10 +64,10 @@ class Suspects:
         if not new or step - self._searched_at < min(400, 2 * len(self.searches) ** 2):
             return False
         is_leak = "leak" in states.values()
-        seconds = self.budget.left(reserve=0.0 if is_leak else _FOR_LEAKS)
+        seconds = self.budget.for_search(reserve=0.0 if is_leak else _FOR_LEAKS)
         if seconds <= 0:
             return False
-        with self.budget.spending():
+        with self.budget.spending("search"):
             return self._search(new, states, facts, ignored, Deadline(seconds))
 
     def _search(

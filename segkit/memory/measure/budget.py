@@ -1,14 +1,22 @@
 """How much processor time the searches of a session may take, so that a profiled run takes hardly longer.
 
-Two seconds for the searches, two for the censuses, and for each a twentieth of what the training has taken besides. A
-search that needs longer ends in the midst, and goes on in a later step with what it has not found.
+Censuses of the containers, and searches for what holds something, have one budget: two seconds in all, and in a long
+run a hundredth of what the training has taken besides, where that is more. A search that needs longer ends in the
+midst, and goes on in a later step with what it has not found. A pass over the heap cannot end in the midst: it begins
+only where there is as much time as the last one took. Searches leave enough for the first censuses, and later censuses
+for a search.
 """
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Literal
 
-_SECONDS, _SHARE = 2.0, 0.05
+Kind = Literal["census", "search"]
+
+_SECONDS, _SHARE = 2.0, 0.01
+_FIRST_CENSUSES = 4  # that a container grows is seen in three, and that it has a bound in one more
+_FOR_SEARCHES = 0.5  # seconds that later censuses leave
 
 
 class Deadline:
@@ -30,37 +38,64 @@ class Deadline:
 
 
 class Budget:
-    """Two seconds, and a twentieth of what the training has taken besides.
+    """What all censuses and searches of a process may take together.
 
     Attributes:
-        spent: Seconds that were spent so far.
-        times: How often something was.
+        seconds: That each kind has taken so far.
+        times: How often there was one of each kind.
+        last_census: Seconds that the last census took: a pass over all objects.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.process_time) -> None:
+    def __init__(self, clock: Callable[[], float] = time.process_time, *, is_limited: bool = True) -> None:
         """Nothing is spent yet.
 
         Args:
             clock: Seconds of processor time since some moment; other programs on the machine do not count.
+            is_limited: Whether there is an end; else only what is done at once is limited.
         """
-        self._clock, self._began, self.spent, self.times = clock, clock(), 0.0, 0
+        self._clock, self._began, self._is_limited = clock, clock(), is_limited
+        self.seconds: dict[Kind, float] = {"census": 0.0, "search": 0.0}
+        self.times: dict[Kind, int] = {"census": 0, "search": 0}
+        self.last_census = 0.0
 
-    def left(self, reserve: float = 0.0, least: float = 0.0) -> float:
-        """Seconds that there are for another search in this step; 0 where there are none.
+    @property
+    def spent(self) -> float:
+        """Seconds that were spent so far."""
+        return sum(self.seconds.values())
+
+    @property
+    def _left(self) -> float:
+        if not self._is_limited:
+            return _SECONDS
+        training = self._clock() - self._began - self.spent
+        return min(_SECONDS, max(_SECONDS, _SHARE * training) - self.spent)
+
+    @property
+    def may_take_census(self) -> bool:
+        """Whether there is time for a pass over all objects."""
+        reserve = 0.0 if self.times["census"] < _FIRST_CENSUSES else _FOR_SEARCHES
+        return not self._is_limited or self._left - reserve > self.last_census
+
+    def for_search(self, reserve: float = 0.0) -> float:
+        """Seconds that there are for a search in this step; 0 where they are too few for a pass over all objects.
 
         Args:
             reserve: Seconds that are kept for something more important.
-            least: Seconds that there are in any case.
         """
-        training = self._clock() - self._began - self.spent
-        return max(least, min(_SECONDS, _SECONDS + _SHARE * training - self.spent - reserve))
+        left = max(0.0, self._left - reserve)
+        for_censuses = max(0, _FIRST_CENSUSES - self.times["census"]) * self.last_census
+        left -= min(for_censuses, left / 2)  # on a slow machine these would leave nothing
+        return left if left > self.last_census else 0.0
 
     @contextmanager
-    def spending(self) -> Iterator[None]:
+    def spending(self, kind: Kind) -> Iterator[None]:
         """Count what the block takes, and that it was done."""
         began = self._clock()
         try:
             yield
         finally:
-            self.spent += self._clock() - began
-            self.times += 1
+            took = self._clock() - began
+            self.seconds[kind] += took
+            self.times[kind] += 1
+            if kind == "census":
+                self.last_census = took

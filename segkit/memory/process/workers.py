@@ -12,10 +12,9 @@ from segkit.memory.findings.bounds import RunFacts
 from segkit.memory.findings.records import MemoryLimit
 from segkit.memory.findings.store_watch import StoreWatch
 from segkit.memory.measure import host
+from segkit.memory.measure.budget import Budget
 from segkit.memory.measure.collector import collector_paused
 from segkit.memory.measure.user_code import USER_CODE
-
-_SECONDS = 1.5  # of processor time in which a census may search for what holds what grows
 
 
 class WorkerWatch:
@@ -31,7 +30,7 @@ class WorkerWatch:
         self._batches, self._next = 0, 4
         self._rows: list[list[int]] = []
         self._stores = StoreWatch()
-        self._host = HostSearch(in_worker=True)
+        self._host, self._budget = HostSearch(in_worker=True), Budget()
 
     def around(self, fetch: Callable[..., Any]) -> Callable[..., Any]:
         """A fetcher's ``fetch`` that measures the worker after each batch."""
@@ -54,14 +53,14 @@ class WorkerWatch:
         self._stores.stop_when_done()
         self._host.census.release()
         has_news = self._host.note_stores(self._stores)
-        if self._batches < self._next:
+        if self._batches < self._next or not self._budget.may_take_census:
             if has_news:  # there may be no next census
                 self._write()
             return
         self._next = max(self._next + 3, round(self._batches * 1.4))
         with collector_paused():
             facts = RunFacts(files=USER_CODE.files())
-            self._host.take_census(self._batches, self._stores, facts, [], _SECONDS)
+            self._host.take_census(self._batches, self._stores, facts, [], self._budget)
         now = host.mapped()
         if now is not None:
             self._rows.append([self._batches, *now])

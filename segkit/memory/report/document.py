@@ -45,10 +45,22 @@ def report_of(session: Session, limit: int | None = None) -> dict[str, Any]:
         "marked_by": session.hooks.kind,
         "model": ", ".join(session.hooks.module_classes[:4]) or "no module was called",
         "problems": [*session.failures, *private.missing(private.FOR_PROFILES)],
-        "unseen": [UNSEEN] if session.hooks.compiled.graphs and not on_cuda else [],
+        "unseen": _unseen(session, on_cuda),
         "cost": _cost(session),
         "series": _series(series),
     }  # fmt: skip
+
+
+def _unseen(session: Session, on_cuda: bool) -> list[str]:
+    """What could not be measured here."""
+    unseen = [UNSEEN] if session.hooks.compiled.graphs and not on_cuda else []
+    if session.has_missed_census:
+        taken = session.budget.times["census"]
+        unseen.append(
+            f"containers that have grown since the last of {taken} censuses: on these many objects another one would "
+            "take too long"
+        )
+    return unseen
 
 
 def _cost(session: Session) -> dict[str, Any]:
@@ -56,7 +68,7 @@ def _cost(session: Session) -> dict[str, Any]:
     sampling, searches = session.sampling, session.suspects.searches
     return {
         "searches": len(searches), "longest_search": max(searches, default=None),
-        "search_seconds": session.suspects.budget.spent, "census_seconds": session.census_budget.spent,
+        "search_seconds": session.budget.seconds["search"], "census_seconds": session.budget.seconds["census"],
         "censuses": len(session.censuses), "longest_census": max(session.censuses, default=None),
         "following_seconds": sampling.seconds, "followed": sampling.full, "passed_over": sampling.light,
         "seconds": session.seconds,
