@@ -12,6 +12,7 @@ from typing import Any
 from segkit.memory.containers.growing_values import GrowingValues
 from segkit.memory.containers.named_values import CONTAINERS, named_values, objects_by_kind, untracked_dicts
 from segkit.memory.containers.nested_containers import GrowingContainer, NestedContainers
+from segkit.memory.holders.roots import user_modules
 from segkit.memory.measure.user_code import is_own_class
 
 _SHORT = 4  # entries; shorter containers are ignored
@@ -36,11 +37,12 @@ class Census:
 
     def take(self, step: int) -> None:
         """Note how long every container is."""
-        objects = objects_by_kind()
+        modules = user_modules()
+        objects = objects_by_kind(modules)
         kinds = [kind for kind in objects if issubclass(kind, CONTAINERS) and not is_own_class(kind)]
         containers = [each for kind in kinds for each in objects[kind]]
-        named = named_values(objects)
-        containers += untracked_dicts(objects, named)
+        named = named_values(objects, modules)
+        containers += untracked_dicts(objects, named, modules)
         objects.clear()
         lengths = _lengths(containers)
         before = self.lengths

@@ -9,7 +9,7 @@ from collections.abc import Collection, Hashable, Iterable
 from typing import Any, NamedTuple
 
 from segkit.memory.holders.edges import LRU_CACHE
-from segkit.memory.holders.roots import running_variables, user_modules
+from segkit.memory.holders.roots import running_variables
 from segkit.memory.measure.heap import held_in, objects_of
 
 _CODE = {types.FunctionType, types.CellType, types.BuiltinFunctionType, type, types.ModuleType, type(None)}
@@ -25,12 +25,14 @@ class NamedValue(NamedTuple):
     value: Any
 
 
-def objects_by_kind() -> dict[type, list[Any]]:
+def objects_by_kind(modules: Collection[str]) -> dict[type, list[Any]]:
     """What a census asks for, of all that the garbage collector sees: containers, classes, cells, the user's objects.
 
     Most objects are tuples and functions, and belong to libraries: they are passed over at once.
+
+    Args:
+        modules: The names of the user's modules.
     """
-    modules = user_modules()
     objects = objects_of(lambda kind: _is_wanted(kind, modules))
     out: dict[type, list[Any]] = defaultdict(list)
     for kind, each in zip(map(type, objects), objects, strict=True):
@@ -43,14 +45,14 @@ def _is_wanted(kind: type, modules: Collection[str]) -> bool:
     return known or str(kind.__module__) in modules
 
 
-def named_values(objects: dict[type, list[Any]]) -> list[NamedValue]:
+def named_values(objects: dict[type, list[Any]], modules: Collection[str]) -> list[NamedValue]:
     """Values that the user's code has names for.
 
     Args:
         objects: From ``objects_by_kind``.
+        modules: The names of the user's modules.
     """
     out: list[NamedValue] = []
-    modules = user_modules()
     for name in modules:
         out += _in_namespace(name, vars(sys.modules[name]))
     out += [NamedValue((function, name), value) for function, name, value in running_variables()]
@@ -70,10 +72,11 @@ def named_values(objects: dict[type, list[Any]]) -> list[NamedValue]:
     return out
 
 
-def untracked_dicts(objects: dict[type, list[Any]], named: Iterable[NamedValue]) -> list[dict[Any, Any]]:
+def untracked_dicts(
+    objects: dict[type, list[Any]], named: Iterable[NamedValue], modules: Collection[str]
+) -> list[dict[Any, Any]]:
     """Dicts of plain values, which the garbage collector leaves out: those within reach of the user's names."""
     candidates = [each.value for each in named]
-    modules = user_modules()
     for kind, those in objects.items():
         if kind is LRU_CACHE or str(kind.__module__) in modules:
             candidates += gc.get_referents(*those)
