@@ -2,6 +2,7 @@
 
 import ast
 import threading
+import tracemalloc
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from segkit.memory.findings.bounds import RunFacts
 from segkit.memory.findings.store_watch import StoreWatch
 from segkit.memory.findings.suspects import Suspects
 from segkit.memory.holders.edges import expressions_along, readable
+from segkit.memory.holders.roots import is_librarys
 from segkit.memory.holders.survivors import Survivors
 from segkit.memory.measure import heap
 from segkit.memory.measure.allocation import Site
@@ -171,6 +173,22 @@ def test_what_is_only_suspect_leaves_time_for_leaks(monkeypatch):
     states[Site(UNKNOWN, "aten.mul")] = "leak"
     assert suspects.search(facts, [])
     assert len(searched) == 1
+
+
+def test_what_is_a_librarys_own_is_watched_for_four_steps_only():
+    """To see every call and every allocation takes more than all else: Python's own caches grow in many scripts."""
+    assert [is_librarys(scope) for scope in ("re", "__main__", "train() at train.py:3", None)] == [True, *[False] * 3]
+    stores, cache = StoreWatch(), {}
+    try:
+        stores.watch("re re._cache", cache, seconds=0.0)
+        assert not tracemalloc.is_tracing()
+        seen = []
+        while stores.active:
+            stores.stop_when_done()
+            seen.append(stores.active)
+    finally:
+        stores.stop()
+    assert seen == [True, True, True, False]
 
 
 def test_files_that_do_not_name_it_are_not_read_as_code(tmp_path, monkeypatch):

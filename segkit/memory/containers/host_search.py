@@ -20,7 +20,7 @@ from segkit.memory.findings.source_lines import joins_in_source, stores_in_sourc
 from segkit.memory.findings.store_watch import StoreWatch
 from segkit.memory.findings.suspect import Suspect
 from segkit.memory.holders.reference_chains import ReferenceChain, find_holders
-from segkit.memory.holders.roots import with_scope
+from segkit.memory.holders.roots import is_librarys, with_scope
 from segkit.memory.measure.budget import Budget, Deadline
 from segkit.memory.measure.trend import Track
 from segkit.memory.measure.user_code import USER_CODE
@@ -73,7 +73,10 @@ class HostSearch:
         for growing in steady:
             each = self.suspects.get(id(growing.container))
             if each is not None and each.state != "log" and not each.suspect.stored_surely:
-                stores.watch(each.suspect.key, growing.container, partial(heaviest_of_entry, growing.container))
+                if is_librarys(each.suspect.scope):  # to see every call costs too much for a cache of Python's
+                    stores.watch(each.suspect.key, growing.container, seconds=0.0)
+                else:
+                    stores.watch(each.suspect.key, growing.container, partial(heaviest_of_entry, growing.container))
         self._search_values(explained)
         self._search_nested(explained, facts)
         self.census.values.release()

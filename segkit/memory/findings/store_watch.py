@@ -61,20 +61,24 @@ class StoreWatch:
         self._owns_tracemalloc = False
         self.active = False
 
-    def watch(self, name: str, container: Any, entry: Callable[[int], Any] | None = None) -> None:
+    def watch(
+        self, name: str, container: Any, entry: Callable[[int], Any] | None = None, seconds: float = _SECONDS
+    ) -> None:
         """Watch a container from now on.
 
         Args:
             name: The key for ``found`` and ``made``.
             container: The container.
             entry: Gives the newest entries by index, from 0 on; then the lines that made them are searched as well.
+            seconds: Processor time for which it is watched, or for four steps if these take longer.
         """
         if name not in self.found and name not in self._watched:
             self._watched[name] = _Watched(container, len(container), entry, len(container))
-            self._start()
+            self._start(seconds)
 
-    def _start(self) -> None:
-        self._until, self._steps = time.thread_time() + _SECONDS, 0
+    def _start(self, seconds: float) -> None:
+        until = time.thread_time() + seconds
+        self._until, self._steps = max(until, self._until) if self.active else until, 0
         if self.active or sys.gettrace() is not None:  # a debugger or a coverage tool is at work
             return
         self.active = True
@@ -127,7 +131,7 @@ class StoreWatch:
                     frame.f_locals.clear()
 
     def _on_call(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if not self.active or not USER_CODE.owns(frame.f_code.co_filename):
+        if not USER_CODE[frame.f_code.co_filename] or not self.active:  # of all calls, most are a library's
             return None
         self._check_lengths()
         self._last = line_of(frame)

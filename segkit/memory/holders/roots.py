@@ -113,6 +113,12 @@ def is_user_class(kind: type) -> bool:
     return kind.__module__ == "__main__" or (file is not None and USER_CODE.owns(file))
 
 
+def is_librarys(scope: str | None) -> bool:
+    """Whether a scope is a module that is not the user's: what is global there is the library's own."""
+    module = sys.modules.get(scope or "")
+    return module is not None and scope != "__main__" and not USER_CODE.owns(getattr(module, "__file__", None) or "<")
+
+
 def user_modules() -> set[str]:
     """The names of the modules that are the user's code."""
     files = [(name, getattr(module, "__file__", None)) for name, module in list(sys.modules.items())]

@@ -1,13 +1,12 @@
 """From what a session has found to what is reported: leaks, and growth that ends or is too little to matter."""
 
-import sys
 from collections.abc import Mapping
 
 from segkit.memory.containers.host_suspect import HostSuspect
 from segkit.memory.containers.native import native_leak
 from segkit.memory.findings.records import Growth, Leak, MemoryLimit, Where
 from segkit.memory.findings.suspect import absolute, leak_of
-from segkit.memory.measure.user_code import USER_CODE
+from segkit.memory.holders.roots import is_librarys
 from segkit.memory.report.growth import bounded_growth, is_kept, may_be_emptied, small_growth
 from segkit.memory.report.tensor_leaks import tensor_leaks
 from segkit.memory.session import Session
@@ -32,7 +31,7 @@ def leaks_of(session: Session, limits: Mapping[Where, MemoryLimit]) -> tuple[lis
         elif found.state != "log":
             note = may_be_emptied(suspect, max(0, session.tensors.steps - found.span), session)
             leaks.append(host_leak(found, limits["host"], note=note))
-        elif not _is_librarys(suspect.scope):  # small logs of a library are not the user's
+        elif not is_librarys(suspect.scope):  # small logs of a library are not the user's
             growth.append(small_growth(str(suspect.holder), found.per_step, found.span))
     explained = sum(leak.bytes_per_step for leak in leaks if leak.where == "host")
     native = native_leak(session.series, explained)
@@ -53,8 +52,3 @@ def host_leak(found: HostSuspect, limit: MemoryLimit, where: Where = "host", not
     """
     return leak_of(found.suspect, where, limit, per_step=found.per_step, steps_seen=found.span,
                    is_leak=found.state == "leak" and note is None, since=found.since, note=note)  # fmt: skip
-
-
-def _is_librarys(scope: str | None) -> bool:
-    module = sys.modules.get(scope or "")
-    return module is not None and scope != "__main__" and not USER_CODE.owns(getattr(module, "__file__", None) or "<")
