@@ -7,7 +7,8 @@ DATASET is a folder that ``segkit convert`` wrote, with a validation split. For 
 on a CPU, from random weights unless others are named, with all options that are not named here or after ``--`` at their
 defaults, then ``segkit eval --iou segm,boundary`` of its last weights. ``pointrend`` is Mask R-CNN with ``--mask-head
 pointrend``. Seconds are CPU time (user and system) of the training, its checkpoints and its evaluation at the end
-included; the peak is the largest resident memory of its process. With ``--out``, a training that is there already is
+included; the peak is the largest resident memory of its process. fasterrcnn has no masks: its box AP stands there, and
+no boundary AP. With ``--out``, a training that is there already is
 not run again. rfdetr has no backbone to choose: it begins at random, at the next multiple of 12 pixels.
 
     python benchmarks/networks.py DATASET --fit 320,512,800 [--models ...]
@@ -68,7 +69,7 @@ class Measured(NamedTuple):
     """One training."""
 
     ap: float
-    boundary: float
+    boundary: float | None
     seconds: float
     peak: float
 
@@ -101,14 +102,12 @@ def measure(name: str, arguments: argparse.Namespace, seed: int, folder: Path) -
         "--eval-every", "100000",
     ]  # fmt: skip
     usage = trained(name, arguments.size, run, options, arguments)
-    scored = subprocess.run(
-        [sys.executable, "-m", "segkit", "eval", str(run / "last.pt"), "--iou", "segm,boundary", "--json",
-         "--device", "cpu"],
-        stdout=subprocess.PIPE, check=True,
-    )  # fmt: skip
-    metrics = json.loads(scored.stdout)
+    kinds = ("bbox",) if name == "fasterrcnn" else ("segm", "boundary")
+    command = [sys.executable, "-m", "segkit", "eval", str(run / "last.pt"), "--iou", ",".join(kinds), "--json"]
+    scored = subprocess.run([*command, "--device", "cpu"], stdout=subprocess.PIPE, check=True)
+    scores = [json.loads(scored.stdout)[kind]["AP"] for kind in kinds]
     seconds = usage.ru_utime + usage.ru_stime
-    one = Measured(metrics["segm"]["AP"], metrics["boundary"]["AP"], seconds, usage.ru_maxrss / 2**20)
+    one = Measured(scores[0], scores[1] if len(scores) > 1 else None, seconds, usage.ru_maxrss / 2**20)
     kept.write_text(json.dumps(one._asdict()))
     return one
 
@@ -196,12 +195,15 @@ def main() -> None:
             for seed in map(int, arguments.seeds.split(",")):
                 one = measure(name, arguments, seed, Path(folder))
                 rows.setdefault(name, []).append(one)
-                print(f"{name} {seed}: AP {one.ap:.3f}, boundary {one.boundary:.3f}, {one.seconds:.0f} s, "
-                      f"{one.peak:.2f} GiB", flush=True)  # fmt: skip
+                boundary = "" if one.boundary is None else f", boundary {one.boundary:.3f}"
+                print(f"{name} {seed}: AP {one.ap:.3f}{boundary}, {one.seconds:.0f} s, {one.peak:.2f} GiB", flush=True)
     print("| network | mask AP | boundary AP | CPU s | peak GiB |\n|---|---|---|---|---|")
     for name, found in rows.items():
         ap, boundary, seconds, peak = zip(*found, strict=True)
-        cells = [f"{statistics.mean(each):.3f} ({min(each):.3f} to {max(each):.3f})" for each in (ap, boundary)]
+        cells = [
+            "-" if None in each else f"{statistics.mean(each):.3f} ({min(each):.3f} to {max(each):.3f})"
+            for each in (ap, boundary)
+        ]
         print(f"| {name} | {cells[0]} | {cells[1]} | {statistics.mean(seconds):.0f} | {max(peak):.2f} |")
 
 
