@@ -35,7 +35,8 @@ def check_labelme(patience: float = _PATIENCE) -> Iterator[Fact]:
             "labelme",
             "problem",
             f"LabelMe does not start: {why}",
-            "pip install --upgrade labelme; on a server Qt may need libegl1 and libgl1",
+            "a library (.so) is missing: apt-get install libdbus-1-3 libegl1 libfontconfig1 libgl1 libglib2.0-0 "
+            "libxkbcommon0; otherwise: pip install --upgrade labelme",
         )
         return
     name = f"LabelMe {version('labelme')}" if _installed("labelme") else "LabelMe"
