@@ -95,6 +95,25 @@ def test_an_image_with_two_annotation_files_is_in_one_split(segkit, here):
     assert {row["why"].split(" as ")[0].split(":")[0] for row in rows} == {"annotates the same image", "renamed"}
 
 
+@pytest.mark.parametrize("how", ["dots", "link", "hard link"])
+def test_a_picture_that_is_named_in_two_ways_is_in_one_split(segkit, here, how):
+    for number in range(12):
+        own = write(here / f"in/{number}.json", [square(10, 10, 20)], size=(40, 40)).with_suffix(".png")
+        other = here / f"in/by_b/{number}.png"
+        named = f"../{number}.png" if how == "dots" else other.name
+        write(other.with_suffix(".json"), [square(10, 10, 20)], picture=False, size=(40, 40), imagePath=named)
+        if how == "link":
+            other.symlink_to(own)
+        if how == "hard link":
+            other.hardlink_to(own)
+    segkit("convert", "in", "--val", 0.3)
+    train, val = ({name.rpartition("/")[2].split("_")[0] for name in names(here, split)} for split in ("train", "val"))
+    assert val
+    assert not train & val
+    rows = load(here / "dataset/report.json")["findings"]
+    assert sum(row["why"].startswith("annotates the same image") for row in rows) == 12
+
+
 def test_near_duplicates_stay_in_one_split(segkit, here):
     rng = np.random.default_rng(0)
     for scene in range(10):

@@ -10,6 +10,7 @@ from segkit.conversion.names import image_names
 from segkit.conversion.output import RENAMED, OutputDataset, OutputImage
 from segkit.conversion.plan_splits import plan_splits
 from segkit.conversion.read import SourceContents
+from segkit.conversion.same_pictures import picture_files
 from segkit.conversion.split import SPLITS
 from segkit.conversion.spool import ImageEntry, Spool
 from segkit.data.records import BACKGROUND, IGNORE, Category, Finding
@@ -125,8 +126,8 @@ def _annotated_twice(entries: Sequence[ImageEntry]) -> list[Finding]:
     first: dict[str, int] = {}
     return [
         Finding(entry.key, "noted", f"annotates the same image as {entries[before].key}", shapes=0)
-        for number, entry in enumerate(entries)
-        if entry.file is not None and (before := first.setdefault(entry.file, number)) != number
+        for number, (entry, file) in enumerate(zip(entries, picture_files(entries), strict=True))
+        if file is not None and (before := first.setdefault(file, number)) != number
     ]
 
 

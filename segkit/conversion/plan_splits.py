@@ -13,6 +13,7 @@ from typing import NamedTuple
 from segkit.config.convert import ConvertConfig
 from segkit.conversion.earlier_splits import earlier_splits, split_settings
 from segkit.conversion.near_duplicates import group_similar
+from segkit.conversion.same_pictures import picture_files
 from segkit.conversion.source_splits import SourceSplit, describe, source_splits
 from segkit.conversion.split import SplitImage, assign_folds, assign_splits
 from segkit.conversion.split_findings import group_findings, leaks, moved, unknown_splits
@@ -109,9 +110,9 @@ def _images(
         SplitImage(
             entry.key,
             [name for label in entry.labels if (name := new_labels[label]) and name != IGNORE],
-            tuple(shared for shared in (("picture", entry.file), ("look", look)) if shared[1] is not None),
+            tuple(shared for shared in (("picture", file), ("look", look)) if shared[1] is not None),
         )
-        for entry, look in zip(entries, similar, strict=True)
+        for entry, file, look in zip(entries, picture_files(entries), similar, strict=True)
     ]
 
 
