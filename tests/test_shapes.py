@@ -7,6 +7,7 @@ import pytest
 from labelme_files import png
 
 from segkit.data.masks import rle_area, rle_to_mask, to_rle
+from segkit.formats.shapes.raster import draw_shape
 from segkit.formats.shapes.regions import NoRegion, Shape, ShapeOptions, to_region
 
 H, W = 120, 200
@@ -97,3 +98,19 @@ def test_lines_and_points_get_an_area_on_request():
 def test_a_shape_without_a_region_has_a_reason(shape, why):
     with pytest.raises(NoRegion, match=f"^{why}"):
         to_region(shape, H, W, ShapeOptions())
+
+
+@pytest.mark.parametrize("draw", [to_region, draw_shape])
+@pytest.mark.parametrize(
+    ("kind", "points", "more"),
+    [
+        ("circle", [(5, 5), (900_000, 900_000)], {}),
+        ("line", [(5, 5), (30, 30)], {"line_width": 1e9}),
+        ("linestrip", [(5, 5), (30, 30), (9, 40)], {"line_width": 1e9}),
+        ("point", [(5, 5)], {"point_radius": 1e9}),
+        ("point", [(5, 5)], {"point_radius": 1e300}),
+    ],
+)
+def test_a_shape_that_reaches_a_million_pixels_away_has_no_region(draw, kind, points, more):
+    with pytest.raises(NoRegion, match="more than a million pixels away"):
+        draw(make(kind, points), H, W, ShapeOptions(**more))

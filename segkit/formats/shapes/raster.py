@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from segkit.data.masks import mask_to_rle
 from segkit.data.records import Rle, Segmentation
-from segkit.formats.shapes.regions import OUTLINED, NoRegion, Shape, ShapeOptions, to_region
+from segkit.formats.shapes.regions import OUTLINED, NoRegion, Shape, ShapeOptions, need_within_reach, to_region
 
 _LINE_WIDTH, _POINT_RADIUS = 10, 5  # LabelMe's own
 
@@ -43,6 +43,8 @@ def draw_shape(shape: Shape, height: int, width: int, options: ShapeOptions) -> 
             return _drawn(height, width, lambda pen: pen.rectangle(box, fill=1, outline=1))
         case ("line", 2) | ("linestrip", _) if len(points) > 1:
             stroke = _LINE_WIDTH if options.line_width is None else max(1, round(options.line_width))
+            for point in points:
+                need_within_reach(point, stroke / 2)
             return _drawn(height, width, lambda pen: pen.line(points, fill=1, width=stroke))
         case (kind, count) if kind in (*OUTLINED, "rectangle") and count > 2:
             return _drawn(height, width, lambda pen: pen.polygon(points, fill=1, outline=1))
@@ -51,6 +53,7 @@ def draw_shape(shape: Shape, height: int, width: int, options: ShapeOptions) -> 
 
 
 def _ellipse(centre: tuple[float, float], radius: float, height: int, width: int) -> Rle:
+    need_within_reach(centre, radius)
     (x, y), r = centre, radius
     box = ((x - r, y - r), (x + r, y + r))
     return _drawn(height, width, lambda pen: pen.ellipse(box, fill=1, outline=1))

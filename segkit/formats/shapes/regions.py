@@ -18,6 +18,7 @@ from PIL import Image
 
 from segkit.data.masks import crop_to_rle, polygons_to_rle
 from segkit.data.pictures import MAX_MASK_PIXELS, without_pillows_limit
+from segkit.data.polygons import REACH
 from segkit.data.records import Polygons, Rle, Segmentation
 
 Point = tuple[float, float]
@@ -116,6 +117,16 @@ def _need(holds: bool, why_not: str) -> None:
         raise NoRegion(why_not)
 
 
+def need_within_reach(centre: Point, radius: float) -> None:
+    """Check that a disc is not so large that it takes minutes to draw, or overflows.
+
+    Raises:
+        NoRegion: It is.
+    """
+    reaches = max(map(abs, centre)) + radius
+    _need(reaches < REACH, "it reaches more than a million pixels away")
+
+
 def _hull(points: list[Point]) -> list[float]:
     """The outline of a box drawn in perspective: the convex hull of its corners (monotone chains), flat."""
     corners = sorted(set(points))
@@ -137,6 +148,7 @@ def _hull(points: list[Point]) -> list[float]:
 
 def _circle(centre: Point, radius: float) -> Polygons:
     _need(radius > 0, "a circle of radius 0 has no area")
+    need_within_reach(centre, radius)
     chords = max(_CHORDS, math.ceil(math.pi / math.acos(1 - _SAGITTA / radius)) if radius > 1 else 0)
     angles = [2 * math.pi * k / chords for k in range(chords)]
     return [[value for a in angles for value in (centre[0] + radius * math.cos(a), centre[1] + radius * math.sin(a))]]
@@ -145,6 +157,8 @@ def _circle(centre: Point, radius: float) -> Polygons:
 def _strokes(points: list[Point], width: float, height: int, image_width: int) -> Rle:
     """Rectangles along the segments with round joints, as one region."""
     _need(width > 0, "a line of width 0 has no area")
+    for point in points:
+        need_within_reach(point, width / 2)
     parts: Polygons = []
     for (x1, y1), (x2, y2) in pairwise(points):
         length = math.dist((x1, y1), (x2, y2))
