@@ -12,6 +12,9 @@ from labelme_files import square, write
 from PIL import Image
 from test_picture_looks import coco, converted, picture
 
+from segkit.data.pictures import read_header
+from segkit.errors import InputError
+
 if not hasattr(os, "mkfifo"):
     pytest.skip("there are no named pipes here", allow_module_level=True)
 
@@ -142,3 +145,22 @@ def test_links_to_folders_are_followed_in_every_format(segkit, here, kind):
         (here / "in" / folder.name).symlink_to(folder)
     dataset, _ = converted(segkit, here / "in")
     assert len(dataset["annotations"]) == 1
+
+
+@pytest.mark.parametrize("name", ["b.png", "sub/b.png", "elsewhere/b.png"])
+def test_a_pipe_that_a_file_names_as_its_picture_is_not_opened(here, name):
+    for kind in ("labelme", "coco"):
+        (here / kind / "sub").mkdir(parents=True)
+        os.mkfifo(here / kind / "sub" / "b.png")
+    write(here / "labelme" / "a.json", [square(8, 4, 16)], picture=False, imagePath=name)
+    coco(here / "coco" / "a.json", [name])
+    for kind in ("labelme", "coco"):
+        done = run("convert", here / kind, "--out", here / "out")
+        assert done.returncode == 1
+        assert "not found" in done.stderr
+
+
+def test_the_channels_of_a_pipe_are_not_looked_at(here):
+    os.mkfifo(here / "a.tif")
+    with pytest.raises(InputError, match="not a regular file"):
+        read_header(here / "a.tif")

@@ -4,6 +4,7 @@ Channels are an axis of a file's first image: samples of a pixel (side by side, 
 ImageJ and OME. Pages without a meaning are channels where they are asked for.
 """
 
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,6 +93,9 @@ def _is_tiff(path: Path) -> bool:
         InputError: It cannot be opened.
     """
     try:
+        where = path.stat()
+        if not stat.S_ISREG(where.st_mode) or not where.st_size:  # pipes and files of /proc are waited for
+            return False
         with path.open("rb") as file:
             return file.read(4) in _BEGINNINGS
     except FileNotFoundError:

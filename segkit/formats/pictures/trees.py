@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from segkit.data.files import walk_folders
+from segkit.data.files import is_file, walk_folders
 from segkit.data.pictures import PICTURE_SUFFIXES
 
 _MOST = 200_000  # files that are listed: somebody's home folder is not searched
@@ -42,7 +42,7 @@ class PictureTrees:
             named = self._listed[root].get(folded(PurePosixPath(tails[-1]).name), []) if tails else []
             for tail in tails:
                 if ends := [path for path in named if f"/{folded(path)}".endswith(f"/{folded(tail)}")]:
-                    if len(ends) == 1:
+                    if len(ends) == 1 and is_file(root / ends[0]):  # no named pipe
                         return root / ends[0]
                     break
         return None
