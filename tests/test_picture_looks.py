@@ -166,6 +166,11 @@ def test_sizes_that_the_file_does_not_have_are_read_from_the_pictures(segkit, he
         ("in/a.json", "ri\u00df-\u00e9.png", "in/ri\u00df-e\u0301.png"),
         ("in/a.json", "ri\u00df-e\u0301.png", "in/images/ri\u00df-\u00e9.png"),
         ("in/a.json", "000001", "in/images/000001.png"),
+        ("in/a.json", "images/my%20pic%20%C3%A9.png", "in/images/my pic \u00e9.png"),
+        ("in/a.json", "100%25%20a.png", "in/100% a.png"),
+        ("in/a.json", "https://host/d/a%20b.png?token=%2F", "in/images/a b.png"),
+        ("in/a.json", "/data/local-files/?d=set/a%20b.png", "in/images/a b.png"),
+        ("in/a.json", "50%.png", "in/50%.png"),
     ],
 )
 def test_a_picture_is_found_where_others_put_it(segkit, here, annotations, name, place):
@@ -174,6 +179,16 @@ def test_a_picture_is_found_where_others_put_it(segkit, here, annotations, name,
     dataset, report = converted(segkit, here / "in")
     assert len(dataset["images"]) == 1
     assert report["findings"] == []
+
+
+def test_a_picture_that_another_record_names_is_not_taken_for_one_of_a_url(segkit, here):
+    coco(here / "in" / "a.json", ["a%20b.png", "a b.png", "c%20d.png"])
+    picture(here / "in" / "a b.png")
+    picture(here / "in" / "c%20d.png")
+    picture(here / "in" / "c d.png")
+    dataset, report = converted(segkit, here / "in")
+    assert [image["file_name"] for image in dataset["images"]] == ["a b.png", "c%20d.png"]
+    assert [row["why"] for row in report["findings"] if row["action"] == "left out"] == ["image not found"]
 
 
 def test_pictures_are_looked_for_one_by_one(segkit, here):

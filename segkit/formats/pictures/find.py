@@ -5,10 +5,12 @@ Unicode form, or by a URL. Each picture is looked for by itself, as folders may 
 """
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from segkit.data.files import find_file, is_file
 from segkit.data.pictures import PICTURE_SUFFIXES, picture_names
@@ -42,8 +44,8 @@ class PicturePlaces:
         """The first file that one of the names of a picture means.
 
         The path as it is, then with ever fewer of its folders; then whatever the case, Unicode form or suffix of its
-        name; last, in any folder of the source, if only one picture there has the name. Paths may be those of any
-        system.
+        name; then in any folder of the source, if only one picture there has the name; last, all this as in
+        a URL, where a space is %20. Paths may be those of any system.
         """
         if (found := self._plain(names[0])) is not None:
             return found
@@ -51,13 +53,19 @@ class PicturePlaces:
         for name in filter(_leads_away, plain):
             if is_file(self.base / name):
                 return self.base / name
+        decoded = [text for name in plain for text in _of_url(name) if text != name]
+        found = self._by_tails(plain) or (self._by_tails(decoded) if decoded else None)
+        return None if found is not None and self._is_another(found, plain) else found
+
+    def _by_tails(self, plain: Sequence[str]) -> Path | None:
+        """The first file that one of some paths with forward slashes means, with ever fewer of its folders."""
         tails = [tail for name in plain for tail in _tails(name)]
         exact = ((folder / tail) for tail in tails for folder in self.folders)
         found = next(filter(is_file, exact), None)
         if found is None:
             alike = (path for tail in tails for folder in self.folders if (path := find_alike(folder / tail)))
             found = next(alike, None) or next((path for name in plain if (path := self.trees.find(_tails(name)))), None)
-        return None if found is not None and self._is_another(found, plain) else found
+        return found
 
     def _is_another(self, path: Path, names: Sequence[str]) -> bool:
         """Whether a file that was found by a part of a name is the one that another whole name means."""
@@ -147,6 +155,11 @@ def _is_dir(folder: Path) -> bool:
         return folder.is_dir()
     except (OSError, ValueError):
         return False
+
+
+def _of_url(name: str) -> tuple[str, str]:
+    """What a name means as part of a URL: whole, as a query may hold the path, and without query and fragment."""
+    return unquote(name), unquote(re.split("[?#]", name, maxsplit=1)[0])
 
 
 def is_plain(name: str) -> bool:
