@@ -89,6 +89,19 @@ def test_a_voc_xml_without_an_image_of_objects_gives_boxes_without_a_mask(segkit
     assert rows_like(here, "noted", "SegmentationClass is not read") == bool(classes)
 
 
+@pytest.mark.parametrize("text", ["", "<annotation><object>", "<html><body/></html>", "\0\0"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_picture_whose_voc_xml_is_broken_is_no_background(segkit, here, text, masked):
+    voc(here, objects="", classes="", stem="a")
+    voc(here, objects="SegmentationObject" * masked, classes="", stem="b")
+    xml(here, "cat")
+    (here / "in/Annotations/b.xml").write_text(text)
+    convert(segkit, "--strict", code=0 if masked else 3)
+    images = json.loads((here / "dataset/train.json").read_text())["images"]
+    assert [image["file_name"] for image in images] == ["a.jpg", *(["b.jpg"] * masked)]
+    assert rows_like(here, "noted" if masked else "left out", "its XML file: ") == 1
+
+
 def test_voc_folders_with_the_ending_png_are_read(segkit, here):
     voc(here, objects="SegmentationObjectPNG", classes="SegmentationClassPNG")
     (here / "in/class_names.txt").write_text("__ignore__\n_background_\nnut\nbolt\n")

@@ -159,6 +159,20 @@ def test_label_studio(segkit, here, export):
     assert (report["format"], report["shapes"], report["lost"]) == ("labelstudio", 8 + extra, 3 + extra)
 
 
+def test_regions_of_label_studio_with_one_id_are_all_kept(segkit, here):
+    picture(here / "in/a.png")
+    outlines = [{"points": [[left, 10], [left + 20, 10], [left + 20, 60]], "closed": True} for left in (5, 30, 55)]
+    results = [
+        {"id": "same", "type": "polygonlabels", "value": outline | {"polygonlabels": [label]}}
+        for outline, label in zip(outlines, ("crack", "hole", "crack"), strict=True)
+    ]
+    more = {"id": "same", "type": "choices", "value": outlines[1] | {"choices": ["deep"]}}
+    top = [{"data": {"image": "a.png"}, "annotations": [{"result": [*results, more, more]}]}]
+    (here / "in/project.json").write_text(json.dumps(top))
+    convert(segkit, "--strict")
+    assert {name: len(found) for name, found in areas(here / "dataset").items()} == {"crack": 2, "hole": 1}
+
+
 def test_isat(segkit, here):
     picture(here / "in/a.png")
     square = [[5, 5], [25, 5], [25, 25], [5, 25]]

@@ -150,6 +150,10 @@ def read(unit: VocImage, classes: VocClasses) -> ReadFile:
         classes: The classes, by id and by colour.
     """
     objects = read_objects_file(unit.annotation)
+    if (
+        objects.broken and unit.objects is None and unit.classes is None
+    ):  # what it shows is not known, and no background
+        return ReadFile.left_out(unit.key, objects.broken)
     rows = [Finding(unit.key, "noted", objects.broken, shapes=0)] if objects.broken else []
     if unit.picture is None and unit.objects is None and unit.classes is None:
         return _with(rows, ReadFile.left_out(unit.key, f"image {unit.key} not found", len(objects.nodes)))

@@ -39,7 +39,9 @@ def read_objects_file(path: Path | None) -> VocObjects:
     try:
         root = read_xml(path)
         size = declared_size(root.findtext("size/height"), root.findtext("size/width"))  # 0 by those who do not know
-        return VocObjects(list(root.iter("object")), size=size)
+        objects = list(root.iter("object"))
+        broken = "" if objects or root.tag == "annotation" else f"its XML file: <{root.tag}>, and not <annotation>"
+        return VocObjects(objects, broken, size)
     except InputError as error:
         return VocObjects((), f"its XML file: {error.why(path.name)}")
 

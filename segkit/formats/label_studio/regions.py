@@ -11,6 +11,7 @@ from segkit.formats.pictures.look import declared_size
 from segkit.formats.shapes.turned import ellipse, turned
 
 _GEOMETRY = ("polygon", "brush", "rectangle", "ellipse", "keypoint")
+_OUTLINE = ("points", "rle", "x", "y", "width", "height", "rotation", "radiusX", "radiusY")
 
 
 class Region(NamedTuple):
@@ -22,9 +23,13 @@ class Region(NamedTuple):
 
 
 def regions_of(results: Sequence[Any]) -> list[Region]:
-    """The regions among results; labels may be a result of their own with the same id."""
-    named: dict[str, list[str]] = {}
-    regions: dict[str, Region] = {}
+    """The regions among results; labels may be a result of their own with the same id.
+
+    Each of these repeats the outline, or has none. Another outline with the same id is another region: programs that
+    write annotations for Label Studio may give all of them one id.
+    """
+    regions: dict[str, list[Region]] = {}  # by id
+    said: dict[str, list[tuple[Region | None, str]]] = {}  # the labels of an id, of one of its regions or of all
     for number, raw in enumerate(results):
         value = raw.get("value") if isinstance(raw, dict) else None
         if not isinstance(value, dict):
@@ -36,10 +41,26 @@ def regions_of(results: Sequence[Any]) -> list[Region]:
             str(label) for each in lists for label in each if isinstance(label, str | int | float) and label != ""
         ]
         own = str(raw.get("id", f"#{number}"))
-        named.setdefault(own, []).extend(label for label in labels if label not in named.get(own, ()))
-        if kind in _GEOMETRY and own not in regions:
-            regions[own] = Region(kind, [], raw)
-    return [region._replace(labels=named[own]) for own, region in regions.items()]
+        region = None
+        if kind in _GEOMETRY:
+            those = regions.setdefault(own, [])
+            region = next(
+                (each for each in those if each.kind == kind and _same_outline(each.raw["value"], value)), None
+            )
+            if region is None:
+                region = Region(kind, [], raw)
+                those.append(region)
+        said.setdefault(own, []).extend((region, label) for label in labels)
+    return [
+        region._replace(labels=list(dict.fromkeys(label for of, label in said[own] if of is None or of is region)))
+        for own, those in regions.items()
+        for region in those
+    ]
+
+
+def _same_outline(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two values of one id have the same outline, or one of them says less of it."""
+    return all(one[name] == other[name] for name in _OUTLINE if name in one and name in other)
 
 
 def _kind_of(value: dict[str, Any]) -> str:
