@@ -1,5 +1,6 @@
 """Named pipes, devices and loops of links are passed over, and sizes are bounded: no command waits or fills memory."""
 
+import errno
 import json
 import os
 import subprocess
@@ -164,3 +165,47 @@ def test_the_channels_of_a_pipe_are_not_looked_at(here):
     os.mkfifo(here / "a.tif")
     with pytest.raises(InputError, match="not a regular file"):
         read_header(here / "a.tif")
+
+
+@pytest.mark.parametrize("kind", ["labelme", "yolo", "semantic"])
+def test_a_folder_that_cannot_be_listed_has_a_row(segkit, here, kind, monkeypatch):
+    for folder in ("open", "closed"):
+        base = here / "in" / folder
+        if kind == "labelme":
+            write(base / "a.json", [square(8, 4, 16)])
+            continue
+        picture(base / "images" / "a.png", (32, 32))
+        (base / ("labels" if kind == "yolo" else "masks")).mkdir()
+        if kind == "yolo":
+            (base / "labels" / "a.txt").write_text("0 0.5 0.5 0.25 0.25\n")
+        else:
+            Image.fromarray(np.pad(np.full((8, 8), 1, np.uint8), 12)).save(base / "masks" / "a.png")
+    _closed(monkeypatch, here / "in" / "closed")
+    outcome = segkit("convert", here / "in", "--from", kind, "--out", here / "out", "--val", 0, "--strict")
+    assert outcome.code == 3, outcome.err
+    findings = json.loads((here / "out" / "report.json").read_text())["findings"]
+    rows = [(row["action"], row["file"], row["why"]) for row in findings if "folder" in row["why"]]
+    assert rows == [("left out", "closed", "a folder that cannot be read: Permission denied")]
+
+
+@pytest.mark.parametrize("kind", ["auto", "yolo"])
+def test_a_source_that_cannot_be_listed_is_told_so(segkit, here, kind, monkeypatch):
+    write(here / "in" / "a.json", [square(8, 4, 16)])
+    _closed(monkeypatch, here / "in")
+    outcome = segkit("convert", here / "in", "--from", kind)
+    assert (outcome.code, outcome.err.splitlines()[0]) == (
+        1,
+        f"error: {here / 'in'}: cannot be read: Permission denied",
+    )
+
+
+def _closed(monkeypatch, folder):
+    """Let the system refuse to list a folder, as it does for all but root."""
+    listed = os.scandir
+
+    def refuse(path="."):
+        if not isinstance(path, int) and Path(os.fsdecode(path)) == folder:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)

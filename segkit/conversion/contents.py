@@ -16,7 +16,8 @@ from segkit.conversion.refusals import nothing_found
 from segkit.conversion.source import open_source
 from segkit.conversion.source_splits import source_splits
 from segkit.conversion.spool import ImageEntry, Spool
-from segkit.conversion.unannotated import pictures_without_annotations
+from segkit.conversion.unannotated import folders_not_read, pictures_without_annotations
+from segkit.data.files import unreadable_folders
 from segkit.data.locks import temporary_directory
 from segkit.data.records import IGNORE, Annotation, Category, Dataset, Finding, Image, Instance
 from segkit.errors import InputError
@@ -130,7 +131,7 @@ def read_annotations(
             src=src, source_format=source_format, images_dir=images_dir, images="reference", out=folder / "none"
         )
         texts = TextEncoding(None, str(folder_of(Path(src))))
-        with text_encoding(texts):
+        with text_encoding(texts), unreadable_folders() as unreadable:
             source = open_source(options, ())
             read = read_source(
                 source, ReadOptions("reference", folder / "pictures", thumbnails=True, texts=texts), spool, workers,
@@ -142,6 +143,7 @@ def read_annotations(
         labels = dict.fromkeys((*source.labels, *sorted({label for entry in entries for label in entry.labels})))
         splits = source_splits(entries, labels)
         lone = pictures_without_annotations(source.format, Path(src), folder / "none", entries, read.findings)
+        lone += folders_not_read(unreadable, folder_of(Path(src)))
         images = tuple(
             AnnotatedImage(
                 entry, name, None if split is None else split.split,

@@ -20,7 +20,7 @@ from segkit.conversion.source import open_source
 from segkit.conversion.spool import Spool
 from segkit.conversion.summary import ConversionSummary, summarise, write_report
 from segkit.conversion.target_folder import check_source_apart, check_target, replaced_by, temporary_folder
-from segkit.conversion.unannotated import pictures_without_annotations
+from segkit.conversion.unannotated import folders_not_read, pictures_without_annotations
 from segkit.conversion.writers.coco import write_coco_dataset
 from segkit.conversion.writers.idmask import write_idmask_dataset
 from segkit.conversion.writers.labelme import write_labelme_dataset
@@ -28,6 +28,7 @@ from segkit.conversion.writers.panoptic import write_panoptic_dataset
 from segkit.conversion.writers.semantic import write_semantic_dataset
 from segkit.conversion.writers.voc import write_voc_dataset
 from segkit.conversion.writers.yolo import write_yolo_dataset
+from segkit.data.files import unreadable_folders
 from segkit.data.locks import temporary_directory
 from segkit.data.records import Finding
 from segkit.errors import InputError
@@ -70,8 +71,8 @@ def convert(config: ConvertConfig, progress: Progress = SILENT, stdin: Iterable[
                 f"{config.out}: --images none would delete the images that {config.src} names", "choose another --out"
             )
     texts = TextEncoding(config.encoding, None if config.src == "-" else str(folder_of(Path(config.src))))
-    with text_encoding(texts) as noticed:
-        return _convert(config, progress, stdin, texts, noticed)
+    with text_encoding(texts) as noticed, unreadable_folders() as unreadable:
+        return _convert(config, progress, stdin, texts, noticed, unreadable)
 
 
 def _convert(
@@ -80,6 +81,7 @@ def _convert(
     stdin: Iterable[str],
     texts: TextEncoding,
     noticed: list[tuple[str, str]],
+    unreadable: dict[Path, str],
 ) -> ConversionSummary:
     """Convert, inside the block that knows the encoding of texts.
 
@@ -89,6 +91,7 @@ def _convert(
         stdin: Where ``-`` reads paths.
         texts: The encoding, for other processes.
         noticed: Has the files that were not UTF-8.
+        unreadable: Has the folders that could not be listed.
     """
     source = open_source(config, stdin)
     with (
@@ -110,7 +113,9 @@ def _convert(
         contents = read_source(source, options, spool, config.workers, progress)
         if not contents.entries:
             raise _nothing(config.src, contents.findings)
-        contents = replace(contents, findings=(*contents.findings, *_unannotated(config, source.format, contents)))
+        more = _unannotated(config, source.format, contents)
+        more += [] if config.src == "-" else folders_not_read(unreadable, folder_of(Path(config.src)))
+        contents = replace(contents, findings=(*contents.findings, *more))
         output = plan_dataset(config, source, contents, root or config.out, spool, progress)
         if root is not None:
             progress.start("writing", len(output.images))

@@ -9,7 +9,7 @@ from segkit.conversion.detect import Detected, detect_file, detect_format, detec
 from segkit.conversion.earlier_datasets import without_earlier_datasets
 from segkit.conversion.mask_source import open_masks
 from segkit.conversion.refusals import check_file, nothing_found
-from segkit.data.files import list_files
+from segkit.data.files import check_listable, list_files
 from segkit.errors import ConfigError, InputError
 from segkit.formats.coco.images import open_coco
 from segkit.formats.coco.panoptic import open_panoptic
@@ -97,6 +97,8 @@ def _detect(config: ConvertConfig, root: Path, stdin: Iterable[str]) -> tuple[De
             check_file(root)
     elif kind in _FOLDERS and not root.is_dir():
         raise InputError(f"{config.src}: no such folder; --from {kind} needs one")
+    elif kind in _FOLDERS:
+        check_listable(root)
     if kind in _FOLDERS or kind == "csv":
         return Detected(kind), []
     if kind == "cvat":

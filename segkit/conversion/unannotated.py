@@ -1,11 +1,11 @@
-"""Pictures in a source that none of its annotation files names: nobody has annotated them, or a file is missing."""
+"""What is in a source and was not read: pictures that no annotation file names, and folders that cannot be listed."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os.path import abspath
 from pathlib import Path, PurePosixPath
 
 from segkit.conversion.spool import ImageEntry
-from segkit.data.files import walk_folders
+from segkit.data.files import relative_path, walk_folders
 from segkit.data.pictures import PICTURE_SUFFIXES
 from segkit.data.records import Finding
 from segkit.formats.pictures.trees import folded
@@ -42,6 +42,20 @@ def pictures_without_annotations(
         return []
     why = f"{counted(len(found), 'image', 'images')} without an annotation file: not in the dataset"
     return [Finding(min(found), "noted", why, shapes=0)]
+
+
+def folders_not_read(unreadable: Mapping[Path, str], root: Path) -> list[Finding]:
+    """A row for each folder of a source that could not be listed: what it holds is not known.
+
+    Args:
+        unreadable: The folders, and why.
+        root: The source.
+    """
+    return [
+        Finding(relative_path(folder, root), "left out", f"a folder that cannot be read: {why}", shapes=0)
+        for folder, why in sorted(unreadable.items())
+        if folder.absolute().is_relative_to(root.absolute())
+    ]
 
 
 def _normal(path: str | Path) -> str:

@@ -8,6 +8,7 @@ import stat
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 from segkit.errors import InputError
@@ -244,6 +245,7 @@ def _below(path: Path, suffixes: frozenset[str], skip: Path | None) -> list[tupl
     if not path.is_dir():
         what = "neither a file nor a folder" if path.exists() else "no such file or folder"
         raise InputError(f"{path}: {what}")
+    check_listable(path)
     found = []
     for folder, names in walk_folders(path, skip):
         chosen = [name for name in names if Path(name).suffix.lower() in suffixes]
@@ -252,10 +254,43 @@ def _below(path: Path, suffixes: frozenset[str], skip: Path | None) -> list[tupl
     return sorted(found, key=lambda pair: pair[1])
 
 
+_unreadable: ContextVar[dict[Path, str] | None] = ContextVar("_unreadable", default=None)
+
+
+@contextmanager
+def unreadable_folders() -> Iterator[dict[Path, str]]:
+    """Gather the folders that ``walk_folders`` cannot list in the block, each with the reason."""
+    found: dict[Path, str] = {}
+    token = _unreadable.set(found)
+    try:
+        yield found
+    finally:
+        _unreadable.reset(token)
+
+
+def _pass_over(error: OSError) -> None:
+    if (found := _unreadable.get()) is not None and error.filename is not None:
+        found[Path(error.filename)] = error.strerror or str(error)
+
+
+def check_listable(folder: Path) -> None:
+    """Check that the names in a folder can be read.
+
+    Raises:
+        InputError: They cannot.
+    """
+    try:
+        with os.scandir(folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read: {error.strerror}", "ask for access, or copy the folder") from error
+
+
 def walk_folders(root: Path, skip: Path | None = None) -> Iterator[tuple[Path, list[str]]]:
     """A folder and all below it, in the order of their names, each with the names of its files.
 
-    Hidden folders and files are left out. Links to folders are followed, but not in circles.
+    Hidden folders and files are left out. Links to folders are followed, but not in circles. What cannot be listed is
+    passed over, and ``unreadable_folders`` tells of it.
 
     Args:
         root: The folder.
@@ -264,9 +299,14 @@ def walk_folders(root: Path, skip: Path | None = None) -> Iterator[tuple[Path, l
     skipped = skip.resolve() if skip is not None else None
     above = {root.resolve(), *root.resolve().parents}
     seen: set[tuple[int, int]] = set()
-    for parent, folders, names in os.walk(root, followlinks=True):  # Path.walk needs Python 3.12
+    for parent, folders, names in os.walk(root, onerror=_pass_over, followlinks=True):  # Path.walk needs Python 3.12
         folder = Path(parent)
-        where = folder.stat()
+        try:
+            where = folder.stat()
+        except OSError as error:  # it was removed meanwhile
+            _pass_over(error)
+            folders.clear()
+            continue
         if (where.st_dev, where.st_ino) in seen:
             folders.clear()
             continue
