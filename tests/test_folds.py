@@ -38,6 +38,9 @@ def test_a_group_is_in_one_fold_and_too_few_groups_are_refused():
         assert len({fold for fold, image in zip(folds, some, strict=True) if image.key.startswith(f"{folder}/")}) == 1
     with pytest.raises(InputError, match="--folds 12: too many for 10 images or groups of images"):
         assign_folds(some, 12, "dir", seed=0)
+    with pytest.raises(InputError, match="--folds 2: too many for 1 images or groups of images") as raised:
+        assign_folds(some[:1], 2, None, seed=0)
+    assert "--folds" not in str(raised.value.hint)
 
 
 @pytest.fixture(scope="module")

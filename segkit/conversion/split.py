@@ -129,8 +129,10 @@ def assign_folds(images: Sequence[SplitImage], folds: int, group_by: str | None,
         left = [index for index, split in zip(left, splits, strict=True) if split == "train"]
     if len(set(out)) < folds:
         groups = len(_groups(joined, names))
+        fewer = max(2, groups // 2)
         raise InputError(
-            f"--folds {folds}: too many for {groups} images or groups of images", f"use --folds {max(2, groups // 2)}"
+            f"--folds {folds}: too many for {groups} images or groups of images",
+            f"use --folds {fewer}" if fewer < folds else "each fold needs images of its own: annotate more",
         )
     return out
 
