@@ -138,6 +138,15 @@ def test_labels_txt_gives_the_order_of_categories(segkit, here):
     assert [c["name"] for c in load(here / "dataset/train.json")["categories"]] == ["b", "a", "c"]
 
 
+@pytest.mark.parametrize("target", ["coco", "semantic"])
+def test_map_to_the_background_drops(segkit, here, target):
+    write(here / "in/a.json", [square(10, 10, 20, "crack"), square(80, 10, 20, "dirt")])
+    outcome = segkit("convert", "in", "--val", 0, "--map", "dirt=_background_", "--to", target, "--json")
+    report = json.loads(outcome.out)
+    assert report["categories"] == {"crack": 1}
+    assert report["dropped"] == 1
+
+
 def test_map_renames_and_drops(segkit, here):
     write(
         here / "in/a.json",

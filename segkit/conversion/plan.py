@@ -44,7 +44,8 @@ def plan_dataset(
     """
     folder = None if config.src == "-" else folder_of(Path(config.src))
     entries, listed = with_listed_splits(contents.entries, folder)
-    renames = dict(config.map)
+    # What is background is no instance: LabelMe's name for it drops a label, as no name does.
+    renames = {label: "" if name == BACKGROUND else name for label, name in config.map}
     new_labels: NewLabels = {label: renames.get(label, label) or None for entry in entries for label in entry.labels}
     counts = _instance_counts(entries, new_labels)
     if config.labels is None:
