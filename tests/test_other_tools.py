@@ -1,6 +1,7 @@
 """Files of CVAT, Label Studio and ISAT, folders with a mask for each instance, Cellpose's masks, tables of masks."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -48,8 +49,8 @@ def test_cvat_for_images(segkit, here, source):
     found = areas(here / "dataset")
     assert [*found] == ["hole", "crack"]
     assert sorted(found["crack"]) == [38, 100, 200, 200]
-    assert found["hole"][0] == pytest.approx(157, abs=6)
-    assert found["hole"][1] == 4
+    assert found["hole"][0] == 4
+    assert found["hole"][1] == pytest.approx(157, abs=6)
     report = json.loads((here / "dataset/report.json").read_text())
     assert (report["format"], report["shapes"], report["lost"], report["images"]) == ("cvat", 11, 4, 2)
     first = json.loads((here / "dataset/train.json").read_text())["annotations"][0]
@@ -66,6 +67,30 @@ def test_a_cvat_mask_is_where_cvat_draws_it(segkit, here):
     (path,) = (here / "dataset").rglob("masks/**/*.png")
     ys, xs = np.nonzero(np.asarray(Image.open(path)))
     assert {*zip(ys.tolist(), xs.tolist(), strict=True)} == {(5, 31), (5, 32), (6, 30), (6, 33)}
+
+
+def test_what_cvat_draws_later_covers_a_mask(segkit, here):
+    picture(here / "in/a.png")
+    mask = '<mask label="low" left="10" top="5" width="8" height="4" rle="0, 32" z_order="0"/>'
+    polygon = '<polygon label="high" points="10,5;18,5;18,9;10,9" z_order="1"/>'
+    other = '<mask label="top" left="10" top="5" width="2" height="4" rle="0, 8" z_order="2"/>'
+    top = f'<annotations><image name="a.png" width="64" height="48">{other}{polygon}{mask}</image></annotations>'
+    (here / "in/x.xml").write_text(top)
+    convert(segkit, "--to", "semantic")
+    names = dict(line.split()[:2] for line in (here / "dataset/classes.txt").read_text().splitlines())
+    (path,) = (here / "dataset").rglob("*annot/**/*.png")
+    counts = Counter(names[str(value)] for value in np.asarray(Image.open(path)).ravel().tolist() if value)
+    assert counts == {"high": 24, "top": 8}
+
+
+def test_a_shape_that_cvat_may_have_some_day_is_left_out_with_a_row(segkit, here):
+    picture(here / "in/a.png")
+    top = '<annotations><image name="a.png" width="64" height="48">' + (
+        '<spline label="x" points="1,1;20,1;20,20"/><polygon label="x" points="1,1;20,1;20,20"/></image></annotations>'
+    )
+    (here / "in/x.xml").write_text(top)
+    convert(segkit, "--strict", code=3)
+    assert whys(here / "dataset") == {("left out", "a spline is no region"): 1}
 
 
 @pytest.mark.parametrize(
@@ -171,6 +196,26 @@ def test_regions_of_label_studio_with_one_id_are_all_kept(segkit, here):
     (here / "in/project.json").write_text(json.dumps(top))
     convert(segkit, "--strict")
     assert {name: len(found) for name, found in areas(here / "dataset").items()} == {"crack": 2, "hole": 1}
+
+
+def test_instances_of_label_studio_are_in_the_order_in_which_they_were_drawn(segkit, here):
+    box = {"x": 10, "y": 10, "width": 20, "height": 20, "rectanglelabels": ["box"]}
+    outline = {"points": [[5, 10], [25, 10], [25, 60]], "closed": True, "polygonlabels": ["outline"]}
+    results = [
+        {"id": "1", "type": "polygonlabels", "value": outline},
+        {"id": "2", "type": "rectanglelabels", "value": box},
+    ]
+    for number, some in enumerate((results, results[::-1])):
+        (here / f"in{number}").mkdir()
+        picture(here / f"in{number}/a.png")
+        (here / f"in{number}/project.json").write_text(
+            json.dumps([{"data": {"image": "a.png"}, "annotations": [{"result": some}]}])
+        )
+        assert segkit("convert", f"in{number}", "--val", 0, "--out", f"out{number}").code == 0
+        top = json.loads((here / f"out{number}/train.json").read_text())
+        names = {each["id"]: each["name"] for each in top["categories"]}
+        drawn = [names[each["category_id"]] for each in top["annotations"]]
+        assert drawn == (["outline", "box"] if number == 0 else ["box", "outline"])
 
 
 def test_isat(segkit, here):

@@ -6,6 +6,7 @@ A mask is the run lengths of a bitmap, row by row, that begin with the pixels ou
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -21,14 +22,14 @@ from segkit.formats.pictures.find import PicturePlaces, base_name, picture_place
 from segkit.formats.pictures.look import declared_size, find_and_look
 from segkit.formats.pictures.scale import scale_image
 from segkit.formats.shapes.entries import read_shapes
-from segkit.formats.shapes.instances import join_instances
+from segkit.formats.shapes.instances import in_order, join_instances
 from segkit.formats.shapes.regions import ShapeOptions
 from segkit.formats.shapes.turned import ellipse, turned
 from segkit.formats.source import Source, already_read
 from segkit.formats.xml_file import begins_with, read_xml
 from segkit.units import counted
 
-_DRAWN = ("polygon", "polyline", "points", "ellipse", "box", "mask", "cuboid", "skeleton")
+_NOT_DRAWN = ("tag", "attribute")
 
 
 def is_cvat(path: Path) -> bool:
@@ -80,7 +81,7 @@ def _read(
 def _image(node: Element, places: PicturePlaces, file_key: str, options: ShapeOptions) -> ReadFile:
     name = node.get("name") or ""
     key = places.key_beside(file_key, name)
-    drawn = [child for child in node if child.tag in _DRAWN]
+    drawn = [child for child in node if child.tag not in _NOT_DRAWN]
     if not base_name(name):
         return ReadFile.left_out(key or file_key, "an image without a name", len(drawn))
     declared = declared_size(node.get("height"), node.get("width"))
@@ -99,9 +100,9 @@ def _image(node: Element, places: PicturePlaces, file_key: str, options: ShapeOp
         entry: Any = None
         try:
             if each.tag == "mask":
-                whole.append(_mask(each, *frame.drawn))
+                whole.append(replace(_mask(each, *frame.drawn), number=number))
             elif each.tag == "box" and not _number(each, "rotation", 0.0):
-                whole.append(_box(each, *frame.drawn))
+                whole.append(replace(_box(each, *frame.drawn), number=number))
             else:
                 entry = _entry(each)
         except ValueError as error:
@@ -109,7 +110,7 @@ def _image(node: Element, places: PicturePlaces, file_key: str, options: ShapeOp
         entries.append(entry)
     kept = [(number, entry) for number, entry in enumerate(entries) if entry is not None]
     shapes = read_shapes([entry for _, entry in kept], key, findings, [number for number, _ in kept])
-    instances = (*join_instances(shapes, key, *frame.drawn, options, findings), *whole)
+    instances = in_order((*join_instances(shapes, key, *frame.drawn, options, findings), *whole))
     subset = node.get("subset") or None
     image = AnnotatedImage(
         key, picture, *frame.drawn, instances, split=subset, split_from="CVAT's subsets", annotation_file=file_key

@@ -7,6 +7,7 @@ ground truth counts, else the first that was not cancelled. Format: https://labe
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
@@ -28,7 +29,7 @@ from segkit.formats.pictures.find import PicturePlaces, base_name, picture_place
 from segkit.formats.pictures.look import look
 from segkit.formats.pictures.scale import scale_image
 from segkit.formats.shapes.entries import read_shapes
-from segkit.formats.shapes.instances import join_instances
+from segkit.formats.shapes.instances import in_order, join_instances
 from segkit.formats.shapes.regions import ShapeOptions
 from segkit.formats.source import Source, already_read
 
@@ -192,9 +193,9 @@ def _instances(
             if region.raw.get("image_rotation"):
                 raise ValueError("the image was turned in Label Studio")
             if region.kind == "brush":
-                whole.append(brush_instance(region, label, *size))
+                whole.append(replace(brush_instance(region, label, *size), number=number))
             elif region.kind == "rectangle" and not is_turned(region):
-                whole.append(box_instance(region, label, *size))
+                whole.append(replace(box_instance(region, label, *size), number=number))
             else:
                 entries.append(entry_of(region, label, *size))
                 numbers.append(number)
@@ -205,4 +206,4 @@ def _instances(
             why = f"{len(region.labels)} labels: the first counts"
             rows.append(Finding(key, "changed", why, number, label, shapes=0))
     shapes = read_shapes(entries, key, rows, numbers)
-    return (*join_instances(shapes, key, *size, options, rows), *whole)
+    return in_order((*join_instances(shapes, key, *size, options, rows), *whole))

@@ -1,7 +1,7 @@
 """Shapes -> instances: grouping, unions and holes; every shape is in an instance or in a finding."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,6 +60,11 @@ def join_instances(
             why_not = "a hole in an instance that covers no pixel"
         findings += [_left_out(key, hole.shape, why_not) for hole in regions if hole.shape.number not in cut]
     return instances
+
+
+def in_order(instances: Iterable[Instance]) -> tuple[Instance, ...]:
+    """Instances that were made apart, in the order in which they were drawn: later ones cover earlier ones."""
+    return tuple(sorted(instances, key=lambda each: -1 if each.number is None else each.number))
 
 
 def _instances(
