@@ -14,6 +14,7 @@ from PIL import Image
 from test_picture_looks import coco, converted, picture
 
 from segkit.data.pictures import read_header
+from segkit.data.read_file import head_of
 from segkit.errors import InputError
 
 if not hasattr(os, "mkfifo"):
@@ -209,3 +210,12 @@ def _closed(monkeypatch, folder):
         return listed(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
+
+
+@pytest.mark.skipif(not Path("/proc/kmsg").exists(), reason="a file that is waited for, without a size")
+def test_files_without_a_size_are_not_waited_for(here):
+    for name in ("a.png", "b.json", "labels.txt"):
+        (here / name).symlink_to("/proc/kmsg")
+        assert head_of(here / name, 4) == b""
+    with pytest.raises(InputError, match="an empty file"):
+        read_header(here / "a.png")

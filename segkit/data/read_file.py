@@ -44,16 +44,18 @@ def read_file(path: Path, name: str | None = None, most: int | None = None) -> b
 
 
 def head_of(path: Path, size: int) -> bytes:
-    """The first bytes of a file; none where it cannot be read, or is a pipe or a device, which would be waited for.
+    """The first bytes of a file; none where it cannot be read, or would be waited for.
+
+    So it is with pipes, devices, and the files of /proc, which have no size.
 
     Args:
         path: The file.
         size: How many bytes at most.
     """
     try:
-        if not path.is_file():
+        if not path.is_file() or not path.stat().st_size:
             return b""
         with path.open("rb") as file:
             return file.read(size)
-    except OSError:
+    except (OSError, ValueError):
         return b""

@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from segkit.data.files import is_file, walk_folders
+from segkit.data.read_file import head_of
 from segkit.data.records import Finding
 from segkit.formats.code_pages import Guess, guess_code_page
 
@@ -128,11 +129,7 @@ def _guess_of(root: str) -> Guess | None:
 
 def _head(path: Path) -> bytes | None:
     """The beginning of a text, up to the end of a string or line; None where it is UTF-8."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
-    except OSError:
-        return None
+    head = head_of(path, _HEAD)
     if len(head) == _HEAD:
         head = head[: max(head.rfind(b'"'), head.rfind(b"\n"))]
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
