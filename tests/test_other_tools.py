@@ -238,6 +238,27 @@ def test_isat(segkit, here):
     assert json.loads((here / "dataset/train.json").read_text())["annotations"][1]["iscrowd"] == 1
 
 
+@pytest.mark.parametrize(
+    ("layers", "areas"), [((2.0, 1.0), (400, 500)), ((1.0, 2.0), (300, 600)), ((None, "x"), (300, 600))]
+)
+def test_a_higher_layer_of_isat_covers_a_lower_one(segkit, here, layers, areas):
+    picture(here / "in/a.png")
+    outlines = (
+        [[5, 5], [25, 5], [25, 25], [5, 25]],
+        [[20, 5], [50, 5], [50, 25], [20, 25]],
+    )  # they share 5 x 20 pixels
+    objects = [
+        {"category": name, "segmentation": outline, "layer": layer}
+        for name, outline, layer in zip(("low", "high"), outlines, layers, strict=True)
+    ]
+    info = {"description": "ISAT", "folder": "", "name": "a.png", "width": 64, "height": 48}
+    (here / "in/a.json").write_text(json.dumps({"info": info, "objects": objects}))
+    convert(segkit, "--to", "idmask")
+    (path,) = (here / "dataset").rglob("masks/**/*.png")
+    found = np.unique(np.asarray(Image.open(path)), return_counts=True)[1].tolist()[1:]
+    assert sorted(found) == sorted(areas)
+
+
 def test_a_mask_file_for_each_instance(segkit, here):
     for name in ("one", "two"):
         picture(here / f"in/{name}/images/{name}.png")

@@ -19,6 +19,7 @@ from segkit.formats.shapes.instances import join_instances
 from segkit.formats.shapes.regions import ShapeOptions
 from segkit.formats.source import Source
 
+_MISSING_LAYER, _HIGHEST = 2.0, 1e9  # the first as ISAT reads a file without
 _BACKGROUND = "__background__"  # a polygon that is cut out of the others of its group
 
 
@@ -60,11 +61,18 @@ def read(unit: tuple[Path, str], images_dir: Path | None) -> ReadFile:
     except InputError as error:
         return ReadFile.left_out(key, error.why(), len(objects))
     findings = list(noticed)
-    shapes = read_shapes([_entry(each) for each in objects], key, findings)
+    order = sorted(range(len(objects)), key=lambda number: _layer(objects[number]))
+    shapes = read_shapes([_entry(objects[number]) for number in order], key, findings, order)
     options = ShapeOptions(hole_label=_BACKGROUND)
     instances = join_instances(shapes, key, *frame.drawn, options, findings)
     image = AnnotatedImage(key, picture, *frame.drawn, instances)
     return ReadFile(scale_image(image, frame.size, key, findings), tuple(findings), len(objects))
+
+
+def _layer(raw: Any) -> float:
+    """How high an object lies: ISAT paints its masks in this order, so that later ones cover earlier ones."""
+    layer = raw.get("layer") if isinstance(raw, dict) else None
+    return float(layer) if isinstance(layer, int | float) and abs(layer) < _HIGHEST else _MISSING_LAYER
 
 
 def _entry(raw: Any) -> Any:
