@@ -25,7 +25,6 @@ from segkit.memory.measure.budget import Budget, Deadline
 from segkit.memory.measure.trend import Track
 from segkit.memory.measure.user_code import USER_CODE
 
-_FOR_TENSORS = 0.5  # seconds that are left for what holds tensors
 _MOST_CONTAINERS, _MOST_VALUES, _MOST_NESTED = 24, 24, 8  # that are searched for after one census
 
 
@@ -34,13 +33,14 @@ class HostSearch:
 
     Attributes:
         census: Notes what grows.
+        has_no_time: Whether there was no time, after the last census, to search for what holds something that grows.
         suspects: What grows now; by the identity of a container, or by a value's place.
         past: What grew at an earlier census, and does no more, or was not seen again.
     """
 
     def __init__(self, *, in_worker: bool = False) -> None:
         self.census, self._in_worker = Census(), in_worker
-        self._deadline = Deadline(0.0)
+        self._deadline, self.has_no_time = Deadline(0.0), False
         self.suspects: dict[Hashable, HostSuspect] = {}
         self.past: dict[Hashable, HostSuspect] = {}
         self._no_suspects: dict[Hashable, int] = {}  # values that grew and were something else, and their size then
@@ -59,7 +59,7 @@ class HostSearch:
         """
         with budget.spending("census"):
             self.census.take(step)
-        self._deadline = Deadline(budget.for_search(_FOR_TENSORS))
+        self._deadline, self.has_no_time = Deadline(budget.after_census), False
         with budget.spending("search"):
             self._describe(step, stores, facts, suspects)
 
@@ -164,6 +164,7 @@ class HostSearch:
 
     def _find_holders(self, targets: list[Any], *ignored: object) -> list[ReferenceChain | None]:
         """The chains to some objects, each by itself; None for all of them where there is no time."""
+        self.has_no_time |= bool(targets) and self._deadline.is_over
         if not targets or self._deadline.is_over:
             return [None] * len(targets)
         groups = list(range(len(targets)))

@@ -82,10 +82,18 @@ class Budget:
         Args:
             reserve: Seconds that are kept for something more important.
         """
+        left = self._beside_censuses(reserve)
+        return left if left > self.last_census else 0.0
+
+    @property
+    def after_census(self) -> float:
+        """Seconds that there are for what a census has shown: without a search, what grows would not be reported."""
+        return self._beside_censuses(0.0)
+
+    def _beside_censuses(self, reserve: float) -> float:
         left = max(0.0, self._left - reserve)
         for_censuses = max(0, _FIRST_CENSUSES - self.times["census"]) * self.last_census
-        left -= min(for_censuses, left / 2)  # on a slow machine these would leave nothing
-        return left if left > self.last_census else 0.0
+        return left - min(for_censuses, left / 2)  # on a slow machine these would leave nothing
 
     @contextmanager
     def spending(self, kind: Kind) -> Iterator[None]:
