@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from coco_files import annotation, document, draw, image, write
 from training import config, lines
 
 from segkit.config.train import TrainConfig
@@ -227,3 +228,25 @@ def test_what_cannot_be_learnt_is_named_before_the_run(dataset, tmp_path, segkit
     assert f"warning: {count} of {count} instances of {names[first]!r} are below 1 px at --size 32" in outcome.err
     where = f"the validation split has {in_val}" if in_val else "and no other has any"
     assert f"warning: the training split has no instance of {names[second]!r}, {where}" in outcome.err
+
+
+def test_a_validation_split_that_spoils_the_scores_is_named_before_the_run(segkit, here):
+    draw(here / "d/images")
+    images = [image(number) for number in (1, 2, 3)]
+    write(here / "d/train.json", document([annotation(n, n) for n in (1, 2)], images[:2]))
+    write(here / "d/val.json", document([annotation(n, n) for n in (2, 3)], images[1:]))
+    run = ("train", "d", "--model", "unet", "--weights", "none", "--size", 32, "--steps", 1, "--batch", 2,
+           "--device", "cpu", "--workers", 0)  # fmt: skip
+    shared = "warning: 1 of 2 pictures of the validation split are in the training split, too, 'p2.png' first"
+    outcome = segkit(*run)
+    assert outcome.code == 0, outcome.err
+    assert shared in outcome.err
+    assert "missing" not in outcome.err
+    (here / "d/images/p3.png").unlink()
+    for more, code, then in (((), 1, "the first evaluation will end the run"),
+                             (("--bad-pictures", "skip"), 0, "they are not scored")):  # fmt: skip
+        outcome = segkit(*run, *more)
+        assert outcome.code == code, outcome.err
+        said = f"warning: 1 of 2 pictures of the validation split are missing, 'p3.png' first: {then}"
+        assert said in outcome.err
+        assert outcome.err.index(said) < outcome.err.index("unet with")

@@ -1,8 +1,9 @@
-"""What a model cannot learn from a dataset, said before the run starts."""
+"""What a model cannot learn from a dataset, and what spoils its scores, said before the run starts."""
 
 import math
 from collections import Counter
 
+from segkit.data.files import is_file
 from segkit.data.find_levels import few_levels
 from segkit.data.geometry import resized_dimensions
 from segkit.data.records import Annotation, Image
@@ -12,8 +13,8 @@ _MOST_NAMED = 5  # categories in a warning
 
 
 def warnings_about(plan: Plan) -> list[str]:
-    """Instances that vanish at the model's size, categories without an instance to learn from, and few grey levels."""
-    return [*_vanishing(plan), *_missing(plan), *_grey(plan)]
+    """What vanishes at the model's size, categories without an instance, few grey levels, a spoilt validation split."""
+    return [*_vanishing(plan), *_missing(plan), *_grey(plan), *_validation(plan)]
 
 
 def _vanishing(plan: Plan) -> list[str]:
@@ -75,3 +76,20 @@ def _grey(plan: Plan) -> list[str]:
         "grey levels as the model gets them: faint objects may be lost; save the square root or the logarithm of the "
         "values before you convert"
     ]
+
+
+def _validation(plan: Plan) -> list[str]:
+    """Pictures of the validation split that are not there, or that are learnt from, too."""
+    if plan.val is None or not plan.val.images:
+        return []
+    paths = {image.file_name: plan.val.paths.of(image) for image in plan.val.images}
+    warnings = []
+    some = "{} of " + f"{len(paths)} pictures of the validation split"
+    if gone := [name for name, path in paths.items() if not is_file(path)]:
+        then = "they are not scored" if plan.config.bad_pictures == "skip" else "the first evaluation will end the run"
+        warnings.append(f"{some.format(len(gone))} are missing, {gone[0]!r} first: {then}")
+    learnt = {plan.train.paths.of(image).absolute() for image in plan.train.images}
+    if both := [name for name, path in paths.items() if path.absolute() in learnt]:
+        where = f"are in the training split, too, {both[0]!r} first"
+        warnings.append(f"{some.format(len(both))} {where}: scores say little about other pictures")
+    return warnings
