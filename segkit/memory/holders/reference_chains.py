@@ -27,6 +27,7 @@ from segkit.memory.holders.roots import (
 )  # fmt: skip
 from segkit.memory.holders.users_words import users_root
 from segkit.memory.measure.budget import Deadline
+from segkit.memory.measure.heap import objects_of
 from segkit.memory.measure.user_code import is_own_file, is_own_object
 
 _LEVELS, _FRONTIER, _SECONDS = 24, 3000, 1.5
@@ -101,8 +102,11 @@ class _Search:
     Attributes:
         objects: What was reached, by identity.
         reach: The targets that each of them keeps, by its identity.
-        children: What each of them refers to, one level nearer to the targets.
+        nearer: What each of them refers to, one level nearer to a target, by its identity and the target.
+        holders: What refers to each of them.
         found: By target: the level, the root, and the identity of the object that the root names.
+        named: The best root of each object that has one, and the level at which it was found.
+        tasks: Tasks and futures of asyncio, which ``gc.get_referrers`` may not see.
         first: By root without a name: whether its expression gives the object that was found.
         skip: Identities of the tool's own objects.
     """
@@ -113,11 +117,15 @@ class _Search:
         self.reach: dict[int, set[int]] = {}
         for index, target in enumerate(self.targets):
             self.reach.setdefault(id(target), set()).add(index)
-        self.children: dict[int, list[int]] = {}
+        self.nearer: dict[tuple[int, int], int] = {}
+        self.holders: dict[int, list[int]] = {}
+        self.named: dict[int, tuple[int, Root]] = {}
         self.found: dict[int, tuple[int, Root, int]] = {}
         self.first: dict[Root, bool] = {}
         self.modules = {id(vars(m)): m for m in list(sys.modules.values()) if isinstance(m, types.ModuleType)}
         self.locals = running_locals()
+        # Until Python 3.12 gc.get_referrers passes over them: their traversal ends too early.
+        self.tasks = objects_of(lambda kind: kind.__module__ == "_asyncio") if sys.version_info < (3, 12) else []
         self.skip = {id(each) for each in ignored} | {id(x) for x in vars(self).values()} | {id(vars(self)), id(self)}
         self.skip.add(id(targets))
 
@@ -142,7 +150,9 @@ class _Search:
         # A class is held by every instance: where it has a name, that is the end.
         asked = [each for each in frontier if not issubclass(type(each), type) or not self._is_named(level, each)]
         self.skip |= {id(following), id(ids), id(asked)}
-        referrers = referrers_of(asked)
+        referrers = referrers_of(asked) + [
+            task for task in self.tasks if any(id(child) in ids for child in gc.get_referents(task))
+        ]
         self.skip.add(id(referrers))
         for holder in referrers:
             key = id(holder)
@@ -153,20 +163,44 @@ class _Search:
                 for name, value in list(holder.items()):
                     if id(value) in ids:
                         self._note_root(level, global_root(module, name), value)
-            elif key not in self.objects and self._add(holder, ids):
+            elif self._add(level, holder, ids):
                 following.append(holder)
         return following
 
-    def _add(self, holder: Any, ids: set[int]) -> bool:
-        """Note a holder of some objects; whether it holds any."""
+    def _add(self, level: int, holder: Any, ids: set[int]) -> bool:
+        """Note a holder of some objects; whether it holds any, and was not known before."""
         children = [id(each) for each in gc.get_referents(holder) if id(each) in ids]
         if type(holder) is types.FrameType and not children:
             children = [id(each) for each in holder.f_locals.values() if id(each) in ids]
         if not children:
             return False
-        self.objects[id(holder)], self.children[id(holder)] = holder, children
-        self.reach[id(holder)] = set().union(*(self.reach[child] for child in children))
-        return True
+        is_new = id(holder) not in self.objects
+        self.objects[id(holder)] = holder
+        for child in children:
+            self.holders.setdefault(child, []).append(id(holder))
+            self._extend(level, id(holder), child)
+        return is_new
+
+    def _extend(self, level: int, holder: int, child: int) -> None:
+        """Note that an object keeps what another one keeps, and so does all that is known to hold it.
+
+        In a chain of records, each of which refers to the one before, the way from an older target ends where that from
+        a newer one began.
+        """
+        changed = [(holder, child)]
+        while changed:
+            holder, child = changed.pop()
+            reached = self.reach.setdefault(holder, set())
+            new = self.reach[child] - reached
+            if not new:
+                continue
+            reached |= new
+            for target in new:
+                self.nearer[holder, target] = child
+            if holder in self.named:
+                at, root = self.named[holder]
+                self._note_targets(max(level, at), root, holder, new)
+            changed += [(outer, holder) for outer in self.holders.get(holder, ())]
 
     def _is_own(self, holder: Any) -> bool:
         if type(holder) is types.FrameType:
@@ -180,10 +214,16 @@ class _Search:
         return root is not None
 
     def _note_root(self, level: int, root: Root, named: Any) -> None:
-        for target in self.reach[id(named)]:
+        known_root = self.named.get(id(named))
+        if known_root is None or root.rank < known_root[1].rank:
+            self.named[id(named)] = (level, root)
+        self._note_targets(level, root, id(named), self.reach[id(named)])
+
+    def _note_targets(self, level: int, root: Root, named: int, targets: Iterable[int]) -> None:
+        for target in targets:
             known = self.found.get(target)
             if known is None or (root.rank, level) < (known[1].rank, known[0]):
-                self.found[target] = (level, root, id(named))
+                self.found[target] = (level, root, named)
 
     def begin_with_instances(self) -> None:
         """For targets that no name reaches, begin with the nearest object of a class of the user's, or an iterator."""
@@ -210,8 +250,8 @@ class _Search:
             return None
         _, root, key = self.found[target]
         chain = [self.objects[key]]
-        while key in self.children and id(self.targets[target]) != key:
-            key = next(child for child in self.children[key] if target in self.reach[child])
+        while id(self.targets[target]) != key:
+            key = self.nearer[key, target]
             chain.append(self.objects[key])
         expressions = tuple(readable(each) for each in expressions_along(root.expression, chain))
         group = {index for index, each in enumerate(self.groups) if each == self.groups[target]}
@@ -243,7 +283,16 @@ class _Search:
 
     def clear(self) -> None:
         """Let go of every object."""
-        for each in (self.objects, self.targets, self.children, self.reach, self.found, self.locals):
+        for each in (
+            self.objects,
+            self.targets,
+            self.nearer,
+            self.holders,
+            self.reach,
+            self.found,
+            self.locals,
+            self.tasks,
+        ):
             each.clear()
 
 
