@@ -1,6 +1,7 @@
 """Whether the growth of a container ends: a bound in the source counts for the very object, and its limit counts."""
 
 import importlib.util
+import inspect
 import sys
 
 import pytest
@@ -87,6 +88,19 @@ class Log:
             del self.rows[:10]
 """
 
+UNCALLED = LATE.replace("> 30", "> 300")
+SWITCHED = LOOSE.replace("if len(rows) > 90:", "if TRIM and len(rows) > 90:")
+BELOW = LOOSE.replace(
+    "    if len(rows) > 90:\n        del rows[0]", "    if TRIM:\n        if len(rows) > 90:\n            del rows[0]"
+)
+DEFAULT = """
+def add(row, rows=[]):
+    rows.append(row)
+    if len(rows) > 75:
+        rows.clear()
+"""
+IN_DEFAULT = "inspect.signature(add).parameters['rows'].default"
+
 
 @pytest.mark.parametrize(
     ("source", "what", "expected"),
@@ -105,10 +119,19 @@ class Log:
         (LATE + "it = Log()", "it.rows", None),  # longer than its limit: nobody trims it
         ("rows = []\nother = []\ndef add(row):\n    if len(other) < 100:\n        rows.append(row)\n", "rows", None),
         (LOOSE.replace("del rows[0]", "rows[0] = row"), "rows", None),
+        (UNCALLED + "it = Log()", "it.rows", None),
+        (UNCALLED + "it = Log()\ndef end(): it.trim()", "it.rows", 300),
+        (SWITCHED + "TRIM = False", "rows", None),
+        (SWITCHED + "TRIM = True", "rows", 90),
+        (BELOW + "TRIM = 0", "rows", None),
+        (BELOW + "TRIM = 1", "rows", 90),
+        (DEFAULT, IN_DEFAULT, 75),
+        (DEFAULT.replace("clear()", "copy()"), IN_DEFAULT, None),
     ],
     ids=[
         "pruned", "another class", "ring", "ring that appends", "pool", "base class", "global", "another function",
-        "cut", "keys", "keys that count", "longer", "another list", "replaced",
+        "cut", "keys", "keys that count", "longer", "another list", "replaced", "never called", "called", "off", "on",
+        "within what is off", "within what is on", "default", "default without end",
     ],
 )  # fmt: skip
 def test_a_bound_counts_for_the_very_container(tmp_path, monkeypatch, source, what, expected):
@@ -123,7 +146,7 @@ def test_a_bound_counts_for_the_very_container(tmp_path, monkeypatch, source, wh
     add = module.it.add if hasattr(module, "it") else module.add
     for number in range(60):
         add(number)
-    chain = find_holders([eval(what, vars(module))], [0])[0]
+    chain = find_holders([eval(what, {"inspect": inspect, **vars(module)})], [0])[0]
     assert chain is not None
     held = Held(chain.root, chain.objects, chain.expression)
     bound = bound_in_source(held, [str(path)])

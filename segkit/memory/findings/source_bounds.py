@@ -10,6 +10,7 @@ import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from segkit.memory.findings.source_conditions import may_run
 from segkit.memory.findings.source_lines import called, last_name, mentioning, parsed, targets_of
 from segkit.memory.findings.source_objects import Held, Place, evaluate, is_container, walk
 from segkit.memory.measure.user_code import Line
@@ -40,6 +41,8 @@ def bound_in_source(held: Held, files: Collection[str]) -> SourceBound | None:
             continue
         entries = _value(limit, place, held)
         if entries is not None and len(held.container) > _PASSED * max(entries, 10):
+            continue
+        if not may_run(node, place, held, files):
             continue
         bound = SourceBound(Line(place.file, getattr(node, "lineno", 0), ""), entries)
         if _is_shortening(node, place, name, held):

@@ -99,7 +99,8 @@ def _is_variable(name: str, place: Place, held: Held) -> bool:
     if held.root.kind in ("local", "thread") and held.root.expression == name:
         file, _, number = held.root.scope.partition(" in thread ")[0].partition(" at ")[2].rpartition(":")
         return file == place.file and around.lineno <= int(number or 0) <= (around.end_lineno or 0)
-    return f"nonlocals[{name!r}]" in held.expression  # of a closure
+    # of a closure, or the default value of an argument
+    return f"nonlocals[{name!r}]" in held.expression or f"parameters[{name!r}].default" in held.expression
 
 
 def _binds(function: ast.FunctionDef | ast.AsyncFunctionDef, name: str) -> bool:
