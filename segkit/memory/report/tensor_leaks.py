@@ -23,6 +23,8 @@ _ONCE_EACH = ("optimizer state", "registered again")  # what a module or an opti
 def tensor_leaks(session: Session, limits: Mapping[Where, MemoryLimit]) -> tuple[list[Leak], list[Growth]]:
     """What keeps tensors of many steps: leaks, and growth that ends or is too little to matter."""
     by_holder, unexplained = _group_by_holder(session)
+    rest = sum(_bytes_per_step(site, session) for site, _ in unexplained)
+    unexplained = [(site, state) for site, state in unexplained if not _is_rare(site, session)]
     leaks: list[Leak] = []
     growth: list[Growth] = []
     for key, states in by_holder.items():
@@ -41,7 +43,7 @@ def tensor_leaks(session: Session, limits: Mapping[Where, MemoryLimit]) -> tuple
         growth += _trifling_growth(trifles, session)
     # A kept graph keeps tensors of many lines, and not all of them were searched for.
     if any(session.suspects.by_key[key].kind in NEVER_MEANT for key in by_holder):
-        leaks = _with_rest(leaks, sum(_bytes_per_step(site, session) for site, _ in unexplained), session, limits)
+        leaks = _with_rest(leaks, rest, session, limits)
     else:
         for site, state in unexplained:
             suspect = Suspect("", "kept tensors", (site,), site.line, site.operation)
@@ -53,6 +55,11 @@ def tensor_leaks(session: Session, limits: Mapping[Where, MemoryLimit]) -> tuple
 def _bytes_per_step(site: Site, session: Session) -> float:
     survival = session.survivors.by_site.get(site)
     return survival.bytes_per_step if survival is not None else 0.0
+
+
+def _is_rare(site: Site, session: Session) -> bool:
+    survival = session.survivors.by_site.get(site)
+    return survival is not None and survival.is_rare(session.tensors.step)
 
 
 def _trifling_growth(sites: Sequence[Site], session: Session) -> list[Growth]:
@@ -97,10 +104,8 @@ def _group_by_holder(session: Session) -> tuple[dict[str, list[str]], list[tuple
     unexplained = []
     for site, state in states.items():
         suspect = session.suspects.of(site)
-        survival = session.survivors.by_site.get(site)
         if suspect is None:
-            if survival is None or not survival.is_rare(session.tensors.step):
-                unexplained.append((site, state))
+            unexplained.append((site, state))
         else:
             by_holder[suspect.key].append(state)
     return by_holder, unexplained
@@ -137,7 +142,8 @@ def _judge(
     if suspect.bound is not None and is_kept(suspect.bound, leak.steps_seen, leak.bytes_per_step, limits[leak.where]):
         return bounded_growth(suspect, suspect.bound, leak.bytes_per_step, leak.steps_seen)
     if leak.bytes_per_step < SMALL_BYTES and not is_rare and suspect.kind not in NEVER_MEANT:
-        return small_growth(str(suspect.holder or suspect.held_by), leak.bytes_per_step, leak.steps_seen)
+        made_at = f"what is made at {absolute(suspect.allocated_at)}"
+        return small_growth(suspect.holder or suspect.held_by or made_at, leak.bytes_per_step, leak.steps_seen)
     return leak
 
 
