@@ -1,12 +1,16 @@
 """The parts of memprofile: the tracker of live tensors, the verdict, holders, source lines, the host."""
 
 import array
+import asyncio
+import contextlib
 import gc
 import io
 import os
 import sys
 import threading
 import types
+import weakref
+from concurrent import futures
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +22,16 @@ import segkit.memory
 from segkit.memory.containers.growing_values import GrowingValues
 from segkit.memory.containers.named_values import NamedValue
 from segkit.memory.containers.nested_containers import NestedContainers, newest_inner_entries
-from segkit.memory.findings.source_lines import last_name, stores_in_source
-from segkit.memory.holders.reference_chains import find_holders
+from segkit.memory.findings.source_lines import last_name, may_store, stores_in_source
+from segkit.memory.findings.suspect import Suspect
+from segkit.memory.holders.kinds import is_linked, kind_by_chain
+from segkit.memory.holders.reference_chains import ReferenceChain, find_holders
 from segkit.memory.holders.survival import SiteSurvival
 from segkit.memory.measure.collector import CollectorBalance
 from segkit.memory.measure.host import malloc_in_use
 from segkit.memory.measure.tracker import LiveTensors
 from segkit.memory.measure.trend import even_rise, rise, worker_rise
+from segkit.memory.measure.user_code import UNKNOWN, Line
 
 ZOO = Path(__file__).parent / "zoo"
 
@@ -163,6 +170,89 @@ def test_a_closure_a_generator_and_a_thread_are_named():
     assert in_generator.verified
 
 
+class Record:
+    def __init__(self, value, before):
+        self.value, self.before = value, before
+
+
+def test_each_of_a_chain_of_records_has_a_name():
+    """The way from an old record to a name goes through newer ones, which another search has already reached."""
+    head = None
+    for _ in range(60):
+        head = Record(torch.rand(2), head)
+    records = []
+    while head is not None:
+        records, head = [*records, head.value], head.before
+    newest = Record(None, None)
+    for each in reversed(records):
+        newest = Record(each, newest)
+    targets = records[::18]
+    del each, head, records
+    found = find_holders(targets, [0] * len(targets), [targets])
+    assert [chain is not None and chain.verified for chain in found] == [True] * 4
+    assert [chain.expression.count(".before") for chain in found if chain is not None] == [0, 18, 36, 54]
+    assert is_linked(found[2].objects)
+    assert not is_linked(found[0].objects)
+
+
+def defaults(row, rows=[], *, more={}):  # noqa: B006
+    return rows, more
+
+
+def kept_by_a_task():
+    loop = asyncio.new_event_loop()
+    try:
+        return [loop.create_future()]
+    finally:
+        loop.close()
+
+
+def finalized():
+    weakref.finalize(BOX, print, BOX.things).atexit = False
+    return weakref.finalize._registry
+
+
+@pytest.mark.parametrize(
+    ("objects", "container", "kind"),
+    [
+        (lambda: [asyncio.Queue()], lambda it: it[0]._queue, "queue"),
+        (kept_by_a_task, lambda it: it, "task or future"),
+        (lambda: [futures.Future()], lambda it: it, "task or future"),
+        (lambda: [contextlib.ExitStack()], lambda it: it[0]._exit_callbacks, "exit stack"),
+        (lambda: [finalized()], lambda it: it[0], "finalizer"),
+        (lambda: [defaults, defaults.__defaults__], lambda it: it[1][0], "default argument"),
+        (lambda: [defaults, defaults.__kwdefaults__], lambda it: it[1]["more"], "default argument"),
+        (lambda: [ValueError(torch.rand(2))], lambda it: it, "exception"),
+        (lambda: [torch.optim.SGD(nn.Linear(2, 2).parameters())], lambda it: it[0].state, "optimizer state"),
+        (lambda: [torch.optim.SGD(nn.Linear(2, 2).parameters())], lambda it: [], None),
+    ],
+    ids=["asyncio", "task", "future", "stack", "finalize", "default", "keyword", "error", "state", "list in the state"],
+)
+def test_the_kind_of_what_a_library_keeps_for_the_user(objects, container, kind):
+    chain = objects()
+    grows = container(chain)
+    found = ReferenceChain("it", "__main__", "global", (*chain, grows, torch.rand(2)), (), None, True, "it")
+    assert kind_by_chain(found, grows) == kind
+
+
+def test_a_default_value_has_the_name_of_its_argument():
+    gc.unfreeze()  # the function is older than this test
+    rows, more = defaults(None)
+    rows.append(torch.rand(2))
+    more["a"] = [torch.rand(2)]
+    targets = [rows[0], more["a"][0]]
+    del rows, more
+    first, second = find_holders(targets, [0, 1], [targets])
+    assert first is not None
+    assert second is not None
+    assert (first.verified, second.verified) == (True, True)
+    assert first.expression.endswith("parameters['rows'].default[0]")
+    assert second.expression.endswith("parameters['more'].default['a'][0]")
+    assert [last_name(each.expression) for each in (first, second)] == ["rows", "more"]
+    defaults.__defaults__[0].clear()
+    defaults.__kwdefaults__["more"].clear()
+
+
 class Keep:
     def __init__(self):
         self.kept = [torch.rand(2) for _ in range(2)]
@@ -204,6 +294,18 @@ def test_stores_are_found_in_the_source(tmp_path):
     assert [line.number for line in stores_in_source("total", files)] == [8]
     assert [line.number for line in stores_in_source("history['a']", files)] == [12]
     assert last_name("inspect.getclosurevars(hook).nonlocals['store'][3]") == "store"
+
+
+def test_a_line_that_stores_nothing_is_no_better_than_the_source(tmp_path):
+    """Another thread may have stored while the line ran."""
+    script = tmp_path / "s.py"
+    script.write_text("kept.append(x)\nout = pool.submit(score, x).result()\ntotal += x\nkept[0] = x\n")
+    assert [may_store(Line(str(script), number, "")) for number in (1, 2, 3, 4)] == [True, False, True, True]
+    assert may_store(Line("<stdin>", 1, ""))
+    source = Line(str(script), 1, "")
+    suspect = Suspect("", "kept tensors", (), UNKNOWN, "", stored_at=source)
+    assert suspect.seen_stored(Line(str(script), 2, "")) == suspect
+    assert suspect.seen_stored(Line(str(script), 4, "")).stored_surely
 
 
 def test_malloc_in_use_counts_allocations():
@@ -259,6 +361,7 @@ def test_a_rise_is_suspect_only_if_every_part_is_higher():
         str,
         bytearray,
         io.BytesIO,
+        io.StringIO,
         lambda: array.array("f"),
     ],
 )
@@ -268,6 +371,9 @@ def test_a_value_that_grows_is_found_and_a_larger_new_value_is_not(begin):
     def longer(value):
         if isinstance(value, io.BytesIO):
             value.write(os.urandom(4000))
+            return value
+        if isinstance(value, io.StringIO):
+            value.write("".join(map(chr, rng.integers(65, 91, 4000))))
             return value
         if isinstance(value, str):
             return value + "".join(map(chr, rng.integers(65, 91, 4000)))

@@ -90,6 +90,8 @@ def _bytes_of(value: Any) -> int:
     kind = type(value)
     if kind is io.BytesIO:
         return 0 if value.closed else value.getbuffer().nbytes
+    if kind is io.StringIO:  # of the characters that it has written, whatever their width
+        return 0 if value.closed else value.tell()
     if kind in (bytes, bytearray):
         return len(value)
     if kind in (str, array.array):
@@ -111,6 +113,8 @@ def _beginning(value: Any) -> bytes | None:
     """The first values of a value; None where they are all equal."""
     if type(value) is io.BytesIO:
         value = b"" if value.closed else bytes(value.getbuffer()[:_BEGINNING])
+    if type(value) is io.StringIO:
+        value = "" if value.closed else value.getvalue()
     if isinstance(value, str | bytes | bytearray | array.array):
         head = value[:_BEGINNING]
         same = len(set(head)) < 2

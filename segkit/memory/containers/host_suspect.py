@@ -1,5 +1,6 @@
 """A container or value of the host that grows with every step: what it is, what holds it, and why it may end."""
 
+import io
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ from segkit.memory.containers.entry_sizes import deep_bytes, heaviest_part, newe
 from segkit.memory.findings.bounds import RunFacts, bound_of
 from segkit.memory.findings.source_lines import stores_in_source
 from segkit.memory.findings.suspect import Suspect, emptied_at
-from segkit.memory.holders.causes import kind_by_chain
 from segkit.memory.holders.edges import edge, readable
+from segkit.memory.holders.kinds import kind_by_chain
 from segkit.memory.holders.reference_chains import ReferenceChain
 from segkit.memory.measure.user_code import UNKNOWN, USER_CODE, Line
 
@@ -82,7 +83,8 @@ def suspect_of_value(value: Any, chain: ReferenceChain, lines: list[Line]) -> Su
         chain: The chain of references to it.
         lines: Lines of the source that make it longer.
     """
-    kinds = {str: "growing text", bytes: "growing text", bytearray: "growing text", torch.Tensor: "growing tensor"}
+    kinds: dict[type, str] = dict.fromkeys((str, bytes, bytearray, io.StringIO), "growing text")
+    kinds |= {io.BytesIO: "growing buffer", torch.Tensor: "growing tensor"}
     made_at = lines[-1] if lines else None
     return Suspect(
         f"{chain.scope} {chain.expression}", kinds.get(type(value), "growing array"), sites=(),

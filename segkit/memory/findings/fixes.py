@@ -28,6 +28,7 @@ FIXES = {
         "Collect the parts in a list that is emptied once an epoch, or write them to disk: to concatenate at every "
         "step copies all of `{name}` each time, and keeps all that came before."
     ),
+    "growing buffer": ("Write to a file, or empty the buffer after use (`{name}.seek(0)`, `{name}.truncate()`)."),
     "growing text": "Write the text to a file (`logging`, `print(..., file=...)`) instead of keeping it in `{name}`.",
     "dict without bound": (
         "Delete old entries of `{name}`, or use keys that come again, such as the size. A cache can be a "
@@ -62,15 +63,46 @@ FIXES = {
         "Register one function before the loop, and let it read the newest values from a variable: `atexit` keeps what "
         "it was given until the program ends."
     ),
+    "task or future": (
+        "Take the result of each task or future (`await`, `.result()`) and remove it from `{name}`: it keeps its "
+        "result, and until it ends its local variables."
+    ),
+    "exit stack": (
+        "Leave the `with` block of the `ExitStack` at every step or epoch, or call its `close()`: until then it keeps "
+        "all that it was given."
+    ),
+    "finalizer": (
+        "Give `weakref.finalize` no tensors, or call `detach()` on what it returns: it keeps its arguments as long as "
+        "the object lives that it watches."
+    ),
+    "default argument": (
+        "Write `{name}=None`, and make a new one inside of the function: a default value is made once, when the "
+        "function is defined, and lives as long as the function."
+    ),
+    "linked records": (
+        "Let the newest record forget the older ones (set that attribute to None), or keep the last few in a "
+        "`deque(maxlen=...)`: each refers to the one before, so that the newest keeps all."
+    ),
     "generator": "Run the generator to its end, or close it (`.close()`): until then it keeps its local variables.",
     "traceback": (
         "Do not keep the exception: store `str(error)`, or call `traceback.clear_frames(error.__traceback__)`. The "
         "frames of a traceback keep all their local variables."
     ),
+    "exception": (
+        "Do not keep the exception or warning in `{name}`: store `str(error)`. It keeps its arguments and attributes."
+    ),
+    "copies of a model": (
+        "Keep only the best copy in `{name}`, or write each to disk (`torch.save`): every copy has all weights of the "
+        "model."
+    ),
+    "part of a larger tensor": (
+        "Copy the part before you store it (`.clone()`), and empty `{name}` once an epoch: a view keeps all of the "
+        "tensor that it is a part of."
+    ),
     "thread": "Let the thread delete what it has finished (`del`), or use a bounded `queue.Queue(maxsize=...)`.",
     "queue": (
-        "Check that the consumer of the queue is alive and fast enough. With a bound (`queue.Queue(maxsize=...)`), "
-        "the producer waits."
+        "Check that the consumer of the queue is alive and fast enough. With a bound (`Queue(maxsize=...)`), the "
+        "producer waits."
     ),
     "class attribute": (
         "Empty `{name}` at every step or epoch: it is an attribute of a class, which lives as long as the program."

@@ -85,6 +85,7 @@ def _function_around(line: Line) -> tuple[int, int] | None:
 def last_name(expression: str) -> str | None:
     """The variable or attribute that a person would name for an expression: ``history['loss']`` -> ``history``."""
     expression = re.sub(r"inspect\.getclosurevars\(.*\)\.nonlocals\['(\w+)'\]", r" \1 ", expression)
+    expression = re.sub(r"inspect\.signature\(.*\)\.parameters\['(\w+)'\]\.default", r" \1 ", expression)
     expression = re.sub(r"next\(o for .*? == '(\w+)'\)", r" \1 ", expression)
     bare = re.sub(r"\.get\(\)|\[[^\]]*\]|\.cell_contents|\.values\(\)|\.gi_frame|\.f_locals|[()]", " ", expression)
     names = [name for name in re.findall(r"[A-Za-z_]\w*", bare) if name not in ("list", "gc", "get_referents")]
@@ -146,6 +147,21 @@ def _stores(node: ast.AST, name: str) -> bool:
     if isinstance(node, ast.AugAssign) or any(isinstance(each, ast.Subscript) for each in targets):
         return bool(targets)
     return bool(targets) and node.value is not None and _mentions(node.value, name)
+
+
+def may_store(line: Line) -> bool:
+    """Whether a line stores in anything, as far as its text shows it; True where it has no text."""
+    nodes = [node for node in _nodes(line.file) if getattr(node, "lineno", 0) == line.number]
+    return not nodes or any(_may_store(node) for node in nodes)
+
+
+def _may_store(node: ast.AST) -> bool:
+    if isinstance(node, ast.AugAssign):
+        return True
+    if isinstance(node, ast.Call):
+        function = called(node)
+        return function in _STORES | _STORES_IN_ARGUMENT or function.startswith("register_")
+    return any(isinstance(each, ast.Subscript | ast.Attribute) for each in targets_of(node))
 
 
 def _lengthens(node: ast.AST, name: str) -> bool:

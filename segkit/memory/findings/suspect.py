@@ -15,6 +15,7 @@ from segkit.memory.findings.source_lines import (
     assigned_in_source,
     calls_in_source,
     last_name,
+    may_store,
     registers_in_source,
     stores_in_source,
     within_one_function,
@@ -83,7 +84,13 @@ class Suspect:
         return with_scope(self.holder, self.scope) if self.holder is not None else None
 
     def seen_stored(self, line: Line) -> "Suspect":
-        """The same, with the line that was seen storing."""
+        """The same, with the line that was seen storing.
+
+        Where another thread stores, or a function that Python does not trace, the container gets longer at a line that
+        has nothing to do with it: then the line that the source code shows is better.
+        """
+        if self.stored_at is not None and not self.stored_surely and not may_store(line):
+            return self
         return replace(self, stored_at=line, stored_surely=True)
 
 
@@ -173,6 +180,7 @@ def _stored(cause: Cause, name: str, files: list[str]) -> Line | None:
         lines = _in_scope(assigned_in_source(last_name(name), files), cause)
         same = [line for line in lines if (line.file, line.number) == cause.made_at.line[:2]]
         lines = same or lines
+    lines = [line for line in lines if line.file == cause.made_at.line.file] or lines
     return lines[-1] if lines else None
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from segkit.memory.holders.causes import Cause, kind_of, kind_of_unnamed
+from segkit.memory.holders.causes import Cause
 from segkit.memory.holders.graph_roots import GraphRoot, find_graph_roots
 from segkit.memory.holders.kept_tensors import (
     arrays_around,
@@ -21,6 +21,7 @@ from segkit.memory.holders.kept_tensors import (
     python_tensors,
     sample_of_survivors,
 )
+from segkit.memory.holders.kinds import is_linked, kind_of, kind_of_unnamed
 from segkit.memory.holders.reference_chains import ReferenceChain, find_holders
 from segkit.memory.holders.referrer_path import ReferrerPath, referrer_path
 from segkit.memory.holders.survival import SMALL_BYTES, WATCH
@@ -327,7 +328,7 @@ class _Diagnosis:
         """
         site = self.sites[group]
         first = self.sampled[site][0]
-        at = None if spans_steps else chain.container
+        at = None if spans_steps or is_linked(chain.objects) else chain.container
         container = chain.objects[at] if at is not None else None
         expression = chain.expressions[at] if at is not None else None
         made_at = site

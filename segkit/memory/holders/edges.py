@@ -6,6 +6,7 @@ import gc
 import re
 import threading
 import types
+import weakref
 from itertools import pairwise
 from typing import Any
 
@@ -20,6 +21,7 @@ _ATTRIBUTES = {
     functools.partial: ("args", "keywords", "func"),
     types.TracebackType: ("tb_frame", "tb_next"),
     LRU_CACHE: ("__dict__", "__wrapped__"),
+    weakref.ReferenceType: ("__callback__",),
 }
 _PLAIN_KEYS = (str, int, float, bool, bytes, type(None))
 
@@ -134,6 +136,19 @@ def closure_variable(function: Any, cell: Any) -> str | None:
     return None
 
 
+def default_argument(function: Any, value: Any) -> str | None:
+    """A template for the default value of an argument: ``inspect.signature(f).parameters['kept'].default``."""
+    if not isinstance(function, types.FunctionType):
+        return None
+    named = function.__code__.co_varnames[: function.__code__.co_argcount]
+    defaults = function.__defaults__ or ()
+    pairs = [*zip(named[len(named) - len(defaults) :], defaults, strict=True), *(function.__kwdefaults__ or {}).items()]
+    of = "{}, follow_wrapped=False" if hasattr(function, "__wrapped__") else "{}"
+    return next(
+        (f"inspect.signature({of}).parameters[{name!r}].default" for name, each in pairs if each is value), None
+    )
+
+
 def readable(expression: str) -> str:
     """The same expression as a person would write it."""
     return _SUBMODULE.sub(r".\1", _ATTRIBUTE.sub(r".\1", expression))
@@ -162,5 +177,10 @@ def expressions_along(root: str, chain: list[Any]) -> list[str]:
             at = index - 2 if isinstance(chain[index - 1], tuple) and index > 1 else index - 1
             template = closure_variable(chain[at], holder)
             named = template.format(out[at]) if template is not None else None
+        if index > 0 and isinstance(chain[index - 1], types.FunctionType) and isinstance(holder, tuple | dict):
+            function = chain[index - 1]
+            if holder is function.__defaults__ or holder is function.__kwdefaults__:
+                template = default_argument(function, child)
+                named = template.format(out[index - 1]) if template is not None else None
         out.append(named or edge(holder, child).format(out[-1]))
     return out

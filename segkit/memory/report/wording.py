@@ -45,6 +45,11 @@ def leak_heading(leak: Leak) -> str:
 
 
 _FOUND = re.compile(r"next\(o for o in gc\.get_objects\(\) if [^()]*\(o\)\.__name__ == '(\w+)'[^()]*\)")
+_IN_WORDS = (
+    (re.compile(r"list\(gc\.get_referents\(([\w.]+)\)\[\d+\]\.values\(\)\)"), "the cache of {}"),
+    (re.compile(r"inspect\.signature\(([^()]+)\)\.parameters\['(\w+)'\]\.default"), "{1}, a default of {0}(): {1}"),
+    (re.compile(r"inspect\.getclosurevars\(([\w.]+)\)\.nonlocals\['(\w+)'\]"), "{1}, a variable around {0}(): {1}"),
+)
 _VARIABLE = re.compile(r"\.gi_frame\.f_locals\['(\w+)'\]")
 
 
@@ -55,6 +60,12 @@ def held_in_words(leak: Leak) -> str | None:
     """
     if leak.kind == "iterator that keeps":
         return leak.holder
+    if leak.kind == "finalizer":
+        return "weakref.finalize(...)"
+    for pattern, words in _IN_WORDS:
+        found = pattern.match(leak.held_by or "")
+        if found is not None:
+            return words.format(*found.groups()) + str(leak.held_by)[found.end() :]
     found = _FOUND.match(leak.held_by or "")
     if found is None:
         return leak.held_by
