@@ -175,8 +175,9 @@ for number, x in enumerate(batches()):
     assert said["iterator that keeps"] == found["iterator that keeps"]["holder"]
 
 
-def test_a_graph_of_validations_is_one_leak_of_the_size_that_memory_gains(verdict_of):
-    document = verdict_of("""
+@pytest.mark.parametrize(("steps", "every"), [(32, 1), (60, 6)])
+def test_a_graph_of_validations_is_one_leak_of_the_size_that_memory_gains(verdict_of, steps, every):
+    document = verdict_of(f"""
 model = nn.Sequential(*[layer for _ in range(8) for layer in (nn.Linear(8, 8), nn.Tanh())])
 optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
 kept = []
@@ -184,9 +185,10 @@ def validate(x):
     for layer in model:
         x = layer(x) * 1.0
     return x.mean()
-for number in range(32):
+for number in range({steps}):
     step(torch.rand(64, 8))
-    kept.append(validate(torch.rand(64, 8)))
+    if number % {every} == {every} - 1:
+        kept.append(validate(torch.rand(64, 8)))
 done()
 """)
     (leak,) = document["leaks"]
@@ -194,8 +196,8 @@ done()
     gained = (held[-1] - held[20]) / (len(held) - 21)
     assert leak["holder"] == "user_script.kept"
     assert "no_grad" in leak["fix"]
-    tensors = leak["bytes_per_step"] - NODE_BYTES * leak["graph_nodes"]  # nodes are no tensors
-    assert tensors == pytest.approx(gained, rel=0.05)
+    tensors = leak["bytes_per_step"] - NODE_BYTES * leak["graph_nodes"] / every  # nodes are no tensors
+    assert tensors == pytest.approx(gained, rel=0.05 if every == 1 else 0.25)  # the last ones may be too young to count
 
 
 def test_a_variable_of_a_thread_is_named(verdict_of):

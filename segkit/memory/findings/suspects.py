@@ -114,9 +114,11 @@ class Suspects:
             suspect = suspect.seen_stored(before.stored_at)
         if suspect.kind == "reference cycle":  # the collection has just freed what could be counted
             suspect = replace(suspect, per_step=sum(rates.get(site, 0.0) for site in sites))
-        self.by_key[suspect.key] = suspect
         for site in sites:
             self._keys[site] = suspect.key
+        others = () if before is None else before.sites  # sites become suspect one after another
+        kept = [site for site in others if site not in suspect.sites and self._keys.get(site) == suspect.key]
+        self.by_key[suspect.key] = replace(suspect, sites=(*suspect.sites, *kept))
 
     def _is_known_cycle(self, site: Site, cause: Cause) -> bool:
         """Whether a site's tensors were seen to be garbage before, and nothing with a name holds them now."""

@@ -136,6 +136,11 @@ class SiteSurvival:
         return self.bytes / max(1, len(self.cohorts))
 
     @property
+    def share_of_steps(self) -> float:
+        """The cohorts for each step from the first to the last."""
+        return len(self.cohorts) / (max(self.cohorts) - min(self.cohorts) + 1) if self.cohorts else 1.0
+
+    @property
     def bytes_per_step(self) -> float:
         """Bytes for each step from the first to the last cohort."""
         if not self.cohorts:

@@ -161,7 +161,8 @@ def _leak(
         survivals = _survivals(suspect, session)
         steps = max((len(each.cohorts) for each in survivals), default=0)
         per_step = suspect.per_step if suspect.per_step is not None else sum(each.bytes_per_step for each in survivals)
-        per_step += suspect.nodes * NODE_BYTES  # whatever the kind: a queue, too, can keep a graph
+        often = max((each.share_of_steps for each in survivals), default=1.0)
+        per_step += suspect.nodes * NODE_BYTES * often  # whatever the kind: a queue, too, can keep a graph
     since_by_site = session.suspects.since
     since = min((since_by_site[site] for site in suspect.sites if site in since_by_site), default=session.series.count)
     return leak_of(suspect, where, limits[where], per_step=per_step, steps_seen=steps, is_leak=state == "leak",
