@@ -284,7 +284,9 @@ class _Diagnosis:
             self.by_storage.update(alive)
             self.ignored += [alive, *alive.values()]
             still = {group for allocation, group in allocations if allocation() is not None}
+            whole, self.deadline = self.deadline, Deadline(0.5 * self.deadline.left)  # the rest is for paths
             left = (left - still) | self._explain_by_names(still, unnamed=True)
+            self.deadline = whole
         paths = self._paths([each for each in allocations if each[1] in left], allocations)
         for group in left:
             site, path = self.sites[group], paths.get(group, ReferrerPath())
@@ -299,11 +301,14 @@ class _Diagnosis:
                 self.causes[kind].sites += self.causes.pop("held by an extension").sites
 
     def _paths(self, allocations: list[tuple[Allocation, int]], *ignored: object) -> dict[int, ReferrerPath]:
-        """What refers to a tensor of each of some groups that is still there; of the first groups, as it takes long."""
+        """What refers to a tensor of each of some groups that is still there; of the first groups, as it takes long.
+
+        Of one group in any case: it takes half a second, and nothing else tells what to do.
+        """
         paths: dict[int, ReferrerPath] = {}
         own = {id(each) for each in (*self.ignored, *self._callers, self.ignored, self._callers, allocations, *ignored)}
         for allocation, group in allocations:
-            if self.deadline.is_over or len(paths) >= _PATHS:
+            if len(paths) >= (1 if self.deadline.is_over else _PATHS):
                 break
             if allocation() is not None and not paths.get(group, ReferrerPath()).kind:
                 paths[group] = referrer_path(allocation, self.by_storage, own)
