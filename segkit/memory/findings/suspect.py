@@ -105,6 +105,12 @@ def suspect_of(cause: Cause, facts: RunFacts) -> Suspect:
         return _of_iterator(suspect, chain, files)
     if chain is not None and cause.kind == "atexit callback":
         return _at_exit(suspect, chain)
+    if chain is not None and cause.kind == "linked records":
+        newest = chain.root.expression
+        return replace(
+            suspect, held_by=chain.expression, holder=newest, scope=chain.scope, verified=chain.verified,
+            stored_at=_stored(cause, newest, files),
+        )  # fmt: skip
     if chain is not None:
         at = chain.container if cause.container is not None else None
         return replace(

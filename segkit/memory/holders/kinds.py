@@ -22,7 +22,7 @@ _SURE = {
     "thread", "queue", "iterator that keeps", "atexit callback", "task or future", "exit stack", "finalizer",
 }  # fmt: skip
 """Kinds that explain more than that what is kept has a graph."""
-_LINKS = 3  # objects of one type in a row
+_LINKS = 5  # objects of one type, one in another
 
 
 def kind_of_unnamed(allocations: Sequence[Allocation], path: ReferrerPath, double_backward: bool) -> str:
@@ -66,8 +66,8 @@ def kind_of(cause: Cause, target: Any) -> str:
 
 def is_linked(objects: Sequence[Any]) -> bool:
     """Whether a chain goes through records of which each refers to the one before."""
-    kinds = [type(each) for each in objects[:-1] if type(each) is not dict]
-    return any(kinds[index : index + _LINKS] == [kind] * _LINKS for index, kind in enumerate(kinds))
+    kinds = collections.Counter(type(each) for each in objects[:-1] if not isinstance(each, dict | torch.nn.Module))
+    return any(count >= _LINKS for count in kinds.values())
 
 
 def _copies_a_model(chain: ReferenceChain) -> bool:

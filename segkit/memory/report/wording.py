@@ -60,6 +60,8 @@ def held_in_words(leak: Leak) -> str | None:
     """
     if leak.kind == "iterator that keeps":
         return leak.holder
+    if leak.kind == "linked records":
+        return f"{leak.holder}, and what it refers to"
     if leak.kind == "finalizer":
         return "weakref.finalize(...)"
     for pattern, words in _IN_WORDS:
