@@ -34,6 +34,7 @@ def bound_in_source(held: Held, files: Collection[str]) -> SourceBound | None:
     if name is None:
         return None
     nodes = list(walk(mentioning(files, name)))
+    running = [its.functions[-1] for node, its in nodes if its.functions and _grows(node, its, name, held)]
     guarded: list[SourceBound] = []  # by limits below which the container gets longer
     for node, place in nodes:
         limit = _limit_of(node, place, name, held)
@@ -42,7 +43,7 @@ def bound_in_source(held: Held, files: Collection[str]) -> SourceBound | None:
         entries = _value(limit, place, held)
         if entries is not None and len(held.container) > _PASSED * max(entries, 10):
             continue
-        if not may_run(node, place, held, files):
+        if not may_run(node, place, held, files, running):
             continue
         bound = SourceBound(Line(place.file, getattr(node, "lineno", 0), ""), entries)
         if _is_shortening(node, place, name, held):

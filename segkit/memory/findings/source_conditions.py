@@ -7,16 +7,17 @@ from segkit.memory.findings.source_lines import mentioning
 from segkit.memory.findings.source_objects import Held, Place, evaluate, walk
 
 
-def may_run(node: ast.AST, place: Place, held: Held, files: Collection[str]) -> bool:
+def may_run(node: ast.AST, place: Place, held: Held, files: Collection[str], running: Collection[ast.AST] = ()) -> bool:
     """Whether a statement can run, with what is in its body; True where that is not known.
 
     It cannot where a condition on the way to it is false now (``if debug:``, ``if TRIM and len(kept) > 50:``), or where
-    it is in a function that nothing in the user's files calls.
+    it is in a function that nothing in the user's files calls; ``running`` are functions that are known to run.
     """
     around = [each for each, _ in walk([place.file]) if isinstance(each, ast.If) and _contains(each.body, node)]
     tests = [each.test for each in (*around, node) if isinstance(each, ast.If | ast.While)]
     off = any(_is_off(each, place, held) for test in tests for each in _needed(test))
-    return not off and _may_be_called(place, files)
+    is_known = bool(place.functions) and any(place.functions[-1] is each for each in running)
+    return not off and (is_known or _may_be_called(place, files))
 
 
 def _contains(body: list[ast.stmt], node: ast.AST) -> bool:
