@@ -103,6 +103,7 @@ class _Search:
         objects: What was reached, by identity.
         reach: The targets that each of them keeps, by its identity.
         nearer: What each of them refers to, one level nearer to a target, by its identity and the target.
+        distance: How many references it is from there to the target.
         holders: What refers to each of them.
         found: By target: the level, the root, and the identity of the object that the root names.
         named: The best root of each object that has one, and the level at which it was found.
@@ -118,6 +119,7 @@ class _Search:
         for index, target in enumerate(self.targets):
             self.reach.setdefault(id(target), set()).add(index)
         self.nearer: dict[tuple[int, int], int] = {}
+        self.distance: dict[tuple[int, int], int] = {}
         self.holders: dict[int, list[int]] = {}
         self.named: dict[int, tuple[int, Root]] = {}
         self.found: dict[int, tuple[int, Root, int]] = {}
@@ -197,6 +199,7 @@ class _Search:
             reached |= new
             for target in new:
                 self.nearer[holder, target] = child
+                self.distance[holder, target] = self.distance.get((child, target), 0) + 1
             if holder in self.named:
                 at, root = self.named[holder]
                 self._note_targets(max(level, at), root, holder, new)
@@ -228,14 +231,19 @@ class _Search:
     def begin_with_instances(self) -> None:
         """For targets that no name reaches, begin with the nearest object of a class of the user's, or an iterator."""
         left = set(range(len(self.targets))) - self.found.keys()
-        for key, reached in self.reach.items():  # in the order of distance
+        nearest: dict[int, tuple[int, Root, int]] = {}
+        for key, reached in self.reach.items():
             if left.isdisjoint(reached):
                 continue
             holder = self.objects[key]
             root = unnamed_root(holder) if is_user_class(type(holder)) else iterator_root(holder)
-            if root is not None:
-                self.found.update(dict.fromkeys(left & reached, (0, root, key)))
-                left -= reached
+            if root is None:
+                continue
+            for target in left & reached:
+                distance = self.distance.get((key, target), 0)
+                if target not in nearest or distance < nearest[target][0]:
+                    nearest[target] = (distance, root, key)
+        self.found.update({target: (0, root, key) for target, (_, root, key) in nearest.items()})
 
     def _is_settled(self, level: int) -> bool:
         """Whether no better name is to be expected."""
