@@ -13,6 +13,7 @@ from pathlib import Path
 
 from segkit.errors import InputError
 
+_OF_KERNEL = (("proc",), ("sys",))  # folders of Linux
 _FULL = tuple(getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG") if hasattr(errno, name))
 
 
@@ -159,9 +160,9 @@ def relative_path(path: Path, folder: Path) -> str:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is such a file; False for invalid names."""
+    """Whether there is such a file; False for invalid names, and for those of the kernel: reading may never end."""
     try:
-        return path.is_file()
+        return path.is_file() and path.absolute().parts[1:2] not in _OF_KERNEL
     except (OSError, ValueError):  # a name too long, a folder that may not be looked into
         return False
 
