@@ -56,6 +56,7 @@ def calibrate(path: Path, images: Sequence[Tensor]) -> Calibrated:
     prepared = path.with_suffix(".prepared.onnx")
     quietly(quant_pre_process, str(path), str(prepared), skip_symbolic_shape=True)
     proto = onnx.load(str(prepared))
+    _name_constants(proto.graph)
     _with_even_channels(proto, images)
     onnx.save(proto, str(prepared))
     nodes = nodes_for_8_bits(proto.graph)
@@ -81,6 +82,21 @@ def calibrate(path: Path, images: Sequence[Tensor]) -> Calibrated:
     by_name = {each.node.input[1]: each for each in layers}
     weights = {name: rounded(each, inputs[name]) for name, each in by_name.items()}
     return Calibrated(prepared, nodes, _ranges(nodes, samples), weights)
+
+
+def _name_constants(graph: Any) -> None:
+    """Turn nodes that are constants into named ones, which are looked for; ONNX Runtime before 1.32 leaves some."""
+    nodes = []
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            named = onnx.TensorProto()
+            named.CopyFrom(node.attribute[0].t)
+            named.name = node.output[0]
+            graph.initializer.append(named)
+        else:
+            nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _with_even_channels(proto: Any, images: Sequence[Tensor]) -> None:
