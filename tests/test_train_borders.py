@@ -9,7 +9,7 @@ import pytest
 import torch
 from training import config, lines
 
-from segkit.config.fields import load_config, write_toml
+from segkit.config.fields import load_config
 from segkit.config.train import TrainConfig
 from segkit.errors import ConfigError
 from segkit.models.backbones import BatchNorm2d
@@ -97,7 +97,7 @@ def test_numbers_beyond_their_bounds_are_usage_errors(segkit, here, flag):
 
 @pytest.mark.parametrize(("name", "value"), [("steps", 10**30), ("batch", 0), ("lr", math.nan), ("seed", -1)])
 def test_numbers_in_the_config_of_a_run_have_the_same_bounds(tmp_path, name, value):
-    write_toml(TrainConfig(**{name: value}), tmp_path / "c.toml")
+    (tmp_path / "c.toml").write_text(f"{name} = {value}\n")
     with pytest.raises(ConfigError, match=rf"c\.toml: {name}: "):
         load_config(TrainConfig, tmp_path / "c.toml")
 

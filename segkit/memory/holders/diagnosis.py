@@ -23,14 +23,12 @@ from segkit.memory.holders.kept_tensors import (
 )
 from segkit.memory.holders.kinds import is_linked, kind_of, kind_of_unnamed
 from segkit.memory.holders.reference_chains import ReferenceChain, find_holders
-from segkit.memory.holders.referrer_path import ReferrerPath, referrer_path
+from segkit.memory.holders.referrer_path import ReferrerPath, paths_of_groups
 from segkit.memory.holders.survival import SMALL_BYTES, WATCH
 from segkit.memory.measure.allocation import GRAPH, Allocation, Site
 from segkit.memory.measure.budget import Deadline
 from segkit.memory.measure.torch_private import storage_address
 from segkit.memory.measure.tracker import LiveTensors
-
-_PATHS = 3  # tensors without a name whose referrers are followed: each step outwards costs a pass over the heap
 
 
 def diagnose(
@@ -301,18 +299,9 @@ class _Diagnosis:
                 self.causes[kind].sites += self.causes.pop("held by an extension").sites
 
     def _paths(self, allocations: list[tuple[Allocation, int]], *ignored: object) -> dict[int, ReferrerPath]:
-        """What refers to a tensor of each of some groups that is still there; of the first groups, as it takes long.
-
-        Of one group in any case: it takes half a second, and nothing else tells what to do.
-        """
-        paths: dict[int, ReferrerPath] = {}
+        """What refers to a tensor of each of some groups (``paths_of_groups``)."""
         own = {id(each) for each in (*self.ignored, *self._callers, self.ignored, self._callers, allocations, *ignored)}
-        for allocation, group in allocations:
-            if len(paths) >= (1 if self.deadline.is_over else _PATHS):
-                break
-            if allocation() is not None and not paths.get(group, ReferrerPath()).kind:
-                paths[group] = referrer_path(allocation, self.by_storage, own)
-        return paths
+        return paths_of_groups(allocations, self.by_storage, own, self.deadline)
 
     def _add_cause(
         self,

@@ -4,15 +4,17 @@ import functools
 import gc
 import types
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
 import torch
 
 from segkit.memory.measure.allocation import Allocation
+from segkit.memory.measure.budget import Deadline
 from segkit.memory.measure.user_code import is_own_object
 
 _STEPS = 8
+_PATHS = 3  # tensors whose referrers are followed: each step outwards costs a pass over the heap
 
 
 class ReferrerPath(NamedTuple):
@@ -50,6 +52,31 @@ def referrer_path(
     kind, attribute = _kind_of(way)
     way.clear()
     return ReferrerPath(kind, " <- ".join(names), attribute)
+
+
+def paths_of_groups(
+    allocations: Iterable[tuple[Allocation, int]],
+    by_storage: dict[int, list[torch.Tensor]],
+    own: Collection[int],
+    deadline: Deadline,
+) -> dict[int, ReferrerPath]:
+    """What refers to a tensor of each group that is still there; of the first groups, as it takes long.
+
+    Of one group in any case: it takes half a second, and nothing else tells what to do.
+
+    Args:
+        allocations: With their groups.
+        by_storage: All tensors that Python knows, by the address of their storage.
+        own: Identities of the tool's own objects.
+        deadline: When time is over.
+    """
+    paths: dict[int, ReferrerPath] = {}
+    for allocation, group in allocations:
+        if len(paths) >= (1 if deadline.is_over else _PATHS):
+            break
+        if allocation() is not None and not paths.get(group, ReferrerPath()).kind:
+            paths[group] = referrer_path(allocation, by_storage, own)
+    return paths
 
 
 def _holder_of(each: Any, way: list[Any], tensors: Any, own: Collection[int]) -> Any:

@@ -234,9 +234,9 @@ def hide_global_hooks(own: Collection[Any]) -> Callable[[], None]:
 def has_step_hooks(optimizer: Any) -> bool:
     """Whether hooks run around an optimiser's step beside the tool's own: one before, and one after."""
     module = sys.modules[torch.optim.Optimizer.__module__]
-    own = (getattr(optimizer, f"_optimizer_step_{when}_hooks", None) for when in ("pre", "post"))
-    of_all = (getattr(module, f"_global_optimizer_{when}_hooks", None) for when in ("pre", "post"))
-    return any(each is None or len(each) > 0 for each in own) or any(each is None or len(each) > 1 for each in of_all)
+    places = ((optimizer, "_optimizer_step_{}_hooks", 0), (module, "_global_optimizer_{}_hooks", 1))
+    found = [(getattr(where, name.format(when), None), own) for where, name, own in places for when in ("pre", "post")]
+    return any(hooks is None or len(hooks) > own for hooks, own in found)
 
 
 def direct(func: Any) -> Any:
@@ -252,8 +252,7 @@ def is_traced() -> bool:
 
 def profiler_is_on() -> bool:
     """Whether PyTorch's own profiler is recording."""
-    ask = getattr(torch.autograd, "_profiler_enabled", None)
-    return bool(ask()) if ask is not None else False
+    return bool(getattr(torch.autograd, "_profiler_enabled", bool)())  # bool() is False
 
 
 def is_fake(tensor: torch.Tensor) -> bool:
