@@ -1,8 +1,10 @@
 """The files of ``predict``, and names in ``convert``: after the pictures, inside ``--out``, whole, of one model."""
 
 import csv
+import errno
 import io
 import json
+import os
 import shutil
 import sys
 from contextlib import closing
@@ -52,6 +54,22 @@ def predict(segkit, *arguments, stdin=None, monkeypatch=None):
         monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
     outcome = segkit("predict", *arguments, "--device", "cpu", "--score", 0.1, "--json")
     return outcome, [json.loads(line) for line in outcome.out.splitlines()]
+
+
+def test_a_folder_that_cannot_be_listed_is_named(segkit, here, model, monkeypatch):
+    for name in ("open/a.png", "closed/b.png"):
+        draw(here / "in" / name)
+    listed = os.scandir
+
+    def refuse(path="."):
+        if not isinstance(path, int) and Path(path).name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    outcome, lines = predict(segkit, "in", "--model", model)
+    assert (outcome.code, [line["file"] for line in lines]) == (1, ["open/a.png"])
+    assert f"error: {Path('in/closed')}: a folder that cannot be read: Permission denied" in outcome.err
 
 
 def test_results_name_pictures_by_their_own_path(segkit, here, model):

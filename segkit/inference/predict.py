@@ -7,7 +7,7 @@ process would write is what they write.
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from itertools import chain
@@ -18,7 +18,7 @@ import msgspec
 
 from segkit.choices import ARCHITECTURES
 from segkit.config.predict import PredictConfig
-from segkit.data.files import checksum
+from segkit.data.files import checksum, unreadable_folders
 from segkit.errors import Interrupted, SegkitError
 from segkit.evaluation.predicted_images import JOURNAL
 from segkit.inference.annotated import Style
@@ -61,7 +61,7 @@ class PredictionSummary:
         pictures: Number of pictures predicted now.
         skipped: Number of pictures that had been predicted before.
         instances: Number of instances in all pictures of the folder, by category.
-        failed: Messages on pictures that could not be read.
+        failed: Messages on pictures and folders that could not be read.
         warnings: What the results do not hold, or hold otherwise than one may think.
         files: Files and folders written, by format.
         estimates: Counts and areas over all pictures, with ``--labelled``.
@@ -125,9 +125,27 @@ def predict(
     adopt_slurm()
     joins = launched_from_outside()
     found: Mapping[Path, str] = {}
-    if not joins or os.environ["RANK"] == "0":
-        found = find_pictures(config.source, config.out, stdin, may_be_none=config.watch, videos=not config.watch)
-        check_package(found, config, progress)
+    with unreadable_folders() as unreadable:
+        if not joins or os.environ["RANK"] == "0":
+            found = find_pictures(config.source, config.out, stdin, may_be_none=config.watch, videos=not config.watch)
+            check_package(found, config, progress)
+    summary = _predict_found(config, found, joins, progress, on_picture)
+    closed = [f"{folder}: a folder that cannot be read: {why}" for folder, why in sorted(unreadable.items())]
+    return replace(summary, failed=(*closed, *summary.failed))
+
+
+def _predict_found(
+    config: PredictConfig, found: Mapping[Path, str], joins: bool, progress: Progress, on_picture: OnPicture
+) -> PredictionSummary:
+    """Predict pictures in this process, or in one for each rank.
+
+    Args:
+        config: Options of the command.
+        found: The pictures' names by their paths.
+        joins: Whether torchrun or srun has started this process.
+        progress: Shows how many pictures are done.
+        on_picture: As of ``predict``.
+    """
     if config.gpus and (len(config.gpus) > 1 or needs_torch(config.model)):
         from segkit.runtime.device import check_gpus  # noqa: PLC0415 -- files predict without PyTorch
 
