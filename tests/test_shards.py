@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from random_models import card_of
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from training import config, lines, start, weights
 
@@ -21,6 +22,8 @@ from segkit.training.gradients import SharedGradients
 from segkit.training.optim import make_optimizer
 from segkit.training.shards import ShardedGradients, load_whole, shard, whole
 from segkit.training.train import train
+
+SHARDS = hasattr(FSDPModule, "set_reduce_scatter_unused_params")  # PyTorch 2.11 refuses
 
 
 def near(run, other, steps):
@@ -64,6 +67,7 @@ def step_of(module, optimizer, gradients):
     return loss.item(), norm
 
 
+@pytest.mark.skipif(not SHARDS, reason="needs a newer PyTorch")
 def test_a_spread_model_steps_as_a_whole_one_and_its_checkpoints_are_whole(one_rank):
     spread, plain = learner(one_rank), learner()
     assert all(isinstance(each, DTensor) for each in spread[0].parameters())
@@ -83,6 +87,7 @@ def test_a_spread_model_steps_as_a_whole_one_and_its_checkpoints_are_whole(one_r
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not SHARDS, reason="needs a newer PyTorch")
 def test_a_model_over_two_ranks_learns_as_on_one_and_its_checkpoint_goes_on_without(dataset, tmp_path):
     some = config(dataset, tmp_path, model="unet", batch=4, norm="group", steps=2)
     one, two = train(some), train(replace(some, ranks=2, shard=True))
@@ -118,6 +123,7 @@ MODELS = {
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not SHARDS, reason="needs a newer PyTorch")
 @pytest.mark.parametrize("name", MODELS)
 def test_models_and_options_go_with_it(dataset, tmp_path, name):
     some = config(dataset, tmp_path, **({"model": name, "batch": 4, "norm": "group", "steps": 2} | MODELS[name]))
@@ -127,6 +133,7 @@ def test_models_and_options_go_with_it(dataset, tmp_path, name):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not SHARDS, reason="needs a newer PyTorch")
 def test_a_transformer_goes_with_it(dataset, tmp_path, rfdetr_folder):
     some = TrainConfig(
         dataset=dataset, out=tmp_path, model="rfdetr", weights=str(rfdetr_folder), device="cpu", precision="fp32",
@@ -136,6 +143,7 @@ def test_a_transformer_goes_with_it(dataset, tmp_path, rfdetr_folder):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not SHARDS, reason="needs a newer PyTorch")
 def test_a_run_without_goes_on_with_it(dataset, tmp_path):
     some = config(dataset, tmp_path, model="unet", batch=4, norm="group", steps=2)
     one, other = train(some), train(replace(some, name="other"))
@@ -180,6 +188,7 @@ def under_torchrun(dataset, tmp_path, **variables):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not SHARDS, reason="needs a newer PyTorch")
 def test_each_rank_holds_its_part_of_parameters_and_optimiser_state(dataset, tmp_path):
     done = under_torchrun(dataset, tmp_path)
     assert done.returncode == 0, done.stderr
@@ -192,6 +201,7 @@ def test_each_rank_holds_its_part_of_parameters_and_optimiser_state(dataset, tmp
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not SHARDS, reason="needs a newer PyTorch")
 def test_a_rank_that_runs_out_of_memory_ends_the_run_and_says_how_to_go_on(dataset, tmp_path):
     done = under_torchrun(dataset, tmp_path, RUNS_OUT="1")
     assert done.returncode != 0
@@ -202,6 +212,7 @@ def test_a_rank_that_runs_out_of_memory_ends_the_run_and_says_how_to_go_on(datas
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not SHARDS, reason="needs a newer PyTorch")
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGKILL")
 @pytest.mark.parametrize("killed", ["a rank", "the process that started them"])
 def test_after_a_kill_the_others_end_and_no_process_is_left(dataset, tmp_path, killed):
@@ -248,6 +259,7 @@ def test_what_it_cannot_do_is_refused(segkit, here, dataset, options, says):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not SHARDS, reason="needs a newer PyTorch")
 def test_an_estimate_spreads_what_is_held_between_steps(dataset, tmp_path, segkit):
     held = {}
     for spread in (False, True):

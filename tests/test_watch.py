@@ -67,6 +67,20 @@ def test_what_is_there_and_what_arrives_is_taken_once(incoming):
         assert arrivals.waiting == 0
 
 
+def test_what_came_into_a_new_folder_before_it_was_watched_is_taken(incoming, monkeypatch):
+    added = pytest.importorskip("watchfiles").Change.added
+
+    def told(self):
+        draw(incoming / "sub/b.png")
+        yield {(added, str(incoming / "sub"))}
+        while not self._ended.wait(0.05):
+            yield set()
+
+    monkeypatch.setattr(Arrivals, "_changes", told)
+    with watching(incoming) as arrivals:
+        assert [each.name for each in taken(arrivals, 1)] == ["sub/b.png"]
+
+
 def test_a_file_that_grows_is_taken_when_it_is_complete(incoming):
     content = draw(incoming.parent / "whole.png", (300, 320)).read_bytes()
     with watching(incoming) as arrivals:

@@ -130,7 +130,9 @@ class Arrivals:
             for changes in self._changes():
                 for path in sorted({path for _, path in changes}):
                     self._consider(Path(path))
-                if time.monotonic() - looked >= LOOK_SECONDS:
+                # The system tells of a new folder, and not of what came into it before it was watched.
+                is_new = any(kind.name == "added" and Path(path).is_dir() for kind, path in changes)
+                if is_new or time.monotonic() - looked >= LOOK_SECONDS:
                     self._look()
                     looked = time.monotonic()
                 self._settled()
