@@ -195,7 +195,7 @@ def test_each_of_a_chain_of_records_has_a_name():
     assert not is_linked(found[0].objects)
 
 
-def defaults(row, rows=[], *, more={}):  # noqa: B006
+def defaults(row, rows=[], *, more={}):  # noqa: B006 -- the mistake that is looked for
     return rows, more
 
 

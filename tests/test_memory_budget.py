@@ -37,34 +37,47 @@ def spend(budget, clock, seconds, kind="search"):
         clock.now += seconds
 
 
-def test_censuses_and_searches_have_two_seconds_together_and_a_long_run_a_hundredth():
+def test_censuses_and_searches_have_three_seconds_together_and_a_long_run_a_hundredth():
     clock = Clock()
     budget = Budget(clock)
     assert budget.may_take_census
-    spend(budget, clock, 0.2, "census")
-    assert budget.for_search() == pytest.approx(2.0 - 0.2 - 3 * 0.2)  # three more of the first four have to follow
-    assert budget.for_search(reserve=1.3) == pytest.approx(0.25)  # half of what is left
-    assert budget.for_search(reserve=1.45) == 0  # too little for a pass over the heap
-    spend(budget, clock, 0.95)
-    assert budget.spent == pytest.approx(1.15)
+    spend(budget, clock, 0.4, "census")
+    assert budget.for_search() == pytest.approx(3.0 - 0.4 - 3 * 0.4)  # three more of the first four have to follow
+    assert budget.for_search(reserve=1.3) == pytest.approx(0.65)  # half of what is left
+    assert budget.for_search(reserve=2.0) == 0  # too little for a pass over the heap
+    spend(budget, clock, 1.2)
+    assert budget.spent == pytest.approx(1.6)
     for _ in range(3):
         assert budget.may_take_census
-        spend(budget, clock, 0.1, "census")
+        spend(budget, clock, 0.3, "census")
     assert not budget.may_take_census  # the rest is for a search
-    assert budget.for_search() == pytest.approx(0.55)
+    assert budget.for_search() == pytest.approx(0.5)
     with pytest.raises(ZeroDivisionError), budget.spending("search"):
         spend(budget, clock, 1 / 0)
-    spend(budget, clock, 0.55)
+    spend(budget, clock, 0.5)
     assert budget.for_search() == 0
-    clock.now += 150
+    clock.now += 250
     assert not budget.may_take_census
     assert budget.for_search() == 0
-    clock.now += 200  # 350 s of training: 3.5 s
+    clock.now += 200  # 450 s of training: 4.5 s
     assert budget.may_take_census
     assert budget.for_search() == pytest.approx(1.5)
     clock.now += 1000
     assert budget.for_search() == pytest.approx(2.0)  # at once
     assert budget.times == {"census": 4, "search": 3}
+
+
+def test_searches_alone_have_two_seconds():
+    clock = Clock()
+    budget = Budget(clock)
+    spend(budget, clock, 0.05, "census")
+    assert budget.for_search() == pytest.approx(2.0)
+    spend(budget, clock, 1.9)
+    assert budget.for_search() == pytest.approx(0.1)
+    assert budget.for_search(reserve=0.06) == 0
+    spend(budget, clock, 0.1)
+    assert budget.for_search() == 0
+    assert budget.may_take_census  # which have a second of their own
 
 
 def test_without_a_limit_only_a_search_by_itself_ends():
@@ -73,7 +86,7 @@ def test_without_a_limit_only_a_search_by_itself_ends():
     spend(budget, clock, 9, "census")
     budget.last_census = 0.5
     assert budget.may_take_census
-    assert budget.for_search() == pytest.approx(1.0)
+    assert budget.for_search() == pytest.approx(1.5)
 
 
 def test_whatever_a_session_has_to_search_it_ends_within_the_budget(monkeypatch):
@@ -104,8 +117,9 @@ def test_whatever_a_session_has_to_search_it_ends_within_the_budget(monkeypatch)
             states[Site(UNKNOWN, "aten.add")] = "leak" if step >= 24 else "watch"
         session._end_step(followed=True)
         clock.now += 0.1
-    assert session.budget.spent <= 2.0
-    assert session.budget.times["census"] == 4
+    assert session.budget.spent <= 3.0
+    assert session.budget.seconds["search"] <= 2.0
+    assert session.budget.times["census"] >= 4
     assert searched[-1] > 0.15  # when it is called a leak there is time for more than a pass
     assert session.failures == []
 

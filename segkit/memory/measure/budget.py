@@ -1,7 +1,8 @@
 """How much processor time the searches of a session may take, so that a profiled run takes hardly longer.
 
-Censuses of the containers, and searches for what holds something, have one budget: two seconds in all, and in a long
-run a hundredth of what the training has taken besides, where that is more. A search that needs longer ends in the
+Censuses of the containers, and searches for what holds something, have one budget: three seconds in all, of which two
+for searches, and in a long run a hundredth of what the training has taken besides, where that is more. With two seconds
+for both, a search had too little left after four censuses of a small script. A search that needs longer ends in the
 midst, and goes on in a later step with what it has not found. A pass over the heap cannot end in the midst: it begins
 only where there is as much time as the last one took. Searches leave enough for the first censuses, and later censuses
 for a search.
@@ -14,7 +15,8 @@ from typing import Literal
 
 Kind = Literal["census", "search"]
 
-_SECONDS, _SHARE = 2.0, 0.01
+_SECONDS, _SHARE = 3.0, 0.01
+_OF_SEARCHES = 2.0  # seconds of these, at most
 _FIRST_CENSUSES = 4  # that a container grows is seen in three, and that it has a bound in one more
 _FOR_SEARCHES = 0.5  # seconds that later censuses leave
 
@@ -65,10 +67,14 @@ class Budget:
 
     @property
     def _left(self) -> float:
+        return self._left_of(_SECONDS, self.spent)
+
+    def _left_of(self, most: float, spent: float) -> float:
+        """Seconds that are left of so many; of as many at once, too."""
         if not self._is_limited:
-            return _SECONDS
+            return most
         training = self._clock() - self._began - self.spent
-        return min(_SECONDS, max(_SECONDS, _SHARE * training) - self.spent)
+        return min(most, max(most, _SHARE * training) - spent)
 
     @property
     def may_take_census(self) -> bool:
@@ -93,7 +99,8 @@ class Budget:
     def _beside_censuses(self, reserve: float) -> float:
         left = max(0.0, self._left - reserve)
         for_censuses = max(0, _FIRST_CENSUSES - self.times["census"]) * self.last_census
-        return left - min(for_censuses, left / 2)  # on a slow machine these would leave nothing
+        left -= min(for_censuses, left / 2)  # on a slow machine these would leave nothing
+        return max(0.0, min(left, self._left_of(_OF_SEARCHES, self.seconds["search"]) - reserve))
 
     @contextmanager
     def spending(self, kind: Kind) -> Iterator[None]:
