@@ -200,6 +200,18 @@ def test_a_source_that_cannot_be_listed_is_told_so(segkit, here, kind, monkeypat
     )
 
 
+def test_a_folder_of_unlabelled_pictures_that_cannot_be_listed_is_named(here, dataset, monkeypatch):
+    from segkit.training.plan import read_data
+    from segkit.training.teachers.unlabelled_images import unlabelled_images
+
+    for folder in ("open", "closed"):
+        picture(here / "in" / folder / "a.png", (32, 32))
+    _closed(monkeypatch, here / "in" / "closed")
+    images, notes = unlabelled_images([str(here / "in")], *read_data(dataset))
+    assert len(images.images) == 1
+    assert notes == [f"a folder of unlabelled pictures cannot be read: {here / 'in' / 'closed'}: Permission denied"]
+
+
 def _closed(monkeypatch, folder):
     """Let the system refuse to list a folder, as it does for all but root."""
     listed = os.scandir

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from segkit.data.files import unreadable_folders
 from segkit.data.pictures import read_header
 from segkit.data.records import Dataset, Image
 from segkit.errors import ConfigError, InputError
@@ -21,7 +22,8 @@ def unlabelled_images(sources: Sequence[str], training: Dataset, val: Dataset | 
         SegkitError: There are none.
     """
     known = {split.paths.of(image).resolve() for split in (training, val) if split for image in split.images}
-    paths = list(find_pictures(sources, None, ()))
+    with unreadable_folders() as closed:
+        paths = list(find_pictures(sources, None, ()))
     images, unreadable, inside = list[Image](), list[str](), 0
     for path in paths:
         if path.resolve() in known:
@@ -41,4 +43,7 @@ def unlabelled_images(sources: Sequence[str], training: Dataset, val: Dataset | 
     notes = [f"{inside} of the unlabelled pictures are in the dataset, and are left out"] if inside else []
     if unreadable:
         notes.append(f"{len(unreadable)} of the unlabelled pictures cannot be read: {unreadable[0]}")
+    notes += [
+        f"a folder of unlabelled pictures cannot be read: {folder}: {why}" for folder, why in sorted(closed.items())
+    ]
     return Dataset(tuple(images), (), training.categories, Path("/")), notes
